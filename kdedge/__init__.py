@@ -1,0 +1,65 @@
+"""kdedge: a BERT text classifier, distilled, exported, proven and measured.
+
+Names are imported when they are first used, so that `import kdedge` loads no TensorFlow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdedge.bench.run import bench as bench
+    from kdedge.distill.distiller import Distiller as Distiller
+    from kdedge.distill.losses import DistillationLoss as DistillationLoss
+    from kdedge.distill.losses import FeatureLoss as FeatureLoss
+    from kdedge.distill.losses import SoftLabelLoss as SoftLabelLoss
+    from kdedge.distill.losses import TwoSidedCrossEntropy as TwoSidedCrossEntropy
+    from kdedge.distill.train import distill as distill
+    from kdedge.errors import KdedgeError as KdedgeError
+    from kdedge.export.export import Subject as Subject
+    from kdedge.export.export import export_bundle as export_bundle
+    from kdedge.recipe import load_recipe as load_recipe
+    from kdedge.runtime import load_bundle as load_bundle
+    from kdedge.students.presets import build_student as build_student
+    from kdedge.students.student import Student as Student
+    from kdedge.teachers.bert import BertTeacher as BertTeacher
+    from kdedge.teachers.bert import load_teacher as load_teacher
+    from kdedge.teachers.finetune import finetune as finetune
+    from kdedge.teachers.soft_labels import SoftLabels as SoftLabels
+    from kdedge.teachers.soft_labels import label_texts as label_texts
+    from kdedge.text.augment import augment as augment
+    from kdedge.text.corpus import Corpus as Corpus
+    from kdedge.text.corpus import load_corpus as load_corpus
+    from kdedge.text.encoder import TextEncoder as TextEncoder
+
+_HOMES = {
+    "bench": "kdedge.bench.run",
+    "Distiller": "kdedge.distill.distiller",
+    "DistillationLoss": "kdedge.distill.losses",
+    "FeatureLoss": "kdedge.distill.losses",
+    "SoftLabelLoss": "kdedge.distill.losses",
+    "TwoSidedCrossEntropy": "kdedge.distill.losses",
+    "distill": "kdedge.distill.train",
+    "KdedgeError": "kdedge.errors",
+    "Subject": "kdedge.export.export",
+    "export_bundle": "kdedge.export.export",
+    "load_recipe": "kdedge.recipe",
+    "load_bundle": "kdedge.runtime",
+    "build_student": "kdedge.students.presets",
+    "Student": "kdedge.students.student",
+    "BertTeacher": "kdedge.teachers.bert",
+    "load_teacher": "kdedge.teachers.bert",
+    "finetune": "kdedge.teachers.finetune",
+    "SoftLabels": "kdedge.teachers.soft_labels",
+    "label_texts": "kdedge.teachers.soft_labels",
+    "augment": "kdedge.text.augment",
+    "Corpus": "kdedge.text.corpus",
+    "load_corpus": "kdedge.text.corpus",
+    "TextEncoder": "kdedge.text.encoder",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kdedge' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,107 @@
+"""A report as one web page that needs no network and no script."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from kdedge.bench.report import (
+    INK,
+    RULE,
+    RUNTIMES,
+    SURFACE,
+    BenchReport,
+    size_latency_accuracy_figure,
+    three_digits,
+    training_figures,
+)
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A text to which teacher and student give different labels; probabilities of those labels."""
+
+    text: str
+    label: str
+    teacher: str
+    teacher_probability: float
+    student: str
+    student_probability: float
+
+
+def render_page(
+    report: BenchReport,
+    *,
+    title: str,
+    training: Mapping[str, Sequence[Mapping[str, float]]] | None,
+    disagreements: Sequence[Disagreement] | None,
+    stages: Mapping[str, float] | None,
+) -> str:
+    """The page as HTML.
+
+    Args:
+        report: what was measured.
+        title: for people, for instance the recipe's name.
+        training: by model ("teacher", "student"), each epoch's number as `epoch`, and its measures.
+        disagreements: texts to show.
+        stages: seconds that each stage took, in their order.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(duration=duration, percent=percent, digits=three_digits)
+    figure = size_latency_accuracy_figure(report)
+    page: str = environment.get_template("page.html.jinja").render(
+        report=report,
+        title=title,
+        runtimes=RUNTIMES,
+        figure=inline_svg(figure, "Accuracy against median latency of each artifact"),
+        training={
+            model: {
+                measure.replace("_", " "): inline_svg(svg, f"{measure} of the {model} by epoch")
+                for measure, svg in training_figures(epochs).items()
+            }
+            for model, epochs in (training or {}).items()
+            if epochs
+        },
+        disagreements=disagreements or (),
+        stages=stages or {},
+    )
+    return page
+
+
+def inline_svg(svg: str, label: str) -> Markup:
+    """Matplotlib's SVG as a part of a page, in the page's colours.
+
+    Args:
+        svg: the file's text.
+        label: what it shows, for those who can't see it.
+    """
+    svg = svg[svg.index("<svg ") :]
+    # Names such as axes_1 would stand on the page once for each picture.
+    svg = re.sub(r' id="[a-zA-Z0-9.]+_\d+"', "", svg)
+    for colour, variable in ((INK, "ink"), (RULE, "rule"), (SURFACE, "surface")):
+        svg = svg.replace(colour, f"var(--{variable})")
+    return Markup('<svg role="img" aria-label="{}" ').format(label) + Markup(svg[len("<svg ") :])
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 12 s` or `1 h 4 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def percent(share: float) -> str:
+    """`91.3%`."""
+    return f"{share:.1%}"

@@ -1,0 +1,281 @@
+"""The command line: a thin skin over the stages. Stages are imported where they are used, so that
+`kdedge --help` is quick and `kdedge predict` needs no TensorFlow."""  # noqa: D205, D209
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kdedge.errors import KdedgeError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Distil a BERT text classifier into a small student, export it, prove it, measure it.",
+)
+
+DataFile = Annotated[
+    Path, typer.Argument(metavar="DATA", help=".csv, .tsv, .jsonl or .parquet, also .gz")
+]
+Text = Annotated[str, typer.Option("--text", help="column of the texts")]
+Label = Annotated[str, typer.Option("--label", help="column of the labels")]
+Split = Annotated[str | None, typer.Option("--split", help="column that says train, valid or test")]
+Seed = Annotated[int, typer.Option("--seed", min=0)]
+Out = Annotated[Path, typer.Option("--out", help="folder to make")]
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, TOML")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder of the run; default: runs/NAME")
+    ] = None,
+) -> None:
+    """Do a recipe's whole job; run it again to go on where it stopped."""
+    with _errors():
+        from kdedge.recipe import load_recipe
+
+        loaded = load_recipe(recipe)
+        _train_extra()
+        from kdedge.pipeline import run as run_recipe
+
+        run_recipe(loaded, out or Path("runs") / loaded.name)
+
+
+@app.command()
+def teach(
+    data: DataFile,
+    pretrained: Annotated[
+        str, typer.Option("--pretrained", help="folder, hub id or package:NAME/FOLDER of a BERT")
+    ],
+    out: Out,
+    text: Text = "text",
+    label: Label = "label",
+    split: Split = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=1)] = 2,
+    max_length: Annotated[int, typer.Option("--max-length", min=3, help="tokens")] = 64,
+    seed: Seed = 0,
+) -> None:
+    """Fine-tune a pretrained BERT on labelled texts."""
+    with _errors():
+        _train_extra()
+        from kdedge.recipe import Teach
+        from kdedge.teachers.finetune import finetune
+        from kdedge.text.corpus import load_corpus
+
+        corpus = load_corpus(data, text=text, label=label, split=split, seed=seed)
+        settings = Teach(pretrained=pretrained, epochs=epochs, max_length=max_length)
+        finetune(corpus, settings, out, seed)
+        _say(f"{out}: the teacher.")
+
+
+@app.command()
+def label(
+    texts: DataFile,
+    teacher: Annotated[Path, typer.Option("--teacher", help="the teacher's folder")],
+    out: Annotated[Path, typer.Option("--out", help="store of soft labels, made or added to")],
+    text: Text = "text",
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
+) -> None:
+    """Have a teacher write soft labels of texts; those that are in the store are skipped."""
+    with _errors():
+        _train_extra()
+        from kdedge.teachers.bert import load_teacher
+        from kdedge.teachers.soft_labels import label_texts
+        from kdedge.text.corpus import read_texts
+
+        lines = read_texts(texts, text)
+        store = label_texts(load_teacher(teacher), lines, out, batch_size)
+        _say(f"{out}: soft labels of {len(store)} texts.")
+
+
+@app.command()
+def distill(
+    data: DataFile,
+    soft_labels: Annotated[Path, typer.Option("--soft-labels", help="store of soft labels")],
+    out: Out,
+    student: Annotated[
+        str, typer.Option("--student", help="nano, micro, mini or mini-cut")
+    ] = "micro",
+    text: Text = "text",
+    label: Label = "label",
+    split: Split = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=1)] = 8,
+    teacher: Annotated[
+        Path | None, typer.Option("--teacher", help="the teacher's folder, for mini-cut")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Train a student on soft labels."""
+    with _errors():
+        from kdedge.recipe import PRESETS
+
+        if student not in PRESETS:
+            raise KdedgeError(f"--student: {student!r}. Allowed: {', '.join(PRESETS)}.")
+        _train_extra()
+        from kdedge.distill.train import distill as train
+        from kdedge.recipe import Distill
+        from kdedge.teachers.soft_labels import SoftLabels
+        from kdedge.text.corpus import load_corpus
+
+        store = SoftLabels(soft_labels)
+        corpus = load_corpus(data, text=text, label=label, split=split, seed=seed)
+        encoder = store.encoder()
+        settings = Distill(student=student, epochs=epochs, max_length=encoder.max_length)
+        trained = train(corpus, store, encoder, settings, out, seed, teacher)
+        _say(f"{out}: accuracy {100 * trained.notes['accuracy']:.2f}% on the test split.")
+
+
+@app.command()
+def export(
+    student: Annotated[Path, typer.Argument(metavar="STUDENT_DIR")],
+    out: Out,
+    length: Annotated[
+        int | None, typer.Option("--length", min=3, help="tokens of the LiteRT models")
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float, typer.Option("--max-accuracy-drop", help="points an artifact may lose")
+    ] = 0.5,
+) -> None:
+    """Convert a student to TFLite and ONNX and prove each file."""
+    with _errors():
+        _train_extra()
+        from kdedge.export.export import export_bundle, subject_of
+        from kdedge.recipe import Export
+        from kdedge.students.student import Student
+
+        subject = subject_of(Student.load(student))
+        settings = Export(
+            length=length or subject.encoder.max_length, max_accuracy_drop=max_accuracy_drop
+        )
+        export_bundle(subject, settings, out)
+        _show(out)
+
+
+@app.command()
+def bench(
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE_DIR...")],
+    report: Annotated[Path, typer.Option("--report", help="folder of the report")],
+    tier: Annotated[
+        str, typer.Option("--tier", help="how long: quick, light, standard or full")
+    ] = "light",
+) -> None:
+    """Measure bundles on this machine."""
+    with _errors():
+        _train_extra()
+        from rich.console import Console
+
+        from kdedge.bench.page import render_page
+        from kdedge.bench.report import terminal_table
+        from kdedge.bench.run import bench as measure
+        from kdedge.bench.scenario import scenario
+        from kdedge.files import write_text
+
+        result = measure(bundles, report, scenario(tier))
+        page = render_page(
+            result, title="benchmark", training=None, disagreements=None, stages=None
+        )
+        write_text(report / "report.html", page)
+        Console(highlight=False).print(terminal_table(result))
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE_DIR")],
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="a text a line")] = None,
+    artifact: Annotated[
+        str | None, typer.Option("--artifact", help="a model by name; default: the first")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="a JSON object a text")] = False,
+) -> None:
+    """Classify texts: arguments, a file's lines, or the lines of standard input."""
+    with _errors():
+        from kdedge.runtime import load_bundle
+        from kdedge.text.corpus import read_texts
+
+        if texts and file:
+            raise KdedgeError("--file: given beside texts; one of the two is needed.")
+        lines = read_texts(file) if file else texts or sys.stdin.read().splitlines()
+        classifier = load_bundle(bundle, artifact)
+        for line, said in zip(lines, classifier.predict(lines), strict=True):
+            if as_json:
+                row: dict[str, Any] = {"text": line, "label": said.label}
+                typer.echo(
+                    json.dumps(row | {"probabilities": said.probabilities}, ensure_ascii=False)
+                )
+            else:
+                typer.echo(f"{said.label}\t{said.probability:.4f}\t{line}")
+
+
+@app.command()
+def inspect(bundle: Annotated[Path, typer.Argument(metavar="BUNDLE_DIR")]) -> None:
+    """Show what is in a bundle and check every file against its checksum."""
+    with _errors():
+        _show(bundle)
+
+
+def _show(bundle: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from kdedge.bundle import verify
+
+    manifest = verify(bundle)
+    source = manifest.source
+    table = Table(title=f"{bundle}: {source.name}, {source.parameters / 1e6:.2f} M parameters")
+    for column in ("artifact", "size, MB", "accuracy, %", "max |difference|", "agreement, %"):
+        table.add_column(column, justify="left" if column == "artifact" else "right")
+    table.add_row("(Keras)", "", f"{100 * source.accuracy.value:.2f}", "", "")
+    for a in manifest.artifacts:
+        table.add_row(
+            a.name,
+            f"{a.bytes / 1e6:.2f}",
+            f"{100 * a.accuracy.value:.2f}",
+            f"{a.parity.max_difference:.1e}",
+            f"{100 * a.parity.agreement:.2f}",
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"labels: {', '.join(manifest.labels)}; at most {manifest.max_length} tokens; "
+        f"{source.accuracy.texts} test texts; all {len(manifest.files)} files are as exported."
+    )
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except KdedgeError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on with what was done", err=True)
+        raise typer.Exit(130) from None
+
+
+def _train_extra() -> None:
+    """Check that TensorFlow is installed, and keep its start-up messages away."""
+    from importlib.util import find_spec
+
+    if find_spec("tensorflow") is None or find_spec("transformers") is None:
+        raise KdedgeError("TensorFlow is not installed: pip install 'kdedge[train]'")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "0")
+    import logging
+    import warnings
+
+    for name in ("tensorflow", "absl", "tf_keras", "tf2onnx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="tf_keras|keras|tensorflow|transformers")
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

@@ -1,0 +1,1 @@
+"""Distillation: the Distiller and its losses."""

@@ -1,0 +1,297 @@
+"""Keras's Distiller, for live teachers and stored soft labels alike."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from kdedge.distill.losses import DistillationLoss
+from kdedge.errors import KdedgeError
+
+UNLABELLED = -1
+
+
+@keras.saving.register_keras_serializable("kdedge")
+class Distiller(keras.distillation.Distiller):
+    """Trains a student on what a teacher says, and on the labels where there are any.
+
+    total = student_loss_weight * student_loss
+            + (1 - student_loss_weight) * sum(weight * distillation_loss)
+
+    as in Keras, each the mean over the batch of what the examples cost times their sample weights.
+    With one `SoftLabelLoss`, 1 - student_loss_weight is Hinton's alpha.
+
+    `fit` and `evaluate` take as targets
+
+    - with a live teacher: labels, int [batch]
+    - with stored soft labels (`teacher=None`): a dictionary of `label`, int [batch], and
+      `teacher_logits`, float [batch, classes], and `teacher_<output>` for any other of the
+      teacher's outputs that a loss needs
+
+    A label of -1 says that there is none: such an example counts in the distillation losses only.
+    Each loss has a metric of its name, `student_loss` is the loss on the labels.
+
+    Args:
+        teacher: any Keras classifier that gives logits, or a dictionary with `logits`; None if
+            the targets hold what it said. It is frozen.
+        student: a Keras model that gives logits, float [batch, classes].
+        distillation_losses: one loss or several, each once.
+        distillation_loss_weights: a weight a loss; None is 1 for each.
+        student_loss_weight: from 0 (soft labels only) to 1.
+        name: of the model.
+
+    Raises:
+        KdedgeError: an argument that is not as it says here.
+    """
+
+    def __init__(
+        self,
+        teacher: keras.Model | None,
+        student: keras.Model,
+        distillation_losses: DistillationLoss | Sequence[DistillationLoss],
+        distillation_loss_weights: Sequence[float] | None = None,
+        student_loss_weight: float = 0.5,
+        name: str = "distiller",
+        **kwargs: Any,
+    ) -> None:
+        # Keras's own constructor demands a live teacher with the student's very inputs.
+        keras.Model.__init__(self, name=name, **kwargs)
+        losses = (
+            [distillation_losses]
+            if isinstance(distillation_losses, keras.distillation.DistillationLoss)
+            else list(distillation_losses)
+        )
+        weights = (
+            [1.0] * len(losses)
+            if distillation_loss_weights is None
+            else [float(weight) for weight in distillation_loss_weights]
+        )
+        _validate(teacher, student, losses, weights, student_loss_weight)
+        self.teacher = teacher
+        self.student = student
+        self.distillation_losses = losses
+        self.distillation_loss_weights = weights
+        self.student_loss_weight = student_loss_weight
+        if teacher is not None:
+            teacher.trainable = False
+
+        layers = [loss.student_layer for loss in losses if loss.student_layer]
+        # One pass of the student gives its logits and every layer that a loss looks at.
+        self._student_with_layers = (
+            keras.Model(
+                student.inputs,
+                {"logits": student.output}
+                | {layer: student.get_layer(layer).output for layer in layers},
+            )
+            if layers
+            else None
+        )
+        self._projections = {
+            loss.name: keras.layers.Dense(loss.projection_width, name=f"{loss.name}_projection")
+            for loss in losses
+            if loss.projection_width
+        }
+        for loss in losses:
+            if loss.projection_width:
+                layer = student.get_layer(loss.student_layer)
+                self._projections[loss.name].build(layer.output.shape)
+        self._means = {
+            name: keras.metrics.Mean(name=name)
+            for name in ["student_loss", *(loss.name for loss in losses)]
+        }
+
+    def compile(
+        self, optimizer: Any = "adam", loss: Any = None, metrics: Any = None, **kwargs: Any
+    ) -> None:
+        """As Keras's, but `loss` is on logits.
+
+        Args:
+            optimizer: as in Keras.
+            loss: on labels and the student's logits; None is sparse categorical cross-entropy.
+            metrics: of labels and the student's logits, over the examples that have labels.
+            **kwargs: as in Keras.
+
+        Raises:
+            KdedgeError: a loss that would read the logits as probabilities.
+        """
+        if loss is None:
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        if not isinstance(loss, keras.losses.Loss):
+            raise KdedgeError(
+                f"loss: {loss!r}; an object is needed, as `keras.losses."
+                "SparseCategoricalCrossentropy(from_logits=True)`: by name, Keras's losses read "
+                "the student's logits as probabilities."
+            )
+        if loss.get_config().get("from_logits") is False:
+            raise KdedgeError(f"loss: {type(loss).__name__} needs from_logits=True.")
+        self._student_loss = loss
+        # Keras gives weights, and so what has no label, to weighted metrics only. XLA makes the
+        # convolutions of small students several times slower on a CPU.
+        keras.Model.compile(
+            self,
+            optimizer=optimizer,
+            loss=None,
+            weighted_metrics=metrics,
+            **{"jit_compile": False} | kwargs,
+        )
+
+    def call(self, inputs: Any, training: bool | None = None, **kwargs: Any) -> Any:
+        """The student's logits; with losses on layers, a dictionary of `logits` and those."""
+        return (self._student_with_layers or self.student)(inputs, training=training, **kwargs)
+
+    def predict_step(self, data: Any) -> Any:
+        """The student's logits, for `predict`."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self.student(x, training=False)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """The total loss of a batch, a scalar; updates the metric of each term."""
+        student = self._named(self(x, training=training) if y_pred is None else y_pred)
+        teacher = self._teacher_outputs(x, y)
+        labels = _labels(y)
+        logits = student["logits"]
+        weight = _example_weights(sample_weight, logits)
+
+        hard = 0.0
+        if labels is not None:
+            labelled = weight * ops.cast(labels >= 0, "float32")
+            # Loss objects reduce; a batch of one value each is what an example costs.
+            values = self._student_loss.call(ops.maximum(labels, 0), logits)
+            hard = ops.mean(values * labelled)
+            self._means["student_loss"].update_state(values, labelled)
+        total = self.student_loss_weight * hard
+        for loss, factor in zip(
+            self.distillation_losses, self.distillation_loss_weights, strict=True
+        ):
+            from_teacher = teacher[loss.teacher_output]
+            from_student = student[loss.student_layer or "logits"]
+            if loss.name in self._projections:
+                from_student = self._projections[loss.name](from_student)
+            loss.validate_outputs(from_teacher, from_student)
+            values = loss.compute_loss(from_teacher, from_student)
+            self._means[loss.name].update_state(values, weight)
+            total += (1 - self.student_loss_weight) * factor * ops.mean(values * weight)
+        return total
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """As Keras's, over the examples that have labels."""
+        labels = _labels(y)
+        if labels is not None:
+            logits = self._named(y_pred)["logits"]
+            weight = _example_weights(sample_weight, logits) * ops.cast(labels >= 0, "float32")
+            return dict(super().compute_metrics(x, ops.maximum(labels, 0), logits, weight))
+        return dict(self.get_metrics_result())
+
+    def _named(self, outputs: Any) -> dict[str, Any]:
+        return outputs if isinstance(outputs, dict) else {"logits": outputs}
+
+    def _teacher_outputs(self, x: Any, y: Any) -> dict[str, Any]:
+        if self.teacher is not None:
+            outputs = self._named(self.teacher(x, training=False))
+        elif isinstance(y, dict):
+            prefix = "teacher_"
+            outputs = {k.removeprefix(prefix): v for k, v in y.items() if k.startswith(prefix)}
+        else:
+            outputs = {}
+        for loss in self.distillation_losses:
+            if loss.teacher_output not in outputs:
+                raise KdedgeError(
+                    f"{loss.name} needs the teacher's {loss.teacher_output} and there is none. "
+                    + (
+                        f"This teacher gives: {', '.join(outputs)}."
+                        if self.teacher is not None
+                        else f"Without a teacher the targets must be a dictionary with "
+                        f"`teacher_{loss.teacher_output}`."
+                    )
+                )
+        return outputs
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything `from_config` needs; weights are not in it."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "teacher": None if self.teacher is None else serialize(self.teacher),
+            "student": serialize(self.student),
+            "distillation_losses": [serialize(loss) for loss in self.distillation_losses],
+            "distillation_loss_weights": self.distillation_loss_weights,
+            "student_loss_weight": self.student_loss_weight,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Distiller":
+        """Build from `get_config`."""
+        deserialize = keras.saving.deserialize_keras_object
+        return cls(
+            **config
+            | {
+                "teacher": None if config["teacher"] is None else deserialize(config["teacher"]),
+                "student": deserialize(config["student"]),
+                "distillation_losses": [
+                    deserialize(loss) for loss in config["distillation_losses"]
+                ],
+            }
+        )
+
+    def reset_metrics(self) -> None:
+        """Reset all metrics."""
+        keras.Model.reset_metrics(self)
+
+
+def _example_weights(sample_weight: Any, logits: Any) -> Any:
+    """float32 [batch]; Keras repeats sample weights for each part of a dictionary of targets."""
+    if sample_weight is None:
+        return ops.ones(ops.shape(logits)[:1])
+    return ops.reshape(ops.cast(keras.tree.flatten(sample_weight)[0], "float32"), (-1,))
+
+
+def _labels(y: Any) -> Any:
+    labels = y.get("label") if isinstance(y, dict) else y
+    return None if labels is None else ops.reshape(ops.cast(labels, "int32"), (-1,))
+
+
+def _validate(
+    teacher: Any, student: Any, losses: list[Any], weights: list[float], student_loss_weight: float
+) -> None:
+    if teacher is not None and not isinstance(teacher, keras.Model):
+        raise KdedgeError(f"teacher: {type(teacher).__name__}; a keras.Model or None is needed.")
+    if not isinstance(student, keras.Model):
+        raise KdedgeError(f"student: {type(student).__name__}; a keras.Model is needed.")
+    if not losses:
+        raise KdedgeError("distillation_losses: none given; at least one is needed.")
+    for loss in losses:
+        if not isinstance(loss, DistillationLoss):
+            raise KdedgeError(
+                f"distillation_losses: {type(loss).__name__}; a kdedge DistillationLoss is needed, "
+                "which gives a value an example, so that sample weights can be respected."
+            )
+        if loss.student_layer and not student.inputs:
+            raise KdedgeError(
+                f"{loss.name}: the student must be a functional model to look inside."
+            )
+        if loss.student_layer and loss.student_layer not in [la.name for la in student.layers]:
+            raise KdedgeError(
+                f"{loss.name}: the student has no layer {loss.student_layer!r}. It has: "
+                f"{', '.join(layer.name for layer in student.layers)}."
+            )
+    names = [loss.name for loss in losses]
+    if len(set(names)) != len(names):
+        raise KdedgeError(f"distillation_losses: {names}; their names must differ.")
+    if len(weights) != len(losses):
+        raise KdedgeError(
+            f"distillation_loss_weights: {len(weights)} weights for {len(losses)} losses."
+        )
+    if any(weight < 0 for weight in weights):
+        raise KdedgeError(f"distillation_loss_weights: {weights}; none may be below 0.")
+    if not 0 <= student_loss_weight <= 1:
+        raise KdedgeError(f"student_loss_weight: {student_loss_weight}; from 0 to 1 is allowed.")

@@ -1,0 +1,263 @@
+"""The distillation stage: stored soft labels in, a student's folder out."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from kdedge.distill.distiller import UNLABELLED, Distiller
+from kdedge.distill.losses import DistillationLoss, FeatureLoss, SoftLabelLoss
+from kdedge.errors import KdedgeError
+from kdedge.files import require_space, write_text
+from kdedge.progress import Advance, progress
+from kdedge.recipe import Distill, fingerprint
+from kdedge.students.from_teacher import set_token_embeddings
+from kdedge.students.presets import build_student
+from kdedge.students.student import Evaluation, Student
+from kdedge.teachers.bert import load_teacher
+from kdedge.teachers.soft_labels import SoftLabels
+from kdedge.text.batches import shuffled_batches
+from kdedge.text.corpus import Corpus
+from kdedge.text.encoder import TextEncoder
+
+EVALUATION_BATCH = 256
+
+
+def distill(
+    corpus: Corpus,
+    store: SoftLabels,
+    encoder: TextEncoder,
+    settings: Distill,
+    out: Path,
+    seed: int,
+    teacher: Path | None = None,
+) -> Student:
+    """Train a student on everything in the store but the valid and test texts.
+
+    Keeps the epoch with the lowest loss on the valid split. Goes on from the last whole epoch of
+    an interrupted run, with the same result as an undisturbed one.
+
+    Args:
+        corpus: gives the labels, and the valid and test splits.
+        store: soft labels of at least its training and valid texts.
+        encoder: the teacher's.
+        settings: of the recipe.
+        out: the student's folder, to be made.
+        seed: of weights, order and dropout.
+        teacher: a teacher's folder, for students that are cut from it.
+
+    Raises:
+        KdedgeError: the parts don't fit together, or `out` exists.
+    """
+    if out.exists():
+        raise KdedgeError(f"{out} exists already. Remove it or name another folder.")
+    if store.label_names != corpus.label_names:
+        raise KdedgeError(
+            f"{store.folder}: the soft labels are for {', '.join(store.label_names)}, the data has "
+            f"{', '.join(corpus.label_names)}."
+        )
+    if settings.max_length > encoder.max_length:
+        raise KdedgeError(
+            f"distill.max_length is {settings.max_length}, more than the teacher's "
+            f"{encoder.max_length} (teach.max_length)."
+        )
+    encoder = TextEncoder(encoder.tokenizer, settings.max_length)
+    keras.utils.set_random_seed(seed)
+    model = build_student(
+        settings.student,
+        vocabulary=len(encoder.vocabulary),
+        classes=corpus.num_classes,
+        max_length=settings.max_length,
+        transformer=load_teacher(teacher).transformer if teacher else None,
+    )
+    vectors = store.token_vectors()
+    if settings.from_teacher and settings.student != "mini-cut":
+        if vectors is None:
+            raise KdedgeError(
+                f"{store.folder}: no token vectors of a teacher to start the student from. "
+                "Set from_teacher = false in the recipe's [distill] section."
+            )
+        set_token_embeddings(model, vectors)
+    require_space(out.parent, 6 * 4 * model.count_params())
+    job = fingerprint(settings, store.teacher, corpus.fingerprint(), str(len(store)), str(seed))
+    training = _Training(model, corpus, store, encoder, settings, out, seed, job)
+    history = training.run()
+
+    evaluation = Evaluation(
+        corpus.test.texts,
+        corpus.test.labels,
+        None if store.missing(corpus.test.texts) else store.lookup(corpus.test.texts)[0],
+        predict_logits(model, encoder, corpus.test.texts),
+    )
+    notes = {
+        "preset": settings.student,
+        "seed": seed,
+        "settings": settings.model_dump(),
+        "teacher": store.teacher,
+        "transfer_texts": len(training.texts),
+        "parameters": model.count_params(),
+        "history": history,
+        **_measures(evaluation),
+    }
+    student = Student(model, encoder, corpus.label_names, evaluation, notes)
+    student.save(out)
+    shutil.rmtree(training.folder, ignore_errors=True)
+    return student
+
+
+def predict_logits(
+    model: keras.Model, encoder: TextEncoder, texts: Sequence[str]
+) -> npt.NDArray[np.float32]:
+    """The student's logits, float32 [texts, classes]."""
+    parts = [
+        model(encoder.encode(texts[i : i + EVALUATION_BATCH]).rows(slice(None)), training=False)
+        for i in range(0, len(texts), EVALUATION_BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+class _Training:
+    def __init__(
+        self,
+        model: keras.Model,
+        corpus: Corpus,
+        store: SoftLabels,
+        encoder: TextEncoder,
+        settings: Distill,
+        out: Path,
+        seed: int,
+        job: str,
+    ) -> None:
+        held_out = {*corpus.valid.texts, *corpus.test.texts}
+        store.lookup(corpus.train.texts)
+        label_of = dict(zip(corpus.train.texts, corpus.train.labels.tolist(), strict=True))
+        self.texts = [text for text in store.texts if text not in held_out]
+        self.labels = np.array([label_of.get(text, UNLABELLED) for text in self.texts], np.int32)
+        self.ids = encoder.token_ids(self.texts)
+        self.logits, self.pooled = store.lookup(self.texts)
+        self.encoder, self.settings, self.seed, self.job = encoder, settings, seed, job
+        self.valid = (encoder.encode(corpus.valid.texts), corpus.valid.labels)
+        self.valid_soft = store.lookup(corpus.valid.texts)
+
+        use_features = settings.feature_weight > 0 and self.pooled is not None
+        losses: list[DistillationLoss] = [SoftLabelLoss(settings.temperature)]
+        weights = [1.0]
+        if use_features and self.pooled is not None:
+            losses.append(FeatureLoss(self.pooled.shape[1]))
+            weights.append(settings.feature_weight)
+        else:
+            self.pooled = None
+        self.distiller = Distiller(None, model, losses, weights, 1 - settings.alpha)
+        self.steps = -(-len(self.texts) // settings.batch_size)
+        steps = self.steps * settings.epochs
+        warmup = round(settings.warmup_fraction * steps)
+        schedule = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else settings.learning_rate,
+            steps - warmup,
+            warmup_target=settings.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+        self.distiller.compile(keras.optimizers.Adam(schedule, clipnorm=1.0), metrics=["accuracy"])
+        self.distiller.optimizer.build(self.distiller.trainable_variables)
+        self.folder = out.with_name(f".{out.name}.checkpoints")
+        checkpoint = tf.train.Checkpoint(
+            distiller=self.distiller, optimizer=self.distiller.optimizer
+        )
+        self.latest = tf.train.CheckpointManager(checkpoint, self.folder / "latest", 2)
+        self.best = tf.train.CheckpointManager(
+            tf.train.Checkpoint(student=model), self.folder / "best", 1
+        )
+
+    def run(self) -> list[dict[str, float]]:
+        history = self._restore()
+        total, done = self.steps * self.settings.epochs, self.steps * len(history)
+        with progress("distilling the student", total, "steps", done) as advance:
+            for epoch in range(len(history), self.settings.epochs):
+                result = self.distiller.fit(
+                    self._epoch(epoch),
+                    initial_epoch=epoch,
+                    epochs=epoch + 1,
+                    steps_per_epoch=self.steps,
+                    verbose=0,
+                    callbacks=[_Report(advance, epoch)],
+                ).history
+                measures = {name: float(values[0]) for name, values in result.items()}
+                valid = self.distiller.evaluate(
+                    self.valid[0].rows(slice(None)),
+                    self._targets(self.valid[1], *self.valid_soft),
+                    batch_size=EVALUATION_BATCH,
+                    verbose=0,
+                    return_dict=True,
+                )
+                measures |= {f"val_{name}": float(value) for name, value in valid.items()}
+                if measures["val_loss"] < min((h["val_loss"] for h in history), default=np.inf):
+                    self.best.save()
+                history.append({"epoch": epoch + 1, **measures})
+                path = self.latest.save()
+                state = {"job": self.job, "checkpoint": path, "history": history}
+                write_text(self.folder / "state.json", json.dumps(state))
+        self.best.checkpoint.restore(self.best.latest_checkpoint).expect_partial()
+        return history
+
+    def _targets(self, labels: Any, logits: Any, pooled: Any) -> dict[str, Any]:
+        targets = {"label": labels, "teacher_logits": logits}
+        if self.pooled is not None:
+            targets["teacher_pooled"] = pooled.astype(np.float32)
+        return targets
+
+    def _epoch(self, epoch: int) -> tf.data.Dataset:
+        lengths = [len(ids) for ids in self.ids]
+        chosen = shuffled_batches(lengths, self.settings.batch_size, [self.seed, epoch])
+
+        def batches() -> Iterator[tuple[Any, Any]]:
+            for rows in chosen:
+                inputs = self.encoder.encode([self.texts[i] for i in rows]).rows(slice(None))
+                pooled = None if self.pooled is None else self.pooled[rows]
+                yield inputs, self._targets(self.labels[rows], self.logits[rows], pooled)
+
+        signature = tf.nest.map_structure(
+            lambda array: tf.TensorSpec([None, *([None] * (array.ndim - 1))], array.dtype),
+            next(batches()),
+        )
+        for name, spec in signature[1].items():
+            if name != "label":
+                width = self.logits.shape[1] if name == "teacher_logits" else self.pooled.shape[1]  # type: ignore[union-attr]
+                signature[1][name] = tf.TensorSpec([None, width], spec.dtype)
+        return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(8)
+
+    def _restore(self) -> list[dict[str, float]]:
+        path = self.folder / "state.json"
+        if path.is_file():
+            state = json.loads(path.read_text(encoding="utf-8"))
+            if state["job"] == self.job:
+                self.latest.checkpoint.restore(state["checkpoint"]).assert_consumed()
+                return list(state["history"])
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return []
+
+
+class _Report(keras.callbacks.Callback):
+    def __init__(self, advance: Advance, epoch: int) -> None:
+        super().__init__()
+        self.advance, self.epoch = advance, epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        loss = (logs or {}).get("loss", float("nan"))
+        self.advance(1, f"epoch {self.epoch + 1}, loss {loss:.3f}")
+
+
+def _measures(evaluation: Evaluation) -> dict[str, float]:
+    said = evaluation.student_logits.argmax(1)
+    measures = {"accuracy": float(np.mean(said == evaluation.labels))}
+    if evaluation.teacher_logits is not None:
+        teacher = evaluation.teacher_logits.argmax(1)
+        measures["teacher_accuracy"] = float(np.mean(teacher == evaluation.labels))
+        measures["retention"] = measures["accuracy"] / measures["teacher_accuracy"]
+        measures["agreement"] = float(np.mean(said == teacher))
+    return measures

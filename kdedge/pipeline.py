@@ -1,0 +1,235 @@
+"""Runs a recipe's stages in order and skips what is done."""
+
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from kdedge.bench.page import Disagreement, render_page
+from kdedge.bench.report import BenchReport, terminal_table
+from kdedge.bench.run import bench
+from kdedge.bench.scenario import scenario
+from kdedge.distill.train import distill
+from kdedge.errors import KdedgeError
+from kdedge.export.export import Subject, export_bundle, subject_of
+from kdedge.files import write_text
+from kdedge.progress import console
+from kdedge.recipe import Export, Recipe, fingerprint
+from kdedge.runtime import softmax
+from kdedge.students.student import Student
+from kdedge.teachers.bert import load_teacher, read_notes
+from kdedge.teachers.finetune import finetune
+from kdedge.teachers.soft_labels import SoftLabels, label_texts
+from kdedge.text.augment import augment
+from kdedge.text.corpus import Corpus, load_corpus
+
+DISAGREEMENTS_SHOWN = 12
+
+
+def read_corpus(recipe: Recipe) -> Corpus:
+    """The recipe's corpus, cut to the sizes that it asks for."""
+    data = recipe.data
+    corpus = load_corpus(
+        data.path,
+        text=data.text,
+        label=data.label,
+        split=data.split,
+        id=data.id,
+        unlabelled=data.unlabelled,
+        valid_fraction=data.valid_fraction,
+        test_fraction=data.test_fraction,
+        seed=recipe.seed,
+    )
+    return corpus.subset(data.train_size, data.eval_size, recipe.seed)
+
+
+def run(recipe: Recipe, out: Path) -> BenchReport:
+    """Do the whole job in the folder `out`; the same call again goes on where it stopped.
+
+    Leaves there teacher/, soft_labels/, student/, bundle/, teacher_bundle/, report.json and
+    report.html.
+
+    Raises:
+        KdedgeError: bad data or settings, or another run works in `out`.
+    """
+    corpus = read_corpus(recipe)
+    with _locked(out):
+        stages = _Stages(out)
+        teacher, labels, student = out / "teacher", out / "soft_labels", out / "student"
+        bundle, teacher_bundle = out / "bundle", out / "teacher_bundle"
+        key = fingerprint(recipe.teach, corpus.fingerprint(), str(recipe.seed))
+        stages.run(
+            "teach", key, teacher, lambda: finetune(corpus, recipe.teach, teacher, recipe.seed)
+        )
+
+        key = fingerprint(recipe.label, key)
+        stages.run("label", key, labels, lambda: _label(recipe, corpus, teacher, labels))
+
+        key = fingerprint(recipe.distill, key)
+        stages.run("distill", key, student, lambda: _distill(recipe, corpus, labels, student))
+
+        key = fingerprint(recipe.export, key)
+        stages.run(
+            "export",
+            key,
+            bundle,
+            lambda: export_bundle(subject_of(Student.load(student)), recipe.export, bundle),
+        )
+        stages.run(
+            "export teacher",
+            fingerprint("teacher", key),
+            teacher_bundle,
+            lambda: _export_teacher(recipe, corpus, teacher, labels, teacher_bundle),
+        )
+        report_json = out / "report.json"
+        stages.run(
+            "bench",
+            fingerprint(recipe.bench, key),
+            report_json,
+            lambda: bench([teacher_bundle, bundle], out, scenario(recipe.bench.tier)),
+        )
+        report = BenchReport.load(report_json)
+        trained = Student.load(student)
+        page = render_page(
+            report,
+            title=recipe.name,
+            training={
+                "teacher": read_notes(teacher)["history"],
+                "student": trained.notes["history"],
+            },
+            disagreements=_disagreements(trained),
+            stages=stages.seconds(),
+        )
+        write_text(out / "report.html", page)
+    Console(highlight=False).print(terminal_table(report))
+    console.print(f"{out / 'report.html'} has the whole report; the bundle is {bundle}.")
+    return report
+
+
+def transfer_set(recipe: Recipe, corpus: Corpus) -> list[str]:
+    """The texts that the teacher labels: the corpus and texts made from its training part."""
+    made = augment((*corpus.train.texts, *corpus.unlabelled), recipe.label.augmented, recipe.seed)
+    held_out = {*corpus.valid.texts, *corpus.test.texts}
+    return [
+        *corpus.train.texts,
+        *corpus.valid.texts,
+        *corpus.test.texts,
+        *corpus.unlabelled,
+        *(text for text in made if text not in held_out),
+    ]
+
+
+def _label(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path) -> None:
+    label_texts(
+        load_teacher(teacher), transfer_set(recipe, corpus), labels, recipe.label.batch_size
+    )
+
+
+def _distill(recipe: Recipe, corpus: Corpus, labels: Path, student: Path) -> None:
+    store = SoftLabels(labels)
+    teacher = labels.parent / "teacher" if recipe.distill.student == "mini-cut" else None
+    distill(corpus, store, store.encoder(), recipe.distill, student, recipe.seed, teacher)
+
+
+def _export_teacher(
+    recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path, bundle: Path
+) -> None:
+    model = load_teacher(teacher)
+    subject = Subject(
+        name="teacher",
+        model=model,
+        parameters=model.transformer.count_params(),
+        encoder=model.encoder,
+        label_names=model.label_names,
+        texts=corpus.test.texts,
+        labels=corpus.test.labels,
+        logits=SoftLabels(labels).lookup(corpus.test.texts)[0],
+        variables=model.transformer,
+    )
+    # What the student is compared with; the teacher's own losses are no reason to stop.
+    settings = Export(
+        artifacts=recipe.export.teacher_artifacts,
+        length=recipe.export.length,
+        max_accuracy_drop=100,
+    )
+    export_bundle(subject, settings, bundle)
+
+
+def _disagreements(student: Student) -> list[Disagreement]:
+    e = student.evaluation
+    if e.teacher_logits is None:
+        return []
+    teacher, said = softmax(e.teacher_logits), softmax(e.student_logits)
+    apart = np.flatnonzero(teacher.argmax(1) != said.argmax(1))
+    surest_first = apart[np.argsort(-(teacher.max(1) + said.max(1))[apart], kind="stable")]
+    names = student.label_names
+    return [
+        Disagreement(
+            text=e.texts[i],
+            label=names[e.labels[i]],
+            teacher=names[teacher[i].argmax()],
+            teacher_probability=float(teacher[i].max()),
+            student=names[said[i].argmax()],
+            student_probability=float(said[i].max()),
+        )
+        for i in surest_first[:DISAGREEMENTS_SHOWN]
+    ]
+
+
+class _Stages:
+    """Which stages are done, by the fingerprint of everything that goes into them."""
+
+    def __init__(self, out: Path) -> None:
+        self.path = out / "stages.json"
+        self.done = json.loads(self.path.read_text()) if self.path.is_file() else {}
+
+    def run(self, name: str, key: str, result: Path, work: Callable[[], object]) -> None:
+        entry = self.done.get(name, {})
+        if entry.get("key") == key and "seconds" in entry and result.exists():
+            console.print(f"{name}: done already, in {entry['seconds']:.0f} s")
+            return
+        # A result of other settings goes; one of these settings is a part to go on with.
+        if entry.get("key") != key:
+            _remove(result)
+            self._note(name, {"key": key})
+        elif result.exists() and name != "label":
+            _remove(result)
+        start = time.monotonic()
+        console.print(f"{name} ...")
+        work()
+        seconds = time.monotonic() - start
+        self._note(name, {"key": key, "seconds": seconds})
+        console.print(f"{name}: {seconds:.0f} s")
+
+    def seconds(self) -> dict[str, float]:
+        return {name: entry["seconds"] for name, entry in self.done.items() if "seconds" in entry}
+
+    def _note(self, name: str, entry: dict[str, object]) -> None:
+        self.done[name] = entry
+        write_text(self.path, json.dumps(self.done, indent=2) + "\n")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise KdedgeError(
+                f"{out}: another run is at work here. Wait for it or stop it."
+            ) from None
+        yield

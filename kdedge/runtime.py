@@ -1,0 +1,190 @@
+"""Bundle -> text -> probabilities: the reference that apps are held against.
+
+Needs `pip install 'kdedge[runtime]'` and no TensorFlow.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kdedge.bundle import Manifest, verify
+from kdedge.errors import KdedgeError
+from kdedge.text.corpus import check_text
+from kdedge.text.encoder import Encoded, TextEncoder
+
+Probabilities = npt.NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """Runs one model file."""
+
+    def probabilities(self, encoded: Encoded) -> Probabilities:
+        """float32 [texts, classes] of int32 [texts, length] inputs."""
+        ...
+
+
+class LiteRTEngine:
+    """A `.tflite` file in LiteRT: int32 [1, length] ids, mask, segment_ids -> probabilities.
+
+    Args:
+        path: of the file.
+        threads: that an inference may use.
+
+    Raises:
+        KdedgeError: LiteRT is not installed or refuses the file.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError:
+            raise _missing("ai-edge-litert") from None
+        try:
+            self._interpreter = Interpreter(str(path), num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise KdedgeError(f"{path}: LiteRT refuses this model: {error}") from None
+        inputs = self._interpreter.get_input_details()
+        shapes = [tuple(int(n) for n in detail["shape"]) for detail in inputs]
+        if len(inputs) != 3 or len(set(shapes)) != 1 or len(shapes[0]) != 2 or shapes[0][0] != 1:
+            raise KdedgeError(
+                f"{path}: inputs of shapes {shapes}; three int32 [1, length] are needed."
+            )
+        self.length = shapes[0][1]
+        self._inputs = [detail["index"] for detail in inputs]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+
+    def probabilities(self, encoded: Encoded) -> Probabilities:
+        """float32 [texts, classes] of int32 [texts, length] inputs of the model's length."""
+        rows = []
+        for row in zip(encoded.ids, encoded.mask, encoded.segment_ids, strict=True):
+            for index, values in zip(self._inputs, row, strict=True):
+                self._interpreter.set_tensor(index, values[None])
+            self._interpreter.invoke()
+            rows.append(self._interpreter.get_tensor(self._output)[0])
+        return np.stack(rows).astype(np.float32)
+
+
+class OnnxEngine:
+    """A `.onnx` file in ONNX Runtime: int64 [batch, length] inputs -> logits.
+
+    Args:
+        path: of the file.
+        threads: that an inference may use.
+
+    Raises:
+        KdedgeError: ONNX Runtime is not installed or refuses the file.
+    """
+
+    length = None
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise _missing("onnxruntime") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's errors have no common base
+            raise KdedgeError(f"{path}: ONNX Runtime refuses this model: {error}") from None
+        self._names = {value.name for value in self._session.get_inputs()}
+
+    def probabilities(self, encoded: Encoded) -> Probabilities:
+        """float32 [texts, classes] of int32 [texts, length] inputs of any length."""
+        feeds = {
+            "input_ids": encoded.ids.astype(np.int64),
+            "attention_mask": encoded.mask.astype(np.int64),
+            "token_type_ids": encoded.segment_ids.astype(np.int64),
+        }
+        (logits,) = self._session.run(
+            ["logits"], {name: feed for name, feed in feeds.items() if name in self._names}
+        )
+        return softmax(logits)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says of a text."""
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+class TextClassifier:
+    """One model of a bundle with the bundle's tokenizer and labels."""
+
+    def __init__(self, engine: Any, encoder: TextEncoder, manifest: Manifest) -> None:
+        self.engine, self.encoder, self.manifest = engine, encoder, manifest
+
+    def probabilities(self, texts: Sequence[str]) -> Probabilities:
+        """float32 [texts, classes], each text by itself: as an app would ask.
+
+        Raises:
+            KdedgeError: a text is empty or far too long.
+        """
+        for number, text in enumerate(texts, 1):
+            check_text(text, f"text {number}")
+        return classify(self.engine, self.encoder, texts)
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """The label of each text, and how probable each label is."""
+        labels = self.manifest.labels
+        return [
+            Prediction(
+                labels[int(row.argmax())],
+                float(row.max()),
+                dict(zip(labels, map(float, row), strict=True)),
+            )
+            for row in (self.probabilities(texts) if texts else [])
+        ]
+
+
+def load_bundle(bundle: Path | str, artifact: str | None = None) -> TextClassifier:
+    """Verify a bundle and load one of its models.
+
+    Args:
+        bundle: the folder.
+        artifact: name of the model; None for the bundle's first.
+
+    Raises:
+        KdedgeError: not a whole bundle, no such artifact, or its runtime is missing.
+    """
+    folder = Path(bundle)
+    manifest = verify(folder)
+    chosen = manifest.artifact(artifact)
+    engine = load_engine(folder / chosen.file)
+    return TextClassifier(engine, TextEncoder.load(folder), manifest)
+
+
+def load_engine(path: Path, threads: int = 1) -> LiteRTEngine | OnnxEngine:
+    """Load a `.tflite` or `.onnx` file in its runtime."""
+    return (LiteRTEngine if path.suffix == ".tflite" else OnnxEngine)(path, threads)
+
+
+def classify(
+    engine: LiteRTEngine | OnnxEngine, encoder: TextEncoder, texts: Sequence[str]
+) -> Probabilities:
+    """float32 [texts, classes], each text in a call of its own."""
+    if engine.length is not None:
+        return engine.probabilities(encoder.encode(texts, engine.length))
+    return np.concatenate([engine.probabilities(encoder.encode([text])) for text in texts])
+
+
+def softmax(logits: npt.NDArray[Any]) -> Probabilities:
+    """Probabilities of logits over the last axis."""
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(-1, keepdims=True), np.float32)
+
+
+def _missing(package: str) -> KdedgeError:
+    return KdedgeError(f"{package} is not installed: pip install 'kdedge[runtime]'")

@@ -1,0 +1,1 @@
+"""Students: small Keras classifiers that convert without Flex ops."""

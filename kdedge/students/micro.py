@@ -1,0 +1,45 @@
+"""micro: one layer of convolutions of several widths."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from kdedge.students.inputs import masked, student_inputs
+
+
+def micro(
+    vocabulary: int,
+    classes: int,
+    width: int = 128,
+    kernels: Sequence[int] = (1, 2, 3, 5),
+    filters: int = 192,
+    hidden: int = 256,
+) -> keras.Model:
+    """Conv1D of several kernel sizes, their maximum and mean over the text (arXiv 1408.5882).
+
+    Args:
+        vocabulary: number of token ids.
+        classes: number of logits.
+        width: of the embeddings.
+        kernels: sizes of the convolutions, in tokens.
+        filters: channels of each convolution.
+        hidden: of the dense layer, the sentence vector.
+    """
+    inputs = student_inputs()
+    tokens: Any = keras.layers.Embedding(vocabulary, width, name="tokens")(inputs["ids"])
+    tokens = masked(keras.layers.Dropout(0.2)(tokens), inputs["mask"])
+    pooled = []
+    for kernel in kernels:
+        grams = keras.layers.Conv1D(
+            filters, kernel, padding="same", activation="relu", name=f"grams_{kernel}"
+        )(tokens)
+        grams = masked(grams, inputs["mask"])
+        pooled.append(keras.layers.GlobalMaxPooling1D(name=f"max_{kernel}")(grams))
+        pooled.append(
+            keras.layers.GlobalAveragePooling1D(name=f"mean_{kernel}")(grams, mask=inputs["mask"])
+        )
+    text = keras.layers.Dropout(0.3)(keras.layers.Concatenate()(pooled))
+    sentence = keras.layers.Dense(hidden, activation="relu", name="sentence")(text)
+    logits = keras.layers.Dense(classes, name="logits")(keras.layers.Dropout(0.3)(sentence))
+    return keras.Model(inputs, logits, name="micro")

@@ -1,0 +1,53 @@
+"""mini: a small transformer."""
+
+from typing import Any
+
+import keras
+
+from kdedge.students.inputs import student_inputs
+from kdedge.students.layers import PositionEmbedding, gelu_tanh
+
+
+def mini(
+    vocabulary: int,
+    classes: int,
+    max_length: int,
+    width: int = 128,
+    layers: int = 2,
+    heads: int = 4,
+    feed_forward: int = 512,
+    name: str = "mini",
+) -> keras.Model:
+    """BERT's encoder, post-norm, with the mean of its tokens as the sentence (arXiv 1810.04805).
+
+    Args:
+        vocabulary: number of token ids.
+        classes: number of logits.
+        max_length: tokens it can take.
+        width: of embeddings and layers.
+        layers: number of them.
+        heads: attention heads of a layer; divides `width`.
+        feed_forward: width inside a layer's dense part.
+        name: of the model.
+    """
+    inputs = student_inputs()
+    x: Any = keras.layers.Embedding(vocabulary, width, name="tokens")(inputs["ids"])
+    x = PositionEmbedding(max_length, name="positions")(x)
+    x = keras.layers.LayerNormalization(epsilon=1e-12, name="embedding_norm")(x)
+    x = keras.layers.Dropout(0.1)(x)
+    attended = keras.layers.Reshape((1, -1), name="attended")(inputs["mask"])
+    for i in range(layers):
+        attention = keras.layers.MultiHeadAttention(
+            heads, width // heads, dropout=0.1, name=f"attention_{i}"
+        )(x, x, attention_mask=attended)
+        x = keras.layers.LayerNormalization(epsilon=1e-12, name=f"attention_norm_{i}")(
+            keras.layers.Add()([x, keras.layers.Dropout(0.1)(attention)])
+        )
+        dense = keras.layers.Dense(feed_forward, activation=gelu_tanh, name=f"dense_in_{i}")(x)
+        dense = keras.layers.Dense(width, name=f"dense_out_{i}")(dense)
+        x = keras.layers.LayerNormalization(epsilon=1e-12, name=f"dense_norm_{i}")(
+            keras.layers.Add()([x, keras.layers.Dropout(0.1)(dense)])
+        )
+    sentence = keras.layers.GlobalAveragePooling1D(name="sentence")(x, mask=inputs["mask"])
+    logits = keras.layers.Dense(classes, name="logits")(keras.layers.Dropout(0.1)(sentence))
+    return keras.Model(inputs, logits, name=name)

@@ -1,0 +1,47 @@
+"""The students by name."""
+
+from typing import Any
+
+import keras
+
+from kdedge.errors import KdedgeError
+from kdedge.recipe import PRESETS
+from kdedge.students.from_teacher import cut_from_teacher
+from kdedge.students.micro import micro
+from kdedge.students.mini import mini
+from kdedge.students.nano import nano
+
+LAYERS_CUT = 2
+
+
+def build_student(
+    preset: str, *, vocabulary: int, classes: int, max_length: int, transformer: Any = None
+) -> keras.Model:
+    """Build a student: int32 [batch, length] ids, mask, segment_ids -> float32 [batch, classes].
+
+    Every student has a layer `sentence` whose output, [batch, width], a feature loss can use.
+
+    Args:
+        preset: `nano`, `micro`, `mini` or, made of the teacher's first layers, `mini-cut`.
+        vocabulary: number of token ids.
+        classes: number of logits.
+        max_length: tokens that the student must take.
+        transformer: the teacher's transformer, for `mini-cut` only.
+
+    Raises:
+        KdedgeError: unknown preset, or `mini-cut` without a teacher.
+    """
+    match preset:
+        case "nano":
+            return nano(vocabulary, classes)
+        case "micro":
+            return micro(vocabulary, classes)
+        case "mini":
+            return mini(vocabulary, classes, max_length)
+        case "mini-cut":
+            if transformer is None:
+                raise KdedgeError(
+                    "student: mini-cut is made of the teacher's layers; name it: --teacher DIR."
+                )
+            return cut_from_teacher(transformer, LAYERS_CUT, classes, max_length)
+    raise KdedgeError(f"student: {preset!r} is unknown. Allowed: {', '.join(PRESETS)}.")

@@ -1,0 +1,1 @@
+"""Teachers: loading, fine-tuning, and the store of what they say."""

