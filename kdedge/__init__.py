@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdedge.bench.run import bench as bench
+    from kdedge.bench.run import bench_bundles as bench_bundles
     from kdedge.distill.distiller import Distiller as Distiller
     from kdedge.distill.losses import DistillationLoss as DistillationLoss
     from kdedge.distill.losses import FeatureLoss as FeatureLoss
     from kdedge.distill.losses import SoftLabelLoss as SoftLabelLoss
     from kdedge.distill.losses import TwoSidedCrossEntropy as TwoSidedCrossEntropy
-    from kdedge.distill.train import distill as distill
+    from kdedge.distill.train import distill_student as distill_student
     from kdedge.errors import KdedgeError as KdedgeError
     from kdedge.export.export import Subject as Subject
     from kdedge.export.export import export_bundle as export_bundle
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from kdedge.text.encoder import TextEncoder as TextEncoder
 
 _HOMES = {
-    "bench": "kdedge.bench.run",
+    "bench_bundles": "kdedge.bench.run",
     "Distiller": "kdedge.distill.distiller",
     "DistillationLoss": "kdedge.distill.losses",
     "FeatureLoss": "kdedge.distill.losses",
     "SoftLabelLoss": "kdedge.distill.losses",
     "TwoSidedCrossEntropy": "kdedge.distill.losses",
-    "distill": "kdedge.distill.train",
+    "distill_student": "kdedge.distill.train",
     "KdedgeError": "kdedge.errors",
     "Subject": "kdedge.export.export",
     "export_bundle": "kdedge.export.export",

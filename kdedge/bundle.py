@@ -61,11 +61,16 @@ class Source(_Frozen):
     accuracy: Accuracy
 
 
-class Manifest(_Frozen):
-    """What `manifest.json` says."""
+class _Head(BaseModel):
+    """What a manifest of any version says."""
 
     format_version: int
     kdedge: str = Field(description="version of kdedge that wrote the bundle")
+
+
+class Manifest(_Frozen, _Head):
+    """What `manifest.json` says."""
+
     labels: tuple[str, ...] = Field(min_length=2)
     max_length: int = Field(ge=3, description="tokens that a text is cut to")
     source: Source
@@ -99,17 +104,20 @@ def read_manifest(bundle: Path) -> Manifest:
             f"{bundle} is no bundle: it has no {MANIFEST}. "
             "`kdedge export STUDENT_DIR --out BUNDLE_DIR` makes one."
         )
+    content = path.read_bytes()
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        # First, for a newer version may have other keys.
+        head = _Head.model_validate_json(content)
+        if head.format_version != FORMAT_VERSION:
+            raise KdedgeError(
+                f"{path}: format_version is {head.format_version} and this kdedge reads "
+                f"{FORMAT_VERSION}. Install the kdedge that wrote it ({head.kdedge})."
+            )
+        manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise KdedgeError(f"{path}: {where}: {first['msg']}. Export the bundle anew.") from None
-    if manifest.format_version != FORMAT_VERSION:
-        raise KdedgeError(
-            f"{path}: format_version is {manifest.format_version} and this kdedge reads "
-            f"{FORMAT_VERSION}. Install the kdedge that wrote it ({manifest.kdedge})."
-        )
     for name in manifest.files:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise KdedgeError(f"{path}: the file {name!r} would lie outside the bundle.")

@@ -1,6 +1,7 @@
 """The command line: a thin skin over the stages. Stages are imported where they are used, so that
 `kdedge --help` is quick and `kdedge predict` needs no TensorFlow."""  # noqa: D205, D209
 
+import errno
 import json
 import os
 import sys
@@ -96,6 +97,36 @@ def label(
 
 
 @app.command()
+def import_labels(
+    rows: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help=".parquet or .jsonl, with text and logits or probabilities"
+        ),
+    ],
+    labels: Annotated[
+        str, typer.Option("--labels", help="the classes in the order of the numbers: bad,good")
+    ],
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", help="folder, hub id or package:NAME/FOLDER of a BERT")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="store of soft labels to make")],
+    max_length: Annotated[int, typer.Option("--max-length", min=3, help="tokens")] = 64,
+) -> None:
+    """Take soft labels from another teacher: a PyTorch model, an LLM, any Keras classifier."""
+    with _errors():
+        _train_extra()
+        from kdedge.teachers.bert import find_pretrained
+        from kdedge.teachers.soft_labels import import_soft_labels
+        from kdedge.text.encoder import TextEncoder
+
+        folder = find_pretrained(tokenizer, weights=False)
+        encoder = TextEncoder.from_pretrained(folder, max_length)
+        store = import_soft_labels(rows, out, labels.split(","), encoder)
+        _say(f"{out}: soft labels of {len(store)} texts.")
+
+
+@app.command()
 def distill(
     data: DataFile,
     soft_labels: Annotated[Path, typer.Option("--soft-labels", help="store of soft labels")],
@@ -119,7 +150,7 @@ def distill(
         if student not in PRESETS:
             raise KdedgeError(f"--student: {student!r}. Allowed: {', '.join(PRESETS)}.")
         _train_extra()
-        from kdedge.distill.train import distill as train
+        from kdedge.distill.train import distill_student
         from kdedge.recipe import Distill
         from kdedge.teachers.soft_labels import SoftLabels
         from kdedge.text.corpus import load_corpus
@@ -127,8 +158,13 @@ def distill(
         store = SoftLabels(soft_labels)
         corpus = load_corpus(data, text=text, label=label, split=split, seed=seed)
         encoder = store.encoder()
-        settings = Distill(student=student, epochs=epochs, max_length=encoder.max_length)
-        trained = train(corpus, store, encoder, settings, out, seed, teacher)
+        settings = Distill(
+            student=student,
+            epochs=epochs,
+            max_length=encoder.max_length,
+            from_teacher=student == "mini-cut" or store.token_vectors() is not None,
+        )
+        trained = distill_student(corpus, store, encoder, settings, out, seed, teacher)
         _say(f"{out}: accuracy {100 * trained.notes['accuracy']:.2f}% on the test split.")
 
 
@@ -173,11 +209,11 @@ def bench(
 
         from kdedge.bench.page import render_page
         from kdedge.bench.report import terminal_table
-        from kdedge.bench.run import bench as measure
+        from kdedge.bench.run import bench_bundles
         from kdedge.bench.scenario import scenario
         from kdedge.files import write_text
 
-        result = measure(bundles, report, scenario(tier))
+        result = bench_bundles(bundles, report, scenario(tier))
         page = render_page(
             result, title="benchmark", training=None, disagreements=None, stages=None
         )
@@ -189,7 +225,10 @@ def bench(
 def predict(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE_DIR")],
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...")] = None,
-    file: Annotated[Path | None, typer.Option("--file", help="a text a line")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help=".txt, a text a line, or a data file with a column text"),
+    ] = None,
     artifact: Annotated[
         str | None, typer.Option("--artifact", help="a model by name; default: the first")
     ] = None,
@@ -198,11 +237,14 @@ def predict(
     """Classify texts: arguments, a file's lines, or the lines of standard input."""
     with _errors():
         from kdedge.runtime import load_bundle
-        from kdedge.text.corpus import read_texts
+        from kdedge.text.corpus import read_texts, split_lines
 
         if texts and file:
             raise KdedgeError("--file: given beside texts; one of the two is needed.")
-        lines = read_texts(file) if file else texts or sys.stdin.read().splitlines()
+        if file:
+            lines = read_texts(file)
+        else:
+            lines = texts or split_lines(sys.stdin.buffer.read(), "standard input")
         classifier = load_bundle(bundle, artifact)
         for line, said in zip(lines, classifier.predict(lines), strict=True):
             if as_json:
@@ -241,7 +283,7 @@ def _show(bundle: Path) -> None:
             f"{a.parity.max_difference:.1e}",
             f"{100 * a.parity.agreement:.2f}",
         )
-    console = Console()
+    console = Console(soft_wrap=True)
     console.print(table)
     console.print(
         f"labels: {', '.join(manifest.labels)}; at most {manifest.max_length} tokens; "
@@ -255,6 +297,13 @@ def _errors() -> Iterator[None]:
         yield
     except KdedgeError as error:
         typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    except OSError as error:
+        # A full disk, a folder that can't be written: what a user can mend as well.
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"error: {where}{error.strerror}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on with what was done", err=True)

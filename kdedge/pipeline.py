@@ -13,9 +13,9 @@ from rich.console import Console
 
 from kdedge.bench.page import Disagreement, render_page
 from kdedge.bench.report import BenchReport, terminal_table
-from kdedge.bench.run import bench
+from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
-from kdedge.distill.train import distill
+from kdedge.distill.train import distill_student
 from kdedge.errors import KdedgeError
 from kdedge.export.export import Subject, export_bundle, subject_of
 from kdedge.files import write_text
@@ -92,7 +92,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
             "bench",
             fingerprint(recipe.bench, key),
             report_json,
-            lambda: bench([teacher_bundle, bundle], out, scenario(recipe.bench.tier)),
+            lambda: bench_bundles([teacher_bundle, bundle], out, scenario(recipe.bench.tier)),
         )
         report = BenchReport.load(report_json)
         trained = Student.load(student)
@@ -134,7 +134,7 @@ def _label(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path) -> None:
 def _distill(recipe: Recipe, corpus: Corpus, labels: Path, student: Path) -> None:
     store = SoftLabels(labels)
     teacher = labels.parent / "teacher" if recipe.distill.student == "mini-cut" else None
-    distill(corpus, store, store.encoder(), recipe.distill, student, recipe.seed, teacher)
+    distill_student(corpus, store, store.encoder(), recipe.distill, student, recipe.seed, teacher)
 
 
 def _export_teacher(

@@ -23,7 +23,7 @@ from kdedge.bench.report import (
     terminal_table,
     three_digits,
 )
-from kdedge.bench.run import bench
+from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import TIERS, Scenario, scenario
 from kdedge.bundle import Accuracy, Artifact, Manifest, Parity, Source
 from kdedge.errors import KdedgeError
@@ -203,7 +203,7 @@ def make_bundle(folder: Path, source: str, models: dict[str, Path]) -> Path:
 def test_bench_of_a_bundle(tflite: Path, onnx_file: Path, tmp_path: Path) -> None:
     models = {"litert-float32": tflite, "onnx-float32": onnx_file}
     bundle = make_bundle(tmp_path / "bundle", "nano", models)
-    report = bench([bundle], tmp_path / "report", BRIEF)
+    report = bench_bundles([bundle], tmp_path / "report", BRIEF)
     assert [m.name for m in report.measurements] == ["litert-float32", "onnx-float32"]
     # The ONNX model takes any length, so it gets the LiteRT model's.
     assert [m.length for m in report.measurements] == [8, 8]
@@ -223,7 +223,7 @@ def test_bench_names_what_fails_and_keeps_the_rest(onnx_file: Path, tmp_path: Pa
         tmp_path / "student", "nano", {"onnx-float32": onnx_file, "onnx-int8": broken}
     )
     with pytest.raises(KdedgeError, match="nano/onnx-int8: .*Protobuf parsing failed"):
-        bench([teacher, student], tmp_path / "report", BRIEF)
+        bench_bundles([teacher, student], tmp_path / "report", BRIEF)
     report = BenchReport.load(tmp_path / "report/report.json")
     assert [m.name for m in report.measurements] == ["teacher/onnx-float32", "nano/onnx-float32"]
     assert list(report.failures) == ["nano/onnx-int8"]
@@ -234,16 +234,16 @@ def test_bench_names_what_fails_and_keeps_the_rest(onnx_file: Path, tmp_path: Pa
 def test_bench_refuses_bundles_of_one_name(onnx_file: Path, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "bundle", "nano", {"onnx-float32": onnx_file})
     with pytest.raises(KdedgeError, match="names must differ"):
-        bench([bundle, bundle], tmp_path / "report", BRIEF)
+        bench_bundles([bundle, bundle], tmp_path / "report", BRIEF)
     with pytest.raises(KdedgeError, match="none given"):
-        bench([], tmp_path / "report", BRIEF)
+        bench_bundles([], tmp_path / "report", BRIEF)
 
 
 def test_bench_refuses_a_changed_bundle(onnx_file: Path, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "bundle", "nano", {"onnx-float32": onnx_file})
     (bundle / "tiny.onnx").write_bytes(b"other")
     with pytest.raises(KdedgeError, match="SHA-256 differs"):
-        bench([bundle], tmp_path / "report", BRIEF)
+        bench_bundles([bundle], tmp_path / "report", BRIEF)
 
 
 def test_tiers_are_named_in_the_error() -> None:

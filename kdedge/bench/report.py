@@ -212,12 +212,16 @@ class BenchReport(_Frozen):
         return report
 
     def speed_up(self, measurement: Measurement) -> SpeedUp | None:
-        """Against the teacher's slowest artifact in the same runtime, or, without a teacher, the
-        slowest of all in it; None for that one itself.
+        """Against the teacher's fastest artifact in the same runtime, which is what one would ship
+        without a student; without a teacher, the slowest of all in it. None for that one itself.
         """  # noqa: D205
         peers = [m for m in self.measurements if m.format == measurement.format]
         teachers = [m for m in peers if m.is_teacher]
-        baseline = max(teachers or peers, key=lambda m: m.p50_ms)
+        baseline = (
+            min(teachers, key=lambda m: m.p50_ms)
+            if teachers
+            else max(peers, key=lambda m: m.p50_ms)
+        )
         if baseline.name == measurement.name:
             return None
         low, high = ratio_interval(baseline.repeats_p50_ms, measurement.repeats_p50_ms)
@@ -244,6 +248,7 @@ def terminal_table(report: BenchReport) -> Table:
     table = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
+        collapse_padding=True,
         title=f"{s.name}: {s.repeats} repeats, {s.threads} thread{'s' * (s.threads > 1)}"
         + ("" if report.valid else ", NOT VALID"),
     )

@@ -24,7 +24,7 @@ class _Job(NamedTuple):
     artifact: Artifact
 
 
-def bench(
+def bench_bundles(
     bundles: Sequence[Path],
     report_dir: Path,
     scenario: Scenario,

@@ -136,6 +136,10 @@ class Distiller(keras.distillation.Distiller):
             **{"jit_compile": False} | kwargs,
         )
 
+    def build(self, input_shape: Any) -> None:
+        """Nothing is left to build: the constructor was given a student and built the rest."""
+        self.built = True
+
     def call(self, inputs: Any, training: bool | None = None, **kwargs: Any) -> Any:
         """The student's logits; with losses on layers, a dictionary of `logits` and those."""
         return (self._student_with_layers or self.student)(inputs, training=training, **kwargs)

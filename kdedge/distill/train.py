@@ -29,7 +29,7 @@ from kdedge.text.encoder import TextEncoder
 EVALUATION_BATCH = 256
 
 
-def distill(
+def distill_student(
     corpus: Corpus,
     store: SoftLabels,
     encoder: TextEncoder,
@@ -116,7 +116,7 @@ def predict_logits(
 ) -> npt.NDArray[np.float32]:
     """The student's logits, float32 [texts, classes]."""
     parts = [
-        model(encoder.encode(texts[i : i + EVALUATION_BATCH]).rows(slice(None)), training=False)
+        model(encoder.encode(texts[i : i + EVALUATION_BATCH]).inputs, training=False)
         for i in range(0, len(texts), EVALUATION_BATCH)
     ]
     return np.concatenate(parts)
@@ -167,7 +167,10 @@ class _Training:
         self.distiller.optimizer.build(self.distiller.trainable_variables)
         self.folder = out.with_name(f".{out.name}.checkpoints")
         checkpoint = tf.train.Checkpoint(
-            distiller=self.distiller, optimizer=self.distiller.optimizer
+            distiller=self.distiller,
+            optimizer=self.distiller.optimizer,
+            # Keras keeps dropout's generators where TensorFlow does not look.
+            generators=[variable.value for variable in self.distiller.non_trainable_variables],
         )
         self.latest = tf.train.CheckpointManager(checkpoint, self.folder / "latest", 2)
         self.best = tf.train.CheckpointManager(
@@ -184,12 +187,13 @@ class _Training:
                     initial_epoch=epoch,
                     epochs=epoch + 1,
                     steps_per_epoch=self.steps,
+                    shuffle=False,
                     verbose=0,
                     callbacks=[_Report(advance, epoch)],
                 ).history
                 measures = {name: float(values[0]) for name, values in result.items()}
                 valid = self.distiller.evaluate(
-                    self.valid[0].rows(slice(None)),
+                    self.valid[0].inputs,
                     self._targets(self.valid[1], *self.valid_soft),
                     batch_size=EVALUATION_BATCH,
                     verbose=0,
@@ -217,7 +221,7 @@ class _Training:
 
         def batches() -> Iterator[tuple[Any, Any]]:
             for rows in chosen:
-                inputs = self.encoder.encode([self.texts[i] for i in rows]).rows(slice(None))
+                inputs = self.encoder.encode([self.texts[i] for i in rows]).inputs
                 pooled = None if self.pooled is None else self.pooled[rows]
                 yield inputs, self._targets(self.labels[rows], self.logits[rows], pooled)
 

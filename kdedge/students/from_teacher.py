@@ -15,26 +15,28 @@ def set_token_embeddings(student: keras.Model, vectors: npt.NDArray[np.floating[
 
     The principal axes with the most variance are kept, and scaled so that an embedding has the
     standard deviation that Keras's own initialisation would give it several times over: with less
-    the student forgets them, with more it learns nothing else.
+    the student forgets them, with more it learns nothing else. Where the teacher is narrower than
+    the student, the other columns stay as they are.
 
     Args:
         student: has an embedding layer named `tokens`.
         vectors: float [vocabulary, hidden], for instance `SoftLabels.token_vectors()`.
 
     Raises:
-        KdedgeError: another vocabulary, or embeddings wider than the teacher's vectors.
+        KdedgeError: another vocabulary.
     """
     table = student.get_layer("tokens").embeddings
     vocabulary, width = table.shape
-    if vectors.shape[0] != vocabulary or vectors.shape[1] < width:
+    if vectors.shape[0] != vocabulary:
         raise KdedgeError(
-            f"vectors: shape {vectors.shape}; the student's embeddings are {(vocabulary, width)}: "
-            "the vocabulary must be the same and the teacher at least as wide."
+            f"vectors: of {vectors.shape[0]} vocabulary entries; the student has {vocabulary}."
         )
     centred = vectors.astype(np.float64) - vectors.mean(0, dtype=np.float64)
     values, axes = np.linalg.eigh(centred.T @ centred)
     reduced = centred @ axes[:, np.argsort(-values)[:width]]
-    table.assign((reduced / reduced.std() * EMBEDDING_SCALE).astype(np.float32))
+    columns = table.numpy()
+    columns[:, : reduced.shape[1]] = reduced / reduced.std() * EMBEDDING_SCALE
+    table.assign(columns)
 
 
 EMBEDDING_SCALE = 0.3

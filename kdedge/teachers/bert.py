@@ -4,10 +4,13 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 import tensorflow as tf
@@ -18,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
-from kdedge.text.encoder import TextEncoder
+from kdedge.text.encoder import ENCODER, VOCABULARY, TextEncoder
 
 WEIGHTS = "model.safetensors"
 TEACHER = "teacher.json"
@@ -81,6 +84,20 @@ class BertTeacher(keras.Model):
             outputs["hidden_states"] = output.hidden_states
         return outputs
 
+    @cached_property
+    def _graph(self) -> Any:
+        signature = {
+            name: tf.TensorSpec([None, None], tf.int32) for name in ("ids", "mask", "segment_ids")
+        }
+        return tf.function(lambda inputs: self(inputs, training=False), input_signature=[signature])
+
+    def run(self, inputs: Inputs) -> dict[str, npt.NDArray[np.float32]]:
+        """What `call` gives, as numpy arrays, in one graph for batches of any size and length."""
+        return {
+            name: tf.nest.map_structure(lambda tensor: tensor.numpy(), value)
+            for name, value in self._graph(inputs).items()
+        }
+
     def save_pretrained(self, folder: Path) -> None:
         """Write a Hugging Face folder with the tokenizer; `load_teacher` reads it."""
         self.transformer.config.id2label = dict(enumerate(self.label_names))
@@ -133,7 +150,7 @@ def load_teacher(
         )
     names = tuple(own_names or label_names or ())
     config.num_labels = len(names)
-    if (folder / "encoder.json").is_file():
+    if (folder / ENCODER).is_file():
         encoder = TextEncoder.load(folder)
     else:
         limit = getattr(config, "max_position_embeddings", max_length)
@@ -145,8 +162,8 @@ def load_teacher(
     return BertTeacher(transformer, encoder, names, fingerprint, with_hidden_states)
 
 
-def find_pretrained(source: str | Path) -> Path:
-    """The folder of a model; downloads it if `source` is an id on the hub.
+def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:
+    """The folder of a model; downloads it if `source` is an id on the hub, with its weights or not.
 
     Raises:
         KdedgeError: there is no such folder, package or model.
@@ -164,10 +181,9 @@ def find_pretrained(source: str | Path) -> Path:
         raise KdedgeError(f"{source}: no such folder, and not an id of the form OWNER/NAME.")
     from huggingface_hub import snapshot_download
 
+    patterns = ["*.json", VOCABULARY, *([WEIGHTS] if weights else [])]
     try:
-        return Path(
-            snapshot_download(text, allow_patterns=["*.json", "vocab.txt", "*model.safetensors"])
-        )
+        return Path(snapshot_download(text, allow_patterns=patterns))
     except Exception as error:  # a dozen kinds, from network to access rights
         raise KdedgeError(
             f"{source}: no such folder here, and the hub did not give it: {error}"

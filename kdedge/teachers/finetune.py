@@ -62,11 +62,22 @@ class _Training:
         self.steps = self.steps_an_epoch * settings.epochs
         self.optimizer = tf_keras.optimizers.Adam(settings.learning_rate)
         self.optimizer.build(teacher.transformer.trainable_variables)
+        # Makes the generators of dropout layers that have not run yet.
+        teacher(teacher.encoder.encode(corpus.train.texts[:1]).inputs)
         self.dropouts = [
             layer._random_generator._generator
             for layer in teacher.transformer.submodules
             if isinstance(layer, tf_keras.layers.Dropout)
         ]
+        # One graph for batches of any size and length.
+        rows = tf.TensorSpec([None, None], tf.int32)
+        self.apply = tf.function(
+            self._apply,
+            input_signature=[
+                {"ids": rows, "mask": rows, "segment_ids": rows},
+                tf.TensorSpec([None], tf.int32),
+            ],
+        )
         self.folder = _checkpoints(out)
         self.job = job
         self.state: dict[str, Any] = {"job": job, "step": 0, "loss": 0.0, "history": []}
@@ -101,7 +112,7 @@ class _Training:
         size = self.settings.batch_size
         for chosen in shuffled_batches(lengths, size, [self.seed, epoch])[first:]:
             encoded = self.teacher.encoder.encode([self.corpus.train.texts[i] for i in chosen])
-            yield encoded.rows(slice(None)), self.corpus.train.labels[chosen]
+            yield encoded.inputs, self.corpus.train.labels[chosen]
 
     def _step(self, inputs: Any, labels: Any) -> Any:
         step = self.state["step"]
@@ -110,9 +121,8 @@ class _Training:
         self.optimizer.learning_rate.assign(self.settings.learning_rate * scale)
         for number, generator in enumerate(self.dropouts):
             generator.reset_from_seed([self.seed, step, number])
-        return self._apply({k: tf.constant(v) for k, v in inputs.items()}, tf.constant(labels))
+        return self.apply(inputs, labels)
 
-    @tf.function(reduce_retracing=True)
     def _apply(self, inputs: Any, labels: Any) -> Any:
         variables = self.teacher.transformer.trainable_variables
         with tf.GradientTape() as tape:

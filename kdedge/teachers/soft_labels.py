@@ -1,6 +1,5 @@
 """The store of what a teacher said: Parquet shards that appear whole, keyed by text."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,22 +8,34 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
 
 from kdedge.errors import KdedgeError
-from kdedge.files import new_file, require_space, write_text
+from kdedge.files import new_file, require_space, sha256, write_text
 from kdedge.progress import progress
 from kdedge.teachers.bert import BertTeacher
-from kdedge.teachers.engines import Outputs, batches_by_length, teacher_function
-from kdedge.text.corpus import read_texts
+from kdedge.teachers.engines import batches_by_length
+from kdedge.text.corpus import Row, read_rows
 from kdedge.text.encoder import TextEncoder
 
 FORMAT_VERSION = 1
 STORE = "store.json"
 TOKEN_VECTORS = "token_vectors.npy"
 TEXTS_A_SHARD = 2048
+# What probabilities of 0 are taken for: their logits must be finite.
+SMALLEST_PROBABILITY = 1e-7
 
 Logits = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float16]
+
+
+class _Info(BaseModel):
+    """What `store.json` says."""
+
+    format_version: int
+    teacher: str
+    label_names: tuple[str, ...]
+    has_features: bool
 
 
 class SoftLabels:
@@ -46,15 +57,10 @@ class SoftLabels:
                 f"{folder}: not a store of soft labels: {STORE} is missing. "
                 "`kdedge label TEXTS --teacher DIR --out SOFT_LABELS_DIR` makes one."
             )
-        info = json.loads(path.read_text(encoding="utf-8"))
-        if info.get("format_version") != FORMAT_VERSION:
-            raise KdedgeError(
-                f"{path}: format_version is {info.get('format_version')} and this kdedge reads "
-                f"{FORMAT_VERSION}."
-            )
-        self.teacher: str = info["teacher"]
-        self.label_names: tuple[str, ...] = tuple(info["label_names"])
-        self.has_features: bool = info["has_features"]
+        info = _read_info(path)
+        self.teacher = info.teacher
+        self.label_names = info.label_names
+        self.has_features = info.has_features
         self._row_of: dict[str, int] = {}
         self._logits: list[Logits] = []
         self._pooled: list[Features] = []
@@ -81,13 +87,13 @@ class SoftLabels:
         if folder.exists() and any(folder.iterdir()):
             raise KdedgeError(f"{folder} is not empty and holds no soft labels. Name another.")
         folder.mkdir(parents=True, exist_ok=True)
-        info = {
-            "format_version": FORMAT_VERSION,
-            "teacher": teacher,
-            "label_names": list(label_names),
-            "has_features": has_features,
-        }
-        write_text(folder / STORE, json.dumps(info, indent=2) + "\n")
+        info = _Info(
+            format_version=FORMAT_VERSION,
+            teacher=teacher,
+            label_names=tuple(label_names),
+            has_features=has_features,
+        )
+        write_text(folder / STORE, info.model_dump_json(indent=2) + "\n")
         return cls(folder)
 
     def __len__(self) -> int:
@@ -136,6 +142,10 @@ class SoftLabels:
         columns = {"text": pa.array(texts, pa.string()), "logits": _vectors(logits, pa.float32())}
         if pooled is not None:
             columns["pooled"] = _vectors(pooled, pa.float16())
+        if stored := len(texts) - len(self.missing(texts)):
+            raise KdedgeError(
+                f"{self.folder}: {stored} of {len(texts)} texts would be stored twice."
+            )
         name = f"part-{len(list(self.folder.glob('part-*.parquet'))):05d}.parquet"
         with new_file(self.folder / name) as partial:
             pq.write_table(pa.table(columns), partial, compression="zstd")
@@ -181,36 +191,40 @@ def label_texts(
 ) -> SoftLabels:
     """Have the teacher label the texts that the store in `folder` lacks.
 
-    Shards appear as they are done; a killed run goes on with the rest. Also stores the teacher's
-    vector of each vocabulary entry, from which students start.
+    Shards appear as they are done; a killed run goes on with the rest, in the same batches, and so
+    to the same store. Also stores the teacher's vector of each vocabulary entry, from which
+    students start.
     """
     store = SoftLabels.create(folder, teacher.fingerprint, teacher.label_names, has_features=True)
-    missing = store.missing(texts)
-    require_space(folder, len(missing) * (2 * teacher.hidden_size + 300))
+    wanted = list(dict.fromkeys(texts))
+    missing = len(store.missing(wanted))
+    require_space(folder, missing * (2 * teacher.hidden_size + 300))
     teacher.encoder.save(folder)
     if store.token_vectors() is None:
         vectors = token_vectors(teacher)
         with new_file(folder / TOKEN_VECTORS) as partial, partial.open("wb") as file:
             np.save(file, vectors, allow_pickle=False)
-    with progress("labelling", len(store) + len(missing), "texts", len(store)) as advance:
-        shard: list[tuple[list[int], Outputs]] = []
-        for rows, outputs in batches_by_length(teacher, missing, batch_size):
-            shard.append((rows, outputs))
-            advance(len(rows))
-            if len(shard) * batch_size >= TEXTS_A_SHARD:
-                _store(store, missing, shard)
-                shard = []
-        if shard:
-            _store(store, missing, shard)
+    if not missing:
+        return store
+    batches = [
+        store.missing(wanted[i] for i in rows)
+        for rows in batches_by_length(teacher.encoder, wanted, batch_size)
+    ]
+    batches = [batch for batch in batches if batch]
+    batches_a_shard = max(1, TEXTS_A_SHARD // batch_size)
+    with progress("labelling", len(wanted), "texts", len(wanted) - missing) as advance:
+        for start in range(0, len(batches), batches_a_shard):
+            shard = batches[start : start + batches_a_shard]
+            outputs = []
+            for batch in shard:
+                outputs.append(teacher.run(teacher.encoder.encode(batch).inputs))
+                advance(len(batch))
+            store.add(
+                [text for batch in shard for text in batch],
+                np.concatenate([said["logits"] for said in outputs]),
+                np.concatenate([said["pooled"] for said in outputs]).astype(np.float16),
+            )
     return store
-
-
-def _store(store: SoftLabels, texts: list[str], shard: list[tuple[list[int], Outputs]]) -> None:
-    store.add(
-        [texts[row] for rows, _ in shard for row in rows],
-        np.concatenate([outputs["logits"] for _, outputs in shard]),
-        np.concatenate([outputs["pooled"] for _, outputs in shard]).astype(np.float16),
-    )
 
 
 def token_vectors(teacher: BertTeacher) -> Features:
@@ -221,42 +235,79 @@ def token_vectors(teacher: BertTeacher) -> Features:
     """
     tokenizer = teacher.encoder.tokenizer
     first, last = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
-    run = teacher_function(teacher)
     vectors = []
     for start in range(0, tokenizer.get_vocab_size(), 1024):
         entries = range(start, min(start + 1024, tokenizer.get_vocab_size()))
         ids = np.array([[first, entry, last] for entry in entries], np.int32)
         inputs = {"ids": ids, "mask": np.ones_like(ids), "segment_ids": np.zeros_like(ids)}
-        vectors.append(run(inputs)["pooled"].astype(np.float16))
+        vectors.append(teacher.run(inputs)["pooled"].astype(np.float16))
     return np.concatenate(vectors)
 
 
-def import_soft_labels(path: Path, folder: Path, label_names: Sequence[str]) -> SoftLabels:
-    """Make a store from another teacher's labels: a Parquet file with `text` and one of `logits`,
-    `probabilities`, each a list of as many numbers as there are labels.
+def import_soft_labels(
+    path: Path, folder: Path, label_names: Sequence[str], encoder: TextEncoder
+) -> SoftLabels:
+    """Make a store of what another teacher said, which need not be at hand or in TensorFlow.
+
+    Args:
+        path: `.parquet` or `.jsonl`, also `.gz`, with a column `text` and one of `logits` and
+            `probabilities`: as many numbers in each row as there are labels.
+        folder: of the store, to be made.
+        label_names: the classes, in the order of the numbers.
+        encoder: what turns texts into the student's inputs.
 
     Raises:
-        KdedgeError: a column is missing, or the numbers are not logits or probabilities.
-    """  # noqa: D205
-    texts = read_texts(path)
-    names = pq.read_schema(path).names
-    kind = next((name for name in ("logits", "probabilities") if name in names), None)
+        KdedgeError: a column is missing, a row's numbers are not logits or probabilities, a text
+            occurs twice, or `folder` has something in it.
+    """
+    rows = read_rows(path)
+    there = {name for row in rows for name in row.fields}
+    kind = next((name for name in ("logits", "probabilities") if name in there), None)
     if kind is None:
-        raise KdedgeError(f"{path}: needs a column logits or probabilities; has {names}.")
-    try:
-        values = np.array(pq.read_table(path, columns=[kind])[kind].to_pylist(), np.float32)
-    except ValueError:
-        raise KdedgeError(f"{path}: {kind} must have as many numbers in each row.") from None
-    if kind == "probabilities":
-        if (values < 0).any() or not np.allclose(values.sum(-1), 1, atol=1e-3):
-            raise KdedgeError(f"{path}: probabilities must be at least 0 and sum to 1.")
-        values = np.log(np.maximum(values, 1e-7))
-    store = SoftLabels.create(folder, f"imported:{path.name}", label_names, has_features=False)
-    new = dict(zip(texts, values, strict=True))
-    missing = store.missing(new)
-    if missing:
-        store.add(missing, np.stack([new[text] for text in missing]))
+        raise KdedgeError(
+            f"{path}: neither a column logits nor probabilities. There are: "
+            f"{', '.join(sorted(there))}."
+        )
+    logits: dict[str, Logits] = {}
+    for row in rows:
+        text = row.text("text")
+        if text in logits:
+            raise KdedgeError(f"{row.where}: the text {text[:40]!r} again; once is allowed.")
+        logits[text] = _logits(row, kind, len(label_names))
+    store = SoftLabels.create(folder, f"imported:{sha256(path)}", label_names, has_features=False)
+    encoder.save(folder)
+    if missing := store.missing(logits):
+        store.add(missing, np.stack([logits[text] for text in missing]))
     return store
+
+
+def _logits(row: Row, kind: str, classes: int) -> Logits:
+    given = row.fields.get(kind)
+    where = f"{row.where}: {kind} is {str(given)[:60]}"
+    try:
+        values = np.array(given, np.float32)
+    except (TypeError, ValueError):
+        raise KdedgeError(f"{where}; {classes} finite numbers are needed.") from None
+    if values.shape != (classes,) or not np.isfinite(values).all():
+        raise KdedgeError(f"{where}; {classes} finite numbers are needed.")
+    if kind == "logits":
+        return values
+    if (values < 0).any() or abs(values.sum() - 1) > 1e-3:
+        raise KdedgeError(f"{where}; they must be at least 0 and sum to 1.")
+    return np.log(np.maximum(values, SMALLEST_PROBABILITY))
+
+
+def _read_info(path: Path) -> _Info:
+    try:
+        info = _Info.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise KdedgeError(f"{path}: not readable: {error}. Label the texts anew.") from None
+    if info.format_version != FORMAT_VERSION:
+        raise KdedgeError(
+            f"{path}: format_version is {info.format_version} and this kdedge reads "
+            f"{FORMAT_VERSION}."
+        )
+    return info
 
 
 def _vectors(matrix: npt.NDArray[np.generic], dtype: pa.DataType) -> pa.Array:

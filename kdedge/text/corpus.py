@@ -89,14 +89,32 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class _Row:
-    # File and line, or row of a Parquet file: what messages begin with.
+class Row:
+    """A row of a file.
+
+    Attributes:
+        where: file and line, or row of a Parquet file: what messages begin with.
+        fields: by column.
+    """
+
     where: str
     fields: dict[str, Any]
 
+    def text(self, column: str) -> str:
+        """The text in a column.
+
+        Raises:
+            KdedgeError: there is none, or not one that `check_text` takes.
+        """
+        text = self.fields.get(column)
+        if not isinstance(text, str):
+            raise KdedgeError(f"{self.where}: {column} is {text!r:.40}; a text is needed.")
+        check_text(text, f"{self.where}, column {column!r}")
+        return text
+
 
 def load_corpus(
-    path: Path,
+    path: Path | str,
     *,
     text: str = "text",
     label: str = "label",
@@ -132,16 +150,17 @@ def load_corpus(
             f"valid_fraction, test_fraction: {valid_fraction}, {test_fraction}. "
             "Both must be above 0 and their sum below 1."
         )
-    rows = _read(path)
+    path = Path(path)
+    rows = read_rows(path)
     _need_columns(path, rows, [text, label, *filter(None, (split, id))])
     if id:
         _need_unique(rows, id)
-    labelled: list[_Row] = []
+    labelled: list[Row] = []
     texts: list[str] = []
     given: list[str] = []
     without_label: list[str] = []
     for row in rows:
-        content, name = _text(row, text), _label(row, label)
+        content, name = row.text(text), _label(row, label)
         if name is None:
             without_label.append(content)
         else:
@@ -201,9 +220,22 @@ def read_texts(path: Path, text: str = "text") -> list[str]:
     """
     if _suffix(path) == ".txt":
         text = "text"
-    rows = _read(path)
+    rows = read_rows(path)
     _need_columns(path, rows, [text])
-    return [_text(row, text) for row in rows]
+    return [row.text(text) for row in rows]
+
+
+def split_lines(content: bytes, source: str) -> list[str]:
+    """The texts of UTF-8 content, a text a line.
+
+    Args:
+        content: for instance what standard input gave.
+        source: what messages call it.
+
+    Raises:
+        KdedgeError: not UTF-8, or a line is not a text.
+    """
+    return [row.text("text") for row in _lines(source, _decoded(source, content))]
 
 
 def check_text(text: str, where: str) -> None:
@@ -224,7 +256,12 @@ def check_text(text: str, where: str) -> None:
         raise KdedgeError(f"{where}: the text has half a surrogate pair. Write it as UTF-8 again.")
 
 
-def _read(path: Path) -> list[_Row]:
+def read_rows(path: Path) -> list[Row]:
+    """Read the rows of any kind of file that `read_texts` takes.
+
+    Raises:
+        KdedgeError: as `load_corpus`, or it has none.
+    """
     suffix = _suffix(path)
     content = _bytes(path)
     if suffix == ".parquet":
@@ -276,7 +313,7 @@ def _bytes(path: Path) -> bytes:
     return b"".join(chunks)
 
 
-def _decoded(path: Path, content: bytes) -> str:
+def _decoded(path: Path | str, content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -288,7 +325,7 @@ def _decoded(path: Path, content: bytes) -> str:
         ) from None
 
 
-def _csv_rows(path: Path, string: str, delimiter: str) -> Iterator[_Row]:
+def _csv_rows(path: Path, string: str, delimiter: str) -> Iterator[Row]:
     reader = csv.reader(io.StringIO(string, newline=""), delimiter=delimiter, strict=True)
     # A row in quotes can go over many lines: messages name its first.
     line = 1
@@ -307,12 +344,12 @@ def _csv_rows(path: Path, string: str, delimiter: str) -> Iterator[_Row]:
                     f"{where}: {len(values)} fields where the header has {len(header)}. "
                     f"{QUOTING_HINT}"
                 )
-            yield _Row(where, dict(zip(header, values, strict=True)))
+            yield Row(where, dict(zip(header, values, strict=True)))
     except csv.Error as error:
         raise KdedgeError(f"{path}, line {line}: broken row: {error}. {QUOTING_HINT}") from None
 
 
-def _json_rows(path: Path, string: str) -> Iterator[_Row]:
+def _json_rows(path: Path, string: str) -> Iterator[Row]:
     # Not splitlines: JSON allows the Unicode line separators inside strings.
     for number, line in enumerate(string.split("\n"), 1):
         if not line.strip():
@@ -324,16 +361,16 @@ def _json_rows(path: Path, string: str) -> Iterator[_Row]:
             raise KdedgeError(f"{where}: not JSON: {error}. A line is one JSON object.") from None
         if not isinstance(fields, dict):
             raise KdedgeError(f"{where}: {line:.40} is no JSON object. A line is one JSON object.")
-        yield _Row(where, fields)
+        yield Row(where, fields)
 
 
-def _lines(path: Path, string: str) -> Iterator[_Row]:
+def _lines(path: Path | str, string: str) -> Iterator[Row]:
     # Not splitlines: it also splits at form feeds and other characters that texts may have.
     for number, line in enumerate(io.StringIO(string, newline=None), 1):
-        yield _Row(f"{path}, line {number}", {"text": line.removesuffix("\n")})
+        yield Row(f"{path}, line {number}", {"text": line.removesuffix("\n")})
 
 
-def _parquet_rows(path: Path, content: bytes) -> list[_Row]:
+def _parquet_rows(path: Path, content: bytes) -> list[Row]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -343,10 +380,10 @@ def _parquet_rows(path: Path, content: bytes) -> list[_Row]:
         rows = pq.read_table(pa.BufferReader(content)).to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise KdedgeError(f"{path}: not a readable Parquet file: {error}") from None
-    return [_Row(f"{path}, row {number}", fields) for number, fields in enumerate(rows, 1)]
+    return [Row(f"{path}, row {number}", fields) for number, fields in enumerate(rows, 1)]
 
 
-def _need_columns(path: Path, rows: Sequence[_Row], columns: Sequence[str]) -> None:
+def _need_columns(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
     # JSON objects can differ in their fields: a column is there if any row has it.
     there = dict.fromkeys(name for row in rows for name in row.fields)
     for column in columns:
@@ -354,7 +391,7 @@ def _need_columns(path: Path, rows: Sequence[_Row], columns: Sequence[str]) -> N
             raise KdedgeError(f"{path}: no column {column!r}. There are: {', '.join(there)}.")
 
 
-def _need_unique(rows: Sequence[_Row], column: str) -> None:
+def _need_unique(rows: Sequence[Row], column: str) -> None:
     first: dict[str, str] = {}
     for row in rows:
         value = str(row.fields.get(column))
@@ -366,15 +403,7 @@ def _need_unique(rows: Sequence[_Row], column: str) -> None:
         first[value] = row.where
 
 
-def _text(row: _Row, column: str) -> str:
-    text = row.fields.get(column)
-    if not isinstance(text, str):
-        raise KdedgeError(f"{row.where}: {column} is {text!r:.40}; a text is needed.")
-    check_text(text, f"{row.where}, column {column!r}")
-    return text
-
-
-def _label(row: _Row, column: str) -> str | None:
+def _label(row: Row, column: str) -> str | None:
     label = row.fields.get(column)
     if label is None or not str(label).strip():
         return None
@@ -386,7 +415,7 @@ def _label(row: _Row, column: str) -> str | None:
     return str(label)
 
 
-def _part(row: _Row, column: str) -> str:
+def _part(row: Row, column: str) -> str:
     value = str(row.fields.get(column))
     if value not in SPLITS:
         raise KdedgeError(f"{row.where}: {column} {value!r:.40}. Allowed: {', '.join(SPLITS)}.")

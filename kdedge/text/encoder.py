@@ -27,6 +27,11 @@ class Encoded:
     mask: npt.NDArray[np.int32]
     segment_ids: npt.NDArray[np.int32]
 
+    @property
+    def inputs(self) -> dict[str, npt.NDArray[np.int32]]:
+        """All rows as a model's inputs."""
+        return {"ids": self.ids, "mask": self.mask, "segment_ids": self.segment_ids}
+
     def rows(self, index: Any) -> dict[str, npt.NDArray[np.int32]]:
         """The chosen rows as a model's inputs."""
         return {

@@ -1,0 +1,197 @@
+"""The distillation stage: stored soft labels in, a student out, stopped or not."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kdedge.distill.train as module
+from kdedge import (
+    Corpus,
+    KdedgeError,
+    SoftLabels,
+    Student,
+    TextEncoder,
+    distill_student,
+    load_teacher,
+)
+from kdedge.recipe import Distill
+from kdedge.teachers.soft_labels import label_texts
+from kdedge.text.corpus import Split
+
+NAMES = ("bad", "good")
+SETTINGS = Distill(student="nano", epochs=3, batch_size=8, max_length=16, learning_rate=5e-3)
+
+
+def corpus() -> Corpus:
+    """The label is whether `good` or `bad` is in the text."""
+    rng = np.random.default_rng(0)
+
+    def split(count: int, part: str) -> Split:
+        labels = np.arange(count, dtype=np.int32) % 2
+        fillers = ("film", "great", "plot", "actor", "the", "is")
+        texts = (
+            " ".join([*rng.choice(fillers, 4), NAMES[label], part[0], f"{i}"])
+            for i, label in enumerate(labels)
+        )
+        return Split(tuple(texts), labels)
+
+    return Corpus(NAMES, split(64, "train"), split(16, "valid"), split(16, "test"))
+
+
+@pytest.fixture(scope="module")
+def store(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> SoftLabels:
+    """A real store, whose teacher is sure of the true label."""
+    teacher = load_teacher(tiny_bert, label_names=NAMES)
+    data = corpus()
+    splits = (data.train, data.valid, data.test)
+    texts = [text for split in splits for text in split.texts]
+    real = label_texts(teacher, texts, tmp_path_factory.mktemp("real") / "s")
+    folder = tmp_path_factory.mktemp("sure") / "s"
+    sure = SoftLabels.create(folder, "print", NAMES, has_features=True)
+    labels = np.concatenate([split.labels for split in splits])
+    logits = np.where(np.eye(2)[labels] > 0, 2.0, -2.0).astype(np.float32)
+    sure.add(texts, logits, real.lookup(texts)[1])
+    sure.add(["more good film", "more bad film"], np.array([[-2, 2], [2, -2]], np.float32),
+             real.lookup(texts)[1][:2])  # fmt: skip
+    np.save(folder / "token_vectors.npy", np.pad(real.token_vectors(), [(0, 0), (0, 100)]))
+    teacher.encoder.save(folder)
+    return SoftLabels(folder)
+
+
+def train(store: SoftLabels, out: Path, **changes: object) -> Student:
+    settings = SETTINGS.model_copy(update=changes)
+    return distill_student(corpus(), store, store.encoder(), settings, out, seed=3)
+
+
+def weights(student: Student) -> list[np.ndarray]:
+    return student.model.get_weights()
+
+
+def same(a: Student, b: Student) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
+
+
+@pytest.mark.parametrize("preset", ["nano", "micro", "mini"])
+def test_a_student_learns_what_the_teacher_knows(
+    preset: str, store: SoftLabels, tmp_path: Path
+) -> None:
+    student = train(store, tmp_path / "student", student=preset, epochs=6)
+    notes = student.notes
+    assert notes["accuracy"] == notes["agreement"] == notes["teacher_accuracy"] == 1.0
+    assert notes["retention"] == 1.0
+    # Everything in the store but the valid and test texts.
+    assert notes["transfer_texts"] == 64 + 2
+    history = notes["history"]
+    assert [h["epoch"] for h in history] == [1, 2, 3, 4, 5, 6]
+    assert history[-1]["loss"] < history[0]["loss"]
+    again = Student.load(tmp_path / "student")
+    assert same(again, student)
+    np.testing.assert_array_equal(again.evaluation.teacher_logits[:, 0] < 0, corpus().test.labels)
+    said = module.predict_logits(again.model, again.encoder, corpus().test.texts)
+    np.testing.assert_allclose(said, again.evaluation.student_logits, atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_student(store: SoftLabels, tmp_path: Path) -> None:
+    first, second = (train(store, tmp_path / name) for name in ("a", "b"))
+    assert same(first, second)
+    assert not same(first, train(store, tmp_path / "c", learning_rate=4e-3))
+
+
+class Stop(BaseException):
+    """Like a kill: nothing catches it."""
+
+
+def test_a_stopped_run_goes_on_to_the_same_student(
+    store: SoftLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = train(store, tmp_path / "undisturbed", student="micro")
+    steps: list[int] = []
+    whole = module._Report.on_train_batch_end
+
+    def stop(self, batch, logs=None):
+        steps.append(batch)
+        if len(steps) == 14:
+            raise Stop
+        whole(self, batch, logs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module._Report, "on_train_batch_end", stop)
+        with pytest.raises(Stop):
+            train(store, tmp_path / "stopped", student="micro")
+    # 66 texts make 9 batches: it was in the second epoch, which is done again.
+    steps.clear()
+    monkeypatch.setattr(
+        module._Report, "on_train_batch_end", lambda self, batch, logs=None: steps.append(batch)
+    )
+    again = train(store, tmp_path / "stopped", student="micro")
+    assert len(steps) == 18
+    assert same(again, undisturbed)
+    assert again.notes == undisturbed.notes
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_best_epoch_is_kept(
+    store: SoftLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[np.ndarray]] = []
+    losses = iter([0.5, 0.1, 0.3])
+
+    def evaluate(self, *arguments, **options):
+        seen.append(self.student.get_weights())
+        return {"loss": next(losses)}
+
+    monkeypatch.setattr(module.Distiller, "evaluate", evaluate)
+    student = train(store, tmp_path / "student")
+    for ours, second in zip(weights(student), seen[1], strict=True):
+        np.testing.assert_array_equal(ours, second)
+
+
+def test_labels_from_elsewhere_are_enough(store: SoftLabels, tmp_path: Path) -> None:
+    texts = list(store.texts)
+    bare = SoftLabels.create(tmp_path / "s", "imported", NAMES, has_features=False)
+    bare.add(texts, store.lookup(texts)[0])
+    store.encoder().save(tmp_path / "s")
+    with pytest.raises(KdedgeError, match="no token vectors .* from_teacher = false"):
+        train(bare, tmp_path / "student")
+    student = train(bare, tmp_path / "student", from_teacher=False, epochs=8)
+    assert student.notes["accuracy"] == 1.0
+    assert "feature_loss" not in student.notes["history"][0]
+
+
+# What is refused
+
+
+def test_what_does_not_fit_together(store: SoftLabels, tmp_path: Path) -> None:
+    data, encoder, out = corpus(), store.encoder(), tmp_path / "student"
+    other = Corpus(("a", "b"), data.train, data.valid, data.test)
+    with pytest.raises(KdedgeError, match="labels are for bad, good, the data has a, b"):
+        distill_student(other, store, encoder, SETTINGS, out, seed=0)
+    more = Corpus(NAMES, Split(("new",), np.array([0], np.int32)), data.valid, data.test)
+    with pytest.raises(KdedgeError, match="1 of 1 texts have no soft label, first 'new'"):
+        distill_student(more, store, encoder, SETTINGS, out, seed=0)
+    short = TextEncoder(encoder.tokenizer, 8)
+    with pytest.raises(KdedgeError, match=r"max_length is 16, more than the teacher's 8"):
+        distill_student(data, store, short, SETTINGS, out, seed=0)
+    out.mkdir()
+    with pytest.raises(KdedgeError, match="exists already"):
+        distill_student(data, store, encoder, SETTINGS, out, seed=0)
+
+
+def test_a_full_disk_is_noticed_before_training(
+    store: SoftLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr("kdedge.files.shutil.disk_usage", lambda path: usage)
+    with pytest.raises(KdedgeError, match=r"0 MB are free on this disk and about \d+ MB are nee"):
+        train(store, tmp_path / "student")
+
+
+def test_notes_are_for_people(store: SoftLabels, tmp_path: Path) -> None:
+    train(store, tmp_path / "student")
+    notes = json.loads((tmp_path / "student" / "student.json").read_text())
+    assert notes["settings"]["student"] == notes["preset"] == "nano"
+    assert notes["seed"] == 3
+    assert notes["teacher"] == "print"

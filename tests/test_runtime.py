@@ -1,0 +1,168 @@
+"""Bundles as an app meets them: whole, tampered with, newer, from elsewhere."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copytree
+
+import numpy as np
+import pytest
+
+from kdedge import KdedgeError, load_bundle
+from kdedge.bundle import read_manifest, verify
+from kdedge.runtime import LiteRTEngine, OnnxEngine, softmax
+
+TEXTS = ["a moving, funny film", "a waste of two hours"]
+Change = Callable[[Path], object]
+
+
+@pytest.fixture
+def bundle(quick_run: Path, tmp_path: Path) -> Path:
+    copytree(quick_run / "bundle", tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def test_every_artifact_answers(bundle: Path) -> None:
+    by_artifact = {}
+    for artifact in read_manifest(bundle).artifacts:
+        classifier = load_bundle(bundle, artifact.name)
+        said = classifier.predict(TEXTS)
+        by_artifact[artifact.name] = classifier.probabilities(TEXTS)
+        for one, row in zip(said, by_artifact[artifact.name], strict=True):
+            assert list(one.probabilities) == ["negative", "positive"]
+            assert one.label == ("negative", "positive")[row.argmax()]
+            assert one.probability == max(one.probabilities.values())
+            assert sum(one.probabilities.values()) == pytest.approx(1, abs=1e-6)
+    assert len(by_artifact) == 4
+    for said in by_artifact.values():
+        np.testing.assert_allclose(said, by_artifact["litert-float32"], atol=0.02)
+    assert load_bundle(bundle).predict([]) == []
+    assert load_bundle(bundle).predict(TEXTS) == load_bundle(bundle, "litert-float32").predict(
+        TEXTS
+    )
+
+
+def test_softmax_worked_out_by_hand() -> None:
+    # e^0 : e^ln3 = 1 : 3, however large the numbers.
+    said = softmax(np.array([[0, np.log(3)], [1000, 1000 + np.log(3)]]))
+    np.testing.assert_allclose(said, [[0.25, 0.75]] * 2, atol=1e-6)
+
+
+def test_no_tensorflow_is_loaded(bundle: Path) -> None:
+    program = (
+        "import sys; from kdedge import load_bundle; "
+        f"print(load_bundle({str(bundle)!r}, sys.argv[1]).predict(['good'])[0].label); "
+        "sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras', 'transformers')))"
+    )
+    for artifact in ("litert-int8", "onnx-int8"):
+        subprocess.run([sys.executable, "-c", program, artifact], check=True)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("text", ["", " \n", "x" * 100_001, "half \ud83d"])
+def test_texts_that_are_none(bundle: Path, text: str) -> None:
+    with pytest.raises(KdedgeError, match="text 2: the text"):
+        load_bundle(bundle).predict(["good", text])
+
+
+@pytest.mark.parametrize(
+    "text", ["😀🎬", "ما هذا الفيلم", "nul \x00 inside", "x" * 100_000, "\u200b", "[SEP] [CLS]"]
+)
+def test_odd_texts_get_an_answer(bundle: Path, text: str) -> None:
+    said = [load_bundle(bundle, name).predict([text])[0] for name in ("litert-int8", "onnx-int8")]
+    assert all(np.isfinite(one.probability) for one in said)
+
+
+def test_any_changed_byte_is_noticed(bundle: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in read_manifest(bundle).files:
+        path = bundle / name
+        content = bytearray(path.read_bytes())
+        place = int(rng.integers(len(content)))
+        content[place] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(KdedgeError, match=f"{path.name} is not the file that was exported"):
+            load_bundle(bundle)
+        content[place] ^= 1
+        path.write_bytes(content)
+    verify(bundle)
+
+
+def edit(**changes: object) -> Change:
+    def change(bundle: Path) -> None:
+        path = bundle / "manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return change
+
+
+def add_file(name: str) -> Change:
+    def change(bundle: Path) -> None:
+        files = json.loads((bundle / "manifest.json").read_text())["files"]
+        edit(files=files | {name: "0" * 64})(bundle)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: (b / "manifest.json").unlink(), "is no bundle: it has no manifest.json"),
+        (lambda b: (b / "manifest.json").write_text("{"), "manifest.json: the file: "),
+        (lambda b: (b / "manifest.json").write_bytes(b"\xff\xfe"), "manifest.json: "),
+        (edit(format_version=2), "format_version is 2 and this kdedge reads 1"),
+        (edit(format_version="new"), "manifest.json: format_version: "),
+        (edit(colour="red"), "manifest.json: colour: "),
+        (edit(artifacts=[]), "manifest.json: artifacts: "),
+        (add_file("../outside"), "'../outside' would lie outside the bundle"),
+        (add_file("/etc/passwd"), "'/etc/passwd' would lie outside the bundle"),
+        (lambda b: (b / "vocab.txt").unlink(), "vocab.txt is missing"),
+        (lambda b: (b / "onnx/model.onnx").write_bytes(b""), "model.onnx is not the file"),
+    ],
+)
+def test_a_broken_bundle_is_refused(bundle: Path, change: Change, message: str) -> None:
+    change(bundle)
+    with pytest.raises(KdedgeError, match=message):
+        load_bundle(bundle)
+
+
+def test_an_artifact_outside_the_bundle_or_unlisted(bundle: Path) -> None:
+    artifacts = json.loads((bundle / "manifest.json").read_text())["artifacts"]
+    for file in ("../model.tflite", "litert/other.tflite"):
+        edit(artifacts=[artifacts[0] | {"file": file}])(bundle)
+        with pytest.raises(KdedgeError, match=f"{file} of litert-float32 has no checksum"):
+            load_bundle(bundle)
+
+
+def test_an_artifact_that_is_not_there(bundle: Path) -> None:
+    with pytest.raises(KdedgeError, match="has no 'int8'. It has: litert-float32, litert-int8, o"):
+        load_bundle(bundle, "int8")
+
+
+def test_a_newer_bundle_with_new_keys_says_that_it_is_newer(bundle: Path) -> None:
+    edit(format_version=2, signature="new")(bundle)
+    with pytest.raises(KdedgeError, match="format_version is 2 and this kdedge reads 1"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize("engine", [LiteRTEngine, OnnxEngine])
+def test_files_that_are_no_models(engine: type, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    for content in (b"", b"rubbish", b"TFL3" * 100):
+        path.write_bytes(content)
+        with pytest.raises(KdedgeError, match="refuses this model"):
+            engine(path)
+
+
+def test_a_litert_model_with_other_inputs(tmp_path: Path) -> None:
+    import keras
+
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    model.export(tmp_path / "other.tflite", format="litert", verbose=False)
+    with pytest.raises(KdedgeError, match="three int32"):
+        LiteRTEngine(tmp_path / "other.tflite")

