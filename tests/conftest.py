@@ -1,6 +1,7 @@
 """What tests share: the data that ships, a tiny real BERT, and one quick run of a recipe."""
 
 import os
+import shutil
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -44,13 +45,17 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def quick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of recipes/quick.toml, made once by the command a user would give."""
+def quick_run() -> Path:
+    """The folder of a run of recipes/quick.toml, made once by the command a user would give.
+
+    Stays in runs/tests, where .ci/check-wheel takes its bundle from.
+    """
     from typer.testing import CliRunner
 
     from kdedge.cli import app
 
-    out = tmp_path_factory.mktemp("runs") / "quick"
+    out = ROOT / "runs" / "tests"
+    shutil.rmtree(out, ignore_errors=True)
     result = CliRunner().invoke(app, ["run", str(ROOT / "recipes/quick.toml"), "--out", str(out)])
     assert result.exit_code == 0, result.output
     return out

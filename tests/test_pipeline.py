@@ -1,0 +1,245 @@
+"""A recipe's whole job: what it leaves, and what a stop at any point costs."""
+
+import csv
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import DATA, ROOT
+from typer.testing import CliRunner
+
+from kdedge import KdedgeError, SoftLabels, Student, load_recipe
+from kdedge.bench.report import BenchReport
+from kdedge.bundle import verify
+from kdedge.cli import app
+from kdedge.pipeline import _locked, read_corpus, transfer_set
+from kdedge.text.corpus import load_corpus
+
+KDEDGE = Path(sys.executable).with_name("kdedge")
+STAGES = ["teach", "label", "distill", "export", "export teacher", "bench"]
+
+
+# The quick recipe, run once for all tests
+
+
+def test_a_run_leaves_every_stages_result(quick_run: Path) -> None:
+    there = {path.name for path in quick_run.iterdir() if not path.name.startswith(".")}
+    assert there == {
+        "teacher", "soft_labels", "student", "bundle", "teacher_bundle", "stages.json",
+        "report.json", "report.html", "size_latency_accuracy.svg",
+    }  # fmt: skip
+    assert list(json.loads((quick_run / "stages.json").read_text())) == STAGES
+    assert not list(quick_run.rglob("*.partial"))
+    assert not list(quick_run.glob(".*.checkpoints"))
+
+
+def test_the_quick_student_is_better_than_a_guess(quick_run: Path) -> None:
+    student = Student.load(quick_run / "student")
+    assert student.notes["teacher_accuracy"] > 0.7
+    assert student.notes["accuracy"] > 0.6
+    assert student.notes["transfer_texts"] == 1200 + 800
+
+
+def test_every_artifact_is_within_the_recipes_gate(quick_run: Path) -> None:
+    recipe = load_recipe(ROOT / "recipes/quick.toml")
+    manifest = verify(quick_run / "bundle")
+    assert [a.name for a in manifest.artifacts] == list(recipe.export.artifacts)
+    accuracy = Student.load(quick_run / "student").notes["accuracy"]
+    assert manifest.source.accuracy.value == pytest.approx(accuracy)
+    for artifact in manifest.artifacts:
+        assert artifact.accuracy.texts == 300
+        assert 100 * (accuracy - artifact.accuracy.value) <= recipe.export.max_accuracy_drop
+    assert [a.name for a in verify(quick_run / "teacher_bundle").artifacts] == ["litert-float32"]
+
+
+def test_the_report_has_the_teacher_and_every_artifact(quick_run: Path) -> None:
+    report = BenchReport.load(quick_run / "report.json")
+    assert [m.name for m in report.measurements] == [
+        "teacher/litert-float32", "micro/litert-float32", "micro/litert-int8",
+        "micro/onnx-float32", "micro/onnx-int8",
+    ]  # fmt: skip
+    page = (quick_run / "report.html").read_text(encoding="utf-8")
+    assert "Where teacher and student disagree" in page
+    assert "Where the time went" in page
+    assert "loss of the student by epoch" in page
+    assert "micro/litert-int8" in page
+
+
+def test_the_same_command_again_does_nothing_again(quick_run: Path) -> None:
+    def times() -> dict[str, float]:
+        kept = [p for p in quick_run.rglob("*") if p.is_file() and p.name != "report.html"]
+        return {str(path): path.stat().st_mtime_ns for path in kept if path.name != ".lock"}
+
+    before = times()
+    said = CliRunner().invoke(
+        app, ["run", str(ROOT / "recipes/quick.toml"), "--out", str(quick_run)]
+    )
+    assert said.exit_code == 0, said.output
+    assert said.output.count("done already") == len(STAGES)
+    assert times() == before
+
+
+def test_only_training_texts_make_new_texts(quick_run: Path) -> None:
+    recipe = load_recipe(ROOT / "recipes/quick.toml")
+    corpus = read_corpus(recipe)
+    texts = transfer_set(recipe, corpus)
+    held_out = {*corpus.valid.texts, *corpus.test.texts}
+    assert sum(text in held_out for text in texts) == len(held_out) == 600
+    assert sorted(SoftLabels(quick_run / "soft_labels").texts) == sorted(dict.fromkeys(texts))
+
+
+def test_two_runs_in_one_folder(tmp_path: Path) -> None:
+    refused = pytest.raises(KdedgeError, match="another run is at work here")
+    with _locked(tmp_path), refused, _locked(tmp_path):
+        pass
+
+
+# Stopped at any point
+
+
+@pytest.fixture(scope="module")
+def small_recipe(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every stage, with so little to do that starting takes longest."""
+    folder = tmp_path_factory.mktemp("small")
+    with gzip.open(DATA, "rt", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))[:400]
+    with (folder / "texts.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["text", "label"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "small.toml").write_text(f"""
+        name = "small"
+        data = {{ path = "texts.csv" }}
+        teach = {{ pretrained = "{tiny_bert}", epochs = 3, batch_size = 8, max_length = 24 }}
+        label = {{ augmented = 2000, batch_size = 8 }}
+        distill = {{ student = "nano", epochs = 4, batch_size = 8, max_length = 24 }}
+        bench = {{ tier = "quick" }}
+        [export]
+        length = 24
+        max_accuracy_drop = 50
+        teacher_artifacts = ["litert-int8"]
+    """)
+    return folder / "small.toml"
+
+
+def start(recipe: Path, out: Path) -> subprocess.Popen[str]:
+    # Checkpoints at every step, so that a stop in the middle has something to go on from.
+    program = (
+        "import kdedge.teachers.finetune as f, kdedge.teachers.soft_labels as s;"
+        "f.SECONDS_BETWEEN_CHECKPOINTS = 0.2; s.TEXTS_A_SHARD = 64;"
+        "from kdedge.cli import app; app()"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", program, "run", str(recipe), "--out", str(out)],
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def finish(recipe: Path, out: Path) -> str:
+    process = start(recipe, out)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return said
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    finish(small_recipe, out)
+    return out
+
+
+def results(out: Path) -> dict[str, object]:
+    """What a run made, but for times."""
+    manifest = verify(out / "bundle")
+    student = Student.load(out / "student")
+    return {
+        "teacher": (out / "teacher" / "model.safetensors").read_bytes(),
+        "soft labels": {p.name: p.read_bytes() for p in (out / "soft_labels").glob("part-*")},
+        "student": [w.tobytes() for w in student.model.get_weights()],
+        "history": student.notes["history"],
+        "litert": [sha for name, sha in manifest.files.items() if name.endswith(".tflite")],
+        # tf2onnx names nodes as it comes, so its files differ and what they say does not.
+        "parity": {a.name: (a.parity, a.accuracy) for a in manifest.artifacts},
+    }
+
+
+def test_killed_in_every_stage_it_ends_as_if_undisturbed(
+    small_recipe: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    rng, out = random.Random(4), tmp_path / "run"
+    took = json.loads((undisturbed / "stages.json").read_text())
+    for stage in STAGES:
+        process = start(small_recipe, out)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(f"{stage} ..."):
+                break
+        time.sleep(rng.uniform(0.1, 0.9) * took[stage]["seconds"])
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    said = finish(small_recipe, out)
+    assert results(out) == results(undisturbed)
+    assert not list(out.rglob("*.checkpoints"))
+    done = [line.split(":")[0] for line in said.splitlines() if "done already" in line]
+    # What was whole before the last kill was not done again; the kill may have come too late.
+    assert done[:5] == STAGES[:5]
+
+
+def test_ctrl_c(small_recipe: Path, tmp_path: Path) -> None:
+    process = start(small_recipe, tmp_path / "run")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("teach ..."):
+            break
+    time.sleep(3)
+    os.kill(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "the same command goes on with what was done" in said
+    assert "Traceback" not in said
+
+
+def test_a_full_disk_is_told(small_recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir(mode=0o555)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", out], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("no right to mount a small file system")
+    try:
+        process = start(small_recipe, out)
+        _, said = process.communicate(timeout=300)
+    finally:
+        subprocess.run(["umount", out], check=True)
+    assert process.returncode == 2, said
+    assert "are free on this disk" in said
+    assert "Traceback" not in said
+
+
+# Rows that differ
+
+
+def test_unlabelled_texts_join_the_transfer_set(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text(
+        "text,label\n" + "".join(f"good {i},a\nbad {i},b\n" for i in range(9)) + "none yet,\n"
+    )
+    (tmp_path / "more.txt").write_text("one more\n")
+    (tmp_path / "r.toml").write_text(
+        'name = "r"\n[data]\npath = "d.csv"\nunlabelled = "more.txt"\n[label]\naugmented = 5\n'
+    )
+    recipe = load_recipe(tmp_path / "r.toml")
+    texts = transfer_set(recipe, read_corpus(recipe))
+    assert {"none yet", "one more"} <= set(texts)
+    assert len(texts) == 18 + 2 + 5
+    corpus = load_corpus(tmp_path / "d.csv")
+    assert np.bincount(corpus.train.labels).tolist() == [6, 6]
