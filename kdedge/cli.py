@@ -324,6 +324,21 @@ def _train_extra() -> None:
     for name in ("tensorflow", "absl", "tf_keras", "tf2onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="tf_keras|keras|tensorflow|transformers")
+    # While it is loaded TensorFlow writes lines of its own, whatever the level of its logs.
+    with _stderr_of_the_process_to(os.devnull):
+        import tensorflow  # noqa: F401
+
+
+@contextmanager
+def _stderr_of_the_process_to(path: str) -> Iterator[None]:
+    kept = os.dup(2)
+    with Path(path).open("w") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _say(text: str) -> None:
