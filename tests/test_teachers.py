@@ -316,12 +316,13 @@ def test_the_learning_rate_warms_up_and_falls(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates = []
+    whole = module._Training.__init__
 
-    def apply(self, inputs, labels):
-        rates.append(float(self.optimizer.learning_rate.numpy()))
-        return tf.constant(0.0)
+    def start(self, *arguments):
+        whole(self, *arguments)
+        self.apply = lambda inputs, labels, rate, step: rates.append(rate) or 0.0
 
-    monkeypatch.setattr(module._Training, "_apply", apply)
+    monkeypatch.setattr(module._Training, "__init__", start)
     ten_steps = settings(tiny_bert, 1).model_copy(
         update={"batch_size": 7, "warmup_fraction": 0.2, "learning_rate": 0.8}
     )
@@ -329,6 +330,22 @@ def test_the_learning_rate_warms_up_and_falls(
     # 10 steps, 2 of warm-up: 1/2 and 2/2, then (10 - step) / 8 from step 2 on.
     expected = [0.4, 0.8, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
     assert rates == pytest.approx(expected)
+
+
+def test_adam_is_tf_keras_adam() -> None:
+    rng = np.random.default_rng(0)
+    table, bias, unused = (rng.normal(size=shape) for shape in ((5, 3), (3,), (2,)))
+    ours, theirs = ([tf.Variable(x, dtype=tf.float32) for x in (table, bias, unused)] for _ in "ab")
+    adam, reference = module.Adam(ours), tf_keras.optimizers.Adam(0.1)
+    for step in range(3):
+        gradients = [
+            tf.IndexedSlices(tf.constant(rng.normal(size=(2, 3)), tf.float32), [step, 4], [5, 3]),
+            tf.constant(rng.normal(size=3), tf.float32),
+        ]
+        adam.apply([*gradients, None], tf.constant(0.1), tf.constant(float(step)))
+        reference.apply_gradients(zip(gradients, theirs[:2], strict=True))
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-5)
 
 
 def test_notes_of_a_teacher_from_elsewhere(tiny_bert: Path) -> None:
