@@ -162,10 +162,10 @@ def _export_teacher(
 
 
 def _disagreements(student: Student) -> list[Disagreement]:
-    e = student.evaluation
+    e = student.test
     if e.teacher_logits is None:
         return []
-    teacher, said = softmax(e.teacher_logits), softmax(e.student_logits)
+    teacher, said = softmax(e.teacher_logits), softmax(e.logits)
     apart = np.flatnonzero(teacher.argmax(1) != said.argmax(1))
     surest_first = apart[np.argsort(-(teacher.max(1) + said.max(1))[apart], kind="stable")]
     names = student.label_names

@@ -89,9 +89,9 @@ def test_a_student_learns_what_the_teacher_knows(
     assert history[-1]["loss"] < history[0]["loss"]
     again = Student.load(tmp_path / "student")
     assert same(again, student)
-    np.testing.assert_array_equal(again.evaluation.teacher_logits[:, 0] < 0, corpus().test.labels)
+    np.testing.assert_array_equal(again.test.teacher_logits[:, 0] < 0, corpus().test.labels)
     said = module.predict_logits(again.model, again.encoder, corpus().test.texts)
-    np.testing.assert_allclose(said, again.evaluation.student_logits, atol=1e-6)
+    np.testing.assert_allclose(said, again.test.logits, atol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_student(store: SoftLabels, tmp_path: Path) -> None:

@@ -104,3 +104,41 @@ def test_other_bad_input(encoder: TextEncoder, tmp_path: Path) -> None:
     (tmp_path / "encoder.json").write_text('{"max_length": "long"}')
     with pytest.raises(KdedgeError, match="max_length is 'long'"):
         TextEncoder.load(tmp_path)
+
+
+# A smaller vocabulary
+
+
+def test_a_pruned_vocabulary_splits_its_corpus_as_before(encoder: TextEncoder) -> None:
+    pruned, kept = encoder.pruned(TEXTS)
+    assert len(kept) == len(pruned.vocabulary) < 4000
+    assert kept[:5] == [0, 100, 101, 102, 103]  # [PAD] [UNK] [CLS] [SEP] [MASK]
+    assert [[kept[i] for i in row] for row in pruned.token_ids(TEXTS)] == encoder.token_ids(TEXTS)
+    # Not of the corpus: in shorter pieces, where it was one.
+    assert len(encoder.token_ids(["wonderful"])[0]) == 3
+    (shorter,) = pruned.token_ids(["wonderful"])
+    pieces = [pruned.vocabulary[i] for i in shorter]
+    assert "".join(piece.removeprefix("##") for piece in pieces[1:-1]) == "wonderful"
+    assert len(shorter) > 3
+
+
+def test_every_character_stays_and_rare_pieces_go(encoder: TextEncoder) -> None:
+    single = [piece for piece in encoder.vocabulary if len(piece.removeprefix("##")) == 1]
+    corpus = ["dog dog cat"]
+    assert {*single, "dog", "cat"} <= {*encoder.pruned(corpus)[0].vocabulary}
+    twice = {*encoder.pruned(corpus, min_count=2)[0].vocabulary}
+    assert {*single, "dog"} <= twice and "cat" not in twice
+
+
+@pytest.mark.parametrize("source", ["tokenizer.json", "vocab.txt"])
+def test_a_pruned_encoder_comes_back_from_disk(source: str, tmp_path: Path) -> None:
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / source).write_bytes((MINILM / source).read_bytes())
+    pruned, _ = TextEncoder.from_pretrained(tmp_path / "hf", 64).pruned(TEXTS)
+    pruned.save(tmp_path / "pruned")
+    again = TextEncoder.load(tmp_path / "pruned")
+    assert again.token_ids(TEXTS) == pruned.token_ids(TEXTS)
+    reference = BertTokenizer(str(tmp_path / "pruned" / "vocab.txt"))
+    for text in TEXTS:
+        expected = reference(text, truncation=True, max_length=64)["input_ids"]
+        assert again.token_ids([text]) == [expected]

@@ -1,6 +1,7 @@
 """Students: what padding, initialisation and a round trip over the disk must not change."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -11,7 +12,8 @@ from kdedge import KdedgeError, Student, TextEncoder, build_student, load_teache
 from kdedge.recipe import PRESETS
 from kdedge.students.from_teacher import EMBEDDING_SCALE, cut_from_teacher, set_token_embeddings
 from kdedge.students.layers import PositionEmbedding, gelu_tanh
-from kdedge.students.student import Evaluation
+from kdedge.students.student import Evaluation, predict_logits
+from kdedge.students.vocabulary import prune_vocabulary
 from kdedge.teachers.bert import BertTeacher
 
 SIZE = 60
@@ -143,14 +145,15 @@ def test_only_a_bert_that_is_deep_enough_can_be_cut(teacher: BertTeacher) -> Non
 
 
 def make_student(preset: str, teacher: BertTeacher) -> Student:
-    evaluation = Evaluation(
+    valid = Evaluation(("bad",), np.array([0], np.int32), np.array([[1.5, 0.5]], np.float32))
+    test = Evaluation(
         ("good film", "awful"),
         np.array([1, 0], np.int32),
-        np.array([[0.5, 1.5], [2.0, -1.0]], np.float32),
         np.array([[0.25, 1.0], [1.5, -1.5]], np.float32),
+        np.array([[0.5, 1.5], [2.0, -1.0]], np.float32),
     )
     notes = {"preset": preset, "history": [{"epoch": 1, "loss": 0.5}]}
-    return Student(build(preset, teacher), teacher.encoder, ("bad", "good"), evaluation, notes)
+    return Student(build(preset, teacher), teacher.encoder, ("bad", "good"), valid, test, notes)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -162,11 +165,10 @@ def test_a_student_comes_back_as_it_was(preset: str, teacher: BertTeacher, tmp_p
     np.testing.assert_array_equal(again.model(inputs), student.model(inputs))
     assert again.label_names == student.label_names
     assert again.notes == student.notes
-    assert again.evaluation.texts == student.evaluation.texts
-    for name in ("labels", "teacher_logits", "student_logits"):
-        np.testing.assert_array_equal(
-            getattr(again.evaluation, name), getattr(student.evaluation, name)
-        )
+    for ours, theirs in ((again.valid, student.valid), (again.test, student.test)):
+        assert ours.texts == theirs.texts
+        for name in ("labels", "logits", "teacher_logits"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
     assert isinstance(again.encoder, TextEncoder)
     with pytest.raises(KdedgeError, match="exists already"):
         student.save(tmp_path / "student")
@@ -199,3 +201,34 @@ def test_code_in_a_student_is_not_run(teacher: BertTeacher, tmp_path: Path) -> N
     evil.save(tmp_path / "student" / "student.keras")
     with pytest.raises(KdedgeError, match="[Ll]ambda"):
         Student.load(tmp_path / "student")
+
+
+# A smaller vocabulary
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_pruned_student_says_the_same_of_its_corpus(preset: str, teacher: BertTeacher) -> None:
+    student = make_student(preset, teacher)
+    corpus = ["good film", "bad plot", "good"]
+    pruned = prune_vocabulary(student, corpus)
+    assert pruned.notes["vocabulary"] == len(pruned.encoder.vocabulary)
+    rows = pruned.model.get_layer("tokens").embeddings.shape[0]
+    assert rows == pruned.notes["vocabulary"] < len(student.encoder.vocabulary)
+    np.testing.assert_array_equal(
+        predict_logits(pruned.model, pruned.encoder, corpus),
+        predict_logits(student.model, student.encoder, corpus),
+    )
+    # The figures are the pruned student's own: `awful` is now in pieces.
+    said = predict_logits(pruned.model, pruned.encoder, student.test.texts)
+    np.testing.assert_array_equal(pruned.test.logits, said)
+    assert pruned.notes["accuracy"] == np.mean(said.argmax(1) == [1, 0])
+
+
+def test_no_corpus_and_no_embedding(teacher: BertTeacher) -> None:
+    student = make_student("nano", teacher)
+    with pytest.raises(KdedgeError, match="texts: none"):
+        prune_vocabulary(student, [])
+    inputs = keras.Input((4,))
+    other = replace(student, model=keras.Model(inputs, inputs, name="own"))
+    with pytest.raises(KdedgeError, match="own: no embedding layer named tokens"):
+        prune_vocabulary(other, ["good"])

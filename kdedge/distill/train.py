@@ -2,13 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from kdedge.distill.distiller import UNLABELLED, Distiller
@@ -19,7 +18,7 @@ from kdedge.progress import Advance, progress
 from kdedge.recipe import Distill, fingerprint
 from kdedge.students.from_teacher import set_token_embeddings
 from kdedge.students.presets import build_student
-from kdedge.students.student import Evaluation, Student
+from kdedge.students.student import Evaluation, Student, measures, predict_logits
 from kdedge.teachers.bert import load_teacher
 from kdedge.teachers.soft_labels import SoftLabels
 from kdedge.text.batches import shuffled_batches
@@ -89,11 +88,14 @@ def distill_student(
     training = _Training(model, corpus, store, encoder, settings, out, seed, job)
     history = training.run()
 
-    evaluation = Evaluation(
-        corpus.test.texts,
-        corpus.test.labels,
-        None if store.missing(corpus.test.texts) else store.lookup(corpus.test.texts)[0],
-        predict_logits(model, encoder, corpus.test.texts),
+    valid, test = (
+        Evaluation(
+            split.texts,
+            split.labels,
+            predict_logits(model, encoder, split.texts),
+            None if store.missing(split.texts) else store.lookup(split.texts)[0],
+        )
+        for split in (corpus.valid, corpus.test)
     )
     notes = {
         "preset": settings.student,
@@ -103,23 +105,12 @@ def distill_student(
         "transfer_texts": len(training.texts),
         "parameters": model.count_params(),
         "history": history,
-        **_measures(evaluation),
+        **measures(test),
     }
-    student = Student(model, encoder, corpus.label_names, evaluation, notes)
+    student = Student(model, encoder, corpus.label_names, valid, test, notes)
     student.save(out)
     shutil.rmtree(training.folder, ignore_errors=True)
     return student
-
-
-def predict_logits(
-    model: keras.Model, encoder: TextEncoder, texts: Sequence[str]
-) -> npt.NDArray[np.float32]:
-    """The student's logits, float32 [texts, classes]."""
-    parts = [
-        model(encoder.encode(texts[i : i + EVALUATION_BATCH]).inputs, training=False)
-        for i in range(0, len(texts), EVALUATION_BATCH)
-    ]
-    return np.concatenate(parts)
 
 
 class _Training:
@@ -254,14 +245,3 @@ class _Report(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         loss = (logs or {}).get("loss", float("nan"))
         self.advance(1, f"epoch {self.epoch + 1}, loss {loss:.3f}")
-
-
-def _measures(evaluation: Evaluation) -> dict[str, float]:
-    said = evaluation.student_logits.argmax(1)
-    measures = {"accuracy": float(np.mean(said == evaluation.labels))}
-    if evaluation.teacher_logits is not None:
-        teacher = evaluation.teacher_logits.argmax(1)
-        measures["teacher_accuracy"] = float(np.mean(teacher == evaluation.labels))
-        measures["retention"] = measures["accuracy"] / measures["teacher_accuracy"]
-        measures["agreement"] = float(np.mean(said == teacher))
-    return measures

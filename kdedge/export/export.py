@@ -65,7 +65,7 @@ class Subject:
 
 def subject_of(student: Student) -> Subject:
     """A student as something to export."""
-    e = student.evaluation
+    e = student.test
     return Subject(
         name=student.notes["preset"],
         model=student.model,
@@ -74,7 +74,7 @@ def subject_of(student: Student) -> Subject:
         label_names=student.label_names,
         texts=e.texts,
         labels=e.labels,
-        logits=e.student_logits,
+        logits=e.logits,
     )
 
 

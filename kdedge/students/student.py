@@ -1,6 +1,7 @@
 """A trained student on disk: a `.keras` file, its text encoder, and what it was measured to do."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 # Registers what .keras files of students name.
@@ -19,23 +21,24 @@ from kdedge.text.encoder import TextEncoder
 
 FORMAT_VERSION = 1
 MODEL, NOTES, EVALUATION = "student.keras", "student.json", "evaluation.parquet"
+BATCH = 256
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The test split and what was said of it.
+    """A held-out split and what was said of it.
 
     Attributes:
-        texts: of the test split.
+        texts: of the split.
         labels: int32 [texts], the true ones.
-        teacher_logits: float32 [texts, classes], or None if the teacher did not label them.
-        student_logits: float32 [texts, classes].
+        logits: float32 [texts, classes], the model's.
+        teacher_logits: float32 [texts, classes], or None if a teacher did not label them.
     """
 
     texts: tuple[str, ...]
     labels: npt.NDArray[np.int32]
-    teacher_logits: npt.NDArray[np.float32] | None
-    student_logits: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float32]
+    teacher_logits: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,16 @@ class Student:
         model: int32 [batch, length] ids, mask, segment_ids -> logits float32 [batch, classes].
         encoder: what turns texts into its inputs.
         label_names: the classes, in the order of the logits.
-        evaluation: on the test split.
+        valid: the split for choices: the best epoch, the layers that stay in float.
+        test: the split for figures.
         notes: preset, seed, history and measures, for people and reports.
     """
 
     model: keras.Model
     encoder: TextEncoder
     label_names: tuple[str, ...]
-    evaluation: Evaluation
+    valid: Evaluation
+    test: Evaluation
     notes: dict[str, Any]
 
     def save(self, folder: Path) -> None:
@@ -67,15 +72,8 @@ class Student:
             self.encoder.save(partial)
             facts = {"format_version": FORMAT_VERSION, "label_names": self.label_names}
             (partial / NOTES).write_text(json.dumps(facts | self.notes, indent=2) + "\n")
-            e = self.evaluation
-            columns = {
-                "text": pa.array(e.texts, pa.string()),
-                "label": e.labels,
-                "student_logits": list(e.student_logits),
-            }
-            if e.teacher_logits is not None:
-                columns["teacher_logits"] = list(e.teacher_logits)
-            pq.write_table(pa.table(columns), partial / EVALUATION)
+            splits = pa.concat_tables([_table("valid", self.valid), _table("test", self.test)])
+            pq.write_table(splits, partial / EVALUATION)
 
     @classmethod
     def load(cls, folder: Path) -> "Student":
@@ -94,6 +92,7 @@ class Student:
             version = notes.pop("format_version")
             labels = tuple(notes.pop("label_names"))
             table = pq.read_table(folder / EVALUATION)
+            valid, test = (_evaluation(table, split) for split in ("valid", "test"))
             model = keras.models.load_model(folder / MODEL, compile=False, safe_mode=True)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise KdedgeError(f"{folder}: cannot read this student: {error}") from None
@@ -101,13 +100,56 @@ class Student:
             raise KdedgeError(
                 f"{folder}: format_version is {version} and this kdedge reads {FORMAT_VERSION}."
             )
-        evaluation = Evaluation(
-            tuple(table["text"].to_pylist()),
-            table["label"].to_numpy(),
-            _matrix(table, "teacher_logits") if "teacher_logits" in table.column_names else None,
-            _matrix(table, "student_logits"),
-        )
-        return cls(model, TextEncoder.load(folder), labels, evaluation, notes)
+        return cls(model, TextEncoder.load(folder), labels, valid, test, notes)
+
+
+def predict_logits(
+    model: keras.Model, encoder: TextEncoder, texts: Sequence[str]
+) -> npt.NDArray[np.float32]:
+    """The student's logits, float32 [texts, classes]."""
+    parts = [
+        model(encoder.encode(texts[i : i + BATCH]).inputs, training=False)
+        for i in range(0, len(texts), BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def measures(evaluation: Evaluation) -> dict[str, float]:
+    """Accuracy and, where a teacher labelled the texts, its accuracy, retention and agreement."""
+    said = evaluation.logits.argmax(1)
+    found = {"accuracy": float(np.mean(said == evaluation.labels))}
+    if evaluation.teacher_logits is not None:
+        teacher = evaluation.teacher_logits.argmax(1)
+        found["teacher_accuracy"] = float(np.mean(teacher == evaluation.labels))
+        found["retention"] = found["accuracy"] / found["teacher_accuracy"]
+        found["agreement"] = float(np.mean(said == teacher))
+    return found
+
+
+def _table(split: str, evaluation: Evaluation) -> pa.Table:
+    rows = len(evaluation.texts)
+    teacher = evaluation.teacher_logits
+    return pa.table(
+        {
+            "split": pa.array([split] * rows, pa.string()),
+            "text": pa.array(evaluation.texts, pa.string()),
+            "label": pa.array(evaluation.labels, pa.int32()),
+            "logits": pa.array(list(evaluation.logits), pa.list_(pa.float32())),
+            "teacher_logits": pa.array(
+                [None] * rows if teacher is None else list(teacher), pa.list_(pa.float32())
+            ),
+        }
+    )
+
+
+def _evaluation(table: pa.Table, split: str) -> Evaluation:
+    part = table.filter(pc.equal(table["split"], split))
+    return Evaluation(
+        tuple(part["text"].to_pylist()),
+        part["label"].to_numpy(),
+        _matrix(part, "logits"),
+        None if part["teacher_logits"].null_count else _matrix(part, "teacher_logits"),
+    )
 
 
 def _matrix(table: pa.Table, column: str) -> npt.NDArray[np.float32]:

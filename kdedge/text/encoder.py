@@ -1,6 +1,7 @@
 """Text to token ids, the same for teacher, student, bundle and app."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
+from tokenizers.models import WordPiece
+from tokenizers.processors import TemplateProcessing
 
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
@@ -17,6 +20,7 @@ from kdedge.files import write_text
 TOKENIZER = "tokenizer.json"
 VOCABULARY = "vocab.txt"
 ENCODER = "encoder.json"
+PRUNING_BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,54 @@ class TextEncoder:
             ids[i, : len(row)] = row
             mask[i, : len(row)] = 1
         return Encoded(ids, mask, np.zeros_like(ids))
+
+    def pruned(self, texts: Sequence[str], min_count: int = 1) -> tuple["TextEncoder", list[int]]:
+        """An encoder with the word pieces that `texts` need, and all special tokens and characters.
+
+        Texts made of the pieces it keeps are split as before, since WordPiece takes the longest
+        piece that fits. Other words are split into shorter pieces; what could be encoded still can.
+
+        Args:
+            texts: a corpus.
+            min_count: how often a piece must occur in them to be kept.
+
+        Returns:
+            The encoder, and for each of its ids the id that the piece had here.
+        """
+        counts: Counter[int] = Counter()
+        for i in range(0, len(texts), PRUNING_BATCH):
+            for row in self.token_ids(texts[i : i + PRUNING_BATCH]):
+                counts.update(row)
+        old = self.tokenizer
+        added = {token.content for token in old.get_added_tokens_decoder().values()}
+        kept = [
+            (number, piece)
+            for number, piece in enumerate(self.vocabulary)
+            if piece in added
+            or counts[number] >= min_count
+            or len(piece.removeprefix(old.model.continuing_subword_prefix)) == 1
+        ]
+        new_id = {piece: new for new, (_, piece) in enumerate(kept)}
+        new = Tokenizer(
+            WordPiece(
+                new_id,
+                unk_token=old.model.unk_token,
+                max_input_chars_per_word=old.model.max_input_chars_per_word,
+                continuing_subword_prefix=old.model.continuing_subword_prefix,
+            )
+        )
+        new.add_special_tokens(list(old.get_added_tokens_decoder().values()))
+        new.normalizer, new.pre_tokenizer, new.decoder = (
+            old.normalizer,
+            old.pre_tokenizer,
+            old.decoder,
+        )
+        new.post_processor = TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[(name, new_id[name]) for name in ("[CLS]", "[SEP]")],
+        )
+        return TextEncoder(new, self.max_length), [number for number, _ in kept]
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json, vocab.txt and encoder.json into `folder`."""
