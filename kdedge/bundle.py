@@ -40,6 +40,15 @@ class Accuracy(_Frozen):
     value: float = Field(ge=0, le=1)
 
 
+class SparedLayer(_Frozen):
+    """A layer that was not quantized as the others, since that did too much harm."""
+
+    name: str = Field(description="its name scope, or its node, in the file")
+    kept_as: str = Field(description="float32, int8")
+    error_before: float = Field(description="mean |probability difference| on calibration texts")
+    error_after: float
+
+
 class Artifact(_Frozen):
     """One model file of a bundle."""
 
@@ -49,6 +58,9 @@ class Artifact(_Frozen):
     quantization: str = Field(description="float32, int8, ...")
     length: int | None = Field(description="tokens; None where any length will do")
     bytes: int
+    gzip_bytes: int = Field(description="what a download of it takes, gzip -9")
+    spared: tuple[SparedLayer, ...] = ()
+    p50_ms: float = Field(description="one text, one thread, where it was exported; for defaults")
     parity: Parity
     accuracy: Accuracy
 
@@ -75,16 +87,17 @@ class Manifest(_Frozen, _Head):
     max_length: int = Field(ge=3, description="tokens that a text is cut to")
     source: Source
     artifacts: tuple[Artifact, ...] = Field(min_length=1)
+    defaults: dict[str, str] = Field(description="format -> artifact to use on a CPU")
     files: dict[str, str] = Field(description="path inside the bundle -> SHA-256")
 
     def artifact(self, name: str | None) -> Artifact:
-        """The artifact of that name, or the first one for None.
+        """The artifact of that name; for None LiteRT's default, or else ONNX's.
 
         Raises:
             KdedgeError: there is none of that name.
         """
         if name is None:
-            return self.artifacts[0]
+            name = self.defaults.get("litert") or self.defaults["onnx"]
         for artifact in self.artifacts:
             if artifact.name == name:
                 return artifact
@@ -121,6 +134,9 @@ def read_manifest(bundle: Path) -> Manifest:
     for name in manifest.files:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise KdedgeError(f"{path}: the file {name!r} would lie outside the bundle.")
+    names = {artifact.name for artifact in manifest.artifacts}
+    if not manifest.defaults or not names.issuperset(manifest.defaults.values()):
+        raise KdedgeError(f"{path}: defaults name no artifact of this bundle. Export it anew.")
     for artifact in manifest.artifacts:
         if artifact.file not in manifest.files:
             raise KdedgeError(f"{path}: {artifact.file} of {artifact.name} has no checksum.")

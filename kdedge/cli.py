@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -172,9 +173,21 @@ def distill(
 def export(
     student: Annotated[Path, typer.Argument(metavar="STUDENT_DIR")],
     out: Out,
-    length: Annotated[
-        int | None, typer.Option("--length", min=3, help="tokens of the LiteRT models")
+    artifacts: Annotated[
+        str | None,
+        typer.Option("--artifacts", help="names, as litert-int8,onnx-float32; or all"),
     ] = None,
+    lengths: Annotated[
+        str | None,
+        typer.Option("--lengths", help="tokens of the LiteRT models, as 64 or 64,128"),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", help="texts for the ranges of activations; default: valid"),
+    ] = None,
+    integer_output: Annotated[
+        bool, typer.Option("--integer-output", help="integer probabilities where all is integer")
+    ] = False,
     max_accuracy_drop: Annotated[
         float, typer.Option("--max-accuracy-drop", help="points an artifact may lose")
     ] = 0.5,
@@ -183,12 +196,19 @@ def export(
     with _errors():
         _train_extra()
         from kdedge.export.export import export_bundle, subject_of
-        from kdedge.recipe import Export
+        from kdedge.recipe import ARTIFACTS, export_settings
         from kdedge.students.student import Student
+        from kdedge.text.corpus import read_texts
 
         subject = subject_of(Student.load(student))
-        settings = Export(
-            length=length or subject.encoder.max_length, max_accuracy_drop=max_accuracy_drop
+        if calibration:
+            subject = replace(subject, calibration=tuple(read_texts(calibration)))
+        names = ARTIFACTS if artifacts == "all" else artifacts and artifacts.split(",")
+        settings = export_settings(
+            artifacts=names or None,
+            lengths=lengths.split(",") if lengths else [subject.encoder.max_length],
+            max_accuracy_drop=max_accuracy_drop,
+            integer_output=integer_output,
         )
         export_bundle(subject, settings, out)
         _show(out)

@@ -22,12 +22,12 @@ from kdedge.files import write_text
 from kdedge.progress import console
 from kdedge.recipe import Export, Recipe, fingerprint
 from kdedge.runtime import softmax
-from kdedge.students.student import Student
+from kdedge.students.student import Evaluation, Student
 from kdedge.teachers.bert import load_teacher, read_notes
 from kdedge.teachers.finetune import finetune
 from kdedge.teachers.soft_labels import SoftLabels, label_texts
 from kdedge.text.augment import augment
-from kdedge.text.corpus import Corpus, load_corpus
+from kdedge.text.corpus import Corpus, Split, load_corpus
 
 DISAGREEMENTS_SHOWN = 12
 
@@ -141,21 +141,25 @@ def _export_teacher(
     recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path, bundle: Path
 ) -> None:
     model = load_teacher(teacher)
+    store = SoftLabels(labels)
+
+    def said_of(split: Split) -> Evaluation:
+        return Evaluation(split.texts, split.labels, store.lookup(split.texts)[0])
+
     subject = Subject(
         name="teacher",
         model=model,
         parameters=model.transformer.count_params(),
         encoder=model.encoder,
         label_names=model.label_names,
-        texts=corpus.test.texts,
-        labels=corpus.test.labels,
-        logits=SoftLabels(labels).lookup(corpus.test.texts)[0],
+        valid=said_of(corpus.valid),
+        test=said_of(corpus.test),
         variables=model.transformer,
     )
     # What the student is compared with; the teacher's own losses are no reason to stop.
     settings = Export(
         artifacts=recipe.export.teacher_artifacts,
-        length=recipe.export.length,
+        lengths=recipe.export.lengths,
         max_accuracy_drop=100,
     )
     export_bundle(subject, settings, bundle)

@@ -3,7 +3,7 @@
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,7 +15,19 @@ Positive = Annotated[float, Field(gt=0)]
 
 Preset = Literal["nano", "micro", "mini", "mini-cut"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
-ArtifactName = Literal["litert-float32", "litert-int8", "onnx-float32", "onnx-int8"]
+ArtifactName = Literal[
+    "litert-float32",
+    "litert-float16",
+    "litert-int8",
+    "litert-int8-weights",
+    "litert-int8-full",
+    "litert-int16x8",
+    "litert-int4",
+    "onnx-float32",
+    "onnx-float16",
+    "onnx-int8",
+    "onnx-int8-static",
+]
 ARTIFACTS: tuple[ArtifactName, ...] = get_args(ArtifactName)
 
 
@@ -79,19 +91,32 @@ class Distill(Section):
 class Export(Section):
     """Which artifacts to write, and what they may lose."""
 
-    artifacts: tuple[ArtifactName, ...] = ARTIFACTS
+    artifacts: tuple[ArtifactName, ...] = (
+        "litert-float32",
+        "litert-int8",
+        "onnx-float32",
+        "onnx-int8",
+    )
     teacher_artifacts: tuple[ArtifactName, ...] = Field(
         ("litert-float32", "litert-int8", "onnx-float32"),
         description="of the teacher, to measure the student's beside",
     )
-    length: Annotated[int, Field(ge=3)] = Field(64, description="tokens of a LiteRT model")
+    lengths: tuple[Annotated[int, Field(ge=3)], ...] = Field(
+        (64,),
+        description="tokens of the LiteRT models: a file each, the first one with plain names",
+    )
     max_accuracy_drop: Positive = Field(0.5, description="points below the student")
+    integer_output: bool = Field(
+        False, description="int8-full and int16x8: probabilities as integers with a scale"
+    )
 
     @model_validator(mode="after")
     def _some_and_once(self) -> "Export":
         for names in (self.artifacts, self.teacher_artifacts):
             if not names or len(set(names)) != len(names):
                 raise ValueError(f"name at least one of {', '.join(ARTIFACTS)}, each once")
+        if not self.lengths or len(set(self.lengths)) != len(self.lengths):
+            raise ValueError("lengths: give at least one, each once")
         return self
 
 
@@ -115,9 +140,9 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _lengths_fit(self) -> "Recipe":
-        if self.export.length > self.distill.max_length:
+        if max(self.export.lengths) > self.distill.max_length:
             raise ValueError(
-                f"export.length is {self.export.length}, more than distill.max_length "
+                f"export.lengths has {max(self.export.lengths)}, more than distill.max_length "
                 f"{self.distill.max_length}, which is what the student can take"
             )
         return self
@@ -145,6 +170,20 @@ def load_recipe(path: Path) -> Recipe:
         }
     )
     return recipe.model_copy(update={"data": data})
+
+
+def export_settings(**given: Any) -> Export:
+    """The settings of an export; what is None is left at its default.
+
+    Raises:
+        KdedgeError: a value that is not allowed.
+    """
+    try:
+        return Export.model_validate({k: v for k, v in given.items() if v is not None})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"]) or "export"
+        raise KdedgeError(f"{key}: {problem['msg']}. Got {problem['input']!r}.") from None
 
 
 def fingerprint(*parts: str | Section) -> str:

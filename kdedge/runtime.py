@@ -56,7 +56,11 @@ class LiteRTEngine:
             )
         self.length = shapes[0][1]
         self._inputs = [detail["index"] for detail in inputs]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        output = self._interpreter.get_output_details()[0]
+        self._output = output["index"]
+        # Of integer probabilities: value = scale * (integer - zero point).
+        scale, zero_point = output["quantization"]
+        self._scale, self._zero_point = scale or 1.0, zero_point
 
     def probabilities(self, encoded: Encoded) -> Probabilities:
         """float32 [texts, classes] of int32 [texts, length] inputs of the model's length."""
@@ -66,7 +70,8 @@ class LiteRTEngine:
                 self._interpreter.set_tensor(index, values[None])
             self._interpreter.invoke()
             rows.append(self._interpreter.get_tensor(self._output)[0])
-        return np.stack(rows).astype(np.float32)
+        values = np.stack(rows).astype(np.float32)
+        return np.asarray(self._scale * (values - self._zero_point), np.float32)
 
 
 class OnnxEngine:

@@ -183,6 +183,8 @@ def make_bundle(folder: Path, source: str, models: dict[str, Path]) -> Path:
                 quantization="float32",
                 length=8 if name.startswith("litert") else None,
                 bytes=model.stat().st_size,
+                gzip_bytes=1,
+                p50_ms=1.0,
                 parity=Parity(texts=2, max_difference=0.0, mean_difference=0.0, agreement=1.0),
                 accuracy=Accuracy(texts=10, value=0.8),
             )
@@ -194,6 +196,7 @@ def make_bundle(folder: Path, source: str, models: dict[str, Path]) -> Path:
         max_length=16,
         source=Source(name=source, parameters=50, accuracy=Accuracy(texts=10, value=0.8)),
         artifacts=tuple(artifacts),
+        defaults={artifacts[0].format: artifacts[0].name},
         files={path.name: sha256(path) for path in folder.iterdir()},
     )
     (folder / "manifest.json").write_text(manifest.model_dump_json())

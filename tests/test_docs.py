@@ -73,7 +73,7 @@ def test_own_data_by_recipe(here: Path, tiny_bert: Path) -> None:
         epochs = 1
         max_length = 24
         [export]
-        length = 24
+        lengths = [24]
         max_accuracy_drop = 50
         [bench]
         tier = "quick"

@@ -123,7 +123,7 @@ def small_recipe(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         distill = {{ student = "nano", epochs = 4, batch_size = 8, max_length = 24 }}
         bench = {{ tier = "quick" }}
         [export]
-        length = 24
+        lengths = [24]
         max_accuracy_drop = 50
         teacher_artifacts = ["litert-int8"]
     """)

@@ -40,7 +40,10 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
         (GOOD + "[distill]\nalpha = 1.5", "distill.alpha: .*less than or equal to 1. Got 1.5"),
         (GOOD + "[distill]\ntemperature = 0", "distill.temperature: .*greater than 0"),
         (GOOD + "[export]\nartifacts = []", "export: .*at least one"),
-        (GOOD + "[export]\nlength = 128", "export.length is 128, more than distill.max_length 64"),
+        (
+            GOOD + "[export]\nlengths = [64, 128]",
+            "export.lengths has 128, more than distill.max_length 64",
+        ),
         (GOOD.replace('"x"', '"../x"'), "name: .*pattern.* Got '../x'"),
     ],
 )

@@ -39,9 +39,8 @@ def test_every_artifact_answers(bundle: Path) -> None:
     for said in by_artifact.values():
         np.testing.assert_allclose(said, by_artifact["litert-float32"], atol=0.02)
     assert load_bundle(bundle).predict([]) == []
-    assert load_bundle(bundle).predict(TEXTS) == load_bundle(bundle, "litert-float32").predict(
-        TEXTS
-    )
+    default = read_manifest(bundle).defaults["litert"]
+    assert load_bundle(bundle).predict(TEXTS) == load_bundle(bundle, default).predict(TEXTS)
 
 
 def test_softmax_worked_out_by_hand() -> None:
@@ -118,6 +117,8 @@ def add_file(name: str) -> Change:
         (edit(format_version="new"), "manifest.json: format_version: "),
         (edit(colour="red"), "manifest.json: colour: "),
         (edit(artifacts=[]), "manifest.json: artifacts: "),
+        (edit(defaults={}), "manifest.json: defaults name no artifact"),
+        (edit(defaults={"onnx": "onnx-int2"}), "manifest.json: defaults name no artifact"),
         (add_file("../outside"), "'../outside' would lie outside the bundle"),
         (add_file("/etc/passwd"), "'/etc/passwd' would lie outside the bundle"),
         (lambda b: (b / "vocab.txt").unlink(), "vocab.txt is missing"),
@@ -133,7 +134,8 @@ def test_a_broken_bundle_is_refused(bundle: Path, change: Change, message: str) 
 def test_an_artifact_outside_the_bundle_or_unlisted(bundle: Path) -> None:
     artifacts = json.loads((bundle / "manifest.json").read_text())["artifacts"]
     for file in ("../model.tflite", "litert/other.tflite"):
-        edit(artifacts=[artifacts[0] | {"file": file}])(bundle)
+        changed = [artifacts[0] | {"file": file}]
+        edit(artifacts=changed, defaults={"litert": "litert-float32"})(bundle)
         with pytest.raises(KdedgeError, match=f"{file} of litert-float32 has no checksum"):
             load_bundle(bundle)
 

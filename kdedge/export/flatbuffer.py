@@ -1,0 +1,29 @@
+"""`.tflite` files as objects and back."""
+
+from typing import Any
+
+import flatbuffers
+from tensorflow.lite.tools import flatbuffer_utils
+
+
+def parsed(content: bytes) -> Any:
+    """A `ModelT` of TFLite's schema; data that lies behind the flatbuffer is put into it."""
+    return flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+
+
+def written(model: Any) -> bytes:
+    """The file of a `ModelT`."""
+    builder = _Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+class _Builder(flatbuffers.Builder):
+    """Puts weights at multiples of 16 bytes.
+
+    The schema's `force_align: 16` says so, and Python's generated code does not heed it: a runtime
+    must then copy all weights or, on some processors, fails.
+    """
+
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N803, D102
+        return super().StartVector(elemSize, numElems, 16)
