@@ -48,15 +48,13 @@ def to_web(bundle: Path, out: Path) -> None:
                 f"{file} is missing. Install the page's packages: npm ci --prefix web_demo"
             )
     with new_folder(out) as site:
-        for file in PAGE:
-            shutil.copyfile(WEB_DEMO / file, site / file)
-        (site / "runtime").mkdir()
-        for source in RUNTIME:
-            shutil.copyfile(source, site / "runtime" / source.name)
-        for file in (MANIFEST, *manifest.files):
-            target = site / "models" / name / file
+        copies = {site / file: WEB_DEMO / file for file in PAGE}
+        copies |= {site / "runtime" / file.name: file for file in RUNTIME}
+        for part in (MANIFEST, *manifest.files):
+            copies[site / "models" / name / part] = bundle / part
+        for target, source in copies.items():
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(bundle / file, target)
+            shutil.copyfile(source, target)
         index = json.dumps({"model": name, "dtype": dtype}) + "\n"
         (site / "models" / "index.json").write_text(index, encoding="utf-8")
 
