@@ -91,8 +91,8 @@ INT8_WITHIN = 0.02
 
 
 @pytest.fixture(scope="module")
-def bundle() -> Path:
-    return Path(__import__("os").environ["DEV_BUNDLE"])
+def bundle(quick_run: Path) -> Path:
+    return quick_run / "bundle"
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +264,7 @@ def test_the_bundle_is_packed_as_it_is(bundle: Path, node_modules: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("artifact", "within"), [("onnx-int8", INT8_WITHIN), ("onnx-float32", 1e-3)]
+    ("artifact", "within"), [("onnx-int8", INT8_WITHIN), ("onnx-float32", 1e-4)]
 )
 def test_page(
     page: "playwright.Page",
@@ -285,7 +285,7 @@ def test_page(
     box, answers = page.get_by_label("Text to classify"), page.get_by_role("listitem")
     playwright.expect(box).to_be_focused(timeout=20_000)
     # The longest are cut, and must keep their [SEP].
-    for text in (*clear[:2], *sorted(clear, key=len)[-3:]):
+    for text in (*clear[:2], *sorted(clear, key=len)[-8:]):
         page.keyboard.press("Control+A")
         page.keyboard.press("Delete")
         playwright.expect(answers).to_have_count(0)
