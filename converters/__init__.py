@@ -1,0 +1,1 @@
+"""Programs that turn a bundle into something else, run from the checkout."""
