@@ -16,6 +16,8 @@ pytestmark = pytest.mark.clients
 
 CLIENTS = ROOT / "tests" / "clients"
 TEXTS = load_corpus(DATA, split="split").test.texts[:100]
+# 2e-7 and 6e-3 were measured: each processor rounds 8-bit activations in its own way.
+MAX_DIFFERENCE = {"float32": 1e-5, "int8": 0.02}
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +48,7 @@ def test_same_answers(arm64: Path, quick_run: Path, tmp_path: Path) -> None:
             if artifact.format == "onnx":
                 theirs = softmax(theirs)
             ours = load_bundle(bundle, artifact.name).probabilities(TEXTS)
-            print(
-                artifact.name, abs(theirs - ours).max(), (theirs.argmax(1) == ours.argmax(1)).sum()
+            np.testing.assert_allclose(
+                theirs, ours, atol=MAX_DIFFERENCE[artifact.quantization], err_msg=artifact.name
             )
+            assert theirs.argmax(1).tolist() == ours.argmax(1).tolist(), artifact.name

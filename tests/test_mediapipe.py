@@ -77,8 +77,11 @@ def test_accents(mediapipe: Path, quick_run: Path, tmp_path: Path, artifact: str
     classifier = load_bundle(bundle, artifact)
     ours = classifier.probabilities(OTHER)
     as_they_are = scores(mediapipe, bundle, artifact, OTHER, tmp_path)
-    differences = abs(as_they_are - ours).max(1)
-    print(len(OTHER), (as_they_are.argmax(1) == ours.argmax(1)).sum(), differences)
+    # The main job's model gives 27 of these 29 texts the same label, the quick one 24: to MediaPipe
+    # "clichés" is an unknown word.
+    assert len(OTHER) == 29
+    assert (as_they_are.argmax(1) == ours.argmax(1)).sum() >= 20
+    assert abs(as_they_are - ours).max() > 1e-3
 
     normalize = classifier.encoder.tokenizer.normalizer.normalize_str
     stripped = scores(mediapipe, bundle, artifact, [normalize(text) for text in OTHER], tmp_path)
