@@ -43,7 +43,7 @@ def mediapipe() -> Path:
     pip = [str(python), "-m", "pip", "install", "--quiet", REQUIREMENT]
     done = subprocess.run(pip, capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"{REQUIREMENT} cannot be installed: {done.stderr.strip()}")
+        pytest.skip(f"{REQUIREMENT} cannot be installed: {done.stderr.splitlines()[-1]}")
     return python
 
 

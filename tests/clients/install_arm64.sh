@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # An arm64 Python with both runtimes, and the qemu that runs it, unpacked into FOLDER; nothing is
-# installed. Needs apt (Debian or Ubuntu), pip, and the mirrors of both.
+# installed. 80 MB to download. Needs apt (Debian or Ubuntu), pip, and the mirrors of both.
 #
 #     install_arm64.sh FOLDER PYTHON_WITH_PIP
 #     FOLDER/python PROGRAM
