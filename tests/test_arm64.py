@@ -1,5 +1,6 @@
 """Both runtimes on an emulated arm64 give a bundle's answers. For correctness, never for speed."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ def arm64() -> Path:
     """An arm64 Python with both runtimes."""
     folder = ROOT / ".clients" / "arm64"
     if not (folder / "python").exists():
+        # What an interrupted installation left.
+        shutil.rmtree(folder, ignore_errors=True)
         install = [CLIENTS / "install_arm64.sh", folder, sys.executable]
         done = subprocess.run(install, capture_output=True, text=True)
         if done.returncode:

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# An arm64 Python with both runtimes, and the qemu that runs it, unpacked into FOLDER; nothing is
-# installed. 80 MB to download. Needs apt (Debian or Ubuntu), pip, and the mirrors of both.
+# An arm64 Python with both runtimes, and the qemu that runs it, unpacked into FOLDER, which must
+# not exist; nothing is installed. 80 MB to download. Needs apt (Debian), pip, and
+# the mirrors of both.
 #
 #     install_arm64.sh FOLDER PYTHON_WITH_PIP
 #     FOLDER/python PROGRAM
 set -euo pipefail
 python=$2
-rm -rf "$1"
-mkdir -p "$1"
+mkdir -p "$(dirname "$1")"
+mkdir "$1"
 cd "$1"
 here=$PWD
 
@@ -39,6 +40,7 @@ ln -s usr/lib root/lib
 # Last: what is here is whole.
 cat > python <<END
 #!/bin/sh
-PYTHONPATH=$here/site-packages exec $here/qemu-aarch64 -cpu cortex-a76 -L $here/root $here/root/usr/bin/python3.13 "\$@"
+export PYTHONPATH=$here/site-packages
+exec $here/qemu-aarch64 -cpu cortex-a76 -L $here/root $here/root/usr/bin/python3.13 "\$@"
 END
 chmod +x python
