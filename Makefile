@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow check install install-dev
+.PHONY: demo test test-slow test-clients check install install-dev
 
 demo: install
 	$(BIN)/kdedge run recipes/movie_reviews.toml
@@ -13,6 +13,10 @@ test: install-dev
 
 test-slow: install-dev
 	$(BIN)/pytest -m slow
+
+# MediaPipe's TextClassifier, and both runtimes on an emulated arm64.
+test-clients: install-dev
+	$(BIN)/pytest -m clients
 
 # What CI runs besides the tests.
 check: install-dev

@@ -1,0 +1,55 @@
+"""Both runtimes on an emulated arm64 give a bundle's answers. For correctness, never for speed."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import DATA, ROOT
+
+from kdedge import load_bundle, load_corpus
+from kdedge.bundle import read_manifest
+from kdedge.runtime import softmax
+
+pytestmark = pytest.mark.clients
+
+CLIENTS = ROOT / "tests" / "clients"
+TEXTS = load_corpus(DATA, split="split").test.texts[:100]
+# 2e-7 and 6e-3 were measured: each processor rounds 8-bit activations in its own way.
+MAX_DIFFERENCE = {"float32": 1e-5, "int8": 0.02}
+
+
+@pytest.fixture(scope="session")
+def arm64() -> Path:
+    """An arm64 Python with both runtimes."""
+    folder = ROOT / ".clients" / "arm64"
+    if not (folder / "python").exists():
+        # What an interrupted installation left.
+        shutil.rmtree(folder, ignore_errors=True)
+        install = [CLIENTS / "install_arm64.sh", folder, sys.executable]
+        done = subprocess.run(install, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"no arm64 Python can be unpacked: {done.stderr.splitlines()[0]}")
+    return folder / "python"
+
+
+def test_same_answers(arm64: Path, quick_run: Path, tmp_path: Path) -> None:
+    bundle = quick_run / "bundle"
+    artifacts = read_manifest(bundle).artifacts
+    assert len(artifacts) == 4
+    tokens, said = tmp_path / "tokens.npz", tmp_path / "said.npz"
+    np.savez(tokens, **load_bundle(bundle).encoder.encode(TEXTS).inputs)
+    models = [bundle / artifact.file for artifact in artifacts]
+    subprocess.run([arm64, CLIENTS / "arm64_client.py", tokens, said, *models], check=True)
+    with np.load(said) as arrays:
+        for artifact, model in zip(artifacts, models, strict=True):
+            theirs = arrays[model.name]
+            if artifact.format == "onnx":
+                theirs = softmax(theirs)
+            ours = load_bundle(bundle, artifact.name).probabilities(TEXTS)
+            np.testing.assert_allclose(
+                theirs, ours, atol=MAX_DIFFERENCE[artifact.quantization], err_msg=artifact.name
+            )
+            assert theirs.argmax(1).tolist() == ours.argmax(1).tolist(), artifact.name

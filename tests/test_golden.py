@@ -1,0 +1,65 @@
+"""Token ids and odd texts, from the files that clients in other languages test with too."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from golden import make
+
+from kdedge import KdedgeError, TextEncoder, load_bundle
+from kdedge.bundle import read_manifest
+from kdedge.runtime import TextClassifier
+
+GOLDEN = ROOT / "tests" / "golden"
+TOKENIZER = json.loads((GOLDEN / "tokenizer.json").read_text())
+HOSTILE = json.loads((GOLDEN / "hostile.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def encoder(quick_run: Path) -> TextEncoder:
+    encoder = TextEncoder.load(quick_run / "bundle")
+    return TextEncoder(encoder.tokenizer, TOKENIZER["max_length"])
+
+
+@pytest.fixture(scope="module")
+def classifiers(quick_run: Path) -> list[TextClassifier]:
+    bundle = quick_run / "bundle"
+    return [load_bundle(bundle, artifact.name) for artifact in read_manifest(bundle).artifacts]
+
+
+def test_make_gives_this_file(quick_run: Path) -> None:
+    """So it is of this vocabulary, and the ids are the slow tokenizer's."""
+    made = make.content(quick_run / "bundle" / "vocab.txt")
+    assert made == (GOLDEN / "tokenizer.json").read_text()
+
+
+@pytest.mark.parametrize("vector", TOKENIZER["vectors"], ids=lambda vector: vector["name"])
+def test_ids(encoder: TextEncoder, vector: dict) -> None:
+    assert encoder.token_ids([vector["text"]]) == [vector["ids"]]
+
+
+def test_the_file_says_what_it_should() -> None:
+    """Ids known by heart, so that the file cannot be made anew with another error."""
+    by_name = {vector["name"]: vector for vector in TOKENIZER["vectors"]}
+    assert len(by_name) == len(TOKENIZER["vectors"]) == 205
+    assert by_name["empty"]["ids"] == [101, 102]
+    assert by_name["a letter"]["ids"] == [101, 1037, 102]
+    assert by_name["an emoji"]["ids"] == [101, 100, 102]
+    # Cut to 62 words and the two special tokens.
+    assert by_name["100 words"]["ids"] == [101, *[2204] * 62, 102]
+    assert sum("note" in vector for vector in TOKENIZER["vectors"]) == 6
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile["name"])
+def test_hostile_texts(classifiers: list[TextClassifier], hostile: dict) -> None:
+    text = hostile["text"] if "text" in hostile else hostile["repeat"] * hostile["count"]
+    for classifier in classifiers:
+        if hostile["answer"]:
+            (said,) = classifier.predict([text])
+            assert sum(said.probabilities.values()) == pytest.approx(1, abs=1e-6)
+            assert np.isfinite(said.probability)
+        else:
+            with pytest.raises(KdedgeError, match="text 1: the text (is empty|has)"):
+                classifier.predict([text])
