@@ -10,6 +10,9 @@ import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
+from tensorflow_model_optimization.python.core.clustering.keras.experimental.cluster import (
+    cluster_weights,
+)
 
 from kdedge.errors import KdedgeError
 from kdedge.export.twin import twin_of
@@ -95,7 +98,9 @@ def compress(
     data = _Batches(encoder, texts, teacher_logits, settings.batch_size, seed)
     tf_keras.utils.set_random_seed(seed)
     rounds = STEPS[method]
-    with progress(f"compressing by {method}", len(rounds) * len(data) * settings.epochs, "steps") as advance:
+    with progress(
+        f"compressing by {method}", len(rounds) * len(data) * settings.epochs, "steps"
+    ) as advance:
         for wrap, settle in rounds:
             model = _fine_tune(model, wrap, settle, data, settings, advance)
 
@@ -233,9 +238,7 @@ def _cluster(preserve_sparsity: bool) -> _Wrap:
     def wrap(layer: Any, settings: Compress, steps: int) -> tf_keras.layers.Layer:
         if not _is_wrapped(layer):
             return layer
-        return tfmot.clustering.keras.experimental.cluster_weights(
-            layer, settings.clusters, preserve_sparsity=preserve_sparsity
-        )
+        return cluster_weights(layer, settings.clusters, preserve_sparsity=preserve_sparsity)
 
     return wrap
 
@@ -248,6 +251,14 @@ def _settle_clusters(layer: tf_keras.layers.Layer) -> None:
             variable.assign(layer.get_weight_from_layer(name))
 
 
+class _Kernel(tfmot.quantization.keras.quantizers.LastValueQuantizer):
+    """A scale for each index of the last axis; tfmot's own takes no kernels of three axes."""
+
+    def __call__(self, inputs: Any, training: bool, weights: Any, **kwargs: Any) -> Any:
+        rows = tf.reshape(inputs, (-1, inputs.shape[-1]))
+        return tf.reshape(super().__call__(rows, training, weights, **kwargs), inputs.shape)
+
+
 class _Int8(tfmot.quantization.keras.QuantizeConfig):
     """As LiteRT does: kernels symmetric, a scale a channel; embeddings symmetric; outputs asymmetric.
 
@@ -256,11 +267,10 @@ class _Int8(tfmot.quantization.keras.QuantizeConfig):
     """
 
     def get_weights_and_quantizers(self, layer: Any) -> list[Any]:
-        quantizers = tfmot.quantization.keras.quantizers
         return [
             (
                 getattr(owner, name),
-                quantizers.LastValueQuantizer(8, name == "kernel", symmetric=True, narrow_range=True),
+                _Kernel(8, per_axis=name == "kernel", symmetric=True, narrow_range=True),
             )
             for owner, name in self._weights(layer)
         ]
@@ -285,14 +295,13 @@ class _Int8(tfmot.quantization.keras.QuantizeConfig):
         return {}
 
     def _weights(self, layer: Any) -> list[tuple[Any, str]]:
-        match layer:
-            case tf_keras.layers.Embedding():
-                return [(layer, "embeddings")]
-            case tf_keras.layers.Dense() | tf_keras.layers.Conv1D():
-                return [(layer, "kernel")]
-            case tf_keras.layers.MultiHeadAttention():
-                parts = ("_query_dense", "_key_dense", "_value_dense", "_output_dense")
-                return [(getattr(layer, part), "kernel") for part in parts]
+        if isinstance(layer, tf_keras.layers.Embedding):
+            return [(layer, "embeddings")]
+        if isinstance(layer, tf_keras.layers.Dense | tf_keras.layers.Conv1D):
+            return [(layer, "kernel")]
+        if isinstance(layer, tf_keras.layers.MultiHeadAttention):
+            parts = ("_query_dense", "_key_dense", "_value_dense", "_output_dense")
+            return [(getattr(layer, part), "kernel") for part in parts]
         return []
 
 
