@@ -74,7 +74,7 @@ def compress(
         of distinct values.
 
     Raises:
-        KdedgeError: unknown method, no texts, logits that don't fit, or a layer that tf_keras lacks.
+        KdedgeError: unknown method, no texts, logits that don't fit, a layer that tf_keras lacks.
     """
     if method not in COMPRESSIONS:
         raise KdedgeError(f"method: {method!r}. Allowed: {', '.join(COMPRESSIONS)}.")
@@ -260,7 +260,7 @@ class _Kernel(tfmot.quantization.keras.quantizers.LastValueQuantizer):
 
 
 class _Int8(tfmot.quantization.keras.QuantizeConfig):
-    """As LiteRT does: kernels symmetric, a scale a channel; embeddings symmetric; outputs asymmetric.
+    """As LiteRT does: kernels by channel, embeddings as a whole, both symmetric; outputs are not.
 
     What happens inside attention and layer normalization stays in float while training: tfmot
     rounds a layer's weights and output only.

@@ -20,7 +20,8 @@ def twin_of(model: keras.Model) -> tf_keras.Model:
     Raises:
         KdedgeError: the model is not functional, or a layer has no twin: it is named.
     """
-    if not isinstance(model, keras.src.models.Functional):
+    config = model.get_config()
+    if "input_layers" not in config:
         raise KdedgeError(f"{model.name}: not a functional model; only those can be compressed.")
     layers = {layer.name: layer for layer in model.layers}
     outputs: dict[str, Any] = {}
@@ -33,7 +34,7 @@ def twin_of(model: keras.Model) -> tf_keras.Model:
             return {name: tensors(value) for name, value in saved.items()}
         return [tensors(value) for value in saved] if isinstance(saved, list | tuple) else saved
 
-    for saved in model.get_config()["layers"]:
+    for saved in config["layers"]:
         name = saved["name"]
         if name not in layers or len(saved["inbound_nodes"]) > 1:
             raise KdedgeError(
@@ -78,7 +79,7 @@ def _gelu_tanh(x: Any) -> Any:
 
 
 def _twin_layer(layer: keras.Layer) -> tf_keras.layers.Layer:
-    kind = None
+    kind: Any = None
     if isinstance(layer, PositionEmbedding):
         kind = _PositionEmbedding
     elif type(layer).__module__.startswith("keras."):
@@ -94,7 +95,7 @@ def _twin_layer(layer: keras.Layer) -> tf_keras.layers.Layer:
         if "activation" in config:
             own = layer.activation is gelu_tanh
             config["activation"] = _gelu_tanh if own else layer.activation.__name__
-        return kind(**config, name=layer.name)  # type: ignore[misc]
+        return kind(**config, name=layer.name)
     except (TypeError, ValueError):
         raise KdedgeError(
             f"{layer.name}: tf_keras has no twin of this {type(layer).__name__}, so a student with "
