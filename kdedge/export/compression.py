@@ -183,7 +183,8 @@ def _fine_tune(
         settle(layer)
     tuned = keras.models.clone_model(model)
     for layer in tuned.layers:
-        layer.set_weights([variable.numpy() for variable in variables[layer.name]])
+        # Masks leave zeros of both signs, which would be two values to compress.
+        layer.set_weights([variable.numpy() + 0.0 for variable in variables[layer.name]])
     return tuned
 
 
