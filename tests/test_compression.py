@@ -180,9 +180,11 @@ def test_clustering_keeps_zeros(encoder: TextEncoder) -> None:
 
 
 def test_a_rounded_student_is_what_int8_can_hold(encoder: TextEncoder) -> None:
-    for preset in ("micro", "mini"):
+    for preset, left_out in (("micro", []), ("mini", ["positions"])):
         student = make_student(encoder, preset)
-        for path, weight in matrices(run(student, "quantization-aware")).items():
+        rounded = run(student, "quantization-aware")
+        assert rounded.notes["compression"][0]["left_out"] == left_out
+        for path, weight in matrices(rounded).items():
             # A scale for the whole table, and one for each of a kernel's last axis.
             is_kernel = path.endswith("kernel")
             rows = weight.reshape(-1, weight.shape[-1]).T if is_kernel else weight.reshape(1, -1)

@@ -34,6 +34,13 @@ WRAPPED = (
 )
 # A layer with fewer weights, such as the logits', saves nothing and costs accuracy.
 FEWEST_WEIGHTS = 1000
+# Whose outputs, and weights if they are among the above, are rounded to int8.
+ROUNDED = (
+    *WRAPPED,
+    tf_keras.layers.Add,
+    tf_keras.layers.GlobalAveragePooling1D,
+    tf_keras.layers.LayerNormalization,
+)
 # Masks are made anew so often while sparsity rises: each time sorts all weights.
 PRUNING_UPDATES = 20
 
@@ -58,6 +65,8 @@ def compress(
       weights stay where int8 can hold them (Jacob et al. 2017, arXiv 1712.05877).
 
     Zeros and few distinct values make the file no smaller but its download, which is compressed.
+    Students can be compressed again: `vocabulary` goes first, `quantization-aware` last, and not
+    after clustering, whose few values it does not keep.
     Equal seeds give equal students on the same machine.
 
     Args:
@@ -70,8 +79,8 @@ def compress(
 
     Returns:
         The student with its valid and test splits evaluated anew, and in its notes' `compression`
-        what was done, the accuracy before and after, and each weight's share of zeros and number
-        of distinct values.
+        what was done, the accuracy before and after, the layers that were left out, and each
+        weight's share of zeros and number of distinct values.
 
     Raises:
         KdedgeError: unknown method, no texts, logits that don't fit, a layer that tf_keras lacks.
@@ -86,10 +95,12 @@ def compress(
             f"teacher_logits: shape {teacher_logits.shape}; finite numbers of shape {shape} "
             "are needed."
         )
+    reached: dict[str, Callable[[Any], bool]]
+    reached = {"vocabulary": bool, "quantization-aware": _is_rounded}
     left_out = [
         layer.name
         for layer in twin_of(student.model).layers
-        if layer.weights and not _is_wrapped(layer)
+        if layer.weights and not reached.get(method, _is_wrapped)(layer)
     ]
     model, encoder = student.model, student.encoder
     if method == "vocabulary":
@@ -115,7 +126,7 @@ def compress(
         "transfer_texts": len(texts),
         "valid_accuracy": [measures(student.valid)["accuracy"], measures(valid)["accuracy"]],
         "accuracy": [measures(student.test)["accuracy"], measures(test)["accuracy"]],
-        "left_out": [] if method == "vocabulary" else left_out,
+        "left_out": left_out,
         "weights": {
             weight.path: {
                 "zeros": float(np.mean(weight.numpy() == 0)),
@@ -222,6 +233,10 @@ def _is_wrapped(layer: tf_keras.layers.Layer) -> bool:
     return isinstance(layer, WRAPPED) and layer.count_params() >= FEWEST_WEIGHTS
 
 
+def _is_rounded(layer: tf_keras.layers.Layer) -> bool:
+    return isinstance(layer, ROUNDED)
+
+
 def _prune(layer: tf_keras.layers.Layer, settings: Compress, steps: int) -> tf_keras.layers.Layer:
     if not _is_wrapped(layer):
         return layer
@@ -289,8 +304,9 @@ class _Int8(tfmot.quantization.keras.QuantizeConfig):
     def get_output_quantizers(self, layer: Any) -> list[Any]:
         if isinstance(layer, tf_keras.layers.MultiHeadAttention):
             return []  # its shape is not known before it is called, and a rounded sum follows
+        # By each batch's range. tfmot's moving average begins at 6 and needs thousands of steps.
         quantizers = tfmot.quantization.keras.quantizers
-        return [quantizers.MovingAverageQuantizer(8, False, symmetric=False, narrow_range=False)]
+        return [quantizers.LastValueQuantizer(8, False, symmetric=False, narrow_range=False)]
 
     def get_config(self) -> dict[str, Any]:
         return {}
@@ -306,16 +322,8 @@ class _Int8(tfmot.quantization.keras.QuantizeConfig):
         return []
 
 
-ROUNDED = (
-    *WRAPPED,
-    tf_keras.layers.Add,
-    tf_keras.layers.GlobalAveragePooling1D,
-    tf_keras.layers.LayerNormalization,
-)
-
-
 def _round(layer: tf_keras.layers.Layer, settings: Compress, steps: int) -> tf_keras.layers.Layer:
-    if not isinstance(layer, ROUNDED):
+    if not _is_rounded(layer):
         return layer
     return tfmot.quantization.keras.QuantizeWrapperV2(layer, _Int8())
 
