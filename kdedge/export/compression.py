@@ -95,13 +95,7 @@ def compress(
             f"teacher_logits: shape {teacher_logits.shape}; finite numbers of shape {shape} "
             "are needed."
         )
-    reached: dict[str, Callable[[Any], bool]]
-    reached = {"vocabulary": bool, "quantization-aware": _is_rounded}
-    left_out = [
-        layer.name
-        for layer in twin_of(student.model).layers
-        if layer.weights and not reached.get(method, _is_wrapped)(layer)
-    ]
+    layers = [layer for layer in twin_of(student.model).layers if layer.weights]
     model, encoder = student.model, student.encoder
     if method == "vocabulary":
         smaller = prune_vocabulary(student, texts, settings.min_count)
@@ -126,7 +120,7 @@ def compress(
         "transfer_texts": len(texts),
         "valid_accuracy": [measures(student.valid)["accuracy"], measures(valid)["accuracy"]],
         "accuracy": [measures(student.test)["accuracy"], measures(test)["accuracy"]],
-        "left_out": left_out,
+        "left_out": [layer.name for layer in layers if not _reaches(method, layer)],
         "weights": {
             weight.path: {
                 "zeros": float(np.mean(weight.numpy() == 0)),
@@ -227,6 +221,12 @@ class _Report(tf_keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self.advance(1, f"loss {(logs or {}).get('loss', float('nan')):.3f}")
+
+
+def _reaches(method: str, layer: tf_keras.layers.Layer) -> bool:
+    if method == "quantization-aware":
+        return _is_rounded(layer)
+    return method == "vocabulary" or _is_wrapped(layer)
 
 
 def _is_wrapped(layer: tf_keras.layers.Layer) -> bool:
