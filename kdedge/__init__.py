@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kdedge.distill.losses import TwoSidedCrossEntropy as TwoSidedCrossEntropy
     from kdedge.distill.train import distill_student as distill_student
     from kdedge.errors import KdedgeError as KdedgeError
+    from kdedge.export.compression import compress as compress
     from kdedge.export.export import Subject as Subject
     from kdedge.export.export import export_bundle as export_bundle
     from kdedge.recipe import load_recipe as load_recipe
@@ -40,6 +41,7 @@ _HOMES = {
     "TwoSidedCrossEntropy": "kdedge.distill.losses",
     "distill_student": "kdedge.distill.train",
     "KdedgeError": "kdedge.errors",
+    "compress": "kdedge.export.compression",
     "Subject": "kdedge.export.export",
     "export_bundle": "kdedge.export.export",
     "load_recipe": "kdedge.recipe",

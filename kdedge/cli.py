@@ -170,6 +170,72 @@ def distill(
 
 
 @app.command()
+def compress(
+    student: Annotated[Path, typer.Argument(metavar="STUDENT_DIR")],
+    soft_labels: Annotated[Path, typer.Option("--soft-labels", help="store of soft labels")],
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            help="vocabulary, pruning, clustering, pruning-clustering or quantization-aware",
+        ),
+    ],
+    out: Out,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
+    sparsity: Annotated[
+        float | None,
+        typer.Option("--sparsity", min=0.01, max=0.99, help="share of weights that become 0"),
+    ] = None,
+    clusters: Annotated[
+        int | None,
+        typer.Option("--clusters", min=3, max=256, help="distinct values of a layer's weights"),
+    ] = None,
+    min_count: Annotated[
+        int | None,
+        typer.Option("--min-count", min=1, help="times a word piece must occur to be kept"),
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Make a student smaller or fit for int8, and fine-tune it on the soft labels."""
+    with _errors():
+        from kdedge.recipe import COMPRESSIONS, Compress
+
+        if method not in COMPRESSIONS:
+            raise KdedgeError(f"--method: {method!r}. Allowed: {', '.join(COMPRESSIONS)}.")
+        if out.exists():
+            raise KdedgeError(f"{out} exists already. Remove it or name another folder.")
+        given = {
+            "epochs": epochs, "sparsity": sparsity, "clusters": clusters, "min_count": min_count
+        }  # fmt: skip
+        settings = Compress.model_validate({k: v for k, v in given.items() if v is not None})
+        _train_extra()
+        from kdedge.export.compression import compress as compress_student
+        from kdedge.students.student import Student
+        from kdedge.teachers.soft_labels import SoftLabels
+
+        loaded, store = Student.load(student), SoftLabels(soft_labels)
+        if store.label_names != loaded.label_names:
+            raise KdedgeError(
+                f"{soft_labels}: the soft labels are for {', '.join(store.label_names)}, the "
+                f"student has {', '.join(loaded.label_names)}."
+            )
+        held_out = {*loaded.valid.texts, *loaded.test.texts}
+        texts = [text for text in store.texts if text not in held_out]
+        if not texts:
+            raise KdedgeError(
+                f"{soft_labels}: no texts but the student's own valid and test texts."
+            )
+        logits, _ = store.lookup(texts)
+        smaller = compress_student(loaded, method, texts, logits, settings, seed)
+        smaller.save(out)
+        before, after = smaller.notes["compression"][-1]["accuracy"]
+        _say(
+            f"{out}: accuracy {100 * after:.2f}% on the test split, {100 * before:.2f}% before; "
+            f"{smaller.notes['parameters'] / 1e6:.2f} M parameters."
+        )
+
+
+@app.command()
 def export(
     student: Annotated[Path, typer.Argument(metavar="STUDENT_DIR")],
     out: Out,

@@ -15,6 +15,10 @@ Positive = Annotated[float, Field(gt=0)]
 
 Preset = Literal["nano", "micro", "mini", "mini-cut"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
+Compression = Literal[
+    "vocabulary", "pruning", "clustering", "pruning-clustering", "quantization-aware"
+]
+COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 ArtifactName = Literal[
     "litert-float32",
     "litert-float16",
@@ -86,6 +90,20 @@ class Distill(Section):
         1.0, description="weight of the teacher's sentence vector as a target"
     )
     max_length: Annotated[int, Field(ge=3)] = 64
+
+
+class Compress(Section):
+    """Fine-tuning of a student while it is made smaller."""
+
+    epochs: Count = 2
+    batch_size: Count = Field(256, description="texts")
+    learning_rate: Positive = 1e-3
+    temperature: Positive = 2.0
+    sparsity: Fraction = Field(0.75, description="share of a layer's weights that become 0")
+    clusters: Annotated[int, Field(ge=3, le=256)] = Field(
+        16, description="distinct values that a layer's weights may have"
+    )
+    min_count: Count = Field(1, description="times a word piece must occur to be kept")
 
 
 class Export(Section):

@@ -11,7 +11,7 @@ import pytest
 from conftest import DATA, ROOT
 
 from kdedge import load_bundle, load_corpus
-from kdedge.export.metadata import with_metadata
+from kdedge.bundle import read_manifest
 
 pytestmark = pytest.mark.clients
 
@@ -49,11 +49,9 @@ def mediapipe() -> Path:
 
 def scores(python: Path, bundle: Path, artifact: str, texts: Sequence[str], folder: Path):
     """What MediaPipe says of texts: float64 [texts, classes]."""
-    classifier = load_bundle(bundle, artifact)
-    labels = classifier.manifest.labels
-    content = (bundle / classifier.manifest.artifact(artifact).file).read_bytes()
-    model, asked, said = folder / "model.tflite", folder / "texts.json", folder / "scores.json"
-    model.write_bytes(with_metadata(content, classifier.encoder.vocabulary, labels))
+    manifest = read_manifest(bundle)
+    model, labels = bundle / manifest.artifact(artifact).file, manifest.labels
+    asked, said = folder / "texts.json", folder / "scores.json"
     asked.write_text(json.dumps(texts))
     subprocess.run([python, CLIENT, model, asked, said], check=True)
     return np.array([[row[label] for label in labels] for row in json.loads(said.read_text())])
