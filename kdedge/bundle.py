@@ -8,16 +8,23 @@ onnx/*.onnx             int64 [batch, length] input_ids, attention_mask, token_t
                         -> float32 [batch, classes] logits
 """  # noqa: E501
 
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kdedge.errors import KdedgeError
-from kdedge.files import sha256
+from kdedge.files import new_folder, sha256
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
+# More than any model for an edge device; an archive that claims more is not unpacked.
+MAX_ZIP_BYTES = 2_000_000_000
 
 
 class _Frozen(BaseModel):
@@ -63,6 +70,13 @@ class Artifact(_Frozen):
     p50_ms: float = Field(description="one text, one thread, where it was exported; for defaults")
     parity: Parity
     accuracy: Accuracy
+
+    def summary(self) -> str:
+        """One line: file, size, accuracy, agreement with its source."""
+        return (
+            f"{self.file}: {self.bytes / 1e6:.2f} MB, accuracy {100 * self.accuracy.value:.2f}%, "
+            f"agreement {100 * self.parity.agreement:.2f}%"
+        )
 
 
 class Source(_Frozen):
@@ -160,3 +174,78 @@ def verify(bundle: Path) -> Manifest:
                 f"manifest's. Copy the bundle again or export it anew."
             )
     return manifest
+
+
+def copy_bundle(bundle: Path, out: Path, artifacts: Collection[str] | None = None) -> Manifest:
+    """Copy a bundle, or a part of its artifacts, into the new folder `out`.
+
+    Args:
+        bundle: a folder or a zip archive of one.
+        out: to be made.
+        artifacts: names; None for the defaults of each format.
+
+    Raises:
+        KdedgeError: as `verify`, an artifact that is not there, or `out` exists.
+    """
+    with opened(bundle) as folder:
+        manifest = verify(folder)
+        names = manifest.defaults.values() if artifacts is None else artifacts
+        chosen = tuple(manifest.artifact(name) for name in names)
+        if not chosen:
+            raise KdedgeError("artifacts: none named.")
+        dropped = {a.file for a in manifest.artifacts} - {a.file for a in chosen}
+        defaults = {
+            name: default if default in names else next(a.name for a in chosen if a.format == name)
+            for name, default in manifest.defaults.items()
+            if any(a.format == name for a in chosen)
+        }
+        part = manifest.model_copy(
+            update={
+                "artifacts": chosen,
+                "defaults": defaults,
+                "files": {k: v for k, v in manifest.files.items() if k not in dropped},
+            }
+        )
+        with new_folder(out) as copy:
+            for name in part.files:
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / name, copy / name)
+            (copy / MANIFEST).write_text(part.model_dump_json(indent=2) + "\n")
+    return part
+
+
+@contextmanager
+def opened(bundle: Path) -> Iterator[Path]:
+    """A bundle's folder; of a zip archive, one that is gone afterwards.
+
+    Raises:
+        KdedgeError: not a zip archive, a damaged one, one with files outside its folder or links,
+            or one that would take more than 2 GB.
+    """
+    if not bundle.is_file():
+        yield bundle
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(bundle) as archive:
+                _unpack(archive, bundle, Path(folder))
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+            raise KdedgeError(
+                f"{bundle}: neither a bundle's folder nor a whole zip archive of one ({error})."
+            ) from None
+        yield Path(folder)
+
+
+def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
+    entries = archive.infolist()
+    for entry in entries:
+        is_link = entry.external_attr >> 16 & 0o170000 == 0o120000
+        name = Path(entry.filename)
+        if is_link or name.is_absolute() or ".." in name.parts or "\\" in entry.filename:
+            raise KdedgeError(f"{path}: {entry.filename!r} would lie outside the bundle.")
+    if (size := sum(entry.file_size for entry in entries)) > MAX_ZIP_BYTES:
+        raise KdedgeError(
+            f"{path}: {size / 1e9:.1f} GB unpacked; at most {MAX_ZIP_BYTES / 1e9:.0f} GB are "
+            "unpacked. Unpack it yourself and name the folder."
+        )
+    archive.extractall(folder)

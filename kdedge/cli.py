@@ -316,7 +316,8 @@ def predict(
         typer.Option("--file", help=".txt, a text a line, or a data file with a column text"),
     ] = None,
     artifact: Annotated[
-        str | None, typer.Option("--artifact", help="a model by name; default: the first")
+        str | None,
+        typer.Option("--artifact", help="a model by name; the bundle's default"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="a JSON object a text")] = False,
 ) -> None:
@@ -353,9 +354,10 @@ def _show(bundle: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from kdedge.bundle import verify
+    from kdedge.bundle import opened, verify
 
-    manifest = verify(bundle)
+    with opened(bundle) as folder:
+        manifest = verify(folder)
     source = manifest.source
     table = Table(title=f"{bundle}: {source.name}, {source.parameters / 1e6:.2f} M parameters")
     for column in ("artifact", "size, MB", "accuracy, %", "max |difference|", "agreement, %"):

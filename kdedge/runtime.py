@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from kdedge.bundle import Manifest, verify
+from kdedge.bundle import Manifest, opened, verify
 from kdedge.errors import KdedgeError
 from kdedge.text.corpus import check_text
 from kdedge.text.encoder import Encoded, TextEncoder
@@ -158,17 +158,16 @@ def load_bundle(bundle: Path | str, artifact: str | None = None) -> TextClassifi
     """Verify a bundle and load one of its models.
 
     Args:
-        bundle: the folder.
-        artifact: name of the model; None for the bundle's first.
+        bundle: the folder, or a zip archive of it.
+        artifact: name of the model; None for the bundle's default.
 
     Raises:
         KdedgeError: not a whole bundle, no such artifact, or its runtime is missing.
     """
-    folder = Path(bundle)
-    manifest = verify(folder)
-    chosen = manifest.artifact(artifact)
-    engine = load_engine(folder / chosen.file)
-    return TextClassifier(engine, TextEncoder.load(folder), manifest)
+    with opened(Path(bundle)) as folder:
+        manifest = verify(folder)
+        engine = load_engine(folder / manifest.artifact(artifact).file)
+        return TextClassifier(engine, TextEncoder.load(folder), manifest)
 
 
 def load_engine(path: Path, threads: int = 1) -> LiteRTEngine | OnnxEngine:

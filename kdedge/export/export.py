@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kdedge.bundle import FORMAT_VERSION, MANIFEST, Artifact, Manifest, Source, SparedLayer
 from kdedge.errors import KdedgeError
@@ -25,7 +26,8 @@ from kdedge.files import new_folder, require_space, sha256
 from kdedge.progress import progress
 from kdedge.recipe import Export
 from kdedge.runtime import Probabilities, classify, load_engine, softmax
-from kdedge.students.student import Evaluation, Student
+from kdedge.students.student import Evaluation, Student, predict_logits
+from kdedge.text.corpus import Corpus, Split
 from kdedge.text.encoder import TextEncoder
 
 # transformers.js and optimum look for these names.
@@ -85,6 +87,54 @@ def subject_of(student: Student) -> Subject:
         label_names=student.label_names,
         valid=student.valid,
         test=student.test,
+    )
+
+
+def subject_of_classifier(
+    name: str,
+    model: keras.Model,
+    encoder: TextEncoder,
+    corpus: Corpus,
+    variables: Any = None,
+) -> Subject:
+    """Any classifier as something to export; it is run on the corpus's valid and test splits.
+
+    Args:
+        name: for manifest and reports.
+        model: takes a dictionary of int32 [batch, length] ids, mask and segment_ids; gives logits
+            float32 [batch, classes], in the order of the corpus's label names, or a dictionary
+            with `logits`.
+        encoder: what turns texts into its inputs.
+        corpus: real texts with labels; its training split is not looked at.
+        variables: what holds the model's variables, where Keras does not know them.
+
+    Raises:
+        KdedgeError: the model takes other inputs or has another number of classes.
+    """
+
+    def said_of(split: Split) -> Evaluation:
+        return Evaluation(split.texts, split.labels, predict_logits(model, encoder, split.texts))
+
+    try:
+        valid, test = said_of(corpus.valid), said_of(corpus.test)
+    except (ValueError, KeyError, TypeError, tf.errors.InvalidArgumentError) as error:
+        raise KdedgeError(
+            f"{name}: it can't be run on int32 [batch, length] ids, mask and segment_ids: {error}"
+        ) from None
+    if test.logits.ndim != 2 or test.logits.shape[1] != corpus.num_classes:
+        raise KdedgeError(
+            f"{name}: its output for one text is of shape {list(test.logits.shape[1:])}; the data "
+            f"has {corpus.num_classes} classes: {', '.join(corpus.label_names)}."
+        )
+    return Subject(
+        name=name,
+        model=model,
+        parameters=(variables or model).count_params(),
+        encoder=encoder,
+        label_names=corpus.label_names,
+        valid=valid,
+        test=test,
+        variables=variables,
     )
 
 

@@ -106,11 +106,11 @@ class Student:
 def predict_logits(
     model: keras.Model, encoder: TextEncoder, texts: Sequence[str]
 ) -> npt.NDArray[np.float32]:
-    """The student's logits, float32 [texts, classes]."""
-    parts = [
-        model(encoder.encode(texts[i : i + BATCH]).inputs, training=False)
-        for i in range(0, len(texts), BATCH)
-    ]
+    """A classifier's logits, float32 [texts, classes]; it may give a dictionary with `logits`."""
+    parts = []
+    for i in range(0, len(texts), BATCH):
+        said = model(encoder.encode(texts[i : i + BATCH]).inputs, training=False)
+        parts.append(np.asarray(said["logits"] if isinstance(said, dict) else said))
     return np.concatenate(parts)
 
 

@@ -1,0 +1,77 @@
+"""A fine-tuned BERT-family checkpoint, undistilled -> bundle.
+
+    python -m converters.from_huggingface CHECKPOINT --data texts.csv --out bundle
+
+What one ships when there is no time to distil, and what a student is measured against.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from kdedge import KdedgeError, Subject, export_bundle, load_corpus, load_teacher
+from kdedge.recipe import export_settings
+from kdedge.students.student import Evaluation, predict_logits
+from kdedge.text.corpus import Split
+
+
+def to_subject(checkpoint: str, data: Path, split: str | None, max_length: int) -> Subject:
+    """The checkpoint and what it says of the valid and test texts.
+
+    Raises:
+        KdedgeError: no such checkpoint, one without a head, or one with other labels than the data.
+    """
+    corpus = load_corpus(data, split=split)
+    model = load_teacher(checkpoint, max_length=max_length)
+    names = model.label_names
+    if {*names} != {*corpus.label_names}:
+        raise KdedgeError(
+            f"{checkpoint}: its labels are {', '.join(names)}, the data's are "
+            f"{', '.join(corpus.label_names)}. Name them alike in the checkpoint's config.json, "
+            "id2label, or in the data."
+        )
+    # Each sorts its labels in a way of its own.
+    order = np.array([names.index(name) for name in corpus.label_names], np.int32)
+
+    def said_of(part: Split) -> Evaluation:
+        logits = predict_logits(model, model.encoder, part.texts)
+        return Evaluation(part.texts, order[part.labels], logits)
+
+    return Subject(
+        name=Path(checkpoint).name,
+        model=model,
+        parameters=model.transformer.count_params(),
+        encoder=model.encoder,
+        label_names=names,
+        valid=said_of(corpus.valid),
+        test=said_of(corpus.test),
+        variables=model.transformer,
+    )
+
+
+def main(
+    checkpoint: Annotated[str, typer.Argument(help="folder or hub id, fine-tuned, with its head")],
+    data: Annotated[Path, typer.Option(help="labelled texts to prove the bundle on")],
+    out: Annotated[Path, typer.Option(help="the bundle to make")],
+    split: Annotated[str | None, typer.Option(help="column with train, valid, test")] = None,
+    length: Annotated[int, typer.Option(help="tokens a text is cut to")] = 64,
+    artifacts: Annotated[str, typer.Option(help="names, by commas")] = "litert-int8,onnx-float32",
+    max_accuracy_drop: Annotated[float, typer.Option(help="points an artifact may lose")] = 0.5,
+) -> None:
+    """Make a bundle of a fine-tuned BERT."""
+    try:
+        settings = export_settings(
+            artifacts=artifacts.split(","), lengths=[length], max_accuracy_drop=max_accuracy_drop
+        )
+        manifest = export_bundle(to_subject(checkpoint, data, split, length), settings, out)
+    except (KdedgeError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    for artifact in manifest.artifacts:
+        typer.echo(f"{out}/{artifact.summary()}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,56 @@
+"""A student's folder, or any Keras classifier -> bundle with TFLite (LiteRT) files, each proven.
+
+    python -m converters.to_tflite runs/movie_reviews/student --out bundle --quantization int8,int4
+    python -m converters.to_tflite model.keras --tokenizer bert --data texts.csv --out bundle
+
+A classifier of your own takes a dictionary of int32 [batch, length] ids, mask and segment_ids and
+gives logits, in the sorted order of the data's labels.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kdedge import KdedgeError, export_bundle
+from kdedge.export.source import load_subject
+from kdedge.recipe import export_settings
+
+
+def main(
+    model: Annotated[Path, typer.Argument(help="a student's folder or a .keras file")],
+    out: Annotated[Path, typer.Option(help="the bundle to make")],
+    quantization: Annotated[
+        str,
+        typer.Option(
+            help="float32, float16, int8, int8-weights, int8-full, int16x8, int4; several by commas"
+        ),
+    ] = "float32,int8",
+    lengths: Annotated[str, typer.Option(help="tokens: a file each")] = "64",
+    integer_output: Annotated[bool, typer.Option(help="integer probabilities")] = False,
+    max_accuracy_drop: Annotated[float, typer.Option(help="points a file may lose")] = 0.5,
+    data: Annotated[Path | None, typer.Option(help="labelled texts, for a .keras file")] = None,
+    split: Annotated[str | None, typer.Option(help="column with train, valid, test")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="folder or hub id of a BERT, for a .keras file")
+    ] = None,
+) -> None:
+    """Convert a classifier to TFLite, and prove each file on real texts."""
+    try:
+        settings = export_settings(
+            artifacts=[f"litert-{name}" for name in quantization.split(",")],
+            lengths=lengths.split(","),
+            integer_output=integer_output,
+            max_accuracy_drop=max_accuracy_drop,
+        )
+        subject = load_subject(model, data, split, tokenizer, max(settings.lengths))
+        manifest = export_bundle(subject, settings, out)
+    except (KdedgeError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    for artifact in manifest.artifacts:
+        typer.echo(f"{out}/{artifact.summary()}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
