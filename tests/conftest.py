@@ -11,6 +11,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data" / "movie_reviews.tsv.gz"
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`pytest -m clients --bundle DIR` tries other people's clients on any bundle."""
+    parser.addoption("--bundle", type=Path, help="default: the one of recipes/quick.toml")
+
+
 WORDS = (
     "[PAD] [UNK] [CLS] [SEP] [MASK] a b c d e f g h i l m n o r s t u v w y "
     "##a ##b ##c ##d ##e ##f ##g ##i ##l ##m ##n ##o ##r ##s ##t ##u ##v ##w ##y "
@@ -59,3 +65,10 @@ def quick_run() -> Path:
     result = CliRunner().invoke(app, ["run", str(ROOT / "recipes/quick.toml"), "--out", str(out)])
     assert result.exit_code == 0, result.output
     return out
+
+
+@pytest.fixture(scope="session")
+def client_bundle(request: pytest.FixtureRequest) -> Path:
+    """The bundle that other people's clients are tried on."""
+    given: Path | None = request.config.getoption("--bundle")
+    return given or request.getfixturevalue("quick_run") / "bundle"

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import venv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,26 +58,44 @@ def scores(python: Path, bundle: Path, artifact: str, texts: Sequence[str], fold
 
 
 @pytest.mark.parametrize("artifact", ["litert-float32", "litert-int8"])
-def test_same_answers(mediapipe: Path, quick_run: Path, tmp_path: Path, artifact: str) -> None:
-    bundle = quick_run / "bundle"
+def test_same_answers(
+    mediapipe: Path,
+    client_bundle: Path,
+    tmp_path: Path,
+    artifact: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    bundle = client_bundle
     texts = [*ASCII, *ODD]
     ours = load_bundle(bundle, artifact).probabilities(texts)
     theirs = scores(mediapipe, bundle, artifact, texts, tmp_path)
     # Equal to the last bit here: the same tokens, and the same kernels on the same processor.
+    record_property("texts", len(texts))
+    record_property("same label", int((theirs.argmax(1) == ours.argmax(1)).sum()))
+    record_property("max difference", float(abs(theirs - ours).max()))
     np.testing.assert_allclose(theirs, ours, atol=1e-3)
     assert theirs.argmax(1).tolist() == ours.argmax(1).tolist()
 
 
 @pytest.mark.parametrize("artifact", ["litert-float32", "litert-int8"])
-def test_accents(mediapipe: Path, quick_run: Path, tmp_path: Path, artifact: str) -> None:
+def test_accents(
+    mediapipe: Path,
+    client_bundle: Path,
+    tmp_path: Path,
+    artifact: str,
+    record_property: Callable[[str, object], None],
+) -> None:
     """MediaPipe lower-cases ASCII alone and strips no accents: an app must do that before."""
-    bundle = quick_run / "bundle"
+    bundle = client_bundle
     classifier = load_bundle(bundle, artifact)
     ours = classifier.probabilities(OTHER)
     as_they_are = scores(mediapipe, bundle, artifact, OTHER, tmp_path)
     # The main job's model gives 27 of these 29 texts the same label, the quick one 24: to MediaPipe
     # "clichés" is an unknown word.
     assert len(OTHER) == 29
+    record_property("texts", len(OTHER))
+    record_property("same label", int((as_they_are.argmax(1) == ours.argmax(1)).sum()))
+    record_property("max difference", float(abs(as_they_are - ours).max()))
     assert (as_they_are.argmax(1) == ours.argmax(1)).sum() >= 20
     assert abs(as_they_are - ours).max() > 1e-3
 
