@@ -71,4 +71,4 @@ def quick_run() -> Path:
 def client_bundle(request: pytest.FixtureRequest) -> Path:
     """The bundle that other people's clients are tried on."""
     given: Path | None = request.config.getoption("--bundle")
-    return given or request.getfixturevalue("quick_run") / "bundle"
+    return given.resolve() if given else request.getfixturevalue("quick_run") / "bundle"

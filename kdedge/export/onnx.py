@@ -115,7 +115,7 @@ class OnnxQuantization:
                 self.recipe(source, target, list(spared), self.calibration)
             finally:
                 logging.disable(logging.NOTSET)
-            return bytes(_canonical(onnx.load(target)).SerializeToString())
+            return target.read_bytes()
 
 
 # The recipes
