@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kdedge.bench.run import bench_bundles as bench_bundles
     from kdedge.distill.distiller import Distiller as Distiller
+    from kdedge.distill.losses import AttentionLoss as AttentionLoss
     from kdedge.distill.losses import DistillationLoss as DistillationLoss
     from kdedge.distill.losses import FeatureLoss as FeatureLoss
+    from kdedge.distill.losses import HiddenStateLoss as HiddenStateLoss
     from kdedge.distill.losses import SoftLabelLoss as SoftLabelLoss
     from kdedge.distill.losses import TwoSidedCrossEntropy as TwoSidedCrossEntropy
+    from kdedge.distill.schedules import LearningRate as LearningRate
+    from kdedge.distill.schedules import Schedule as Schedule
     from kdedge.distill.train import distill_student as distill_student
     from kdedge.errors import KdedgeError as KdedgeError
     from kdedge.export.compression import compress as compress
@@ -35,10 +39,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "bench_bundles": "kdedge.bench.run",
     "Distiller": "kdedge.distill.distiller",
+    "AttentionLoss": "kdedge.distill.losses",
     "DistillationLoss": "kdedge.distill.losses",
     "FeatureLoss": "kdedge.distill.losses",
+    "HiddenStateLoss": "kdedge.distill.losses",
     "SoftLabelLoss": "kdedge.distill.losses",
     "TwoSidedCrossEntropy": "kdedge.distill.losses",
+    "LearningRate": "kdedge.distill.schedules",
+    "Schedule": "kdedge.distill.schedules",
     "distill_student": "kdedge.distill.train",
     "KdedgeError": "kdedge.errors",
     "compress": "kdedge.export.compression",

@@ -133,7 +133,8 @@ def _label(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path) -> None:
 
 def _distill(recipe: Recipe, corpus: Corpus, labels: Path, student: Path) -> None:
     store = SoftLabels(labels)
-    teacher = labels.parent / "teacher" if recipe.distill.student == "mini-cut" else None
+    needed = recipe.distill.student == "mini-cut" or recipe.distill.needs_teacher
+    teacher = labels.parent / "teacher" if needed else None
     distill_student(corpus, store, store.encoder(), recipe.distill, student, recipe.seed, teacher)
 
 

@@ -12,9 +12,12 @@ from kdedge.errors import KdedgeError
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
 
 Preset = Literal["nano", "micro", "mini", "mini-cut"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
+Decay = Literal["cosine", "linear", "exponential", "constant"]
+DECAYS: tuple[Decay, ...] = get_args(Decay)
 Compression = Literal[
     "vocabulary", "pruning", "clustering", "pruning-clustering", "quantization-aware"
 ]
@@ -83,13 +86,46 @@ class Distill(Section):
     epochs: Count = 8
     batch_size: Count = 64
     learning_rate: Positive = 1e-3
+    learning_rate_decay: Decay = Field("cosine", description="after the warm-up")
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     temperature: Positive = 2.0
+    temperature_end: Positive | None = Field(
+        None, description="what temperature goes to in the course of the training"
+    )
     alpha: Annotated[float, Field(ge=0, le=1)] = Field(0.9, description="weight of the soft term")
-    feature_weight: Annotated[float, Field(ge=0)] = Field(
+    alpha_end: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="what alpha goes to in the course of the training"
+    )
+    schedule: Literal["linear", "cosine"] = Field(
+        "linear", description="how temperature and alpha go to their ends"
+    )
+    adaptive_weights: bool = Field(
+        False, description="learn the weights of the terms, from those given"
+    )
+    feature_weight: Weight = Field(
         1.0, description="weight of the teacher's sentence vector as a target"
     )
+    hidden_weight: Weight = Field(
+        0.0, description="weight of the teacher's hidden states as targets; needs the teacher"
+    )
+    attention_weight: Weight = Field(
+        0.0, description="weight of the teacher's attention maps as targets; needs the teacher"
+    )
     max_length: Annotated[int, Field(ge=3)] = 64
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the student learns from a teacher that runs beside it in each step."""
+        return self.hidden_weight > 0 or self.attention_weight > 0
+
+    @model_validator(mode="after")
+    def _layers_to_match(self) -> "Distill":
+        if self.needs_teacher and self.student not in ("mini", "mini-cut"):
+            raise ValueError(
+                "hidden_weight and attention_weight match the layers of a transformer; "
+                f"student {self.student!r} has none: use mini or mini-cut"
+            )
+        return self
 
 
 class Compress(Section):

@@ -6,7 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from kdedge.distill.losses import DistillationLoss
+from kdedge.distill.losses import DistillationLoss, attention_maps
+from kdedge.distill.schedules import Schedule, value_at, values_of
 from kdedge.errors import KdedgeError
 
 UNLABELLED = -1
@@ -29,6 +30,9 @@ class Distiller(keras.distillation.Distiller):
       `teacher_logits`, float [batch, classes], and `teacher_<output>` for any other of the
       teacher's outputs that a loss needs
 
+    Weights and temperatures can be schedules over the training. In `evaluate` these stand at their
+    ends, and adaptive weights at what was given, so that the losses of epochs can be compared.
+
     A label of -1 says that there is none: such an example counts in the distillation losses only.
     Each loss has a metric of its name, `student_loss` is the loss on the labels.
 
@@ -39,6 +43,10 @@ class Distiller(keras.distillation.Distiller):
         distillation_losses: one loss or several, each once.
         distillation_loss_weights: a weight a loss; None is 1 for each.
         student_loss_weight: from 0 (soft labels only) to 1.
+        schedule_steps: training steps from the start to the end of the schedules, if there are any.
+        adaptive_weights: learn a log variance s a term, so that in training a loss L counts as
+            exp(-s) L + s / 2 times its weight: terms that stay large count less (Kendall, Gal,
+            Cipolla 2017, arXiv 1705.07115).
         name: of the model.
 
     Raises:
@@ -50,8 +58,10 @@ class Distiller(keras.distillation.Distiller):
         teacher: keras.Model | None,
         student: keras.Model,
         distillation_losses: DistillationLoss | Sequence[DistillationLoss],
-        distillation_loss_weights: Sequence[float] | None = None,
-        student_loss_weight: float = 0.5,
+        distillation_loss_weights: Sequence[float | Schedule] | None = None,
+        student_loss_weight: float | Schedule = 0.5,
+        schedule_steps: int | None = None,
+        adaptive_weights: bool = False,
         name: str = "distiller",
         **kwargs: Any,
     ) -> None:
@@ -62,29 +72,31 @@ class Distiller(keras.distillation.Distiller):
             if isinstance(distillation_losses, keras.distillation.DistillationLoss)
             else list(distillation_losses)
         )
-        weights = (
-            [1.0] * len(losses)
-            if distillation_loss_weights is None
-            else [float(weight) for weight in distillation_loss_weights]
-        )
-        _validate(teacher, student, losses, weights, student_loss_weight)
+        weights = list(distillation_loss_weights or [1.0] * len(losses))
+        _validate(teacher, student, losses, weights, student_loss_weight, schedule_steps)
         self.teacher = teacher
         self.student = student
         self.distillation_losses = losses
         self.distillation_loss_weights = weights
         self.student_loss_weight = student_loss_weight
+        self.schedule_steps = schedule_steps
+        self.adaptive_weights = adaptive_weights
+        if adaptive_weights:
+            self.log_variances = self.add_weight(
+                shape=(1 + len(losses),), initializer="zeros", name="log_variances"
+            )
         if teacher is not None:
             teacher.trainable = False
 
-        layers = [loss.student_layer for loss in losses if loss.student_layer]
+        tapped = {_tap(loss): loss for loss in losses if loss.student_layer}
         # One pass of the student gives its logits and every layer that a loss looks at.
         self._student_with_layers = (
             keras.Model(
                 student.inputs,
                 {"logits": student.output}
-                | {layer: student.get_layer(layer).output for layer in layers},
+                | {tap: _tapped_tensor(student, loss) for tap, loss in tapped.items()},
             )
-            if layers
+            if tapped
             else None
         )
         self._projections = {
@@ -164,6 +176,10 @@ class Distiller(keras.distillation.Distiller):
         logits = student["logits"]
         weight = _example_weights(sample_weight, logits)
 
+        done = self._done(training)
+        mask = x.get("mask") if isinstance(x, dict) else None
+        soft_share = 1 - value_at(self.student_loss_weight, done)
+
         hard = 0.0
         if labels is not None:
             labelled = weight * ops.cast(labels >= 0, "float32")
@@ -171,19 +187,37 @@ class Distiller(keras.distillation.Distiller):
             values = self._student_loss.call(ops.maximum(labels, 0), logits)
             hard = ops.mean(values * labelled)
             self._means["student_loss"].update_state(values, labelled)
-        total = self.student_loss_weight * hard
+        terms = [(value_at(self.student_loss_weight, done), hard)]
         for loss, factor in zip(
             self.distillation_losses, self.distillation_loss_weights, strict=True
         ):
             from_teacher = teacher[loss.teacher_output]
-            from_student = student[loss.student_layer or "logits"]
+            from_student = student[_tap(loss)]
+            if loss.matches_attention:
+                layer = self.student.get_layer(loss.student_layer)
+                from_student = attention_maps(layer, from_student, mask)
             if loss.name in self._projections:
                 from_student = self._projections[loss.name](from_student)
             loss.validate_outputs(from_teacher, from_student)
-            values = loss.compute_loss(from_teacher, from_student)
+            values = loss.compute_loss(from_teacher, from_student, done=done, mask=mask)
             self._means[loss.name].update_state(values, weight)
-            total += (1 - self.student_loss_weight) * factor * ops.mean(values * weight)
+            terms.append((soft_share * value_at(factor, done), ops.mean(values * weight)))
+        if self.adaptive_weights and training:
+            terms = [
+                (factor, ops.exp(-variance) * value + variance / 2)
+                for (factor, value), variance in zip(
+                    terms, ops.unstack(self.log_variances), strict=True
+                )
+            ]
+        total = 0.0
+        for factor, value in terms:
+            total += factor * value
         return total
+
+    def _done(self, training: bool) -> Any:
+        if self.schedule_steps is None or not training:
+            return 1.0
+        return ops.minimum(ops.cast(self.optimizer.iterations, "float32") / self.schedule_steps, 1)
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
@@ -207,6 +241,10 @@ class Distiller(keras.distillation.Distiller):
             outputs = {k.removeprefix(prefix): v for k, v in y.items() if k.startswith(prefix)}
         else:
             outputs = {}
+        # What is given layer by layer is addressed as NAME_LAYER.
+        for name, value in list(outputs.items()):
+            if isinstance(value, tuple | list):
+                outputs |= {f"{name}_{i}": layer for i, layer in enumerate(value)}
         for loss in self.distillation_losses:
             if loss.teacher_output not in outputs:
                 raise KdedgeError(
@@ -227,8 +265,12 @@ class Distiller(keras.distillation.Distiller):
             "teacher": None if self.teacher is None else serialize(self.teacher),
             "student": serialize(self.student),
             "distillation_losses": [serialize(loss) for loss in self.distillation_losses],
-            "distillation_loss_weights": self.distillation_loss_weights,
-            "student_loss_weight": self.student_loss_weight,
+            "distillation_loss_weights": [
+                serialize(weight) for weight in self.distillation_loss_weights
+            ],
+            "student_loss_weight": serialize(self.student_loss_weight),
+            "schedule_steps": self.schedule_steps,
+            "adaptive_weights": self.adaptive_weights,
             "name": self.name,
         }
 
@@ -244,6 +286,10 @@ class Distiller(keras.distillation.Distiller):
                 "distillation_losses": [
                     deserialize(loss) for loss in config["distillation_losses"]
                 ],
+                "distillation_loss_weights": [
+                    deserialize(weight) for weight in config["distillation_loss_weights"]
+                ],
+                "student_loss_weight": deserialize(config["student_loss_weight"]),
             }
         )
 
@@ -264,8 +310,25 @@ def _labels(y: Any) -> Any:
     return None if labels is None else ops.reshape(ops.cast(labels, "int32"), (-1,))
 
 
+def _tap(loss: DistillationLoss) -> str:
+    """The name, among the student's outputs, of what a loss looks at."""
+    if loss.student_layer is None:
+        return "logits"
+    return f"into_{loss.student_layer}" if loss.matches_attention else loss.student_layer
+
+
+def _tapped_tensor(student: keras.Model, loss: DistillationLoss) -> Any:
+    layer = student.get_layer(loss.student_layer)
+    return keras.tree.flatten(layer.input)[0] if loss.matches_attention else layer.output
+
+
 def _validate(
-    teacher: Any, student: Any, losses: list[Any], weights: list[float], student_loss_weight: float
+    teacher: Any,
+    student: Any,
+    losses: list[Any],
+    weights: Sequence[float | Schedule],
+    student_loss_weight: float | Schedule,
+    schedule_steps: int | None,
 ) -> None:
     if teacher is not None and not isinstance(teacher, keras.Model):
         raise KdedgeError(f"teacher: {type(teacher).__name__}; a keras.Model or None is needed.")
@@ -288,6 +351,10 @@ def _validate(
                 f"{loss.name}: the student has no layer {loss.student_layer!r}. It has: "
                 f"{', '.join(layer.name for layer in student.layers)}."
             )
+        if loss.matches_attention and not isinstance(
+            student.get_layer(loss.student_layer), keras.layers.MultiHeadAttention
+        ):
+            raise KdedgeError(f"{loss.name}: {loss.student_layer!r} is no MultiHeadAttention.")
     names = [loss.name for loss in losses]
     if len(set(names)) != len(names):
         raise KdedgeError(f"distillation_losses: {names}; their names must differ.")
@@ -295,7 +362,13 @@ def _validate(
         raise KdedgeError(
             f"distillation_loss_weights: {len(weights)} weights for {len(losses)} losses."
         )
-    if any(weight < 0 for weight in weights):
+    if any(value < 0 for weight in weights for value in values_of(weight)):
         raise KdedgeError(f"distillation_loss_weights: {weights}; none may be below 0.")
-    if not 0 <= student_loss_weight <= 1:
-        raise KdedgeError(f"student_loss_weight: {student_loss_weight}; from 0 to 1 is allowed.")
+    for value in values_of(student_loss_weight):
+        if not 0 <= value <= 1:
+            raise KdedgeError(f"student_loss_weight: {value}; from 0 to 1 is allowed.")
+    given = [student_loss_weight, *weights, *(v for loss in losses for v in vars(loss).values())]
+    if schedule_steps is None and any(isinstance(value, Schedule) for value in given):
+        raise KdedgeError("schedule_steps: None; schedules need the number of training steps.")
+    if schedule_steps is not None and schedule_steps < 1:
+        raise KdedgeError(f"schedule_steps: {schedule_steps}; at least 1.")

@@ -11,7 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from kdedge.distill.distiller import UNLABELLED, Distiller
-from kdedge.distill.losses import DistillationLoss, FeatureLoss, SoftLabelLoss
+from kdedge.distill.losses import (
+    AttentionLoss,
+    DistillationLoss,
+    FeatureLoss,
+    HiddenStateLoss,
+    SoftLabelLoss,
+)
+from kdedge.distill.schedules import LearningRate, Schedule
 from kdedge.errors import KdedgeError
 from kdedge.files import require_space, write_text
 from kdedge.progress import Advance, progress
@@ -19,7 +26,7 @@ from kdedge.recipe import Distill, fingerprint
 from kdedge.students.from_teacher import set_token_embeddings
 from kdedge.students.presets import build_student
 from kdedge.students.student import Evaluation, Student, measures, predict_logits
-from kdedge.teachers.bert import load_teacher
+from kdedge.teachers.bert import BertTeacher, load_teacher
 from kdedge.teachers.soft_labels import SoftLabels
 from kdedge.text.batches import shuffled_batches
 from kdedge.text.corpus import Corpus
@@ -49,7 +56,8 @@ def distill_student(
         settings: of the recipe.
         out: the student's folder, to be made.
         seed: of weights, order and dropout.
-        teacher: a teacher's folder, for students that are cut from it.
+        teacher: a teacher's folder, for students that are cut from it and for settings that need
+            one beside the student.
 
     Raises:
         KdedgeError: the parts don't fit together, or `out` exists.
@@ -66,14 +74,28 @@ def distill_student(
             f"distill.max_length is {settings.max_length}, more than the teacher's "
             f"{encoder.max_length} (teach.max_length)."
         )
+    if settings.needs_teacher and teacher is None:
+        raise KdedgeError(
+            "teacher: None; hidden_weight and attention_weight need one that runs beside the "
+            "student: --teacher DIR."
+        )
     encoder = TextEncoder(encoder.tokenizer, settings.max_length)
     keras.utils.set_random_seed(seed)
+    live = (
+        load_teacher(
+            teacher,
+            with_hidden_states=settings.hidden_weight > 0,
+            with_attentions=settings.attention_weight > 0,
+        )
+        if teacher
+        else None
+    )
     model = build_student(
         settings.student,
         vocabulary=len(encoder.vocabulary),
         classes=corpus.num_classes,
         max_length=settings.max_length,
-        transformer=load_teacher(teacher).transformer if teacher else None,
+        transformer=live.transformer if live else None,
     )
     vectors = store.token_vectors()
     if settings.from_teacher and settings.student != "mini-cut":
@@ -85,7 +107,8 @@ def distill_student(
         set_token_embeddings(model, vectors)
     require_space(out.parent, 6 * 4 * model.count_params())
     job = fingerprint(settings, store.teacher, corpus.fingerprint(), str(len(store)), str(seed))
-    training = _Training(model, corpus, store, encoder, settings, out, seed, job)
+    beside = live if settings.needs_teacher else None
+    training = _Training(model, corpus, store, encoder, settings, out, seed, job, beside)
     history = training.run()
 
     valid, test = (
@@ -124,6 +147,7 @@ class _Training:
         out: Path,
         seed: int,
         job: str,
+        teacher: BertTeacher | None,
     ) -> None:
         held_out = {*corpus.valid.texts, *corpus.test.texts}
         store.lookup(corpus.train.texts)
@@ -136,33 +160,36 @@ class _Training:
         self.valid = (encoder.encode(corpus.valid.texts), corpus.valid.labels)
         self.valid_soft = store.lookup(corpus.valid.texts)
 
-        use_features = settings.feature_weight > 0 and self.pooled is not None
-        losses: list[DistillationLoss] = [SoftLabelLoss(settings.temperature)]
-        weights = [1.0]
-        if use_features and self.pooled is not None:
-            losses.append(FeatureLoss(self.pooled.shape[1]))
-            weights.append(settings.feature_weight)
-        else:
+        losses = _losses(settings, model, self.pooled, teacher)
+        if "feature_loss" not in [loss.name for loss, _ in losses]:
             self.pooled = None
-        self.distiller = Distiller(None, model, losses, weights, 1 - settings.alpha)
         self.steps = -(-len(self.texts) // settings.batch_size)
         steps = self.steps * settings.epochs
-        warmup = round(settings.warmup_fraction * steps)
-        schedule = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else settings.learning_rate,
-            steps - warmup,
-            warmup_target=settings.learning_rate if warmup else None,
-            warmup_steps=warmup,
+        self.distiller = Distiller(
+            teacher,
+            model,
+            [loss for loss, _ in losses],
+            [weight for _, weight in losses],
+            _toward(
+                1 - settings.alpha,
+                None if settings.alpha_end is None else 1 - settings.alpha_end,
+                settings.schedule,
+            ),
+            schedule_steps=steps,
+            adaptive_weights=settings.adaptive_weights,
         )
-        self.distiller.compile(keras.optimizers.Adam(schedule, clipnorm=1.0), metrics=["accuracy"])
+        rate = LearningRate(
+            settings.learning_rate,
+            steps,
+            min(round(settings.warmup_fraction * steps), steps - 1),
+            settings.learning_rate_decay,
+        )
+        self.distiller.compile(keras.optimizers.Adam(rate, clipnorm=1.0), metrics=["accuracy"])
         self.distiller.optimizer.build(self.distiller.trainable_variables)
         self.folder = out.with_name(f".{out.name}.checkpoints")
-        checkpoint = tf.train.Checkpoint(
-            distiller=self.distiller,
-            optimizer=self.distiller.optimizer,
-            # Keras keeps dropout's generators where TensorFlow does not look.
-            generators=[variable.value for variable in self.distiller.non_trainable_variables],
-        )
+        # All that a step changes; the teacher, which is not the Distiller's own, is not in it.
+        state = [*self.distiller.variables, *self.distiller.optimizer.variables]
+        checkpoint = tf.train.Checkpoint(state=[variable.value for variable in state])
         self.latest = tf.train.CheckpointManager(checkpoint, self.folder / "latest", 2)
         self.best = tf.train.CheckpointManager(
             tf.train.Checkpoint(student=model), self.folder / "best", 1
@@ -235,6 +262,38 @@ class _Training:
                 return list(state["history"])
         shutil.rmtree(self.folder, ignore_errors=True)
         return []
+
+
+def _toward(start: float, end: float | None, kind: str) -> float | Schedule:
+    return start if end is None else Schedule(start, end, kind)
+
+
+def _losses(
+    settings: Distill, student: keras.Model, pooled: Any, teacher: BertTeacher | None
+) -> list[tuple[DistillationLoss, float]]:
+    temperature = _toward(settings.temperature, settings.temperature_end, settings.schedule)
+    losses: list[tuple[DistillationLoss, float]] = [(SoftLabelLoss(temperature), 1.0)]
+    if settings.feature_weight and pooled is not None:
+        losses.append((FeatureLoss(pooled.shape[1]), settings.feature_weight))
+    if teacher is None:
+        return losses
+    config = teacher.transformer.config
+    layers = [la for la in student.layers if isinstance(la, keras.layers.MultiHeadAttention)]
+    for i, layer in enumerate(layers):
+        # Of the teacher's layers every so manieth, the last with the last, as in TinyBERT.
+        above = (i + 1) * config.num_hidden_layers // len(layers)
+        if settings.hidden_weight:
+            loss = HiddenStateLoss(config.hidden_size, f"dense_norm_{i}", above)
+            losses.append((loss, settings.hidden_weight / len(layers)))
+        if settings.attention_weight:
+            mean = layer.num_heads != config.num_attention_heads
+            losses.append(
+                (
+                    AttentionLoss(layer.name, above - 1, mean),
+                    settings.attention_weight / len(layers),
+                )
+            )
+    return losses
 
 
 class _Report(keras.callbacks.Callback):

@@ -40,6 +40,10 @@ class BertTeacher(keras.Model):
     - `pooled`: float32 [batch, hidden], the mean of the last hidden states of the tokens
     - `hidden_states` if asked for: float32 [batch, length, hidden], the embeddings' and then each
       layer's
+    - `attentions` if asked for: each layer's maps, float32 [batch, heads, length, length]
+
+    Instead of `ids`, `embeddings` can be given, float32 [batch, length, word_embeddings.shape[1]]:
+    vectors in the place of those that the ids would be looked up to.
 
     Args:
         transformer: a `TF...ForSequenceClassification` of transformers.
@@ -47,6 +51,7 @@ class BertTeacher(keras.Model):
         label_names: the classes, in the order of the logits.
         fingerprint: names the weights; soft labels of different fingerprints don't mix.
         with_hidden_states: whether to give `hidden_states`.
+        with_attentions: whether to give `attentions`.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class BertTeacher(keras.Model):
         label_names: Sequence[str],
         fingerprint: str,
         with_hidden_states: bool = False,
+        with_attentions: bool = False,
     ) -> None:
         super().__init__(name="teacher")
         self.transformer = transformer
@@ -63,6 +69,7 @@ class BertTeacher(keras.Model):
         self.label_names = tuple(label_names)
         self.fingerprint = fingerprint
         self.with_hidden_states = with_hidden_states
+        self.with_attentions = with_attentions
         self.takes_segments = transformer.config.model_type != "distilbert"
 
     @property
@@ -70,18 +77,34 @@ class BertTeacher(keras.Model):
         """Width of `pooled`."""
         return int(self.transformer.config.hidden_size)
 
+    @property
+    def word_embeddings(self) -> Any:
+        """The table that ids are looked up in, float32 [vocabulary, width], a tf.Variable."""
+        return self.transformer.get_input_embeddings().weight
+
     def call(self, inputs: Inputs, training: bool = False) -> dict[str, Any]:
         """Run the transformer; see the class for shapes."""
-        arguments = {"input_ids": inputs["ids"], "attention_mask": inputs["mask"]}
+        arguments = {"attention_mask": inputs["mask"]}
+        if "embeddings" in inputs:
+            arguments["inputs_embeds"] = inputs["embeddings"]
+        else:
+            arguments["input_ids"] = inputs["ids"]
         if self.takes_segments:
             arguments["token_type_ids"] = inputs["segment_ids"]
-        output = self.transformer(**arguments, output_hidden_states=True, training=training)
+        output = self.transformer(
+            **arguments,
+            output_hidden_states=True,
+            output_attentions=self.with_attentions,
+            training=training,
+        )
         mask = tf.cast(inputs["mask"], tf.float32)[:, :, None]
         last = tf.cast(output.hidden_states[-1], tf.float32)
         pooled = tf.reduce_sum(last * mask, 1) / tf.reduce_sum(mask, 1)
         outputs = {"logits": tf.cast(output.logits, tf.float32), "pooled": pooled}
         if self.with_hidden_states:
             outputs["hidden_states"] = output.hidden_states
+        if self.with_attentions:
+            outputs["attentions"] = output.attentions
         return outputs
 
     @cached_property
@@ -112,6 +135,7 @@ def load_teacher(
     label_names: Sequence[str] | None = None,
     max_length: int = 128,
     with_hidden_states: bool = False,
+    with_attentions: bool = False,
 ) -> BertTeacher:
     """Load a BERT, DistilBERT or ELECTRA, pretrained or fine-tuned.
 
@@ -122,6 +146,7 @@ def load_teacher(
             has none and gets a new, untrained head for the names given.
         max_length: tokens that a text is cut to; a folder that kdedge wrote knows its own.
         with_hidden_states: whether the teacher gives its hidden states too.
+        with_attentions: whether it gives its attention maps too.
 
     Raises:
         KdedgeError: no such model, no weights that can be read safely, or another number of
@@ -159,7 +184,9 @@ def load_teacher(
     fingerprint = hashlib.sha256(
         "\n".join([sha256(weights), encoder.tokenizer.to_str(), str(encoder.max_length)]).encode()
     ).hexdigest()
-    return BertTeacher(transformer, encoder, names, fingerprint, with_hidden_states)
+    return BertTeacher(
+        transformer, encoder, names, fingerprint, with_hidden_states, with_attentions
+    )
 
 
 def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:

@@ -1,0 +1,68 @@
+"""Every method: equal seeds give equal students, and a stopped run ends as an undisturbed one."""
+
+from pathlib import Path
+
+import pytest
+from test_distill import NAMES, Stop, corpus, same, store  # noqa: F401
+
+import kdedge.distill.train as module
+from kdedge import KdedgeError, SoftLabels, Student, distill_student, load_teacher
+from kdedge.recipe import Distill
+
+METHODS: dict[str, dict[str, object]] = {
+    "schedules and adaptive weights": {
+        "temperature_end": 1.0,
+        "alpha_end": 0.5,
+        "schedule": "cosine",
+        "adaptive_weights": True,
+        "learning_rate_decay": "linear",
+    },
+    "layers of a live teacher": {"student": "mini", "hidden_weight": 1.0, "attention_weight": 1.0},
+}
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("teacher") / "teacher"
+    load_teacher(tiny_bert, label_names=NAMES).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stopped_run_goes_on_to_the_same_student(
+    method: str,
+    store: SoftLabels,  # noqa: F811
+    teacher: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = Distill.model_validate(
+        {"student": "nano", "epochs": 2, "batch_size": 8, "max_length": 16} | METHODS[method]
+    )
+    beside = teacher if settings.needs_teacher else None
+
+    def train(name: str) -> Student:
+        encoder = store.encoder()
+        return distill_student(corpus(), store, encoder, settings, tmp_path / name, 3, beside)
+
+    undisturbed = train("undisturbed")
+    steps: list[int] = []
+
+    def stop(self, batch, logs=None):
+        steps.append(batch)
+        if len(steps) == 14:
+            raise Stop
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module._Report, "on_train_batch_end", stop)
+        with pytest.raises(Stop):
+            train("stopped")
+    again = train("stopped")
+    assert same(again, undisturbed)
+    assert again.notes == undisturbed.notes
+
+
+def test_a_teacher_is_needed_for_its_layers(store: SoftLabels, tmp_path: Path) -> None:  # noqa: F811
+    settings = Distill(student="mini", attention_weight=1.0, max_length=16)
+    with pytest.raises(KdedgeError, match="teacher: None; .* need one that runs beside"):
+        distill_student(corpus(), store, store.encoder(), settings, tmp_path / "s", 3)
