@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kdedge.bench.run import bench_bundles as bench_bundles
+    from kdedge.distill.adversary import AdversarialLoss as AdversarialLoss
+    from kdedge.distill.adversary import Adversary as Adversary
+    from kdedge.distill.adversary import Generator as Generator
+    from kdedge.distill.adversary import Substitution as Substitution
+    from kdedge.distill.adversary import adversarial_texts as adversarial_texts
     from kdedge.distill.distiller import Distiller as Distiller
     from kdedge.distill.losses import AttentionLoss as AttentionLoss
     from kdedge.distill.losses import DistillationLoss as DistillationLoss
@@ -38,6 +43,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "bench_bundles": "kdedge.bench.run",
+    "AdversarialLoss": "kdedge.distill.adversary",
+    "Adversary": "kdedge.distill.adversary",
+    "Generator": "kdedge.distill.adversary",
+    "Substitution": "kdedge.distill.adversary",
+    "adversarial_texts": "kdedge.distill.adversary",
     "Distiller": "kdedge.distill.distiller",
     "AttentionLoss": "kdedge.distill.losses",
     "DistillationLoss": "kdedge.distill.losses",

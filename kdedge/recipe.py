@@ -111,16 +111,29 @@ class Distill(Section):
     attention_weight: Weight = Field(
         0.0, description="weight of the teacher's attention maps as targets; needs the teacher"
     )
+    adversary: Literal["none", "substitution", "generator"] = Field(
+        "none", description="makes texts on which teacher and student part; needs the teacher"
+    )
+    adversarial_weight: Weight = Field(1.0, description="weight of the loss on the adversary's")
+    adversarial_swaps: Count = Field(2, description="substitution: tokens of a text it may change")
+    adversarial_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.3, description="generator: share of the tokens that it changes"
+    )
     max_length: Annotated[int, Field(ge=3)] = 64
+
+    @property
+    def matches_layers(self) -> bool:
+        """Whether the teacher's layers are targets."""
+        return self.hidden_weight > 0 or self.attention_weight > 0
 
     @property
     def needs_teacher(self) -> bool:
         """Whether the student learns from a teacher that runs beside it in each step."""
-        return self.hidden_weight > 0 or self.attention_weight > 0
+        return self.matches_layers or self.adversary != "none"
 
     @model_validator(mode="after")
     def _layers_to_match(self) -> "Distill":
-        if self.needs_teacher and self.student not in ("mini", "mini-cut"):
+        if self.matches_layers and self.student not in ("mini", "mini-cut"):
             raise ValueError(
                 "hidden_weight and attention_weight match the layers of a transformer; "
                 f"student {self.student!r} has none: use mini or mini-cut"

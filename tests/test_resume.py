@@ -18,6 +18,8 @@ METHODS: dict[str, dict[str, object]] = {
         "learning_rate_decay": "linear",
     },
     "layers of a live teacher": {"student": "mini", "hidden_weight": 1.0, "attention_weight": 1.0},
+    "substitution": {"adversary": "substitution"},
+    "generator": {"adversary": "generator", "student": "micro"},
 }
 
 

@@ -156,6 +156,14 @@ class Distiller(keras.distillation.Distiller):
         """The student's logits; with losses on layers, a dictionary of `logits` and those."""
         return (self._student_with_layers or self.student)(inputs, training=training, **kwargs)
 
+    def train_step(self, data: Any) -> Any:
+        """As Keras's, after a step of the adversaries that learn."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        for loss in self.distillation_losses:
+            if loss.adversary is not None:
+                loss.adversary.learn(x)
+        return super().train_step(data)
+
     def predict_step(self, data: Any) -> Any:
         """The student's logits, for `predict`."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
@@ -191,8 +199,12 @@ class Distiller(keras.distillation.Distiller):
         for loss, factor in zip(
             self.distillation_losses, self.distillation_loss_weights, strict=True
         ):
+            if loss.adversary is not None and not training:
+                continue
             from_teacher = teacher[loss.teacher_output]
             from_student = student[_tap(loss)]
+            if loss.adversary is not None:
+                from_teacher, from_student = loss.adversary.logits(x, from_teacher)
             if loss.matches_attention:
                 layer = self.student.get_layer(loss.student_layer)
                 from_student = attention_maps(layer, from_student, mask)

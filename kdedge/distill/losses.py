@@ -22,6 +22,8 @@ class DistillationLoss(keras.distillation.DistillationLoss):
             student's layer and the loss; None for no projection.
         matches_attention: whether `compute_loss` needs the attention maps of `student_layer`, a
             `keras.layers.MultiHeadAttention`, and not its output.
+        adversary: makes the inputs at which the loss is taken, in training only; None for the
+            inputs as they are.
     """
 
     name: str
@@ -29,6 +31,7 @@ class DistillationLoss(keras.distillation.DistillationLoss):
     teacher_output = "logits"
     projection_width: int | None = None
     matches_attention = False
+    adversary: Any = None
 
     def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
         """Loss of each example.
@@ -213,7 +216,8 @@ class AttentionLoss(DistillationLoss):
 
         Rows and columns of padding don't count.
         """
-        teacher, student = ops.cast(teacher_outputs, "float32"), student_outputs
+        teacher = ops.cast(teacher_outputs, "float32")
+        student = ops.cast(student_outputs, "float32")
         if self.mean_of_heads:
             teacher, student = ops.mean(teacher, axis=1), ops.mean(student, axis=1)
             squares = ops.square(teacher - student)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kdedge.distill.adversary import AdversarialLoss, Adversary, Generator, Substitution
 from kdedge.distill.distiller import UNLABELLED, Distiller
 from kdedge.distill.losses import (
     AttentionLoss,
@@ -76,8 +77,8 @@ def distill_student(
         )
     if settings.needs_teacher and teacher is None:
         raise KdedgeError(
-            "teacher: None; hidden_weight and attention_weight need one that runs beside the "
-            "student: --teacher DIR."
+            "teacher: None; hidden_weight, attention_weight and adversary need one that runs "
+            "beside the student: --teacher DIR."
         )
     encoder = TextEncoder(encoder.tokenizer, settings.max_length)
     keras.utils.set_random_seed(seed)
@@ -161,6 +162,9 @@ class _Training:
         self.valid_soft = store.lookup(corpus.valid.texts)
 
         losses = _losses(settings, model, self.pooled, teacher)
+        if teacher and settings.adversary != "none":
+            adversary = _adversary(settings, model, store, encoder, teacher, seed)
+            losses.append((AdversarialLoss(adversary), settings.adversarial_weight))
         if "feature_loss" not in [loss.name for loss, _ in losses]:
             self.pooled = None
         self.steps = -(-len(self.texts) // settings.batch_size)
@@ -189,6 +193,8 @@ class _Training:
         self.folder = out.with_name(f".{out.name}.checkpoints")
         # All that a step changes; the teacher, which is not the Distiller's own, is not in it.
         state = [*self.distiller.variables, *self.distiller.optimizer.variables]
+        for loss, _ in losses:
+            state += loss.adversary.variables if loss.adversary else ()
         checkpoint = tf.train.Checkpoint(state=[variable.value for variable in state])
         self.latest = tf.train.CheckpointManager(checkpoint, self.folder / "latest", 2)
         self.best = tf.train.CheckpointManager(
@@ -275,7 +281,7 @@ def _losses(
     losses: list[tuple[DistillationLoss, float]] = [(SoftLabelLoss(temperature), 1.0)]
     if settings.feature_weight and pooled is not None:
         losses.append((FeatureLoss(pooled.shape[1]), settings.feature_weight))
-    if teacher is None:
+    if teacher is None or not settings.matches_layers:
         return losses
     config = teacher.transformer.config
     layers = [la for la in student.layers if isinstance(la, keras.layers.MultiHeadAttention)]
@@ -294,6 +300,27 @@ def _losses(
                 )
             )
     return losses
+
+
+def _adversary(
+    settings: Distill,
+    student: keras.Model,
+    store: SoftLabels,
+    encoder: TextEncoder,
+    teacher: BertTeacher,
+    seed: int,
+) -> Adversary:
+    vocabulary = encoder.vocabulary
+    if settings.adversary == "generator":
+        share = settings.adversarial_share
+        return Generator(student, teacher, vocabulary, masked_share=share, seed=seed)
+    vectors = store.token_vectors()
+    if vectors is None:
+        raise KdedgeError(
+            f"{store.folder}: no token vectors of a teacher, by which adversary = "
+            '"substitution" finds words.'
+        )
+    return Substitution(student, vectors, vocabulary, teacher, swaps=settings.adversarial_swaps)
 
 
 class _Report(keras.callbacks.Callback):

@@ -84,11 +84,12 @@ class BertTeacher(keras.Model):
 
     def call(self, inputs: Inputs, training: bool = False) -> dict[str, Any]:
         """Run the transformer; see the class for shapes."""
-        arguments = {"attention_mask": inputs["mask"]}
-        if "embeddings" in inputs:
-            arguments["inputs_embeds"] = inputs["embeddings"]
-        else:
-            arguments["input_ids"] = inputs["ids"]
+        embeddings = inputs.get("embeddings")
+        arguments = {
+            "input_ids": inputs["ids"] if embeddings is None else None,
+            "inputs_embeds": embeddings,
+            "attention_mask": inputs["mask"],
+        }
         if self.takes_segments:
             arguments["token_type_ids"] = inputs["segment_ids"]
         output = self.transformer(

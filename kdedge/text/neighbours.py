@@ -1,0 +1,59 @@
+"""Which word pieces are near each other, by a table of vectors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kdedge.errors import KdedgeError
+
+ROWS_AT_ONCE = 1024
+
+
+def may_be_swapped(piece: str) -> bool:
+    """Whether a word piece is a part of a text: letters, and not [CLS], [unused7] or a comma."""
+    return piece.removeprefix("##").isalpha()
+
+
+def nearest_pieces(
+    vectors: npt.NDArray[np.floating[Any]], vocabulary: Sequence[str], count: int
+) -> npt.NDArray[np.int32]:
+    """For each word piece those with the highest cosine to it.
+
+    Beginnings of words have beginnings for neighbours and continuations (`##s`) continuations.
+
+    Args:
+        vectors: float [vocabulary, width], for instance `SoftLabels.token_vectors()`.
+        vocabulary: word pieces in the order of their ids.
+        count: neighbours of each.
+
+    Returns:
+        int32 [vocabulary, count], nearest first; a piece's own id where there are no more, and for
+        pieces that are not made of letters.
+
+    Raises:
+        KdedgeError: not a vector a piece, or a count below 1.
+    """
+    if len(vectors) != len(vocabulary):
+        raise KdedgeError(f"vectors: {len(vectors)} for {len(vocabulary)} word pieces.")
+    if count < 1:
+        raise KdedgeError(f"count: {count} neighbours; at least 1.")
+    lengths = np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
+    unit = vectors.astype(np.float32) / np.maximum(lengths, 1e-12)
+    found = np.tile(np.arange(len(vocabulary), dtype=np.int32)[:, None], count)
+    letters = np.array([may_be_swapped(piece) for piece in vocabulary], bool)
+    continues = np.array([piece.startswith("##") for piece in vocabulary], bool)
+    for kind in (letters & ~continues, letters & continues):
+        ids = np.flatnonzero(kind).astype(np.int32)
+        near = min(count, len(ids) - 1)
+        if near < 1:
+            continue
+        for start in range(0, len(ids), ROWS_AT_ONCE):
+            rows = ids[start : start + ROWS_AT_ONCE]
+            cosines = unit[rows] @ unit[ids].T
+            cosines[np.arange(len(rows)), start + np.arange(len(rows))] = -np.inf
+            best = np.argpartition(-cosines, near - 1, axis=1)[:, :near]
+            order = np.argsort(-np.take_along_axis(cosines, best, 1), axis=1, kind="stable")
+            found[rows, :near] = ids[np.take_along_axis(best, order, 1)]
+    return found
