@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from kdedge.distill.losses import HiddenStateLoss as HiddenStateLoss
     from kdedge.distill.losses import SoftLabelLoss as SoftLabelLoss
     from kdedge.distill.losses import TwoSidedCrossEntropy as TwoSidedCrossEntropy
+    from kdedge.distill.prompts import AdversarialPrompt as AdversarialPrompt
+    from kdedge.distill.prompts import SoftLabelPrompt as SoftLabelPrompt
+    from kdedge.distill.prompts import raw_prompt as raw_prompt
+    from kdedge.distill.prompts import with_task_prompt as with_task_prompt
     from kdedge.distill.schedules import LearningRate as LearningRate
     from kdedge.distill.schedules import Schedule as Schedule
     from kdedge.distill.train import distill_student as distill_student
@@ -37,9 +41,11 @@ if TYPE_CHECKING:
     from kdedge.teachers.soft_labels import SoftLabels as SoftLabels
     from kdedge.teachers.soft_labels import label_texts as label_texts
     from kdedge.text.augment import augment as augment
+    from kdedge.text.augment import augmented as augmented
     from kdedge.text.corpus import Corpus as Corpus
     from kdedge.text.corpus import load_corpus as load_corpus
     from kdedge.text.encoder import TextEncoder as TextEncoder
+    from kdedge.text.neighbours import nearest_words as nearest_words
 
 _HOMES = {
     "bench_bundles": "kdedge.bench.run",
@@ -55,6 +61,10 @@ _HOMES = {
     "HiddenStateLoss": "kdedge.distill.losses",
     "SoftLabelLoss": "kdedge.distill.losses",
     "TwoSidedCrossEntropy": "kdedge.distill.losses",
+    "AdversarialPrompt": "kdedge.distill.prompts",
+    "SoftLabelPrompt": "kdedge.distill.prompts",
+    "raw_prompt": "kdedge.distill.prompts",
+    "with_task_prompt": "kdedge.distill.prompts",
     "LearningRate": "kdedge.distill.schedules",
     "Schedule": "kdedge.distill.schedules",
     "distill_student": "kdedge.distill.train",
@@ -72,9 +82,11 @@ _HOMES = {
     "SoftLabels": "kdedge.teachers.soft_labels",
     "label_texts": "kdedge.teachers.soft_labels",
     "augment": "kdedge.text.augment",
+    "augmented": "kdedge.text.augment",
     "Corpus": "kdedge.text.corpus",
     "load_corpus": "kdedge.text.corpus",
     "TextEncoder": "kdedge.text.encoder",
+    "nearest_words": "kdedge.text.neighbours",
 }
 __all__ = list(_HOMES)
 

@@ -4,7 +4,7 @@ import fcntl
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,10 +26,13 @@ from kdedge.students.student import Evaluation, Student
 from kdedge.teachers.bert import load_teacher, read_notes
 from kdedge.teachers.finetune import finetune
 from kdedge.teachers.soft_labels import SoftLabels, label_texts
-from kdedge.text.augment import augment
+from kdedge.text.augment import augmented
 from kdedge.text.corpus import Corpus, Split, load_corpus
+from kdedge.text.neighbours import nearest_words
 
 DISAGREEMENTS_SHOWN = 12
+# Words that the mixture's rule of that name may put in a word's place.
+NEIGHBOURS = 8
 
 
 def read_corpus(recipe: Recipe) -> Corpus:
@@ -112,9 +115,24 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
     return report
 
 
-def transfer_set(recipe: Recipe, corpus: Corpus) -> list[str]:
-    """The texts that the teacher labels: the corpus and texts made from its training part."""
-    made = augment((*corpus.train.texts, *corpus.unlabelled), recipe.label.augmented, recipe.seed)
+def transfer_set(
+    recipe: Recipe, corpus: Corpus, neighbours: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
+    """The texts that the teacher labels: the corpus and texts made from its training part.
+
+    Args:
+        recipe: its [label] section says how many are made, and how.
+        corpus: gives the texts.
+        neighbours: of words, if the recipe's mixture has a part for them.
+    """
+    settings = recipe.label
+    made = augmented(
+        (*corpus.train.texts, *corpus.unlabelled),
+        settings.augmented,
+        recipe.seed,
+        settings.mixture.model_dump(),
+        neighbours,
+    )
     held_out = {*corpus.valid.texts, *corpus.test.texts}
     return [
         *corpus.train.texts,
@@ -126,9 +144,13 @@ def transfer_set(recipe: Recipe, corpus: Corpus) -> list[str]:
 
 
 def _label(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path) -> None:
-    label_texts(
-        load_teacher(teacher), transfer_set(recipe, corpus), labels, recipe.label.batch_size
-    )
+    model = load_teacher(teacher)
+    neighbours = None
+    if recipe.label.mixture.neighbours:
+        vectors = np.asarray(model.word_embeddings)
+        neighbours = nearest_words(vectors, model.encoder.vocabulary, NEIGHBOURS)
+    texts = transfer_set(recipe, corpus, neighbours)
+    label_texts(model, texts, labels, recipe.label.batch_size)
 
 
 def _distill(recipe: Recipe, corpus: Corpus, labels: Path, student: Path) -> None:

@@ -12,6 +12,7 @@ from kdedge.errors import KdedgeError
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
+Parts = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
 
 Preset = Literal["nano", "micro", "mini", "mini-cut"]
@@ -71,11 +72,29 @@ class Teach(Section):
     max_length: Annotated[int, Field(ge=3)] = 64
 
 
+class Mixture(Section):
+    """How often each rule makes a text, in parts; `kdedge.text.augment` says what they do."""
+
+    drop: Parts = 1
+    crop: Parts = 1
+    splice: Parts = 1
+    mask: Parts = 0
+    typos: Parts = 0
+    neighbours: Parts = 0
+
+    @model_validator(mode="after")
+    def _some(self) -> "Mixture":
+        if not any(self.model_dump().values()):
+            raise ValueError("at least one rule needs a part")
+        return self
+
+
 class Label(Section):
     """Soft labels: the corpus, and texts made from its training texts."""
 
     batch_size: Count = 64
     augmented: Annotated[int, Field(ge=0)] = 40_000
+    mixture: Mixture = Mixture()
 
 
 class Distill(Section):
@@ -111,13 +130,24 @@ class Distill(Section):
     attention_weight: Weight = Field(
         0.0, description="weight of the teacher's attention maps as targets; needs the teacher"
     )
-    adversary: Literal["none", "substitution", "generator"] = Field(
-        "none", description="makes texts on which teacher and student part; needs the teacher"
+    prompt: Literal["none", "task", "soft-label"] = Field(
+        "none",
+        description="virtual tokens before the text: learned and part of the student, or the "
+        "soft label's in training, ever less often",
+    )
+    prompt_tokens: Count = Field(4, description="virtual tokens of any kind of prompt")
+    adversary: Literal["none", "substitution", "generator", "prompt"] = Field(
+        "none",
+        description="makes inputs on which teacher and student part; the first two need the "
+        "teacher",
     )
     adversarial_weight: Weight = Field(1.0, description="weight of the loss on the adversary's")
     adversarial_swaps: Count = Field(2, description="substitution: tokens of a text it may change")
     adversarial_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.3, description="generator: share of the tokens that it changes"
+    )
+    adversarial_radius: Positive = Field(
+        1.0, description="prompt: norm of the virtual tokens that move against the student"
     )
     max_length: Annotated[int, Field(ge=3)] = 64
 
@@ -129,7 +159,7 @@ class Distill(Section):
     @property
     def needs_teacher(self) -> bool:
         """Whether the student learns from a teacher that runs beside it in each step."""
-        return self.matches_layers or self.adversary != "none"
+        return self.matches_layers or self.adversary in ("substitution", "generator")
 
     @model_validator(mode="after")
     def _layers_to_match(self) -> "Distill":
@@ -138,6 +168,8 @@ class Distill(Section):
                 "hidden_weight and attention_weight match the layers of a transformer; "
                 f"student {self.student!r} has none: use mini or mini-cut"
             )
+        if self.matches_layers and self.prompt != "none":
+            raise ValueError("hidden_weight and attention_weight need texts without a prompt")
         return self
 
 
@@ -269,9 +301,10 @@ def _explain(path: Path, error: ValidationError) -> str:
         keys = [str(key) for key in problem["loc"]]
         key = ".".join(keys) or "the recipe"
         if problem["type"] == "extra_forbidden":
-            section = Recipe.model_fields.get(keys[0]) if len(keys) > 1 else None
-            known = section.annotation.model_fields if section else Recipe.model_fields  # type: ignore[union-attr]
-            lines.append(f"{key}: unknown key. Known here: {', '.join(known)}.")
+            known: Any = Recipe
+            for part in keys[:-1]:
+                known = known.model_fields[part].annotation
+            lines.append(f"{key}: unknown key. Known here: {', '.join(known.model_fields)}.")
         else:
             got = "" if problem["type"] == "missing" else f" Got {problem['input']!r}."
             lines.append(f"{key}: {problem['msg']}.{got}")

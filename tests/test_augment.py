@@ -1,14 +1,29 @@
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdedge.text.augment import _crop, _drop, _splice, augment
+from kdedge import KdedgeError
+from kdedge.text.augment import (
+    KEYS,
+    augment,
+    augmented,
+    crop,
+    drop,
+    mask,
+    splice,
+    swap_neighbours,
+    typo,
+    typos,
+)
 from kdedge.text.corpus import read_texts
 
 DATA = Path(__file__).parent.parent / "data" / "movie_reviews.tsv.gz"
 TEXTS = ["a b c d e f", "g h i j k", "l m", "n"]
+PINNED = ["n e f", "g j k", "g h i j", "a b c d e n", "a b c d i j k"]
 
 
 def test_exactly_as_many_new_texts_as_asked_for() -> None:
@@ -51,16 +66,16 @@ def test_each_rule() -> None:
     dropped = 0
     lengths, cuts = set(), set()
     for _ in range(2000):
-        kept = _drop(words, [], rng)
+        kept = drop(words, [], rng)
         assert kept == [word for word in words if word in kept]
         dropped += 10 - len(kept)
 
-        crop = _crop(words, [], rng)
-        start = words.index(crop[0])
-        assert crop == words[start : start + len(crop)]
-        lengths.add(len(crop))
+        cropped = crop(words, [], rng)
+        start = words.index(cropped[0])
+        assert cropped == words[start : start + len(cropped)]
+        lengths.add(len(cropped))
 
-        spliced = _splice(words, [other], rng)
+        spliced = splice(words, [" ".join(other)], rng)
         cut = sum(word[0] == "a" for word in spliced)
         assert spliced == words[:cut] + other[cut - len(spliced) :]
         cuts.add((cut, len(spliced) - cut))
@@ -68,6 +83,66 @@ def test_each_rule() -> None:
     assert abs(dropped / 20_000 - 0.25) < 0.012
     assert lengths == set(range(3, 11))
     assert cuts == {(a, b) for a in range(1, 11) for b in range(1, 5)}
+
+
+def test_the_default_mixture_makes_what_it_always_made() -> None:
+    # As version 0.1.0 made them: soft labels that were stored stay good.
+    assert augment(TEXTS, 5, seed=5) == PINNED
+    parts = {"drop": 1, "crop": 1, "splice": 1, "mask": 0, "typos": 0, "neighbours": 0}
+    assert augment(TEXTS, 5, seed=5, mixture=parts) == PINNED
+
+
+def test_texts_come_one_at_a_time() -> None:
+    stream = augmented(read_texts(DATA)[:100], 10**9, seed=1)
+    assert [next(stream) for _ in range(3)] == augment(read_texts(DATA)[:100], 3, seed=1)
+
+
+def test_the_rules_that_are_off_by_default() -> None:
+    rng = np.random.default_rng(0)
+    words = ["The", "film", "is", "good"] * 5
+    near = {"film": ["movie", "picture"], "good": ["great"]}
+    masked, swapped, wrong = 0, Counter(), 0
+    for _ in range(500):
+        hidden = mask(words, [], rng)
+        assert all(new in (old, "[MASK]") for old, new in zip(words, hidden, strict=True))
+        masked += hidden.count("[MASK]")
+        with_near = swap_neighbours(words, near, rng)
+        for old, new in zip(words, with_near, strict=True):
+            assert new == old or new in near[old]
+        swapped.update(with_near)
+        wrong += sum(a != b for a, b in zip(words, typos(words, [], rng), strict=True))
+    # A quarter of 10,000 words on average; standard error 0.006 for the share of a text, which is
+    # drawn first. Half of the words have neighbours: film is 2,500 words, and so is good.
+    assert abs(masked / 10_000 - 0.25) < 0.025
+    assert abs(swapped["great"] / 2500 - 0.25) < 0.035
+    assert abs(swapped["movie"] / 2500 - 0.125) < 0.03
+    # Of the typos, those stay as they were that swap the last letter with nothing: 1 in 4 of the
+    # last letters, of 1 in 3, 4, 2 and 4: 0.25 * (1/3 + 1/4 + 1/2 + 1/4) / 4 = 0.083; or that swap
+    # the two o of good: 0.25 * 1/4 / 4 = 0.016. So 0.25 * 0.901.
+    assert abs(wrong / 10_000 - 0.225) < 0.025
+
+
+def test_typos_of_a_word() -> None:
+    # g lies between f and h, under t and y, over v and b; q at the corner; p at the other end.
+    assert set(KEYS["g"]) == set("fhtyvb")
+    assert set(KEYS["q"]) == set("wa")
+    assert set(KEYS["p"]) == set("ol")
+    rng = np.random.default_rng(0)
+    made = {typo("Go", rng) for _ in range(2000)}
+    beside = {key.upper() + "o" for key in KEYS["g"]} | {"G" + key for key in KEYS["o"]}
+    # Beside, left out, doubled, swapped (at the end with nothing).
+    assert made == beside | {"o", "G"} | {"GGo", "Goo"} | {"oG", "Go"}
+    # A word of one letter does not vanish.
+    assert all(typo("a", rng) for _ in range(100))
+
+
+def test_what_a_mixture_refuses() -> None:
+    with pytest.raises(KdedgeError, match="mixture: shout. Allowed: drop, crop"):
+        augmented(TEXTS, 1, 0, {"shout": 1})
+    with pytest.raises(KdedgeError, match="at least one rule needs a part"):
+        augmented(TEXTS, 1, 0, {"drop": 0})
+    with pytest.raises(KdedgeError, match="neighbours: none given"):
+        augmented(TEXTS, 1, 0, {"neighbours": 1})
 
 
 @settings(max_examples=50, deadline=None)

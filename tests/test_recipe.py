@@ -44,6 +44,12 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
             GOOD + "[export]\nlengths = [64, 128]",
             "export.lengths has 128, more than distill.max_length 64",
         ),
+        (
+            GOOD + "[label.mixture]\ndorp = 1",
+            "label.mixture.dorp: unknown key. Known here: drop, crop, splice, mask",
+        ),
+        (GOOD + "[label.mixture]\ndrop = 0\ncrop = 0\nsplice = 0", "one rule needs a part"),
+        (GOOD + "[distill]\nattention_weight = 1", "'micro' has none: use mini or mini-cut"),
         (GOOD.replace('"x"', '"../x"'), "name: .*pattern.* Got '../x'"),
     ],
 )

@@ -6,9 +6,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from kdedge.distill.losses import DistillationLoss, attention_maps
+from kdedge.distill.losses import (
+    AttentionLoss,
+    DistillationLoss,
+    HiddenStateLoss,
+    attention_maps,
+)
+from kdedge.distill.prompts import SoftLabelPrompt, embedded, prompted_place
 from kdedge.distill.schedules import Schedule, value_at, values_of
 from kdedge.errors import KdedgeError
+from kdedge.students.inside import run_from
 
 UNLABELLED = -1
 
@@ -47,6 +54,7 @@ class Distiller(keras.distillation.Distiller):
         adaptive_weights: learn a log variance s a term, so that in training a loss L counts as
             exp(-s) L + s / 2 times its weight: terms that stay large count less (Kendall, Gal,
             Cipolla 2017, arXiv 1705.07115).
+        prompt: what the student is told of the soft label in training.
         name: of the model.
 
     Raises:
@@ -62,6 +70,7 @@ class Distiller(keras.distillation.Distiller):
         student_loss_weight: float | Schedule = 0.5,
         schedule_steps: int | None = None,
         adaptive_weights: bool = False,
+        prompt: SoftLabelPrompt | None = None,
         name: str = "distiller",
         **kwargs: Any,
     ) -> None:
@@ -73,7 +82,7 @@ class Distiller(keras.distillation.Distiller):
             else list(distillation_losses)
         )
         weights = list(distillation_loss_weights or [1.0] * len(losses))
-        _validate(teacher, student, losses, weights, student_loss_weight, schedule_steps)
+        _validate(teacher, student, losses, weights, student_loss_weight, schedule_steps, prompt)
         self.teacher = teacher
         self.student = student
         self.distillation_losses = losses
@@ -81,6 +90,10 @@ class Distiller(keras.distillation.Distiller):
         self.student_loss_weight = student_loss_weight
         self.schedule_steps = schedule_steps
         self.adaptive_weights = adaptive_weights
+        self.prompt = prompt
+        if prompt is not None:
+            width = student.get_layer(prompted_place(student)).output.shape[-1]
+            prompt.build((None, None, width))
         if adaptive_weights:
             self.log_variances = self.add_weight(
                 shape=(1 + len(losses),), initializer="zeros", name="log_variances"
@@ -154,15 +167,25 @@ class Distiller(keras.distillation.Distiller):
 
     def call(self, inputs: Any, training: bool | None = None, **kwargs: Any) -> Any:
         """The student's logits; with losses on layers, a dictionary of `logits` and those."""
-        return (self._student_with_layers or self.student)(inputs, training=training, **kwargs)
+        student = self._student_with_layers or self.student
+        if self.prompt is None or not training:
+            return student(inputs, training=training, **kwargs)
+        said = inputs["teacher"]["logits"]
+        x, mask = self.prompt(
+            embedded(self.student, inputs), inputs["mask"], said, done=self._done(training)
+        )
+        place = prompted_place(self.student)
+        return run_from(student, place, x, {**inputs, "mask": mask}, training=training)
 
     def train_step(self, data: Any) -> Any:
         """As Keras's, after a step of the adversaries that learn."""
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         for loss in self.distillation_losses:
             if loss.adversary is not None:
                 loss.adversary.learn(x)
-        return super().train_step(data)
+        if self.prompt is not None:
+            x = {**x, "teacher": self._teacher_outputs(x, y)}
+        return super().train_step((x, y, sample_weight))
 
     def predict_step(self, data: Any) -> Any:
         """The student's logits, for `predict`."""
@@ -180,6 +203,8 @@ class Distiller(keras.distillation.Distiller):
         """The total loss of a batch, a scalar; updates the metric of each term."""
         student = self._named(self(x, training=training) if y_pred is None else y_pred)
         teacher = self._teacher_outputs(x, y)
+        if isinstance(x, dict):
+            x = {name: value for name, value in x.items() if name != "teacher"}
         labels = _labels(y)
         logits = student["logits"]
         weight = _example_weights(sample_weight, logits)
@@ -246,6 +271,8 @@ class Distiller(keras.distillation.Distiller):
         return outputs if isinstance(outputs, dict) else {"logits": outputs}
 
     def _teacher_outputs(self, x: Any, y: Any) -> dict[str, Any]:
+        if isinstance(x, dict) and "teacher" in x:
+            return dict(x["teacher"])
         if self.teacher is not None:
             outputs = self._named(self.teacher(x, training=False))
         elif isinstance(y, dict):
@@ -283,6 +310,7 @@ class Distiller(keras.distillation.Distiller):
             "student_loss_weight": serialize(self.student_loss_weight),
             "schedule_steps": self.schedule_steps,
             "adaptive_weights": self.adaptive_weights,
+            "prompt": None if self.prompt is None else serialize(self.prompt),
             "name": self.name,
         }
 
@@ -302,6 +330,7 @@ class Distiller(keras.distillation.Distiller):
                     deserialize(weight) for weight in config["distillation_loss_weights"]
                 ],
                 "student_loss_weight": deserialize(config["student_loss_weight"]),
+                "prompt": None if config["prompt"] is None else deserialize(config["prompt"]),
             }
         )
 
@@ -341,6 +370,7 @@ def _validate(
     weights: Sequence[float | Schedule],
     student_loss_weight: float | Schedule,
     schedule_steps: int | None,
+    prompt: SoftLabelPrompt | None,
 ) -> None:
     if teacher is not None and not isinstance(teacher, keras.Model):
         raise KdedgeError(f"teacher: {type(teacher).__name__}; a keras.Model or None is needed.")
@@ -379,7 +409,15 @@ def _validate(
     for value in values_of(student_loss_weight):
         if not 0 <= value <= 1:
             raise KdedgeError(f"student_loss_weight: {value}; from 0 to 1 is allowed.")
+    if prompt is not None:
+        prompted_place(student)
+        if any(isinstance(loss, HiddenStateLoss | AttentionLoss) for loss in losses):
+            raise KdedgeError(
+                "prompt: it lengthens the student's texts, and its layers can't be matched with "
+                "the teacher's then."
+            )
     given = [student_loss_weight, *weights, *(v for loss in losses for v in vars(loss).values())]
+    given.append(None if prompt is None else prompt.dropped)
     if schedule_steps is None and any(isinstance(value, Schedule) for value in given):
         raise KdedgeError("schedule_steps: None; schedules need the number of training steps.")
     if schedule_steps is not None and schedule_steps < 1:

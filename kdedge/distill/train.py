@@ -19,6 +19,7 @@ from kdedge.distill.losses import (
     HiddenStateLoss,
     SoftLabelLoss,
 )
+from kdedge.distill.prompts import AdversarialPrompt, SoftLabelPrompt, with_task_prompt
 from kdedge.distill.schedules import LearningRate, Schedule
 from kdedge.errors import KdedgeError
 from kdedge.files import require_space, write_text
@@ -106,6 +107,8 @@ def distill_student(
                 "Set from_teacher = false in the recipe's [distill] section."
             )
         set_token_embeddings(model, vectors)
+    if settings.prompt == "task":
+        model = with_task_prompt(model, settings.prompt_tokens)
     require_space(out.parent, 6 * 4 * model.count_params())
     job = fingerprint(settings, store.teacher, corpus.fingerprint(), str(len(store)), str(seed))
     beside = live if settings.needs_teacher else None
@@ -162,7 +165,7 @@ class _Training:
         self.valid_soft = store.lookup(corpus.valid.texts)
 
         losses = _losses(settings, model, self.pooled, teacher)
-        if teacher and settings.adversary != "none":
+        if settings.adversary != "none":
             adversary = _adversary(settings, model, store, encoder, teacher, seed)
             losses.append((AdversarialLoss(adversary), settings.adversarial_weight))
         if "feature_loss" not in [loss.name for loss, _ in losses]:
@@ -181,6 +184,9 @@ class _Training:
             ),
             schedule_steps=steps,
             adaptive_weights=settings.adaptive_weights,
+            prompt=SoftLabelPrompt(self.logits.shape[1], settings.prompt_tokens, seed=seed)
+            if settings.prompt == "soft-label"
+            else None,
         )
         rate = LearningRate(
             settings.learning_rate,
@@ -307,11 +313,13 @@ def _adversary(
     student: keras.Model,
     store: SoftLabels,
     encoder: TextEncoder,
-    teacher: BertTeacher,
+    teacher: BertTeacher | None,
     seed: int,
 ) -> Adversary:
+    if settings.adversary == "prompt":
+        return AdversarialPrompt(student, settings.prompt_tokens, settings.adversarial_radius)
     vocabulary = encoder.vocabulary
-    if settings.adversary == "generator":
+    if settings.adversary == "generator" and teacher:
         share = settings.adversarial_share
         return Generator(student, teacher, vocabulary, masked_share=share, seed=seed)
     vectors = store.token_vectors()

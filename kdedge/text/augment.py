@@ -1,53 +1,178 @@
 """New texts for the transfer set, made from old ones: the teacher says what they mean."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from kdedge.errors import KdedgeError
+
 TRIES_A_TEXT = 20
+MASK = "[MASK]"
+# As it was first measured: each as often as the others.
+DEFAULT_MIXTURE = {"drop": 1, "crop": 1, "splice": 1}
+ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+
+Words = list[str]
 
 
-def augment(texts: Sequence[str], count: int, seed: int) -> list[str]:
-    """Make new texts by dropping words, cropping and splicing (after arXiv 1903.12136).
+def augment(
+    texts: Sequence[str],
+    count: int,
+    seed: int,
+    mixture: Mapping[str, int] = DEFAULT_MIXTURE,
+    neighbours: Mapping[str, Sequence[str]] | None = None,
+) -> list[str]:
+    """What `augmented` makes, in a list."""
+    return list(augmented(texts, count, seed, mixture, neighbours))
+
+
+def augmented(
+    texts: Sequence[str],
+    count: int,
+    seed: int,
+    mixture: Mapping[str, int] = DEFAULT_MIXTURE,
+    neighbours: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[str]:
+    """Make new texts, one at a time: only 8 bytes of each stay in memory.
 
     Args:
         texts: to start from.
         count: how many to make. Fewer come if 20 tries a text do not find as many new ones.
         seed: equal seeds give equal texts, and a larger count begins with a smaller one's.
+        mixture: how often each rule is used, in parts: `drop`, `crop`, `splice`, `mask`, `typos`,
+            `neighbours`.
+        neighbours: words that may stand for a word, in lower case, for instance of
+            `nearest_words`; the rule `neighbours` needs them.
 
-    Returns:
+    Yields:
         Texts that differ from each other and from those given; words are joined by a space.
+
+    Raises:
+        KdedgeError: an unknown rule, no rule, or the rule `neighbours` without any.
     """
-    rng = np.random.default_rng(seed)
-    words = [split for text in texts if (split := text.split())]
+    rules: dict[str, Callable[[Words, Sequence[str], np.random.Generator], Words]] = {
+        "drop": drop,
+        "crop": crop,
+        "splice": splice,
+        "mask": mask,
+        "typos": typos,
+        "neighbours": lambda words, _, rng: swap_neighbours(words, neighbours or {}, rng),
+    }
+    if unknown := set(mixture) - set(rules):
+        raise KdedgeError(f"mixture: {', '.join(unknown)}. Allowed: {', '.join(rules)}.")
+    # A ticket a part, from which one is drawn.
+    tickets = [rule for name, rule in rules.items() for _ in range(mixture.get(name, 0))]
+    if not tickets:
+        raise KdedgeError(f"mixture: {dict(mixture)}; at least one rule needs a part.")
+    if mixture.get("neighbours") and not neighbours:
+        raise KdedgeError("neighbours: none given; the rule neighbours swaps words for them.")
+    return _made(tickets, texts, count, np.random.default_rng(seed))
+
+
+def _made(
+    tickets: list[Callable[[Words, Sequence[str], np.random.Generator], Words]],
+    texts: Sequence[str],
+    count: int,
+    rng: np.random.Generator,
+) -> Iterator[str]:
+    texts = [text for text in texts if text.strip()]
     # What is made has single spaces, so what it was made from must be compared in that form.
-    known = {" ".join(split) for split in words}
-    made: list[str] = []
-    rules: tuple[Callable[[list[str], list[list[str]], np.random.Generator], list[str]], ...]
-    rules = (_drop, _crop, _splice)
-    for _ in range(TRIES_A_TEXT * count if words else 0):
-        if len(made) == count:
+    known = {_digest(" ".join(text.split())) for text in texts}
+    made = 0
+    for _ in range(TRIES_A_TEXT * count if texts else 0):
+        if made == count:
             break
-        rule = rules[rng.integers(len(rules))]
-        text = " ".join(rule(words[rng.integers(len(words))], words, rng))
-        if text and text not in known:
-            known.add(text)
-            made.append(text)
-    return made
+        rule = tickets[rng.integers(len(tickets))]
+        text = " ".join(rule(texts[int(rng.integers(len(texts)))].split(), texts, rng))
+        if text and (digest := _digest(text)) not in known:
+            known.add(digest)
+            made += 1
+            yield text
 
 
-def _drop(words: list[str], others: list[list[str]], rng: np.random.Generator) -> list[str]:
+def drop(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Words:
+    """A text without 10 to 40% of its words (Tang et al. 2019, arXiv 1903.12136, mask them)."""
     kept = rng.random(len(words)) >= rng.uniform(0.1, 0.4)
     return [word for word, keep in zip(words, kept, strict=True) if keep]
 
 
-def _crop(words: list[str], others: list[list[str]], rng: np.random.Generator) -> list[str]:
+def mask(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Words:
+    """A text with [MASK] for 10 to 40% of its words (Tang et al. 2019, arXiv 1903.12136)."""
+    hidden = rng.random(len(words)) < rng.uniform(0.1, 0.4)
+    return [MASK if hide else word for word, hide in zip(words, hidden, strict=True)]
+
+
+def crop(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Words:
+    """At least 3 words of a text that follow each other (n-gram sampling, arXiv 1903.12136)."""
     length = int(rng.integers(min(3, len(words)), len(words) + 1))
     start = int(rng.integers(len(words) - length + 1))
     return words[start : start + length]
 
 
-def _splice(words: list[str], others: list[list[str]], rng: np.random.Generator) -> list[str]:
-    other = others[rng.integers(len(others))]
+def splice(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Words:
+    """The beginning of a text with the end of another."""
+    other = texts[int(rng.integers(len(texts)))].split()
     first = words[: rng.integers(1, len(words) + 1)]
     return first + other[int(rng.integers(len(other))) :]
+
+
+def typos(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Words:
+    """A text with a typo in 10 to 40% of its words."""
+    wrong = rng.random(len(words)) < rng.uniform(0.1, 0.4)
+    return [typo(word, rng) if bad else word for word, bad in zip(words, wrong, strict=True)]
+
+
+def typo(word: str, rng: np.random.Generator) -> str:
+    """A word with one letter hit beside its key, left out, doubled, or swapped with the next."""
+    i = int(rng.integers(len(word)))
+    before, letter, after = word[:i], word[i], word[i + 1 :]
+    match rng.integers(4):
+        case 0:
+            near = KEYS.get(letter.lower(), letter)
+            key = near[rng.integers(len(near))]
+            return before + (key.upper() if letter.isupper() else key) + after
+        case 1:
+            return before + after or word
+        case 2:
+            return before + 2 * letter + after
+    return before + after[:1] + letter + after[1:]
+
+
+def swap_neighbours(
+    words: Words, neighbours: Mapping[str, Sequence[str]], rng: np.random.Generator
+) -> Words:
+    """A text with 10 to 40% of its words swapped for near ones, where they have any."""
+    swapped = rng.random(len(words)) < rng.uniform(0.1, 0.4)
+    made = []
+    for word, swap in zip(words, swapped, strict=True):
+        near = neighbours.get(word.lower(), ())
+        made.append(near[int(rng.integers(len(near)))] if swap and near else word)
+    return made
+
+
+def _keys() -> dict[str, str]:
+    near = {}
+    for r, row in enumerate(ROWS):
+        for i, key in enumerate(row):
+            # Each row lies half a key to the right of the one above it.
+            places = [
+                (r, i - 1),
+                (r, i + 1),
+                (r - 1, i),
+                (r - 1, i + 1),
+                (r + 1, i - 1),
+                (r + 1, i),
+            ]
+            near[key] = "".join(
+                ROWS[a][b] for a, b in places if 0 <= a < len(ROWS) and 0 <= b < len(ROWS[a])
+            )
+    return near
+
+
+# The keys around each letter on a QWERTY keyboard.
+KEYS = _keys()
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()

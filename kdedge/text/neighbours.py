@@ -57,3 +57,18 @@ def nearest_pieces(
             order = np.argsort(-np.take_along_axis(cosines, best, 1), axis=1, kind="stable")
             found[rows, :near] = ids[np.take_along_axis(best, order, 1)]
     return found
+
+
+def nearest_words(
+    vectors: npt.NDArray[np.floating[Any]], vocabulary: Sequence[str], count: int
+) -> dict[str, list[str]]:
+    """For each word that is one piece the nearest ones, as `nearest_pieces` finds them.
+
+    Raises:
+        KdedgeError: not a vector a piece, or a count below 1.
+    """
+    words = [i for i, p in enumerate(vocabulary) if may_be_swapped(p) and not p.startswith("##")]
+    found = nearest_pieces(vectors, vocabulary, count)
+    return {
+        vocabulary[i]: near for i in words if (near := [vocabulary[j] for j in found[i] if j != i])
+    }
