@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from kdedge.distill.adversary import Generator as Generator
     from kdedge.distill.adversary import Substitution as Substitution
     from kdedge.distill.adversary import adversarial_texts as adversarial_texts
+    from kdedge.distill.attribution import explain as explain
+    from kdedge.distill.attribution import gradient_x_input as gradient_x_input
+    from kdedge.distill.attribution import integrated_gradients as integrated_gradients
     from kdedge.distill.distiller import Distiller as Distiller
     from kdedge.distill.losses import AttentionLoss as AttentionLoss
     from kdedge.distill.losses import DistillationLoss as DistillationLoss
@@ -37,7 +40,11 @@ if TYPE_CHECKING:
     from kdedge.students.student import Student as Student
     from kdedge.teachers.bert import BertTeacher as BertTeacher
     from kdedge.teachers.bert import load_teacher as load_teacher
+    from kdedge.teachers.ensemble import Ensemble as Ensemble
+    from kdedge.teachers.ensemble import ensemble_soft_labels as ensemble_soft_labels
     from kdedge.teachers.finetune import finetune as finetune
+    from kdedge.teachers.prompted import PromptedTeacher as PromptedTeacher
+    from kdedge.teachers.prompted import load_prompted_teacher as load_prompted_teacher
     from kdedge.teachers.soft_labels import SoftLabels as SoftLabels
     from kdedge.teachers.soft_labels import label_texts as label_texts
     from kdedge.text.augment import augment as augment
@@ -54,6 +61,9 @@ _HOMES = {
     "Generator": "kdedge.distill.adversary",
     "Substitution": "kdedge.distill.adversary",
     "adversarial_texts": "kdedge.distill.adversary",
+    "explain": "kdedge.distill.attribution",
+    "gradient_x_input": "kdedge.distill.attribution",
+    "integrated_gradients": "kdedge.distill.attribution",
     "Distiller": "kdedge.distill.distiller",
     "AttentionLoss": "kdedge.distill.losses",
     "DistillationLoss": "kdedge.distill.losses",
@@ -78,7 +88,11 @@ _HOMES = {
     "Student": "kdedge.students.student",
     "BertTeacher": "kdedge.teachers.bert",
     "load_teacher": "kdedge.teachers.bert",
+    "Ensemble": "kdedge.teachers.ensemble",
+    "ensemble_soft_labels": "kdedge.teachers.ensemble",
     "finetune": "kdedge.teachers.finetune",
+    "PromptedTeacher": "kdedge.teachers.prompted",
+    "load_prompted_teacher": "kdedge.teachers.prompted",
     "SoftLabels": "kdedge.teachers.soft_labels",
     "label_texts": "kdedge.teachers.soft_labels",
     "augment": "kdedge.text.augment",

@@ -12,7 +12,7 @@ from kdedge.recipe import Distill
 # Those with a state of their own first; the last adds none, and its teacher takes long to trace.
 METHODS = [
     {
-        "student": "mini",
+        "student": "nano",
         "temperature_end": 1.0,
         "alpha_end": 0.5,
         "schedule": "cosine",

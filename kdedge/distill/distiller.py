@@ -91,7 +91,7 @@ class Distiller(keras.distillation.Distiller):
         self.schedule_steps = schedule_steps
         self.adaptive_weights = adaptive_weights
         self.prompt = prompt
-        if prompt is not None:
+        if prompt is not None and not prompt.built:
             width = student.get_layer(prompted_place(student)).output.shape[-1]
             prompt.build((None, None, width))
         if adaptive_weights:
@@ -106,7 +106,7 @@ class Distiller(keras.distillation.Distiller):
         self._student_with_layers = (
             keras.Model(
                 student.inputs,
-                {"logits": student.output}
+                {"logits": student.outputs[0]}
                 | {tap: _tapped_tensor(student, loss) for tap, loss in tapped.items()},
             )
             if tapped

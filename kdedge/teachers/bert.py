@@ -181,7 +181,9 @@ def load_teacher(
     else:
         limit = getattr(config, "max_position_embeddings", max_length)
         encoder = TextEncoder.from_pretrained(folder, min(max_length, limit))
-    transformer = _load_transformer(folder, config, new_head=own_names is None)
+    transformer = load_transformer(
+        folder, config, TFAutoModelForSequenceClassification, new_head=own_names is None
+    )
     fingerprint = hashlib.sha256(
         "\n".join([sha256(weights), encoder.tokenizer.to_str(), str(encoder.max_length)]).encode()
     ).hexdigest()
@@ -224,7 +226,18 @@ def _head_labels(config: Any) -> tuple[str, ...] | None:
     return tuple(str(config.id2label[i]) for i in range(config.num_labels))
 
 
-def _load_transformer(folder: Path, config: Any, *, new_head: bool) -> Any:
+def load_transformer(folder: Path, config: Any, kind: Any, *, new_head: bool = False) -> Any:
+    """Load one of transformers' TensorFlow models.
+
+    Args:
+        folder: has its weights, as PyTorch or TensorFlow wrote them.
+        config: of transformers.
+        kind: the `TFAutoModelFor...` to load it with.
+        new_head: whether the weights of the head may be missing.
+
+    Raises:
+        KdedgeError: weights that can't be read, or are missing.
+    """
     path = folder / WEIGHTS
     # Dropout with a generator of its own can be set to a state, so that a resumed run repeats.
     tf_keras.backend.experimental.enable_tf_random_generator()
@@ -232,8 +245,8 @@ def _load_transformer(folder: Path, config: Any, *, new_head: bool) -> Any:
         with safetensors.safe_open(path, framework="numpy") as file:
             written_by = (file.metadata() or {}).get("format")
         if written_by == "tf":
-            return TFAutoModelForSequenceClassification.from_pretrained(folder, config=config)
-        transformer = TFAutoModelForSequenceClassification.from_config(config)
+            return kind.from_pretrained(folder, config=config)
+        transformer = kind.from_config(config)
         transformer.build_in_name_scope()
         # from_pretrained can't read PyTorch's tensors without torch; this can.
         transformer, info = load_pytorch_state_dict_in_tf2_model(

@@ -1,0 +1,177 @@
+"""A teacher that was never fine-tuned: a masked-language model that fills in a blank."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from transformers import AutoConfig, TFAutoModelForMaskedLM
+
+from kdedge.errors import KdedgeError
+from kdedge.files import sha256
+from kdedge.teachers.bert import WEIGHTS, BertTeacher, Inputs, find_pretrained, load_transformer
+from kdedge.text.encoder import TextEncoder
+
+TEXT, MASK = "{text}", "[MASK]"
+
+
+class PromptedTeacher(BertTeacher):
+    """Gives soft labels with few or no hand labels, by patterns and verbalizers.
+
+    PET (Schick, Schuetze 2020, arXiv 2001.07676): a pattern such as `{text} It was [MASK].` goes
+    around the text, and a class's logit is that of its verbalizer, a word such as `great`, in the
+    blank; with several verbalizers the mean of theirs. Several patterns are an ensemble: the
+    logits are their weighted mean.
+
+    Called as a `BertTeacher` is, on texts without a pattern. `pooled` is the mean over the patterns
+    too.
+
+    Args:
+        transformer: a `TF...ForMaskedLM` of transformers.
+        encoder: what turns texts into its inputs; patterns lengthen them by as much as they hold.
+        fingerprint: names weights, patterns and verbalizers.
+        patterns: each with `{text}` and `[MASK]` once.
+        verbalizers: for each class, in the order of the logits, words of one piece each.
+        pattern_weights: how much each pattern counts; None is 1 each.
+
+    Raises:
+        KdedgeError: a pattern, a verbalizer or a weight that is not as it says here.
+    """
+
+    def __init__(
+        self,
+        transformer: Any,
+        encoder: TextEncoder,
+        fingerprint: str,
+        patterns: Sequence[str],
+        verbalizers: Mapping[str, Sequence[str]],
+        pattern_weights: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(transformer, encoder, tuple(verbalizers), fingerprint)
+        weights = list(pattern_weights or [1.0] * len(patterns))
+        if not patterns or len(weights) != len(patterns) or not min(weights) > 0:
+            raise KdedgeError(
+                f"pattern_weights: {weights} for {len(patterns)} patterns; one above 0 for each "
+                "is needed, and at least one pattern."
+            )
+        self.shares = [weight / sum(weights) for weight in weights]
+        self.patterns = [_pattern(encoder, pattern) for pattern in patterns]
+        if len(verbalizers) < 2:
+            raise KdedgeError(f"verbalizers: of {', '.join(verbalizers)}; two classes are needed.")
+        self.verbalizers = [
+            [_piece(encoder, word, name) for word in words] for name, words in verbalizers.items()
+        ]
+        limit = getattr(transformer.config, "max_position_embeddings", None)
+        longest = encoder.max_length + max(len(a) + len(b) for a, b, _ in self.patterns)
+        if limit is not None and longest > limit:
+            raise KdedgeError(
+                f"max_length: texts of {encoder.max_length} tokens are {longest} with the longest "
+                f"pattern; this model takes {limit}."
+            )
+
+    def call(self, inputs: Inputs, training: bool = False) -> dict[str, Any]:
+        """Fill in each pattern's blank; see `BertTeacher` for shapes."""
+        words = tf.ragged.boolean_mask(inputs["ids"], inputs["mask"] > 0)[:, 1:-1]
+        asked = [self._ask(words, *pattern, training) for pattern in self.patterns]
+        return {
+            name: sum(share * said[name] for share, said in zip(self.shares, asked, strict=True))
+            for name in ("logits", "pooled")
+        }
+
+    def _ask(
+        self, words: Any, before: list[int], after: list[int], blank: int, training: bool
+    ) -> dict[str, Any]:
+        first, last = (self.encoder.tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]"))
+        rows = words.nrows()
+
+        def repeated(ids: list[int]) -> Any:
+            return tf.tile(tf.constant([ids], tf.int32), tf.stack([rows, 1]))
+
+        asked = tf.concat([repeated([first, *before]), words, repeated([*after, last])], 1)
+        lengths = tf.cast(asked.row_lengths(), tf.int32)
+        ids = asked.to_tensor()
+        mask = tf.sequence_mask(lengths, dtype=tf.int32)
+        arguments = {"input_ids": ids, "attention_mask": mask}
+        if self.takes_segments:
+            arguments["token_type_ids"] = tf.zeros_like(ids)
+        output = self.transformer(**arguments, output_hidden_states=True, training=training)
+        # The blank's place: from the start in `before`, from the end in `after`.
+        places = tf.fill([rows], blank) if blank >= 0 else lengths + blank
+        scores = tf.cast(tf.gather(output.logits, places, batch_dims=1), tf.float32)
+        logits = [tf.reduce_mean(tf.gather(scores, ids, axis=1), 1) for ids in self.verbalizers]
+        weight = tf.cast(mask, tf.float32)[:, :, None]
+        last_states = tf.cast(output.hidden_states[-1], tf.float32)
+        pooled = tf.reduce_sum(last_states * weight, 1) / tf.reduce_sum(weight, 1)
+        return {"logits": tf.stack(logits, 1), "pooled": pooled}
+
+
+def load_prompted_teacher(
+    source: str | Path,
+    patterns: Sequence[str],
+    verbalizers: Mapping[str, Sequence[str]],
+    *,
+    pattern_weights: Sequence[float] | None = None,
+    max_length: int = 64,
+) -> PromptedTeacher:
+    """Load a masked-language model, `google-bert/bert-base-uncased` for instance.
+
+    Args:
+        source: a Hugging Face folder, `package:NAME/FOLDER` or an id on the hub.
+        patterns: see `PromptedTeacher`.
+        verbalizers: see `PromptedTeacher`.
+        pattern_weights: see `PromptedTeacher`.
+        max_length: tokens that a text is cut to, without the pattern's.
+
+    Raises:
+        KdedgeError: no such model, one without a masked-language head, or what `PromptedTeacher`
+            refuses.
+    """
+    folder = find_pretrained(source)
+    if not (folder / "config.json").is_file() or not (folder / WEIGHTS).is_file():
+        raise KdedgeError(f"{folder}: config.json and {WEIGHTS} are needed.")
+    config = AutoConfig.from_pretrained(folder)
+    made_for = config.architectures or ()
+    if not any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in made_for):
+        raise KdedgeError(
+            f"{folder}: a model for {', '.join(made_for) or 'nothing in particular'} has no "
+            "masked-language head to fill in blanks with. Name one whose config.json says "
+            "ForMaskedLM."
+        )
+    encoder = TextEncoder.from_pretrained(folder, max_length)
+    transformer = load_transformer(folder, config, TFAutoModelForMaskedLM)
+    names = [
+        sha256(folder / WEIGHTS),
+        encoder.tokenizer.to_str(),
+        repr((max_length, list(patterns), dict(verbalizers), pattern_weights)),
+    ]
+    fingerprint = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    return PromptedTeacher(
+        transformer, encoder, fingerprint, patterns, verbalizers, pattern_weights
+    )
+
+
+def _pattern(encoder: TextEncoder, pattern: str) -> tuple[list[int], list[int], int]:
+    """Ids before and after the text, and the blank's place, from the end if it is after."""
+    if pattern.count(TEXT) != 1 or pattern.count(MASK) != 1:
+        raise KdedgeError(f"patterns: {pattern!r}; each holds {TEXT} and {MASK} once.")
+    before, after = (
+        encoder.tokenizer.encode(part, add_special_tokens=False).ids for part in pattern.split(TEXT)
+    )
+    mask = encoder.tokenizer.token_to_id(MASK)
+    if mask in before:
+        return before, after, 1 + before.index(mask)
+    if mask in after:
+        # [SEP] is behind it all.
+        return before, after, after.index(mask) - len(after) - 1
+    raise KdedgeError(f"patterns: {pattern!r}; the tokenizer does not know {MASK}.")
+
+
+def _piece(encoder: TextEncoder, word: str, name: str) -> int:
+    ids = encoder.tokenizer.encode(word, add_special_tokens=False).ids
+    if len(ids) != 1 or encoder.tokenizer.id_to_token(ids[0]) == "[UNK]":
+        raise KdedgeError(
+            f"verbalizers: {word!r} of {name!r} is {len(ids)} word pieces or unknown; words of one "
+            "known piece are needed."
+        )
+    return int(ids[0])

@@ -1,0 +1,62 @@
+"""Several teachers as one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_losses import LABELS, X, evaluate, fixed_model
+
+from kdedge import Distiller, Ensemble, KdedgeError, SoftLabelLoss, SoftLabels, TextEncoder
+from kdedge import ensemble_soft_labels as ensemble
+
+NAMES = ("bad", "good")
+
+
+def store(folder: Path, tiny_bert: Path, rows: dict[str, list[float]], names=NAMES) -> SoftLabels:
+    made = SoftLabels.create(folder, folder.name, names, has_features=False)
+    made.add(list(rows), np.array(list(rows.values()), np.float32))
+    TextEncoder.from_pretrained(tiny_bert, 16).save(folder)
+    return made
+
+
+def test_stores_are_averaged_by_weight(tiny_bert: Path, tmp_path: Path) -> None:
+    a = store(tmp_path / "a", tiny_bert, {"x": [1.0, -1.0], "y": [0.0, 2.0]})
+    b = store(tmp_path / "b", tiny_bert, {"y": [4.0, 0.0], "x": [-1.0, 1.0], "z": [9.0, 9.0]})
+    np.save(tmp_path / "a" / "token_vectors.npy", np.ones((3, 2), np.float16))
+    even = ensemble([a, b], tmp_path / "even")
+    np.testing.assert_allclose(even.lookup(["x", "y"])[0], [[0.0, 0.0], [2.0, 1.0]])
+    # 3/4 and 1/4: 0.75 * (1, -1) + 0.25 * (-1, 1) and 0.75 * (0, 2) + 0.25 * (4, 0)
+    mine = ensemble([a, b], tmp_path / "mine", weights=[3, 1])
+    np.testing.assert_allclose(mine.lookup(["x", "y"])[0], [[0.5, -0.5], [1.0, 1.5]])
+    assert mine.texts == ("x", "y")
+    assert mine.teacher != even.teacher
+    assert mine.token_vectors().shape == (3, 2)
+    assert mine.encoder().max_length == 16
+    # The same again is there already.
+    assert ensemble([a, b], tmp_path / "mine", weights=[3, 1]).texts == mine.texts
+
+
+def test_live_teachers_are_averaged_by_weight() -> None:
+    # ln .7 and ln .5, a half each: logits 0.5 (ln .7 + ln .5), 0.5 (ln .3 + ln .5), that is
+    # probabilities sqrt .35 and sqrt .15 over their sum: 0.604356, 0.395644.
+    teacher = Ensemble([fixed_model([0.7, 0.3]), fixed_model([0.5, 0.5])])
+    distiller = Distiller(teacher, fixed_model([0.6, 0.4]), SoftLabelLoss(), None, 0.0)
+    # 0.604356 ln (0.604356 / 0.6) + 0.395644 ln (0.395644 / 0.4) = 0.004372 - 0.004333
+    assert evaluate(distiller, X, LABELS)["soft_label_loss"] == pytest.approx(3.95e-5, abs=1e-6)
+    alone = Ensemble([fixed_model([0.7, 0.3]), fixed_model([0.5, 0.5])], weights=[1e9, 1])
+    distiller = Distiller(alone, fixed_model([0.6, 0.4]), SoftLabelLoss(), None, 0.0)
+    assert evaluate(distiller, X, LABELS)["soft_label_loss"] == pytest.approx(0.021601, abs=1e-5)
+
+
+def test_what_ensembles_refuse(tiny_bert: Path, tmp_path: Path) -> None:
+    a = store(tmp_path / "a", tiny_bert, {"x": [1.0, -1.0]})
+    with pytest.raises(KdedgeError, match="1 of 1 texts have no soft label, first 'x'"):
+        ensemble([a, store(tmp_path / "b", tiny_bert, {"y": [1.0, -1.0]})], tmp_path / "ab")
+    with pytest.raises(KdedgeError, match="for no, yes; those in .*a are for bad, good"):
+        ensemble(
+            [a, store(tmp_path / "c", tiny_bert, {"x": [1.0, 0.0]}, ("no", "yes"))], tmp_path / "ac"
+        )
+    with pytest.raises(KdedgeError, match=r"weights: \[1.0, 0\] for 2 stores"):
+        ensemble([a, a], tmp_path / "aa", weights=[1.0, 0])
+    with pytest.raises(KdedgeError, match=r"weights: \[\] for 0 teachers"):
+        Ensemble([])

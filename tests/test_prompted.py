@@ -1,0 +1,97 @@
+"""A masked-language model as a teacher: its arithmetic, on a small random one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tf_keras
+from conftest import WORDS
+from transformers import BertConfig, TFBertForMaskedLM
+
+from kdedge import KdedgeError, label_texts, load_prompted_teacher
+
+PATTERNS = ["{text} it w [MASK]", "[MASK] is the film {text}"]
+VERBALIZERS = {"bad": ["awful", "bad"], "good": ["great"]}
+TEXTS = ["good film", "a very bad plot and the actor is not good"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mlm") / "bert"
+    config = BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=32,
+        initializer_range=0.5,
+    )
+    tf_keras.utils.set_random_seed(7)
+    model = TFBertForMaskedLM(config)
+    model.build_in_name_scope()
+    model.save_pretrained(folder, safe_serialization=True)
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    return folder
+
+
+def by_hand(folder: Path, text: str) -> np.ndarray:
+    """Logits of both patterns, [2, 2], from transformers itself, one text without padding."""
+    model = TFBertForMaskedLM.from_pretrained(folder)
+    logits = []
+    for pattern in PATTERNS:
+        # `it` is no word here: its pieces are `i` and `##t`.
+        words = pattern.replace("{text}", text).replace("it", "i ##t").split()
+        ids = [WORDS.index(word) for word in ["[CLS]", *words, "[SEP]"]]
+        scores = model(np.array([ids])).logits.numpy()[0, ids.index(WORDS.index("[MASK]"))]
+        awful, bad, great = (scores[WORDS.index(word)] for word in ("awful", "bad", "great"))
+        logits.append([(awful + bad) / 2, great])
+    return np.array(logits)
+
+
+def test_class_logits_are_those_of_the_verbalizers_in_the_blank(folder: Path) -> None:
+    teacher = load_prompted_teacher(
+        folder, PATTERNS, VERBALIZERS, pattern_weights=[3.0, 1.0], max_length=16
+    )
+    assert teacher.label_names == ("bad", "good")
+    said = teacher.run(teacher.encoder.encode(TEXTS).inputs)
+    for text, logits in zip(TEXTS, said["logits"], strict=True):
+        first, second = by_hand(folder, text)
+        assert np.abs(first - second).max() > 0.02
+        np.testing.assert_allclose(logits, 0.75 * first + 0.25 * second, atol=1e-4)
+    assert said["pooled"].shape == (2, 32)
+
+
+def test_it_labels_as_any_teacher_does(folder: Path, tmp_path: Path) -> None:
+    teacher = load_prompted_teacher(folder, PATTERNS, VERBALIZERS, max_length=16)
+    # A text may hold a [MASK] of its own.
+    store = label_texts(teacher, [*TEXTS, "[MASK] film"], tmp_path / "s")
+    np.testing.assert_allclose(
+        store.lookup(TEXTS[:1])[0][0], by_hand(folder, TEXTS[0]).mean(0), atol=1e-4
+    )
+    assert store.token_vectors().shape == (len(WORDS), 32)
+    other = load_prompted_teacher(folder, PATTERNS[:1], VERBALIZERS, max_length=16)
+    assert other.fingerprint != teacher.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patterns": ["{text} w"]}, "each holds {text} and .MASK. once"),
+        ({"patterns": []}, "at least one pattern"),
+        ({"pattern_weights": [1.0]}, r"\[1.0\] for 2 patterns"),
+        ({"verbalizers": {"bad": ["bad"]}}, "two classes are needed"),
+        ({"verbalizers": {"bad": ["bad"], "good": ["it"]}}, "'it' of 'good' is 2 word pieces"),
+        ({"verbalizers": {"bad": ["bad"], "good": ["?"]}}, "'.' of 'good' is 1 word pieces or unk"),
+        ({"max_length": 30}, "texts of 30 tokens are 34 with the longest pattern; .* takes 32"),
+    ],
+)
+def test_what_it_refuses(folder: Path, changes: dict, message: str) -> None:
+    good = {"patterns": PATTERNS, "verbalizers": VERBALIZERS, "max_length": 16}
+    with pytest.raises(KdedgeError, match=message):
+        load_prompted_teacher(folder, **good | changes)
+
+
+def test_a_model_without_a_masked_language_head(tiny_bert: Path) -> None:
+    with pytest.raises(KdedgeError, match="a model for BertModel has no masked-language head"):
+        load_prompted_teacher(tiny_bert, PATTERNS, VERBALIZERS)
