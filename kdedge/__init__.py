@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kdedge.distill.losses import HiddenStateLoss as HiddenStateLoss
     from kdedge.distill.losses import SoftLabelLoss as SoftLabelLoss
     from kdedge.distill.losses import TwoSidedCrossEntropy as TwoSidedCrossEntropy
+    from kdedge.distill.multitask import MultiTaskDistiller as MultiTaskDistiller
     from kdedge.distill.prompts import AdversarialPrompt as AdversarialPrompt
     from kdedge.distill.prompts import SoftLabelPrompt as SoftLabelPrompt
     from kdedge.distill.prompts import raw_prompt as raw_prompt
@@ -71,6 +72,7 @@ _HOMES = {
     "HiddenStateLoss": "kdedge.distill.losses",
     "SoftLabelLoss": "kdedge.distill.losses",
     "TwoSidedCrossEntropy": "kdedge.distill.losses",
+    "MultiTaskDistiller": "kdedge.distill.multitask",
     "AdversarialPrompt": "kdedge.distill.prompts",
     "SoftLabelPrompt": "kdedge.distill.prompts",
     "raw_prompt": "kdedge.distill.prompts",

@@ -84,17 +84,100 @@ def label(
     out: Annotated[Path, typer.Option("--out", help="store of soft labels, made or added to")],
     text: Text = "text",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
+    pattern: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pattern",
+            help="the teacher is a masked-language model and fills in a blank: "
+            "'{text} It was [MASK].'; several are averaged",
+        ),
+    ] = None,
+    verbalizer: Annotated[
+        list[str] | None,
+        typer.Option("--verbalizer", help="for a blank: LABEL=WORD, for each label: good=great"),
+    ] = None,
+    max_length: Annotated[
+        int, typer.Option("--max-length", min=3, help="with --pattern: tokens of a text")
+    ] = 64,
 ) -> None:
     """Have a teacher write soft labels of texts; those that are in the store are skipped."""
     with _errors():
+        verbalizers: dict[str, list[str]] = {}
+        for pair in verbalizer or ():
+            name, equals, word = pair.partition("=")
+            if not equals or not name or not word:
+                raise KdedgeError(f"--verbalizer: {pair!r}. Write LABEL=WORD.")
+            verbalizers.setdefault(name, []).append(word)
+        if bool(pattern) != bool(verbalizers):
+            raise KdedgeError("--pattern and --verbalizer: each needs the other.")
         _train_extra()
         from kdedge.teachers.bert import load_teacher
+        from kdedge.teachers.prompted import load_prompted_teacher
         from kdedge.teachers.soft_labels import label_texts
         from kdedge.text.corpus import read_texts
 
         lines = read_texts(texts, text)
-        store = label_texts(load_teacher(teacher), lines, out, batch_size)
+        model = (
+            load_prompted_teacher(teacher, pattern, verbalizers, max_length=max_length)
+            if pattern
+            else load_teacher(teacher)
+        )
+        store = label_texts(model, lines, out, batch_size)
         _say(f"{out}: soft labels of {len(store)} texts.")
+
+
+@app.command()
+def average_labels(
+    stores: Annotated[list[Path], typer.Argument(metavar="SOFT_LABELS_DIR...")],
+    out: Annotated[Path, typer.Option("--out", help="store of soft labels to make")],
+    weight: Annotated[
+        list[float] | None, typer.Option("--weight", help="of each store in turn; default: 1")
+    ] = None,
+) -> None:
+    """Make one store of several teachers' soft labels: the mean of their logits."""
+    with _errors():
+        _train_extra()
+        from kdedge.teachers.ensemble import ensemble_soft_labels
+        from kdedge.teachers.soft_labels import SoftLabels
+
+        made = ensemble_soft_labels([SoftLabels(store) for store in stores], out, weight)
+        _say(f"{out}: soft labels of {len(made)} texts.")
+
+
+@app.command()
+def attack(
+    data: DataFile,
+    student: Annotated[Path, typer.Option("--student", help="the student's folder")],
+    teacher: Annotated[Path, typer.Option("--teacher", help="the teacher's folder")],
+    soft_labels: Annotated[
+        Path, typer.Option("--soft-labels", help="store of soft labels, which is added to")
+    ],
+    text: Text = "text",
+    label: Label = "label",
+    split: Split = None,
+    swaps: Annotated[int, typer.Option("--swaps", min=1, help="tokens of a text to change")] = 2,
+    seed: Seed = 0,
+) -> None:
+    """Add training texts on which student and teacher part; distil again to learn from them."""
+    with _errors():
+        _train_extra()
+        from kdedge.distill.adversary import adversarial_texts
+        from kdedge.students.student import Student
+        from kdedge.teachers.bert import load_teacher
+        from kdedge.teachers.soft_labels import SoftLabels
+        from kdedge.text.corpus import load_corpus
+
+        corpus = load_corpus(data, text=text, label=label, split=split, seed=seed)
+        attacked = Student.load(student)
+        made, _ = adversarial_texts(
+            attacked.model,
+            attacked.encoder,
+            load_teacher(teacher),
+            corpus.train.texts,
+            SoftLabels(soft_labels),
+            swaps,
+        )
+        _say(f"{soft_labels}: {len(made)} texts more.")
 
 
 @app.command()

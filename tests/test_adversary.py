@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from kdedge import (
     AdversarialLoss,
@@ -20,9 +21,11 @@ from kdedge import (
     label_texts,
     load_teacher,
 )
+from kdedge.cli import app
 from kdedge.distill.losses import divergence
 from kdedge.students.inputs import student_inputs
 from kdedge.students.inside import run_from
+from kdedge.students.student import Evaluation, Student
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.neighbours import nearest_pieces
 
@@ -197,6 +200,34 @@ def test_adversarial_texts_are_labelled_and_stored(teacher: BertTeacher, tmp_pat
     np.testing.assert_allclose(grown.lookup(made)[0], said, atol=1e-5)
     # A second time finds nothing that is not stored.
     assert adversarial_texts(student, teacher.encoder, teacher, TEXTS, grown, neighbours=4)[0] == []
+
+
+def test_the_command_adds_them_to_the_store(
+    tiny_bert: Path, teacher: BertTeacher, tmp_path: Path
+) -> None:
+    rows = [("good film", "good", "train"), ("bad film", "bad", "train"),
+            ("awful", "bad", "valid"), ("great", "good", "test")]  # fmt: skip
+    (tmp_path / "d.csv").write_text(
+        "text,label,split\n" + "".join(",".join(row) + "\n" for row in rows)
+    )
+    teacher.save_pretrained(tmp_path / "teacher")
+    saved = load_teacher(tmp_path / "teacher")
+    store = label_texts(saved, [row[0] for row in rows], tmp_path / "labels")
+    size = len(teacher.encoder.vocabulary)
+    model = build_student("nano", vocabulary=size, classes=2, max_length=16)
+    one = Evaluation(("awful",), np.array([0], np.int32), np.zeros((1, 2), np.float32))
+    student = Student(model, teacher.encoder, ("bad", "good"), one, one, {})
+    student.save(tmp_path / "student")
+    folders = {"--student": "student", "--teacher": "teacher", "--soft-labels": "labels"}
+    arguments = ["attack", tmp_path / "d.csv", "--split", "split"]
+    for option, name in folders.items():
+        arguments += [option, tmp_path / name]
+    said = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert said.exit_code == 0, said.output
+    made = set(SoftLabels(tmp_path / "labels").texts) - set(store.texts)
+    # Of the training texts only, one each at most.
+    assert 1 <= len(made) <= 2
+    assert f"{len(made)} texts more" in said.stdout
 
 
 def test_what_adversaries_refuse(teacher: BertTeacher) -> None:

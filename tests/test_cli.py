@@ -10,7 +10,10 @@ from typer.testing import CliRunner, Result
 
 from kdedge.cli import app
 
-COMMANDS = "run teach label import-labels distill compress export bench predict inspect".split()
+COMMANDS = (
+    "run teach label average-labels import-labels attack distill compress export bench predict "
+    "inspect"
+).split()
 
 
 def kdedge(*arguments: object, stdin: str | bytes | None = None) -> Result:

@@ -7,8 +7,10 @@ import pytest
 import tf_keras
 from conftest import WORDS
 from transformers import BertConfig, TFBertForMaskedLM
+from typer.testing import CliRunner
 
-from kdedge import KdedgeError, label_texts, load_prompted_teacher
+from kdedge import KdedgeError, SoftLabels, label_texts, load_prompted_teacher
+from kdedge.cli import app
 
 PATTERNS = ["{text} it w [MASK]", "[MASK] is the film {text}"]
 VERBALIZERS = {"bad": ["awful", "bad"], "good": ["great"]}
@@ -72,6 +74,34 @@ def test_it_labels_as_any_teacher_does(folder: Path, tmp_path: Path) -> None:
     assert store.token_vectors().shape == (len(WORDS), 32)
     other = load_prompted_teacher(folder, PATTERNS[:1], VERBALIZERS, max_length=16)
     assert other.fingerprint != teacher.fingerprint
+
+
+def test_the_command_labels_by_patterns(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text\ngood film\n")
+    out = tmp_path / "s"
+    arguments = ["label", str(tmp_path / "t.csv"), "--teacher", str(folder), "--out", str(out)]
+    arguments += ["--max-length", "16"]
+    for pattern in PATTERNS:
+        arguments += ["--pattern", pattern]
+    words = ["--verbalizer", "bad=awful", "--verbalizer", "bad=bad", "--verbalizer", "good=great"]
+    said = CliRunner().invoke(app, arguments + words)
+    assert said.exit_code == 0, said.output
+    labels = SoftLabels(out)
+    assert labels.label_names == ("bad", "good")
+    np.testing.assert_allclose(
+        labels.lookup(["good film"])[0][0], by_hand(folder, "good film").mean(0), atol=1e-4
+    )
+    # Two of them are averaged by another command.
+    average = ["average-labels", str(out), str(out), "--out", str(tmp_path / "mean")]
+    said = CliRunner().invoke(app, average)
+    assert said.exit_code == 0, said.output
+    np.testing.assert_allclose(
+        SoftLabels(tmp_path / "mean").lookup(["good film"])[0], labels.lookup(["good film"])[0]
+    )
+    for wrong in (["--verbalizer", "great"], []):
+        said = CliRunner().invoke(app, arguments + wrong)
+        assert said.exit_code == 2
+        assert "--verbalizer" in said.output
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_a_prompted_student_is_a_student(preset: str, tmp_path: Path) -> None:
     assert inside(TEXT).shape[0] == 1
 
 
-@pytest.mark.parametrize("preset", ["nano", "micro", "mini"])
+@pytest.mark.parametrize("preset", ["micro", "mini"])
 def test_a_prompted_student_in_both_runtimes(preset: str) -> None:
     keras.utils.set_random_seed(2)
     plain = build_student(preset, vocabulary=10, classes=2, max_length=6)

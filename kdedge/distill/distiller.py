@@ -103,14 +103,12 @@ class Distiller(keras.distillation.Distiller):
 
         tapped = {_tap(loss): loss for loss in losses if loss.student_layer}
         # One pass of the student gives its logits and every layer that a loss looks at.
+        self.symbolic_outputs: dict[str, Any] = {}
+        if getattr(student, "outputs", None):
+            taps = {tap: _tapped_tensor(student, loss) for tap, loss in tapped.items()}
+            self.symbolic_outputs = {"logits": student.outputs[0]} | taps
         self._student_with_layers = (
-            keras.Model(
-                student.inputs,
-                {"logits": student.outputs[0]}
-                | {tap: _tapped_tensor(student, loss) for tap, loss in tapped.items()},
-            )
-            if tapped
-            else None
+            keras.Model(student.inputs, self.symbolic_outputs) if tapped else None
         )
         self._projections = {
             loss.name: keras.layers.Dense(loss.projection_width, name=f"{loss.name}_projection")
@@ -121,7 +119,7 @@ class Distiller(keras.distillation.Distiller):
             if loss.projection_width:
                 layer = student.get_layer(loss.student_layer)
                 self._projections[loss.name].build(layer.output.shape)
-        self._means = {
+        self.loss_means = {
             name: keras.metrics.Mean(name=name)
             for name in ["student_loss", *(loss.name for loss in losses)]
         }
@@ -219,7 +217,7 @@ class Distiller(keras.distillation.Distiller):
             # Loss objects reduce; a batch of one value each is what an example costs.
             values = self._student_loss.call(ops.maximum(labels, 0), logits)
             hard = ops.mean(values * labelled)
-            self._means["student_loss"].update_state(values, labelled)
+            self.loss_means["student_loss"].update_state(values, labelled)
         terms = [(value_at(self.student_loss_weight, done), hard)]
         for loss, factor in zip(
             self.distillation_losses, self.distillation_loss_weights, strict=True
@@ -237,7 +235,7 @@ class Distiller(keras.distillation.Distiller):
                 from_student = self._projections[loss.name](from_student)
             loss.validate_outputs(from_teacher, from_student)
             values = loss.compute_loss(from_teacher, from_student, done=done, mask=mask)
-            self._means[loss.name].update_state(values, weight)
+            self.loss_means[loss.name].update_state(values, weight)
             terms.append((soft_share * value_at(factor, done), ops.mean(values * weight)))
         if self.adaptive_weights and training:
             terms = [
