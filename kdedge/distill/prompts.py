@@ -75,10 +75,11 @@ def with_task_prompt(student: keras.Model, tokens: int) -> keras.Model:
 class SoftLabelPrompt(keras.layers.Layer):
     """Tells the student in training what the teacher says, by virtual tokens, less and less often.
 
-    Each class has vectors of its own, which are learned and mixed by the teacher's soft label, as
-    label-aware prompts are (KnowPrompt, Chen et al. 2021, arXiv 2104.07650, mixes vectors by label
-    words). A schedule drops them, text by text, until the student stands alone; in `evaluate`,
-    `predict` and the exported student there are none.
+    Each class has vectors of its own, which are learned, as in prompt tuning (Lester et al. 2021,
+    arXiv 2104.08691), and mixed by the teacher's soft label: knowledge that the student has in
+    training only (Lopez-Paz et al. 2015, arXiv 1511.03643). A schedule drops them, text by text,
+    until the student stands alone; in `evaluate`, `predict` and the exported student there are
+    none.
 
     Args:
         classes: number of the teacher's logits.
