@@ -173,7 +173,8 @@ class _Training:
         self.steps = -(-len(self.texts) // settings.batch_size)
         steps = self.steps * settings.epochs
         self.distiller = Distiller(
-            teacher,
+            # Where it is the adversary that needs the teacher, what is stored is enough.
+            teacher if settings.matches_layers else None,
             model,
             [loss for loss, _ in losses],
             [weight for _, weight in losses],
