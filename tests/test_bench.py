@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import BertProcessing
 
-from kdedge.bench.local import AGENT, Subject, measure
+from kdedge.bench.devices import Device, DeviceLostError, Subject
+from kdedge.bench.devices.device import AGENT
+from kdedge.bench.devices.local import Local
+from kdedge.bench.measure import Run, measure
 from kdedge.bench.page import Disagreement, duration, render_page
 from kdedge.bench.report import (
     BenchReport,
     Measurement,
     Repeat,
+    Value,
     size_latency_accuracy_figure,
     terminal_table,
     three_digits,
@@ -120,6 +125,45 @@ def test_agent_answers_an_error_as_json(tmp_path: Path, encoded: Encoded) -> Non
     assert "ValueError" in answer["error"]
 
 
+class Scripted(Device):
+    """Answers what it is told to; an error is raised instead."""
+
+    url = "scripted"
+
+    def __init__(self, answers: list[Any], busy: float = 0) -> None:
+        self.answers, self.busy = answers, busy
+        self.asked: list[str] = []
+
+    def environment(self) -> dict[str, Value]:
+        return {"CPU": "scripted"}
+
+    def state(self) -> dict[str, Value]:
+        return {"busy, %": self.busy}
+
+    def run(self, subject: Subject, scenario: Scenario) -> Any:
+        self.asked.append(subject.name)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def answered(median_ns: int) -> dict[str, Any]:
+    runtime = {"name": "ONNX Runtime", "version": "1"}
+    return repeat([median_ns]).model_dump() | {"runtime": runtime}
+
+
+@pytest.fixture
+def run_on(onnx_file: Path, encoded: Encoded, tmp_path: Path) -> Callable[..., Run]:
+    """Measures subjects of these names, twice each; what was measured before is kept."""
+
+    def run(device: Device, *names: str) -> Run:
+        subjects = [Subject(name, onnx_file, "onnx", encoded) for name in names]
+        return measure(device, subjects, BRIEF, lambda count, /, note="": None, tmp_path / "kept")
+
+    return run
+
+
 def test_measure_keeps_what_the_others_measured(
     onnx_file: Path, tmp_path: Path, encoded: Encoded
 ) -> None:
@@ -129,39 +173,65 @@ def test_measure_keeps_what_the_others_measured(
         Subject("good", onnx_file, "onnx", encoded),
         Subject("broken", broken, "onnx", encoded),
     ]
-    order = []
-    run = measure(subjects, BRIEF, lambda done, note="": order.append(note))
+    order: list[str] = []
+    run = measure(
+        Local(), subjects, BRIEF, lambda done, /, note="": order.append(note), tmp_path / "kept"
+    )
     assert order == ["good", "broken", "broken", "good"]
     assert list(run.failures) == ["broken"]
     assert [len(repeat.samples_ns) for repeat in run.repeats["good"]] == [5, 5]
     assert "broken" not in run.repeats
-    assert {"CPU", "cores", "threads", "load before", "load after"} <= set(run.environment)
+    facts = {"CPU", "cores", "memory, MB", "threads", "load before", "load after", "busy before, %"}
+    assert facts <= set(run.environment)
     assert "ONNX Runtime" in run.environment
 
 
-def test_measure_says_when_the_machine_is_busy(
-    onnx_file: Path, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    subjects = [Subject("good", onnx_file, "onnx", encoded)]
-    # An agent's repeats of microseconds may differ; only the load is looked at here.
-    for percent, busy in ((24.0, False), (26.0, True)):
-        monkeypatch.setattr("psutil.cpu_percent", lambda interval, p=percent: p)
-        reasons = measure(subjects, BRIEF, lambda count, /, note="": None).reasons
-        assert any("other programs used 26%" in reason for reason in reasons) == busy
+def test_measure_says_when_the_machine_is_busy(run_on: Callable[..., Run]) -> None:
+    for busy, reasons in ((25.0, 0), (26.0, 1)):
+        run = run_on(Scripted([answered(100), answered(100)], busy), f"busy {busy}")
+        assert len(run.reasons) == reasons
+        assert all("other programs used 26%" in reason for reason in run.reasons)
 
 
-def test_measure_says_when_repeats_differ(
-    onnx_file: Path, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("psutil.cpu_percent", lambda interval: 0.0)
-    medians = iter([100, 149, 100, 151])
-    monkeypatch.setattr(
-        "kdedge.bench.local.run_agent", lambda *_: (repeat([next(medians)]), {"runtime": "1"})
-    )
-    subjects = [Subject("uneven", onnx_file, "onnx", encoded)]
-    assert measure(subjects, BRIEF, lambda count, /, note="": None).reasons == ()
-    (reason,) = measure(subjects, BRIEF, lambda count, /, note="": None).reasons
+def test_measure_says_when_repeats_differ(run_on: Callable[..., Run]) -> None:
+    assert run_on(Scripted([answered(100), answered(149)]), "even").reasons == ()
+    (reason,) = run_on(Scripted([answered(100), answered(151)]), "uneven").reasons
     assert reason.startswith("uneven: the slowest repeat took 1.51 times as long as the fastest")
+
+
+def test_a_device_that_goes_away_is_named_and_the_run_goes_on_later(
+    run_on: Callable[..., Run],
+) -> None:
+    # In turn: a, b, then b, a. It goes away in the third.
+    gone = Scripted([answered(1), answered(2), DeviceLostError("scripted went away.")], busy=50)
+    run = run_on(gone, "a", "b")
+    assert run.repeats == {}
+    assert list(run.failures) == ["scripted"]
+    assert "scripted went away. 2 of 4 runs are kept" in run.failures["scripted"]
+
+    back = Scripted([answered(3), answered(4)])
+    run = run_on(back, "a", "b")
+    assert back.asked == ["b", "a"]
+    assert run.failures == {}
+    medians = {name: [r.samples_ns for r in repeats] for name, repeats in run.repeats.items()}
+    assert medians == {"a": [(1,), (4,)], "b": [(2,), (3,)]}
+    # The first half was measured on a busy machine, and that stays so.
+    assert any("other programs used 50%" in reason for reason in run.reasons)
+
+
+def test_what_was_kept_is_of_no_use_where_anything_differs(run_on: Callable[..., Run]) -> None:
+    run_on(Scripted([answered(1), answered(1)]), "a")
+    other = Scripted([answered(2), answered(2)])
+    other.environment = lambda: {"CPU": "another"}  # type: ignore[method-assign]
+    run_on(other, "a")
+    assert other.asked == ["a", "a"]
+
+
+@pytest.mark.parametrize("rubbish", [None, [], {}, "text", {"samples_ns": [1]}, {"load_ns": -1}])
+def test_rubbish_is_no_measurement(run_on: Callable[..., Run], rubbish: Any) -> None:
+    run = run_on(Scripted([rubbish]), "a")
+    assert run.repeats == {}
+    assert "scripted answered no measurement" in run.failures["a"]
 
 
 def make_bundle(folder: Path, source: str, models: dict[str, Path]) -> Path:
@@ -271,6 +341,7 @@ def measurement(name: str, size: int, ms: float, accuracy: float, agreement: flo
     return Measurement(
         name=name,
         bundle=bundle,
+        device="local",
         artifact=artifact,
         source=bundle,
         format="litert" if "litert" in name else "onnx",
@@ -294,7 +365,9 @@ def report() -> BenchReport:
     return BenchReport(
         kdedge="0.1.0",
         scenario=TIERS["light"],
-        environment={"CPU": "a made-up CPU", "cores": 8, "LiteRT": "2.3.0", "load before": 0.1},
+        environments={
+            "local": {"CPU": "a made-up CPU", "cores": 8, "LiteRT": "2.3.0", "load before": 0.1}
+        },
         valid=True,
         reasons=(),
         failures={},
@@ -356,8 +429,8 @@ def test_report_goes_to_json_and_back(report: BenchReport, tmp_path: Path) -> No
     assert stored["measurements"][3]["p50_ms"] == pytest.approx(0.8)
     assert len(stored["measurements"][3]["repeats"][0]["samples_ns"]) == 3
 
-    path.write_text(json.dumps(stored | {"format_version": 2}))
-    with pytest.raises(KdedgeError, match="format_version is 2 and this kdedge reads 1"):
+    path.write_text(json.dumps(stored | {"format_version": 9}))
+    with pytest.raises(KdedgeError, match="format_version is 9 and this kdedge reads 2"):
         BenchReport.load(path)
     path.write_text("{}")
     with pytest.raises(KdedgeError, match="not a readable benchmark report"):

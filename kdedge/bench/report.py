@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -22,7 +22,7 @@ from kdedge.bench.statistics import p50, p90, ratio_interval, wilson_interval
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 Value = str | int | float
 RUNTIMES = {"litert": "LiteRT", "onnx": "ONNX Runtime"}
 
@@ -74,19 +74,46 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Repeat(_Frozen):
-    """One process's measurements."""
+class Summary(_Frozen):
+    """What a tool says of its inferences after warm-up, where it keeps no samples."""
 
-    load_ns: int = Field(description="making the interpreter or session; import left out")
-    first_inference_ns: int
-    samples_ns: tuple[int, ...] = Field(min_length=1, description="inferences after warm-up")
-    peak_rss_bytes: int = Field(description="of the process, Python included")
+    count: int = Field(ge=1)
+    mean_ns: float = Field(gt=0)
+    median_ns: float | None = Field(None, gt=0)
+    p95_ns: float | None = Field(None, gt=0)
+    memory_rise_bytes: int | None = Field(None, description="since the tool's start; approximate")
+
+
+class Repeat(_Frozen):
+    """One process's measurements; on a device that keeps no samples, a summary of them."""
+
+    load_ns: int = Field(ge=0, description="making the interpreter or session; import left out")
+    first_inference_ns: int = Field(ge=0)
+    samples_ns: tuple[int, ...] = Field(description="inferences after warm-up")
+    summary: Summary | None = None
+    peak_rss_bytes: int | None = Field(description="of the process, Python included")
+
+    @model_validator(mode="after")
+    def _measured_something(self) -> "Repeat":
+        if not self.samples_ns and not self.summary:
+            raise ValueError("neither samples nor a summary of them")
+        if self.samples_ns and min(self.samples_ns) < 0:
+            raise ValueError("a sample is negative")
+        return self
+
+    @property
+    def p50_ns(self) -> float:
+        """The median; the mean where only that is known."""
+        if self.summary:
+            return self.summary.median_ns or self.summary.mean_ns
+        return p50(self.samples_ns)
 
 
 class Measurement(_Frozen):
     """One artifact: what its manifest says, and its repeats."""
 
     name: str = Field(description="unlike any other's in the report")
+    device: str = Field(description="what it was measured on, as the user named it")
     bundle: str = Field(description="name of the bundle's folder")
     artifact: str
     source: str = Field(description="a student's preset, or teacher")
@@ -110,7 +137,7 @@ class Measurement(_Frozen):
     @cached_property
     def repeats_p50_ms(self) -> tuple[float, ...]:
         """The median of each repeat."""
-        return tuple(p50(repeat.samples_ns) / 1e6 for repeat in self.repeats)
+        return tuple(repeat.p50_ns / 1e6 for repeat in self.repeats)
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
@@ -120,9 +147,17 @@ class Measurement(_Frozen):
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
-    def p90_ms(self) -> float:
-        """The median of the repeats' 90th percentiles."""
+    def p90_ms(self) -> float | None:
+        """The median of the repeats' 90th percentiles; None where there are no samples."""
+        if not all(repeat.samples_ns for repeat in self.repeats):
+            return None
         return p50([p90(repeat.samples_ns) / 1e6 for repeat in self.repeats])
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def p50_is_mean(self) -> bool:
+        """Whether the device's tool gives means alone, so that these stand in p50's place."""
+        return any(r.summary is not None and r.summary.median_ns is None for r in self.repeats)
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
@@ -177,16 +212,21 @@ class SpeedUp:
         return f"{three_digits(low)} to {three_digits(high)}"
 
 
-class BenchReport(_Frozen):
-    """What a benchmark found, and whether to believe it."""
+class _Head(_Frozen):
+    """What a report of any version says."""
 
     format_version: int = FORMAT_VERSION
     kdedge: str = Field(description="version of kdedge that measured")
+
+
+class BenchReport(_Head):
+    """What a benchmark found, and whether to believe it."""
+
     scenario: Scenario
-    environment: dict[str, Value]
+    environments: dict[str, dict[str, Value]] = Field(description="device -> what it was like")
     valid: bool
     reasons: tuple[str, ...] = Field(description="why the run is not valid")
-    failures: dict[str, str] = Field(description="artifact -> why it could not be measured")
+    failures: dict[str, str] = Field(description="artifact or device -> what went wrong")
     measurements: tuple[Measurement, ...]
 
     def save(self, path: Path) -> None:
@@ -201,21 +241,26 @@ class BenchReport(_Frozen):
             KdedgeError: no report, or not one of this version.
         """
         try:
-            report = cls.model_validate_json(path.read_bytes())
+            content = path.read_bytes()
+            # First, for another version may have other keys.
+            head = _Head.model_validate_json(content)
+            if head.format_version != FORMAT_VERSION:
+                raise KdedgeError(
+                    f"{path}: format_version is {head.format_version} and this kdedge reads "
+                    f"{FORMAT_VERSION}. Install the kdedge that wrote it ({head.kdedge}), or "
+                    "measure anew."
+                )
+            return cls.model_validate_json(content)
         except (OSError, ValidationError) as error:
             raise KdedgeError(f"{path}: not a readable benchmark report: {error}") from None
-        if report.format_version != FORMAT_VERSION:
-            raise KdedgeError(
-                f"{path}: format_version is {report.format_version} and this kdedge reads "
-                f"{FORMAT_VERSION}. Install the kdedge that wrote it ({report.kdedge})."
-            )
-        return report
 
     def speed_up(self, measurement: Measurement) -> SpeedUp | None:
-        """Against the teacher's fastest artifact in the same runtime, which is what one would ship
-        without a student; without a teacher, the slowest of all in it. None for that one itself.
+        """Against the teacher's fastest artifact on the same device in the same runtime, which is what
+        one would ship without a student; without a teacher, the slowest of all there. None for
+        that one itself.
         """  # noqa: D205
-        peers = [m for m in self.measurements if m.format == measurement.format]
+        where = (measurement.device, measurement.format)
+        peers = [m for m in self.measurements if (m.device, m.format) == where]
         teachers = [m for m in peers if m.is_teacher]
         baseline = (
             min(teachers, key=lambda m: m.p50_ms)
@@ -241,6 +286,36 @@ class BenchReport(_Frozen):
         return min(good, key=lambda m: m.p50_ms, default=None)
 
 
+COLUMNS = ("MB", "accuracy", "agrees", "p50, ms", "p90, ms", "speed-up")
+
+
+def _figures(report: BenchReport, m: Measurement) -> tuple[str, ...]:
+    """The texts under `COLUMNS`."""
+    speed_up = report.speed_up(m)
+    return (
+        f"{m.bytes / 1e6:.1f}",
+        f"{m.accuracy:.1%}",
+        f"{m.agreement:.1%}",
+        three_digits(m.p50_ms) + (" (mean)" if m.p50_is_mean else ""),
+        "" if m.p90_ms is None else three_digits(m.p90_ms),
+        speed_up.verdict if speed_up else "baseline",
+    )
+
+
+def markdown_table(report: BenchReport) -> str:
+    """The figures of each artifact, for a README."""
+    rows = [(m.name, *_figures(report, m)) for m in report.measurements]
+    return markdown(("artifact", *COLUMNS), rows)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; all columns but the first are to the right."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    # A bundle's folder may be named anything.
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+
+
 def terminal_table(report: BenchReport) -> Table:
     """The figures of each artifact, for a terminal."""
     s = report.scenario
@@ -253,19 +328,10 @@ def terminal_table(report: BenchReport) -> Table:
         + ("" if report.valid else ", NOT VALID"),
     )
     table.add_column("artifact", no_wrap=True)
-    for name in ("MB", "accuracy", "agrees", "p50, ms", "p90, ms", "speed-up"):
+    for name in COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     for m in report.measurements:
-        speed_up = report.speed_up(m)
-        table.add_row(
-            m.name,
-            f"{m.bytes / 1e6:.1f}",
-            f"{m.accuracy:.1%}",
-            f"{m.agreement:.1%}",
-            three_digits(m.p50_ms),
-            three_digits(m.p90_ms),
-            speed_up.verdict if speed_up else "baseline",
-        )
+        table.add_row(m.name, *_figures(report, m))
     return table
 
 

@@ -1,0 +1,194 @@
+"""A device that files and commands can be sent to: the agent is copied there and run there."""
+
+import io
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from kdedge.bench.agent import PACKAGES
+from kdedge.bench.devices.device import (
+    AGENT,
+    Completed,
+    Device,
+    DeviceLostError,
+    Subject,
+    answer_of,
+    job,
+)
+from kdedge.bench.report import RUNTIMES, Value
+from kdedge.bench.scenario import Scenario
+from kdedge.errors import KdedgeError
+
+# Beside the user's other caches there, so that the next run finds it again.
+VENV = ".cache/kdedge/venv"
+
+
+class Transport(Protocol):
+    """A way to a device. Every method but `close` raises DeviceLostError if the device is gone."""
+
+    url: str
+    scratch: str  # a folder there in which temporary folders may be made
+
+    def open(self) -> None:
+        """Connect."""
+
+    def close(self) -> None:
+        """Disconnect; a device that is gone already is no error."""
+
+    def execute(self, *command: str) -> Completed:
+        """Run a program with its arguments and wait for its end."""
+
+    def send(self, content: bytes, path: str) -> None:
+        """Write a file."""
+
+
+class Remote:
+    """A transport with a temporary folder at its other end, of which `send` fills each file once.
+
+    Attributes:
+        folder: its path there.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport, self.url = transport, transport.url
+        self._sent: dict[Path, str] = {}
+
+    def open(self) -> None:
+        """Connect and make the folder."""
+        self.transport.open()
+        self._sent.clear()
+        self.folder = self.checked("mktemp", "-d", f"{self.transport.scratch}/kdedge.XXXXXX")
+
+    def close(self) -> None:
+        """Remove the folder and disconnect."""
+        try:
+            self.transport.execute("rm", "-rf", self.folder)
+        except (AttributeError, KdedgeError):  # never made, or the device is gone
+            pass
+        finally:
+            self.transport.close()
+
+    def checked(self, *command: str) -> str:
+        """What a command that must succeed prints."""
+        done = self.transport.execute(*command)
+        if done.status:
+            said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+            raise KdedgeError(
+                f"{self.url}: `{' '.join(command)}` failed there with exit status {done.status}"
+                + "".join(f": {line}" for line in said)
+            )
+        return done.stdout.strip()
+
+    def send(self, file: Path) -> str:
+        """Copy a file into the folder, if it isn't there, and give its path there."""
+        if file not in self._sent:
+            # Bundles may hold two files of one name.
+            self._sent[file] = self.write(f"{len(self._sent)}-{file.name}", file.read_bytes())
+        return self._sent[file]
+
+    def write(self, name: str, content: bytes) -> str:
+        """Write a file into the folder and give its path there."""
+        path = f"{self.folder}/{name}"
+        self.transport.send(content, path)
+        return path
+
+
+class CopiedAgent(Device):
+    """The agent, on the device's own Python.
+
+    Args:
+        transport: how the device is reached.
+        setup: whether a virtual environment with the runtimes may be made where there is none.
+    """
+
+    def __init__(self, transport: Transport, setup: bool) -> None:
+        self._remote, self._setup = Remote(transport), setup
+        self.url = transport.url
+
+    def __enter__(self) -> Self:
+        """Connect, send the agent and find a Python for it."""
+        try:
+            self._remote.open()
+            self._agent = self._remote.send(AGENT)
+            self._python, self._environment = self._find_python()
+        except BaseException:
+            self._remote.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Remove the temporary folder and disconnect."""
+        self._remote.close()
+
+    def environment(self) -> dict[str, Value]:
+        """As the agent says it there."""
+        return self._environment
+
+    def state(self) -> dict[str, Value]:
+        """As the agent says it there."""
+        described = self._describe(self._python)
+        return described["state"] if described else {}
+
+    def run(self, subject: Subject, scenario: Scenario) -> Any:
+        """Run the agent there."""
+        runtime = RUNTIMES[subject.format]
+        if runtime not in self._environment:
+            raise KdedgeError(
+                f"{runtime} is not installed in {self._python} of {self.url}. {self._remedy()}"
+            )
+        buffer = io.BytesIO()
+        np.savez(buffer, **subject.inputs.inputs)
+        inputs = self._remote.write("inputs.npz", buffer.getvalue())
+        asked = job(subject, scenario, self._remote.send(subject.model), inputs)
+        path = self._remote.write("job.json", json.dumps(asked).encode())
+        return answer_of(self._remote.transport.execute(self._python, self._agent, path))
+
+    def _find_python(self) -> tuple[str, dict[str, Value]]:
+        """The Python there with most runtimes, and what the agent says of the machine with it."""
+        home = self._remote.checked("sh", "-c", 'echo "$HOME"')
+        venv = f"{home}/{VENV}"
+        found = self._try(f"{venv}/bin/python", "python3")
+        if self._setup and (not found or not set(PACKAGES) <= set(found[0][1])):
+            self._make(venv)
+            found = self._try(f"{venv}/bin/python")
+        if not found:
+            raise KdedgeError(
+                f"{self.url}: neither {venv} nor `python3` there has numpy and one of "
+                f"{', '.join(PACKAGES)}. {self._remedy()}"
+            )
+        return found[0]
+
+    def _try(self, *pythons: str) -> list[tuple[str, dict[str, Value]]]:
+        """Those that can run a model, the one with most runtimes first."""
+        described = [(python, self._describe(python)) for python in pythons]
+        found = [(python, said["environment"]) for python, said in described if said]
+        usable = [(python, facts) for python, facts in found if set(PACKAGES) & set(facts)]
+        return sorted(usable, key=lambda one: -len(set(PACKAGES) & set(one[1])))
+
+    def _describe(self, python: str) -> dict[str, Any] | None:
+        try:
+            said = answer_of(self._remote.transport.execute(python, self._agent, "describe"))
+        except DeviceLostError:
+            raise
+        except KdedgeError:
+            return None
+        return said if isinstance(said, dict) and {"environment", "state"} == set(said) else None
+
+    def _make(self, venv: str) -> None:
+        self._remote.checked("python3", "-m", "venv", "--clear", venv)
+        packages = ("numpy", *PACKAGES.values())
+        self._remote.checked(f"{venv}/bin/python", "-m", "pip", "install", "--quiet", *packages)
+
+    def _remedy(self) -> str:
+        return (
+            f"`kdedge bench --device {self.url} --setup ...` makes a virtual environment with "
+            f"them in ~/{VENV} there."
+        )
