@@ -8,11 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bench_parts import BRIEF, make_bundle
 from rich.console import Console
-from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
-from tokenizers.pre_tokenizers import Whitespace
-from tokenizers.processors import BertProcessing
 
 from kdedge.bench.devices import Device, DeviceLostError, Subject
 from kdedge.bench.devices.device import AGENT
@@ -30,14 +27,10 @@ from kdedge.bench.report import (
 )
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import TIERS, Scenario, scenario
-from kdedge.bundle import Accuracy, Artifact, Manifest, Parity, Source
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
-from kdedge.text.encoder import Encoded, TextEncoder
+from kdedge.text.encoder import Encoded
 
-BRIEF = Scenario(
-    name="brief", min_count=5, min_seconds=0, repeats=2, warmup_count=1, warmup_seconds=0
-)
 NAMES = ("ids", "mask", "segment_ids")
 
 
@@ -54,31 +47,6 @@ def tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     inputs = {"ids": ids, "mask": mask, "segment_ids": segment_ids}
     keras.Model(inputs, logits).export(path, format="litert", verbose=False)
     return path
-
-
-@pytest.fixture(scope="session")
-def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Has no token_type_ids, which the agent must then not feed."""
-    from onnx import TensorProto, checker, helper, save
-
-    inputs = [
-        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
-        for name in ("input_ids", "attention_mask")
-    ]
-    output = helper.make_tensor_value_info("logits", TensorProto.INT64, ["batch", "length"])
-    node = helper.make_node("Mul", ["input_ids", "attention_mask"], ["logits"])
-    graph = helper.make_graph([node], "tiny", inputs, [output])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    checker.check_model(model)
-    path = tmp_path_factory.mktemp("models") / "tiny.onnx"
-    save(model, path)
-    return path
-
-
-@pytest.fixture
-def encoded() -> Encoded:
-    ids = np.array([[2, 5, 6, 7, 8, 9, 9, 3], [2, 5, 3, 0, 0, 0, 0, 0]], np.int32)
-    return Encoded(ids, (ids > 0).astype(np.int32), np.zeros_like(ids))
 
 
 def run_agent(job: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -133,6 +101,12 @@ class Scripted(Device):
     def __init__(self, answers: list[Any], busy: float = 0) -> None:
         self.answers, self.busy = answers, busy
         self.asked: list[str] = []
+
+    def open(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
     def environment(self) -> dict[str, Value]:
         return {"CPU": "scripted"}
@@ -231,46 +205,7 @@ def test_what_was_kept_is_of_no_use_where_anything_differs(run_on: Callable[...,
 def test_rubbish_is_no_measurement(run_on: Callable[..., Run], rubbish: Any) -> None:
     run = run_on(Scripted([rubbish]), "a")
     assert run.repeats == {}
-    assert "scripted answered no measurement" in run.failures["a"]
-
-
-def make_bundle(folder: Path, source: str, models: dict[str, Path]) -> Path:
-    """A bundle whose encoder knows `good`, `bad` and `film`."""
-    pieces = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film")
-    tokenizer = Tokenizer(WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.post_processor = BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    TextEncoder(tokenizer, max_length=16).save(folder)
-    (folder / "sample_texts.txt").write_text("good film\nbad film\n")
-    artifacts = []
-    for name, model in models.items():
-        (folder / model.name).write_bytes(model.read_bytes())
-        artifacts.append(
-            Artifact(
-                name=name,
-                file=model.name,
-                format="litert" if name.startswith("litert") else "onnx",
-                quantization="float32",
-                length=8 if name.startswith("litert") else None,
-                bytes=model.stat().st_size,
-                gzip_bytes=1,
-                p50_ms=1.0,
-                parity=Parity(texts=2, max_difference=0.0, mean_difference=0.0, agreement=1.0),
-                accuracy=Accuracy(texts=10, value=0.8),
-            )
-        )
-    manifest = Manifest(
-        format_version=1,
-        kdedge="0.1.0",
-        labels=("negative", "positive"),
-        max_length=16,
-        source=Source(name=source, parameters=50, accuracy=Accuracy(texts=10, value=0.8)),
-        artifacts=tuple(artifacts),
-        defaults={artifacts[0].format: artifacts[0].name},
-        files={path.name: sha256(path) for path in folder.iterdir()},
-    )
-    (folder / "manifest.json").write_text(manifest.model_dump_json())
-    return folder
+    assert "what ran there answered no measurement" in run.failures["a"]
 
 
 def test_bench_of_a_bundle(tflite: Path, onnx_file: Path, tmp_path: Path) -> None:

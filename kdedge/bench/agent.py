@@ -2,7 +2,8 @@
 
     python agent.py < job.json
     python agent.py JOB.json
-    python agent.py describe
+    python agent.py environment
+    python agent.py state
 
 Reads one JSON object from stdin or from the file:
 
@@ -16,8 +17,8 @@ Reads one JSON object from stdin or from the file:
 Prints one JSON object: load_ns, first_inference_ns, samples_ns, peak_rss_bytes (of the whole
 process, Python included) and runtime {name, version}; or {"error": ...} with exit status 1.
 
-`describe` measures nothing and prints what the machine is like: {environment: what stays, state:
-what changes}.
+`environment` and `state` measure nothing and print what the machine is like: what stays, such as
+its CPU, and what changes, such as its load.
 
 Needs Python 3.9 or later, numpy and the model's runtime, and nothing of kdedge: it is copied to
 devices on its own.
@@ -272,8 +273,10 @@ def environment() -> dict[str, Any]:
 
 def answer() -> dict[str, Any]:
     """What the command line asks for."""
-    if sys.argv[1:] == ["describe"]:
-        return {"environment": environment(), "state": state(read_files)}
+    if sys.argv[1:] == ["environment"]:
+        return environment()
+    if sys.argv[1:] == ["state"]:
+        return state(read_files)
     if len(sys.argv) > 1:
         return measure(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     return measure(json.load(sys.stdin))

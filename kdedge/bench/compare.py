@@ -68,7 +68,7 @@ class Comparison:
     doubts: tuple[str, ...]
 
     def regressions(self, threshold: float) -> list[str]:
-        """Everything that got worse by more than `threshold` (a share), or is not there any more."""
+        """Everything that got worse by more than `threshold` (a share), or is gone."""
         gone = [f"{name}: not in the new report" for name in self.gone]
         return gone + [line for change in self.changes for line in change.worse(threshold)]
 
@@ -124,7 +124,7 @@ def comparison_rows(
     """The texts under `HEAD`, an artifact a row."""
     before = {m.name: m for m in old.measurements}
     after = {m.name: m for m in new.measurements}
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             c.name,
             three_digits(before[c.name].p50_ms),

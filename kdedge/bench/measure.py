@@ -101,7 +101,7 @@ def measure(
                         except DeviceLostError:
                             raise
                         except KdedgeError as error:
-                            failures[subject.name] = str(error)
+                            failures[subject.name] = f"on {device.url}: {error}"
                         else:
                             repeats[subject.name].append(Repeat(**kept.answer.model_dump()))
                             reasons |= dict.fromkeys(kept.reasons)
@@ -133,7 +133,7 @@ def _measured(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise KdedgeError(
-            f"what ran on {device.url} answered no measurement ({where}: {first['msg']}): "
+            f"what ran there answered no measurement ({where}: {first['msg']}): "
             f"{json.dumps(said)[:200]}"
         ) from None
     write_text(path, kept.model_dump_json())

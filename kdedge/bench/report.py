@@ -255,9 +255,9 @@ class BenchReport(_Head):
             raise KdedgeError(f"{path}: not a readable benchmark report: {error}") from None
 
     def speed_up(self, measurement: Measurement) -> SpeedUp | None:
-        """Against the teacher's fastest artifact on the same device in the same runtime, which is what
-        one would ship without a student; without a teacher, the slowest of all there. None for
-        that one itself.
+        """Against the teacher's fastest artifact on the same device in the same runtime, which is
+        what one would ship without a student; without a teacher, the slowest of all there. None
+        for that one itself.
         """  # noqa: D205
         where = (measurement.device, measurement.format)
         peers = [m for m in self.measurements if (m.device, m.format) == where]

@@ -6,8 +6,7 @@ It measures LiteRT models only and knows no tokenizer. It prints statistics and 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from kdedge.bench import agent
 from kdedge.bench.devices.adb import Adb
@@ -39,29 +38,18 @@ class BenchmarkModel(Device):
         self._remote, self._file = Remote(adb), program
         self.url = adb.url
 
-    def __enter__(self) -> Self:
+    def open(self) -> None:
         """Connect, send the program and ask it which flags it knows."""
-        try:
-            self._remote.open()
-            self._program = self._remote.send(self._file)
-            self._help = "".join(self._execute(self._program, "--help")[1:])
-        except BaseException:
-            self._remote.close()
-            raise
+        self._remote.open()
+        self._program = self._remote.send(self._file)
+        self._help = "".join(self._execute(self._program, "--help")[1:])
         if "--graph" not in self._help:
-            self._remote.close()
             raise KdedgeError(
                 f"--benchmark-model: {self._file} does not run on {self.url}: "
                 f"{self._help.strip()[-200:]} Is it built for that processor?"
             )
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Remove the temporary folder."""
         self._remote.close()
 

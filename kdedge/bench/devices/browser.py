@@ -1,5 +1,6 @@
 """Headless Chromium with ONNX Runtime Web and LiteRT.js, in WebAssembly."""
 
+import contextlib
 import functools
 import http.server
 import json
@@ -7,8 +8,7 @@ import shutil
 import tempfile
 import threading
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from kdedge.bench import agent
 from kdedge.bench.devices.device import Device, DeviceLostError, Subject
@@ -43,7 +43,10 @@ class Browser(Device):
 
     url = "browser"
 
-    def __enter__(self) -> Self:
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+
+    def open(self) -> None:
         """Start the server and the browser."""
         try:
             from playwright import sync_api
@@ -60,37 +63,26 @@ class Browser(Device):
                 "npm ci --prefix web_demo"
             )
         self._error = sync_api.Error
-        self._folder = tempfile.TemporaryDirectory()
-        root = Path(self._folder.name)
+        root = self._root = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         (root / "index.html").write_text(PAGE)
         (root / "agent.mjs").write_bytes(Path(__file__).with_name("agent.mjs").read_bytes())
         (root / "node_modules").symlink_to(NODE_MODULES)
         handler = functools.partial(_Handler, directory=str(root))
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self._playwright = sync_api.sync_playwright().start()
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._stack.callback(server.server_close)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self._stack.callback(server.shutdown)
+        self._address = f"http://127.0.0.1:{server.server_port}/"
+        started = self._stack.enter_context(sync_api.sync_playwright())
         try:
-            self._browser = self._playwright.chromium.launch(
-                executable_path=program, args=ARGUMENTS
-            )
+            self._browser = started.chromium.launch(executable_path=program, args=ARGUMENTS)
         except sync_api.Error as error:
-            self._stop()
-            raise KdedgeError(f"browser: {program} does not start: {error}") from None
-        return self
+            raise KdedgeError(f"browser: {program} does not start: {error.message}") from None
+        self._stack.callback(self._browser.close)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Stop the browser and the server."""
-        try:
-            self._browser.close()
-        except self._error:  # it crashed
-            pass
-        finally:
-            self._stop()
+        self._stack.close()
 
     def environment(self) -> dict[str, Value]:
         """This machine, the browser, and the versions of both runtimes."""
@@ -99,7 +91,8 @@ class Browser(Device):
         for name, package in PACKAGES.items():
             manifest = json.loads((NODE_MODULES / package / "package.json").read_text())
             facts[name] = manifest["version"]
-        return facts | self._ask("describe")
+        facts |= self._ask("describe")
+        return facts
 
     def state(self) -> dict[str, Value]:
         """This machine's, with the idle browser."""
@@ -107,7 +100,7 @@ class Browser(Device):
 
     def run(self, subject: Subject, scenario: Scenario) -> Any:
         """Measure in a page of its own."""
-        model = Path(self._folder.name) / "model"
+        model = self._root / "model"
         model.unlink(missing_ok=True)
         model.symlink_to(subject.model.resolve())
         job = {
@@ -124,23 +117,16 @@ class Browser(Device):
 
     def _ask(self, function: str, *arguments: Any) -> Any:
         """Call a function of agent.mjs in a fresh page."""
-        address = f"http://127.0.0.1:{self._server.server_port}/"
         program = f"async (given) => (await import('/agent.mjs')).{function}(...given)"
         try:
             with self._browser.new_context() as context:
                 page = context.new_page()
-                page.goto(address)
+                page.goto(self._address)
                 return page.evaluate(program, list(arguments))
         except self._error as error:
             if self._browser.is_connected():
                 raise KdedgeError(f"browser: {error.message.splitlines()[0]}") from None
             raise DeviceLostError(f"browser went away: {error.message.splitlines()[0]}.") from None
-
-    def _stop(self) -> None:
-        self._playwright.stop()
-        self._server.shutdown()
-        self._server.server_close()
-        self._folder.cleanup()
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

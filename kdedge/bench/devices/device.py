@@ -1,11 +1,13 @@
 """What every device can do, however it is reached."""
 
+import io
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
 
 from kdedge.bench.report import Value
 from kdedge.bench.scenario import Scenario
@@ -42,21 +44,28 @@ class Device(ABC):
     formats: tuple[Format, ...] = ("litert", "onnx")
 
     def __enter__(self) -> Self:
+        try:
+            self.open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def open(self) -> None:
         """Connect.
 
         Raises:
             DeviceLostError: it can't be reached.
             KdedgeError: something is missing there.
         """
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Remove what was put there and disconnect."""
+    @abstractmethod
+    def close(self) -> None:
+        """Remove what was put there and disconnect, however far `open` came."""
 
     @abstractmethod
     def environment(self) -> dict[str, Value]:
@@ -82,6 +91,13 @@ class Completed(NamedTuple):
     status: int
     stdout: str
     stderr: str
+
+
+def npz(inputs: Encoded) -> bytes:
+    """The file that the agent reads its texts from."""
+    buffer = io.BytesIO()
+    np.savez(buffer, ids=inputs.ids, mask=inputs.mask, segment_ids=inputs.segment_ids)
+    return buffer.getvalue()
 
 
 def job(subject: Subject, scenario: Scenario, model: str, inputs: str) -> dict[str, Any]:

@@ -7,10 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kdedge.bench import agent
-from kdedge.bench.devices.device import AGENT, Completed, Device, Subject, answer_of, job
+from kdedge.bench.devices.device import AGENT, Completed, Device, Subject, answer_of, job, npz
 from kdedge.bench.report import Value
 from kdedge.bench.scenario import Scenario
 
@@ -19,6 +17,12 @@ class Local(Device):
     """The machine that this runs on, and its Python."""
 
     url = "local"
+
+    def open(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
 
     def environment(self) -> dict[str, Value]:
         """As the agent says it."""
@@ -32,7 +36,7 @@ class Local(Device):
         """Run the agent on this Python."""
         with tempfile.TemporaryDirectory() as folder:
             inputs = Path(folder) / "inputs.npz"
-            np.savez(inputs, **subject.inputs.inputs)
+            inputs.write_bytes(npz(subject.inputs))
             asked = json.dumps(job(subject, scenario, str(subject.model), str(inputs)))
             # -P: the agent's neighbours must not be found in place of the standard library's
             # `statistics`.

@@ -1,12 +1,9 @@
 """A device that files and commands can be sent to: the agent is copied there and run there."""
 
-import io
+import contextlib
 import json
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
-
-import numpy as np
+from typing import Any, Protocol
 
 from kdedge.bench.agent import PACKAGES
 from kdedge.bench.devices.device import (
@@ -17,6 +14,7 @@ from kdedge.bench.devices.device import (
     Subject,
     answer_of,
     job,
+    npz,
 )
 from kdedge.bench.report import RUNTIMES, Value
 from kdedge.bench.scenario import Scenario
@@ -54,6 +52,7 @@ class Remote:
 
     def __init__(self, transport: Transport) -> None:
         self.transport, self.url = transport, transport.url
+        self.folder = ""
         self._sent: dict[Path, str] = {}
 
     def open(self) -> None:
@@ -64,12 +63,12 @@ class Remote:
 
     def close(self) -> None:
         """Remove the folder and disconnect."""
-        try:
-            self.transport.execute("rm", "-rf", self.folder)
-        except (AttributeError, KdedgeError):  # never made, or the device is gone
-            pass
-        finally:
-            self.transport.close()
+        if self.folder:
+            # A device that is gone keeps its folder until it clears its temporary files.
+            with contextlib.suppress(DeviceLostError):
+                self.transport.execute("rm", "-rf", self.folder)
+        self.folder = ""
+        self.transport.close()
 
     def checked(self, *command: str) -> str:
         """What a command that must succeed prints."""
@@ -108,23 +107,13 @@ class CopiedAgent(Device):
         self._remote, self._setup = Remote(transport), setup
         self.url = transport.url
 
-    def __enter__(self) -> Self:
+    def open(self) -> None:
         """Connect, send the agent and find a Python for it."""
-        try:
-            self._remote.open()
-            self._agent = self._remote.send(AGENT)
-            self._python, self._environment = self._find_python()
-        except BaseException:
-            self._remote.close()
-            raise
-        return self
+        self._remote.open()
+        self._agent = self._remote.send(AGENT)
+        self._python, self._environment = self._find_python()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Remove the temporary folder and disconnect."""
         self._remote.close()
 
@@ -134,8 +123,7 @@ class CopiedAgent(Device):
 
     def state(self) -> dict[str, Value]:
         """As the agent says it there."""
-        described = self._describe(self._python)
-        return described["state"] if described else {}
+        return self._ask(self._python, "state") or {}
 
     def run(self, subject: Subject, scenario: Scenario) -> Any:
         """Run the agent there."""
@@ -144,9 +132,7 @@ class CopiedAgent(Device):
             raise KdedgeError(
                 f"{runtime} is not installed in {self._python} of {self.url}. {self._remedy()}"
             )
-        buffer = io.BytesIO()
-        np.savez(buffer, **subject.inputs.inputs)
-        inputs = self._remote.write("inputs.npz", buffer.getvalue())
+        inputs = self._remote.write("inputs.npz", npz(subject.inputs))
         asked = job(subject, scenario, self._remote.send(subject.model), inputs)
         path = self._remote.write("job.json", json.dumps(asked).encode())
         return answer_of(self._remote.transport.execute(self._python, self._agent, path))
@@ -168,19 +154,21 @@ class CopiedAgent(Device):
 
     def _try(self, *pythons: str) -> list[tuple[str, dict[str, Value]]]:
         """Those that can run a model, the one with most runtimes first."""
-        described = [(python, self._describe(python)) for python in pythons]
-        found = [(python, said["environment"]) for python, said in described if said]
-        usable = [(python, facts) for python, facts in found if set(PACKAGES) & set(facts)]
+        found = [(python, self._ask(python, "environment")) for python in pythons]
+        usable = [
+            (python, facts) for python, facts in found if facts and set(PACKAGES) & set(facts)
+        ]
         return sorted(usable, key=lambda one: -len(set(PACKAGES) & set(one[1])))
 
-    def _describe(self, python: str) -> dict[str, Any] | None:
+    def _ask(self, python: str, what: str) -> dict[str, Value] | None:
+        """`environment` or `state` as the agent says it with this Python, if it can."""
         try:
-            said = answer_of(self._remote.transport.execute(python, self._agent, "describe"))
+            said = answer_of(self._remote.transport.execute(python, self._agent, what))
         except DeviceLostError:
             raise
         except KdedgeError:
             return None
-        return said if isinstance(said, dict) and {"environment", "state"} == set(said) else None
+        return said if isinstance(said, dict) else None
 
     def _make(self, venv: str) -> None:
         self._remote.checked("python3", "-m", "venv", "--clear", venv)
