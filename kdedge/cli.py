@@ -367,7 +367,7 @@ def _compare(old: Path, new: Path, threshold: float, markdown: bool) -> None:
     if markdown:
         typer.echo(comparison_markdown(rows), nl=False)
     else:
-        Console(highlight=False, soft_wrap=True).print(comparison_table(rows))
+        Console(highlight=False, width=160).print(comparison_table(rows))
     for doubt in comparison.doubts:
         _say(f"careful: {doubt}")
     regressions = comparison.regressions(threshold)
@@ -403,7 +403,7 @@ def devices(
                 failures.append(f"{url}: {error}")
             else:
                 table.add_row(url, *facts)
-        Console(highlight=False, soft_wrap=True).print(table)
+        Console(highlight=False, width=160).print(table)
         if failures:
             raise KdedgeError("\n  ".join(["these can't be used:", *failures]))
 

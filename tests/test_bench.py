@@ -31,23 +31,6 @@ from kdedge.errors import KdedgeError
 from kdedge.files import sha256
 from kdedge.text.encoder import Encoded
 
-NAMES = ("ids", "mask", "segment_ids")
-
-
-@pytest.fixture(scope="session")
-def tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Looks up ids in a table of 10 and segment ids in one of 2, so that mixing them up fails."""
-    import keras
-
-    ids, mask, segment_ids = (keras.Input((8,), 1, "int32", name=name) for name in NAMES)
-    pieces = keras.layers.Embedding(10, 4)(ids) + keras.layers.Embedding(2, 4)(segment_ids)
-    weights = keras.layers.Reshape((8, 1))(keras.layers.Rescaling(1.0)(mask))
-    logits = keras.layers.Dense(2)(keras.layers.Flatten()(pieces * weights))
-    path = tmp_path_factory.mktemp("models") / "tiny.tflite"
-    inputs = {"ids": ids, "mask": mask, "segment_ids": segment_ids}
-    keras.Model(inputs, logits).export(path, format="litert", verbose=False)
-    return path
-
 
 def run_agent(job: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     process = subprocess.run(

@@ -20,6 +20,10 @@ class Adb:
 
     # The one folder on a phone where adb may write programs and run them.
     scratch = "/data/local/tmp"
+    remedy = (
+        "`--benchmark-model PROGRAM` measures without a Python: TensorFlow Lite's benchmark_model, "
+        "built for the device."
+    )
 
     def __init__(self, url: str, serial: str) -> None:
         self.url, self._serial = url, serial
@@ -56,8 +60,11 @@ class Adb:
     def _try(self, work: Callable[[], T]) -> T:
         try:
             return work()
-        except (adbutils.AdbError, OSError) as error:
-            raise DeviceLostError(f"{self.url} went away: {error}.") from None
+        # EOFError: the adb server ends a command's stream when its device goes.
+        except (adbutils.AdbError, OSError, EOFError) as error:
+            raise DeviceLostError(
+                f"{self.url} went away: {error or 'the connection was closed'}."
+            ) from None
 
 
 def adb_states() -> dict[str, str]:

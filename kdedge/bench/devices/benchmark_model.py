@@ -171,7 +171,9 @@ def read_output(output: str, status: int = 0) -> dict[str, Any]:
         or _milliseconds("Warmup (first)", output)
     )
     count = steady.get("count") or _float(r"Inference \(avg\):.*\(([0-9]+) runs\)", output)
-    if status or not (mean and load and first and count):
+    # Its last words: without them the statistics may be the warm-up's.
+    ended = line or "Inference (avg):" in output
+    if status or not (ended and mean and load and first and count):
         complaint = _last(r"(.*(?:ERROR|[Ff]ail|[Cc]ould not|not found).*)", output)
         said = complaint or (output.strip().splitlines() or ["it printed nothing"])[-1]
         raise KdedgeError(f"benchmark_model, exit status {status}: {said.strip()[:200]}")

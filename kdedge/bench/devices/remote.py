@@ -29,6 +29,7 @@ class Transport(Protocol):
 
     url: str
     scratch: str  # a folder there in which temporary folders may be made
+    remedy: str  # what the user can do where no Python there has a runtime
 
     def open(self) -> None:
         """Connect."""
@@ -130,7 +131,8 @@ class CopiedAgent(Device):
         runtime = RUNTIMES[subject.format]
         if runtime not in self._environment:
             raise KdedgeError(
-                f"{runtime} is not installed in {self._python} of {self.url}. {self._remedy()}"
+                f"{runtime} is not installed in {self._python} of {self.url}. "
+                f"{self._remote.transport.remedy}"
             )
         inputs = self._remote.write("inputs.npz", npz(subject.inputs))
         asked = job(subject, scenario, self._remote.send(subject.model), inputs)
@@ -148,7 +150,7 @@ class CopiedAgent(Device):
         if not found:
             raise KdedgeError(
                 f"{self.url}: neither {venv} nor `python3` there has numpy and one of "
-                f"{', '.join(PACKAGES)}. {self._remedy()}"
+                f"{', '.join(PACKAGES)}. {self._remote.transport.remedy}"
             )
         return found[0]
 
@@ -174,9 +176,3 @@ class CopiedAgent(Device):
         self._remote.checked("python3", "-m", "venv", "--clear", venv)
         packages = ("numpy", *PACKAGES.values())
         self._remote.checked(f"{venv}/bin/python", "-m", "pip", "install", "--quiet", *packages)
-
-    def _remedy(self) -> str:
-        return (
-            f"`kdedge bench --device {self.url} --setup ...` makes a virtual environment with "
-            f"them in ~/{VENV} there."
-        )

@@ -32,8 +32,11 @@ class Ssh:
     scratch = "/tmp"
 
     def __init__(self, url: str, parts: SplitResult) -> None:
-        self.url = url
-        self._parts = parts
+        self.url, self._parts = url, parts
+        self.remedy = (
+            f"`kdedge bench --device {url} --setup ...` makes a virtual environment with both in "
+            "~/.cache/kdedge/venv there."
+        )
 
     def open(self) -> None:
         """Connect."""
