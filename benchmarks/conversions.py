@@ -89,7 +89,8 @@ def _write(students: Path, bundles: Path) -> None:
             "defaults": manifest["defaults"],
             "artifacts": artifacts,
         }
-    result |= {key: report[key] for key in ("scenario", "valid", "reasons", "environment")}
+    result |= {key: report[key] for key in ("scenario", "valid", "reasons")}
+    result["environment"] = report["environments"]["local"]
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
     (RESULTS / "conversions.json").write_text(text, encoding="utf-8")

@@ -405,7 +405,7 @@ def devices(
                 table.add_row(url, *facts)
         Console(highlight=False, width=160).print(table)
         if failures:
-            raise KdedgeError("\n  ".join(["these can't be used:", *failures]))
+            raise KdedgeError("\n  ".join(["These can't be measured on:", *failures]))
 
 
 @app.command()

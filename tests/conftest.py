@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -78,7 +79,7 @@ def client_bundle(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model() -> Any:
     """Looks up ids in a table of 10 and segment ids in one of 2, so that mixing them up fails."""
     import keras
 
@@ -88,9 +89,14 @@ def tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pieces = keras.layers.Embedding(10, 4)(ids) + keras.layers.Embedding(2, 4)(segment_ids)
     weights = keras.layers.Reshape((8, 1))(keras.layers.Rescaling(1.0)(mask))
     logits = keras.layers.Dense(2)(keras.layers.Flatten()(pieces * weights))
+    return keras.Model({"ids": ids, "mask": mask, "segment_ids": segment_ids}, logits)
+
+
+@pytest.fixture(scope="session")
+def tflite(tiny_model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as Keras converts it."""
     path = tmp_path_factory.mktemp("models") / "tiny.tflite"
-    inputs = {"ids": ids, "mask": mask, "segment_ids": segment_ids}
-    keras.Model(inputs, logits).export(path, format="litert", verbose=False)
+    tiny_model.export(path, format="litert", verbose=False)
     return path
 
 

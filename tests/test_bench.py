@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench_parts import BRIEF, make_bundle
+from bench_parts import BRIEF, make_bundle, make_report, measurement, repeat
 from rich.console import Console
 
 from kdedge.bench.devices import Device, DeviceLostError, Subject
@@ -18,9 +18,10 @@ from kdedge.bench.measure import Run, measure
 from kdedge.bench.page import Disagreement, duration, render_page
 from kdedge.bench.report import (
     BenchReport,
-    Measurement,
     Repeat,
+    Summary,
     Value,
+    markdown_table,
     size_latency_accuracy_figure,
     terminal_table,
     three_digits,
@@ -244,62 +245,6 @@ def test_tiers_are_named_in_the_error() -> None:
         scenario("fast")
 
 
-def repeat(samples_ns: list[int]) -> Repeat:
-    return Repeat(
-        load_ns=20_000_000,
-        first_inference_ns=2 * samples_ns[0],
-        samples_ns=tuple(samples_ns),
-        peak_rss_bytes=90_000_000,
-    )
-
-
-def measurement(name: str, size: int, ms: float, accuracy: float, agreement: float) -> Measurement:
-    """Three repeats of samples 0.95, 1, 1.15 times `ms`, the repeats 1% apart."""
-    bundle, artifact = name.split("/")
-    return Measurement(
-        name=name,
-        bundle=bundle,
-        device="local",
-        artifact=artifact,
-        source=bundle,
-        format="litert" if "litert" in name else "onnx",
-        quantization=artifact.split("-")[1],
-        bytes=size,
-        length=64,
-        accuracy=accuracy,
-        accuracy_texts=2000,
-        agreement=agreement,
-        sha256="0" * 64,
-        repeats=tuple(
-            repeat([round(ms * 1e6 * factor * drift) for factor in (0.95, 1, 1.15)])
-            for drift in (0.99, 1, 1.01)
-        ),
-    )
-
-
-@pytest.fixture
-def report() -> BenchReport:
-    """Made up, for the tests of tables and pages only."""
-    return BenchReport(
-        kdedge="0.1.0",
-        scenario=TIERS["light"],
-        environments={
-            "local": {"CPU": "a made-up CPU", "cores": 8, "LiteRT": "2.3.0", "load before": 0.1}
-        },
-        valid=True,
-        reasons=(),
-        failures={},
-        measurements=(
-            measurement("teacher/litert-float32", 90_400_000, 24.0, 0.874, 1.0),
-            measurement("teacher/onnx-float32", 90_900_000, 21.5, 0.874, 1.0),
-            measurement("micro/litert-float32", 16_300_000, 1.6, 0.861, 1.0),
-            measurement("micro/litert-int8", 4_200_000, 0.8, 0.8595, 0.9925),
-            measurement("micro/onnx-float32", 16_500_000, 1.5, 0.861, 1.0),
-            measurement("micro/onnx-int8", 4_400_000, 1.0, 0.858, 0.9895),
-        ),
-    )
-
-
 def test_figures_of_a_measurement() -> None:
     m = measurement("micro/litert-int8", 4_200_000, 2.0, 0.8, 1.0)
     # Repeats at 1.98, 2.00 and 2.02 ms; the p90 of 0.95, 1, 1.15 is 1 + 0.8 * 0.15 = 1.12.
@@ -308,6 +253,11 @@ def test_figures_of_a_measurement() -> None:
     assert m.p90_ms == pytest.approx(2.24)
     assert m.load_ms == 20.0
     assert m.first_inference_ms == pytest.approx(2 * 0.95 * 2.0)
+
+
+@pytest.fixture
+def report() -> BenchReport:
+    return make_report()
 
 
 def test_speed_up_is_against_the_teacher_in_the_same_runtime(report: BenchReport) -> None:
@@ -436,6 +386,37 @@ def test_page_says_whether_the_run_is_valid(report: BenchReport) -> None:
     assert "This run is not valid." in page
     assert "It was busy." in page
     assert "a: broke" in page
+
+
+def test_tables_and_page_of_two_devices(report: BenchReport) -> None:
+    by_samples, *_ = report.measurements
+    summary = Summary(count=64, mean_ns=3e6)
+    by_mean = by_samples.model_copy(
+        update={
+            "name": "teacher/litert-float32 on adb://1",
+            "device": "adb://1",
+            "repeats": (
+                Repeat(
+                    load_ns=1, first_inference_ns=1, samples_ns=(), summary=summary,
+                    peak_rss_bytes=None,
+                ),
+            ),
+        }
+    )  # fmt: skip
+    report = report.model_copy(
+        update={
+            "measurements": (by_samples, by_mean),
+            "environments": {"local": {"CPU": "one"}, "adb://1": {"CPU": "another"}},
+        }
+    )
+    assert (by_mean.p50_ms, by_mean.p90_ms, by_mean.p50_is_mean) == (3.0, None, True)
+    # On another device: no faster and no slower.
+    assert report.speed_up(by_mean) is None
+    assert "| 3.00 (mean) |  | baseline |" in markdown_table(report)
+    page = make_page(report)
+    assert "<h3>local</h3>" in page and "<h3>adb://1</h3>" in page
+    assert "<small>mean</small>" in page
+    assert "<h3>local</h3>" not in make_page(make_report())
 
 
 def test_page_without_the_optional_parts(report: BenchReport) -> None:

@@ -10,7 +10,9 @@ from typer.testing import CliRunner, Result
 
 from kdedge.cli import app
 
-COMMANDS = "run teach label import-labels distill compress export bench predict inspect".split()
+COMMANDS = (
+    "run teach label import-labels distill compress export bench devices predict inspect".split()
+)
 
 
 def kdedge(*arguments: object, stdin: str | bytes | None = None) -> Result:

@@ -47,7 +47,7 @@ class Change:
         if self.size > 1 + threshold:
             found.append(f"{self.name}: {self.size - 1:.1%} larger")
         if self.relative_accuracy < 1 - threshold:
-            found.append(f"{self.name}: accuracy down by {-self.accuracy:.1%}")
+            found.append(f"{self.name}: accuracy down by {-100 * self.accuracy:.1f} points")
         return found
 
 

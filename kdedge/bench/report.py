@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -284,6 +285,14 @@ class BenchReport(_Head):
         most = max((m.accuracy for m in students), default=0.0)
         good = [m for m in students if m.accuracy >= most - 0.01]
         return min(good, key=lambda m: m.p50_ms, default=None)
+
+
+def report_schema() -> str:
+    """The JSON schema of a report, as it is published in report.schema.json."""
+    schema = BenchReport.model_json_schema(mode="serialization")
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["properties"]["format_version"]["const"] = FORMAT_VERSION
+    return json.dumps(schema, indent=2) + "\n"
 
 
 COLUMNS = ("MB", "accuracy", "agrees", "p50, ms", "p90, ms", "speed-up")

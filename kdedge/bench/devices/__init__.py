@@ -57,13 +57,13 @@ def device_of(url: str, setup: bool = False, benchmark_model: Path | None = None
 
 
 def reachable() -> list[str]:
-    """URLs of what can be found without being told where to look."""
-    urls = ["local"]
-    if shutil.which("adb"):
-        urls += [f"adb://{serial}" for serial in adb_states()]
-    if chromium():
-        urls.append("browser")
-    return urls
+    """URLs of what can be found without being told where to look.
+
+    Raises:
+        KdedgeError: adb is installed and adbutils is not, or its server can't be started.
+    """
+    serials = adb_states() if shutil.which("adb") else {}
+    return ["local", *(f"adb://{serial}" for serial in serials), *["browser"] * bool(chromium())]
 
 
 def look_at(url: str) -> tuple[str, str, str, str]:

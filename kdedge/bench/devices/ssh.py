@@ -1,6 +1,7 @@
 """Linux boards and servers, reached by SSH: only a shell, `cat` and a Python are needed there."""
 
 import asyncio
+import contextlib
 import shlex
 import threading
 from collections.abc import Coroutine
@@ -33,6 +34,8 @@ class Ssh:
 
     def __init__(self, url: str, parts: SplitResult) -> None:
         self.url, self._parts = url, parts
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connection: asyncssh.SSHClientConnection | None = None
         self.remedy = (
             f"`kdedge bench --device {url} --setup ...` makes a virtual environment with both in "
             "~/.cache/kdedge/venv there."
@@ -42,17 +45,19 @@ class Ssh:
         """Connect."""
         if asyncssh is None:
             raise KdedgeError("asyncssh is not installed: pip install 'kdedge[devices]'")
-        # A thread of its own: keep-alives go on between calls, and a caller may have a loop.
+        # In a thread: keep-alives go on between calls, and the caller may have a loop of its own.
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        threading.Thread(target=self._run_loop, args=(self._loop,), daemon=True).start()
         self._connection = self._wait(self._connect())
 
     def close(self) -> None:
         """Disconnect."""
-        if hasattr(self, "_connection"):
-            self._connection.abort()
-        if hasattr(self, "_loop"):
+        if self._connection:
+            with contextlib.suppress(DeviceLostError):
+                self._wait(self._disconnect(self._connection))
+        if self._loop:
             self._loop.call_soon_threadsafe(self._loop.stop)
+        self._connection = self._loop = None
 
     def execute(self, *command: str) -> Completed:
         """Run a program; the login shell there gets each word quoted."""
@@ -68,6 +73,7 @@ class Ssh:
         return self._wait(self._execute(shlex.join(command), stdin))
 
     async def _execute(self, command: str, stdin: bytes | None) -> Completed:
+        assert self._connection
         done = await self._connection.run(command, input=stdin, encoding=None, check=False)
         if done.exit_status is None and done.exit_signal is None:
             raise DeviceLostError(f"{self.url} went away: the connection was closed.")
@@ -87,7 +93,18 @@ class Ssh:
             **{name: value for name, value in given.items() if value},
         )
 
+    @staticmethod
+    async def _disconnect(connection: "asyncssh.SSHClientConnection") -> None:
+        connection.abort()
+        await connection.wait_closed()
+
+    @staticmethod
+    def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+        loop.run_forever()
+        loop.close()
+
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        assert self._loop
         try:
             return asyncio.run_coroutine_threadsafe(work, self._loop).result()
         except asyncssh.HostKeyNotVerifiable:
