@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -235,6 +236,26 @@ def test_a_board_that_goes_away_is_resumed(
     # Whole: the next run measures all anew.
     bench("local", board.url)
     assert len(runs.read_text().splitlines()) == 9
+
+
+def test_a_pulled_cable_is_noticed(
+    board: Board,
+    bench: Callable[..., BenchReport],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    assert (ssh.ALIVE_MISSED + 1) * ssh.ALIVE_SECONDS < 30
+    monkeypatch.setattr(ssh, "ALIVE_SECONDS", 1)
+    monkeypatch.setattr(ssh, "ALIVE_MISSED", 1)
+    # The connection stays open, and nobody answers any more.
+    stopped = tmp_path / "stopped"
+    board.install(
+        f'case "$*" in *job.json) echo $PPID > {stopped}; kill -STOP $PPID; exit;; esac\n{PYTHON}'
+    )
+    try:
+        assert f"{board.url} went away: the connection was closed" in refusal(bench, board.url)
+    finally:
+        os.kill(int(stopped.read_text()), signal.SIGKILL)
 
 
 @pytest.mark.clients
