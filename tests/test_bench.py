@@ -179,10 +179,12 @@ def test_a_device_that_goes_away_is_named_and_the_run_goes_on_later(
 
 def test_what_was_kept_is_of_no_use_where_anything_differs(run_on: Callable[..., Run]) -> None:
     run_on(Scripted([answered(1), answered(1)]), "a")
-    other = Scripted([answered(2), answered(2)])
-    other.environment = lambda: {"CPU": "another"}  # type: ignore[method-assign]
-    run_on(other, "a")
-    assert other.asked == ["a", "a"]
+    changed, another = (Scripted([answered(2), answered(2)]) for _ in range(2))
+    changed.environment = lambda: {"CPU": "changed"}  # type: ignore[method-assign]
+    another.url = "another"
+    for device in (changed, another):
+        run_on(device, "a")
+        assert device.asked == ["a", "a"]
 
 
 @pytest.mark.parametrize("rubbish", [None, [], {}, "text", {"samples_ns": [1]}, {"load_ns": -1}])
@@ -411,7 +413,7 @@ def test_tables_and_page_of_two_devices(report: BenchReport) -> None:
     )
     assert (by_mean.p50_ms, by_mean.p90_ms, by_mean.p50_is_mean) == (3.0, None, True)
     # On another device: no faster and no slower.
-    assert report.speed_up(by_mean) is None
+    assert report.speed_up(by_mean) is None and report.speed_up(by_samples) is None
     assert "| 3.00 (mean) |  | baseline |" in markdown_table(report)
     page = make_page(report)
     assert "<h3>local</h3>" in page and "<h3>adb://1</h3>" in page
