@@ -14,6 +14,7 @@ from rich.console import Console
 from kdedge.bench.devices import Device, DeviceLostError, Subject
 from kdedge.bench.devices.device import AGENT
 from kdedge.bench.devices.local import Local
+from kdedge.bench.figures import size_latency_accuracy_figure
 from kdedge.bench.measure import Run, measure
 from kdedge.bench.page import Disagreement, duration, render_page
 from kdedge.bench.report import (
@@ -22,7 +23,6 @@ from kdedge.bench.report import (
     Summary,
     Value,
     markdown_table,
-    size_latency_accuracy_figure,
     terminal_table,
     three_digits,
 )

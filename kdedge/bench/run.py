@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from kdedge.bench.devices import Device, DeviceLostError, Subject
 from kdedge.bench.devices.local import Local
+from kdedge.bench.figures import size_latency_accuracy_figure
 from kdedge.bench.measure import Run, measure
-from kdedge.bench.report import BenchReport, Measurement, Repeat, size_latency_accuracy_figure
+from kdedge.bench.report import BenchReport, Measurement, Repeat
 from kdedge.bench.scenario import Scenario
 from kdedge.bundle import Artifact, Manifest, verify
 from kdedge.errors import KdedgeError

@@ -66,6 +66,7 @@ async function onnx(bytes, job) {
   const { env, InferenceSession, Tensor } = await import("onnxruntime-web");
   env.wasm.numThreads = job.threads;
   env.logLevel = "error";
+  // Its first session starts its WebAssembly as well, and it has no way to do that before.
   const start = performance.now();
   const session = await InferenceSession.create(bytes, { executionProviders: ["wasm"] });
   const load = performance.now() - start;
