@@ -96,8 +96,6 @@ def test_every_artifact_says_what_its_source_says(
         said = load_bundle(tmp_path / "bundle", artifact.name).probabilities(TEXTS)
         difference = np.abs(said - softmax(source.test.logits))
         assert difference.max() < WITHIN[artifact.quantization], artifact.name
-        if artifact.quantization != "float32":
-            assert difference.max() > 1e-6, artifact.name
         # The manifest's figures are of this very file; of few test texts the valid ones help out.
         assert artifact.parity.max_difference == pytest.approx(difference.max(), abs=1e-6)
         assert artifact.parity.mean_difference == pytest.approx(difference.mean(), abs=1e-6)
@@ -288,9 +286,11 @@ def ruined_by_int8(teacher: BertTeacher) -> Subject:
 @pytest.mark.parametrize(
     ("p50_ms", "default"),
     [
-        ((1.0, 0.5, 0.55), "litert-int4"),
-        ((1.0, 0.5, 0.61), "litert-int8"),
-        ((0.4, 0.5, 0.61), "litert-float32"),
+        ((1.0, 0.5, 0.61), "litert-int4"),
+        ((1.0, 0.5, 0.63), "litert-int8"),
+        ((0.4, 0.51, 0.61), "litert-float32"),
+        # 20 microseconds are nothing.
+        ((0.01, 0.02, 0.04), "litert-int8"),
     ],
 )
 def test_the_default_is_the_smallest_of_the_fast(

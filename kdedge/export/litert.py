@@ -188,12 +188,14 @@ def int8_weights(quantizer: Quantizer, scope: str, granularity: Granularity) -> 
 def int8_full(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
     """Int8 weights and activations, whose ranges come from calibration (arXiv 1712.05877)."""
     quantizer.add_static_config(scope, Op.ALL_SUPPORTED, 8, 8, granularity)
+    _masked_scores_in_float(quantizer)
 
 
 def int16x8(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
     """Int8 weights and int16 activations, whose ranges come from calibration."""
     quantizer.add_static_config(scope, Op.ALL_SUPPORTED, 16, 8, granularity)
     _int8_table(quantizer, scope)
+    _masked_scores_in_float(quantizer)
 
 
 def int4(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
@@ -201,6 +203,13 @@ def int4(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
     quantizer.add_dynamic_config(scope, Op.ALL_SUPPORTED, 8, granularity)
     for op in (Op.EMBEDDING_LOOKUP, Op.FULLY_CONNECTED, Op.CONV_2D):
         quantizer.add_dynamic_config(scope, op, 4, Granularity.CHANNELWISE)
+
+
+def _masked_scores_in_float(quantizer: Quantizer) -> None:
+    """Keras's attention sets the scores of padding so low that no integer is left for others."""
+    quantizer.update_quantization_recipe(
+        r"/softmax(_\d+)+/", Op.ALL_SUPPORTED, None, AlgorithmName.NO_QUANTIZE
+    )
 
 
 def _int8_table(quantizer: Quantizer, scope: str) -> None:
