@@ -21,6 +21,8 @@ android {
         sourceCompatibility = JavaVersion.VERSION_1_8
         targetCompatibility = JavaVersion.VERSION_1_8
     }
+
+    testOptions.unitTests.isIncludeAndroidResources = true
 }
 
 kotlin {
@@ -33,4 +35,8 @@ dependencies {
     implementation(project(":core"))
     implementation(libs.tensorflow.lite)
     implementation(libs.onnxruntime.android)
+    // The same classes with a native library for the computer that runs the tests.
+    testImplementation(libs.onnxruntime.jvm)
+    testImplementation(libs.junit)
+    testImplementation(libs.robolectric)
 }
