@@ -3,13 +3,14 @@ package org.kdedge
 import java.io.IOException
 import java.io.InputStream
 import java.security.MessageDigest
+import org.json.JSONArray
 import org.json.JSONException
 import org.json.JSONObject
 
 /** The bundle is missing, damaged, or of another version. The message says which and what to do. */
 class BundleException(message: String, cause: Throwable? = null) : Exception(message, cause)
 
-/** Where a bundle's files come from: `Files { assets.open("bundle/$it") }`, `Files { File(folder, it).inputStream() }`. */
+/** Where a bundle's files come from, for instance `Files { assets.open("bundle/$it") }`. */
 fun interface Files {
     /** Opens the file at `path` inside the bundle; throws IOException where there is none. */
     fun open(path: String): InputStream
@@ -25,7 +26,8 @@ data class Artifact(
 )
 
 /** A bundle that `kdedge export` wrote. Every file is compared with its SHA-256 when it is read. */
-class Bundle private constructor(
+class Bundle
+private constructor(
     private val files: Files,
     private val checksums: Map<String, String>,
     private val defaults: Map<String, String>,
@@ -38,21 +40,28 @@ class Bundle private constructor(
     /** The artifact of that name; for null LiteRT's default, or else ONNX's. */
     fun artifact(name: String? = null): Artifact {
         val wanted = name ?: defaults["litert"] ?: defaults["onnx"]
-        return artifacts.find { it.name == wanted } ?: throw BundleException(
-            "This bundle has no artifact $wanted. It has: ${artifacts.joinToString { it.name }}.",
-        )
+        return artifacts.find { it.name == wanted }
+            ?: throw BundleException(
+                "This bundle has no artifact $wanted. It has: " +
+                    "${artifacts.joinToString { it.name }}."
+            )
     }
 
     /** The content of a file of the bundle. */
     fun read(path: String): ByteArray {
-        val expected = checksums[path] ?: throw BundleException("$path is not in the bundle's manifest.")
-        val content = try {
-            files.open(path).use { it.readBytes() }
-        } catch (e: IOException) {
-            throw BundleException("$path is missing. Copy the bundle again.", e)
-        }
+        val expected =
+            checksums[path] ?: throw BundleException("$path is not in the bundle's manifest.")
+        val content =
+            try {
+                files.open(path).use { it.readBytes() }
+            } catch (e: IOException) {
+                throw BundleException("$path is missing. Copy the bundle again.", e)
+            }
         if (sha256(content) != expected) {
-            throw BundleException("$path is not the file that was exported: its SHA-256 differs. Copy the bundle again.")
+            throw BundleException(
+                "$path is not the file that was exported: its SHA-256 differs. " +
+                    "Copy the bundle again."
+            )
         }
         return content
     }
@@ -62,11 +71,16 @@ class Bundle private constructor(
 
         /** Reads the manifest. Models and tokenizer are read, and checked, when they are used. */
         fun open(files: Files): Bundle {
-            val text = try {
-                files.open("manifest.json").use { it.readBytes().decodeToString() }
-            } catch (e: IOException) {
-                throw BundleException("No bundle: manifest.json is missing. `python -m converters.to_android BUNDLE` puts one here.", e)
-            }
+            val text =
+                try {
+                    files.open("manifest.json").use { it.readBytes().decodeToString() }
+                } catch (e: IOException) {
+                    throw BundleException(
+                        "No bundle: manifest.json is missing. " +
+                            "`python -m converters.to_android BUNDLE` puts one here.",
+                        e,
+                    )
+                }
             return try {
                 parse(JSONObject(text), files)
             } catch (e: JSONException) {
@@ -77,37 +91,60 @@ class Bundle private constructor(
         private fun parse(manifest: JSONObject, files: Files): Bundle {
             // First, for a newer version may have other keys.
             val version = manifest.getInt("format_version")
-            check(version == FORMAT_VERSION) { "format_version is $version and this app reads $FORMAT_VERSION. Update the app or export the bundle anew." }
-
-            val checksums = manifest.getJSONObject("files").toMap { json, key -> json.getString(key) }
-            for (path in checksums.keys) {
-                check(!path.startsWith("/") && ".." !in path.split("/") && "\\" !in path) { "the file $path would lie outside the bundle." }
+            demand(version == FORMAT_VERSION) {
+                "format_version is $version and this app reads $FORMAT_VERSION. " +
+                    "Update the app or export the bundle anew."
             }
-            val artifacts = manifest.getJSONArray("artifacts").let { list ->
-                List(list.length()) { i ->
-                    val artifact = list.getJSONObject(i)
-                    val file = artifact.getString("file")
-                    val sha256 = checksums[file] ?: throw BundleException("manifest.json: $file has no checksum.")
-                    Artifact(artifact.getString("name"), file, artifact.getString("format"), sha256)
+
+            val checksums =
+                manifest.getJSONObject("files").toMap { json, key -> json.getString(key) }
+            for (path in checksums.keys) {
+                demand(!path.startsWith("/") && ".." !in path.split("/") && "\\" !in path) {
+                    "the file $path would lie outside the bundle."
                 }
             }
-            val defaults = manifest.getJSONObject("defaults").toMap { json, key -> json.getString(key) }
-            check(defaults.isNotEmpty() && artifacts.map { it.name }.containsAll(defaults.values)) { "defaults name no artifact of this bundle." }
-            val labels = manifest.getJSONArray("labels").let { list -> List(list.length()) { list.getString(it) } }
-            check(labels.size >= 2) { "labels: ${labels.size}. At least 2 are needed." }
+            val artifacts =
+                manifest.getJSONArray("artifacts").objects().map { artifact ->
+                    val file = artifact.getString("file")
+                    demand(file in checksums) { "$file has no checksum." }
+                    Artifact(
+                        artifact.getString("name"),
+                        file,
+                        artifact.getString("format"),
+                        checksums.getValue(file),
+                    )
+                }
+            val defaults =
+                manifest.getJSONObject("defaults").toMap { json, key -> json.getString(key) }
+            demand(
+                defaults.isNotEmpty() && artifacts.map { it.name }.containsAll(defaults.values)
+            ) {
+                "defaults name no artifact of this bundle."
+            }
+            val labels =
+                manifest.getJSONArray("labels").let { list ->
+                    List(list.length()) { list.getString(it) }
+                }
+            demand(labels.size >= 2) { "labels: ${labels.size}. At least 2 are needed." }
             val maxLength = manifest.getInt("max_length")
-            check(maxLength >= 3) { "max_length: $maxLength. At least 3: [CLS], one word piece and [SEP]." }
+            demand(maxLength >= 3) {
+                "max_length: $maxLength. At least 3: [CLS], one word piece and [SEP]."
+            }
             return Bundle(files, checksums, defaults, artifacts, labels, maxLength)
         }
 
-        private fun check(holds: Boolean, message: () -> String) {
+        private fun demand(holds: Boolean, message: () -> String) {
             if (!holds) throw BundleException("manifest.json: ${message()}")
         }
 
         private fun sha256(content: ByteArray): String =
-            MessageDigest.getInstance("SHA-256").digest(content).joinToString("") { "%02x".format(it) }
+            MessageDigest.getInstance("SHA-256").digest(content).joinToString("") {
+                "%02x".format(it)
+            }
     }
 }
+
+internal fun JSONArray.objects(): List<JSONObject> = List(length()) { getJSONObject(it) }
 
 internal fun <V> JSONObject.toMap(value: (JSONObject, String) -> V): Map<String, V> =
     keys().asSequence().associateWith { value(this, it) }

@@ -17,19 +17,26 @@ class OnnxEngine(model: ByteArray, threads: Int = 1) : Engine {
     override val length: Int? = null
 
     private val environment = OrtEnvironment.getEnvironment()
-    private val session: OrtSession = try {
-        val options = OrtSession.SessionOptions()
-        options.setIntraOpNumThreads(threads)
-        // Without VNNI the int8 sums of x86 overflow, which those of phones don't.
-        options.addConfigEntry("session.x64quantprecision", "1")
-        environment.createSession(model, options)
-    } catch (e: OrtException) {
-        throw BundleException("ONNX Runtime refuses this model: ${e.message}", e)
-    }
+    private val session: OrtSession =
+        try {
+            val options = OrtSession.SessionOptions()
+            options.setIntraOpNumThreads(threads)
+            // Without VNNI the int8 sums of x86 overflow, which those of phones don't.
+            options.addConfigEntry("session.x64quantprecision", "1")
+            environment.createSession(model, options)
+        } catch (e: OrtException) {
+            throw BundleException("ONNX Runtime refuses this model: ${e.message}", e)
+        }
 
     override fun probabilities(ids: IntArray, mask: IntArray): FloatArray {
-        val values = mapOf("input_ids" to ids, "attention_mask" to mask, "token_type_ids" to IntArray(ids.size))
-        val inputs = values.filterKeys { it in session.inputNames }.mapValues { (_, row) -> tensor(row) }
+        val values =
+            mapOf(
+                "input_ids" to ids,
+                "attention_mask" to mask,
+                "token_type_ids" to IntArray(ids.size),
+            )
+        val inputs =
+            values.filterKeys { it in session.inputNames }.mapValues { (_, row) -> tensor(row) }
         try {
             session.run(inputs, setOf("logits")).use { result ->
                 @Suppress("UNCHECKED_CAST")
@@ -43,7 +50,11 @@ class OnnxEngine(model: ByteArray, threads: Int = 1) : Engine {
     override fun close() = session.close()
 
     private fun tensor(row: IntArray) =
-        OnnxTensor.createTensor(environment, LongBuffer.wrap(LongArray(row.size) { row[it].toLong() }), longArrayOf(1, row.size.toLong()))
+        OnnxTensor.createTensor(
+            environment,
+            LongBuffer.wrap(LongArray(row.size) { row[it].toLong() }),
+            longArrayOf(1, row.size.toLong()),
+        )
 
     private fun softmax(logits: FloatArray): FloatArray {
         val largest = logits.max()

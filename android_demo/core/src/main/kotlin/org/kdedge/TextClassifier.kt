@@ -2,7 +2,10 @@ package org.kdedge
 
 import java.io.Closeable
 
-/** A text that is not answered: blank, far too long, or half a surrogate pair. The message says which. */
+/**
+ * A text that is not answered: blank, far too long, or half a surrogate pair. The message says
+ * which.
+ */
 class TextException(message: String) : IllegalArgumentException(message)
 
 /** Runs one model, one text at a time. */
@@ -10,7 +13,10 @@ interface Engine : Closeable {
     /** Tokens of a text that the model takes, padded with 0; null where any number will do. */
     val length: Int?
 
-    /** Probability of each label. Both arrays are as long as each other; `mask` is 0 where `ids` are padding. */
+    /**
+     * Probability of each label. Both arrays are as long as each other; `mask` is 0 where `ids` are
+     * padding.
+     */
     fun probabilities(ids: IntArray, mask: IntArray): FloatArray
 }
 
@@ -41,15 +47,26 @@ class TextClassifier(bundle: Bundle, private val engine: Engine) : Closeable by 
         val probabilities = engine.probabilities(ids, mask)
         val done = System.nanoTime()
         if (probabilities.size != labels.size) {
-            throw BundleException("The model answers with ${probabilities.size} classes and the bundle has ${labels.size} labels.")
+            throw BundleException(
+                "The model answers with ${probabilities.size} classes and " +
+                    "the bundle has ${labels.size} labels."
+            )
         }
-        return Answer(labels.zip(probabilities.toList()).toMap(), tokenized - start, done - tokenized)
+        return Answer(
+            labels.zip(probabilities.toList()).toMap(),
+            tokenized - start,
+            done - tokenized,
+        )
     }
 
     private fun checkText(text: String) {
-        if (text.all { isSpace(it.code) || it in '\u001c'..'\u001f' }) throw TextException("The text is empty.")
+        if (text.all { isSpace(it.code) || it in '\u001c'..'\u001f' })
+            throw TextException("The text is empty.")
         val characters = text.codePointCount(0, text.length)
-        if (characters > MAX_CHARACTERS) throw TextException("The text has $characters characters; at most $MAX_CHARACTERS are allowed.")
+        if (characters > MAX_CHARACTERS)
+            throw TextException(
+                "The text has $characters characters; at most $MAX_CHARACTERS are allowed."
+            )
         if (text.hasLoneSurrogate()) throw TextException("The text has half a surrogate pair.")
     }
 

@@ -24,7 +24,8 @@ class BundleTest {
         val bundle = Bundle.open(filesIn(folder))
         assertEquals(listOf("negative", "positive"), bundle.labels)
         assertEquals("litert-int8", bundle.artifact().name)
-        val files = JSONObject(folder.resolve("manifest.json").readText()).getJSONObject("files").keySet()
+        val files =
+            JSONObject(folder.resolve("manifest.json").readText()).getJSONObject("files").keySet()
         files.forEach(bundle::read)
         assertEquals(9, files.size)
     }
@@ -33,7 +34,9 @@ class BundleTest {
     fun `a changed byte`() {
         val model = folder.resolve("litert/model_int8.tflite")
         model.writeBytes(model.readBytes().also { it[1000] = (it[1000] + 1).toByte() })
-        assertRefused("litert/model_int8.tflite is not the file") { it.read("litert/model_int8.tflite") }
+        assertRefused("litert/model_int8.tflite is not the file") {
+            it.read("litert/model_int8.tflite")
+        }
     }
 
     @Test
@@ -50,7 +53,8 @@ class BundleTest {
     }
 
     @Test
-    fun `an artifact that is not there`() = assertRefused("It has: litert-int8, onnx-int8") { it.artifact("int2") }
+    fun `an artifact that is not there`() =
+        assertRefused("It has: litert-int8, onnx-int8") { it.artifact("int2") }
 
     @Test
     fun `no manifest`() {
@@ -73,7 +77,8 @@ class BundleTest {
 
     @Test
     fun `paths outside the bundle`() {
-        for (path in listOf("/etc/passwd", "../secret.txt", "litert/../../secret.txt", "..\\secret.txt")) {
+        for (path in
+            listOf("/etc/passwd", "../secret.txt", "litert/../../secret.txt", "..\\secret.txt")) {
             changeManifest { it.apply { getJSONObject("files").put(path, "00") } }
             assertRefused("$path would lie outside")
             copyTheBundle()
@@ -109,6 +114,7 @@ class BundleTest {
 
     private fun assertRefused(message: String, use: (Bundle) -> Unit = {}) {
         val error = assertThrows(BundleException::class.java) { use(Bundle.open(filesIn(folder))) }
-        if (message !in error.message!!) throw AssertionError("not \"$message\" but \"${error.message}\"")
+        if (message !in error.message!!)
+            throw AssertionError("not \"$message\" but \"${error.message}\"")
     }
 }

@@ -1,8 +1,6 @@
 package org.kdedge
 
 import java.io.File
-import org.json.JSONArray
-import org.json.JSONObject
 import org.junit.Assume.assumeTrue
 
 // Gradle and android_demo/check.py run the tests in the module's folder.
@@ -15,7 +13,5 @@ fun fromPython(name: String): File {
     assumeTrue("made by android_demo/check.py", folder != null)
     return File(folder, name)
 }
-
-fun JSONArray.objects(): List<JSONObject> = List(length()) { getJSONObject(it) }
 
 fun filesIn(folder: File) = Files { File(folder, it).inputStream() }

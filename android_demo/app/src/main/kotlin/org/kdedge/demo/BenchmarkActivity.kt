@@ -27,10 +27,11 @@ class BenchmarkActivity : Activity() {
         super.onCreate(state)
         // A device that goes to sleep slows down.
         window.addFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON)
-        val screen = TextView(this).apply {
-            setText(R.string.measuring)
-            fitsSystemWindows = true
-        }
+        val screen =
+            TextView(this).apply {
+                setText(R.string.measuring)
+                fitsSystemWindows = true
+            }
         setContentView(screen)
         // Started by an intent; a rotation must not start it again.
         if (state != null) return
@@ -41,11 +42,12 @@ class BenchmarkActivity : Activity() {
         val file = File(getExternalFilesDir(null) ?: filesDir, "benchmark.json")
         file.delete()
         thread {
-            val result = try {
-                measure(artifact, count, warmup)
-            } catch (e: Exception) {
-                JSONObject().put("error", "$e")
-            }
+            val result =
+                try {
+                    measure(artifact, count, warmup)
+                } catch (e: Exception) {
+                    JSONObject().put("error", "$e")
+                }
             val unfinished = File(file.path + ".new")
             unfinished.writeText(result.toString(2))
             unfinished.renameTo(file)
@@ -63,7 +65,8 @@ class BenchmarkActivity : Activity() {
         val artifact = bundle.artifact(artifactName)
         TextClassifier(bundle, loadEngine(bundle, artifact)).use { classifier ->
             val loaded = System.nanoTime()
-            val texts = bundle.read("sample_texts.txt").decodeToString().lines().filter(String::isNotBlank)
+            val texts =
+                bundle.read("sample_texts.txt").decodeToString().lines().filter(String::isNotBlank)
             repeat(warmup) { classifier.classify(texts[it % texts.size]) }
             val answers = List(count) { classifier.classify(texts[it % texts.size]) }
             return JSONObject()
@@ -79,10 +82,11 @@ class BenchmarkActivity : Activity() {
         }
     }
 
-    private fun device() = JSONObject()
-        .put("manufacturer", Build.MANUFACTURER)
-        .put("model", Build.MODEL)
-        .put("sdk", Build.VERSION.SDK_INT)
-        .put("abi", Build.SUPPORTED_ABIS[0])
-        .put("cores", Runtime.getRuntime().availableProcessors())
+    private fun device() =
+        JSONObject()
+            .put("manufacturer", Build.MANUFACTURER)
+            .put("model", Build.MODEL)
+            .put("sdk", Build.VERSION.SDK_INT)
+            .put("abi", Build.SUPPORTED_ABIS[0])
+            .put("cores", Runtime.getRuntime().availableProcessors())
 }

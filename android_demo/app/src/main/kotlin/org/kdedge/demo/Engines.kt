@@ -10,7 +10,8 @@ import org.kdedge.Files
 import org.kdedge.OnnxEngine
 
 /** The bundle in the app's assets. */
-fun bundleInAssets(context: Context): Bundle = Bundle.open(Files { context.assets.open("bundle/$it") })
+fun bundleInAssets(context: Context): Bundle =
+    Bundle.open(Files { context.assets.open("bundle/$it") })
 
 /** Loads a model of a bundle in its runtime. */
 fun loadEngine(bundle: Bundle, artifact: Artifact): Engine {
@@ -19,10 +20,16 @@ fun loadEngine(bundle: Bundle, artifact: Artifact): Engine {
         return when (artifact.format) {
             "litert" -> LiteRtEngine(model)
             "onnx" -> OnnxEngine(model)
-            else -> throw BundleException("${artifact.name}: this app has no engine for ${artifact.format}.")
+            else ->
+                throw BundleException(
+                    "${artifact.name}: this app has no engine for ${artifact.format}."
+                )
         }
     } catch (e: LinkageError) {
         val abis = Build.SUPPORTED_ABIS.joinToString()
-        throw BundleException("${artifact.name}: the app has no native library for this device ($abis).", e)
+        throw BundleException(
+            "${artifact.name}: the app has no native library for this device ($abis).",
+            e,
+        )
     }
 }

@@ -48,16 +48,27 @@ class MainActivity : Activity() {
     override fun onCreate(state: State?) {
         super.onCreate(state)
         setContentView(R.layout.main)
-        // The text is kept by its view; the spinner is still empty when the views' state comes back.
+        // The text is kept by its view; the spinner is still empty when the views' state comes
+        // back.
         artifact = state?.getString(ARTIFACT)
-        text.addTextChangedListener(object : TextWatcher {
-            override fun beforeTextChanged(s: CharSequence?, start: Int, count: Int, after: Int) = Unit
-            override fun onTextChanged(s: CharSequence?, start: Int, before: Int, count: Int) = Unit
-            override fun afterTextChanged(s: Editable?) {
-                main.removeCallbacks(askLater)
-                main.postDelayed(askLater, DEBOUNCE_MS)
+        text.addTextChangedListener(
+            object : TextWatcher {
+                override fun beforeTextChanged(
+                    s: CharSequence?,
+                    start: Int,
+                    count: Int,
+                    after: Int,
+                ) = Unit
+
+                override fun onTextChanged(s: CharSequence?, start: Int, before: Int, count: Int) =
+                    Unit
+
+                override fun afterTextChanged(s: Editable?) {
+                    main.removeCallbacks(askLater)
+                    main.postDelayed(askLater, DEBOUNCE_MS)
+                }
             }
-        })
+        )
         inBackground {
             val loaded = bundleInAssets(this);
             { showBundle(loaded) }
@@ -86,10 +97,17 @@ class MainActivity : Activity() {
         val names = loaded.artifacts.map { it.name }
         artifacts.adapter = ArrayAdapter(this, android.R.layout.simple_spinner_dropdown_item, names)
         artifacts.setSelection(names.indexOf(artifact ?: loaded.artifact().name).coerceAtLeast(0))
-        artifacts.onItemSelectedListener = object : AdapterView.OnItemSelectedListener {
-            override fun onItemSelected(parent: AdapterView<*>?, view: View?, position: Int, id: Long) = load(names[position])
-            override fun onNothingSelected(parent: AdapterView<*>?) = Unit
-        }
+        artifacts.onItemSelectedListener =
+            object : AdapterView.OnItemSelectedListener {
+                override fun onItemSelected(
+                    parent: AdapterView<*>?,
+                    view: View?,
+                    position: Int,
+                    id: Long,
+                ) = load(names[position])
+
+                override fun onNothingSelected(parent: AdapterView<*>?) = Unit
+            }
     }
 
     private fun load(name: String) {
@@ -115,13 +133,14 @@ class MainActivity : Activity() {
     /** Does `work` on the worker, and then on the main thread what `work` returns. */
     private fun inBackground(work: () -> () -> Unit) {
         worker.execute {
-            val done = try {
-                work()
-            } catch (e: BundleException) {
-                { showMessage(e.message) }
-            } catch (e: TextException) {
-                { showMessage(e.message) }
-            }
+            val done =
+                try {
+                    work()
+                } catch (e: BundleException) {
+                    { showMessage(e.message) }
+                } catch (e: TextException) {
+                    { showMessage(e.message) }
+                }
             main.post { if (!isDestroyed) done() }
         }
     }
@@ -136,7 +155,8 @@ class MainActivity : Activity() {
             (bar.findViewById(R.id.bar) as ProgressBar).progress = percent
             (bar.findViewById(R.id.percent) as TextView).text = getString(R.string.percent, percent)
         }
-        latency.text = getString(R.string.latency, answer.tokenizeNanos / 1e6, answer.inferNanos / 1e6)
+        latency.text =
+            getString(R.string.latency, answer.tokenizeNanos / 1e6, answer.inferNanos / 1e6)
     }
 
     private fun showMessage(said: String?) {

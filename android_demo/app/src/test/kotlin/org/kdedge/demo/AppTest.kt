@@ -109,8 +109,10 @@ class AppTest {
     }
 
     private fun benchmark(artifact: String, count: Int): JSONObject {
-        val intent = Intent().putExtra("artifact", artifact).putExtra("count", count).putExtra("warmup", 5)
-        val activity = Robolectric.buildActivity(BenchmarkActivity::class.java, intent).setup().get()
+        val intent =
+            Intent().putExtra("artifact", artifact).putExtra("count", count).putExtra("warmup", 5)
+        val activity =
+            Robolectric.buildActivity(BenchmarkActivity::class.java, intent).setup().get()
         val file = File(activity.getExternalFilesDir(null), "benchmark.json")
         waitUntil { file.exists() }
         return JSONObject(file.readText())
@@ -118,7 +120,8 @@ class AppTest {
 
     private fun choose(artifact: String) {
         waitUntil { spinner().adapter != null }
-        val position = (0 until spinner().adapter.count).first { spinner().adapter.getItem(it) == artifact }
+        val position =
+            (0 until spinner().adapter.count).first { spinner().adapter.getItem(it) == artifact }
         spinner().setSelection(position)
     }
 
