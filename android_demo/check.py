@@ -239,7 +239,9 @@ def core_tests() -> str:
     """core's tests pass on the JVM."""
     libraries = [OUT / "core.jar", *fetched(TESTS), *fetched(ONNX_JVM)]
     sources = DEMO / "core" / "src" / "test" / "kotlin"
-    kotlinc(OUT / "tests.jar", libraries, "-jvm-target", "11", sources)
+    # Tests see what is internal, as they do in Gradle.
+    friends = f"-Xfriend-paths={libraries[0]}"
+    kotlinc(OUT / "tests.jar", libraries, "-jvm-target", "11", friends, sources)
     return junit(sources, [OUT / "tests.jar", *libraries], DEMO / "core")
 
 
@@ -288,15 +290,8 @@ def app_tests() -> str:
         pom = OUT / "pom.xml"
         pom.write_text(ROBOLECTRIC.format(google=GOOGLE, version=VERSIONS["robolectric"]))
         partial = folder.with_suffix(".part")
-        run(
-            "mvn",
-            "-q",
-            "-B",
-            "-f",
-            pom,
-            "dependency:copy-dependencies",
-            f"-DoutputDirectory={partial}",
-        )
+        goal = ("dependency:copy-dependencies", f"-DoutputDirectory={partial}")
+        run("mvn", "--quiet", "--batch-mode", "--file", pom, *goal)
         partial.rename(folder)
     # What the Gradle plugin tells Robolectric.
     config = OUT / "config" / "com" / "android" / "tools" / "test_config.properties"
@@ -315,13 +310,8 @@ def app_tests() -> str:
     sources = DEMO / "app" / "src" / "test" / "kotlin"
     kotlinc(OUT / "app_tests.jar", libraries, "-jvm-target", "11", sources)
     class_path = (OUT / "app_tests.jar", OUT / "config", *libraries)
-    return junit(
-        sources,
-        class_path,
-        DEMO / "app",
-        "-Drobolectric.offline=true",
-        f"-Drobolectric.dependency.dir={androids[0].parent}",
-    )
+    options = ("-Drobolectric.offline=true", f"-Drobolectric.dependency.dir={androids[0].parent}")
+    return junit(sources, class_path, DEMO / "app", *options)
 
 
 def dex() -> str:
@@ -345,7 +335,7 @@ def apk() -> str:
         archive.write(OUT / "classes.dex", "classes.dex")
         aar = unpacked(fetched(LITERT)[0])
         for abi in ABIS:
-            # Not compressed, so that Android maps it from where it is.
+            # Not compressed: so the Gradle plugin does it.
             library = aar / "jni" / abi / "libtensorflowlite_jni.so"
             archive.write(library, f"lib/{abi}/{library.name}", zipfile.ZIP_STORED)
     APK.unlink(missing_ok=True)
@@ -375,8 +365,8 @@ def sizes() -> dict[str, int]:
     return found | {"APK": APK.stat().st_size}
 
 
-# These need Robolectric and d8, of which parts are in Google's repository only.
 CHECKS = (tools, bundle, litert, core, core_tests, resources, app)
+# These need Robolectric and d8, of which parts are in Google's repository only.
 WITH_GOOGLE = (app_tests, dex, apk)
 
 
