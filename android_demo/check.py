@@ -116,7 +116,7 @@ def _fetch(coordinate: str, repository: str) -> Path:
         partial.rename(path)
     found = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}"
     if found not in CHECKSUMS:
-        raise Failed(f"{path}: not the file that checksums.txt means. It is\n{found}")
+        raise Failed(f"{path}: not what checksums.txt says. Remove it. It is\n{found}")
     return path
 
 
