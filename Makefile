@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-clients check install install-dev
+.PHONY: demo test test-slow test-clients android-check check install install-dev
 
 demo: install
 	$(BIN)/kdedge run recipes/movie_reviews.toml
@@ -17,6 +17,10 @@ test-slow: install-dev
 # MediaPipe's TextClassifier, and both runtimes on an emulated arm64.
 test-clients: install-dev
 	$(BIN)/pytest -m clients
+
+# android_demo without Android Studio and without a phone.
+android-check: install
+	$(BIN)/python android_demo/check.py
 
 # What CI runs besides the tests.
 check: install-dev

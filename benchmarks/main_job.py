@@ -68,7 +68,8 @@ def _figures(run: Path) -> dict[str, Any]:
             | {"parity": parity[m["name"]]}
             for m in report["measurements"]
         },
-        **{key: report[key] for key in ("scenario", "valid", "reasons", "environment")},
+        **{key: report[key] for key in ("scenario", "valid", "reasons")},
+        "environment": report["environments"]["local"],
     }
 
 

@@ -365,29 +365,130 @@ def export(
 
 @app.command()
 def bench(
-    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE_DIR...")],
-    report: Annotated[Path, typer.Option("--report", help="folder of the report")],
+    bundles: Annotated[list[Path] | None, typer.Argument(metavar="BUNDLE_DIR...")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="folder of the report")] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--device",
+            help="local, ssh://USER@HOST:PORT, adb://SERIAL or browser; may be given again; "
+            "default: local",
+        ),
+    ] = None,
     tier: Annotated[
         str, typer.Option("--tier", help="how long: quick, light, standard or full")
     ] = "light",
+    setup: Annotated[
+        bool, typer.Option("--setup", help="make a virtual environment on ssh:// devices if needed")
+    ] = False,
+    benchmark_model: Annotated[
+        Path | None,
+        typer.Option("--benchmark-model", help="TensorFlow Lite's program, for adb:// devices"),
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="print the table as Markdown")
+    ] = False,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            "--compare",
+            metavar="OLD.json NEW.json",
+            help="measure nothing; say what changed, and exit with 1 if anything got worse",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0, help="percent that --compare lets pass")
+    ] = 5.0,
 ) -> None:
-    """Measure bundles on this machine."""
+    """Measure bundles on devices, or compare two reports."""
     with _errors():
+        if compare:
+            if bundles:
+                raise KdedgeError("--compare: measures nothing; give no bundles with it.")
+            _compare(*compare, threshold / 100, markdown)
+            return
+        if report is None:
+            raise KdedgeError("--report: none given. It names the folder to write to.")
+        from kdedge.bench.devices import device_of
+        from kdedge.bench.scenario import scenario
+
+        devices = [device_of(url, setup, benchmark_model) for url in device or ["local"]]
+        how_long = scenario(tier)
         _train_extra()
         from rich.console import Console
 
         from kdedge.bench.page import render_page
-        from kdedge.bench.report import terminal_table
+        from kdedge.bench.report import markdown_table, terminal_table
         from kdedge.bench.run import bench_bundles
-        from kdedge.bench.scenario import scenario
         from kdedge.files import write_text
 
-        result = bench_bundles(bundles, report, scenario(tier))
+        result = bench_bundles(bundles or [], report, how_long, devices=devices)
         page = render_page(
             result, title="benchmark", training=None, disagreements=None, stages=None
         )
         write_text(report / "report.html", page)
-        Console(highlight=False).print(terminal_table(result))
+        if markdown:
+            typer.echo(markdown_table(result), nl=False)
+        else:
+            Console(highlight=False).print(terminal_table(result))
+
+
+def _compare(old: Path, new: Path, threshold: float, markdown: bool) -> None:
+    from rich.console import Console
+
+    from kdedge.bench.compare import (
+        compare,
+        comparison_markdown,
+        comparison_rows,
+        comparison_table,
+    )
+    from kdedge.bench.report import BenchReport
+
+    before, after = BenchReport.load(old), BenchReport.load(new)
+    comparison = compare(before, after)
+    rows = comparison_rows(comparison, before, after)
+    if markdown:
+        typer.echo(comparison_markdown(rows), nl=False)
+    else:
+        Console(highlight=False, width=160).print(comparison_table(rows))
+    for doubt in comparison.doubts:
+        _say(f"careful: {doubt}")
+    regressions = comparison.regressions(threshold)
+    for line in regressions:
+        _say(f"worse: {line}")
+    if regressions:
+        raise typer.Exit(1)
+
+
+@app.command()
+def devices(
+    urls: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="URL...", help="default: what is found on and at this machine"),
+    ] = None,
+) -> None:
+    """List devices that can be measured on, with CPU, memory and runtimes."""
+    with _errors():
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console
+        from rich.table import Table
+
+        from kdedge.bench.devices import look_at, reachable
+
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for column in ("device", "CPU", "cores", "memory, MB", "runtimes"):
+            table.add_column(column)
+        failures = []
+        for url in urls or reachable():
+            try:
+                facts = look_at(url)
+            except KdedgeError as error:
+                failures.append(f"{url}: {error}")
+            else:
+                table.add_row(url, *facts)
+        Console(highlight=False, width=160).print(table)
+        if failures:
+            raise KdedgeError("\n  ".join(["These can't be measured on:", *failures]))
 
 
 @app.command()

@@ -3,10 +3,14 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import numpy as np
 import pytest
+
+from kdedge.text.encoder import Encoded
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data" / "movie_reviews.tsv.gz"
@@ -72,3 +76,50 @@ def client_bundle(request: pytest.FixtureRequest) -> Path:
     """The bundle that other people's clients are tried on."""
     given: Path | None = request.config.getoption("--bundle")
     return given.resolve() if given else request.getfixturevalue("quick_run") / "bundle"
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Any:
+    """Looks up ids in a table of 10 and segment ids in one of 2, so that mixing them up fails."""
+    import keras
+
+    ids, mask, segment_ids = (
+        keras.Input((8,), 1, "int32", name=name) for name in ("ids", "mask", "segment_ids")
+    )
+    pieces = keras.layers.Embedding(10, 4)(ids) + keras.layers.Embedding(2, 4)(segment_ids)
+    weights = keras.layers.Reshape((8, 1))(keras.layers.Rescaling(1.0)(mask))
+    logits = keras.layers.Dense(2)(keras.layers.Flatten()(pieces * weights))
+    return keras.Model({"ids": ids, "mask": mask, "segment_ids": segment_ids}, logits)
+
+
+@pytest.fixture(scope="session")
+def tflite(tiny_model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as Keras converts it."""
+    path = tmp_path_factory.mktemp("models") / "tiny.tflite"
+    tiny_model.export(path, format="litert", verbose=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Has no token_type_ids, which the agent must then not feed."""
+    from onnx import TensorProto, checker, helper, save
+
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
+        for name in ("input_ids", "attention_mask")
+    ]
+    output = helper.make_tensor_value_info("logits", TensorProto.INT64, ["batch", "length"])
+    node = helper.make_node("Mul", ["input_ids", "attention_mask"], ["logits"])
+    graph = helper.make_graph([node], "tiny", inputs, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    checker.check_model(model)
+    path = tmp_path_factory.mktemp("models") / "tiny.onnx"
+    save(model, path)
+    return path
+
+
+@pytest.fixture
+def encoded() -> Encoded:
+    ids = np.array([[2, 5, 6, 7, 8, 9, 9, 3], [2, 5, 3, 0, 0, 0, 0, 0]], np.int32)
+    return Encoded(ids, (ids > 0).astype(np.int32), np.zeros_like(ids))

@@ -2,78 +2,35 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from bench_parts import BRIEF, make_bundle, make_report, measurement, repeat
 from rich.console import Console
-from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
-from tokenizers.pre_tokenizers import Whitespace
-from tokenizers.processors import BertProcessing
 
-from kdedge.bench.local import AGENT, Subject, measure
+from kdedge.bench.devices import Device, DeviceLostError, Subject
+from kdedge.bench.devices.device import AGENT
+from kdedge.bench.devices.local import Local
+from kdedge.bench.figures import size_latency_accuracy_figure
+from kdedge.bench.measure import Run, measure
 from kdedge.bench.page import Disagreement, duration, render_page
 from kdedge.bench.report import (
     BenchReport,
-    Measurement,
     Repeat,
-    size_latency_accuracy_figure,
+    Summary,
+    Value,
+    markdown_table,
     terminal_table,
     three_digits,
 )
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import TIERS, Scenario, scenario
-from kdedge.bundle import Accuracy, Artifact, Manifest, Parity, Source
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
-from kdedge.text.encoder import Encoded, TextEncoder
-
-BRIEF = Scenario(
-    name="brief", min_count=5, min_seconds=0, repeats=2, warmup_count=1, warmup_seconds=0
-)
-NAMES = ("ids", "mask", "segment_ids")
-
-
-@pytest.fixture(scope="session")
-def tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Looks up ids in a table of 10 and segment ids in one of 2, so that mixing them up fails."""
-    import keras
-
-    ids, mask, segment_ids = (keras.Input((8,), 1, "int32", name=name) for name in NAMES)
-    pieces = keras.layers.Embedding(10, 4)(ids) + keras.layers.Embedding(2, 4)(segment_ids)
-    weights = keras.layers.Reshape((8, 1))(keras.layers.Rescaling(1.0)(mask))
-    logits = keras.layers.Dense(2)(keras.layers.Flatten()(pieces * weights))
-    path = tmp_path_factory.mktemp("models") / "tiny.tflite"
-    inputs = {"ids": ids, "mask": mask, "segment_ids": segment_ids}
-    keras.Model(inputs, logits).export(path, format="litert", verbose=False)
-    return path
-
-
-@pytest.fixture(scope="session")
-def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Has no token_type_ids, which the agent must then not feed."""
-    from onnx import TensorProto, checker, helper, save
-
-    inputs = [
-        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
-        for name in ("input_ids", "attention_mask")
-    ]
-    output = helper.make_tensor_value_info("logits", TensorProto.INT64, ["batch", "length"])
-    node = helper.make_node("Mul", ["input_ids", "attention_mask"], ["logits"])
-    graph = helper.make_graph([node], "tiny", inputs, [output])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    checker.check_model(model)
-    path = tmp_path_factory.mktemp("models") / "tiny.onnx"
-    save(model, path)
-    return path
-
-
-@pytest.fixture
-def encoded() -> Encoded:
-    ids = np.array([[2, 5, 6, 7, 8, 9, 9, 3], [2, 5, 3, 0, 0, 0, 0, 0]], np.int32)
-    return Encoded(ids, (ids > 0).astype(np.int32), np.zeros_like(ids))
+from kdedge.text.encoder import Encoded
 
 
 def run_agent(job: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -120,6 +77,51 @@ def test_agent_answers_an_error_as_json(tmp_path: Path, encoded: Encoded) -> Non
     assert "ValueError" in answer["error"]
 
 
+class Scripted(Device):
+    """Answers what it is told to; an error is raised instead."""
+
+    url = "scripted"
+
+    def __init__(self, answers: list[Any], busy: float = 0) -> None:
+        self.answers, self.busy = answers, busy
+        self.asked: list[str] = []
+
+    def open(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def environment(self) -> dict[str, Value]:
+        return {"CPU": "scripted"}
+
+    def state(self) -> dict[str, Value]:
+        return {"busy, %": self.busy}
+
+    def run(self, subject: Subject, scenario: Scenario) -> Any:
+        self.asked.append(subject.name)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def answered(median_ns: int) -> dict[str, Any]:
+    runtime = {"name": "ONNX Runtime", "version": "1"}
+    return repeat([median_ns]).model_dump() | {"runtime": runtime}
+
+
+@pytest.fixture
+def run_on(onnx_file: Path, encoded: Encoded, tmp_path: Path) -> Callable[..., Run]:
+    """Measures subjects of these names, twice each; what was measured before is kept."""
+
+    def run(device: Device, *names: str) -> Run:
+        subjects = [Subject(name, onnx_file, "onnx", encoded) for name in names]
+        return measure(device, subjects, BRIEF, lambda count, /, note="": None, tmp_path / "kept")
+
+    return run
+
+
 def test_measure_keeps_what_the_others_measured(
     onnx_file: Path, tmp_path: Path, encoded: Encoded
 ) -> None:
@@ -129,78 +131,67 @@ def test_measure_keeps_what_the_others_measured(
         Subject("good", onnx_file, "onnx", encoded),
         Subject("broken", broken, "onnx", encoded),
     ]
-    order = []
-    run = measure(subjects, BRIEF, lambda done, note="": order.append(note))
+    order: list[str] = []
+    run = measure(
+        Local(), subjects, BRIEF, lambda done, /, note="": order.append(note), tmp_path / "kept"
+    )
     assert order == ["good", "broken", "broken", "good"]
     assert list(run.failures) == ["broken"]
     assert [len(repeat.samples_ns) for repeat in run.repeats["good"]] == [5, 5]
     assert "broken" not in run.repeats
-    assert {"CPU", "cores", "threads", "load before", "load after"} <= set(run.environment)
+    facts = {"CPU", "cores", "memory, MB", "threads", "load before", "load after", "busy before, %"}
+    assert facts <= set(run.environment)
     assert "ONNX Runtime" in run.environment
 
 
-def test_measure_says_when_the_machine_is_busy(
-    onnx_file: Path, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    subjects = [Subject("good", onnx_file, "onnx", encoded)]
-    # An agent's repeats of microseconds may differ; only the load is looked at here.
-    for percent, busy in ((24.0, False), (26.0, True)):
-        monkeypatch.setattr("psutil.cpu_percent", lambda interval, p=percent: p)
-        reasons = measure(subjects, BRIEF, lambda count, /, note="": None).reasons
-        assert any("other programs used 26%" in reason for reason in reasons) == busy
+def test_measure_says_when_the_machine_is_busy(run_on: Callable[..., Run]) -> None:
+    for busy, reasons in ((25.0, 0), (26.0, 1)):
+        run = run_on(Scripted([answered(100), answered(100)], busy), f"busy {busy}")
+        assert len(run.reasons) == reasons
+        assert all("other programs used 26%" in reason for reason in run.reasons)
 
 
-def test_measure_says_when_repeats_differ(
-    onnx_file: Path, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("psutil.cpu_percent", lambda interval: 0.0)
-    medians = iter([100, 149, 100, 151])
-    monkeypatch.setattr(
-        "kdedge.bench.local.run_agent", lambda *_: (repeat([next(medians)]), {"runtime": "1"})
-    )
-    subjects = [Subject("uneven", onnx_file, "onnx", encoded)]
-    assert measure(subjects, BRIEF, lambda count, /, note="": None).reasons == ()
-    (reason,) = measure(subjects, BRIEF, lambda count, /, note="": None).reasons
+def test_measure_says_when_repeats_differ(run_on: Callable[..., Run]) -> None:
+    assert run_on(Scripted([answered(100), answered(149)]), "even").reasons == ()
+    (reason,) = run_on(Scripted([answered(100), answered(151)]), "uneven").reasons
     assert reason.startswith("uneven: the slowest repeat took 1.51 times as long as the fastest")
 
 
-def make_bundle(folder: Path, source: str, models: dict[str, Path]) -> Path:
-    """A bundle whose encoder knows `good`, `bad` and `film`."""
-    pieces = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film")
-    tokenizer = Tokenizer(WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.post_processor = BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    TextEncoder(tokenizer, max_length=16).save(folder)
-    (folder / "sample_texts.txt").write_text("good film\nbad film\n")
-    artifacts = []
-    for name, model in models.items():
-        (folder / model.name).write_bytes(model.read_bytes())
-        artifacts.append(
-            Artifact(
-                name=name,
-                file=model.name,
-                format="litert" if name.startswith("litert") else "onnx",
-                quantization="float32",
-                length=8 if name.startswith("litert") else None,
-                bytes=model.stat().st_size,
-                gzip_bytes=1,
-                p50_ms=1.0,
-                parity=Parity(texts=2, max_difference=0.0, mean_difference=0.0, agreement=1.0),
-                accuracy=Accuracy(texts=10, value=0.8),
-            )
-        )
-    manifest = Manifest(
-        format_version=1,
-        kdedge="0.1.0",
-        labels=("negative", "positive"),
-        max_length=16,
-        source=Source(name=source, parameters=50, accuracy=Accuracy(texts=10, value=0.8)),
-        artifacts=tuple(artifacts),
-        defaults={artifacts[0].format: artifacts[0].name},
-        files={path.name: sha256(path) for path in folder.iterdir()},
-    )
-    (folder / "manifest.json").write_text(manifest.model_dump_json())
-    return folder
+def test_a_device_that_goes_away_is_named_and_the_run_goes_on_later(
+    run_on: Callable[..., Run],
+) -> None:
+    # In turn: a, b, then b, a. It goes away in the third.
+    gone = Scripted([answered(1), answered(2), DeviceLostError("scripted went away.")], busy=50)
+    run = run_on(gone, "a", "b")
+    assert run.repeats == {}
+    assert list(run.failures) == ["scripted"]
+    assert "scripted went away. 2 of 4 runs are kept" in run.failures["scripted"]
+
+    back = Scripted([answered(3), answered(4)])
+    run = run_on(back, "a", "b")
+    assert back.asked == ["b", "a"]
+    assert run.failures == {}
+    medians = {name: [r.samples_ns for r in repeats] for name, repeats in run.repeats.items()}
+    assert medians == {"a": [(1,), (4,)], "b": [(2,), (3,)]}
+    # The first half was measured on a busy machine, and that stays so.
+    assert any("other programs used 50%" in reason for reason in run.reasons)
+
+
+def test_what_was_kept_is_of_no_use_where_anything_differs(run_on: Callable[..., Run]) -> None:
+    run_on(Scripted([answered(1), answered(1)]), "a")
+    changed, another = (Scripted([answered(2), answered(2)]) for _ in range(2))
+    changed.environment = lambda: {"CPU": "changed"}  # type: ignore[method-assign]
+    another.url = "another"
+    for device in (changed, another):
+        run_on(device, "a")
+        assert device.asked == ["a", "a"]
+
+
+@pytest.mark.parametrize("rubbish", [None, [], {}, "text", {"samples_ns": [1]}, {"load_ns": -1}])
+def test_rubbish_is_no_measurement(run_on: Callable[..., Run], rubbish: Any) -> None:
+    run = run_on(Scripted([rubbish]), "a")
+    assert run.repeats == {}
+    assert "what ran there answered no measurement" in run.failures["a"]
 
 
 def test_bench_of_a_bundle(tflite: Path, onnx_file: Path, tmp_path: Path) -> None:
@@ -256,59 +247,6 @@ def test_tiers_are_named_in_the_error() -> None:
         scenario("fast")
 
 
-def repeat(samples_ns: list[int]) -> Repeat:
-    return Repeat(
-        load_ns=20_000_000,
-        first_inference_ns=2 * samples_ns[0],
-        samples_ns=tuple(samples_ns),
-        peak_rss_bytes=90_000_000,
-    )
-
-
-def measurement(name: str, size: int, ms: float, accuracy: float, agreement: float) -> Measurement:
-    """Three repeats of samples 0.95, 1, 1.15 times `ms`, the repeats 1% apart."""
-    bundle, artifact = name.split("/")
-    return Measurement(
-        name=name,
-        bundle=bundle,
-        artifact=artifact,
-        source=bundle,
-        format="litert" if "litert" in name else "onnx",
-        quantization=artifact.split("-")[1],
-        bytes=size,
-        length=64,
-        accuracy=accuracy,
-        accuracy_texts=2000,
-        agreement=agreement,
-        sha256="0" * 64,
-        repeats=tuple(
-            repeat([round(ms * 1e6 * factor * drift) for factor in (0.95, 1, 1.15)])
-            for drift in (0.99, 1, 1.01)
-        ),
-    )
-
-
-@pytest.fixture
-def report() -> BenchReport:
-    """Made up, for the tests of tables and pages only."""
-    return BenchReport(
-        kdedge="0.1.0",
-        scenario=TIERS["light"],
-        environment={"CPU": "a made-up CPU", "cores": 8, "LiteRT": "2.3.0", "load before": 0.1},
-        valid=True,
-        reasons=(),
-        failures={},
-        measurements=(
-            measurement("teacher/litert-float32", 90_400_000, 24.0, 0.874, 1.0),
-            measurement("teacher/onnx-float32", 90_900_000, 21.5, 0.874, 1.0),
-            measurement("micro/litert-float32", 16_300_000, 1.6, 0.861, 1.0),
-            measurement("micro/litert-int8", 4_200_000, 0.8, 0.8595, 0.9925),
-            measurement("micro/onnx-float32", 16_500_000, 1.5, 0.861, 1.0),
-            measurement("micro/onnx-int8", 4_400_000, 1.0, 0.858, 0.9895),
-        ),
-    )
-
-
 def test_figures_of_a_measurement() -> None:
     m = measurement("micro/litert-int8", 4_200_000, 2.0, 0.8, 1.0)
     # Repeats at 1.98, 2.00 and 2.02 ms; the p90 of 0.95, 1, 1.15 is 1 + 0.8 * 0.15 = 1.12.
@@ -317,6 +255,11 @@ def test_figures_of_a_measurement() -> None:
     assert m.p90_ms == pytest.approx(2.24)
     assert m.load_ms == 20.0
     assert m.first_inference_ms == pytest.approx(2 * 0.95 * 2.0)
+
+
+@pytest.fixture
+def report() -> BenchReport:
+    return make_report()
 
 
 def test_speed_up_is_against_the_teacher_in_the_same_runtime(report: BenchReport) -> None:
@@ -356,8 +299,8 @@ def test_report_goes_to_json_and_back(report: BenchReport, tmp_path: Path) -> No
     assert stored["measurements"][3]["p50_ms"] == pytest.approx(0.8)
     assert len(stored["measurements"][3]["repeats"][0]["samples_ns"]) == 3
 
-    path.write_text(json.dumps(stored | {"format_version": 2}))
-    with pytest.raises(KdedgeError, match="format_version is 2 and this kdedge reads 1"):
+    path.write_text(json.dumps(stored | {"format_version": 9}))
+    with pytest.raises(KdedgeError, match="format_version is 9 and this kdedge reads 2"):
         BenchReport.load(path)
     path.write_text("{}")
     with pytest.raises(KdedgeError, match="not a readable benchmark report"):
@@ -445,6 +388,37 @@ def test_page_says_whether_the_run_is_valid(report: BenchReport) -> None:
     assert "This run is not valid." in page
     assert "It was busy." in page
     assert "a: broke" in page
+
+
+def test_tables_and_page_of_two_devices(report: BenchReport) -> None:
+    by_samples, *_ = report.measurements
+    summary = Summary(count=64, mean_ns=3e6)
+    by_mean = by_samples.model_copy(
+        update={
+            "name": "teacher/litert-float32 on adb://1",
+            "device": "adb://1",
+            "repeats": (
+                Repeat(
+                    load_ns=1, first_inference_ns=1, samples_ns=(), summary=summary,
+                    peak_rss_bytes=None,
+                ),
+            ),
+        }
+    )  # fmt: skip
+    report = report.model_copy(
+        update={
+            "measurements": (by_samples, by_mean),
+            "environments": {"local": {"CPU": "one"}, "adb://1": {"CPU": "another"}},
+        }
+    )
+    assert (by_mean.p50_ms, by_mean.p90_ms, by_mean.p50_is_mean) == (3.0, None, True)
+    # On another device: no faster and no slower.
+    assert report.speed_up(by_mean) is None and report.speed_up(by_samples) is None
+    assert "| 3.00 (mean) |  | baseline |" in markdown_table(report)
+    page = make_page(report)
+    assert "<h3>local</h3>" in page and "<h3>adb://1</h3>" in page
+    assert "<small>mean</small>" in page
+    assert "<h3>local</h3>" not in make_page(make_report())
 
 
 def test_page_without_the_optional_parts(report: BenchReport) -> None:

@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 from kdedge.cli import app
 
 COMMANDS = (
-    "run teach label average-labels import-labels attack distill compress export bench predict "
-    "inspect"
+    "run teach label average-labels import-labels attack distill compress export bench devices "
+    "predict inspect"
 ).split()
 
 

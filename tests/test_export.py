@@ -96,8 +96,6 @@ def test_every_artifact_says_what_its_source_says(
         said = load_bundle(tmp_path / "bundle", artifact.name).probabilities(TEXTS)
         difference = np.abs(said - softmax(source.test.logits))
         assert difference.max() < WITHIN[artifact.quantization], artifact.name
-        if artifact.quantization != "float32":
-            assert difference.max() > 1e-6, artifact.name
         # The manifest's figures are of this very file; of few test texts the valid ones help out.
         assert artifact.parity.max_difference == pytest.approx(difference.max(), abs=1e-6)
         assert artifact.parity.mean_difference == pytest.approx(difference.mean(), abs=1e-6)
@@ -162,7 +160,7 @@ def test_clustered_weights_keep_their_few_values() -> None:
     model = build_student("micro", vocabulary=500, classes=2, max_length=16)
     ids = np.zeros((8, 8), np.int32)
     calibration = Encoded(ids, ids, ids)
-    dense = model.get_layer("sentence")
+    grams = model.get_layer("grams_3")
 
     def values() -> int:
         content = LiteRTQuantization(to_litert(model, 8), "int8", calibration)()
@@ -170,15 +168,32 @@ def test_clustered_weights_keep_their_few_values() -> None:
         (weights,) = (
             graph.buffers[t.buffer].data
             for t in graph.subgraphs[0].tensors
-            if t.shape is not None and list(t.shape) == [256, 1536]
+            if t.shape is not None and list(t.shape) == [192, 1, 3, 128]
         )
         return len(np.unique(np.asarray(weights).view(np.int8)))
 
     # A scale a channel spreads the values, one scale for all does not.
     assert values() > 200
-    kernel = dense.kernel.numpy()
-    dense.kernel.assign(np.round(kernel / kernel.std()).clip(-2, 2) * kernel.std())
+    kernel = grams.kernel.numpy()
+    grams.kernel.assign(np.round(kernel / kernel.std()).clip(-2, 2) * kernel.std())
     assert values() == 5
+
+
+def test_old_runtimes_are_told_what_they_cannot_run() -> None:
+    model = build_student("micro", vocabulary=500, classes=2, max_length=16)
+    ids = np.arange(8 * 10, dtype=np.int32).reshape(10, 8)
+    float32, calibration = to_litert(model, 8), Encoded(ids, np.ones_like(ids), np.zeros_like(ids))
+    ops = schema.BuiltinOperator
+    # By TensorFlow's op_version.cc: several scales for one table of weights are 12, 5 and 4.
+    for quantization, expected in {
+        "int8": {ops.FULLY_CONNECTED: 3, ops.CONV_2D: 5, ops.EMBEDDING_LOOKUP: 1},
+        "int8-weights": {ops.FULLY_CONNECTED: 1, ops.DEQUANTIZE: 5},
+        "int8-full": {ops.FULLY_CONNECTED: 12, ops.CONV_2D: 5},
+        "int4": {ops.FULLY_CONNECTED: 12, ops.CONV_2D: 5, ops.EMBEDDING_LOOKUP: 4},
+    }.items():
+        written = parsed(LiteRTQuantization(float32, quantization, calibration)())
+        versions = {code.builtinCode: code.version for code in written.operatorCodes}
+        assert {op: versions[op] for op in expected} == expected, quantization
 
 
 def test_ranges_are_those_of_all_calibration_texts(teacher: BertTeacher) -> None:
@@ -288,9 +303,11 @@ def ruined_by_int8(teacher: BertTeacher) -> Subject:
 @pytest.mark.parametrize(
     ("p50_ms", "default"),
     [
-        ((1.0, 0.5, 0.55), "litert-int4"),
-        ((1.0, 0.5, 0.61), "litert-int8"),
-        ((0.4, 0.5, 0.61), "litert-float32"),
+        ((1.0, 0.5, 0.61), "litert-int4"),
+        ((1.0, 0.5, 0.63), "litert-int8"),
+        ((0.4, 0.51, 0.61), "litert-float32"),
+        # 20 microseconds are nothing.
+        ((0.01, 0.02, 0.04), "litert-int8"),
     ],
 )
 def test_the_default_is_the_smallest_of_the_fast(

@@ -187,6 +187,7 @@ def assert_same(
     classifier: TextClassifier,
     texts: list[str],
     record: Record,
+    within: float = WITHIN,
 ) -> None:
     """Compare `said`, float [texts, classes], with Python's probabilities and labels."""
     expected = classifier.probabilities(texts)
@@ -196,7 +197,7 @@ def assert_same(
     record("texts", len(texts))
     record("same label", int(same.sum()))
     record("max difference", float(np.abs(np.asarray(said) - expected).max()))
-    np.testing.assert_allclose(said, expected, rtol=0, atol=WITHIN)
+    np.testing.assert_allclose(said, expected, rtol=0, atol=within)
     assert same.all()
 
 
@@ -242,7 +243,10 @@ def test_litert_js(
     rows = np.stack([encoded.ids, encoded.mask, encoded.segment_ids], axis=1).tolist()
     page.goto("/")
     file = classifier.manifest.artifact(artifact).file
-    assert_same(page.evaluate(LITERT_JS, [file, rows]), classifier, texts, record_property)
+    # Where activations are rounded to 8 bits on the fly, each processor rounds in its own way.
+    within = 2 * WITHIN if artifact == "litert-int8" else WITHIN
+    said = page.evaluate(LITERT_JS, [file, rows])
+    assert_same(said, classifier, texts, record_property, within)
 
 
 def to_web(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

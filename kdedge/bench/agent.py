@@ -1,8 +1,11 @@
 """What runs on the device: measures one model in this process, one text at a time.
 
     python agent.py < job.json
+    python agent.py JOB.json
+    python agent.py environment
+    python agent.py state
 
-Reads one JSON object from stdin:
+Reads one JSON object from stdin or from the file:
 
     model                           path
     format                          "litert" or "onnx"
@@ -14,23 +17,39 @@ Reads one JSON object from stdin:
 Prints one JSON object: load_ns, first_inference_ns, samples_ns, peak_rss_bytes (of the whole
 process, Python included) and runtime {name, version}; or {"error": ...} with exit status 1.
 
+`environment` and `state` measure nothing and print what the machine is like: what stays, such as
+its CPU, and what changes, such as its load.
+
 Needs Python 3.9 or later, numpy and the model's runtime, and nothing of kdedge: it is copied to
 devices on its own.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import platform
+import re
 import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 NAMES = ("ids", "mask", "segment_ids")
 ONNX_NAMES = {"input_ids": "ids", "attention_mask": "mask", "token_type_ids": "segment_ids"}
+PACKAGES = {"LiteRT": "ai-edge-litert", "ONNX Runtime": "onnxruntime"}
+# What matrix products profit from.
+FLAGS = (
+    "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8",
+    "asimd", "asimddp", "i8mm", "bf16", "sve", "sve2",
+)  # fmt: skip
+
+# Takes a pattern of paths, gives the texts of the files that match, one after the other.
+Read = Callable[[str], str]
 
 
 class Loaded(NamedTuple):
@@ -152,10 +171,121 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def read_files(pattern: str) -> str:
+    """The texts of the files that match, one after the other; nothing of what can't be read."""
+    texts = []
+    for path in sorted(Path("/").glob(pattern.lstrip("/"))):
+        try:
+            texts.append(path.read_text(encoding="utf-8", errors="replace"))
+        except OSError:
+            continue
+    return "".join(texts)
+
+
+def machine(read: Read) -> dict[str, Any]:
+    """What stays as it is, of what Linux says: CPU, features, cores, memory in MB, governor."""
+    cpuinfo = read("/proc/cpuinfo")
+    cpu = _first_core(cpuinfo)
+    has = (cpu.get("flags") or cpu.get("Features") or "").split()
+    memory = re.search(r"MemTotal: +([0-9]+) kB", read("/proc/meminfo"))
+    governors = read("/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor").split()
+    facts = {
+        "CPU": cpu.get("model name") or read("/proc/device-tree/model").strip("\0\n "),
+        "CPU features": " ".join(flag for flag in FLAGS if flag in has),
+        "cores": len(re.findall(r"^processor\s*:", cpuinfo, re.MULTILINE)),
+        "memory, MB": int(memory[1]) * 1024 // 1_000_000 if memory else 0,
+        "governor": " ".join(sorted(set(governors))),
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def state(read: Read) -> dict[str, Any]:
+    """What changes while measuring, where Linux says it: load, frequency, temperature, battery.
+
+    `busy, %` is of the whole machine, over a second in which this function only waits.
+    """
+    facts: dict[str, Any] = {}
+    if load := read("/proc/loadavg").split():
+        facts["load"] = float(load[0])
+    if hertz := _numbers(read("/sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq")):
+        facts["frequency, MHz"] = max(hertz) // 1000
+    elif megahertz := _first_core(read("/proc/cpuinfo")).get("cpu MHz"):
+        facts["frequency, MHz"] = round(float(megahertz))
+    if sensors := _numbers(read("/sys/class/thermal/thermal_zone*/temp")):
+        facts["hottest sensor, °C"] = max(sensors) / 1000
+    if battery := _numbers(read("/sys/class/power_supply/*/capacity")):
+        facts["battery, %"] = battery[0]
+    if supplies := read("/sys/class/power_supply/*/status").split():
+        facts["battery"] = supplies[0]
+    # Not the load average: that still counts what has just ended.
+    if (busy := busy_percent(read)) is not None:
+        facts["busy, %"] = busy
+    return facts
+
+
+def busy_percent(read: Read, seconds: float = 1.0) -> int | None:
+    """How much of the machine other programs use in the next `seconds`, if Linux says."""
+    before = _cpu_times(read)
+    time.sleep(seconds)
+    after = _cpu_times(read)
+    if before is None or after is None:
+        return None
+    spent = [b - a for a, b in zip(before, after)]  # noqa: B905, which needs Python 3.10
+    # Fourth and fifth are the times of idling and of waiting for disks.
+    return round(100 * (1 - sum(spent[3:5]) / max(1, sum(spent))))
+
+
+def _cpu_times(read: Read) -> list[int] | None:
+    first = read("/proc/stat").partition("\n")[0].split()
+    # The last two are guests, which the first two hold already.
+    return [int(ticks) for ticks in first[1:9]] if first[:1] == ["cpu"] else None
+
+
+def _first_core(cpuinfo: str) -> dict[str, str]:
+    lines = (line.partition(":") for line in cpuinfo.partition("\n\n")[0].splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split() if word.isdecimal()]
+
+
+def installed() -> dict[str, str]:
+    """Version by name of each runtime that is installed."""
+    found = {}
+    for name, package in PACKAGES.items():
+        try:
+            found[name] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """What stays as it is of this machine and its Python."""
+    always = {
+        "CPU": platform.processor() or platform.machine(),
+        "OS": platform.platform(),
+        "Python": platform.python_version(),
+    }
+    return {**always, **machine(read_files), **installed()}
+
+
+def answer() -> dict[str, Any]:
+    """What the command line asks for."""
+    if sys.argv[1:] == ["environment"]:
+        return environment()
+    if sys.argv[1:] == ["state"]:
+        return state(read_files)
+    if len(sys.argv) > 1:
+        return measure(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    return measure(json.load(sys.stdin))
+
+
 def main() -> int:
-    """Answer the job on stdin; the result is the exit status."""
+    """Print the answer; the result is the exit status."""
     try:
-        print(json.dumps(measure(json.load(sys.stdin))))
+        print(json.dumps(answer()))
     except Exception as error:  # Whatever a runtime raises must reach the host as JSON.
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
         return 1

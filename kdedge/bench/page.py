@@ -8,16 +8,14 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from kdedge.bench.report import (
+from kdedge.bench.figures import (
     INK,
     RULE,
-    RUNTIMES,
     SURFACE,
-    BenchReport,
     size_latency_accuracy_figure,
-    three_digits,
     training_figures,
 )
+from kdedge.bench.report import RUNTIMES, BenchReport, three_digits
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,18 @@
 from typing import Any
 
 import flatbuffers
+import numpy as np
 from tensorflow.lite.tools import flatbuffer_utils
 
 
 def parsed(content: bytes) -> Any:
     """A `ModelT` of TFLite's schema; data that lies behind the flatbuffer is put into it."""
-    return flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    for buffer in model.buffers:
+        # An array is written as a whole, anything else byte by byte.
+        if buffer.data is not None:
+            buffer.data = np.frombuffer(buffer.data, np.uint8)
+    return model
 
 
 def written(model: Any) -> bytes:

@@ -115,7 +115,9 @@ class LiteRTQuantization:
                 )
         except (RuntimeError, ValueError) as error:
             raise KdedgeError(f"litert-quantizer refuses this model: {error}") from None
-        return _inputs_in_order(bytes(result.quantized_model))
+        model = parsed(bytes(result.quantized_model))
+        _raise_versions(model)
+        return written(model)
 
     def _ranges(self, calibration: Encoded) -> Any:
         quantizer = self._quantizer(())
@@ -174,8 +176,13 @@ def float16(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
 
 
 def int8(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
-    """Dynamic range: int8 weights; activations are quantized on the fly."""
+    """Dynamic range: int8 weights; activations are quantized on the fly.
+
+    Dense layers have one scale each, and so run in every TensorFlow Lite since 2019; with a scale
+    for each channel they need LiteRT 1.0 and are no more accurate.
+    """
     quantizer.add_dynamic_config(scope, Op.ALL_SUPPORTED, 8, granularity)
+    quantizer.add_dynamic_config(scope, Op.FULLY_CONNECTED, 8, Granularity.TENSORWISE)
     _int8_table(quantizer, scope)
 
 
@@ -188,12 +195,14 @@ def int8_weights(quantizer: Quantizer, scope: str, granularity: Granularity) -> 
 def int8_full(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
     """Int8 weights and activations, whose ranges come from calibration (arXiv 1712.05877)."""
     quantizer.add_static_config(scope, Op.ALL_SUPPORTED, 8, 8, granularity)
+    _masked_scores_in_float(quantizer)
 
 
 def int16x8(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
     """Int8 weights and int16 activations, whose ranges come from calibration."""
     quantizer.add_static_config(scope, Op.ALL_SUPPORTED, 16, 8, granularity)
     _int8_table(quantizer, scope)
+    _masked_scores_in_float(quantizer)
 
 
 def int4(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
@@ -201,6 +210,13 @@ def int4(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
     quantizer.add_dynamic_config(scope, Op.ALL_SUPPORTED, 8, granularity)
     for op in (Op.EMBEDDING_LOOKUP, Op.FULLY_CONNECTED, Op.CONV_2D):
         quantizer.add_dynamic_config(scope, op, 4, Granularity.CHANNELWISE)
+
+
+def _masked_scores_in_float(quantizer: Quantizer) -> None:
+    """Keras's attention sets the scores of padding so low that no integer is left for others."""
+    quantizer.update_quantization_recipe(
+        r"/softmax(_\d+)+/", Op.ALL_SUPPORTED, None, AlgorithmName.NO_QUANTIZE
+    )
 
 
 def _int8_table(quantizer: Quantizer, scope: str) -> None:
@@ -236,6 +252,38 @@ def _inputs_in_order(content: bytes) -> bytes:
     tensor = {entry.name.decode(): entry.tensorIndex for entry in signature.inputs}
     graph.inputs = np.array([tensor[name] for name in INPUTS], np.int32)
     return written(model)
+
+
+# From which version on an op can have int8 weights with one scale, and with several, by
+# TensorFlow's op_version.cc.
+INT8_VERSIONS = {
+    schema.BuiltinOperator.FULLY_CONNECTED: (3, 12),
+    schema.BuiltinOperator.CONV_2D: (2, 5),
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D: (4, 6),
+    schema.BuiltinOperator.EMBEDDING_LOOKUP: (1, 4),
+    schema.BuiltinOperator.DEQUANTIZE: (2, 5),
+}
+
+
+def _raise_versions(model: Any) -> None:
+    """Say what the ops need, so that an older runtime refuses the file.
+
+    litert-quantizer leaves the versions of the float ops; an old TensorFlow Lite would then read
+    the first of several scales as the only one and give wrong answers.
+    """
+    (graph,) = model.subgraphs
+    for op in graph.operators:
+        code = model.operatorCodes[op.opcodeIndex]
+        if code.builtinCode not in INT8_VERSIONS:
+            continue
+        # DEQUANTIZE has nothing but what it dequantizes.
+        weights = graph.tensors[op.inputs[:2][-1]]
+        one, several = INT8_VERSIONS[code.builtinCode]
+        scales = 0 if weights.quantization is None else np.size(weights.quantization.scale)
+        if weights.type == schema.TensorType.INT4 or scales > 1:
+            code.version = max(code.version, several)
+        elif weights.type == schema.TensorType.INT8:
+            code.version = max(code.version, one)
 
 
 def _is_clustered(model: Any, op: Any) -> bool:

@@ -1,0 +1,172 @@
+package org.kdedge.demo
+
+import android.app.Activity
+import android.os.Bundle as State
+import android.os.Handler
+import android.os.Looper
+import android.text.Editable
+import android.text.TextWatcher
+import android.view.View
+import android.view.ViewGroup
+import android.widget.AdapterView
+import android.widget.ArrayAdapter
+import android.widget.EditText
+import android.widget.ProgressBar
+import android.widget.Spinner
+import android.widget.TextView
+import java.util.concurrent.Executors
+import kotlin.math.roundToInt
+import org.kdedge.Answer
+import org.kdedge.Bundle
+import org.kdedge.BundleException
+import org.kdedge.TextClassifier
+import org.kdedge.TextException
+
+/** Type, and see the labels, how probable they are and how long that took. */
+class MainActivity : Activity() {
+    private val main = Handler(Looper.getMainLooper())
+
+    // Models are loaded, asked and closed here, one thing after the other.
+    private val worker = Executors.newSingleThreadExecutor()
+
+    // Of the worker alone.
+    private var classifier: TextClassifier? = null
+
+    // The latest; the worker passes over older ones, and their answers are not shown.
+    @Volatile private var question = 0
+    private val askLater = Runnable(::ask)
+
+    private var bundle: Bundle? = null
+    private var artifact: String? = null
+
+    private val text by lazy { findViewById(R.id.text) as EditText }
+    private val artifacts by lazy { findViewById(R.id.artifacts) as Spinner }
+    private val message by lazy { findViewById(R.id.message) as TextView }
+    private val bars by lazy { findViewById(R.id.bars) as ViewGroup }
+    private val latency by lazy { findViewById(R.id.latency) as TextView }
+
+    override fun onCreate(state: State?) {
+        super.onCreate(state)
+        setContentView(R.layout.main)
+        // The text is kept by its view; the spinner is still empty when the views' state comes
+        // back.
+        artifact = state?.getString(ARTIFACT)
+        text.addTextChangedListener(
+            object : TextWatcher {
+                override fun beforeTextChanged(
+                    s: CharSequence?,
+                    start: Int,
+                    count: Int,
+                    after: Int,
+                ) = Unit
+
+                override fun onTextChanged(s: CharSequence?, start: Int, before: Int, count: Int) =
+                    Unit
+
+                override fun afterTextChanged(s: Editable?) {
+                    main.removeCallbacks(askLater)
+                    main.postDelayed(askLater, DEBOUNCE_MS)
+                }
+            }
+        )
+        inBackground {
+            val loaded = bundleInAssets(this);
+            { showBundle(loaded) }
+        }
+    }
+
+    override fun onSaveInstanceState(state: State) {
+        super.onSaveInstanceState(state)
+        state.putString(ARTIFACT, artifact)
+    }
+
+    override fun onDestroy() {
+        main.removeCallbacks(askLater)
+        worker.execute { classifier?.close() }
+        worker.shutdown()
+        super.onDestroy()
+    }
+
+    private fun showBundle(loaded: Bundle) {
+        bundle = loaded
+        for (label in loaded.labels) {
+            val bar = layoutInflater.inflate(R.layout.bar, bars, false)
+            (bar.findViewById(R.id.label) as TextView).text = label
+            bars.addView(bar)
+        }
+        val names = loaded.artifacts.map { it.name }
+        artifacts.adapter = ArrayAdapter(this, android.R.layout.simple_spinner_dropdown_item, names)
+        artifacts.setSelection(names.indexOf(artifact ?: loaded.artifact().name).coerceAtLeast(0))
+        artifacts.onItemSelectedListener =
+            object : AdapterView.OnItemSelectedListener {
+                override fun onItemSelected(
+                    parent: AdapterView<*>?,
+                    view: View?,
+                    position: Int,
+                    id: Long,
+                ) = load(names[position])
+
+                override fun onNothingSelected(parent: AdapterView<*>?) = Unit
+            }
+    }
+
+    private fun load(name: String) {
+        val bundle = bundle ?: return
+        artifact = name
+        inBackground {
+            classifier?.close()
+            classifier = null
+            classifier = TextClassifier(bundle, loadEngine(bundle, bundle.artifact(name)));
+            { ask() }
+        }
+    }
+
+    private fun ask() {
+        val number = ++question
+        val asked = text.text.toString()
+        inBackground {
+            val answer = if (number == question) classifier?.classify(asked) else null;
+            { if (answer != null && number == question) show(answer) }
+        }
+    }
+
+    /** Does `work` on the worker, and then on the main thread what `work` returns. */
+    private fun inBackground(work: () -> () -> Unit) {
+        worker.execute {
+            val done =
+                try {
+                    work()
+                } catch (e: BundleException) {
+                    { showMessage(e.message) }
+                } catch (e: TextException) {
+                    { showMessage(e.message) }
+                }
+            main.post { if (!isDestroyed) done() }
+        }
+    }
+
+    private fun show(answer: Answer) {
+        showMessage(answer.label)
+        bars.visibility = View.VISIBLE
+        answer.probabilities.entries.forEachIndexed { i, (label, probability) ->
+            val percent = (100 * probability).roundToInt()
+            val bar = bars.getChildAt(i)
+            bar.contentDescription = getString(R.string.bar, label, percent)
+            (bar.findViewById(R.id.bar) as ProgressBar).progress = percent
+            (bar.findViewById(R.id.percent) as TextView).text = getString(R.string.percent, percent)
+        }
+        latency.text =
+            getString(R.string.latency, answer.tokenizeNanos / 1e6, answer.inferNanos / 1e6)
+    }
+
+    private fun showMessage(said: String?) {
+        message.text = said
+        bars.visibility = View.INVISIBLE
+        latency.text = ""
+    }
+
+    private companion object {
+        const val ARTIFACT = "artifact"
+        const val DEBOUNCE_MS = 150L
+    }
+}

@@ -1,0 +1,146 @@
+package org.kdedge.demo
+
+import android.content.Intent
+import android.os.Looper
+import android.view.View
+import android.view.ViewGroup
+import android.widget.EditText
+import android.widget.ProgressBar
+import android.widget.Spinner
+import android.widget.TextView
+import java.io.File
+import java.util.concurrent.TimeUnit
+import org.json.JSONObject
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertNotEquals
+import org.junit.Assert.assertTrue
+import org.junit.Test
+import org.junit.runner.RunWith
+import org.robolectric.Robolectric
+import org.robolectric.RobolectricTestRunner
+import org.robolectric.Shadows.shadowOf
+import org.robolectric.annotation.Config
+
+/** The screens on Robolectric's Android, with ONNX Runtime for the JVM; LiteRT has none for it. */
+@RunWith(RobolectricTestRunner::class)
+@Config(sdk = [23, 35])
+class AppTest {
+    private val controller = Robolectric.buildActivity(MainActivity::class.java)
+
+    @Test
+    fun `says what it thinks of what is typed`() {
+        controller.setup()
+        choose("onnx-int8")
+        type("a moving, funny film")
+        waitUntil { message() == "positive" }
+        val bars = controller.get().findViewById<View>(R.id.bars)
+        assertEquals(View.VISIBLE, bars.visibility)
+        val positive = (bars as ViewGroup).getChildAt(1)
+        val percent = positive.findViewById<ProgressBar>(R.id.bar).progress
+        assertTrue("$percent", percent > 50)
+        assertEquals("positive, $percent percent", positive.contentDescription)
+        assertTrue(latency().matches(Regex("Tokenize \\d+\\.\\d\\d ms, infer \\d+\\.\\d\\d ms")))
+
+        type("a waste of two hours")
+        waitUntil { message() == "negative" }
+        type(" ")
+        waitUntil { message() == "The text is empty." }
+        assertEquals(View.INVISIBLE, bars.visibility)
+    }
+
+    @Test
+    fun `waits until one stops typing`() {
+        controller.setup()
+        choose("onnx-int8")
+        type("a waste of two hours")
+        waitUntil { message() == "negative" }
+        type("a moving, funny film")
+        shadowOf(Looper.getMainLooper()).idleFor(100, TimeUnit.MILLISECONDS)
+        Thread.sleep(300)
+        shadowOf(Looper.getMainLooper()).idle()
+        assertEquals("negative", message())
+        shadowOf(Looper.getMainLooper()).idleFor(100, TimeUnit.MILLISECONDS)
+        waitUntil { message() == "positive" }
+    }
+
+    @Test
+    fun `keeps text and model when the phone is turned`() {
+        controller.setup()
+        choose("onnx-int8")
+        type("a moving, funny film")
+        waitUntil { message() == "positive" }
+        val before = controller.get()
+        controller.recreate()
+        assertNotEquals(before, controller.get())
+        waitUntil { message() == "positive" }
+        assertEquals("onnx-int8", spinner().selectedItem)
+        assertEquals("a moving, funny film", text().text.toString())
+    }
+
+    @Test
+    fun `says that a runtime is missing`() {
+        controller.setup()
+        waitUntil { "no native library" in message() }
+        assertTrue(message(), message().startsWith("litert-int8: the app has no native library"))
+        // And goes on with the other.
+        type("a moving, funny film")
+        choose("onnx-int8")
+        waitUntil { message() == "positive" }
+    }
+
+    @Test
+    fun `measures an artifact`() {
+        val result = benchmark("onnx-int8", 20)
+        assertEquals("onnx-int8", result.getString("artifact"))
+        assertEquals(64, result.getString("artifact_sha256").length)
+        for (samples in listOf("tokenize_ns", "infer_ns")) {
+            val values = result.getJSONArray(samples)
+            assertEquals(20, values.length())
+            assertTrue(values.getLong(19) > 0)
+        }
+        assertTrue(result.getJSONObject("device").getInt("cores") > 0)
+    }
+
+    @Test
+    fun `says what it cannot measure`() {
+        assertTrue("has no artifact int2" in benchmark("int2", 20).getString("error"))
+        assertTrue("count is 0" in benchmark("onnx-int8", 0).getString("error"))
+        assertTrue("no native library" in benchmark("litert-int8", 20).getString("error"))
+    }
+
+    private fun benchmark(artifact: String, count: Int): JSONObject {
+        val intent =
+            Intent().putExtra("artifact", artifact).putExtra("count", count).putExtra("warmup", 5)
+        val activity =
+            Robolectric.buildActivity(BenchmarkActivity::class.java, intent).setup().get()
+        val file = File(activity.getExternalFilesDir(null), "benchmark.json")
+        waitUntil { file.exists() }
+        return JSONObject(file.readText())
+    }
+
+    private fun choose(artifact: String) {
+        waitUntil { spinner().adapter != null }
+        val position =
+            (0 until spinner().adapter.count).first { spinner().adapter.getItem(it) == artifact }
+        spinner().setSelection(position)
+    }
+
+    private fun type(text: String) = text().setText(text)
+
+    private fun text() = controller.get().findViewById<EditText>(R.id.text)
+
+    private fun spinner() = controller.get().findViewById<Spinner>(R.id.artifacts)
+
+    private fun message() = controller.get().findViewById<TextView>(R.id.message).text.toString()
+
+    private fun latency() = controller.get().findViewById<TextView>(R.id.latency).text.toString()
+
+    private fun waitUntil(holds: () -> Boolean) {
+        val end = System.nanoTime() + TimeUnit.SECONDS.toNanos(30)
+        while (!holds()) {
+            check(System.nanoTime() < end) { "nothing came of it in 30 seconds" }
+            shadowOf(Looper.getMainLooper()).idleFor(50, TimeUnit.MILLISECONDS)
+            Thread.sleep(10)
+        }
+    }
+}

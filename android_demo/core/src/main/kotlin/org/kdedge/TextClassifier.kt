@@ -1,0 +1,84 @@
+package org.kdedge
+
+import java.io.Closeable
+
+/**
+ * A text that is not answered: blank, far too long, or half a surrogate pair. The message says
+ * which.
+ */
+class TextException(message: String) : IllegalArgumentException(message)
+
+/** Runs one model, one text at a time. */
+interface Engine : Closeable {
+    /** Tokens of a text that the model takes, padded with 0; null where any number will do. */
+    val length: Int?
+
+    /**
+     * Probability of each label. Both arrays are as long as each other; `mask` is 0 where `ids` are
+     * padding.
+     */
+    fun probabilities(ids: IntArray, mask: IntArray): FloatArray
+}
+
+/** What a classifier says of a text. */
+class Answer(
+    /** Label to probability, in the bundle's order. */
+    val probabilities: Map<String, Float>,
+    val tokenizeNanos: Long,
+    val inferNanos: Long,
+) {
+    val label: String = probabilities.maxByOrNull { it.value }!!.key
+}
+
+/** One model of a bundle with the bundle's tokenizer and labels. One thread at a time. */
+class TextClassifier(bundle: Bundle, private val engine: Engine) : Closeable by engine {
+    private val labels = bundle.labels
+    private val length = minOf(bundle.maxLength, engine.length ?: bundle.maxLength)
+    private val tokenizer = WordPieceTokenizer.parse(bundle.read("tokenizer.json").decodeToString())
+
+    /** Throws TextException for a text that cannot be answered. */
+    fun classify(text: String): Answer {
+        checkText(text)
+        val start = System.nanoTime()
+        val pieces = tokenizer.ids(text, length)
+        val ids = pieces.copyOf(engine.length ?: pieces.size)
+        val mask = IntArray(ids.size) { if (it < pieces.size) 1 else 0 }
+        val tokenized = System.nanoTime()
+        val probabilities = engine.probabilities(ids, mask)
+        val done = System.nanoTime()
+        if (probabilities.size != labels.size) {
+            throw BundleException(
+                "The model answers with ${probabilities.size} classes and " +
+                    "the bundle has ${labels.size} labels."
+            )
+        }
+        return Answer(
+            labels.zip(probabilities.toList()).toMap(),
+            tokenized - start,
+            done - tokenized,
+        )
+    }
+
+    private fun checkText(text: String) {
+        if (text.all { isSpace(it.code) || it in '\u001c'..'\u001f' })
+            throw TextException("The text is empty.")
+        val characters = text.codePointCount(0, text.length)
+        if (characters > MAX_CHARACTERS)
+            throw TextException(
+                "The text has $characters characters; at most $MAX_CHARACTERS are allowed."
+            )
+        if (text.hasLoneSurrogate()) throw TextException("The text has half a surrogate pair.")
+    }
+
+    private companion object {
+        const val MAX_CHARACTERS = 100_000
+    }
+}
+
+private fun String.hasLoneSurrogate() = indices.any { i ->
+    when {
+        this[i].isHighSurrogate() -> getOrNull(i + 1)?.isLowSurrogate() != true
+        this[i].isLowSurrogate() -> getOrNull(i - 1)?.isHighSurrogate() != true
+        else -> false
+    }
+}

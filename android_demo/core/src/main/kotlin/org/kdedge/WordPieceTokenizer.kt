@@ -1,0 +1,228 @@
+package org.kdedge
+
+import java.text.Normalizer
+import org.json.JSONException
+import org.json.JSONObject
+
+/**
+ * BERT's WordPiece as Hugging Face's tokenizers library does it, from its tokenizer.json.
+ *
+ * Characters that are newer than Unicode 8 are what the device's own tables say they are; the
+ * library takes them for letters.
+ */
+class WordPieceTokenizer
+private constructor(
+    private val vocabulary: Map<String, Int>,
+    private val specialTokens: Map<String, Int>,
+    private val cls: Int,
+    private val sep: Int,
+    private val unknown: Int,
+    private val prefix: String,
+    private val maxWordLength: Int,
+    private val cleanText: Boolean,
+    private val spaceIdeographs: Boolean,
+    private val stripAccents: Boolean,
+    private val lowercase: Boolean,
+) {
+    // The longest first: of those that begin at the same character it is the one that counts.
+    private val specialToken =
+        Regex(
+            specialTokens.keys
+                .sortedByDescending { it.length }
+                .joinToString("|") { Regex.escape(it) }
+        )
+
+    /** Ids from [CLS] to [SEP], at most `maxLength` of them. */
+    fun ids(text: String, maxLength: Int): IntArray {
+        val limit = maxLength - 2
+        val pieces = ArrayList<Int>()
+        var start = 0
+        while (start < text.length && pieces.size < limit) {
+            val special = specialToken.find(text, start)
+            addWords(
+                normalize(text.substring(start, special?.range?.first ?: text.length)),
+                pieces,
+                limit,
+            )
+            if (special == null) break
+            pieces.add(specialTokens.getValue(special.value))
+            start = special.range.last + 1
+        }
+        return intArrayOf(cls) + pieces.take(limit) + sep
+    }
+
+    private fun normalize(text: String): String {
+        var result = text.mapCodePoints { code ->
+            when {
+                cleanText && (code == 0 || code == 0xFFFD || isControl(code)) -> Unit
+                cleanText && isSpace(code) -> append(' ')
+                spaceIdeographs && isIdeograph(code) ->
+                    append(' ').appendCodePoint(code).append(' ')
+                else -> appendCodePoint(code)
+            }
+        }
+        if (stripAccents) {
+            result =
+                Normalizer.normalize(result, Normalizer.Form.NFD).mapCodePoints { code ->
+                    if (Character.getType(code) != Character.NON_SPACING_MARK.toInt())
+                        appendCodePoint(code)
+                }
+        }
+        if (lowercase) {
+            // One by one: a whole word's last sigma would become another letter.
+            result = result.mapCodePoints { code ->
+                append(String(Character.toChars(code)).lowercase())
+            }
+        }
+        return result
+    }
+
+    private fun addWords(text: String, pieces: MutableList<Int>, limit: Int) {
+        var wordStart = 0
+        var at = 0
+        while (at < text.length && pieces.size < limit) {
+            val code = text.codePointAt(at)
+            val next = at + Character.charCount(code)
+            if (isSpace(code) || isPunctuation(code)) {
+                addWord(text.substring(wordStart, at), pieces)
+                if (!isSpace(code)) addWord(text.substring(at, next), pieces)
+                wordStart = next
+            }
+            at = next
+        }
+        addWord(text.substring(wordStart, at), pieces)
+    }
+
+    /** The longest piece that fits, again and again; where none fits, the word is unknown. */
+    private fun addWord(word: String, pieces: MutableList<Int>) {
+        if (word.isEmpty()) return
+        if (word.codePointCount(0, word.length) > maxWordLength) {
+            pieces.add(unknown)
+            return
+        }
+        val found = ArrayList<Int>()
+        var start = 0
+        while (start < word.length) {
+            val lead = if (start == 0) "" else prefix
+            val end =
+                (word.length downTo start + 1).find {
+                    lead + word.substring(start, it) in vocabulary
+                }
+            if (end == null) {
+                pieces.add(unknown)
+                return
+            }
+            found.add(vocabulary.getValue(lead + word.substring(start, end)))
+            start = end
+        }
+        pieces.addAll(found)
+    }
+
+    companion object {
+        private val PARTS =
+            mapOf(
+                "model" to "WordPiece",
+                "normalizer" to "BertNormalizer",
+                "pre_tokenizer" to "BertPreTokenizer",
+            )
+
+        /** Reads the content of a tokenizer.json. */
+        fun parse(json: String): WordPieceTokenizer =
+            try {
+                parse(JSONObject(json))
+            } catch (e: JSONException) {
+                throw BundleException("tokenizer.json is damaged: ${e.message}", e)
+            }
+
+        private fun parse(json: JSONObject): WordPieceTokenizer {
+            val model = json.getJSONObject("model")
+            val normalizer = json.getJSONObject("normalizer")
+            for ((name, type) in PARTS) {
+                val found = json.getJSONObject(name).getString("type")
+                demand(found == type) { "$name is $found. Only $type can be read." }
+            }
+            val vocabulary =
+                model.getJSONObject("vocab").toMap { pieces, piece -> pieces.getInt(piece) }
+            val added = json.getJSONArray("added_tokens").objects()
+            for (token in added) {
+                for (option in listOf("single_word", "lstrip", "rstrip", "normalized")) {
+                    demand(!token.getBoolean(option)) {
+                        "$option of ${token.getString("content")}. It must be false."
+                    }
+                }
+            }
+            fun idOf(token: String) =
+                vocabulary[token]
+                    ?: throw BundleException("tokenizer.json: $token is missing in its vocabulary.")
+            val lowercase = normalizer.getBoolean("lowercase")
+            return WordPieceTokenizer(
+                vocabulary,
+                added.associate { it.getString("content") to it.getInt("id") },
+                idOf("[CLS]"),
+                idOf("[SEP]"),
+                idOf(model.getString("unk_token")),
+                model.getString("continuing_subword_prefix"),
+                model.getInt("max_input_chars_per_word"),
+                normalizer.getBoolean("clean_text"),
+                normalizer.getBoolean("handle_chinese_chars"),
+                stripAccents =
+                    if (normalizer.isNull("strip_accents")) lowercase
+                    else normalizer.getBoolean("strip_accents"),
+                lowercase,
+            )
+        }
+
+        private fun demand(holds: Boolean, message: () -> String) {
+            if (!holds) throw BundleException("tokenizer.json: ${message()}")
+        }
+    }
+}
+
+private inline fun String.mapCodePoints(write: StringBuilder.(Int) -> Unit): String {
+    val result = StringBuilder(length)
+    var at = 0
+    while (at < length) {
+        val code = codePointAt(at)
+        result.write(code)
+        at += Character.charCount(code)
+    }
+    return result.toString()
+}
+
+internal fun isSpace(code: Int) = code in 0x09..0x0D || code == 0x85 || Character.isSpaceChar(code)
+
+private fun isControl(code: Int) =
+    code !in intArrayOf(0x09, 0x0A, 0x0D) &&
+        when (Character.getType(code).toByte()) {
+            Character.CONTROL,
+            Character.FORMAT,
+            Character.PRIVATE_USE -> true
+            else -> false
+        }
+
+private fun isPunctuation(code: Int) =
+    code in 0x21..0x2F ||
+        code in 0x3A..0x40 ||
+        code in 0x5B..0x60 ||
+        code in 0x7B..0x7E ||
+        when (Character.getType(code).toByte()) {
+            Character.CONNECTOR_PUNCTUATION,
+            Character.DASH_PUNCTUATION,
+            Character.START_PUNCTUATION,
+            Character.END_PUNCTUATION,
+            Character.INITIAL_QUOTE_PUNCTUATION,
+            Character.FINAL_QUOTE_PUNCTUATION,
+            Character.OTHER_PUNCTUATION -> true
+            else -> false
+        }
+
+// U+2B820 to U+2B91F are missing in the tokenizers library, so the models never learnt from them.
+private fun isIdeograph(code: Int) =
+    code in 0x4E00..0x9FFF ||
+        code in 0x3400..0x4DBF ||
+        code in 0x20000..0x2A6DF ||
+        code in 0x2A700..0x2B73F ||
+        code in 0x2B740..0x2B81F ||
+        code in 0x2B920..0x2CEAF ||
+        code in 0xF900..0xFAFF ||
+        code in 0x2F800..0x2FA1F

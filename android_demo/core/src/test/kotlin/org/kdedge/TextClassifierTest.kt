@@ -1,0 +1,115 @@
+package org.kdedge
+
+import org.json.JSONArray
+import org.junit.After
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertThrows
+import org.junit.Assert.assertTrue
+import org.junit.Test
+
+class TextClassifierTest {
+    private val bundle = Bundle.open(filesIn(COMMITTED_BUNDLE))
+    private val classifier =
+        TextClassifier(bundle, OnnxEngine(bundle.read(bundle.artifact("onnx-int8").file)))
+
+    @After fun close() = classifier.close()
+
+    @Test
+    fun `the same probabilities as Python`() {
+        val expected = JSONArray(fromPython("expected.json").readText()).objects()
+        for (each in expected) {
+            val answer = classifier.classify(each.getString("text"))
+            each.getJSONArray("probabilities").forEachIndexed { i, probability ->
+                val label = bundle.labels[i]
+                assertEquals(
+                    each.getString("text"),
+                    (probability as Number).toFloat(),
+                    answer.probabilities.getValue(label),
+                    1e-4f,
+                )
+            }
+            assertEquals(each.getString("label"), answer.label)
+        }
+        assertTrue(expected.size >= 100)
+    }
+
+    @Test
+    fun `an answer or a message for texts that nobody should send`() {
+        val hostile = JSONArray(GOLDEN.resolve("hostile.json").readText()).objects()
+        for (each in hostile) {
+            val text =
+                each.optString("text", null)
+                    ?: each.getString("repeat").repeat(each.getInt("count"))
+            if (each.getBoolean("answer")) {
+                val sum = classifier.classify(text).probabilities.values.sum()
+                assertEquals(each.getString("name"), 1f, sum, 1e-5f)
+            } else {
+                assertThrows(each.getString("name"), TextException::class.java) {
+                    classifier.classify(text)
+                }
+            }
+        }
+        assertEquals(41, hostile.size)
+    }
+
+    @Test
+    fun `blank as Python sees it`() {
+        for (blank in listOf("\u0085", "\u001c\u001f", "\u2028\u2029", "\u1680\u205f")) {
+            assertThrows(TextException::class.java) { classifier.classify(blank) }
+        }
+    }
+
+    @Test
+    fun `pads to the engine's length`() {
+        val answer =
+            TextClassifier(
+                    bundle,
+                    engine(length = 6) { ids, mask ->
+                        assertEquals(listOf(1, 1, 1, 1, 0, 0), mask.toList())
+                        assertEquals(listOf(0, 0), ids.drop(4))
+                        floatArrayOf(0.25f, 0.75f)
+                    },
+                )
+                .classify("good film")
+        assertEquals(mapOf("negative" to 0.25f, "positive" to 0.75f), answer.probabilities)
+        assertEquals("positive", answer.label)
+    }
+
+    @Test
+    fun `cuts to the engine's length and keeps the end`() {
+        lateinit var cut: IntArray
+        val engine =
+            engine(length = 4) { ids, _ ->
+                cut = ids
+                floatArrayOf(1f, 0f)
+            }
+        TextClassifier(bundle, engine).classify("good film")
+        val good = cut.toList()
+        TextClassifier(bundle, engine).classify("good film good film good film")
+        assertEquals(good, cut.toList())
+    }
+
+    @Test
+    fun `a model of other classes`() {
+        val error =
+            assertThrows(BundleException::class.java) {
+                TextClassifier(bundle, engine(null) { _, _ -> floatArrayOf(1f) })
+                    .classify("good film")
+            }
+        assertEquals("The model answers with 1 classes and the bundle has 2 labels.", error.message)
+    }
+
+    @Test
+    fun `no model`() {
+        assertThrows(BundleException::class.java) { OnnxEngine(ByteArray(100)) }
+    }
+
+    private fun engine(length: Int?, answer: (IntArray, IntArray) -> FloatArray) =
+        object : Engine {
+            override val length = length
+
+            override fun probabilities(ids: IntArray, mask: IntArray) = answer(ids, mask)
+
+            override fun close() = Unit
+        }
+}

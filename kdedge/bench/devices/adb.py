@@ -1,0 +1,84 @@
+"""Android devices, reached by adb."""
+
+import shlex
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from kdedge.bench.devices.device import Completed, DeviceLostError
+from kdedge.errors import KdedgeError
+
+try:
+    import adbutils
+except ImportError:  # the extra is not installed; `_adb` says so
+    adbutils = None
+
+T = TypeVar("T")
+
+
+class Adb:
+    """A transport over the adb server of this machine, which is started if it doesn't run."""
+
+    # The one folder on a phone where adb may write programs and run them.
+    scratch = "/data/local/tmp"
+    remedy = (
+        "`--benchmark-model PROGRAM` measures without a Python: TensorFlow Lite's benchmark_model, "
+        "built for the device."
+    )
+
+    def __init__(self, url: str, serial: str) -> None:
+        self.url, self._serial = url, serial
+
+    def open(self) -> None:
+        """Find the device among those that the adb server has."""
+        states = adb_states()
+        if states.get(self._serial) != "device":
+            there = ", ".join(f"{serial} ({state})" for serial, state in states.items())
+            remedy = (
+                "Allow this computer on the device's screen."
+                if states.get(self._serial) == "unauthorized"
+                else f"adb has: {there or 'none'}. Plug it in with USB debugging switched on, or "
+                f"`adb connect {self._serial}`."
+            )
+            raise DeviceLostError(
+                f"{self.url} is {states.get(self._serial, 'not there')}. {remedy}"
+            )
+        self._device = adbutils.AdbClient().device(self._serial)
+
+    def close(self) -> None:
+        """Nothing: each command has a connection of its own."""
+
+    def execute(self, *command: str) -> Completed:
+        """Run a program; the shell there gets each word quoted."""
+        line = shlex.join(command)
+        done = self._try(lambda: self._device.shell2(line, timeout=None, v2=True))
+        return Completed(done.returncode, done.stdout or done.output, done.stderr)
+
+    def send(self, content: bytes, path: str) -> None:
+        """Write a file that may be run."""
+        self._try(lambda: self._device.sync.push(content, path, 0o755, check=True))
+
+    def _try(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        # EOFError: the adb server ends a command's stream when its device goes.
+        except (adbutils.AdbError, OSError, EOFError) as error:
+            raise DeviceLostError(
+                f"{self.url} went away: {error or 'the connection was closed'}."
+            ) from None
+
+
+def adb_states() -> dict[str, str]:
+    """State by serial of the devices that adb has: `device` is ready, others need the user.
+
+    Raises:
+        KdedgeError: adbutils is not installed, or no adb server can be started.
+    """
+    if adbutils is None:
+        raise KdedgeError("adbutils is not installed: pip install 'kdedge[devices]'")
+    try:
+        found: list[Any] = adbutils.AdbClient().list()
+    except (adbutils.AdbError, OSError) as error:
+        raise KdedgeError(
+            f"adb: no server can be started: {error}. `adb start-server` says more."
+        ) from None
+    return {info.serial: info.state for info in found}

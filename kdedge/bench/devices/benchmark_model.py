@@ -1,0 +1,227 @@
+"""TensorFlow Lite's own program, benchmark_model, on an Android device.
+
+It measures LiteRT models only and knows no tokenizer. It prints statistics and no samples.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kdedge.bench import agent
+from kdedge.bench.devices.adb import Adb
+from kdedge.bench.devices.device import Completed, Device, Format, Subject
+from kdedge.bench.devices.remote import Remote
+from kdedge.bench.report import Value
+from kdedge.bench.scenario import Scenario
+from kdedge.errors import KdedgeError
+from kdedge.files import sha256
+
+RUNTIME = "benchmark_model"
+# It stops by itself after 150 s otherwise, whatever number of runs was asked for.
+MAX_SECONDS = 24 * 3600
+
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)"
+
+
+class BenchmarkModel(Device):
+    """A device on which the user's benchmark_model runs.
+
+    Args:
+        adb: how it is reached.
+        program: benchmark_model, built for the device.
+    """
+
+    formats: tuple[Format, ...] = ("litert",)
+
+    def __init__(self, adb: Adb, program: Path) -> None:
+        self._remote, self._file = Remote(adb), program
+        self.url = adb.url
+
+    def open(self) -> None:
+        """Connect, send the program and ask it which flags it knows."""
+        self._remote.open()
+        self._program = self._remote.send(self._file)
+        self._help = "".join(self._execute(self._program, "--help")[1:])
+        if "--graph" not in self._help:
+            raise KdedgeError(
+                f"--benchmark-model: {self._file} does not run on {self.url}: "
+                f"{self._help.strip()[-200:]} Is it built for that processor?"
+            )
+
+    def close(self) -> None:
+        """Remove the temporary folder."""
+        self._remote.close()
+
+    def environment(self) -> dict[str, Value]:
+        """What the kernel says, and Android's own names."""
+        names = {"device": "ro.product.model", "SoC": "ro.soc.model"}
+        facts: dict[str, Value] = {
+            name: said
+            for name, of in names.items()
+            if (said := self._execute("getprop", of).stdout.strip())
+        }
+        release = self._execute("getprop", "ro.build.version.release").stdout.strip()
+        system = self._execute("uname", "-srm").stdout.strip()
+        facts |= agent.machine(self._read)
+        facts["OS"] = f"Android {release}, {system}" if release else system
+        facts[RUNTIME] = sha256(self._file)
+        facts["inputs"] = "one sample text" if self._takes_texts else "random numbers"
+        return facts
+
+    def state(self) -> dict[str, Value]:
+        """What the kernel says."""
+        return agent.state(self._read)
+
+    def run(self, subject: Subject, scenario: Scenario) -> Any:
+        """Run benchmark_model once and read what it prints."""
+        command = [self._program, f"--graph={self._remote.send(subject.model)}"]
+        command += self._known(
+            num_runs=scenario.min_count,
+            min_secs=scenario.min_seconds,
+            max_secs=MAX_SECONDS,
+            warmup_runs=scenario.warmup_count,
+            warmup_min_secs=scenario.warmup_seconds,
+            num_threads=scenario.threads,
+        )
+        if self._takes_texts:
+            command += self._inputs(subject)
+        done = self._execute(*command)
+        answer = read_output(done.stdout + "\n" + done.stderr, done.status)
+        if answer["summary"]["count"] < scenario.min_count:
+            raise KdedgeError(
+                f"benchmark_model ran {answer['summary']['count']} of {scenario.min_count} "
+                "inferences. Does it know --num_runs?"
+            )
+        return answer | {"runtime": {"name": RUNTIME, "version": sha256(self._file)}}
+
+    @property
+    def _takes_texts(self) -> bool:
+        return "--input_layer_value_files" in self._help
+
+    def _known(self, **flags: float) -> list[str]:
+        """Those that this version has: an unknown one would stop it."""
+        return [f"--{name}={value}" for name, value in flags.items() if f"--{name}" in self._help]
+
+    def _inputs(self, subject: Subject) -> list[str]:
+        """Flags for the first text, in the order that the model has its inputs in."""
+        names = input_order(subject.model)
+        arrays = subject.inputs.inputs
+        files = [self._remote.write(f"{n}.bin", arrays[n][:1].tobytes()) for n in names]
+        shape = f"1,{subject.inputs.ids.shape[1]}"
+        values = ",".join(f"{name}:{file}" for name, file in zip(names, files, strict=True))
+        return [
+            f"--input_layer={','.join(names)}",
+            f"--input_layer_shape={':'.join([shape] * len(names))}",
+            f"--input_layer_value_files={values}",
+        ]
+
+    def _read(self, pattern: str) -> str:
+        # The pattern is one of the agent's own, and the shell there must expand it.
+        return self._execute("sh", "-c", f"cat {pattern} 2>/dev/null").stdout
+
+    def _execute(self, *command: str) -> Completed:
+        return self._remote.transport.execute(*command)
+
+
+def input_order(model: Path) -> list[str]:
+    """`ids`, `mask` and `segment_ids` in the order of the model's inputs."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(model))
+    by_index = {index: name for name, index in agent.litert_inputs(interpreter).items()}
+    return [by_index[detail["index"]] for detail in interpreter.get_input_details()]
+
+
+def read_output(output: str, status: int = 0) -> dict[str, Any]:
+    """What any version of benchmark_model printed, as the agent answers, without `runtime`.
+
+    Args:
+        output: standard output and error, or what logcat shows of it.
+        status: of its exit.
+
+    Returns:
+        `samples_ns` is empty; `summary` has what is known of the inferences after warm-up.
+
+    Raises:
+        KdedgeError: it failed, or printed none of the known forms.
+    """
+    statistics = list(_statistics(output))
+    steady = statistics[-1] if statistics else {}
+    # Old: "Average inference timings in us: Warmup: 1, Init: 2, no stats: 3"; since 2020:
+    # "Inference timings in us: Init: 1, First inference: 2, Warmup (avg): 3, Inference (avg): 4".
+    line = _last(r"nference timings in us: (.*)", output) or ""
+    # LiteRT's own: "Model initialization: 1.23 ms" and so on.
+    mean = (
+        steady.get("avg")
+        or steady.get("curr")
+        or _float(r"(?:Inference \(avg\)|Inference|no stats): " + _NUMBER, line)
+        or _milliseconds("Inference (avg)", output)
+    )
+    load = (
+        _float(r"Init: " + _NUMBER, line)
+        or _thousands(_float(r"Initialized session in " + _NUMBER + " ?ms", output))
+        or _milliseconds("Model initialization", output)
+    )
+    warmup = statistics[0] if statistics else {}
+    first = (
+        _float(r"First inference: " + _NUMBER, line)
+        or warmup.get("first")
+        or warmup.get("curr")
+        or _milliseconds("Warmup (first)", output)
+    )
+    count = steady.get("count") or _float(r"Inference \(avg\):.*\(([0-9]+) runs\)", output)
+    # Its last words: without them the statistics may be the warm-up's.
+    ended = line or "Inference (avg):" in output
+    if status or not (ended and mean and load and first and count):
+        complaint = _last(r"(.*(?:ERROR|[Ff]ail|[Cc]ould not|not found).*)", output)
+        said = complaint or (output.strip().splitlines() or ["it printed nothing"])[-1]
+        raise KdedgeError(f"benchmark_model, exit status {status}: {said.strip()[:200]}")
+    median = steady.get("median") or _milliseconds("Inference (median)", output)
+    p95 = steady.get("p95") or _milliseconds("Inference (p95)", output)
+    mebibytes = _float(
+        rf"emory footprint.*\(MB\): .*overall={_NUMBER}", output
+    ) or _float(rf"Overall footprint: +{_NUMBER} MB", output)  # fmt: skip
+    return {
+        "load_ns": round(1000 * load),
+        "first_inference_ns": round(1000 * first),
+        "samples_ns": [],
+        "summary": {
+            "count": round(count),
+            "mean_ns": 1000 * mean,
+            "median_ns": 1000 * median if median else None,
+            "p95_ns": 1000 * p95 if p95 else None,
+            "memory_rise_bytes": round(mebibytes * 2**20) if mebibytes else None,
+        },
+        "peak_rss_bytes": None,
+    }
+
+
+def _statistics(output: str) -> Iterator[dict[str, float]]:
+    """Of "count=50 first=1 curr=1 min=1 max=1 avg=1 std=0 p5=1 median=1 p95=1" or a part of it."""
+    for line in output.splitlines():
+        # The profiler's, of single operators, have these words before them.
+        if "count=" in line and not re.search(r"\((microseconds|bytes|KB)\)", line):
+            yield {
+                name: float(value)
+                for name, value in re.findall(rf"\b([a-z][a-z0-9]*)={_NUMBER}", line)
+            }
+
+
+def _last(pattern: str, text: str) -> str | None:
+    found: list[str] = re.findall(pattern, text)
+    return found[-1] if found else None
+
+
+def _float(pattern: str, text: str) -> float | None:
+    found = _last(pattern, text)
+    return float(found) if found else None
+
+
+def _milliseconds(name: str, text: str) -> float | None:
+    """In microseconds, as all else."""
+    return _thousands(_float(rf"{re.escape(name)}: +{_NUMBER} ms", text))
+
+
+def _thousands(value: float | None) -> float | None:
+    return None if value is None else 1000 * value

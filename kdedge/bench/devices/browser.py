@@ -1,0 +1,142 @@
+"""Headless Chromium with ONNX Runtime Web and LiteRT.js, in WebAssembly."""
+
+import contextlib
+import functools
+import http.server
+import json
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from kdedge.bench import agent
+from kdedge.bench.devices.device import Device, DeviceLostError, Subject
+from kdedge.bench.report import Value
+from kdedge.bench.scenario import Scenario
+from kdedge.errors import KdedgeError
+
+ROOT = Path(__file__).parents[3]
+NODE_MODULES = ROOT / "web_demo" / "node_modules"
+PACKAGES = {"ONNX Runtime Web": "onnxruntime-web", "LiteRT.js": "@litertjs/core"}
+# Each package's own files, as they were installed; a bundler would pick the same.
+IMPORTS = {
+    "onnxruntime-web": "/node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs",
+    "@litertjs/core": "/node_modules/@litertjs/core/dist/index.js",
+    "@litertjs/wasm-utils": "/node_modules/@litertjs/wasm-utils/dist/index.js",
+}
+PAGE = f"""<!doctype html><link rel="icon" href="data:,">
+<script type="importmap">{json.dumps({"imports": IMPORTS})}</script>"""
+ARGUMENTS = (
+    "--no-sandbox --disable-gpu --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+
+def chromium() -> str | None:
+    """Path of the installed Chromium, if there is one."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+
+
+class Browser(Device):
+    """This machine's Chromium, with a fresh page for each artifact and repeat."""
+
+    url = "browser"
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+
+    def open(self) -> None:
+        """Start the server and the browser."""
+        try:
+            from playwright import sync_api
+        except ImportError:
+            raise KdedgeError(
+                "playwright is not installed: pip install 'kdedge[devices]'"
+            ) from None
+        program = chromium()
+        if program is None:
+            raise KdedgeError("browser: Chromium is not installed: apt install chromium")
+        if not NODE_MODULES.is_dir():
+            raise KdedgeError(
+                f"browser: {NODE_MODULES} is missing. In a checkout of kdedge: "
+                "npm ci --prefix web_demo"
+            )
+        self._error = sync_api.Error
+        root = self._root = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        (root / "index.html").write_text(PAGE)
+        (root / "agent.mjs").write_bytes(Path(__file__).with_name("agent.mjs").read_bytes())
+        (root / "node_modules").symlink_to(NODE_MODULES)
+        handler = functools.partial(_Handler, directory=str(root))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._stack.callback(server.server_close)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self._stack.callback(server.shutdown)
+        self._address = f"http://127.0.0.1:{server.server_port}/"
+        started = self._stack.enter_context(sync_api.sync_playwright())
+        try:
+            self._browser = started.chromium.launch(executable_path=program, args=ARGUMENTS)
+        except sync_api.Error as error:
+            raise KdedgeError(f"browser: {program} does not start: {error.message}") from None
+        self._stack.callback(self._browser.close)
+
+    def close(self) -> None:
+        """Stop the browser and the server."""
+        self._stack.close()
+
+    def environment(self) -> dict[str, Value]:
+        """This machine, the browser, and the versions of both runtimes."""
+        facts: dict[str, Value] = agent.machine(agent.read_files)
+        facts["browser"] = f"Chromium {self._browser.version}, headless"
+        for name, package in PACKAGES.items():
+            manifest = json.loads((NODE_MODULES / package / "package.json").read_text())
+            facts[name] = manifest["version"]
+        facts |= self._ask("describe")
+        return facts
+
+    def state(self) -> dict[str, Value]:
+        """This machine's, with the idle browser."""
+        return agent.state(agent.read_files)
+
+    def run(self, subject: Subject, scenario: Scenario) -> Any:
+        """Measure in a page of its own."""
+        model = self._root / "model"
+        model.unlink(missing_ok=True)
+        model.symlink_to(subject.model.resolve())
+        job = {
+            "format": subject.format,
+            "inputs": {name: array.tolist() for name, array in subject.inputs.inputs.items()},
+            **scenario.model_dump(exclude={"name", "repeats"}),
+        }
+        answer = self._ask("answer", job)
+        if "error" in answer:
+            raise KdedgeError(answer["error"])
+        runtime = answer["runtime"]
+        version = json.loads((NODE_MODULES / PACKAGES[runtime] / "package.json").read_text())
+        return answer | {"runtime": {"name": runtime, "version": version["version"]}}
+
+    def _ask(self, function: str, *arguments: Any) -> Any:
+        """Call a function of agent.mjs in a fresh page."""
+        program = f"async (given) => (await import('/agent.mjs')).{function}(...given)"
+        try:
+            with self._browser.new_context() as context:
+                page = context.new_page()
+                page.goto(self._address)
+                return page.evaluate(program, list(arguments))
+        except self._error as error:
+            if self._browser.is_connected():
+                raise KdedgeError(f"browser: {error.message.splitlines()[0]}") from None
+            raise DeviceLostError(f"browser went away: {error.message.splitlines()[0]}.") from None
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    def end_headers(self) -> None:
+        # Without these two a page gets no threads and a clock of 100 microseconds.
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        # Each run has another model at the same address.
+        self.send_header("Cache-Control", "no-store")
+        super().end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass

@@ -1,0 +1,46 @@
+"""This machine, with a fresh process for each artifact and repeat."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from kdedge.bench import agent
+from kdedge.bench.devices.device import AGENT, Completed, Device, Subject, answer_of, job, npz
+from kdedge.bench.report import Value
+from kdedge.bench.scenario import Scenario
+
+
+class Local(Device):
+    """The machine that this runs on, and its Python."""
+
+    url = "local"
+
+    def open(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+    def environment(self) -> dict[str, Value]:
+        """As the agent says it."""
+        return agent.environment()
+
+    def state(self) -> dict[str, Value]:
+        """As the agent says it."""
+        return agent.state(agent.read_files)
+
+    def run(self, subject: Subject, scenario: Scenario) -> Any:
+        """Run the agent on this Python."""
+        with tempfile.TemporaryDirectory() as folder:
+            inputs = Path(folder) / "inputs.npz"
+            inputs.write_bytes(npz(subject.inputs))
+            asked = json.dumps(job(subject, scenario, str(subject.model), str(inputs)))
+            # -P: the agent's neighbours must not be found in place of the standard library's
+            # `statistics`.
+            process = subprocess.run(
+                [sys.executable, "-P", AGENT], input=asked, capture_output=True, text=True
+            )
+        return answer_of(Completed(process.returncode, process.stdout, process.stderr))

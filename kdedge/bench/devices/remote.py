@@ -1,0 +1,178 @@
+"""A device that files and commands can be sent to: the agent is copied there and run there."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+from kdedge.bench.agent import PACKAGES
+from kdedge.bench.devices.device import (
+    AGENT,
+    Completed,
+    Device,
+    DeviceLostError,
+    Subject,
+    answer_of,
+    job,
+    npz,
+)
+from kdedge.bench.report import RUNTIMES, Value
+from kdedge.bench.scenario import Scenario
+from kdedge.errors import KdedgeError
+
+# Beside the user's other caches there, so that the next run finds it again.
+VENV = ".cache/kdedge/venv"
+
+
+class Transport(Protocol):
+    """A way to a device. Every method but `close` raises DeviceLostError if the device is gone."""
+
+    url: str
+    scratch: str  # a folder there in which temporary folders may be made
+    remedy: str  # what the user can do where no Python there has a runtime
+
+    def open(self) -> None:
+        """Connect."""
+
+    def close(self) -> None:
+        """Disconnect; a device that is gone already is no error."""
+
+    def execute(self, *command: str) -> Completed:
+        """Run a program with its arguments and wait for its end."""
+
+    def send(self, content: bytes, path: str) -> None:
+        """Write a file."""
+
+
+class Remote:
+    """A transport with a temporary folder at its other end, of which `send` fills each file once.
+
+    Attributes:
+        folder: its path there.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport, self.url = transport, transport.url
+        self.folder = ""
+        self._sent: dict[Path, str] = {}
+
+    def open(self) -> None:
+        """Connect and make the folder."""
+        self.transport.open()
+        self._sent.clear()
+        self.folder = self.checked("mktemp", "-d", f"{self.transport.scratch}/kdedge.XXXXXX")
+
+    def close(self) -> None:
+        """Remove the folder and disconnect."""
+        if self.folder:
+            # A device that is gone keeps its folder until it clears its temporary files.
+            with contextlib.suppress(DeviceLostError):
+                self.transport.execute("rm", "-rf", self.folder)
+        self.folder = ""
+        self.transport.close()
+
+    def checked(self, *command: str) -> str:
+        """What a command that must succeed prints."""
+        done = self.transport.execute(*command)
+        if done.status:
+            said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+            raise KdedgeError(
+                f"{self.url}: `{' '.join(command)}` failed there with exit status {done.status}"
+                + "".join(f": {line}" for line in said)
+            )
+        return done.stdout.strip()
+
+    def send(self, file: Path) -> str:
+        """Copy a file into the folder, if it isn't there, and give its path there."""
+        if file not in self._sent:
+            # Bundles may hold two files of one name.
+            self._sent[file] = self.write(f"{len(self._sent)}-{file.name}", file.read_bytes())
+        return self._sent[file]
+
+    def write(self, name: str, content: bytes) -> str:
+        """Write a file into the folder and give its path there."""
+        path = f"{self.folder}/{name}"
+        self.transport.send(content, path)
+        return path
+
+
+class CopiedAgent(Device):
+    """The agent, on the device's own Python.
+
+    Args:
+        transport: how the device is reached.
+        setup: whether a virtual environment with the runtimes may be made where there is none.
+    """
+
+    def __init__(self, transport: Transport, setup: bool) -> None:
+        self._remote, self._setup = Remote(transport), setup
+        self.url = transport.url
+
+    def open(self) -> None:
+        """Connect, send the agent and find a Python for it."""
+        self._remote.open()
+        self._agent = self._remote.send(AGENT)
+        self._python, self._environment = self._find_python()
+
+    def close(self) -> None:
+        """Remove the temporary folder and disconnect."""
+        self._remote.close()
+
+    def environment(self) -> dict[str, Value]:
+        """As the agent says it there."""
+        return self._environment
+
+    def state(self) -> dict[str, Value]:
+        """As the agent says it there."""
+        return self._ask(self._python, "state") or {}
+
+    def run(self, subject: Subject, scenario: Scenario) -> Any:
+        """Run the agent there."""
+        runtime = RUNTIMES[subject.format]
+        if runtime not in self._environment:
+            raise KdedgeError(
+                f"{runtime} is not installed in {self._python} of {self.url}. "
+                f"{self._remote.transport.remedy}"
+            )
+        inputs = self._remote.write("inputs.npz", npz(subject.inputs))
+        asked = job(subject, scenario, self._remote.send(subject.model), inputs)
+        path = self._remote.write("job.json", json.dumps(asked).encode())
+        return answer_of(self._remote.transport.execute(self._python, self._agent, path))
+
+    def _find_python(self) -> tuple[str, dict[str, Value]]:
+        """The Python there with most runtimes, and what the agent says of the machine with it."""
+        home = self._remote.checked("sh", "-c", 'echo "$HOME"')
+        venv = f"{home}/{VENV}"
+        found = self._try(f"{venv}/bin/python", "python3")
+        if self._setup and (not found or not set(PACKAGES) <= set(found[0][1])):
+            self._make(venv)
+            found = self._try(f"{venv}/bin/python")
+        if not found:
+            raise KdedgeError(
+                f"{self.url}: neither {venv} nor `python3` there has numpy and one of "
+                f"{', '.join(PACKAGES)}. {self._remote.transport.remedy}"
+            )
+        return found[0]
+
+    def _try(self, *pythons: str) -> list[tuple[str, dict[str, Value]]]:
+        """Those that can run a model, the one with most runtimes first."""
+        found = [(python, self._ask(python, "environment")) for python in pythons]
+        usable = [
+            (python, facts) for python, facts in found if facts and set(PACKAGES) & set(facts)
+        ]
+        return sorted(usable, key=lambda one: -len(set(PACKAGES) & set(one[1])))
+
+    def _ask(self, python: str, what: str) -> dict[str, Value] | None:
+        """`environment` or `state` as the agent says it with this Python, if it can."""
+        try:
+            said = answer_of(self._remote.transport.execute(python, self._agent, what))
+        except DeviceLostError:
+            raise
+        except KdedgeError:
+            return None
+        return said if isinstance(said, dict) else None
+
+    def _make(self, venv: str) -> None:
+        self._remote.checked("python3", "-m", "venv", "--clear", venv)
+        packages = ("numpy", *PACKAGES.values())
+        self._remote.checked(f"{venv}/bin/python", "-m", "pip", "install", "--quiet", *packages)

@@ -1,0 +1,112 @@
+"""What the tests of the benchmark and of its devices share."""
+
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import BertProcessing
+
+from kdedge.bench.report import BenchReport, Measurement, Repeat
+from kdedge.bench.scenario import TIERS, Scenario
+from kdedge.bundle import Accuracy, Artifact, Manifest, Parity, Source
+from kdedge.files import sha256
+from kdedge.text.encoder import TextEncoder
+
+BRIEF = Scenario(
+    name="brief", min_count=5, min_seconds=0, repeats=2, warmup_count=1, warmup_seconds=0
+)
+
+
+def make_bundle(folder: Path, source: str, models: dict[str, Path]) -> Path:
+    """A bundle whose encoder knows `good`, `bad` and `film`."""
+    pieces = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film")
+    tokenizer = Tokenizer(WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    TextEncoder(tokenizer, max_length=16).save(folder)
+    (folder / "sample_texts.txt").write_text("good film\nbad film\n")
+    artifacts = []
+    for name, model in models.items():
+        (folder / model.name).write_bytes(model.read_bytes())
+        artifacts.append(
+            Artifact(
+                name=name,
+                file=model.name,
+                format="litert" if name.startswith("litert") else "onnx",
+                quantization="float32",
+                length=8 if name.startswith("litert") else None,
+                bytes=model.stat().st_size,
+                gzip_bytes=1,
+                p50_ms=1.0,
+                parity=Parity(texts=2, max_difference=0.0, mean_difference=0.0, agreement=1.0),
+                accuracy=Accuracy(texts=10, value=0.8),
+            )
+        )
+    manifest = Manifest(
+        format_version=1,
+        kdedge="0.1.0",
+        labels=("negative", "positive"),
+        max_length=16,
+        source=Source(name=source, parameters=50, accuracy=Accuracy(texts=10, value=0.8)),
+        artifacts=tuple(artifacts),
+        defaults={artifacts[0].format: artifacts[0].name},
+        files={path.name: sha256(path) for path in folder.iterdir()},
+    )
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    return folder
+
+
+def repeat(samples_ns: list[int]) -> Repeat:
+    return Repeat(
+        load_ns=20_000_000,
+        first_inference_ns=2 * samples_ns[0],
+        samples_ns=tuple(samples_ns),
+        peak_rss_bytes=90_000_000,
+    )
+
+
+def measurement(name: str, size: int, ms: float, accuracy: float, agreement: float) -> Measurement:
+    """Three repeats of samples 0.95, 1, 1.15 times `ms`, the repeats 1% apart."""
+    bundle, artifact = name.split("/")
+    return Measurement(
+        name=name,
+        bundle=bundle,
+        device="local",
+        artifact=artifact,
+        source=bundle,
+        format="litert" if "litert" in name else "onnx",
+        quantization=artifact.split("-")[1],
+        bytes=size,
+        length=64,
+        accuracy=accuracy,
+        accuracy_texts=2000,
+        agreement=agreement,
+        sha256="0" * 64,
+        repeats=tuple(
+            repeat([round(ms * 1e6 * factor * drift) for factor in (0.95, 1, 1.15)])
+            for drift in (0.99, 1, 1.01)
+        ),
+    )
+
+
+def make_report() -> BenchReport:
+    """Made up, for the tests of tables and pages only."""
+    return BenchReport(
+        kdedge="0.1.0",
+        scenario=TIERS["light"],
+        environments={
+            "local": {"CPU": "a made-up CPU", "cores": 8, "LiteRT": "2.3.0", "load before": 0.1}
+        },
+        valid=True,
+        reasons=(),
+        failures={},
+        measurements=(
+            measurement("teacher/litert-float32", 90_400_000, 24.0, 0.874, 1.0),
+            measurement("teacher/onnx-float32", 90_900_000, 21.5, 0.874, 1.0),
+            measurement("micro/litert-float32", 16_300_000, 1.6, 0.861, 1.0),
+            measurement("micro/litert-int8", 4_200_000, 0.8, 0.8595, 0.9925),
+            measurement("micro/onnx-float32", 16_500_000, 1.5, 0.861, 1.0),
+            measurement("micro/onnx-int8", 4_400_000, 1.0, 0.858, 0.9895),
+        ),
+    )

@@ -1,0 +1,142 @@
+"""Comparisons of two reports, made by hand: the repeats are 0.99, 1 and 1.01 times a latency."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from bench_parts import make_report, measurement
+from typer.testing import CliRunner, Result
+
+from kdedge.bench import report as report_module
+from kdedge.bench.compare import compare
+from kdedge.bench.report import BenchReport, markdown_table, report_schema
+from kdedge.cli import app
+
+
+def report_of(*ms: tuple[str, int, float, float]) -> BenchReport:
+    """Of artifacts with a name, a size in bytes, a latency in ms and an accuracy."""
+    made = [measurement(name, size, time, accuracy, 1.0) for name, size, time, accuracy in ms]
+    return make_report().model_copy(update={"measurements": tuple(made)})
+
+
+def run(folder: Path, old: BenchReport, new: BenchReport, *more: str) -> Result:
+    old.save(folder / "old.json")
+    new.save(folder / "new.json")
+    files = [str(folder / "old.json"), str(folder / "new.json")]
+    return CliRunner().invoke(app, ["bench", "--compare", *files, *more])
+
+
+OLD = report_of(("nano/onnx-int8", 1000, 1.0, 0.8), ("nano/litert-int8", 1000, 2.0, 0.8))
+
+
+def test_slower_faster_and_unchanged() -> None:
+    new = report_of(
+        ("nano/onnx-int8", 1000, 1.1, 0.8), ("nano/litert-int8", 1000, 1.5, 0.8)
+    )  # fmt: skip
+    slower, faster = compare(OLD, new).changes
+    assert (slower.verdict, faster.verdict) == ("slower", "faster")
+    assert slower.ratio == pytest.approx(1.1)
+    # The extremes of 3 repeats: 1.1 * 0.99 / 1.01 and 1.1 * 1.01 / 0.99.
+    assert (slower.low, slower.high) == pytest.approx((1.0782, 1.1222), abs=1e-3)
+    assert faster.ratio == pytest.approx(0.75)
+    same = compare(OLD, report_of(("nano/onnx-int8", 1000, 1.005, 0.8))).changes[0]
+    assert same.low < 1 < same.high
+    assert same.verdict == "unchanged"
+
+
+def test_regressions_are_past_the_threshold_in_speed_size_or_accuracy() -> None:
+    def worse(size: int, ms: float, accuracy: float, threshold: float) -> list[str]:
+        old = report_of(("nano/onnx-int8", 1000, 1.0, 0.8))
+        new = report_of(("nano/onnx-int8", size, ms, accuracy))
+        return compare(old, new).regressions(threshold)
+
+    assert worse(1000, 1.1, 0.8, 0.15) == []
+    assert worse(1000, 1.1, 0.8, 0.05) == ["nano/onnx-int8: 10.0% slower"]
+    assert worse(1060, 1.0, 0.8, 0.05) == ["nano/onnx-int8: 6.0% larger"]
+    # 0.74 of 0.8 is 7.5% less, and six points.
+    assert worse(1000, 1.0, 0.74, 0.05) == ["nano/onnx-int8: accuracy down by 6.0 points"]
+    assert worse(900, 0.5, 0.9, 0.0) == []
+    # Past the threshold 0, but no more than the repeats differ.
+    assert worse(1000, 1.005, 0.8, 0.0) == []
+
+
+def test_artifacts_that_only_one_report_has() -> None:
+    new = report_of(("nano/onnx-int8", 1000, 1.0, 0.8), ("nano/onnx-float32", 4000, 1.0, 0.8))
+    found = compare(OLD, new)
+    assert (found.gone, found.added) == (("nano/litert-int8",), ("nano/onnx-float32",))
+    assert found.regressions(0.05) == ["nano/litert-int8: not in the new report"]
+
+
+def test_doubts() -> None:
+    assert compare(OLD, OLD).doubts == ()
+    other = OLD.model_copy(
+        update={"valid": False, "environments": {"local": {"CPU": "another", "cores": 8}}}
+    )
+    assert compare(OLD, other).doubts == (
+        "The new run is not valid.",
+        "local had another CPU: a made-up CPU, now another.",
+    )
+
+
+def test_command_line(tmp_path: Path) -> None:
+    new = report_of(
+        ("nano/onnx-int8", 1000, 1.1, 0.79), ("nano/litert-int8", 500, 1.5, 0.8)
+    )  # fmt: skip
+    same = run(tmp_path, OLD, OLD)
+    assert same.exit_code == 0, same.output
+    slower = run(tmp_path, OLD, new)
+    assert slower.exit_code == 1
+    (row,) = [line for line in slower.stdout.splitlines() if "nano/onnx-int8" in line]
+    for figure in ("1.00", "1.10", "1.100", "slower", "-1.0 points", "+0.0%"):
+        assert figure in row
+    assert "worse: nano/onnx-int8: 10.0% slower" in slower.output
+    assert run(tmp_path, OLD, new, "--threshold", "15").exit_code == 0
+    table = run(tmp_path, OLD, new, "--threshold", "15", "--markdown").stdout
+    assert table.startswith("| artifact | old, ms | new, ms |")
+    assert "| nano/litert-int8 | 2.00 | 1.50 | 0.750 |" in table
+
+
+def test_command_line_refuses(tmp_path: Path) -> None:
+    OLD.save(tmp_path / "good.json")
+    stored = json.loads((tmp_path / "good.json").read_text())
+    # As another version might be: none of today's other keys.
+    (tmp_path / "other.json").write_text('{"format_version": 1, "kdedge": "0.0.9"}')
+    (tmp_path / "rubbish.json").write_text("rubbish")
+    (tmp_path / "half.json").write_text(json.dumps(stored | {"measurements": [{}]}))
+    for name, said in (
+        ("other", "format_version is 1 and this kdedge reads 2. Install the kdedge that wrote it"),
+        ("rubbish", "not a readable benchmark report"),
+        ("half", "not a readable benchmark report"),
+        ("missing", "not a readable benchmark report"),
+    ):
+        files = [str(tmp_path / f"{name}.json"), str(tmp_path / "good.json")]
+        refused = CliRunner().invoke(app, ["bench", "--compare", *files])
+        assert refused.exit_code == 2
+        assert said in " ".join(refused.output.split()) and files[0] in refused.output
+    refused = CliRunner().invoke(app, ["bench", "some", "--compare", *files])
+    assert refused.exit_code == 2 and "--compare" in refused.output
+    refused = CliRunner().invoke(app, ["bench", "some"])
+    assert refused.exit_code == 2 and "--report" in refused.output
+
+
+def test_the_published_schema_is_the_reports() -> None:
+    published = Path(report_module.__file__).with_name("report.schema.json")
+    program = 'from kdedge.bench.report import report_schema; print(report_schema(), end="")'
+    command = f"python -c '{program}' > {published.name}"
+    assert published.read_text() == report_schema(), command
+
+
+def test_a_report_obeys_the_published_schema(tmp_path: Path) -> None:
+    OLD.save(tmp_path / "report.json")
+    stored = json.loads((tmp_path / "report.json").read_text())
+    jsonschema.validate(stored, json.loads(report_schema()))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(stored | {"format_version": 1}, json.loads(report_schema()))
+
+
+def test_markdown() -> None:
+    lines = markdown_table(report_of(("a|b/onnx-int8", 1_000_000, 1.0, 0.8))).splitlines()
+    assert lines[0] == "| artifact | MB | accuracy | agrees | p50, ms | p90, ms | speed-up |"
+    assert lines[1] == "| --- |" + " ---: |" * 6
+    assert lines[2] == "| a\\|b/onnx-int8 | 1.0 | 80.0% | 100.0% | 1.00 | 1.12 | baseline |"

@@ -1,0 +1,210 @@
+"""Names of devices, what this machine says of itself, and a real Chromium."""
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench_parts import BRIEF, make_bundle
+from conftest import ROOT
+from typer.testing import CliRunner
+
+from kdedge.bench import agent
+from kdedge.bench.devices import browser, device_of
+from kdedge.bench.devices.device import AGENT
+from kdedge.bench.run import bench_bundles
+from kdedge.cli import app
+from kdedge.errors import KdedgeError
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["local", "browser", "ssh://pi@board:2222", "ssh://board", "ssh://[::1]:22", "adb://a:5555"],
+)
+def test_urls_of_devices(url: str) -> None:
+    assert device_of(url).url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "locale", "ssh://", "ssh:board", "ssh://board/folder", "ssh://pi:secret@board", "adb://",
+     "ssh://board:port", "ssh://board:99999", "http://board", "usb://1"],
+)  # fmt: skip
+def test_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(KdedgeError) as caught:
+        device_of(url)
+    assert repr(url) in str(caught.value)
+    assert "Allowed: local, ssh://USER@HOST:PORT, adb://SERIAL, browser." in str(caught.value)
+
+
+def test_command_line_refuses_a_device_before_any_work(tmp_path: Path) -> None:
+    given = ["bench", "no-bundle", "--report", str(tmp_path), "--device", "usb://1"]
+    refused = CliRunner().invoke(app, given)
+    assert refused.exit_code == 2
+    assert "device: 'usb://1'. Allowed: local" in refused.output
+
+
+def test_a_device_may_be_named_once(onnx_file: Path, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle", "nano", {"onnx-float32": onnx_file})
+    twice = [device_of("local"), device_of("local")]
+    with pytest.raises(KdedgeError, match="local, local. Each may be named once"):
+        bench_bundles([bundle], tmp_path / "report", BRIEF, devices=twice)
+
+
+def test_a_bundle_without_an_artifact_for_the_device(onnx_file: Path, tmp_path: Path) -> None:
+    program = tmp_path / "benchmark_model"
+    program.touch()
+    device = device_of("adb://1", benchmark_model=program)
+    bundle = make_bundle(tmp_path / "bundle", "nano", {"onnx-float32": onnx_file})
+    with pytest.raises(KdedgeError, match="adb://1 runs only litert models"):
+        bench_bundles([bundle], tmp_path / "report", BRIEF, devices=[device])
+
+
+def test_the_agent_is_python_3_9_and_stands_alone() -> None:
+    tree = ast.parse(AGENT.read_text(), feature_version=(3, 9))
+    top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [alias.name for node in top if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in top if isinstance(node, ast.ImportFrom)]
+    roots = {name.partition(".")[0] for name in names}
+    assert roots - set(sys.stdlib_module_names) == {"numpy"}
+
+
+def test_the_agent_describes_its_machine() -> None:
+    def ask(what: str) -> dict[str, object]:
+        command = [sys.executable, "-P", AGENT, what]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return dict(json.loads(done.stdout))
+
+    facts = ask("environment")
+    assert facts["cores"] == Path("/proc/cpuinfo").read_text().count("processor\t")
+    assert {"CPU", "memory, MB", "OS", "Python", "LiteRT", "ONNX Runtime"} <= set(facts)
+    assert {"load", "busy, %"} <= set(ask("state"))
+
+
+# As a Raspberry Pi 4 says it, in part.
+PI = {
+    "/proc/cpuinfo": (
+        "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd evtstrm crc32 cpuid\n"
+        "CPU implementer\t: 0x41\n\nprocessor\t: 1\nFeatures\t: fp asimd\n\n"
+        "Hardware\t: BCM2835\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n"
+    ),
+    "/proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0",
+    "/proc/meminfo": "MemTotal:        3882332 kB\nMemFree:         2000000 kB\n",
+    "/proc/loadavg": "0.52 0.58 0.59 1/257 12345\n",
+    "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor": "ondemand\nondemand\n",
+    "/sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq": "600000\n1500000\n",
+    "/sys/class/thermal/thermal_zone*/temp": "48686\n51234\n",
+    "/sys/class/power_supply/*/capacity": "87\n",
+    "/sys/class/power_supply/*/status": "Discharging\n",
+}
+
+
+def test_what_a_board_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 300 ticks between the two, of which 200 idle and 10 waiting for the disk: 90 of 300 busy.
+    stat = iter(
+        ["cpu  100 0 50 800 20 0 0 0 7 0\ncpu0 1", "cpu  160 0 80 1000 30 0 0 0 9 0\ncpu0 1"]
+    )
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+    def read(pattern: str) -> str:
+        return next(stat) if pattern == "/proc/stat" else PI.get(pattern, "")
+
+    assert agent.machine(read) == {
+        "CPU": "Raspberry Pi 4 Model B Rev 1.4",
+        "CPU features": "asimd",
+        "cores": 2,
+        "memory, MB": 3975,
+        "governor": "ondemand",
+    }
+    assert agent.state(read) == {
+        "load": 0.52,
+        "frequency, MHz": 1500,
+        "hottest sensor, °C": 51.234,
+        "battery, %": 87,
+        "battery": "Discharging",
+        "busy, %": 30,
+    }
+    assert agent.machine(lambda pattern: "") == agent.state(lambda pattern: "") == {}
+
+
+@pytest.fixture(scope="session")
+def web() -> None:
+    """A Chromium and the browser's runtimes."""
+    pytest.importorskip("playwright.sync_api")
+    if not browser.chromium():
+        pytest.skip("Chromium is not installed: apt install chromium")
+    if not browser.NODE_MODULES.is_dir():
+        npm = shutil.which("npm")
+        if not npm:
+            pytest.skip("npm is not installed")
+        command = [npm, "ci", "--prefix", str(ROOT / "web_demo")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"npm ci fails: {done.stderr[-500:]}")
+
+
+@pytest.fixture
+def exported(tiny_model: Any, tmp_path: Path) -> Path:
+    """The tiny model as a bundle has it: LiteRT.js takes no open batch."""
+    from kdedge.export.litert import to_litert
+
+    path = tmp_path / "exported.tflite"
+    path.write_bytes(to_litert(tiny_model, 8))
+    return path
+
+
+def test_bench_in_a_browser(web: None, exported: Path, onnx_file: Path, tmp_path: Path) -> None:
+    models = {"litert-float32": exported, "onnx-float32": onnx_file}
+    bundle = make_bundle(tmp_path / "bundle", "nano", models)
+    for threads in (1, 2):
+        report = bench_bundles(
+            [bundle],
+            tmp_path / f"report {threads}",
+            BRIEF.model_copy(update={"threads": threads}),
+            devices=[device_of("browser")],
+        )
+        assert [m.name for m in report.measurements] == ["litert-float32", "onnx-float32"]
+        assert all(len(r.samples_ns) == 5 for m in report.measurements for r in m.repeats)
+        facts = report.environments["browser"]
+        packages = json.loads((ROOT / "web_demo/package.json").read_text())["dependencies"]
+        assert facts["ONNX Runtime Web"] == packages["onnxruntime-web"]
+        assert facts["LiteRT.js"] == packages["@litertjs/core"]
+        assert facts["cross-origin isolated"] == "yes"
+        # Without isolation it is 100.
+        assert facts["clock resolution, µs"] == 5
+
+
+def test_the_browser_names_what_fails(web: None, onnx_file: Path, tmp_path: Path) -> None:
+    broken = {"litert": tmp_path / "broken.tflite", "onnx": tmp_path / "broken.onnx"}
+    for path in broken.values():
+        path.write_bytes(b"no model")
+    models = {f"{name}-int8": path for name, path in broken.items()}
+    bundle = make_bundle(tmp_path / "bundle", "nano", models | {"onnx-float32": onnx_file})
+    with pytest.raises(KdedgeError) as caught:
+        bench_bundles([bundle], tmp_path / "report", BRIEF, devices=[device_of("browser")])
+    for name in models:
+        assert f"{name}: on browser: " in str(caught.value)
+    assert "onnx-float32: " not in str(caught.value)
+
+
+def test_the_browser_without_its_packages(web: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browser, "NODE_MODULES", Path("/nowhere/node_modules"))
+    with (
+        pytest.raises(KdedgeError, match="npm ci --prefix web_demo"),
+        device_of("browser"),
+    ):
+        pass
+
+
+def test_list_of_devices() -> None:
+    listed = CliRunner().invoke(app, ["devices", "local"])
+    assert listed.exit_code == 0, listed.output
+    (row,) = [line for line in listed.stdout.splitlines() if line.startswith(" local")]
+    assert "LiteRT 2" in row and "ONNX Runtime 1" in row
+    refused = CliRunner().invoke(app, ["devices", "local", "ssh://127.0.0.1:1"])
+    assert refused.exit_code == 2
+    assert "ssh://127.0.0.1:1" in refused.output and "local" in refused.output

@@ -1,0 +1,347 @@
+"""Android devices: what benchmark_model prints, and Debian's adbd driven by the real adb."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bench_parts import make_bundle
+from conftest import ROOT
+
+from kdedge.bench.devices import device_of
+from kdedge.bench.devices.benchmark_model import input_order, read_output
+from kdedge.bench.report import BenchReport
+from kdedge.errors import KdedgeError
+from kdedge.text.encoder import TextEncoder
+
+# Lines as each version printed them; profilers and headings are left out where they add nothing.
+# TensorFlow Lite 1.12, on an embedded board.
+OF_2018 = """Initialized session in 4.452ms
+Running benchmark for 1 iterations
+count=1 curr=146161
+
+Running benchmark for 50 iterations
+count=50 first=137789 curr=137254 min=137079 max=143416 avg=137722 std=896
+
+Average inference timings in us: Warmup: 146161, Init: 4452, no stats: 137722
+"""
+# With --enable_op_profiling, whose counts are of single operators and of bytes.
+OF_2019 = """INFO: Initialized TensorFlow Lite runtime.
+Initialized session in 1.892ms
+Running benchmark for at least 1 iterations and at least 0.5 seconds
+count=6 first=91810 curr=85097 min=84834 max=91810 avg=86184.3 std=2519
+
+Running benchmark for at least 50 iterations and at least 1 seconds
+count=50 first=118810 curr=114219 min=88216 max=129193 avg=115062 std=7678
+
+Average inference timings in us: Warmup: 86184.3, Init: 1892, Inference: 115062
+Timings (microseconds): count=50 first=79449 curr=81350 min=77385 max=88213 avg=79732 std=1929
+Memory (bytes): count=0
+"""
+# https://github.com/tensorflow/tensorflow/issues/42507
+OF_2020 = """Initialized session in 0.855ms.
+count=15 first=49060 curr=33682 min=32825 max=49060 avg=34825.1 std=3930
+
+count=50 first=32891 curr=33978 min=32641 max=34005 avg=33209.4 std=450
+
+Inference timings in us: Init: 855, First inference: 49060, Warmup (avg): 34825.1, \
+Inference (avg): 33209.4
+Note: as the benchmark tool itself affects memory footprint, the following is only APPROXIMATE
+Peak memory footprint (MB): init=0 overall=12.8672
+"""
+# A slow model: one warm-up run, and a mean in scientific notation.
+OF_2023 = """INFO: Initialized session in 6.418ms.
+INFO: count=1 curr=1041765
+
+INFO: count=50 first=977738 curr=964908 min=911877 max=1112273 avg=971535 std=39112
+
+INFO: Inference timings in us: Init: 6418, First inference: 1041765, \
+Warmup (avg): 1.04176e+06, Inference (avg): 971535
+INFO: Memory footprint delta from the start of the tool (MB): init=6.14844 overall=109.848
+"""
+# With percentiles, through logcat.
+OF_2025 = """07-08 15:37:34.700 I/tflite  ( 6071): Initialized session in 110.85ms.
+07-08 15:37:35.254 I/tflite  ( 6071): count=2 first=268586 curr=250828 min=250828 max=268586 \
+avg=259707 std=8879 p5=250828 median=268586 p95=268586
+07-08 15:37:37.708 I/tflite  ( 6071): count=10 first=237758 curr=237183 min=216081 max=264534 \
+avg=244240 std=13396 p5=216081 median=245871 p95=264534
+07-08 15:37:37.709 I/tflite  ( 6071): Inference timings in us: Init: 110850, \
+First inference: 268586, Warmup (avg): 259707, Inference (avg): 244240
+07-08 15:37:37.709 I/tflite  ( 6071): Memory footprint delta from the start of the tool (MB): \
+init=64.8047 overall=89.4453
+"""
+# LiteRT's own, built on the same.
+LITERT = """INFO: Initialized session in 4.478ms.
+INFO: count=1055 first=1033 curr=473 min=443 max=1033 avg=465.319 std=18 p5=459 median=463 p95=478
+
+INFO: count=2112 first=463 curr=459 min=442 max=979 avg=464.545 std=13 p5=460 median=462 p95=478
+
+INFO: [./litert/tools/benchmark_litert_model.h:81]
+========== BENCHMARK RESULTS ==========
+INFO: [./litert/tools/benchmark_litert_model.h:82] Model initialization: 4.48 ms
+INFO: [./litert/tools/benchmark_litert_model.h:84] Warmup (first):       1.03 ms
+INFO: [./litert/tools/benchmark_litert_model.h:86] Warmup (avg):         0.47 ms (1055 runs)
+INFO: [./litert/tools/benchmark_litert_model.h:88] Inference (avg):      0.46 ms (2112 runs)
+INFO: [./litert/tools/benchmark_litert_model.h:114] Init footprint:       8.94 MB
+"""
+# LiteRT's in Python, which prints the table alone.
+LITERT_TABLE = """ BENCHMARK RESULTS
+Model initialization:  45.32 ms
+Warmup (first):        120.45 ms
+Warmup (avg):          98.76 ms (5 runs)
+Inference (avg):       85.23 ms (50 runs)
+Inference (median):    84.50 ms
+Inference (p95):       91.00 ms
+"""
+ALL_SAME = """Initialized session in 1ms.
+count=4 curr=100(all same)
+Inference timings in us: Init: 1000, First inference: 100, Warmup (avg): 100, Inference (avg): 100
+"""
+FAILED = """INFO: Loaded model model.tflite
+ERROR: Failed to apply GPU delegate.
+Benchmarking failed.
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "load", "first", "count", "mean", "median", "p95", "memory"),
+    [
+        (OF_2018, 4452, 146161, 50, 137722, None, None, None),
+        (OF_2019, 1892, 91810, 50, 115062, None, None, None),
+        (OF_2020, 855, 49060, 50, 33209.4, None, None, 13492237),
+        (OF_2023, 6418, 1041765, 50, 971535, None, None, 115183976),
+        (OF_2025, 110850, 268586, 10, 244240, 245871, 264534, 93790195),
+        (LITERT, 4478, 1033, 2112, 464.545, 462, 478, None),
+        (LITERT_TABLE, 45320, 120450, 50, 85230, 84500, 91000, None),
+        (ALL_SAME, 1000, 100, 4, 100, None, None, None),
+    ],
+)
+def test_all_forms_of_output(
+    output: str,
+    load: float,
+    first: float,
+    count: int,
+    mean: float,
+    median: float | None,
+    p95: float | None,
+    memory: int | None,
+) -> None:
+    """Times are in microseconds, as the program prints them."""
+    answer = read_output(output)
+    assert answer["load_ns"] == 1000 * load
+    assert answer["first_inference_ns"] == 1000 * first
+    assert answer["samples_ns"] == []
+    summary = answer["summary"]
+    assert summary["count"] == count
+    assert summary["mean_ns"] == pytest.approx(1000 * mean)
+    assert summary["median_ns"] == (median and pytest.approx(1000 * median))
+    assert summary["p95_ns"] == (p95 and pytest.approx(1000 * p95))
+    # 2 ** 20 times the printed number.
+    assert summary["memory_rise_bytes"] == memory
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "said"),
+    [
+        (FAILED, 0, "Benchmarking failed."),
+        (OF_2020, 1, "exit status 1"),
+        ("/data/local/tmp/benchmark_model: not executable: 64-bit ELF file", 126, "64-bit ELF"),
+        ("", 0, "it printed nothing"),
+        (OF_2020.partition("count=50")[0], 0, "count=15"),
+    ],
+)
+def test_what_is_no_measurement(output: str, status: int, said: str) -> None:
+    with pytest.raises(KdedgeError, match=said):
+        read_output(output, status)
+
+
+def test_order_of_inputs(tflite: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(tflite))
+    tensors = [detail["name"] for detail in interpreter.get_input_details()]
+    order = input_order(tflite)
+    assert sorted(order) == ["ids", "mask", "segment_ids"]
+    # The converter names its tensors after the inputs.
+    for name, tensor in zip(order, tensors, strict=True):
+        assert f"_{name}:" in tensor
+
+
+# Stands for the user's benchmark_model on the device: keeps its flags and the files they name.
+PROGRAM = """#!/bin/sh
+case "$1" in --help) echo "{flags}" >&2; exit 1;; esac
+echo run >> {kept}/runs
+echo "$@" > {kept}/flags
+for flag in "$@"; do case "$flag" in --input_layer_value_files=*)
+    for pair in $(echo "${{flag#*=}}" | tr , ' '); do cp "${{pair#*:}}" "{kept}/${{pair%%:*}}"; done
+esac; done
+if [ -e {kept}/cut ]; then kill -9 "$(cat {kept}/adbd.pid)"; sleep 60; fi
+cat {kept}/output
+"""
+FLAGS = (
+    "--num_runs --min_secs --max_secs --warmup_runs --warmup_min_secs --num_threads --graph "
+    "--input_layer --input_layer_shape --input_layer_value_files"
+)
+# A plain Linux has no /data/local/tmp.
+KDEDGE = """import sys
+from kdedge.bench.devices.adb import Adb
+from kdedge.cli import app
+Adb.scratch = sys.argv.pop(1)
+app()"""
+SERIAL = "127.0.0.1:15555"
+URL = f"adb://{SERIAL}"
+
+
+class Phone:
+    """An adbd with a benchmark_model, and kdedge beside it."""
+
+    def __init__(self, adbd: Path, folder: Path, bundle: Path) -> None:
+        self.adbd, self.folder, self.bundle = adbd, folder, bundle
+        self.report = folder / "report"
+        self.install(FLAGS)
+        (folder / "output").write_text(LITERT)
+        (folder / "scratch").mkdir()
+        (folder / "bin").mkdir()
+
+    def install(self, flags: str) -> None:
+        (self.folder / "benchmark_model").write_text(PROGRAM.format(flags=flags, kept=self.folder))
+
+    def kdedge(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        with_adbd = [ROOT / "tests/clients/with_adbd.sh", self.adbd, SERIAL]
+        return subprocess.run(
+            ["unshare", "--net", "--map-root-user", *with_adbd]
+            + [sys.executable, "-c", KDEDGE, str(self.folder / "scratch"), *arguments],
+            cwd=self.folder,
+            env=os.environ
+            | {"PATH": f"{self.folder}/bin:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+
+    def bench(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        given = ["--device", URL, "--tier", "quick", "--report", str(self.report)]
+        return self.kdedge("bench", str(self.bundle), *given, *arguments)
+
+
+@pytest.fixture(scope="session")
+def adbd() -> Path:
+    for program in ("adb", "unshare", "ip"):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is missing: apt install adb util-linux iproute2")
+    alone = subprocess.run(["unshare", "--net", "--map-root-user", "true"], capture_output=True)
+    if alone.returncode:
+        pytest.skip(f"no network of its own: {alone.stderr.decode().strip()}")
+    folder = ROOT / ".clients" / "adbd"
+    if not (folder / "adbd").exists():
+        # What an interrupted installation left.
+        shutil.rmtree(folder, ignore_errors=True)
+        install = [ROOT / "tests/clients/install_adbd.sh", folder]
+        done = subprocess.run(install, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"no adbd can be unpacked: {done.stderr.strip().splitlines()[-1]}")
+    return folder
+
+
+@pytest.fixture
+def phone(adbd: Path, tflite: Path, onnx_file: Path, tmp_path: Path) -> Phone:
+    models = {"litert-float32": tflite, "onnx-float32": onnx_file}
+    return Phone(adbd, tmp_path, make_bundle(tmp_path / "bundle", "nano", models))
+
+
+def program(phone: Phone) -> list[str]:
+    return ["--benchmark-model", str(phone.folder / "benchmark_model")]
+
+
+@pytest.mark.clients
+def test_benchmark_model_on_a_device(phone: Phone) -> None:
+    done = phone.bench(*program(phone))
+    assert done.returncode == 0, done.stderr
+    report = BenchReport.load(phone.report / "report.json")
+    # It knows nothing of ONNX.
+    (measured,) = report.measurements
+    assert (measured.name, measured.device) == ("litert-float32", URL)
+    assert measured.repeats_p50_ms == (0.462, 0.462, 0.462)
+    assert (measured.p90_ms, measured.p50_is_mean) == (None, False)
+    facts = report.environments[URL]
+    assert facts["inputs"] == "one sample text"
+    assert {"CPU", "cores", "memory, MB", "OS", "load before", "benchmark_model"} <= set(facts)
+
+    flags = (phone.folder / "flags").read_text().split()
+    for flag in ("--num_runs=64", "--min_secs=0.5", "--warmup_runs=16", "--num_threads=1"):
+        assert flag in flags
+    assert "--input_layer_shape=1,8:1,8:1,8" in flags
+    text = TextEncoder.load(phone.bundle).encode(["good film"], 8).inputs
+    for name, array in text.items():
+        np.testing.assert_array_equal(np.fromfile(phone.folder / name, np.int32), array[0], name)
+    assert not list((phone.folder / "scratch").iterdir())
+
+
+@pytest.mark.clients
+def test_an_old_benchmark_model(phone: Phone) -> None:
+    phone.install("--num_runs --num_threads --graph")
+    (phone.folder / "output").write_text(OF_2018)
+    done = phone.bench(*program(phone))
+    # It stopped at its own 50 runs.
+    assert done.returncode == 2
+    assert "ran 50 of 64 inferences" in done.stderr
+
+    (phone.folder / "output").write_text(OF_2018.replace("count=50", "count=64"))
+    done = phone.bench(*program(phone))
+    assert done.returncode == 0, done.stderr
+    assert "138 (mean)" in done.stdout
+    report = BenchReport.load(phone.report / "report.json")
+    assert report.measurements[0].p50_is_mean
+    assert report.environments[URL]["inputs"] == "random numbers"
+    assert len((phone.folder / "flags").read_text().split()) == 3
+
+
+@pytest.mark.clients
+def test_a_device_that_goes_away_is_resumed(phone: Phone) -> None:
+    (phone.folder / "cut").touch()
+    done = phone.bench(*program(phone))
+    assert done.returncode == 2, done.stderr
+    assert f"{URL} went away" in done.stderr and "0 of 3 runs are kept" in done.stderr
+    (phone.folder / "cut").unlink()
+    done = phone.bench(*program(phone))
+    assert done.returncode == 0, done.stderr
+    assert len((phone.folder / "runs").read_text().splitlines()) == 4
+
+
+@pytest.mark.clients
+def test_the_agent_where_the_device_has_a_python(phone: Phone) -> None:
+    done = phone.bench()
+    assert done.returncode == 2
+    assert "`python3` there has numpy" in done.stderr and "--benchmark-model" in done.stderr
+    python = phone.folder / "bin" / "python3"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    done = phone.bench()
+    assert done.returncode == 0, done.stderr
+    report = BenchReport.load(phone.report / "report.json")
+    assert [m.name for m in report.measurements] == ["litert-float32", "onnx-float32"]
+    assert all(len(r.samples_ns) >= 64 for m in report.measurements for r in m.repeats)
+    assert not list((phone.folder / "scratch").iterdir())
+    listed = phone.kdedge("devices")
+    assert URL in listed.stdout and "ONNX Runtime 1" in listed.stdout
+
+
+@pytest.mark.clients
+def test_devices_and_programs_that_are_not_there(phone: Phone) -> None:
+    done = phone.kdedge("devices", "adb://no-such")
+    assert done.returncode == 2
+    assert f"adb://no-such is not there. adb has: {SERIAL} (device)" in done.stderr
+    broken = phone.folder / "broken"
+    broken.write_bytes(b"\x7fELF no program")
+    done = phone.bench("--benchmark-model", str(broken))
+    assert done.returncode == 2
+    assert "does not run on" in done.stderr
+
+
+def test_no_such_benchmark_model(tmp_path: Path) -> None:
+    missing: Any = tmp_path / "benchmark_model"
+    with pytest.raises(KdedgeError, match="benchmark_model: .*: no such file"):
+        device_of(URL, benchmark_model=missing)
