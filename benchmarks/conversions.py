@@ -117,6 +117,9 @@ def _table(result: dict[str, Any]) -> str:
                 f"| {100 * a['accuracy']['value']:.2f} | {a['parity']['max_difference']:.1e} "
                 f"| {100 * a['parity']['agreement']:.2f} | {p50} | {len(a['spared'])} |"
             )
+    if not result["valid"]:
+        reasons = [f"- {reason}" for reason in result["reasons"]]
+        lines += ["", "Of the latencies these are not to be relied on:", "", *reasons]
     return "\n".join(lines) + "\n"
 
 
