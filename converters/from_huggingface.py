@@ -5,6 +5,7 @@
 What one ships when there is no time to distil, and what a student is measured against.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,8 @@ import numpy as np
 import typer
 
 from kdedge import KdedgeError, Subject, export_bundle, load_corpus, load_teacher
+from kdedge.export.export import subject_of_classifier
 from kdedge.recipe import export_settings
-from kdedge.students.student import Evaluation, predict_logits
-from kdedge.text.corpus import Split
 
 
 def to_subject(checkpoint: str, data: Path, split: str | None, max_length: int) -> Subject:
@@ -34,20 +34,13 @@ def to_subject(checkpoint: str, data: Path, split: str | None, max_length: int) 
         )
     # Each sorts its labels in a way of its own.
     order = np.array([names.index(name) for name in corpus.label_names], np.int32)
-
-    def said_of(part: Split) -> Evaluation:
-        logits = predict_logits(model, model.encoder, part.texts)
-        return Evaluation(part.texts, order[part.labels], logits)
-
-    return Subject(
-        name=Path(checkpoint).name,
-        model=model,
-        parameters=model.transformer.count_params(),
-        encoder=model.encoder,
-        label_names=names,
-        valid=said_of(corpus.valid),
-        test=said_of(corpus.test),
-        variables=model.transformer,
+    train, valid, test = (
+        replace(part, labels=order[part.labels])
+        for part in (corpus.train, corpus.valid, corpus.test)
+    )
+    corpus = replace(corpus, label_names=names, train=train, valid=valid, test=test)
+    return subject_of_classifier(
+        Path(checkpoint).name, model, model.encoder, corpus, variables=model.transformer
     )
 
 

@@ -18,7 +18,7 @@ from kdedge.errors import KdedgeError
 from kdedge.export.twin import twin_of
 from kdedge.progress import Advance, progress
 from kdedge.recipe import COMPRESSIONS, Compress
-from kdedge.students.student import Student, measures, predict_logits
+from kdedge.students.student import Student, measures
 from kdedge.students.vocabulary import prune_vocabulary
 from kdedge.text.batches import shuffled_batches
 from kdedge.text.encoder import TextEncoder
@@ -98,8 +98,8 @@ def compress(
     layers = [layer for layer in twin_of(student.model).layers if layer.weights]
     model, encoder = student.model, student.encoder
     if method == "vocabulary":
-        smaller = prune_vocabulary(student, texts, settings.min_count)
-        model, encoder = smaller.model, smaller.encoder
+        pruned = prune_vocabulary(student, texts, settings.min_count)
+        model, encoder = pruned.model, pruned.encoder
     data = _Batches(encoder, texts, teacher_logits, settings.batch_size, seed)
     tf_keras.utils.set_random_seed(seed)
     rounds = STEPS[method]
@@ -109,17 +109,14 @@ def compress(
         for wrap, settle in rounds:
             model = _fine_tune(model, wrap, settle, data, settings, advance)
 
-    valid, test = (
-        replace(split, logits=predict_logits(model, encoder, split.texts))
-        for split in (student.valid, student.test)
-    )
+    smaller = student.with_model(model, encoder)
     done = {
         "method": method,
         "settings": settings.model_dump(),
         "seed": seed,
         "transfer_texts": len(texts),
-        "valid_accuracy": [measures(student.valid)["accuracy"], measures(valid)["accuracy"]],
-        "accuracy": [measures(student.test)["accuracy"], measures(test)["accuracy"]],
+        "valid_accuracy": [measures(s.valid)["accuracy"] for s in (student, smaller)],
+        "accuracy": [measures(s.test)["accuracy"] for s in (student, smaller)],
         "left_out": [layer.name for layer in layers if not _reaches(method, layer)],
         "weights": {
             weight.path: {
@@ -130,14 +127,8 @@ def compress(
             if weight.ndim > 1
         },
     }
-    notes = {
-        **student.notes,
-        "parameters": model.count_params(),
-        "vocabulary": len(encoder.vocabulary),
-        **measures(test),
-        "compression": [*student.notes.get("compression", []), done],
-    }
-    return replace(student, model=model, encoder=encoder, valid=valid, test=test, notes=notes)
+    before = student.notes.get("compression", [])
+    return replace(smaller, notes={**smaller.notes, "compression": [*before, done]})
 
 
 def soft_label_loss(temperature: float) -> Callable[[Any, Any], Any]:

@@ -262,15 +262,12 @@ class _Converter:
         self.vocabulary = subject.encoder.vocabulary
         self.calibration = _calibration(subject)
         self.threads = os.cpu_count() or 1
-        proof = subject.test
-        if len(proof.texts) < MIN_PARITY:
+        self.proof_texts, logits = subject.test.texts, subject.test.logits
+        if len(self.proof_texts) < MIN_PARITY:
             # The valid split's are real texts too.
-            proof = Evaluation(
-                (*proof.texts, *subject.valid.texts),
-                np.concatenate([proof.labels, subject.valid.labels]),
-                np.concatenate([proof.logits, subject.valid.logits]),
-            )
-        self.proof_texts, self.reference = proof.texts, softmax(proof.logits)
+            self.proof_texts += subject.valid.texts
+            logits = np.concatenate([logits, subject.valid.logits])
+        self.reference = softmax(logits)
 
     def convert(self, job: _Job, folder: Path) -> Artifact:
         path = folder / job.file

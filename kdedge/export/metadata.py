@@ -11,9 +11,9 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from kdedge.errors import KdedgeError
 from kdedge.export.flatbuffer import parsed, written
+from kdedge.export.litert import INPUTS
 
 NAME = b"TFLITE_METADATA"
-INPUTS = ("ids", "mask", "segment_ids")
 VOCABULARY = "vocab.txt"
 LABELS = "labels.txt"
 # The first version of the schema with a BERT tokenizer among the input_process_units.

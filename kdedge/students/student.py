@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,20 @@ class Student:
     valid: Evaluation
     test: Evaluation
     notes: dict[str, Any]
+
+    def with_model(self, model: keras.Model, encoder: TextEncoder) -> "Student":
+        """This student with another model and encoder, evaluated anew."""
+        valid, test = (
+            replace(split, logits=predict_logits(model, encoder, split.texts))
+            for split in (self.valid, self.test)
+        )
+        notes = {
+            **self.notes,
+            "parameters": model.count_params(),
+            "vocabulary": len(encoder.vocabulary),
+            **measures(test),
+        }
+        return replace(self, model=model, encoder=encoder, valid=valid, test=test, notes=notes)
 
     def save(self, folder: Path) -> None:
         """Write the folder, whole or not at all.

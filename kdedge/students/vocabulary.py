@@ -1,13 +1,12 @@
 """A student without the word pieces that its users will hardly meet."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import keras
 
 from kdedge.errors import KdedgeError
-from kdedge.students.student import Student, measures, predict_logits
+from kdedge.students.student import Student
 
 
 def prune_vocabulary(student: Student, texts: Sequence[str], min_count: int = 1) -> Student:
@@ -42,15 +41,4 @@ def prune_vocabulary(student: Student, texts: Sequence[str], min_count: int = 1)
     for layer in model.layers:
         old = student.model.get_layer(layer.name).get_weights()
         layer.set_weights([table] if layer.name == "tokens" else old)
-
-    valid, test = (
-        replace(split, logits=predict_logits(model, encoder, split.texts))
-        for split in (student.valid, student.test)
-    )
-    notes = {
-        **student.notes,
-        "parameters": model.count_params(),
-        "vocabulary": len(kept),
-        **measures(test),
-    }
-    return replace(student, model=model, encoder=encoder, valid=valid, test=test, notes=notes)
+    return student.with_model(model, encoder)
