@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from onnx import TensorProto, helper
 from tensorflow.lite.python import schema_py_generated as schema
 from tokenizers.implementations import BertWordPieceTokenizer
 
@@ -28,6 +29,7 @@ from kdedge.export.flatbuffer import written
 from kdedge.export.metadata import with_metadata
 from kdedge.files import CHECKSUMS, sha256, write_checksums
 from kdedge.recipe import load_recipe
+from kdedge.runtime import load_engine
 from kdedge.students.student import EVALUATION, MODEL, NOTES, Student
 from kdedge.teachers.soft_labels import DIGITS, STORE, TOKEN_VECTORS, SoftLabels
 from kdedge.text.corpus import load_corpus, read_texts
@@ -130,6 +132,18 @@ def tflite(content: bytes, folder: Path) -> None:
     with_metadata(content, ["[PAD]", "good"], ["a", "b"])
 
 
+def litert_model(content: bytes, folder: Path) -> None:
+    """A model in its runtime, without the checksum that a bundle has of it."""
+    (folder / "m.tflite").write_bytes(content)
+    load_engine(folder / "m.tflite")
+
+
+def onnx_model(content: bytes, folder: Path) -> None:
+    """A model in its runtime, without the checksum that a bundle has of it."""
+    (folder / "m.onnx").write_bytes(content)
+    load_engine(folder / "m.onnx")
+
+
 def agent(content: bytes, folder: Path) -> None:
     """What a device's agent prints."""
 
@@ -180,6 +194,10 @@ READERS: dict[str, Reader] = {
 }
 
 
+# Other people's parsers in C++, which a damaged model may take the process down with.
+RUNTIMES: dict[str, Reader] = {"LiteRT": litert_model, "ONNX Runtime": onnx_model}
+
+
 def _store(folder: Path) -> SoftLabels:
     shutil.rmtree(folder)
     return SoftLabels.create(folder, "t", ["a", "b"], has_features=False)
@@ -217,6 +235,19 @@ def _tflite() -> bytes:
     model.operatorCodes = []
     model.version, model.subgraphs, model.buffers = 3, [graph], [schema.BufferT()]
     return written(model)
+
+
+def _onnx() -> bytes:
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
+        for name in ("input_ids", "attention_mask", "logits")
+    ]
+    node = helper.make_node("Mul", ["input_ids", "attention_mask"], ["logits"])
+    graph = helper.make_graph([node], "tiny", values[:2], values[2:])
+    opsets = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def _report(repeat: dict[str, object]) -> bytes:
@@ -284,6 +315,8 @@ def _seeds() -> dict[str, list[bytes]]:
         "tokenizer config": [b'{"do_lower_case": true}'],
         "encoder": [b'{"max_length": 8}'],
         "tflite": [_tflite()],
+        "LiteRT": [_tflite()],
+        "ONNX Runtime": [_onnx()],
         "agent": [spoken.encode()],
         "report": [_report(summary)],
         "student": [b'{"format_version": 2, "label_names": ["a", "b"], "history": []}'],

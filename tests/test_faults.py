@@ -5,6 +5,7 @@ Kills and flipped bits by the thousand are in benchmarks/reliability.py.
 
 import hashlib
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -322,6 +323,40 @@ def test_a_signed_bundle(keys: tuple[Path, Path], quick_run: Path, tmp_path: Pat
     verify(bundle)
     with pytest.raises(KdedgeError, match="has not signed this bundle"):
         load_bundle(bundle, public_key=public)
+
+
+JAVA = """
+import java.nio.file.*; import java.security.*; import java.security.spec.*; import java.util.*;
+class Verify {
+    public static void main(String[] a) throws Exception {
+        String pem = Files.readString(Path.of(a[0])).replaceAll("-----[A-Z ]+-----|\\\\s", "");
+        var spec = new X509EncodedKeySpec(Base64.getDecoder().decode(pem));
+        var signature = Signature.getInstance("SHA256withECDSA");
+        signature.initVerify(KeyFactory.getInstance("EC").generatePublic(spec));
+        signature.update(Files.readAllBytes(Path.of(a[1], "manifest.json")));
+        System.out.print(signature.verify(Files.readAllBytes(Path.of(a[1], "manifest.sig"))));
+    }
+}
+"""
+
+
+@pytest.mark.skipif(
+    shutil.which("java") is None, reason="no java: apt install default-jdk-headless"
+)
+def test_javas_own_library_verifies(
+    keys: tuple[Path, Path], quick_run: Path, tmp_path: Path
+) -> None:
+    key, public = keys
+    bundle = tmp_path / "bundle"
+    copytree(quick_run / "bundle", bundle)
+    assert kdedge("sign", bundle, "--key", key).exit_code == 0
+    (tmp_path / "Verify.java").write_text(JAVA)
+    command = ["java", tmp_path / "Verify.java", public, bundle]
+    for expected in ("true", "false"):
+        said = subprocess.run(command, capture_output=True, text=True)
+        assert said.stdout == expected, said.stderr
+        with (bundle / "manifest.json").open("a") as file:
+            file.write(" ")
 
 
 def test_keys_that_are_none(keys: tuple[Path, Path], quick_run: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from benchmarks.readers import READERS, SEEDS
 from kdedge import KdedgeError, SoftLabels, Student
+from kdedge.export.flatbuffer import parsed, written
 from kdedge.files import CHECKSUMS, write_checksums
 from kdedge.text.corpus import read_texts
 
@@ -61,6 +62,34 @@ def test_readers_refuse_what_is_damaged(name: str, tmp_path: Path) -> None:
             assert str(error)
 
     read()
+
+
+def without_inputs() -> bytes:
+    model = parsed(SEEDS["tflite"][0])
+    model.subgraphs[0].inputs = None
+    return written(model)
+
+
+# What fuzzing found, each once a traceback.
+FINDS = [
+    ("recipe", b"name = " + b"[" * 5000, "not a readable TOML"),
+    ("agent", b"[" * 50_000, "exit status 0"),
+    ("agent", b"9" * 5000, "exit status 0"),
+    ("encoder", b"[" * 50_000, "cannot read max_length"),
+    ("tokenizer config", b"[" * 50_000, "tokenizer_config.json is damaged"),
+    ("token vectors", b"\x93NUMPY\x01\x00v\x00" + b"[" * 118, "no array of numbers"),
+    ("token vectors", b"", "no array of numbers"),
+    ("zip", SEEDS["zip"][0][1:], "neither a bundle's folder nor a whole zip"),
+    ("student", b"[" * 50_000, "cannot read this student"),
+    ("tflite", SEEDS["tflite"][0][:-20], "not a whole .tflite file"),
+    ("tflite", without_inputs(), "parts missing"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), FINDS)
+def test_finds(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(KdedgeError, match=message):
+        READERS[name](content, tmp_path)
 
 
 # Code and bombs; tests/test_converters.py has the zip's, tests/test_corpus.py the gzip's
