@@ -43,7 +43,7 @@ def test_every_reader_reads_a_whole_file(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", READERS)
 def test_readers_refuse_what_is_damaged(name: str, tmp_path: Path) -> None:
     @settings(
-        max_examples=25,
+        max_examples=12,
         deadline=10_000,
         derandomize=True,
         database=None,
