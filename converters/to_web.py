@@ -16,7 +16,7 @@ import typer
 
 from kdedge import KdedgeError
 from kdedge.bundle import MANIFEST, Manifest, verify
-from kdedge.files import new_folder
+from kdedge.files import CHECKSUMS, new_folder
 
 WEB_DEMO = Path(__file__).parent.parent / "web_demo"
 PAGE = ("index.html", "main.js")
@@ -50,7 +50,7 @@ def to_web(bundle: Path, out: Path) -> None:
     with new_folder(out) as site:
         copies = {site / file: WEB_DEMO / file for file in PAGE}
         copies |= {site / "runtime" / file.name: file for file in RUNTIME}
-        for part in (MANIFEST, *manifest.files):
+        for part in (MANIFEST, CHECKSUMS, *manifest.files):
             copies[site / "models" / name / part] = bundle / part
         for target, source in copies.items():
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,8 @@
 """The bundle: a folder that holds everything an app needs, and the proof that it is whole.
 
 manifest.json           versions, SHA-256 of each file, parity and accuracy of each model
+checksums.sha256        SHA-256 of manifest.json
+manifest.sig            if it was signed: see kdedge.signing
 tokenizer.json          Hugging Face tokenizers' file
 tokenizer_config.json, config.json, vocab.txt, labels.txt
 litert/*.tflite         int32 [1, length] ids, mask, segment_ids -> float32 [1, classes] probabilities
@@ -8,9 +10,12 @@ onnx/*.onnx             int64 [batch, length] input_ids, attention_mask, token_t
                         -> float32 [batch, classes] logits
 """  # noqa: E501
 
+import errno
 import shutil
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +24,17 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kdedge.errors import KdedgeError
-from kdedge.files import new_folder, sha256
+from kdedge.files import new_folder, sha256, verify_checksums, write_checksums
 
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
 FORMAT_VERSION = 1
 # More than any model for an edge device; an archive that claims more is not unpacked.
 MAX_ZIP_BYTES = 2_000_000_000
+# What zipfile raises for one.
+DAMAGED_ZIP = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, LookupError
+)  # fmt: skip
 
 
 class _Frozen(BaseModel):
@@ -157,13 +167,20 @@ def read_manifest(bundle: Path) -> Manifest:
     return manifest
 
 
+def write_manifest(bundle: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` and its checksum: the last files of a bundle."""
+    (bundle / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_checksums(bundle, [MANIFEST])
+
+
 def verify(bundle: Path) -> Manifest:
-    """Read a bundle's manifest and compare each file with its SHA-256.
+    """Read a bundle's manifest and compare it and each file with their SHA-256.
 
     Raises:
         KdedgeError: as `read_manifest`, or a file is missing or was changed.
     """
     manifest = read_manifest(bundle)
+    verify_checksums(bundle, [MANIFEST], "Copy the bundle again or export it anew.")
     for name, expected in manifest.files.items():
         path = bundle / name
         if not path.is_file():
@@ -181,7 +198,7 @@ def copy_bundle(bundle: Path, out: Path, artifacts: Collection[str] | None = Non
 
     Args:
         bundle: a folder or a zip archive of one.
-        out: to be made.
+        out: to be made. It is another bundle, which is not signed.
         artifacts: names; None for the defaults of each format.
 
     Raises:
@@ -210,7 +227,7 @@ def copy_bundle(bundle: Path, out: Path, artifacts: Collection[str] | None = Non
             for name in part.files:
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, copy / name)
-            (copy / MANIFEST).write_text(part.model_dump_json(indent=2) + "\n")
+            write_manifest(copy, part)
     return part
 
 
@@ -229,7 +246,10 @@ def opened(bundle: Path) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(bundle) as archive:
                 _unpack(archive, bundle, Path(folder))
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        except (*DAMAGED_ZIP, OSError) as error:
+            # An entry before the file's start; a full disk, for instance, is no fault of the zip.
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise
             raise KdedgeError(
                 f"{bundle}: neither a bundle's folder nor a whole zip archive of one ({error})."
             ) from None

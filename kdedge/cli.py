@@ -67,13 +67,15 @@ def teach(
     """Fine-tune a pretrained BERT on labelled texts."""
     with _errors():
         _train_extra()
+        from kdedge.files import locked
         from kdedge.recipe import Teach
         from kdedge.teachers.finetune import finetune
         from kdedge.text.corpus import load_corpus
 
         corpus = load_corpus(data, text=text, label=label, split=split, seed=seed)
         settings = Teach(pretrained=pretrained, epochs=epochs, max_length=max_length)
-        finetune(corpus, settings, out, seed)
+        with locked(out):
+            finetune(corpus, settings, out, seed)
         _say(f"{out}: the teacher.")
 
 
@@ -111,6 +113,7 @@ def label(
         if bool(pattern) != bool(verbalizers):
             raise KdedgeError("--pattern and --verbalizer: each needs the other.")
         _train_extra()
+        from kdedge.files import locked
         from kdedge.teachers.bert import load_teacher
         from kdedge.teachers.prompted import load_prompted_teacher
         from kdedge.teachers.soft_labels import label_texts
@@ -122,7 +125,8 @@ def label(
             if pattern
             else load_teacher(teacher)
         )
-        store = label_texts(model, lines, out, batch_size)
+        with locked(out):
+            store = label_texts(model, lines, out, batch_size)
         _say(f"{out}: soft labels of {len(store)} texts.")
 
 
@@ -235,6 +239,7 @@ def distill(
             raise KdedgeError(f"--student: {student!r}. Allowed: {', '.join(PRESETS)}.")
         _train_extra()
         from kdedge.distill.train import distill_student
+        from kdedge.files import locked
         from kdedge.recipe import Distill
         from kdedge.teachers.soft_labels import SoftLabels
         from kdedge.text.corpus import load_corpus
@@ -248,7 +253,8 @@ def distill(
             max_length=encoder.max_length,
             from_teacher=student == "mini-cut" or store.token_vectors() is not None,
         )
-        trained = distill_student(corpus, store, encoder, settings, out, seed, teacher)
+        with locked(out):
+            trained = distill_student(corpus, store, encoder, settings, out, seed, teacher)
         _say(f"{out}: accuracy {100 * trained.notes['accuracy']:.2f}% on the test split.")
 
 
@@ -334,6 +340,10 @@ def export(
         Path | None,
         typer.Option("--calibration", help="texts for the ranges of activations; default: valid"),
     ] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option("--samples", help="texts for the bundle to be measured with; default: test"),
+    ] = None,
     integer_output: Annotated[
         bool, typer.Option("--integer-output", help="integer probabilities where all is integer")
     ] = False,
@@ -352,6 +362,8 @@ def export(
         subject = subject_of(Student.load(student))
         if calibration:
             subject = replace(subject, calibration=tuple(read_texts(calibration)))
+        if samples:
+            subject = replace(subject, samples=tuple(read_texts(samples)))
         names = ARTIFACTS if artifacts == "all" else artifacts and artifacts.split(",")
         settings = export_settings(
             artifacts=names or None,
@@ -534,14 +546,40 @@ def inspect(bundle: Annotated[Path, typer.Argument(metavar="BUNDLE_DIR")]) -> No
         _show(bundle)
 
 
+@app.command()
+def sign(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE_DIR")],
+    key: Annotated[Path, typer.Option("--key", help="private key for P-256, PEM")],
+) -> None:
+    """Sign a bundle, so that an app can take those of its owner alone."""
+    with _errors():
+        from kdedge.signing import sign_bundle
+
+        _say(f"{sign_bundle(bundle, key)}: the signature.")
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE_DIR")],
+    public_key: Annotated[Path, typer.Option("--public-key", help="of who must have signed, PEM")],
+) -> None:
+    """Check that a bundle is whole and signed by a key's owner."""
+    with _errors():
+        from kdedge.signing import verify_signature
+
+        verify_signature(bundle, public_key)
+        _say(f"{bundle}: all files are as signed by the owner of {public_key}.")
+
+
 def _show(bundle: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from kdedge.bundle import opened, verify
+    from kdedge.bundle import opened
+    from kdedge.bundle import verify as verify_bundle
 
     with opened(bundle) as folder:
-        manifest = verify(folder)
+        manifest = verify_bundle(folder)
     source = manifest.source
     table = Table(title=f"{bundle}: {source.name}, {source.parameters / 1e6:.2f} M parameters")
     for column in ("artifact", "size, MB", "accuracy, %", "max |difference|", "agreement, %"):

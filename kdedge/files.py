@@ -1,14 +1,19 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import fcntl
+import glob
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kdedge.errors import KdedgeError
+
+# As `sha256sum` writes it, so that `sha256sum -c checksums.sha256` checks it too.
+CHECKSUMS = "checksums.sha256"
 
 
 def sha256(path: Path) -> str:
@@ -24,6 +29,7 @@ def new_file(path: Path) -> Iterator[Path]:
     A killed process leaves `path` as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
@@ -50,6 +56,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     if path.exists():
         raise KdedgeError(f"{path} exists already. Remove it or name another folder.")
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
     try:
         yield partial
@@ -61,6 +68,82 @@ def new_folder(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_checksums(folder: Path, names: Iterable[str]) -> None:
+    """Write the SHA-256 of files in `folder` to its `checksums.sha256`, as `sha256sum` does."""
+    write_text(folder / CHECKSUMS, _checksums(folder, sorted(names)))
+
+
+def verify_checksums(folder: Path, names: Iterable[str], remedy: str) -> frozenset[str]:
+    """Check files against their SHA-256 in the `checksums.sha256` of their folder.
+
+    Args:
+        folder: that `write_checksums` was called for.
+        names: files that must be among those.
+        remedy: what mends a damaged folder.
+
+    Returns:
+        All files that have a checksum.
+
+    Raises:
+        KdedgeError: one of `names` has no checksum, or any file that has one, or the list itself,
+            is not as it was written.
+    """
+    path = folder / CHECKSUMS
+    try:
+        text = path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError):
+        raise KdedgeError(f"{path} is missing or damaged. {remedy}") from None
+    # Each line is a checksum, two blanks and a name.
+    listed = [line[66:] for line in text.split("\n")[:-1]]
+    for name in names:
+        if name not in listed:
+            raise KdedgeError(f"{folder / name} is not in {CHECKSUMS}. {remedy}")
+    there = {file.name for file in folder.iterdir() if file.is_file()}
+    for name in listed:
+        if name not in there:
+            raise KdedgeError(f"{folder}: {name!r}, which is in {CHECKSUMS}, is missing. {remedy}")
+    written, found = text.split("\n"), _checksums(folder, listed).split("\n")
+    for name, line, expected in zip([*listed, CHECKSUMS], found, written, strict=True):
+        if line != expected:
+            raise KdedgeError(
+                f"{folder / name} is not the file that was written: its SHA-256 differs from that "
+                f"in {CHECKSUMS}. {remedy}"
+            )
+    return frozenset(listed)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Be the only one who works on `path`, by a file beside it.
+
+    Raises:
+        KdedgeError: another process is at work there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.with_name(f".{path.name}.lock")
+    with file.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise KdedgeError(
+                f"{path}: another run is at work here. Wait for it or stop it."
+            ) from None
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what a killed process was writing to become `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def _checksums(folder: Path, names: Iterable[str]) -> str:
+    return "".join(f"{sha256(folder / name)}  {name}\n" for name in names)
 
 
 def require_space(folder: Path, needed: int) -> None:

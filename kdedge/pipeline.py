@@ -1,11 +1,9 @@
 """Runs a recipe's stages in order and skips what is done."""
 
-import fcntl
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +14,8 @@ from kdedge.bench.report import BenchReport, terminal_table
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
 from kdedge.distill.train import distill_student
-from kdedge.errors import KdedgeError
 from kdedge.export.export import Subject, export_bundle, subject_of
-from kdedge.files import write_text
+from kdedge.files import locked, write_text
 from kdedge.progress import console
 from kdedge.recipe import Export, Recipe, fingerprint
 from kdedge.runtime import softmax
@@ -62,7 +59,8 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         KdedgeError: bad data or settings, or another run works in `out`.
     """
     corpus = read_corpus(recipe)
-    with _locked(out):
+    with locked(out):
+        out.mkdir(exist_ok=True)
         stages = _Stages(out)
         teacher, labels, student = out / "teacher", out / "soft_labels", out / "student"
         bundle, teacher_bundle = out / "bundle", out / "teacher_bundle"
@@ -93,7 +91,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         report_json = out / "report.json"
         stages.run(
             "bench",
-            fingerprint(recipe.bench, key),
+            fingerprint(recipe.bench.tier, key),
             report_json,
             lambda: bench_bundles([teacher_bundle, bundle], out, scenario(recipe.bench.tier)),
         )
@@ -106,7 +104,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
                 "teacher": read_notes(teacher)["history"],
                 "student": trained.notes["history"],
             },
-            disagreements=_disagreements(trained),
+            disagreements=_disagreements(trained) if recipe.bench.quote_texts else None,
             stages=stages.seconds(),
         )
         write_text(out / "report.html", page)
@@ -247,16 +245,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise KdedgeError(
-                f"{out}: another run is at work here. Wait for it or stop it."
-            ) from None
-        yield

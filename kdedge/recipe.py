@@ -233,9 +233,12 @@ class Export(Section):
 
 
 class Bench(Section):
-    """How long to measure."""
+    """How long to measure, and what the report shows."""
 
     tier: Literal["quick", "light", "standard", "full"] = "light"
+    quote_texts: bool = Field(
+        False, description="show texts on which teacher and student disagree in the report"
+    )
 
 
 class Recipe(Section):
@@ -270,10 +273,10 @@ def load_recipe(path: Path) -> Recipe:
         recipe = Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise KdedgeError(f"{path}: no such recipe.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise KdedgeError(f"{path}: not a readable TOML file: {error}") from None
     except ValidationError as error:
         raise KdedgeError(_explain(path, error)) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise KdedgeError(f"{path}: not a readable TOML file: {error}") from None
     here = path.parent
     data = recipe.data.model_copy(
         update={

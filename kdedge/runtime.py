@@ -156,17 +156,25 @@ class TextClassifier:
         ]
 
 
-def load_bundle(bundle: Path | str, artifact: str | None = None) -> TextClassifier:
+def load_bundle(
+    bundle: Path | str, artifact: str | None = None, public_key: Path | None = None
+) -> TextClassifier:
     """Verify a bundle and load one of its models.
 
     Args:
         bundle: the folder, or a zip archive of it.
         artifact: name of the model; None for the bundle's default.
+        public_key: PEM of who must have signed the bundle (`kdedge.signing`); None for anybody.
 
     Raises:
-        KdedgeError: not a whole bundle, no such artifact, or its runtime is missing.
+        KdedgeError: not a whole bundle, not signed by that key, no such artifact, or its runtime is
+            missing.
     """
     with opened(Path(bundle)) as folder:
+        if public_key is not None:
+            from kdedge.signing import verify_signature
+
+            verify_signature(folder, public_key)
         manifest = verify(folder)
         engine = load_engine(folder / manifest.artifact(artifact).file)
         return TextClassifier(engine, TextEncoder.load(folder), manifest)

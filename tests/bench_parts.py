@@ -9,7 +9,7 @@ from tokenizers.processors import BertProcessing
 
 from kdedge.bench.report import BenchReport, Measurement, Repeat
 from kdedge.bench.scenario import TIERS, Scenario
-from kdedge.bundle import Accuracy, Artifact, Manifest, Parity, Source
+from kdedge.bundle import Accuracy, Artifact, Manifest, Parity, Source, write_manifest
 from kdedge.files import sha256
 from kdedge.text.encoder import TextEncoder
 
@@ -53,7 +53,7 @@ def make_bundle(folder: Path, source: str, models: dict[str, Path]) -> Path:
         defaults={artifacts[0].format: artifacts[0].name},
         files={path.name: sha256(path) for path in folder.iterdir()},
     )
-    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    write_manifest(folder, manifest)
     return folder
 
 

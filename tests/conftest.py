@@ -31,11 +31,16 @@ WORDS = (
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny") / "bert"
+    make_tiny_bert(folder)
+    return folder
+
+
+def make_tiny_bert(folder: Path) -> None:
     """A BERT of 2 layers and 32 units with random weights and a vocabulary of its own."""
     import tf_keras
     from transformers import BertConfig, TFBertForSequenceClassification
 
-    folder = tmp_path_factory.mktemp("tiny") / "bert"
     config = BertConfig(
         vocab_size=len(WORDS),
         hidden_size=32,
@@ -52,7 +57,6 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = (folder / "config.json").read_text()
     (folder / "config.json").write_text(text.replace("BertForSequenceClassification", "BertModel"))
     (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
-    return folder
 
 
 @pytest.fixture(scope="session")

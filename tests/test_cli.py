@@ -12,7 +12,7 @@ from kdedge.cli import app
 
 COMMANDS = (
     "run teach label average-labels import-labels attack distill compress export bench devices "
-    "predict inspect"
+    "predict inspect sign verify"
 ).split()
 
 

@@ -56,8 +56,7 @@ def store(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> SoftLabe
     sure.add(texts, logits, real.lookup(texts)[1])
     sure.add(["more good film", "more bad film"], np.array([[-2, 2], [2, -2]], np.float32),
              real.lookup(texts)[1][:2])  # fmt: skip
-    np.save(folder / "token_vectors.npy", np.pad(real.token_vectors(), [(0, 0), (0, 100)]))
-    teacher.encoder.save(folder)
+    sure.keep(teacher.encoder, np.pad(real.token_vectors(), [(0, 0), (0, 100)]))
     return SoftLabels(folder)
 
 
@@ -164,7 +163,7 @@ def test_labels_from_elsewhere_are_enough(store: SoftLabels, tmp_path: Path) -> 
     texts = list(store.texts)
     bare = SoftLabels.create(tmp_path / "s", "imported", NAMES, has_features=False)
     bare.add(texts, store.lookup(texts)[0])
-    store.encoder().save(tmp_path / "s")
+    bare.keep(store.encoder(), None)
     with pytest.raises(KdedgeError, match="no token vectors .* from_teacher = false"):
         train(bare, tmp_path / "student")
     student = train(bare, tmp_path / "student", from_teacher=False, epochs=8)

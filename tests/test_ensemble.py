@@ -15,14 +15,14 @@ NAMES = ("bad", "good")
 def store(folder: Path, tiny_bert: Path, rows: dict[str, list[float]], names=NAMES) -> SoftLabels:
     made = SoftLabels.create(folder, folder.name, names, has_features=False)
     made.add(list(rows), np.array(list(rows.values()), np.float32))
-    TextEncoder.from_pretrained(tiny_bert, 16).save(folder)
+    made.keep(TextEncoder.from_pretrained(tiny_bert, 16), None)
     return made
 
 
 def test_stores_are_averaged_by_weight(tiny_bert: Path, tmp_path: Path) -> None:
     a = store(tmp_path / "a", tiny_bert, {"x": [1.0, -1.0], "y": [0.0, 2.0]})
     b = store(tmp_path / "b", tiny_bert, {"y": [4.0, 0.0], "x": [-1.0, 1.0], "z": [9.0, 9.0]})
-    np.save(tmp_path / "a" / "token_vectors.npy", np.ones((3, 2), np.float16))
+    a.keep(a.encoder(), np.ones((3, 2), np.float16))
     even = ensemble([a, b], tmp_path / "even")
     np.testing.assert_allclose(even.lookup(["x", "y"])[0], [[0.0, 0.0], [2.0, 1.0]])
     # 3/4 and 1/4: 0.75 * (1, -1) + 0.25 * (-1, 1) and 0.75 * (0, 2) + 0.25 * (4, 0)

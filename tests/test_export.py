@@ -19,7 +19,7 @@ from transformers import AutoTokenizer
 from kdedge import KdedgeError, Subject, build_student, export_bundle, load_bundle, load_teacher
 from kdedge.bundle import verify
 from kdedge.export import litert
-from kdedge.export.export import _defaults
+from kdedge.export.export import _defaults, _write_texts
 from kdedge.export.flatbuffer import parsed
 from kdedge.export.litert import LiteRTQuantization, to_litert
 from kdedge.export.onnx import OnnxQuantization, to_onnx
@@ -363,6 +363,11 @@ def test_a_bundle_holds_all_that_clients_need(micro: Path, teacher: BertTeacher)
     assert json.loads((micro / "config.json").read_text())["id2label"] == {"0": "bad", "1": "good"}
     tokenizer = AutoTokenizer.from_pretrained(micro)
     assert tokenizer(list(TEXTS), truncation=True)["input_ids"] == teacher.encoder.token_ids(TEXTS)
+
+
+def test_other_texts_than_those_of_the_test_split(teacher: BertTeacher, tmp_path: Path) -> None:
+    _write_texts(replace(subject("nano", teacher), samples=("mine", "two\nlines")), tmp_path)
+    assert (tmp_path / "sample_texts.txt").read_text() == "mine\n"
 
 
 def test_figures_of_parity_and_accuracy() -> None:

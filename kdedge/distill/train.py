@@ -29,6 +29,7 @@ from kdedge.students.from_teacher import set_token_embeddings
 from kdedge.students.presets import build_student
 from kdedge.students.student import Evaluation, Student, measures, predict_logits
 from kdedge.teachers.bert import BertTeacher, load_teacher
+from kdedge.teachers.checkpoints import STATE, read_state, restore
 from kdedge.teachers.soft_labels import SoftLabels
 from kdedge.text.batches import shuffled_batches
 from kdedge.text.corpus import Corpus
@@ -242,8 +243,8 @@ class _Training:
                 history.append({"epoch": epoch + 1, **measures})
                 path = self.latest.save()
                 state = {"job": self.job, "checkpoint": path, "history": history}
-                write_text(self.folder / "state.json", json.dumps(state))
-        self.best.checkpoint.restore(self.best.latest_checkpoint).expect_partial()
+                write_text(self.folder / STATE, json.dumps(state))
+        restore(self.best.checkpoint, self.best.latest_checkpoint, self.folder).expect_partial()
         return history
 
     def _targets(self, labels: Any, logits: Any, pooled: Any) -> dict[str, Any]:
@@ -273,12 +274,10 @@ class _Training:
         return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(8)
 
     def _restore(self) -> list[dict[str, float]]:
-        path = self.folder / "state.json"
-        if path.is_file():
-            state = json.loads(path.read_text(encoding="utf-8"))
-            if state["job"] == self.job:
-                self.latest.checkpoint.restore(state["checkpoint"]).assert_consumed()
-                return list(state["history"])
+        state = read_state(self.folder)
+        if state and state["job"] == self.job:
+            restore(self.latest.checkpoint, state["checkpoint"], self.folder).assert_consumed()
+            return list(state["history"])
         shutil.rmtree(self.folder, ignore_errors=True)
         return []
 

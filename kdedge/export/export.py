@@ -15,7 +15,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kdedge.bundle import FORMAT_VERSION, MANIFEST, Artifact, Manifest, Source, SparedLayer
+from kdedge.bundle import (
+    FORMAT_VERSION,
+    Artifact,
+    Manifest,
+    Source,
+    SparedLayer,
+    write_manifest,
+)
 from kdedge.errors import KdedgeError
 from kdedge.export.litert import LiteRTQuantization, to_litert
 from kdedge.export.metadata import with_metadata
@@ -67,6 +74,7 @@ class Subject:
         valid: what the model says of the texts on which choices are made.
         test: what it says of the texts for the figures.
         calibration: real texts, for the ranges of activations; None for those of `valid`.
+        samples: texts that the bundle holds, for `kdedge bench`; None for those of `test`.
         variables: what holds the model's variables, where Keras does not know them.
     """
 
@@ -78,6 +86,7 @@ class Subject:
     valid: Evaluation
     test: Evaluation
     calibration: tuple[str, ...] | None = None
+    samples: tuple[str, ...] | None = None
     variables: Any = None
 
 
@@ -193,7 +202,7 @@ def export_bundle(subject: Subject, settings: Export, out: Path) -> Manifest:
                 if path.is_file()
             },
         )
-        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+        write_manifest(folder, manifest)
     if refused:
         raise KdedgeError(f"{lost} The other artifacts were written.")
     return manifest
@@ -392,7 +401,8 @@ def _write_texts(subject: Subject, folder: Path) -> None:
     names = subject.label_names
     (folder / "labels.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
     # A text of several lines would be several texts in this file.
-    samples = [text for text in subject.test.texts if len(text.splitlines()) == 1][:SAMPLE_TEXTS]
+    texts = subject.test.texts if subject.samples is None else subject.samples
+    samples = [text for text in texts if len(text.splitlines()) == 1][:SAMPLE_TEXTS]
     (folder / "sample_texts.txt").write_text("\n".join(samples) + "\n", encoding="utf-8")
     # What Hugging Face's clients read: AutoTokenizer, optimum, transformers.js.
     config = {

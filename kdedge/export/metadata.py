@@ -69,9 +69,13 @@ def with_metadata(content: bytes, vocabulary: Sequence[str], label_names: Sequen
 
 
 def _check(model: Any, classes: int) -> None:
-    (graph, *more) = model.subgraphs
-    inputs = [graph.tensors[index] for index in graph.inputs]
-    outputs = [graph.tensors[index] for index in graph.outputs]
+    try:
+        (graph, *more) = model.subgraphs
+        inputs = [graph.tensors[index] for index in graph.inputs]
+        outputs = [graph.tensors[index] for index in graph.outputs]
+        [model.buffers[entry.buffer] for entry in model.metadata or []]
+    except (TypeError, ValueError, IndexError):
+        raise KdedgeError("content: a .tflite file with parts missing.") from None
     kinds = [tensor.type for tensor in (*inputs, *outputs)]
     if more or kinds != [schema.TensorType.INT32] * 3 + [schema.TensorType.FLOAT32]:
         raise KdedgeError(
@@ -79,10 +83,10 @@ def _check(model: Any, classes: int) -> None:
             f"{len(outputs)} outputs; one subgraph with three int32 inputs ({', '.join(INPUTS)}) "
             "and one float32 output is needed."
         )
-    if list(outputs[0].shape) != [1, classes]:
+    if outputs[0].shape is None or list(outputs[0].shape) != [1, classes]:
         raise KdedgeError(
             f"label_names: {classes}, and the model's output is of shape "
-            f"{list(outputs[0].shape)}. Give one label for each class."
+            f"{outputs[0].shape}. Give one label for each class."
         )
 
 

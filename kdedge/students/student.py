@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 # Registers what .keras files of students name.
 import kdedge.students.layers  # noqa: F401
 from kdedge.errors import KdedgeError
-from kdedge.files import new_folder
-from kdedge.text.encoder import TextEncoder
+from kdedge.files import new_folder, verify_checksums, write_checksums
+from kdedge.text.encoder import ENCODER, TOKENIZER, TextEncoder
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MODEL, NOTES, EVALUATION = "student.keras", "student.json", "evaluation.parquet"
 BATCH = 256
 
@@ -79,22 +79,27 @@ class Student:
         """Write the folder, whole or not at all.
 
         Raises:
-            KdedgeError: `folder` exists.
+            KdedgeError: `folder` exists, or Keras can't write the model.
         """
         with new_folder(folder) as partial:
-            self.model.save(partial / MODEL)
+            try:
+                self.model.save(partial / MODEL)
+            except ValueError as error:
+                # The clock says a year before 1980, which zip archives don't know.
+                raise KdedgeError(f"{folder}: this student can't be written: {error}.") from None
             self.encoder.save(partial)
             facts = {"format_version": FORMAT_VERSION, "label_names": self.label_names}
             (partial / NOTES).write_text(json.dumps(facts | self.notes, indent=2) + "\n")
             splits = pa.concat_tables([_table("valid", self.valid), _table("test", self.test)])
             pq.write_table(splits, partial / EVALUATION)
+            write_checksums(partial, [path.name for path in partial.iterdir()])
 
     @classmethod
     def load(cls, folder: Path) -> "Student":
         """Read what `save` wrote; runs no code from the files.
 
         Raises:
-            KdedgeError: not a student's folder, or a part of it can't be read.
+            KdedgeError: not a student's folder, another version's, or a file is damaged.
         """
         if not (folder / NOTES).is_file():
             raise KdedgeError(
@@ -104,16 +109,21 @@ class Student:
         try:
             notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
             version = notes.pop("format_version")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise KdedgeError(f"{folder}: cannot read this student: {error}") from None
+        if version != FORMAT_VERSION:
+            raise KdedgeError(
+                f"{folder}: format_version is {version} and this kdedge reads {FORMAT_VERSION}."
+            )
+        files = (MODEL, NOTES, EVALUATION, TOKENIZER, ENCODER)
+        verify_checksums(folder, files, "Copy the student again or distil it anew.")
+        try:
             labels = tuple(notes.pop("label_names"))
             table = pq.read_table(folder / EVALUATION)
             valid, test = (_evaluation(table, split) for split in ("valid", "test"))
             model = keras.models.load_model(folder / MODEL, compile=False, safe_mode=True)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise KdedgeError(f"{folder}: cannot read this student: {error}") from None
-        if version != FORMAT_VERSION:
-            raise KdedgeError(
-                f"{folder}: format_version is {version} and this kdedge reads {FORMAT_VERSION}."
-            )
         return cls(model, TextEncoder.load(folder), labels, valid, test, notes)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from shutil import copyfile
 from typing import Any
 
 import keras
@@ -10,7 +9,7 @@ import numpy as np
 
 from kdedge.errors import KdedgeError
 from kdedge.recipe import fingerprint
-from kdedge.teachers.soft_labels import TOKEN_VECTORS, SoftLabels
+from kdedge.teachers.soft_labels import SoftLabels
 
 
 class Ensemble(keras.Model):
@@ -69,9 +68,7 @@ def ensemble_soft_labels(
     )
     name = fingerprint(*(s.teacher for s in stores), *(str(share) for share in shares))
     made = SoftLabels.create(folder, name, first.label_names, first.has_features)
-    first.encoder().save(folder)
-    if first.token_vectors() is not None:
-        copyfile(first.folder / TOKEN_VECTORS, folder / TOKEN_VECTORS)
+    made.keep(first.encoder(), first.token_vectors())
     if missing := made.missing(texts):
         if len(missing) < len(texts):
             raise KdedgeError(f"{folder}: holds a part of these texts already. Name another.")

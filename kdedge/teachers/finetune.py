@@ -16,6 +16,7 @@ from kdedge.files import new_folder, require_space, write_text
 from kdedge.progress import progress
 from kdedge.recipe import Teach, fingerprint
 from kdedge.teachers.bert import BertTeacher, load_teacher, write_notes
+from kdedge.teachers.checkpoints import STATE, read_state, restore
 from kdedge.teachers.engines import run_teacher
 from kdedge.text.batches import shuffled_batches
 from kdedge.text.corpus import Corpus
@@ -150,7 +151,7 @@ class _Training:
                         saved = time.monotonic()
                 self._end_epoch(epoch)
                 self._save()
-        self.best.checkpoint.restore(self.best.latest_checkpoint).expect_partial()
+        restore(self.best.checkpoint, self.best.latest_checkpoint, self.folder).expect_partial()
         return list(state["history"])
 
     def _batches(self, epoch: int, first: int) -> Iterator[tuple[Any, Any]]:
@@ -195,16 +196,14 @@ class _Training:
 
     def _save(self) -> None:
         path = self.latest.save()
-        write_text(self.folder / "state.json", json.dumps(self.state | {"checkpoint": path}))
+        write_text(self.folder / STATE, json.dumps(self.state | {"checkpoint": path}))
 
     def _restore(self) -> None:
-        path = self.folder / "state.json"
-        if path.is_file():
-            state = json.loads(path.read_text(encoding="utf-8"))
-            if state["job"] == self.job:
-                self.latest.checkpoint.restore(state.pop("checkpoint")).assert_consumed()
-                self.state = state
-                return
+        state = read_state(self.folder)
+        if state and state["job"] == self.job:
+            restore(self.latest.checkpoint, state.pop("checkpoint"), self.folder).assert_consumed()
+            self.state = state
+            return
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -1,5 +1,6 @@
 """The store of what a teacher said: Parquet shards that appear whole, keyed by text."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,27 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from kdedge.errors import KdedgeError
-from kdedge.files import new_file, require_space, sha256, write_text
+from kdedge.files import (
+    new_file,
+    new_folder,
+    require_space,
+    sha256,
+    verify_checksums,
+    write_checksums,
+)
 from kdedge.progress import progress
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.engines import batches_by_length
 from kdedge.text.corpus import Row, read_rows
-from kdedge.text.encoder import TextEncoder
+from kdedge.text.encoder import ENCODER, TOKENIZER, VOCABULARY, TextEncoder
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 STORE = "store.json"
 TOKEN_VECTORS = "token_vectors.npy"
 TEXTS_A_SHARD = 2048
+# Digits of a shard's SHA-256 in its name.
+DIGITS = 16
+REMEDY = "Copy the store again or label the texts anew."
 # What probabilities of 0 are taken for: their logits must be finite.
 SMALLEST_PROBABILITY = 1e-7
 
@@ -42,11 +53,13 @@ class SoftLabels:
     """Teacher logits, and if it was kdedge that labelled, the teacher's pooled vectors.
 
     A folder with `store.json` (versions, teacher fingerprint, label names) and shards
-    `part-00000.parquet` with the columns `text`, `logits` float32 [classes] and, where there are
-    features, `pooled` float16 [hidden]. Opened by `SoftLabels(folder)`, made by `create`.
+    `part-00000-....parquet` with the columns `text`, `logits` float32 [classes] and, where there
+    are features, `pooled` float16 [hidden]. Opened by `SoftLabels(folder)`, made by `create`. A
+    shard's name ends with the first digits of its SHA-256, so that the two appear as one;
+    `checksums.sha256` has those of the other files.
 
     Raises:
-        KdedgeError: not a store, a newer version's, or a shard that can't be read.
+        KdedgeError: not a store, another version's, or a file that is not as it was written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,6 +71,7 @@ class SoftLabels:
                 "`kdedge label TEXTS --teacher DIR --out SOFT_LABELS_DIR` makes one."
             )
         info = _read_info(path)
+        verify_checksums(folder, [STORE], REMEDY)
         self.teacher = info.teacher
         self.label_names = info.label_names
         self.has_features = info.has_features
@@ -86,14 +100,17 @@ class SoftLabels:
             return store
         if folder.exists() and any(folder.iterdir()):
             raise KdedgeError(f"{folder} is not empty and holds no soft labels. Name another.")
-        folder.mkdir(parents=True, exist_ok=True)
+        if folder.exists():
+            folder.rmdir()
         info = _Info(
             format_version=FORMAT_VERSION,
             teacher=teacher,
             label_names=tuple(label_names),
             has_features=has_features,
         )
-        write_text(folder / STORE, info.model_dump_json(indent=2) + "\n")
+        with new_folder(folder) as partial:
+            (partial / STORE).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            write_checksums(partial, [STORE])
         return cls(folder)
 
     def __len__(self) -> int:
@@ -146,26 +163,57 @@ class SoftLabels:
             raise KdedgeError(
                 f"{self.folder}: {stored} of {len(texts)} texts would be stored twice."
             )
-        name = f"part-{len(list(self.folder.glob('part-*.parquet'))):05d}.parquet"
-        with new_file(self.folder / name) as partial:
-            pq.write_table(pa.table(columns), partial, compression="zstd")
+        written = pa.BufferOutputStream()
+        pq.write_table(pa.table(columns), written, compression="zstd")
+        content = written.getvalue().to_pybytes()
+        number = len(list(self.folder.glob("part-*.parquet")))
+        digest = hashlib.sha256(content).hexdigest()[:DIGITS]
+        with new_file(self.folder / f"part-{number:05d}-{digest}.parquet") as partial:
+            partial.write_bytes(content)
         self._remember(list(texts), logits, pooled)
 
+    def keep(self, encoder: TextEncoder, token_vectors: Features | None) -> None:
+        """Store what turns texts into inputs and, if given, the teacher's vectors of its tokens.
+
+        Args:
+            encoder: the teacher's.
+            token_vectors: float16 [vocabulary, hidden].
+        """
+        encoder.save(self.folder)
+        if token_vectors is not None:
+            with new_file(self.folder / TOKEN_VECTORS) as partial, partial.open("wb") as file:
+                np.save(file, token_vectors, allow_pickle=False)
+        files = (STORE, TOKENIZER, VOCABULARY, ENCODER, TOKEN_VECTORS)
+        write_checksums(self.folder, [f for f in files if (self.folder / f).is_file()])
+
     def token_vectors(self) -> Features | None:
-        """Teacher's vectors of the vocabulary, float16 [vocabulary, hidden], or None."""
+        """Teacher's vectors of the vocabulary, float16 [vocabulary, hidden], or None.
+
+        Raises:
+            KdedgeError: the file is not as it was written, or no array of numbers.
+        """
+        if TOKEN_VECTORS not in verify_checksums(self.folder, [STORE], REMEDY):
+            return None
         path = self.folder / TOKEN_VECTORS
-        return np.load(path, allow_pickle=False) if path.is_file() else None
+        try:
+            # Mapped, since a header can claim any size.
+            return np.array(np.load(path, allow_pickle=False, mmap_mode="r"))
+        except Exception as error:  # numpy parses a header as Python, and raises what that does
+            raise KdedgeError(f"{path}: no array of numbers ({error}). {REMEDY}") from None
 
     def encoder(self) -> TextEncoder:
         """The teacher's text encoder, which students use too.
 
         Raises:
-            KdedgeError: the store has none.
+            KdedgeError: the store has none, or a file is not as it was written.
         """
+        verify_checksums(self.folder, [TOKENIZER, ENCODER], REMEDY)
         return TextEncoder.load(self.folder)
 
     def _read(self, shard: Path) -> tuple[list[str], Logits, Features | None]:
         try:
+            if not shard.stem.endswith(sha256(shard)[:DIGITS]):
+                raise ValueError("its SHA-256 is not the one in its name")
             table = pq.read_table(shard)
             logits = _matrix(table["logits"])
             pooled = _matrix(table["pooled"]) if self.has_features else None
@@ -199,11 +247,8 @@ def label_texts(
     wanted = list(dict.fromkeys(texts))
     missing = len(store.missing(wanted))
     require_space(folder, missing * (2 * teacher.hidden_size + 300))
-    teacher.encoder.save(folder)
     if store.token_vectors() is None:
-        vectors = token_vectors(teacher)
-        with new_file(folder / TOKEN_VECTORS) as partial, partial.open("wb") as file:
-            np.save(file, vectors, allow_pickle=False)
+        store.keep(teacher.encoder, token_vectors(teacher))
     if not missing:
         return store
     batches = [
@@ -275,7 +320,7 @@ def import_soft_labels(
             raise KdedgeError(f"{row.where}: the text {text[:40]!r} again; once is allowed.")
         logits[text] = _logits(row, kind, len(label_names))
     store = SoftLabels.create(folder, f"imported:{sha256(path)}", label_names, has_features=False)
-    encoder.save(folder)
+    store.keep(encoder, None)
     if missing := store.missing(logits):
         store.add(missing, np.stack([logits[text] for text in missing]))
     return store

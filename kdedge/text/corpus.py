@@ -377,10 +377,31 @@ def _parquet_rows(path: Path, content: bytes) -> list[Row]:
     except ImportError:
         raise KdedgeError(f"{path}: Parquet needs pip install 'kdedge[train]'.") from None
     try:
-        rows = pq.read_table(pa.BufferReader(content)).to_pylist()
+        source = pa.BufferReader(content)
+        schema = pq.read_schema(source)
+        strings = [f.name for f in schema if pa.types.is_string(f.type)]
+        # A text that occurs a million times is stored once: count before they are laid out.
+        table = pq.read_table(source, read_dictionary=strings)
+        size = table.nbytes + sum(_laid_out(table[name]) for name in strings)
+        if size > MAX_FILE_BYTES:
+            raise KdedgeError(
+                f"{path}: expands to more than {MAX_FILE_BYTES:,} bytes, which is the most "
+                "allowed. Split it if it is meant to."
+            )
+        rows = table.to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise KdedgeError(f"{path}: not a readable Parquet file: {error}") from None
     return [Row(f"{path}, row {number}", fields) for number, fields in enumerate(rows, 1)]
+
+
+def _laid_out(column: Any) -> int:
+    """Bytes of all strings of a dictionary-encoded column."""
+    import pyarrow.compute as pc
+
+    return sum(
+        pc.sum(pc.take(pc.binary_length(chunk.dictionary), chunk.indices)).as_py() or 0
+        for chunk in column.chunks
+    )
 
 
 def _need_columns(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:

@@ -176,7 +176,7 @@ class TextEncoder:
         path = folder / ENCODER
         try:
             max_length = json.loads(path.read_text(encoding="utf-8"))["max_length"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise KdedgeError(f"{path}: cannot read max_length ({error!r}).") from None
         if not isinstance(max_length, int):
             raise KdedgeError(f"{path}: max_length is {max_length!r}; a whole number is needed.")
@@ -193,14 +193,15 @@ class TextEncoder:
             return cls(_read_tokenizer(folder / TOKENIZER), max_length)
         if (folder / VOCABULARY).is_file():
             config = folder / "tokenizer_config.json"
-            settings = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
             try:
+                settings = json.loads(config.read_bytes()) if config.is_file() else {}
                 wordpiece = BertWordPieceTokenizer(
                     str(folder / VOCABULARY), lowercase=settings.get("do_lower_case", True)
                 )
             except Exception as error:  # tokenizers raises plain Exception
                 raise KdedgeError(
-                    f"{folder / VOCABULARY}: not a BERT WordPiece vocabulary ({error})."
+                    f"{folder / VOCABULARY}: not a BERT WordPiece vocabulary, or {config.name} is "
+                    f"damaged ({error!r})."
                 ) from None
             return cls(Tokenizer.from_str(wordpiece.to_str()), max_length)
         raise KdedgeError(f"{folder}: no tokenizer: neither {TOKENIZER} nor {VOCABULARY} is there.")

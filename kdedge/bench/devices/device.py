@@ -119,7 +119,7 @@ def answer_of(completed: Completed) -> Any:
     try:
         # Runtimes may print lines of their own before.
         answer = json.loads(completed.stdout.splitlines()[-1])
-    except (IndexError, json.JSONDecodeError):
+    except (IndexError, ValueError, RecursionError):
         output = completed.stderr.strip() or completed.stdout.strip() or "it printed nothing"
         raise KdedgeError(
             f"exit status {completed.status}: {output.splitlines()[-1][:200]}"
