@@ -1,7 +1,6 @@
 """Texts and labels from CSV, TSV, JSONL, Parquet and plain text, each also gzipped."""
 
 import csv
-import glob
 import gzip
 import hashlib
 import io
@@ -317,15 +316,13 @@ def iter_rows(path: Path) -> Iterator[Row]:
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         files = sorted(f for f in path.iterdir() if f.name.removesuffix(".gz").endswith(SUFFIXES))
-        allowed = f"{', '.join(SUFFIXES)}, each also with .gz"
-        problem = f"{path}: this folder has no file of a known kind: {allowed}."
-    elif path.exists() or not glob.has_magic(str(path)):
-        return [path]
+    elif path.is_file():
+        files = [path]
     else:
-        files = [Path(name) for name in sorted(glob.glob(str(path)))]
-        problem = f"{path}: no file has such a name."
+        files = sorted(path.parent.glob(path.name))
     if not files:
-        raise KdedgeError(problem)
+        kinds = f", none of {', '.join(SUFFIXES)}, each also with .gz" if path.is_dir() else ""
+        raise KdedgeError(f"{path}: no such file{kinds}.")
     return files
 
 
@@ -444,12 +441,12 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
             content = compressed.read(MAX_FILE_BYTES + 1)
         _check_size(path, len(content))
         source = pa.BufferReader(content)
-    number = 0
     try:
         with pq.ParquetFile(source) as file:
-            for batch in file.iter_batches(PARQUET_ROWS_AT_ONCE):
-                for number, fields in enumerate(batch.to_pylist(), number + 1):
-                    yield Row(f"{path}, row {number}", fields)
+            batches = file.iter_batches(PARQUET_ROWS_AT_ONCE)
+            rows = (fields for batch in batches for fields in batch.to_pylist())
+            for number, fields in enumerate(rows, 1):
+                yield Row(f"{path}, row {number}", fields)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise KdedgeError(f"{path}: not a readable Parquet file: {error}") from None
 
