@@ -82,6 +82,7 @@ def distill_student(
             "beside the student: --teacher DIR."
         )
     encoder = TextEncoder(encoder.tokenizer, settings.max_length)
+    strategy = _strategy(settings.devices)
     keras.utils.set_random_seed(seed)
     live = (
         load_teacher(
@@ -92,13 +93,14 @@ def distill_student(
         if teacher
         else None
     )
-    model = build_student(
-        settings.student,
-        vocabulary=len(encoder.vocabulary),
-        classes=corpus.num_classes,
-        max_length=settings.max_length,
-        transformer=live.transformer if live else None,
-    )
+    with strategy.scope():
+        model = build_student(
+            settings.student,
+            vocabulary=len(encoder.vocabulary),
+            classes=corpus.num_classes,
+            max_length=settings.max_length,
+            transformer=live.transformer if live else None,
+        )
     vectors = store.token_vectors()
     if settings.from_teacher and settings.student != "mini-cut":
         if vectors is None:
@@ -108,11 +110,13 @@ def distill_student(
             )
         set_token_embeddings(model, vectors)
     if settings.prompt == "task":
-        model = with_task_prompt(model, settings.prompt_tokens)
+        with strategy.scope():
+            model = with_task_prompt(model, settings.prompt_tokens)
     require_space(out.parent, 6 * 4 * model.count_params())
     job = fingerprint(settings, store.teacher, corpus.fingerprint(), str(len(store)), str(seed))
     beside = live if settings.needs_teacher else None
-    training = _Training(model, corpus, store, encoder, settings, out, seed, job, beside)
+    with strategy.scope():
+        training = _Training(model, corpus, store, encoder, settings, out, seed, job, beside)
     history = training.run()
 
     valid, test = (
@@ -161,8 +165,10 @@ class _Training:
         self.ids = encoder.token_ids(self.texts)
         self.logits, self.pooled = store.lookup(self.texts)
         self.encoder, self.settings, self.seed, self.job = encoder, settings, seed, job
-        self.valid = (encoder.encode(corpus.valid.texts), corpus.valid.labels)
-        self.valid_soft = store.lookup(corpus.valid.texts)
+        # Each device must have a part of every batch, of the last one too.
+        size = len(corpus.valid) // settings.devices * settings.devices
+        self.valid = (encoder.encode(corpus.valid.texts[:size]), corpus.valid.labels[:size])
+        self.valid_soft = store.lookup(corpus.valid.texts[:size])
 
         losses = _losses(settings, model, self.pooled, teacher)
         if settings.adversary != "none":
@@ -248,10 +254,13 @@ class _Training:
 
     def _epoch(self, epoch: int) -> tf.data.Dataset:
         lengths = [len(ids) for ids in self.ids]
+        devices = self.settings.devices
         chosen = shuffled_batches(lengths, self.settings.batch_size, [self.seed, epoch])
 
         def batches() -> Iterator[tuple[Any, Any]]:
             for rows in chosen:
+                # As many for each device: some of the last batch twice.
+                rows = np.resize(rows, -(-len(rows) // devices) * devices)
                 inputs = self.encoder.encode([self.texts[i] for i in rows]).inputs
                 pooled = None if self.pooled is None else self.pooled[rows]
                 yield inputs, self._targets(self.labels[rows], self.logits[rows], pooled)
@@ -275,6 +284,18 @@ class _Training:
                 return list(state["history"])
         shutil.rmtree(self.folder, ignore_errors=True)
         return []
+
+
+def _strategy(devices: int) -> tf.distribute.Strategy:
+    if devices == 1:
+        return tf.distribute.get_strategy()
+    there = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if devices > len(there):
+        raise KdedgeError(
+            f"distill.devices: {devices}; TensorFlow sees {len(there)} here: "
+            f"{', '.join(device.name for device in there)}."
+        )
+    return tf.distribute.MirroredStrategy([device.name for device in there[:devices]])
 
 
 def _toward(start: float, end: float | None, kind: str) -> float | Schedule:

@@ -396,7 +396,7 @@ def _vectors(matrix: npt.NDArray[np.generic], dtype: pa.DataType) -> pa.Array:
 
 
 def _matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    vectors = column.combinechunks()
+    vectors = column.combine_chunks()
     return np.asarray(vectors.flatten()).reshape(len(vectors), -1)
 
 
