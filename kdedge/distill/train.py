@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ from kdedge.teachers.bert import BertTeacher, load_teacher
 from kdedge.teachers.soft_labels import SoftLabels
 from kdedge.text.batches import shuffled_batches
 from kdedge.text.corpus import Corpus
-from kdedge.text.encoder import TextEncoder
+from kdedge.text.encoder import TextEncoder, padded
 
 EVALUATION_BATCH = 256
+TOKENIZED_TOGETHER = 4096
 
 
 def distill_student(
@@ -81,7 +83,12 @@ def distill_student(
             "teacher: None; hidden_weight, attention_weight and adversary need one that runs "
             "beside the student: --teacher DIR."
         )
+    held_out = {*corpus.valid.texts, *corpus.test.texts}
+    texts = [text for text in store.texts if text not in held_out]
     encoder = TextEncoder(encoder.tokenizer, settings.max_length)
+    kept = list(range(len(encoder.vocabulary)))
+    if settings.min_count > 1:
+        encoder, kept = encoder.pruned(texts, settings.min_count)
     strategy = _strategy(settings.devices)
     keras.utils.set_random_seed(seed)
     live = (
@@ -96,10 +103,11 @@ def distill_student(
     with strategy.scope():
         model = build_student(
             settings.student,
-            vocabulary=len(encoder.vocabulary),
+            vocabulary=len(kept),
             classes=corpus.num_classes,
             max_length=settings.max_length,
             transformer=live.transformer if live else None,
+            kept=kept,
         )
     vectors = store.token_vectors()
     if settings.from_teacher and settings.student != "mini-cut":
@@ -108,7 +116,7 @@ def distill_student(
                 f"{store.folder}: no token vectors of a teacher to start the student from. "
                 "Set from_teacher = false in the recipe's [distill] section."
             )
-        set_token_embeddings(model, vectors)
+        set_token_embeddings(model, vectors[kept])
     if settings.prompt == "task":
         with strategy.scope():
             model = with_task_prompt(model, settings.prompt_tokens)
@@ -116,7 +124,7 @@ def distill_student(
     job = fingerprint(settings, store.teacher, corpus.fingerprint(), str(len(store)), str(seed))
     beside = live if settings.needs_teacher else None
     with strategy.scope():
-        training = _Training(model, corpus, store, encoder, settings, out, seed, job, beside)
+        training = _Training(model, corpus, store, texts, encoder, settings, out, seed, job, beside)
     history = training.run()
 
     valid, test = (
@@ -133,8 +141,9 @@ def distill_student(
         "seed": seed,
         "settings": settings.model_dump(),
         "teacher": store.teacher,
-        "transfer_texts": len(training.texts),
+        "transfer_texts": len(texts),
         "parameters": model.count_params(),
+        "vocabulary": len(kept),
         "history": history,
         **measures(test),
     }
@@ -144,12 +153,33 @@ def distill_student(
     return student
 
 
+class _TokenIds:
+    """Token ids of many texts, one after the other: lists of them would take ten times as much."""
+
+    def __init__(self, encoder: TextEncoder, texts: Sequence[str]) -> None:
+        parts = []
+        self.lengths: list[int] = []
+        for start in range(0, len(texts), TOKENIZED_TOGETHER):
+            rows = encoder.token_ids(texts[start : start + TOKENIZED_TOGETHER])
+            parts.append(np.fromiter(chain.from_iterable(rows), np.int32))
+            self.lengths += [len(row) for row in rows]
+        self._ids, self._ends = np.concatenate(parts), np.cumsum(self.lengths)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def of(self, row: int) -> list[int]:
+        end = self._ends[row]
+        return list(self._ids[end - self.lengths[row] : end].tolist())
+
+
 class _Training:
     def __init__(
         self,
         model: keras.Model,
         corpus: Corpus,
         store: SoftLabels,
+        texts: Sequence[str],
         encoder: TextEncoder,
         settings: Distill,
         out: Path,
@@ -157,14 +187,14 @@ class _Training:
         job: str,
         teacher: BertTeacher | None,
     ) -> None:
-        held_out = {*corpus.valid.texts, *corpus.test.texts}
         store.lookup(corpus.train.texts)
         label_of = dict(zip(corpus.train.texts, corpus.train.labels.tolist(), strict=True))
-        self.texts = [text for text in store.texts if text not in held_out]
-        self.labels = np.array([label_of.get(text, UNLABELLED) for text in self.texts], np.int32)
-        self.ids = encoder.token_ids(self.texts)
-        self.logits, self.pooled = store.lookup(self.texts)
-        self.encoder, self.settings, self.seed, self.job = encoder, settings, seed, job
+        self.labels = np.array([label_of.get(text, UNLABELLED) for text in texts], np.int32)
+        self.folder = out.with_name(f".{out.name}.checkpoints")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.ids = _TokenIds(encoder, texts)
+        self.logits, self.pooled = store.lookup(texts, self.folder / "pooled.npy")
+        self.settings, self.seed, self.job = settings, seed, job
         # Each device must have a part of every batch, of the last one too.
         size = len(corpus.valid) // settings.devices * settings.devices
         self.valid = (encoder.encode(corpus.valid.texts[:size]), corpus.valid.labels[:size])
@@ -176,7 +206,7 @@ class _Training:
             losses.append((AdversarialLoss(adversary), settings.adversarial_weight))
         if "feature_loss" not in [loss.name for loss, _ in losses]:
             self.pooled = None
-        self.steps = -(-len(self.texts) // settings.batch_size)
+        self.steps = -(-len(self.ids) // settings.batch_size)
         steps = self.steps * settings.epochs
         self.distiller = Distiller(
             # Where it is the adversary that needs the teacher, what is stored is enough.
@@ -203,7 +233,6 @@ class _Training:
         )
         self.distiller.compile(keras.optimizers.Adam(rate, clipnorm=1.0), metrics=["accuracy"])
         self.distiller.optimizer.build(self.distiller.trainable_variables)
-        self.folder = out.with_name(f".{out.name}.checkpoints")
         # All that a step changes; the teacher, which is not the Distiller's own, is not in it.
         state = [*self.distiller.variables, *self.distiller.optimizer.variables]
         for loss, _ in losses:
@@ -253,15 +282,14 @@ class _Training:
         return targets
 
     def _epoch(self, epoch: int) -> tf.data.Dataset:
-        lengths = [len(ids) for ids in self.ids]
         devices = self.settings.devices
-        chosen = shuffled_batches(lengths, self.settings.batch_size, [self.seed, epoch])
+        chosen = shuffled_batches(self.ids.lengths, self.settings.batch_size, [self.seed, epoch])
 
         def batches() -> Iterator[tuple[Any, Any]]:
             for rows in chosen:
                 # As many for each device: some of the last batch twice.
                 rows = np.resize(rows, -(-len(rows) // devices) * devices)
-                inputs = self.encoder.encode([self.texts[i] for i in rows]).inputs
+                inputs = padded([self.ids.of(i) for i in rows.tolist()]).inputs
                 pooled = None if self.pooled is None else self.pooled[rows]
                 yield inputs, self._targets(self.labels[rows], self.logits[rows], pooled)
 

@@ -408,4 +408,5 @@ def _hashes(texts: Iterable[str]) -> npt.NDArray[np.uint64]:
 def _new_array(file: Path | None, shape: tuple[int, int]) -> Features:
     if file is None:
         return np.empty(shape, np.float16)
+    require_space(file.parent, 2 * shape[0] * shape[1])
     return np.lib.format.open_memmap(file, "w+", np.float16, shape)
