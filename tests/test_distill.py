@@ -185,8 +185,11 @@ import keras
 # Which values are dropped is up to each device.
 keras.layers.Dropout.call = lambda self, inputs, training=False: inputs
 store = SoftLabels(Path({str(store.folder)!r}))
+used, mirrored = [], tf.distribute.MirroredStrategy
+tf.distribute.MirroredStrategy = lambda names: used.append(names) or mirrored(names)
 for devices in (1, 2):
     train(store, Path({str(tmp_path)!r}) / str(devices), devices=devices)
+assert used == [["/device:CPU:0", "/device:CPU:1"]], used
 """
     said = subprocess.run(
         [sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True

@@ -210,7 +210,7 @@ class SoftLabels:
             raise KdedgeError(
                 f"{self.folder}: {stored} of {len(texts)} texts would be stored twice."
             )
-        last = int(self._shards[-1].stem.removeprefix("part-")) if self._shards else -1
+        last = int(self._shards[-1].stem.split("-")[1]) if self._shards else -1
         shard = self.folder / f"part-{last + 1:05d}.parquet"
         with new_file(shard) as partial:
             pq.write_table(pa.table(columns), partial, compression="zstd")
