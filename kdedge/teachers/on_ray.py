@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,7 @@ def label_on_ray(
         batch_size: texts that a teacher takes at a time.
         actors: copies of the teacher; each takes a share of the CPUs, and a GPU if there are
             enough of them.
-        address: of a running Ray; None starts one on this machine, for as long as it is needed.
+        address: of a running Ray, HOST:PORT; None starts one on this machine, for as long as it is needed.
 
     Raises:
         KdedgeError: as `label_texts`; Ray is not installed, does not answer, has too few CPUs, or
@@ -57,16 +58,13 @@ def label_on_ray(
         import ray.data
     except ImportError:
         raise KdedgeError("Ray is not installed: pip install 'kdedge[ray]'") from None
+    if address:
+        _need_answer(address)
     store, missing = open_for(load(), texts, folder)
     if not missing:
         return store
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    try:
-        ray.init(address or "local", log_to_driver=False, logging_level=logging.WARNING)
-    except ConnectionError as error:
-        raise KdedgeError(
-            f"--address: no Ray answers at {address} ({error}). `ray start --head` starts one."
-        ) from None
+    ray.init(address or "local", log_to_driver=False, logging_level=logging.WARNING)
     try:
         cpus, gpus = _share(ray.nodes(), actors)
         context = ray.data.DataContext.get_current()
@@ -100,6 +98,18 @@ def label_on_ray(
     finally:
         ray.shutdown()
     return store
+
+
+def _need_answer(address: str) -> None:
+    # Ray itself takes minutes to notice.
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise KdedgeError(
+            f"--address: no Ray answers at {address} ({error}). Write HOST:PORT of one that "
+            "`ray start --head` started."
+        ) from None
 
 
 def _share(nodes: list[dict[str, Any]], actors: int) -> tuple[int, int]:
