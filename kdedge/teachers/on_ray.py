@@ -45,7 +45,8 @@ def label_on_ray(
         batch_size: texts that a teacher takes at a time.
         actors: copies of the teacher; each takes a share of the CPUs, and a GPU if there are
             enough of them.
-        address: of a running Ray, HOST:PORT; None starts one on this machine, for as long as it is needed.
+        address: of a running Ray, HOST:PORT; None starts one on this machine, for as long as it is
+            needed.
 
     Raises:
         KdedgeError: as `label_texts`; Ray is not installed, does not answer, has too few CPUs, or
