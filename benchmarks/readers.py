@@ -74,7 +74,8 @@ def shard(content: bytes, folder: Path) -> None:
     (folder / "shard").write_bytes(content)
     name = f"part-00000-{sha256(folder / 'shard')[:DIGITS]}.parquet"
     (folder / "shard").rename(folder / name)
-    SoftLabels(folder)
+    opened_store = SoftLabels(folder)
+    opened_store.lookup(opened_store.texts)
 
 
 def token_vectors(content: bytes, folder: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,11 +82,28 @@ def teach(
 
 @app.command()
 def label(
-    texts: DataFile,
+    texts: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TEXTS",
+            help=".csv, .tsv, .jsonl, .parquet or .txt, also .gz; a folder of them, or a pattern "
+            "in quotes: 'texts/*.parquet'",
+        ),
+    ],
     teacher: Annotated[Path, typer.Option("--teacher", help="the teacher's folder")],
     out: Annotated[Path, typer.Option("--out", help="store of soft labels, made or added to")],
     text: Text = "text",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
+    engine: Annotated[
+        str, typer.Option("--engine", help="local, or ray: on several processes or machines")
+    ] = "local",
+    actors: Annotated[
+        int | None, typer.Option("--actors", min=1, help="for ray: copies of the teacher; 1")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="for ray: of one that runs; default: one on this machine"),
+    ] = None,
     pattern: Annotated[
         list[str] | None,
         typer.Option(
@@ -112,21 +130,30 @@ def label(
             verbalizers.setdefault(name, []).append(word)
         if bool(pattern) != bool(verbalizers):
             raise KdedgeError("--pattern and --verbalizer: each needs the other.")
+        if engine not in ("local", "ray"):
+            raise KdedgeError(f"--engine: {engine!r}. Allowed: local, ray.")
+        if engine != "ray" and (actors or address):
+            raise KdedgeError("--actors and --address are for --engine ray.")
         _train_extra()
         from kdedge.files import locked
         from kdedge.teachers.bert import load_teacher
         from kdedge.teachers.prompted import load_prompted_teacher
         from kdedge.teachers.soft_labels import label_texts
-        from kdedge.text.corpus import read_texts
+        from kdedge.text.corpus import TextFiles
 
-        lines = read_texts(texts, text)
-        model = (
-            load_prompted_teacher(teacher, pattern, verbalizers, max_length=max_length)
+        lines = TextFiles(texts, text)
+        load = (
+            partial(load_prompted_teacher, teacher, pattern, verbalizers, max_length=max_length)
             if pattern
-            else load_teacher(teacher)
+            else partial(load_teacher, teacher)
         )
         with locked(out):
-            store = label_texts(model, lines, out, batch_size)
+            if engine == "ray":
+                from kdedge.teachers.on_ray import label_on_ray
+
+                store = label_on_ray(load, lines, out, batch_size, actors or 1, address)
+            else:
+                store = label_texts(load(), lines, out, batch_size)
         _say(f"{out}: soft labels of {len(store)} texts.")
 
 

@@ -153,6 +153,9 @@ class Distill(Section):
         1.0, description="prompt: norm of the virtual tokens that move against the student"
     )
     max_length: Annotated[int, Field(ge=3)] = 64
+    devices: Count = Field(
+        1, description="GPUs, or where there are none CPUs, of this machine that share each batch"
+    )
 
     @property
     def matches_layers(self) -> bool:
@@ -179,6 +182,10 @@ class Distill(Section):
             )
         if self.matches_layers and self.prompt != "none":
             raise ValueError("hidden_weight and attention_weight need texts without a prompt")
+        if self.devices > 1 and (self.needs_teacher or self.adversary != "none"):
+            raise ValueError("devices: a teacher or adversary beside the student works on one only")
+        if self.batch_size % self.devices:
+            raise ValueError("devices: batch_size must be a multiple of it")
         return self
 
 

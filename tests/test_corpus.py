@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 
 from kdedge.errors import KdedgeError
 from kdedge.text import corpus as module
-from kdedge.text.corpus import MAX_TEXT_CHARS, Corpus, Split, check_text, load_corpus, read_texts
+from kdedge.text.corpus import (
+    MAX_TEXT_CHARS,
+    Corpus,
+    Split,
+    TextFiles,
+    check_text,
+    load_corpus,
+    read_texts,
+)
 
 DATA = Path(__file__).parent.parent / "data" / "movie_reviews.tsv.gz"
 SUFFIXES = [f".{kind}{gz}" for kind in ("csv", "tsv", "jsonl", "parquet") for gz in ("", ".gz")]
@@ -154,6 +162,37 @@ def test_plain_text_has_a_text_a_line(write: Write, name: str) -> None:
 def test_a_byte_order_mark_is_no_part_of_the_first_column(write: Write, name: str) -> None:
     corpus = load_corpus(write(name, "\ufeff" + labelled(a=3, b=3)))
     assert len(corpus.train) == 2
+
+
+def test_a_folder_and_a_pattern_are_read_in_the_order_of_names(tmp_path: Path) -> None:
+    write_rows(tmp_path / "b.jsonl", [{"says": "three"}])
+    write_rows(tmp_path / "a.csv", [{"says": "one"}, {"says": "two"}])
+    write_rows(tmp_path / "c.parquet", [{"says": "four"}])
+    (tmp_path / "d.txt").write_text("five\n")
+    (tmp_path / "_SUCCESS").write_text("")
+    texts = TextFiles(tmp_path, "says")
+    assert list(texts) == list(texts) == ["one", "two", "three", "four", "five"]
+    assert read_texts(tmp_path / "[bc].*", "says") == ["three", "four"]
+    with pytest.raises(KdedgeError, match=r"\*\.tsv: no such file"):
+        TextFiles(tmp_path / "*.tsv")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(KdedgeError, match=r"empty: no such file, none of \.csv, \.tsv"):
+        TextFiles(tmp_path / "empty")
+
+
+def test_a_file_is_read_no_further_than_its_texts_are_taken(write: Write) -> None:
+    path = write("t.jsonl", '{"text": "one"}\n{"text": "two"}\nbroken')
+    texts = iter(TextFiles(path))
+    assert [next(texts), next(texts)] == ["one", "two"]
+    with pytest.raises(KdedgeError, match=r"line 3: not JSON"):
+        next(texts)
+
+
+def test_a_line_that_is_no_text_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_LINE_BYTES", 10)
+    assert read_texts(write("t.txt", "123456789\nx")) == ["123456789", "x"]
+    with pytest.raises(KdedgeError, match=r"t\.txt: a line is longer than 10 bytes"):
+        read_texts(write("t.txt", "x\n1234567890\n"))
 
 
 def test_whole_numbers_are_sorted_by_value(write: Write) -> None:
@@ -372,11 +411,11 @@ def test_no_file_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_refused(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, mode: str) -> None:
         raise PermissionError(13, "Permission denied")
 
     path = write("c.csv", labelled(a=3, b=3))
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(KdedgeError, match=r"c\.csv: cannot be read: Permission denied"):
         load_corpus(path)
 
@@ -417,7 +456,6 @@ def test_a_gzip_bomb_is_refused_before_it_is_expanded(
     monkeypatch.setattr(module, "MAX_FILE_BYTES", size)
     assert load_corpus(path).num_classes == 2
     monkeypatch.setattr(module, "MAX_FILE_BYTES", size - 1)
-    monkeypatch.setattr(module, "CHUNK_BYTES", 10)
     with pytest.raises(KdedgeError, match=rf"expands to more than {size - 1} bytes"):
         load_corpus(path)
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +171,36 @@ def test_labels_from_elsewhere_are_enough(store: SoftLabels, tmp_path: Path) -> 
     student = train(bare, tmp_path / "student", from_teacher=False, epochs=8)
     assert student.notes["accuracy"] == 1.0
     assert "feature_loss" not in student.notes["history"][0]
+
+
+def test_two_devices_learn_what_one_learns(store: SoftLabels, tmp_path: Path) -> None:
+    # TensorFlow must be told before it starts that there are two.
+    program = f"""
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from test_distill import *
+import keras
+# Which values are dropped is up to each device.
+keras.layers.Dropout.call = lambda self, inputs, training=False: inputs
+store = SoftLabels(Path({str(store.folder)!r}))
+used, mirrored = [], tf.distribute.MirroredStrategy
+tf.distribute.MirroredStrategy = lambda names: used.append(names) or mirrored(names)
+for devices in (1, 2):
+    train(store, Path({str(tmp_path)!r}) / str(devices), devices=devices)
+assert used == [["/device:CPU:0", "/device:CPU:1"]], used
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    assert said.returncode == 0, said.stderr
+    one, two = (Student.load(tmp_path / name) for name in ("1", "2"))
+    for a, b in zip(one.notes["history"], two.notes["history"], strict=True):
+        for name in ("loss", "soft_label_loss", "feature_loss", "val_loss"):
+            assert a[name] == pytest.approx(b[name], rel=1e-2), name
+    np.testing.assert_allclose(one.test.logits, two.test.logits, atol=0.05)
+    with pytest.raises(KdedgeError, match="devices: 64; TensorFlow sees 1 here: /device:CPU:0"):
+        train(store, tmp_path / "64", batch_size=64, devices=64)
 
 
 # What is refused

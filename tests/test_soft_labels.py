@@ -13,6 +13,7 @@ import kdedge.teachers.soft_labels as module
 from kdedge import KdedgeError, SoftLabels, label_texts, load_teacher
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.soft_labels import import_soft_labels
+from kdedge.text.corpus import TextFiles
 
 NAMES = ("bad", "good")
 LOGITS = np.array([[1.0, -1.0], [0.25, 2.0]], np.float32)
@@ -108,6 +109,63 @@ def test_more_texts_are_added_to_a_store(teacher: BertTeacher, tmp_path: Path) -
     store = label_texts(teacher, texts(8), tmp_path / "s")
     assert len(store) == 8
     assert len(shards(tmp_path / "s")) == 2
+
+
+def test_texts_that_come_again_are_labelled_once(
+    teacher: BertTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TEXTS_A_SHARD", 4)
+    ten = texts(10)
+    # Again within a shard, in the next one, and after what was waiting for a shard to fill.
+    many = [*ten[:3], ten[0], *ten[2:7], ten[6], *ten]
+    store = label_texts(teacher, many, tmp_path / "s", batch_size=2)
+    assert store.texts == tuple(ten)
+    tables = [pq.read_table(tmp_path / "s" / name) for name in shards(tmp_path / "s")]
+    assert [len(table) for table in tables] == [4, 4, 2]
+
+
+def test_a_shard_that_was_removed_is_labelled_again(teacher: BertTeacher, tmp_path: Path) -> None:
+    for count in (2, 4, 6):
+        label_texts(teacher, texts(count), tmp_path / "s")
+    next((tmp_path / "s").glob("part-00001-*")).unlink()
+    store = label_texts(teacher, texts(6), tmp_path / "s")
+    assert [name[:10] for name in shards(tmp_path / "s")] == [f"part-0000{i}" for i in (0, 2, 3)]
+    assert store.texts == SoftLabels(tmp_path / "s").texts
+    assert sorted(store.texts) == sorted(texts(6))
+
+
+def test_pooled_vectors_can_stay_in_a_file(tmp_path: Path) -> None:
+    store = SoftLabels.create(tmp_path / "s", "print", NAMES, has_features=True)
+    store.add(["x", "y"], LOGITS, np.array([[0.5, 1], [3, 4]], np.float16))
+    store.add(["z"], LOGITS[:1], np.array([[5, 6]], np.float16))
+    _, pooled = store.lookup(["z", "x", "z"], tmp_path / "pooled.npy")
+    assert isinstance(pooled, np.memmap)
+    assert pooled.tolist() == [[5, 6], [0.5, 1], [5, 6]]
+    assert np.load(tmp_path / "pooled.npy").tolist() == pooled.tolist()
+
+
+def test_what_is_wrong_with_a_text_is_said_before_any_is_labelled(
+    teacher: BertTeacher, tmp_path: Path
+) -> None:
+    (tmp_path / "t.jsonl").write_text('{"text": "good"}\n{"text": ""}\n')
+    with pytest.raises(KdedgeError, match="line 2, column 'text': the text is empty"):
+        label_texts(teacher, TextFiles(tmp_path / "t.jsonl"), tmp_path / "s")
+    assert shards(tmp_path / "s") == {}
+
+
+def test_an_index_finds_every_text_and_no_other() -> None:
+    index = module.TextIndex()
+    assert index.rows(["x"]).tolist() == [-1]
+    many = texts(1000)
+    for start in range(0, 1000, 300):
+        index.add(many[start : start + 300])
+    assert len(index) == 1000
+    assert index.rows(many).tolist() == list(range(1000))
+    assert index.missing([*many, "new", "new", *(f"{text} " for text in many[:2])]) == [
+        "new",
+        f"{many[0]} ",
+        f"{many[1]} ",
+    ]
 
 
 def test_two_teachers_do_not_mix(teacher: BertTeacher, tmp_path: Path) -> None:

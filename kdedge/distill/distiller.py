@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from kdedge.distill.losses import (
@@ -247,7 +248,8 @@ class Distiller(keras.distillation.Distiller):
         total = 0.0
         for factor, value in terms:
             total += factor * value
-        return total
+        # With several devices the gradients of all are added up.
+        return total / tf.distribute.get_strategy().num_replicas_in_sync
 
     def _done(self, training: bool) -> Any:
         if self.schedule_steps is None or not training:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder, padded
 
 EVALUATION_BATCH = 256
+TOKENIZED_TOGETHER = 4096
 
 
 def distill_student(
@@ -88,6 +90,7 @@ def distill_student(
     kept = list(range(len(encoder.vocabulary)))
     if settings.min_count > 1:
         encoder, kept = encoder.pruned(texts, settings.min_count)
+    strategy = _strategy(settings.devices)
     keras.utils.set_random_seed(seed)
     live = (
         load_teacher(
@@ -98,14 +101,15 @@ def distill_student(
         if teacher
         else None
     )
-    model = build_student(
-        settings.student,
-        vocabulary=len(kept),
-        classes=corpus.num_classes,
-        max_length=settings.max_length,
-        transformer=live.transformer if live else None,
-        kept=kept,
-    )
+    with strategy.scope():
+        model = build_student(
+            settings.student,
+            vocabulary=len(kept),
+            classes=corpus.num_classes,
+            max_length=settings.max_length,
+            transformer=live.transformer if live else None,
+            kept=kept,
+        )
     vectors = store.token_vectors()
     if settings.from_teacher and settings.student != "mini-cut":
         if vectors is None:
@@ -115,11 +119,13 @@ def distill_student(
             )
         set_token_embeddings(model, vectors[kept])
     if settings.prompt == "task":
-        model = with_task_prompt(model, settings.prompt_tokens)
+        with strategy.scope():
+            model = with_task_prompt(model, settings.prompt_tokens)
     require_space(out.parent, 6 * 4 * model.count_params())
     job = fingerprint(settings, store.teacher, corpus.fingerprint(), str(len(store)), str(seed))
     beside = live if settings.needs_teacher else None
-    training = _Training(model, corpus, store, texts, encoder, settings, out, seed, job, beside)
+    with strategy.scope():
+        training = _Training(model, corpus, store, texts, encoder, settings, out, seed, job, beside)
     history = training.run()
 
     valid, test = (
@@ -148,6 +154,26 @@ def distill_student(
     return student
 
 
+class _TokenIds:
+    """Token ids of many texts, one after the other: lists of them would take ten times as much."""
+
+    def __init__(self, encoder: TextEncoder, texts: Sequence[str]) -> None:
+        parts = []
+        self.lengths: list[int] = []
+        for start in range(0, len(texts), TOKENIZED_TOGETHER):
+            rows = encoder.token_ids(texts[start : start + TOKENIZED_TOGETHER])
+            parts.append(np.fromiter(chain.from_iterable(rows), np.int32))
+            self.lengths += [len(row) for row in rows]
+        self._ids, self._ends = np.concatenate(parts), np.cumsum(self.lengths)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def of(self, row: int) -> list[int]:
+        end = self._ends[row]
+        return list(self._ids[end - self.lengths[row] : end].tolist())
+
+
 class _Training:
     def __init__(
         self,
@@ -165,11 +191,15 @@ class _Training:
         store.lookup(corpus.train.texts)
         label_of = dict(zip(corpus.train.texts, corpus.train.labels.tolist(), strict=True))
         self.labels = np.array([label_of.get(text, UNLABELLED) for text in texts], np.int32)
-        self.ids = encoder.token_ids(texts)
-        self.logits, self.pooled = store.lookup(texts)
+        self.folder = out.with_name(f".{out.name}.checkpoints")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.ids = _TokenIds(encoder, texts)
+        self.logits, self.pooled = store.lookup(texts, self.folder / "pooled.npy")
         self.settings, self.seed, self.job = settings, seed, job
-        self.valid = (encoder.encode(corpus.valid.texts), corpus.valid.labels)
-        self.valid_soft = store.lookup(corpus.valid.texts)
+        # Each device must have a part of every batch, of the last one too.
+        size = len(corpus.valid) // settings.devices * settings.devices
+        self.valid = (encoder.encode(corpus.valid.texts[:size]), corpus.valid.labels[:size])
+        self.valid_soft = store.lookup(corpus.valid.texts[:size])
 
         losses = _losses(settings, model, self.pooled, teacher)
         if settings.adversary != "none":
@@ -204,7 +234,6 @@ class _Training:
         )
         self.distiller.compile(keras.optimizers.Adam(rate, clipnorm=1.0), metrics=["accuracy"])
         self.distiller.optimizer.build(self.distiller.trainable_variables)
-        self.folder = out.with_name(f".{out.name}.checkpoints")
         # All that a step changes; the teacher, which is not the Distiller's own, is not in it.
         state = [*self.distiller.variables, *self.distiller.optimizer.variables]
         for loss, _ in losses:
@@ -254,12 +283,14 @@ class _Training:
         return targets
 
     def _epoch(self, epoch: int) -> tf.data.Dataset:
-        lengths = [len(ids) for ids in self.ids]
-        chosen = shuffled_batches(lengths, self.settings.batch_size, [self.seed, epoch])
+        devices = self.settings.devices
+        chosen = shuffled_batches(self.ids.lengths, self.settings.batch_size, [self.seed, epoch])
 
         def batches() -> Iterator[tuple[Any, Any]]:
             for rows in chosen:
-                inputs = padded([self.ids[i] for i in rows]).inputs
+                # As many for each device: some of the last batch twice.
+                rows = np.resize(rows, -(-len(rows) // devices) * devices)
+                inputs = padded([self.ids.of(i) for i in rows.tolist()]).inputs
                 pooled = None if self.pooled is None else self.pooled[rows]
                 yield inputs, self._targets(self.labels[rows], self.logits[rows], pooled)
 
@@ -280,6 +311,18 @@ class _Training:
             return list(state["history"])
         shutil.rmtree(self.folder, ignore_errors=True)
         return []
+
+
+def _strategy(devices: int) -> tf.distribute.Strategy:
+    if devices == 1:
+        return tf.distribute.get_strategy()
+    there = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if devices > len(there):
+        raise KdedgeError(
+            f"distill.devices: {devices}; TensorFlow sees {len(there)} here: "
+            f"{', '.join(device.name for device in there)}."
+        )
+    return tf.distribute.MirroredStrategy([device.name for device in there[:devices]])
 
 
 def _toward(start: float, end: float | None, kind: str) -> float | Schedule:

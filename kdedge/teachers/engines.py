@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from kdedge.progress import Advance
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.encoder import TextEncoder
 
@@ -24,11 +25,15 @@ def batches_by_length(
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
-def run_teacher(teacher: BertTeacher, texts: Sequence[str], batch_size: int) -> Outputs:
+def run_teacher(
+    teacher: BertTeacher, texts: Sequence[str], batch_size: int, advance: Advance | None = None
+) -> Outputs:
     """`logits` float32 [texts, classes] and `pooled` float32 [texts, hidden], in texts' order."""
     batches = batches_by_length(teacher.encoder, texts, batch_size)
-    outputs = [
-        teacher.run(teacher.encoder.encode([texts[i] for i in batch]).inputs) for batch in batches
-    ]
+    outputs = []
+    for batch in batches:
+        outputs.append(teacher.run(teacher.encoder.encode([texts[i] for i in batch]).inputs))
+        if advance:
+            advance(len(batch))
     order = np.argsort(np.concatenate(batches))
     return {name: np.concatenate([o[name] for o in outputs])[order] for name in outputs[0]}

@@ -1,7 +1,9 @@
 """The store of what a teacher said: Parquet shards that appear whole, keyed by text."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,8 @@ from kdedge.files import (
 )
 from kdedge.progress import progress
 from kdedge.teachers.bert import BertTeacher
-from kdedge.teachers.engines import batches_by_length
-from kdedge.text.corpus import Row, read_rows
+from kdedge.teachers.engines import run_teacher
+from kdedge.text.corpus import Row, TextFiles, read_rows
 from kdedge.text.encoder import ENCODER, TOKENIZER, VOCABULARY, TextEncoder
 
 FORMAT_VERSION = 2
@@ -38,6 +40,7 @@ SMALLEST_PROBABILITY = 1e-7
 
 Logits = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float16]
+Rows = npt.NDArray[np.int64]
 
 
 class _Info(BaseModel):
@@ -47,6 +50,42 @@ class _Info(BaseModel):
     teacher: str
     label_names: tuple[str, ...]
     has_features: bool
+
+
+class TextIndex:
+    """Which texts there are and where, in 16 bytes a text: by a hash of each, sorted.
+
+    The hash is BLAKE2b of the text's UTF-8 in 64 bits. Of indices of ten million texts one in
+    370,000 takes two of them for one.
+    """
+
+    def __init__(self) -> None:
+        self._hashes = np.zeros(0, np.uint64)
+        self._rows = np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def rows(self, texts: Iterable[str]) -> Rows:
+        """How many texts were added before each, int64 [texts]; -1 for those that were not."""
+        hashes = _hashes(texts)
+        if not len(self):
+            return np.full(len(hashes), -1)
+        at = np.minimum(np.searchsorted(self._hashes, hashes), len(self) - 1)
+        return np.where(self._hashes[at] == hashes, self._rows[at], -1)
+
+    def missing(self, texts: Iterable[str]) -> list[str]:
+        """Those of the texts that are not in it, each once."""
+        once = list(dict.fromkeys(texts))
+        return [once[i] for i in np.flatnonzero(self.rows(once) < 0)]
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Add texts that are not in it yet, each once."""
+        hashes = _hashes(texts)
+        order = np.argsort(hashes)
+        at = np.searchsorted(self._hashes, hashes[order])
+        self._rows = np.insert(self._rows, at, len(self) + order)
+        self._hashes = np.insert(self._hashes, at, hashes[order])
 
 
 class SoftLabels:
@@ -75,11 +114,15 @@ class SoftLabels:
         self.teacher = info.teacher
         self.label_names = info.label_names
         self.has_features = info.has_features
-        self._row_of: dict[str, int] = {}
-        self._logits: list[Logits] = []
-        self._pooled: list[Features] = []
-        for shard in sorted(folder.glob("part-*.parquet")):
-            self._remember(*self._read(shard))
+        self._shards = sorted(folder.glob("part-*.parquet"))
+        self.index = TextIndex()
+        # The row that each shard starts with, and the one after the last.
+        self._starts = [0]
+        for shard in self._shards:
+            with _readable(shard):
+                if not shard.stem.endswith(sha256(shard)[:DIGITS]):
+                    raise ValueError("its SHA-256 is not the one in its name")
+            self._remember(self._texts(shard))
 
     @classmethod
     def create(
@@ -114,32 +157,54 @@ class SoftLabels:
         return cls(folder)
 
     def __len__(self) -> int:
-        return len(self._row_of)
+        return len(self.index)
 
     @property
     def texts(self) -> tuple[str, ...]:
         """The labelled texts, in the order they were stored."""
-        return tuple(self._row_of)
+        return tuple(text for shard in self._shards for text in self._texts(shard))
 
     def missing(self, texts: Iterable[str]) -> list[str]:
         """Those of the texts that have no soft label, each once."""
-        return [text for text in dict.fromkeys(texts) if text not in self._row_of]
+        return self.index.missing(texts)
 
-    def lookup(self, texts: Sequence[str]) -> tuple[Logits, Features | None]:
+    def lookup(
+        self, texts: Sequence[str], pooled_file: Path | None = None
+    ) -> tuple[Logits, Features | None]:
         """Logits float32 [texts, classes] and pooled float16 [texts, hidden] or None.
+
+        Args:
+            texts: to look up.
+            pooled_file: a `.npy` file to write `pooled` to, which is then mapped from there and
+                not in memory.
 
         Raises:
             KdedgeError: a text has no soft label.
         """
-        if missing := self.missing(texts):
+        rows = self.index.rows(texts)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
             raise KdedgeError(
                 f"{self.folder}: {len(missing)} of {len(texts)} texts have no soft label, first "
-                f"{missing[0][:60]!r}. Label them: `kdedge label TEXTS --teacher DIR --out "
+                f"{texts[missing[0]][:60]!r}. Label them: `kdedge label TEXTS --teacher DIR --out "
                 f"{self.folder}`."
             )
-        rows = [self._row_of[text] for text in texts]
-        pooled = np.concatenate(self._pooled)[rows] if self.has_features else None
-        return np.concatenate(self._logits)[rows], pooled
+        logits = np.empty((len(texts), len(self.label_names)), np.float32)
+        pooled: Features | None = None
+        order = np.argsort(rows, kind="stable")
+        bounds = np.searchsorted(rows[order], self._starts)
+        for i, shard in enumerate(self._shards):
+            wanted = order[bounds[i] : bounds[i + 1]]
+            if not len(wanted):
+                continue
+            within = rows[wanted] - self._starts[i]
+            logits[wanted] = self._vectors(shard, "logits")[within]
+            if self.has_features:
+                vectors = self._vectors(shard, "pooled")
+                if pooled is None:
+                    pooled = _new_array(pooled_file, (len(texts), vectors.shape[1]))
+                pooled[wanted] = vectors[within]
+        return logits, pooled
 
     def add(self, texts: Sequence[str], logits: Logits, pooled: Features | None = None) -> None:
         """Store new texts as one shard.
@@ -163,14 +228,16 @@ class SoftLabels:
             raise KdedgeError(
                 f"{self.folder}: {stored} of {len(texts)} texts would be stored twice."
             )
+        last = int(self._shards[-1].stem.split("-")[1]) if self._shards else -1
         written = pa.BufferOutputStream()
         pq.write_table(pa.table(columns), written, compression="zstd")
         content = written.getvalue().to_pybytes()
-        number = len(list(self.folder.glob("part-*.parquet")))
         digest = hashlib.sha256(content).hexdigest()[:DIGITS]
-        with new_file(self.folder / f"part-{number:05d}-{digest}.parquet") as partial:
+        shard = self.folder / f"part-{last + 1:05d}-{digest}.parquet"
+        with new_file(shard) as partial:
             partial.write_bytes(content)
-        self._remember(list(texts), logits, pooled)
+        self._shards.append(shard)
+        self._remember(texts)
 
     def keep(self, encoder: TextEncoder, token_vectors: Features | None) -> None:
         """Store what turns texts into inputs and, if given, the teacher's vectors of its tokens.
@@ -210,66 +277,93 @@ class SoftLabels:
         verify_checksums(self.folder, [TOKENIZER, ENCODER], REMEDY)
         return TextEncoder.load(self.folder)
 
-    def _read(self, shard: Path) -> tuple[list[str], Logits, Features | None]:
-        try:
-            if not shard.stem.endswith(sha256(shard)[:DIGITS]):
-                raise ValueError("its SHA-256 is not the one in its name")
-            table = pq.read_table(shard)
-            logits = _matrix(table["logits"])
-            pooled = _matrix(table["pooled"]) if self.has_features else None
-            return table["text"].to_pylist(), logits, pooled
-        except (pa.ArrowException, KeyError, OSError, ValueError) as error:
-            raise KdedgeError(
-                f"{shard}: not a readable shard of soft labels ({error}). "
-                "Remove it and run the labelling again."
-            ) from None
+    def _remember(self, texts: Sequence[str]) -> None:
+        if len(self.missing(texts)) < len(texts):
+            raise KdedgeError(f"{self.folder}: a text is stored twice. Label the texts anew.")
+        self.index.add(texts)
+        self._starts.append(len(self))
 
-    def _remember(self, texts: list[str], logits: Logits, pooled: Features | None) -> None:
-        first = len(self._row_of)
-        self._row_of.update((text, first + i) for i, text in enumerate(texts))
-        if len(self._row_of) != first + len(texts):
-            raise KdedgeError(f"{self.folder}: a text is stored twice.")
-        self._logits.append(logits)
-        if pooled is not None:
-            self._pooled.append(pooled)
+    def _texts(self, shard: Path) -> list[str]:
+        with _readable(shard):
+            texts = pq.read_table(shard, columns=["text"])["text"].cast(pa.string())
+            if texts.null_count:
+                raise ValueError("a text is missing")
+            return list(texts.to_pylist())
+
+    def _vectors(self, shard: Path, column: str) -> npt.NDArray[Any]:
+        with _readable(shard):
+            vectors = pq.read_table(shard, columns=[column])[column].combine_chunks()
+            return np.asarray(vectors.flatten()).reshape(len(vectors), -1)
+
+
+@contextmanager
+def _readable(shard: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, AttributeError, KeyError, OSError, ValueError) as error:
+        raise KdedgeError(
+            f"{shard}: not a readable shard of soft labels ({error}). "
+            "Remove it and run the labelling again."
+        ) from None
 
 
 def label_texts(
-    teacher: BertTeacher, texts: Iterable[str], folder: Path, batch_size: int = 64
+    teacher: BertTeacher, texts: Sequence[str] | TextFiles, folder: Path, batch_size: int = 64
 ) -> SoftLabels:
     """Have the teacher label the texts that the store in `folder` lacks.
 
+    Reads through all texts first, so that what is wrong with one is said before the long work.
     Shards appear as they are done; a killed run goes on with the rest, in the same batches, and so
     to the same store. Also stores the teacher's vector of each vocabulary entry, from which
     students start.
     """
+    store, missing = open_for(teacher, texts, folder)
+    with progress("labelling", missing, "texts") as advance:
+        for shard in _missing_in_shards(store, texts):
+            said = run_teacher(teacher, shard, batch_size, advance)
+            store.add(shard, said["logits"], said["pooled"].astype(np.float16))
+    return store
+
+
+def open_for(
+    teacher: BertTeacher, texts: Sequence[str] | TextFiles, folder: Path
+) -> tuple[SoftLabels, int]:
+    """The store in `folder`, or a new one, with all but the soft labels of `texts`.
+
+    Returns:
+        The store, and how many texts it lacks.
+
+    Raises:
+        KdedgeError: another teacher's store, no texts as `TextFiles` says, or too little space.
+    """
     store = SoftLabels.create(folder, teacher.fingerprint, teacher.label_names, has_features=True)
-    wanted = list(dict.fromkeys(texts))
-    missing = len(store.missing(wanted))
+    wanted = TextIndex()
+    for chunk in chunks(texts):
+        wanted.add(wanted.missing(store.missing(chunk)))
+    missing = len(wanted)
     require_space(folder, missing * (2 * teacher.hidden_size + 300))
     if store.token_vectors() is None:
         store.keep(teacher.encoder, token_vectors(teacher))
-    if not missing:
-        return store
-    batches = [
-        store.missing(wanted[i] for i in rows)
-        for rows in batches_by_length(teacher.encoder, wanted, batch_size)
-    ]
-    batches = [batch for batch in batches if batch]
-    batches_a_shard = max(1, TEXTS_A_SHARD // batch_size)
-    with progress("labelling", len(wanted), "texts", len(wanted) - missing) as advance:
-        for start in range(0, len(batches), batches_a_shard):
-            shard = batches[start : start + batches_a_shard]
-            outputs = []
-            for batch in shard:
-                outputs.append(teacher.run(teacher.encoder.encode(batch).inputs))
-                advance(len(batch))
-            store.add(
-                [text for batch in shard for text in batch],
-                np.concatenate([said["logits"] for said in outputs]),
-                np.concatenate([said["pooled"] for said in outputs]).astype(np.float16),
-            )
-    return store
+    return store, missing
+
+
+def _missing_in_shards(store: SoftLabels, texts: Sequence[str] | TextFiles) -> Iterator[list[str]]:
+    """What the store lacks, each once, if it is given each shard before the next is asked for."""
+    waiting: list[str] = []
+    for chunk in chunks(texts):
+        waiting = list(dict.fromkeys([*waiting, *store.missing(chunk)]))
+        if len(waiting) >= TEXTS_A_SHARD:
+            yield waiting[:TEXTS_A_SHARD]
+            waiting = waiting[TEXTS_A_SHARD:]
+    if waiting:
+        yield waiting
+
+
+def chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """As many texts at a time as a shard has."""
+    rest = iter(texts)
+    while chunk := list(islice(rest, TEXTS_A_SHARD)):
+        yield chunk
 
 
 def token_vectors(teacher: BertTeacher) -> Features:
@@ -359,6 +453,13 @@ def _vectors(matrix: npt.NDArray[np.generic], dtype: pa.DataType) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel(), dtype), matrix.shape[1])
 
 
-def _matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    vectors = column.combine_chunks()
-    return np.asarray(vectors.flatten()).reshape(len(vectors), -1)
+def _hashes(texts: Iterable[str]) -> npt.NDArray[np.uint64]:
+    hashes = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+    return np.frombuffer(b"".join(hashes), np.uint64)
+
+
+def _new_array(file: Path | None, shape: tuple[int, int]) -> Features:
+    if file is None:
+        return np.empty(shape, np.float16)
+    require_space(file.parent, 2 * shape[0] * shape[1])
+    return np.lib.format.open_memmap(file, "w+", np.float16, shape)

@@ -7,10 +7,11 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,11 @@ import numpy.typing as npt
 from kdedge.errors import KdedgeError
 
 MAX_TEXT_CHARS = 100_000
-# A gzip file that expands past this is refused: it may be a decompression bomb.
+# A .gz or Parquet file that expands past this is refused: it may be a decompression bomb.
 MAX_FILE_BYTES = 8 * 2**30
-CHUNK_BYTES = 2**20
+# A longer line is refused, for memory holds it whole.
+MAX_LINE_BYTES = 64 * 2**20
+PARQUET_ROWS_AT_ONCE = 4096
 WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
 SURROGATE = re.compile("[\ud800-\udfff]")
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")
@@ -212,17 +215,37 @@ def load_corpus(
     return Corpus(names, chosen("train"), chosen("valid"), chosen("test"), (*without_label, *more))
 
 
-def read_texts(path: Path, text: str = "text") -> list[str]:
-    """Read the texts of a file as for `load_corpus`, or of a `.txt`, a text a line.
+class TextFiles:
+    """The texts of one file or several, which memory does not hold: iterating reads them anew.
+
+    Args:
+        path: a file as for `load_corpus`, a `.txt` with a text a line, a folder of such files, or
+            a pattern such as `texts/*.parquet`. Several are read in the order of their names.
+        text: column of the texts; a `.txt` has none.
 
     Raises:
-        KdedgeError: as `load_corpus`.
+        KdedgeError: there is no such file; in iterating as `load_corpus`.
     """
-    if _suffix(path) == ".txt":
-        text = "text"
-    rows = read_rows(path)
-    _need_columns(path, rows, [text])
-    return [row.text(text) for row in rows]
+
+    def __init__(self, path: Path, text: str = "text") -> None:
+        self.files, self.text = _files(path), text
+
+    def __iter__(self) -> Iterator[str]:
+        for path in self.files:
+            column = "text" if _suffix(path) == ".txt" else self.text
+            for number, row in enumerate(iter_rows(path)):
+                if number == 0:
+                    _need_columns(path, [row], [column])
+                yield row.text(column)
+
+
+def read_texts(path: Path, text: str = "text") -> list[str]:
+    """The texts of `TextFiles` as a list.
+
+    Raises:
+        KdedgeError: as `TextFiles`.
+    """
+    return list(TextFiles(path, text))
 
 
 def split_lines(content: bytes, source: str) -> list[str]:
@@ -235,7 +258,7 @@ def split_lines(content: bytes, source: str) -> list[str]:
     Raises:
         KdedgeError: not UTF-8, or a line is not a text.
     """
-    return [row.text("text") for row in _lines(source, _decoded(source, content))]
+    return [row.text("text") for row in _text_rows(source, _decoded(source, io.BytesIO(content)))]
 
 
 def check_text(text: str, where: str) -> None:
@@ -257,25 +280,50 @@ def check_text(text: str, where: str) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read the rows of any kind of file that `read_texts` takes.
+    """The rows of `iter_rows` as a list.
+
+    Raises:
+        KdedgeError: as `iter_rows`.
+    """
+    return list(iter_rows(path))
+
+
+def iter_rows(path: Path) -> Iterator[Row]:
+    """Read the rows of any kind of file that `TextFiles` takes, one after the other.
 
     Raises:
         KdedgeError: as `load_corpus`, or it has none.
     """
     suffix = _suffix(path)
-    content = _bytes(path)
+    if not path.is_file():
+        raise KdedgeError(f"{path}: no such file.")
     if suffix == ".parquet":
-        rows = _parquet_rows(path, content)
+        rows = _parquet_rows(path)
     elif suffix == ".jsonl":
-        rows = list(_json_rows(path, _decoded(path, content)))
+        rows = _json_rows(path, _decoded(path, _lines(path)))
     elif suffix == ".txt":
-        rows = list(_lines(path, _decoded(path, content)))
+        rows = _text_rows(path, _decoded(path, _lines(path)))
     else:
         delimiter = "," if suffix == ".csv" else "\t"
-        rows = list(_csv_rows(path, _decoded(path, content), delimiter))
-    if not rows:
+        rows = _csv_rows(path, _decoded(path, _lines(path)), delimiter)
+    row = None
+    for row in rows:
+        yield row
+    if row is None:
         raise KdedgeError(f"{path}: no rows. At least one is needed.")
-    return rows
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        files = sorted(f for f in path.iterdir() if f.name.removesuffix(".gz").endswith(SUFFIXES))
+    elif path.is_file():
+        files = [path]
+    else:
+        files = sorted(path.parent.glob(path.name))
+    if not files:
+        kinds = f", none of {', '.join(SUFFIXES)}, each also with .gz" if path.is_dir() else ""
+        raise KdedgeError(f"{path}: no such file{kinds}.")
+    return files
 
 
 def _suffix(path: Path) -> str:
@@ -288,45 +336,57 @@ def _suffix(path: Path) -> str:
     return suffix
 
 
-def _bytes(path: Path) -> bytes:
-    if not path.is_file():
-        raise KdedgeError(f"{path}: no such file.")
-    chunks, size = [], 0
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
-        if path.suffix != ".gz":
-            return path.read_bytes()
-        with gzip.open(path) as file:
-            while chunk := file.read(CHUNK_BYTES):
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > MAX_FILE_BYTES:
-                    raise KdedgeError(
-                        f"{path}: expands to more than {MAX_FILE_BYTES:,} bytes, which is the "
-                        "most allowed. Split it if it is meant to."
-                    )
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield file  # type: ignore[misc]
     except EOFError:
         raise KdedgeError(f"{path}: this .gz ends too early. Copy it again.") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise KdedgeError(f"{path}: this .gz is damaged ({error}). Copy it again.") from None
     except OSError as error:
         raise KdedgeError(f"{path}: cannot be read: {error.strerror}.") from None
-    return b"".join(chunks)
 
 
-def _decoded(path: Path | str, content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # error.object: without the byte order mark, as error.start counts.
-        line = error.object[: error.start].count(b"\n") + 1
+def _check_size(path: Path, size: int) -> None:
+    if size > MAX_FILE_BYTES:
         raise KdedgeError(
-            f"{path}, line {line}: not UTF-8 (byte {error.object[error.start]:#04x}). "
-            "Convert it, for instance with iconv -f LATIN1 -t UTF-8."
-        ) from None
+            f"{path}: expands to more than {MAX_FILE_BYTES:,} bytes, which is the most allowed. "
+            "Split it if it is meant to."
+        )
 
 
-def _csv_rows(path: Path, string: str, delimiter: str) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(string, newline=""), delimiter=delimiter, strict=True)
+def _lines(path: Path) -> Iterator[bytes]:
+    size = 0
+    with _opened(path) as file:
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            size += len(line)
+            if path.suffix == ".gz":
+                _check_size(path, size)
+            if len(line) > MAX_LINE_BYTES:
+                raise KdedgeError(
+                    f"{path}: a line is longer than {MAX_LINE_BYTES:,} bytes, which is the most "
+                    "allowed. Split it, or leave out what is not its text."
+                )
+            yield line
+
+
+def _decoded(path: Path | str, lines: Iterable[bytes]) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise KdedgeError(
+                f"{path}, line {number}: not UTF-8 (byte {error.object[error.start]:#04x}). "
+                "Convert it, for instance with iconv -f LATIN1 -t UTF-8."
+            ) from None
+
+
+def _csv_rows(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[Row]:
+    # What a lone carriage return ends is a line as well.
+    lines = (part for line in lines for part in io.StringIO(line, newline=""))
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     # A row in quotes can go over many lines: messages name its first.
     line = 1
     try:
@@ -349,10 +409,9 @@ def _csv_rows(path: Path, string: str, delimiter: str) -> Iterator[Row]:
         raise KdedgeError(f"{path}, line {line}: broken row: {error}. {QUOTING_HINT}") from None
 
 
-def _json_rows(path: Path, string: str) -> Iterator[Row]:
-    # Not splitlines: JSON allows the Unicode line separators inside strings.
-    for number, line in enumerate(string.split("\n"), 1):
-        if not line.strip():
+def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if not line:
             continue
         where = f"{path}, line {number}"
         try:
@@ -364,34 +423,41 @@ def _json_rows(path: Path, string: str) -> Iterator[Row]:
         yield Row(where, fields)
 
 
-def _lines(path: Path | str, string: str) -> Iterator[Row]:
+def _text_rows(path: Path | str, lines: Iterable[str]) -> Iterator[Row]:
     # Not splitlines: it also splits at form feeds and other characters that texts may have.
-    for number, line in enumerate(io.StringIO(string, newline=None), 1):
+    parts = (part for line in lines for part in io.StringIO(line, newline=None))
+    for number, line in enumerate(parts, 1):
         yield Row(f"{path}, line {number}", {"text": line.removesuffix("\n")})
 
 
-def _parquet_rows(path: Path, content: bytes) -> list[Row]:
+def _parquet_rows(path: Path) -> Iterator[Row]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
         raise KdedgeError(f"{path}: Parquet needs pip install 'kdedge[train]'.") from None
-    try:
+    source: Any = path
+    if path.suffix == ".gz":
+        with _opened(path) as compressed:
+            content = compressed.read(MAX_FILE_BYTES + 1)
+        _check_size(path, len(content))
         source = pa.BufferReader(content)
-        schema = pq.read_schema(source)
-        strings = [f.name for f in schema if pa.types.is_string(f.type)]
+    try:
+        strings = [f.name for f in pq.read_schema(source) if pa.types.is_string(f.type)]
         # A text that occurs a million times is stored once: count before they are laid out.
-        table = pq.read_table(source, read_dictionary=strings)
-        size = table.nbytes + sum(_laid_out(table[name]) for name in strings)
-        if size > MAX_FILE_BYTES:
-            raise KdedgeError(
-                f"{path}: expands to more than {MAX_FILE_BYTES:,} bytes, which is the most "
-                "allowed. Split it if it is meant to."
-            )
-        rows = table.to_pylist()
+        size = 0
+        with pq.ParquetFile(source, read_dictionary=strings) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group)
+                size += table.nbytes + sum(_laid_out(table[name]) for name in strings)
+                _check_size(path, size)
+        with pq.ParquetFile(source) as file:
+            batches = file.iter_batches(PARQUET_ROWS_AT_ONCE)
+            rows = (fields for batch in batches for fields in batch.to_pylist())
+            for number, fields in enumerate(rows, 1):
+                yield Row(f"{path}, row {number}", fields)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise KdedgeError(f"{path}: not a readable Parquet file: {error}") from None
-    return [Row(f"{path}, row {number}", fields) for number, fields in enumerate(rows, 1)]
 
 
 def _laid_out(column: Any) -> int:
