@@ -199,11 +199,16 @@ assert used == [["/device:CPU:0", "/device:CPU:1"]], used
         for name in ("loss", "soft_label_loss", "feature_loss", "val_loss"):
             assert a[name] == pytest.approx(b[name], rel=1e-2), name
     np.testing.assert_allclose(one.test.logits, two.test.logits, atol=0.05)
-    with pytest.raises(KdedgeError, match="devices: 64; TensorFlow sees 1 here: /device:CPU:0"):
-        train(store, tmp_path / "64", batch_size=64, devices=64)
 
 
 # What is refused
+
+
+def test_more_devices_than_there_are(store: SoftLabels, tmp_path: Path) -> None:
+    with pytest.raises(KdedgeError, match="devices: 2; TensorFlow sees 1 here: /device:CPU:0"):
+        train(store, tmp_path / "s", devices=2)
+    with pytest.raises(KdedgeError, match="devices: 17; .* the valid split, which has 16 texts"):
+        train(store, tmp_path / "s", batch_size=17, devices=17)
 
 
 def test_what_does_not_fit_together(store: SoftLabels, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_the_same_store(actors: int, tiny_bert: Path, folder: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["MapWorker", "_read"])
+@pytest.mark.parametrize("victim", ["MapWorker", "read_missing"])
 def test_a_killed_process_is_replaced(
     victim: str, tiny_bert: Path, folder: Path, tmp_path: Path
 ) -> None:

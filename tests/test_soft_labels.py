@@ -13,6 +13,7 @@ import kdedge.teachers.soft_labels as module
 from kdedge import KdedgeError, SoftLabels, label_texts, load_teacher
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.soft_labels import import_soft_labels
+from kdedge.teachers.text_index import TextIndex
 from kdedge.text.corpus import TextFiles
 
 NAMES = ("bad", "good")
@@ -154,7 +155,7 @@ def test_what_is_wrong_with_a_text_is_said_before_any_is_labelled(
 
 
 def test_an_index_finds_every_text_and_no_other() -> None:
-    index = module.TextIndex()
+    index = TextIndex()
     assert index.rows(["x"]).tolist() == [-1]
     many = texts(1000)
     for start in range(0, 1000, 300):

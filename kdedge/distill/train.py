@@ -84,6 +84,11 @@ def distill_student(
             "teacher: None; hidden_weight, attention_weight and adversary need one that runs "
             "beside the student: --teacher DIR."
         )
+    if settings.devices > len(corpus.valid):
+        raise KdedgeError(
+            f"distill.devices: {settings.devices}; each takes a part of the valid split, which has "
+            f"{len(corpus.valid)} texts."
+        )
     held_out = {*corpus.valid.texts, *corpus.test.texts}
     texts = [text for text in store.texts if text not in held_out]
     encoder = TextEncoder(encoder.tokenizer, settings.max_length)

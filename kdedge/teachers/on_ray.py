@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,8 @@ from kdedge.errors import KdedgeError
 from kdedge.progress import progress
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.engines import run_teacher
-from kdedge.teachers.soft_labels import (
-    TEXTS_A_SHARD,
-    SoftLabels,
-    TextIndex,
-    chunks,
-    open_for,
-)
+from kdedge.teachers.soft_labels import TEXTS_A_SHARD, SoftLabels, open_for
+from kdedge.teachers.text_index import read_missing
 from kdedge.text.corpus import TextFiles
 
 
@@ -73,9 +68,10 @@ def label_on_ray(
         # The store's rows then come in the order of the texts.
         context.execution_options.preserve_order = True
         stored = ray.put(store.index)
+        read = partial(read_missing, text=texts.text, stored=stored, size=TEXTS_A_SHARD)
         labelled = (
             ray.data.from_items([{"file": str(file)} for file in texts.files])
-            .map_batches(partial(_read, text=texts.text, stored=stored), batch_size=1, num_cpus=0)
+            .map_batches(read, batch_size=1, num_cpus=0)
             .map_batches(
                 _Teacher,
                 fn_constructor_args=(load, batch_size, cpus),
@@ -121,16 +117,6 @@ def _share(nodes: list[dict[str, Any]], actors: int) -> tuple[int, int]:
     if not shares:
         raise KdedgeError(f"--actors: {actors}; this Ray has {sum(cpus)} CPUs, each needs one.")
     return max(shares), int(sum(r.get("GPU", 0) for r in resources) >= actors)
-
-
-def _read(batch: dict[str, Any], text: str, stored: Any) -> Iterator[dict[str, Any]]:
-    import ray
-
-    index: TextIndex = ray.get(stored)
-    for file in batch["file"]:
-        for chunk in chunks(TextFiles(Path(file), text)):
-            if missing := index.missing(chunk):
-                yield {"text": np.array(missing, object)}
 
 
 class _Teacher:

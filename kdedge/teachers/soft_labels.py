@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from kdedge.files import (
 from kdedge.progress import progress
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.engines import run_teacher
+from kdedge.teachers.text_index import TextIndex, chunks
 from kdedge.text.corpus import Row, TextFiles, read_rows
 from kdedge.text.encoder import ENCODER, TOKENIZER, VOCABULARY, TextEncoder
 
@@ -40,7 +40,6 @@ SMALLEST_PROBABILITY = 1e-7
 
 Logits = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float16]
-Rows = npt.NDArray[np.int64]
 
 
 class _Info(BaseModel):
@@ -50,42 +49,6 @@ class _Info(BaseModel):
     teacher: str
     label_names: tuple[str, ...]
     has_features: bool
-
-
-class TextIndex:
-    """Which texts there are and where, in 16 bytes a text: by a hash of each, sorted.
-
-    The hash is BLAKE2b of the text's UTF-8 in 64 bits. Of indices of ten million texts one in
-    370,000 takes two of them for one.
-    """
-
-    def __init__(self) -> None:
-        self._hashes = np.zeros(0, np.uint64)
-        self._rows = np.zeros(0, np.int64)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def rows(self, texts: Iterable[str]) -> Rows:
-        """How many texts were added before each, int64 [texts]; -1 for those that were not."""
-        hashes = _hashes(texts)
-        if not len(self):
-            return np.full(len(hashes), -1)
-        at = np.minimum(np.searchsorted(self._hashes, hashes), len(self) - 1)
-        return np.where(self._hashes[at] == hashes, self._rows[at], -1)
-
-    def missing(self, texts: Iterable[str]) -> list[str]:
-        """Those of the texts that are not in it, each once."""
-        once = list(dict.fromkeys(texts))
-        return [once[i] for i in np.flatnonzero(self.rows(once) < 0)]
-
-    def add(self, texts: Iterable[str]) -> None:
-        """Add texts that are not in it yet, each once."""
-        hashes = _hashes(texts)
-        order = np.argsort(hashes)
-        at = np.searchsorted(self._hashes, hashes[order])
-        self._rows = np.insert(self._rows, at, len(self) + order)
-        self._hashes = np.insert(self._hashes, at, hashes[order])
 
 
 class SoftLabels:
@@ -338,7 +301,7 @@ def open_for(
     """
     store = SoftLabels.create(folder, teacher.fingerprint, teacher.label_names, has_features=True)
     wanted = TextIndex()
-    for chunk in chunks(texts):
+    for chunk in chunks(texts, TEXTS_A_SHARD):
         wanted.add(wanted.missing(store.missing(chunk)))
     missing = len(wanted)
     require_space(folder, missing * (2 * teacher.hidden_size + 300))
@@ -350,20 +313,13 @@ def open_for(
 def _missing_in_shards(store: SoftLabels, texts: Sequence[str] | TextFiles) -> Iterator[list[str]]:
     """What the store lacks, each once, if it is given each shard before the next is asked for."""
     waiting: list[str] = []
-    for chunk in chunks(texts):
+    for chunk in chunks(texts, TEXTS_A_SHARD):
         waiting = list(dict.fromkeys([*waiting, *store.missing(chunk)]))
         if len(waiting) >= TEXTS_A_SHARD:
             yield waiting[:TEXTS_A_SHARD]
             waiting = waiting[TEXTS_A_SHARD:]
     if waiting:
         yield waiting
-
-
-def chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    """As many texts at a time as a shard has."""
-    rest = iter(texts)
-    while chunk := list(islice(rest, TEXTS_A_SHARD)):
-        yield chunk
 
 
 def token_vectors(teacher: BertTeacher) -> Features:
@@ -451,11 +407,6 @@ def _read_info(path: Path) -> _Info:
 
 def _vectors(matrix: npt.NDArray[np.generic], dtype: pa.DataType) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel(), dtype), matrix.shape[1])
-
-
-def _hashes(texts: Iterable[str]) -> npt.NDArray[np.uint64]:
-    hashes = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
-    return np.frombuffer(b"".join(hashes), np.uint64)
 
 
 def _new_array(file: Path | None, shape: tuple[int, int]) -> Features:
