@@ -11,6 +11,7 @@ from kdedge.bench.devices.browser import PACKAGES as BROWSER_PACKAGES
 from kdedge.bench.devices.browser import Browser, chromium
 from kdedge.bench.devices.device import Device as Device
 from kdedge.bench.devices.device import DeviceLostError as DeviceLostError
+from kdedge.bench.devices.device import Kind as Kind
 from kdedge.bench.devices.device import Subject as Subject
 from kdedge.bench.devices.local import Local
 from kdedge.bench.devices.remote import CopiedAgent

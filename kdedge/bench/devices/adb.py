@@ -47,10 +47,19 @@ class Adb:
     def close(self) -> None:
         """Nothing: each command has a connection of its own."""
 
-    def execute(self, *command: str) -> Completed:
+    def execute(self, *command: str, limit_seconds: float | None = None) -> Completed:
         """Run a program; the shell there gets each word quoted."""
         line = shlex.join(command)
-        done = self._try(lambda: self._device.shell2(line, timeout=None, v2=True))
+
+        def run() -> Any:
+            try:
+                return self._device.shell2(line, timeout=limit_seconds, v2=True)
+            except (adbutils.AdbTimeout, TimeoutError):
+                return None
+
+        done = self._try(run)
+        if done is None:
+            raise TimeoutError
         return Completed(done.returncode, done.stdout or done.output, done.stderr)
 
     def send(self, content: bytes, path: str) -> None:

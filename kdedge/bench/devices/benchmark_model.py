@@ -10,7 +10,7 @@ from typing import Any
 
 from kdedge.bench import agent
 from kdedge.bench.devices.adb import Adb
-from kdedge.bench.devices.device import Completed, Device, Format, Subject
+from kdedge.bench.devices.device import Completed, Device, Format, Kind, Subject
 from kdedge.bench.devices.remote import Remote
 from kdedge.bench.report import Value
 from kdedge.bench.scenario import Scenario
@@ -73,7 +73,7 @@ class BenchmarkModel(Device):
         """What the kernel says."""
         return agent.state(self._read)
 
-    def run(self, subject: Subject, scenario: Scenario) -> Any:
+    def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
         """Run benchmark_model once and read what it prints."""
         command = [self._program, f"--graph={self._remote.send(subject.model)}"]
         command += self._known(
@@ -82,7 +82,7 @@ class BenchmarkModel(Device):
             max_secs=MAX_SECONDS,
             warmup_runs=scenario.warmup_count,
             warmup_min_secs=scenario.warmup_seconds,
-            num_threads=scenario.threads,
+            num_threads=subject.threads,
         )
         if self._takes_texts:
             command += self._inputs(subject)
