@@ -204,7 +204,7 @@ def test_bench_of_a_bundle(tflite: Path, onnx_file: Path, tmp_path: Path) -> Non
     assert report.measurements[0].sha256 == sha256(tflite)
     assert report.measurements[0].source == "nano"
     assert all(len(m.repeats) == 2 for m in report.measurements)
-    assert BenchReport.load(tmp_path / "report/report.json") == report
+    assert BenchReport.load(tmp_path / "report/results.json") == report
     svg = (tmp_path / "report/size_latency_accuracy.svg").read_text()
     assert "litert-float32" in svg
 
@@ -218,7 +218,7 @@ def test_bench_names_what_fails_and_keeps_the_rest(onnx_file: Path, tmp_path: Pa
     )
     with pytest.raises(KdedgeError, match="nano/onnx-int8: .*Protobuf parsing failed"):
         bench_bundles([teacher, student], tmp_path / "report", BRIEF)
-    report = BenchReport.load(tmp_path / "report/report.json")
+    report = BenchReport.load(tmp_path / "report/results.json")
     assert [m.name for m in report.measurements] == ["teacher/onnx-float32", "nano/onnx-float32"]
     assert list(report.failures) == ["nano/onnx-int8"]
     # No LiteRT model says a length: the manifest's max_length.
@@ -292,7 +292,7 @@ def test_best_gives_up_at_most_a_point_of_accuracy(report: BenchReport) -> None:
 
 
 def test_report_goes_to_json_and_back(report: BenchReport, tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
+    path = tmp_path / "results.json"
     report.save(path)
     assert BenchReport.load(path) == report
     stored = json.loads(path.read_text())

@@ -18,7 +18,7 @@ from kdedge.files import write_text
 from kdedge.progress import progress
 from kdedge.text.encoder import TextEncoder
 
-REPORT, FIGURE, SAMPLE_TEXTS = "report.json", "size_latency_accuracy.svg", "sample_texts.txt"
+REPORT, FIGURE, SAMPLE_TEXTS = "results.json", "size_latency_accuracy.svg", "sample_texts.txt"
 # Inside the report's folder: each answer of a run that is not whole yet.
 KEPT = "measured"
 
@@ -38,7 +38,7 @@ def bench_bundles(
     texts: Sequence[str] | None = None,
     devices: Sequence[Device] | None = None,
 ) -> BenchReport:
-    """Measure every artifact of `bundles`; write report.json and size_latency_accuracy.svg.
+    """Measure every artifact of `bundles`; write results.json and size_latency_accuracy.svg.
 
     What a run that was stopped had measured is in a folder of `report_dir`, and the same call does
     not measure it again.
