@@ -1,4 +1,4 @@
-"""A report as one web page that needs no network and no script."""
+"""A report as one web page that needs no network; scripts only sort its tables."""
 
 import re
 from collections.abc import Mapping, Sequence
