@@ -375,7 +375,7 @@ def test_page_escapes_what_it_is_given(report: BenchReport) -> None:
     page = make_page(report)
     assert "&lt;script&gt;alert(1)&lt;/script&gt; A film so dull" in page
     assert "<h1>Movie reviews &lt;micro&gt;</h1>" in page
-    assert page.count("<svg ") == 5  # the picture; loss and accuracy of teacher and student
+    assert page.count("<svg ") == 6  # two pictures; loss and accuracy of teacher and student
     assert "&lt;svg" not in page
 
 

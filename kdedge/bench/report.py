@@ -12,12 +12,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from kdedge.bench.scenario import Scenario
-from kdedge.bench.statistics import p50, p90, ratio_interval, wilson_interval
+from kdedge.bench.statistics import p50, p90, p99, ratio_interval, wilson_interval
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 
 FORMAT_VERSION = 2
 Value = str | int | float
+LEAST_FOR_P99 = 1000
 RUNTIMES = {"litert": "LiteRT", "onnx": "ONNX Runtime"}
 
 
@@ -73,6 +74,8 @@ class Measurement(_Frozen):
     quantization: str
     bytes: int
     length: int = Field(description="tokens of the texts measured with")
+    threads: int = Field(1, ge=1)
+    batch: int = Field(1, ge=1, description="texts an inference")
     accuracy: float = Field(ge=0, le=1)
     accuracy_texts: int = Field(ge=1)
     agreement: float = Field(ge=0, le=1, description="share of labels as its source's")
@@ -104,6 +107,14 @@ class Measurement(_Frozen):
         if not all(repeat.samples_ns for repeat in self.repeats):
             return None
         return p50([p90(repeat.samples_ns) / 1e6 for repeat in self.repeats])
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def p99_ms(self) -> float | None:
+        """The median of the repeats' 99th percentiles; None where a repeat has under 1,000."""
+        if any(len(repeat.samples_ns) < LEAST_FOR_P99 for repeat in self.repeats):
+            return None
+        return p50([p99(repeat.samples_ns) / 1e6 for repeat in self.repeats])
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property

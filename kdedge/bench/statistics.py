@@ -21,6 +21,11 @@ def p90(samples: npt.ArrayLike) -> float:
     return float(np.percentile(np.asarray(samples), 90))
 
 
+def p99(samples: npt.ArrayLike) -> float:
+    """The 99th percentile; between two samples it interpolates linearly (numpy's default)."""
+    return float(np.percentile(np.asarray(samples), 99))
+
+
 def bootstrap_interval(
     values: Sequence[float], statistic: Callable[[Any], float], seed: int = 0
 ) -> tuple[float, float]:
