@@ -55,7 +55,7 @@ def read_corpus(recipe: Recipe) -> Corpus:
 def run(recipe: Recipe, out: Path) -> BenchReport:
     """Do the whole job in the folder `out`; the same call again goes on where it stopped.
 
-    Leaves there teacher/, soft_labels/, student/, bundle/, teacher_bundle/, report.json and
+    Leaves there teacher/, soft_labels/, student/, bundle/, teacher_bundle/, results.json and
     report.html.
 
     Raises:
@@ -90,14 +90,14 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
             teacher_bundle,
             lambda: _export_teacher(recipe, corpus, teacher, labels, teacher_bundle),
         )
-        report_json = out / "report.json"
+        results = out / "results.json"
         stages.run(
             "bench",
             fingerprint(recipe.bench, key),
-            report_json,
+            results,
             lambda: bench_bundles([teacher_bundle, bundle], out, scenario(recipe.bench.tier)),
         )
-        report = BenchReport.load(report_json)
+        report = BenchReport.load(results)
         trained = Student.load(student)
         page = render_page(
             report,

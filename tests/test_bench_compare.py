@@ -128,8 +128,8 @@ def test_the_published_schema_is_the_reports() -> None:
 
 
 def test_a_report_obeys_the_published_schema(tmp_path: Path) -> None:
-    OLD.save(tmp_path / "report.json")
-    stored = json.loads((tmp_path / "report.json").read_text())
+    OLD.save(tmp_path / "results.json")
+    stored = json.loads((tmp_path / "results.json").read_text())
     jsonschema.validate(stored, json.loads(report_schema()))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(stored | {"format_version": 1}, json.loads(report_schema()))

@@ -260,7 +260,7 @@ def program(phone: Phone) -> list[str]:
 def test_benchmark_model_on_a_device(phone: Phone) -> None:
     done = phone.bench(*program(phone))
     assert done.returncode == 0, done.stderr
-    report = BenchReport.load(phone.report / "report.json")
+    report = BenchReport.load(phone.report / "results.json")
     # It knows nothing of ONNX.
     (measured,) = report.measurements
     assert (measured.name, measured.device) == ("litert-float32", URL)
@@ -293,7 +293,7 @@ def test_an_old_benchmark_model(phone: Phone) -> None:
     done = phone.bench(*program(phone))
     assert done.returncode == 0, done.stderr
     assert "138 (mean)" in done.stdout
-    report = BenchReport.load(phone.report / "report.json")
+    report = BenchReport.load(phone.report / "results.json")
     assert report.measurements[0].p50_is_mean
     assert report.environments[URL]["inputs"] == "random numbers"
     assert len((phone.folder / "flags").read_text().split()) == 3
@@ -321,7 +321,7 @@ def test_the_agent_where_the_device_has_a_python(phone: Phone) -> None:
     python.chmod(0o755)
     done = phone.bench()
     assert done.returncode == 0, done.stderr
-    report = BenchReport.load(phone.report / "report.json")
+    report = BenchReport.load(phone.report / "results.json")
     assert [m.name for m in report.measurements] == ["litert-float32", "onnx-float32"]
     assert all(len(r.samples_ns) >= 64 for m in report.measurements for r in m.repeats)
     assert not list((phone.folder / "scratch").iterdir())

@@ -226,7 +226,7 @@ def test_a_board_that_goes_away_is_resumed(
     )
     said = refusal(bench, "local", board.url)
     assert f"{board.url} went away" in said and "2 of 8 runs are kept" in said
-    report = BenchReport.load(tmp_path / "report/report.json")
+    report = BenchReport.load(tmp_path / "report/results.json")
     assert [m.device for m in report.measurements] == ["local", "local"]
 
     report = bench("local", board.url)

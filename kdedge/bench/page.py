@@ -1,4 +1,4 @@
-"""A report as one web page that needs no network and no script."""
+"""A report as one web page that needs no network; scripts only sort its tables."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,8 @@ from kdedge.bench.figures import (
     INK,
     RULE,
     SURFACE,
+    curve_figures,
+    latency_distribution_figure,
     size_latency_accuracy_figure,
     training_figures,
 )
@@ -55,12 +57,22 @@ def render_page(
         lstrip_blocks=True,
     )
     environment.filters.update(duration=duration, percent=percent, digits=three_digits)
-    figure = size_latency_accuracy_figure(report)
     page: str = environment.get_template("page.html.jinja").render(
         report=report,
         title=title,
         runtimes=RUNTIMES,
-        figure=inline_svg(figure, "Accuracy against median latency of each artifact"),
+        figure=inline_svg(
+            size_latency_accuracy_figure(report), "Accuracy against median latency of each artifact"
+        ),
+        distribution=inline_svg(
+            latency_distribution_figure(report), "Distribution of the latencies of each artifact"
+        )
+        if any(repeat.samples_ns for m in report.measurements for repeat in m.repeats)
+        else None,
+        curves={
+            dimension: inline_svg(svg, f"p50 of each artifact by {dimension}")
+            for dimension, svg in curve_figures(report).items()
+        },
         training={
             model: {
                 measure.replace("_", " "): inline_svg(svg, f"{measure} of the {model} by epoch")

@@ -24,7 +24,7 @@ from kdedge.text.encoder import TOKENIZER, TextEncoder
 
 # Texts an inference, in the scenario of that name.
 THROUGHPUT_BATCHES = (1, 8, 32)
-REPORT, FIGURE, SAMPLE_TEXTS = "report.json", "size_latency_accuracy.svg", "sample_texts.txt"
+REPORT, FIGURE, SAMPLE_TEXTS = "results.json", "size_latency_accuracy.svg", "sample_texts.txt"
 # Inside the report's folder: each answer of a run that is not whole yet.
 KEPT = "measured"
 
@@ -67,7 +67,7 @@ def bench_bundles(
     labelled: Labelled | None = None,
     grid: Grid | None = None,
 ) -> BenchReport:
-    """Measure every artifact of `bundles`; write report.json and size_latency_accuracy.svg.
+    """Measure every artifact of `bundles`; write results.json and size_latency_accuracy.svg.
 
     What a run that was stopped had measured is in a folder of `report_dir`, and the same call does
     not measure it again.
