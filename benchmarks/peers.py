@@ -287,8 +287,9 @@ def picture(result: dict[str, Any]) -> bytes:
     rows = sorted(latency, key=latency.__getitem__, reverse=True)
     largest = max(a["bytes"] for a in best)
     with rc_context(STYLE):
-        figure = Figure(figsize=(8, 0.6 + 0.42 * len(rows)))
-        axes = figure.add_axes((0.13, 0.13, 0.52, 0.77))
+        bottom, top, height = 0.55, 0.35, 0.9 + 0.4 * len(rows)  # inches
+        figure = Figure(figsize=(8, height))
+        axes = figure.add_axes((0.13, bottom / height, 0.52, 1 - (bottom + top) / height))
         axes.set_xscale("log")
         axes.set_xlabel("median latency of one text, ms (less is better)")
         axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))

@@ -46,7 +46,7 @@ WORK = ROOT / "runs" / "trust"
 STUDENTS = ROOT / "runs" / "conversions" / "students"
 ARTIFACT, LENGTH = "litert-float32", 64
 SLOWER = 0.05
-BLOCK = 200  # inferences
+BLOCK = 20  # inferences; short, so that most are disturbed by nothing
 CALIBRATION = 512  # no-ops whose cost is measured together, to know that of one
 # Busy and idle in turns of up to two seconds, as a machine is on which others work.
 BURN = """
@@ -196,7 +196,7 @@ def _texts(bundle: Path) -> Encoded:
 def overhead(
     bundle: Annotated[Path, typer.Argument(help="with a model of about 50 microseconds")],
     artifact: str = "onnx-float32",
-    blocks: Annotated[int, typer.Option(help="of 200 inferences", min=2)] = 300,
+    blocks: Annotated[int, typer.Option(help="of 20 inferences, measured and bare", min=2)] = 3000,
 ) -> None:
     """Time inferences with the agent's loop and in a bare one, in turn."""
     (found,) = (a for a in verify(bundle).artifacts if a.name == artifact)
@@ -339,10 +339,12 @@ def page(result: dict[str, Any]) -> str:
 
 def _said(part: dict[str, Any]) -> str:
     told = [part[word] for word in ("slower", "faster", "no different")]
-    by = f", with {part['load']} processes that keep it busy half of the time" * bool(part["load"])
+    busy_percent = [c["environment"]["busy before, %"] for c in part["comparisons"]]
     return (
-        f"Of {sum(told)} comparisons in the tier `{part['tier']}`{by}: {told[0]} called slower, "
-        f"{told[1]} faster, {told[2]} no different.\n"
+        f"Of {sum(told)} comparisons in the tier `{part['tier']}`: {told[0]} called slower, "
+        f"{told[1]} faster, {told[2]} no different. Other programs used {p50(busy_percent):.0f}% "
+        f"of the machine (median); {part['load']} of them were started to keep it busy half of the "
+        "time.\n"
     )
 
 

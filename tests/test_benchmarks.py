@@ -118,18 +118,26 @@ def test_trust_page_has_the_parts_that_were_run() -> None:
         "ours_ms": [1.0, 1.02, 1.01], "theirs_ms": [1.0, 1.0, 1.0], "ratio": 1.01,
         "interval": [1.0, 1.02],
     }}  # fmt: skip
-    told = {"tier": "quick", "load": 2, "slower": 2, "faster": 1, "no different": 97}
+    told: dict[str, Any] = {
+        "tier": "quick",
+        "load": 2,
+        "slower": 2,
+        "faster": 1,
+        "no different": 97,
+    }
+    told["comparisons"] = [{"environment": {"busy before, %": busy}} for busy in (60, 70, 100)]
     page = trust.page({
         "others": {"command": f"{command} others", "tier": "light", "rounds": 3, "files": files},
         "same": {"command": f"{command} same", **told},
     })  # fmt: skip
     assert "Of 100 comparisons in the tier `quick`" in page
-    assert "2 called slower, 1 faster, 97 no different." in page
+    assert "2 called slower, 1 faster, 97 no different. Other programs used 70%" in page
     assert "| micro/onnx-int8 | 1.01 | 1.00 | 1.010 | 1.000 to 1.020 |" in page
     assert page.index(f"`{command} same`") < page.index(f"`{command} others`")
     assert "What measuring costs" not in page
 
 
+@pytest.mark.slow
 def test_a_shape_is_exported_once(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
