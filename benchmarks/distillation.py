@@ -22,6 +22,7 @@ from cells import RESULTS, RUN, SEEDS, WORK, Cell, commit, do, results, seeded
 from kdedge.bench.report import BenchReport, Measurement, markdown
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
+from kdedge.bench.statistics import RESAMPLES
 from kdedge.files import write_text
 
 COMMAND = "python benchmarks/distillation.py"
@@ -88,7 +89,6 @@ LAYER_METHODS: dict[str, dict[str, Any]] = {
 # texts and not steps.
 CURVE = {2_000: 96, 8_000: 24, 24_000: 8, 50_000: 8, 100_000: 8, 200_000: 8, 500_000: 4}
 FEW = (100, 500, 2000)
-RESAMPLES = 4000
 
 
 def main() -> None:

@@ -204,9 +204,9 @@ def table(result: dict[str, Any]) -> str:
         verdicts.append((name, f"{cost:+.2f} {'✓' if cost <= CLEAN_POINTS else '✗'}", *cells))
     return (
         f"Made by `{COMMAND}`; robustness.json has the rest.\n\n"
-        "Accuracy on the test split, %, mean and standard deviation over seeds. `keyboard`, `ocr` and `random` are nlpaug's character "
-        f"augmenters with its defaults; `attack` swaps at most {SWAPS} word pieces of a text, "
-        "chosen against the very student.\n\n"
+        "Accuracy on the test split, %, mean and standard deviation over seeds. `keyboard`, `ocr` "
+        "and `random` are nlpaug's character augmenters with its defaults; `attack` swaps at most "
+        f"{SWAPS} word pieces of a text, chosen against the very student.\n\n"
         + markdown(("", "clean", *kinds), lines)
         + "\nHow much less of the clean accuracy is lost than by the plain student (target: at "
         "least a third), and the points of clean accuracy that it costs (target: at most 0.5):\n\n"

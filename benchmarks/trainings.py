@@ -325,8 +325,9 @@ def dataset(
             lambda array: tf.TensorSpec([None, *array.shape[1:]], array.dtype), targets
         ),
     )
+    steps = -(-len(texts) // size)
     data = tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(8)
-    return data, -(-len(texts) // size)
+    return data.apply(tf.data.experimental.assert_cardinality(steps)), steps
 
 
 def with_made_texts(cell: Cell, corpus: Corpus, store: SoftLabels, work: Path) -> SoftLabels:
