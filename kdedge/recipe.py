@@ -101,6 +101,9 @@ class Distill(Section):
     """Training of the student on the soft labels."""
 
     student: Preset = "micro"
+    min_count: Count = Field(
+        1, description="times a word piece must occur in the texts to have a place in the student"
+    )
     from_teacher: bool = Field(True, description="start from the teacher's token vectors or layers")
     epochs: Count = 8
     batch_size: Count = 64
@@ -167,6 +170,12 @@ class Distill(Section):
             raise ValueError(
                 "hidden_weight and attention_weight match the layers of a transformer; "
                 f"student {self.student!r} has none: use mini or mini-cut"
+            )
+        if self.needs_teacher and self.min_count > 1:
+            raise ValueError(
+                f"min_count = {self.min_count} gives the student word pieces of its own; "
+                "hidden_weight, attention_weight and this adversary need the teacher's: set "
+                "min_count = 1"
             )
         if self.matches_layers and self.prompt != "none":
             raise ValueError("hidden_weight and attention_weight need texts without a prompt")

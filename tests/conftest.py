@@ -1,5 +1,6 @@
 """What tests share: the data that ships, a tiny real BERT, and one quick run of a recipe."""
 
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -55,7 +56,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def quick_run() -> Path:
+def quick_run(testrun_uid: str) -> Path:
     """The folder of a run of recipes/quick.toml, made once by the command a user would give.
 
     Stays in runs/tests, where .ci/check-wheel takes its bundle from.
@@ -65,9 +66,17 @@ def quick_run() -> Path:
     from kdedge.cli import app
 
     out = ROOT / "runs" / "tests"
-    shutil.rmtree(out, ignore_errors=True)
-    result = CliRunner().invoke(app, ["run", str(ROOT / "recipes/quick.toml"), "--out", str(out)])
-    assert result.exit_code == 0, result.output
+    out.parent.mkdir(exist_ok=True)
+    done = out.with_suffix(".done")
+    with out.with_suffix(".lock").open("w") as lock:
+        # pytest-xdist's workers share the run: the first one makes it, the others wait for it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.is_file() or done.read_text() != testrun_uid:
+            shutil.rmtree(out, ignore_errors=True)
+            command = ["run", str(ROOT / "recipes/quick.toml"), "--out", str(out)]
+            result = CliRunner().invoke(app, command)
+            assert result.exit_code == 0, result.output
+            done.write_text(testrun_uid)
     return out
 
 

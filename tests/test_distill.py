@@ -94,6 +94,17 @@ def test_a_student_learns_what_the_teacher_knows(
     np.testing.assert_allclose(said, again.test.logits, atol=1e-6)
 
 
+def test_rare_pieces_get_no_place_in_the_student(store: SoftLabels, tmp_path: Path) -> None:
+    student = train(store, tmp_path / "student", min_count=10, epochs=6)
+    kept = student.encoder.vocabulary
+    # `film` is in half of the texts, `more` in two, `awful` in none; characters all stay.
+    assert {"film", "good", "bad", "t"} <= {*kept} and "awful" not in kept
+    assert student.notes["vocabulary"] == len(kept) < len(store.encoder().vocabulary)
+    assert student.model.get_layer("tokens").embeddings.shape[0] == len(kept)
+    assert student.notes["accuracy"] == 1.0
+    assert Student.load(tmp_path / "student").encoder.vocabulary == kept
+
+
 def test_the_same_seed_gives_the_same_student(store: SoftLabels, tmp_path: Path) -> None:
     first, second = (train(store, tmp_path / name) for name in ("a", "b"))
     assert same(first, second)

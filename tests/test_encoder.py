@@ -122,12 +122,15 @@ def test_a_pruned_vocabulary_splits_its_corpus_as_before(encoder: TextEncoder) -
     assert len(shorter) > 3
 
 
-def test_every_character_stays_and_rare_pieces_go(encoder: TextEncoder) -> None:
-    single = [piece for piece in encoder.vocabulary if len(piece.removeprefix("##")) == 1]
-    corpus = ["dog dog cat"]
-    assert {*single, "dog", "cat"} <= {*encoder.pruned(corpus)[0].vocabulary}
+def test_rare_pieces_go_and_characters_stay(encoder: TextEncoder) -> None:
+    corpus = ["dog dog cat 日"]
+    ascii = [piece for piece in encoder.vocabulary if piece.removeprefix("##") in set("az09!")]
+    assert len(ascii) == 10
+    all_of_it = {*encoder.pruned(corpus)[0].vocabulary}
+    assert {*ascii, "dog", "cat", "日"} <= all_of_it and "月" in encoder.vocabulary
+    assert "月" not in all_of_it
     twice = {*encoder.pruned(corpus, min_count=2)[0].vocabulary}
-    assert {*single, "dog"} <= twice and "cat" not in twice
+    assert {*ascii, "dog", "日"} <= twice and "cat" not in twice
 
 
 @pytest.mark.parametrize("source", ["tokenizer.json", "vocab.txt"])

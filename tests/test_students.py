@@ -104,6 +104,9 @@ def test_a_cut_student_begins_as_the_teachers_first_layers(teacher: BertTeacher)
             np.asarray(last(inputs))[mask], states[layers].numpy()[mask], atol=2e-3
         )
         assert student.get_layer("tokens").embeddings.shape == (size, 32)
+    few = cut_from_teacher(teacher.transformer, 1, 2, 16, kept=[0, 2, 7])
+    whole = student.get_layer("tokens").embeddings.numpy()
+    np.testing.assert_array_equal(few.get_layer("tokens").embeddings.numpy(), whole[[0, 2, 7]])
 
 
 def test_embeddings_by_principal_components() -> None:

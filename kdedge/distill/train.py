@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from kdedge.teachers.bert import BertTeacher, load_teacher
 from kdedge.teachers.soft_labels import SoftLabels
 from kdedge.text.batches import shuffled_batches
 from kdedge.text.corpus import Corpus
-from kdedge.text.encoder import TextEncoder
+from kdedge.text.encoder import TextEncoder, padded
 
 EVALUATION_BATCH = 256
 
@@ -81,7 +81,12 @@ def distill_student(
             "teacher: None; hidden_weight, attention_weight and adversary need one that runs "
             "beside the student: --teacher DIR."
         )
+    held_out = {*corpus.valid.texts, *corpus.test.texts}
+    texts = [text for text in store.texts if text not in held_out]
     encoder = TextEncoder(encoder.tokenizer, settings.max_length)
+    kept = list(range(len(encoder.vocabulary)))
+    if settings.min_count > 1:
+        encoder, kept = encoder.pruned(texts, settings.min_count)
     keras.utils.set_random_seed(seed)
     live = (
         load_teacher(
@@ -94,10 +99,11 @@ def distill_student(
     )
     model = build_student(
         settings.student,
-        vocabulary=len(encoder.vocabulary),
+        vocabulary=len(kept),
         classes=corpus.num_classes,
         max_length=settings.max_length,
         transformer=live.transformer if live else None,
+        kept=kept,
     )
     vectors = store.token_vectors()
     if settings.from_teacher and settings.student != "mini-cut":
@@ -106,13 +112,13 @@ def distill_student(
                 f"{store.folder}: no token vectors of a teacher to start the student from. "
                 "Set from_teacher = false in the recipe's [distill] section."
             )
-        set_token_embeddings(model, vectors)
+        set_token_embeddings(model, vectors[kept])
     if settings.prompt == "task":
         model = with_task_prompt(model, settings.prompt_tokens)
     require_space(out.parent, 6 * 4 * model.count_params())
     job = fingerprint(settings, store.teacher, corpus.fingerprint(), str(len(store)), str(seed))
     beside = live if settings.needs_teacher else None
-    training = _Training(model, corpus, store, encoder, settings, out, seed, job, beside)
+    training = _Training(model, corpus, store, texts, encoder, settings, out, seed, job, beside)
     history = training.run()
 
     valid, test = (
@@ -129,8 +135,9 @@ def distill_student(
         "seed": seed,
         "settings": settings.model_dump(),
         "teacher": store.teacher,
-        "transfer_texts": len(training.texts),
+        "transfer_texts": len(texts),
         "parameters": model.count_params(),
+        "vocabulary": len(kept),
         "history": history,
         **measures(test),
     }
@@ -146,6 +153,7 @@ class _Training:
         model: keras.Model,
         corpus: Corpus,
         store: SoftLabels,
+        texts: Sequence[str],
         encoder: TextEncoder,
         settings: Distill,
         out: Path,
@@ -153,14 +161,12 @@ class _Training:
         job: str,
         teacher: BertTeacher | None,
     ) -> None:
-        held_out = {*corpus.valid.texts, *corpus.test.texts}
         store.lookup(corpus.train.texts)
         label_of = dict(zip(corpus.train.texts, corpus.train.labels.tolist(), strict=True))
-        self.texts = [text for text in store.texts if text not in held_out]
-        self.labels = np.array([label_of.get(text, UNLABELLED) for text in self.texts], np.int32)
-        self.ids = encoder.token_ids(self.texts)
-        self.logits, self.pooled = store.lookup(self.texts)
-        self.encoder, self.settings, self.seed, self.job = encoder, settings, seed, job
+        self.labels = np.array([label_of.get(text, UNLABELLED) for text in texts], np.int32)
+        self.ids = encoder.token_ids(texts)
+        self.logits, self.pooled = store.lookup(texts)
+        self.settings, self.seed, self.job = settings, seed, job
         self.valid = (encoder.encode(corpus.valid.texts), corpus.valid.labels)
         self.valid_soft = store.lookup(corpus.valid.texts)
 
@@ -170,7 +176,7 @@ class _Training:
             losses.append((AdversarialLoss(adversary), settings.adversarial_weight))
         if "feature_loss" not in [loss.name for loss, _ in losses]:
             self.pooled = None
-        self.steps = -(-len(self.texts) // settings.batch_size)
+        self.steps = -(-len(self.ids) // settings.batch_size)
         steps = self.steps * settings.epochs
         self.distiller = Distiller(
             # Where it is the adversary that needs the teacher, what is stored is enough.
@@ -252,7 +258,7 @@ class _Training:
 
         def batches() -> Iterator[tuple[Any, Any]]:
             for rows in chosen:
-                inputs = self.encoder.encode([self.texts[i] for i in rows]).inputs
+                inputs = padded([self.ids[i] for i in rows]).inputs
                 pooled = None if self.pooled is None else self.pooled[rows]
                 yield inputs, self._targets(self.labels[rows], self.logits[rows], pooled)
 

@@ -1,5 +1,6 @@
 """Students that begin with what the teacher knows."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -42,7 +43,13 @@ def set_token_embeddings(student: keras.Model, vectors: npt.NDArray[np.floating[
 EMBEDDING_SCALE = 0.3
 
 
-def cut_from_teacher(transformer: Any, layers: int, classes: int, max_length: int) -> keras.Model:
+def cut_from_teacher(
+    transformer: Any,
+    layers: int,
+    classes: int,
+    max_length: int,
+    kept: Sequence[int] | None = None,
+) -> keras.Model:
     """A `mini` made of the teacher's embeddings and first layers, at its width.
 
     Args:
@@ -50,6 +57,7 @@ def cut_from_teacher(transformer: Any, layers: int, classes: int, max_length: in
         layers: how many of its layers.
         classes: number of logits; the head is new.
         max_length: tokens the student takes; at most the teacher's.
+        kept: the teacher's ids of the student's tokens; None for all of them.
 
     Raises:
         KdedgeError: not a BERT, or it has fewer layers.
@@ -60,8 +68,11 @@ def cut_from_teacher(transformer: Any, layers: int, classes: int, max_length: in
             f"teacher: {config.model_type} of {getattr(config, 'num_hidden_layers', '?')} layers; "
             f"a student can be cut from a BERT of at least {layers}."
         )
+    table = transformer.bert.embeddings.weight.numpy()
+    if kept is not None:
+        table = table[list(kept)]
     student = mini(
-        config.vocab_size,
+        len(table),
         classes,
         max_length,
         width=config.hidden_size,
@@ -74,7 +85,7 @@ def cut_from_teacher(transformer: Any, layers: int, classes: int, max_length: in
     words = bert.embeddings
     # Segment 0 is the only one in a single text: its vector goes into the positions'.
     positions = words.position_embeddings[:max_length] + words.token_type_embeddings[0]
-    student.get_layer("tokens").set_weights([words.weight.numpy()])
+    student.get_layer("tokens").set_weights([table])
     student.get_layer("positions").set_weights([positions.numpy()])
     student.get_layer("embedding_norm").set_weights(words.LayerNorm.get_weights())
     for i in range(layers):

@@ -1,5 +1,6 @@
 """The students by name."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -15,7 +16,13 @@ LAYERS_CUT = 2
 
 
 def build_student(
-    preset: str, *, vocabulary: int, classes: int, max_length: int, transformer: Any = None
+    preset: str,
+    *,
+    vocabulary: int,
+    classes: int,
+    max_length: int,
+    transformer: Any = None,
+    kept: Sequence[int] | None = None,
 ) -> keras.Model:
     """Build a student: int32 [batch, length] ids, mask, segment_ids -> float32 [batch, classes].
 
@@ -27,6 +34,7 @@ def build_student(
         classes: number of logits.
         max_length: tokens that the student must take.
         transformer: the teacher's transformer, for `mini-cut` only.
+        kept: the teacher's ids of the student's tokens, for `mini-cut` only; None for all of them.
 
     Raises:
         KdedgeError: unknown preset, or `mini-cut` without a teacher.
@@ -43,5 +51,5 @@ def build_student(
                 raise KdedgeError(
                     "student: mini-cut is made of the teacher's layers; name it: --teacher DIR."
                 )
-            return cut_from_teacher(transformer, LAYERS_CUT, classes, max_length)
+            return cut_from_teacher(transformer, LAYERS_CUT, classes, max_length, kept)
     raise KdedgeError(f"student: {preset!r} is unknown. Allowed: {', '.join(PRESETS)}.")

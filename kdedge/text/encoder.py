@@ -1,6 +1,7 @@
 """Text to token ids, the same for teacher, student, bundle and app."""
 
 import json
+import string
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +46,22 @@ class Encoded:
         }
 
 
+def padded(rows: Sequence[Sequence[int]], length: int | None = None) -> Encoded:
+    """Token ids of texts as arrays, padded to `length` or, for None, to the longest of them.
+
+    Texts that are longer than `length` are cut, and keep their [SEP].
+    """
+    longest = max((len(row) for row in rows), default=0)
+    ids = np.zeros((len(rows), length or longest), np.int32)
+    mask = np.zeros_like(ids)
+    for i, row in enumerate(rows):
+        if len(row) > ids.shape[1]:
+            row = [*row[: ids.shape[1] - 1], row[-1]]
+        ids[i, : len(row)] = row
+        mask[i, : len(row)] = 1
+    return Encoded(ids, mask, np.zeros_like(ids))
+
+
 class TextEncoder:
     """BERT's WordPiece through Hugging Face tokenizers, with the length texts are cut to.
 
@@ -85,22 +102,14 @@ class TextEncoder:
 
         Texts that are longer than `length` are cut, and keep their [SEP].
         """
-        rows = self.token_ids(texts)
-        longest = max((len(row) for row in rows), default=0)
-        ids = np.zeros((len(rows), length or longest), np.int32)
-        mask = np.zeros_like(ids)
-        for i, row in enumerate(rows):
-            if len(row) > ids.shape[1]:
-                row = [*row[: ids.shape[1] - 1], row[-1]]
-            ids[i, : len(row)] = row
-            mask[i, : len(row)] = 1
-        return Encoded(ids, mask, np.zeros_like(ids))
+        return padded(self.token_ids(texts), length)
 
     def pruned(self, texts: Sequence[str], min_count: int = 1) -> tuple["TextEncoder", list[int]]:
-        """An encoder with the word pieces that `texts` need, and all special tokens and characters.
+        """An encoder with the word pieces that `texts` need, and all special tokens.
 
         Texts made of the pieces it keeps are split as before, since WordPiece takes the longest
-        piece that fits. Other words are split into shorter pieces; what could be encoded still can.
+        piece that fits. Other words are split into shorter pieces: all single characters that
+        occur in `texts` stay, and those of ASCII.
 
         Args:
             texts: a corpus.
@@ -114,13 +123,16 @@ class TextEncoder:
             for row in self.token_ids(texts[i : i + PRUNING_BATCH]):
                 counts.update(row)
         old = self.tokenizer
+        prefix = old.model.continuing_subword_prefix
+        vocabulary = self.vocabulary
+        characters = {c for number in counts for c in vocabulary[number]} | set(string.printable)
         added = {token.content for token in old.get_added_tokens_decoder().values()}
         kept = [
             (number, piece)
-            for number, piece in enumerate(self.vocabulary)
+            for number, piece in enumerate(vocabulary)
             if piece in added
             or counts[number] >= min_count
-            or len(piece.removeprefix(old.model.continuing_subword_prefix)) == 1
+            or piece.removeprefix(prefix) in characters
         ]
         new_id = {piece: new for new, (_, piece) in enumerate(kept)}
         new = Tokenizer(
@@ -128,7 +140,7 @@ class TextEncoder:
                 new_id,
                 unk_token=old.model.unk_token,
                 max_input_chars_per_word=old.model.max_input_chars_per_word,
-                continuing_subword_prefix=old.model.continuing_subword_prefix,
+                continuing_subword_prefix=prefix,
             )
         )
         new.add_special_tokens(list(old.get_added_tokens_decoder().values()))
