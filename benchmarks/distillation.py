@@ -140,7 +140,8 @@ def peer_cells(given: Any) -> list[Cell]:
 
 def ablation_cells(given: Any) -> list[Cell]:
     """micro with a small budget: each method alone changed, and each rule of augmentation alone."""
-    base = {"student": "micro", "epochs": given.epochs}
+    # The adversaries and the matching of layers need the teacher's word pieces.
+    base = {"student": "micro", "epochs": given.epochs, "min_count": 1}
     cells = seeded(given.seeds, name="base", distill=base, made=ABLATION_MADE)
     for name, changed in METHODS.items():
         # A row that is the base anew would say nothing.
@@ -159,7 +160,8 @@ def ablation_cells(given: Any) -> list[Cell]:
 
 def mini_ablation_cells(given: Any) -> list[Cell]:
     """The methods that only a transformer has."""
-    base = {"student": "mini", "epochs": given.epochs}
+    # The adversaries and the matching of layers need the teacher's word pieces.
+    base = {"student": "mini", "epochs": given.epochs, "min_count": 1}
     return [
         cell
         for name, changed in ({"mini base": {}} | LAYER_METHODS).items()

@@ -69,7 +69,8 @@ def main() -> None:
         name: seeded(
             given.seeds,
             name=name,
-            distill={"student": "micro", "epochs": given.epochs} | distill,
+            # The adversaries need the teacher's word pieces.
+            distill={"student": "micro", "epochs": given.epochs, "min_count": 1} | distill,
             made=given.made,
             mixture=mixture,
             keep=True,
@@ -149,7 +150,9 @@ def attacked_logits(student: Student, test: Split, store: SoftLabels) -> Any:
     The swaps that raise its divergence from the teacher most, of tokens with near vectors.
     """
     vocabulary = student.encoder.vocabulary
-    adversary = Substitution(student.model, store.token_vectors(), vocabulary, swaps=SWAPS)
+    kept = [store.encoder().tokenizer.token_to_id(piece) for piece in vocabulary]
+    vectors = store.token_vectors()[kept]
+    adversary = Substitution(student.model, vectors, vocabulary, swaps=SWAPS)
     attack = tf.function(adversary.attack, reduce_retracing=True)
     teacher, _ = store.lookup(test.texts)
     parts = []
