@@ -25,7 +25,7 @@ from kdedge.bench.devices.device import AGENT
 from kdedge.bench.devices.local import Local
 from kdedge.bench.figures import size_latency_accuracy_figure
 from kdedge.bench.measure import Run, measure
-from kdedge.bench.page import Disagreement, duration, render_page
+from kdedge.bench.page import Disagreement, duration, render_page, shaded
 from kdedge.bench.report import (
     BenchReport,
     Measurement,
@@ -490,6 +490,33 @@ def test_page_escapes_what_it_is_given(report: BenchReport) -> None:
     assert "<h1>Movie reviews &lt;micro&gt;</h1>" in page
     assert page.count("<svg ") == 6  # two pictures; loss and accuracy of teacher and student
     assert "&lt;svg" not in page
+
+
+def test_page_shades_what_made_them_decide(report: BenchReport) -> None:
+    pieces = [("dull", -0.5), ("mov", 0.25), ("##ies", 2.0), ("<b>", 0.0)]
+    assert shaded(pieces) == [
+        (" ", "dull", "against", 25),
+        (" ", "mov", "for", 12),
+        ("", "ies", "for", 100),
+        (" ", "<b>", "for", 0),
+    ]
+    assert shaded([]) == [] and shaded([("a", 0.0)]) == [(" ", "a", "for", 0)]
+    said = Disagreement(
+        "dull movies", "negative", "negative", 0.9, "positive", 0.6, pieces, pieces[:1]
+    )
+    page = render_page(report, title="t", training=None, disagreements=[said], stages=None)
+    lines = [line.strip() for line in page.splitlines() if 'class="pieces"' in line]
+    assert lines == [
+        '<p class="pieces"><span class="by">teacher</span>'
+        ' <span class="against" style="--much: 25">dull</span>'
+        ' <span class="for" style="--much: 12">mov</span>'
+        '<span class="for" style="--much: 100">ies</span>'
+        ' <span class="for" style="--much: 0">&lt;b&gt;</span></p>',
+        '<p class="pieces"><span class="by">student</span>'
+        ' <span class="against" style="--much: 100">dull</span></p>',
+    ]
+    # Nothing is said of shades where there are none.
+    assert "integrated gradients" in page and "integrated gradients" not in make_page(report)
 
 
 def test_page_says_whether_the_run_is_valid(report: BenchReport) -> None:
