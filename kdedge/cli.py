@@ -385,6 +385,10 @@ def bench(
         Path | None,
         typer.Option("--benchmark-model", help="TensorFlow Lite's program, for adb:// devices"),
     ] = None,
+    app_package: Annotated[
+        str | None,
+        typer.Option("--app", help="org.kdedge.demo: android_demo, installed on adb:// devices"),
+    ] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="print the table as Markdown")
     ] = False,
@@ -412,7 +416,9 @@ def bench(
         from kdedge.bench.devices import device_of
         from kdedge.bench.scenario import scenario
 
-        devices = [device_of(url, setup, benchmark_model) for url in device or ["local"]]
+        devices = [
+            device_of(url, setup, benchmark_model, app_package) for url in device or ["local"]
+        ]
         how_long = scenario(tier)
         _train_extra()
         from rich.console import Console
