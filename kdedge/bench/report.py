@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -42,6 +43,9 @@ class Repeat(_Frozen):
     load_ns: int = Field(ge=0, description="making the interpreter or session; import left out")
     first_inference_ns: int = Field(ge=0)
     samples_ns: tuple[int, ...] = Field(description="inferences after warm-up")
+    tokenize_ns: tuple[int, ...] = Field(
+        (), description="of each sample's text before it; only of apps, which tokenize themselves"
+    )
     summary: Summary | None = None
     peak_rss_bytes: int | None = Field(description="of the process, Python included")
 
@@ -49,8 +53,10 @@ class Repeat(_Frozen):
     def _measured_something(self) -> "Repeat":
         if not self.samples_ns and not self.summary:
             raise ValueError("neither samples nor a summary of them")
-        if self.samples_ns and min(self.samples_ns) < 0:
+        if min((*self.samples_ns, *self.tokenize_ns), default=0) < 0:
             raise ValueError("a sample is negative")
+        if self.tokenize_ns and len(self.tokenize_ns) != len(self.samples_ns):
+            raise ValueError("tokenize_ns and samples_ns are of different length")
         return self
 
     @property
@@ -122,6 +128,23 @@ class Measurement(_Frozen):
     def first_inference_ms(self) -> float:
         """The median over the repeats."""
         return p50([repeat.first_inference_ns / 1e6 for repeat in self.repeats])
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def tokenize_p50_ms(self) -> float | None:
+        """The median over the repeats; None where the device got its texts tokenized."""
+        if not all(repeat.tokenize_ns for repeat in self.repeats):
+            return None
+        return p50([p50(repeat.tokenize_ns) / 1e6 for repeat in self.repeats])
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def end_to_end_p50_ms(self) -> float | None:
+        """Of text to probabilities, the median over the repeats; None as `tokenize_p50_ms`."""
+        if self.tokenize_p50_ms is None:
+            return None
+        sums = [np.add(repeat.tokenize_ns, repeat.samples_ns) for repeat in self.repeats]
+        return p50([p50(sum_ns.tolist()) / 1e6 for sum_ns in sums])
 
     @property
     def is_teacher(self) -> bool:
@@ -292,4 +315,16 @@ def terminal_table(report: BenchReport) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for m in report.measurements:
         table.add_row(m.name, *_figures(report, m))
+    if ends := end_to_end(report):
+        table.caption = "\n".join(ends)
     return table
+
+
+def end_to_end(report: BenchReport) -> list[str]:
+    """A line for each artifact that was measured from text on."""
+    return [
+        f"{m.name}: tokenization {three_digits(m.tokenize_p50_ms)} ms, text to probabilities "
+        f"{three_digits(m.end_to_end_p50_ms)} ms"
+        for m in report.measurements
+        if m.tokenize_p50_ms is not None and m.end_to_end_p50_ms is not None
+    ]
