@@ -264,7 +264,7 @@ def table(result: dict[str, Any]) -> str:
     s = result["scenario"]
     text = (
         f"Made by `{result['command']}`; peers.json has the rest.\n\n{markdown(HEAD, rows)}\n"
-        f"One text of {LENGTH} tokens at a time, {s['threads']} thread, {s['repeats']} repeats of "
+        f"One text of {LENGTH} tokens at a time, one thread, {s['repeats']} repeats of "
         f"{s['min_count']} texts and {s['min_seconds']:g} s at least, in fresh processes, all in "
         "turn. `against the teacher`: the p50 of the teacher's fastest artifact in the same "
         f"runtime, over this one's. `-` under accuracy: the weights are random.\n"

@@ -200,17 +200,16 @@ def overhead(
 ) -> None:
     """Time inferences with the agent's loop and in a bare one, in turn."""
     (found,) = (a for a in verify(bundle).artifacts if a.name == artifact)
-    texts = _texts(bundle).inputs
-    loaded = agent.LOADERS[found.format](str(bundle / found.file), 1, texts)
-    count = len(texts["ids"])
+    loaded = agent.LOADERS[found.format](str(bundle / found.file), 1)
+    feeds = agent.feeds_of(loaded, _texts(bundle).inputs, batch=1)
     results = {
-        "an inference": paired_overhead(loaded.infer, count, blocks),
-        "nothing": paired_overhead(lambda text: None, count, blocks),
+        "an inference": paired_overhead(loaded.infer, feeds, blocks),
+        "nothing": paired_overhead(lambda feed: None, feeds, blocks),
     }
     _keep("overhead", model=f"{bundle.name}/{artifact}", blocks=blocks, **results)
 
 
-def paired_overhead(infer: Callable[[int], Any], texts: int, blocks: int) -> dict[str, Any]:
+def paired_overhead(infer: Callable[[Any], Any], feeds: list[Any], blocks: int) -> dict[str, Any]:
     """Nanoseconds a call: bare, and how much more the agent's loop takes and its samples say."""
     takes, says, bare = [], [], []
     for number in range(-2, blocks):  # two to warm up
@@ -218,10 +217,10 @@ def paired_overhead(infer: Callable[[int], Any], texts: int, blocks: int) -> dic
         for kind in ("agent", "bare") if number % 2 else ("bare", "agent"):
             start = time.perf_counter_ns()
             if kind == "agent":
-                samples = agent.time_inferences(infer, texts, BLOCK, 0)
+                samples = agent.time_inferences(infer, feeds, BLOCK, 0)
             else:
                 for i in range(BLOCK):
-                    infer(i % texts)
+                    infer(feeds[i % len(feeds)])
             times[kind] = (time.perf_counter_ns() - start) / BLOCK
         if number >= 0:
             bare.append(times["bare"])

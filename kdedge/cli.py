@@ -403,6 +403,10 @@ def bench(
         Path | None,
         typer.Option("--benchmark-model", help="TensorFlow Lite's program, for adb:// devices"),
     ] = None,
+    app_package: Annotated[
+        str | None,
+        typer.Option("--app", help="org.kdedge.demo: android_demo, installed on adb:// devices"),
+    ] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="print the table as Markdown")
     ] = False,
@@ -430,7 +434,9 @@ def bench(
         from kdedge.bench import scenario as scenarios
         from kdedge.bench.devices import device_of
 
-        devices = [device_of(url, setup, benchmark_model) for url in device or ["local"]]
+        devices = [
+            device_of(url, setup, benchmark_model, app_package) for url in device or ["local"]
+        ]
         how_long = scenarios.scenario(tier, scenario)
         _train_extra()
         from rich.console import Console

@@ -99,7 +99,7 @@ def test_no_ops_are_all_there_and_change_nothing(encoded: Encoded) -> None:
 
 def test_paired_overhead_calls_as_often_bare_as_measured() -> None:
     calls: list[int] = []
-    found = trust.paired_overhead(calls.append, texts=3, blocks=2)
+    found = trust.paired_overhead(calls.append, [0, 1, 2], blocks=2)
     # Two pairs of blocks to warm up and two that count.
     assert len(calls) == 4 * 2 * trust.BLOCK
     assert {*calls} == {0, 1, 2}

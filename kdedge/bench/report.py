@@ -55,7 +55,7 @@ class Repeat(_Frozen):
     def _measured_something(self) -> "Repeat":
         if not self.samples_ns and not self.summary:
             raise ValueError("neither samples nor a summary of them")
-        if self.samples_ns and min(self.samples_ns) < 0:
+        if min(self.samples_ns, default=0) < 0:
             raise ValueError("a sample is negative")
         return self
 
@@ -401,4 +401,16 @@ def terminal_table(report: BenchReport) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for m in report.measurements:
         table.add_row(m.name, *figures(report, m))
+    if ends := end_to_end(report):
+        table.caption = "\n".join(ends)
     return table
+
+
+def end_to_end(report: BenchReport) -> list[str]:
+    """A line for each artifact that was measured from text on."""
+    return [
+        f"{m.name}: tokenization {three_digits(m.text.tokenize_p50_ms)} ms, text to probabilities "
+        f"{three_digits(m.text.end_to_end_p50_ms)} ms"
+        for m in report.measurements
+        if m.text
+    ]
