@@ -6,8 +6,7 @@
 Measures, with one thread, the machine's peaks (a float32 and an int8 matrix product inside each
 runtime; memory bandwidth) and the p50 of every artifact, counts the multiply-accumulates and the
 bytes of weights of one text from the artifact's own graph, and writes
-benchmarks/results/roofline.json and roofline.md. Takes about a minute for the peaks and two for
-each ten artifacts.
+benchmarks/results/roofline.json and roofline.md. Takes about three minutes on 2 cores.
 
 The roofline is Williams, Waterman and Patterson's (2009, doi 10.1145/1498765.1498785): no program
 is faster than its arithmetic at the peak, nor than its bytes at the bandwidth.
@@ -279,10 +278,14 @@ def main() -> None:
     parser.add_argument("bundles", nargs="*", type=Path, default=BUNDLES, metavar="BUNDLE")
     parser.add_argument("--tier", choices=TIERS, default="quick", help="how long to measure")
     arguments = parser.parse_args()
-    bundles = {bundle.resolve().name: bundle for bundle in arguments.bundles}
+    files = {
+        f"{bundle.resolve().name}/{artifact.name}": bundle / artifact.file
+        for bundle in arguments.bundles
+        for artifact in verify(bundle).artifacts
+    }
     peaks, bandwidth = measured_peaks(), measured_bandwidth()
     with tempfile.TemporaryDirectory() as folder:
-        report = bench_bundles(list(bundles.values()), Path(folder), scenario(arguments.tier))
+        report = bench_bundles(arguments.bundles, Path(folder), scenario(arguments.tier))
     result = {
         "command": COMMAND,
         "peaks, GMAC/s": {
@@ -291,8 +294,8 @@ def main() -> None:
         },
         "bandwidth, GB/s": bandwidth / 1e9,
         "artifacts": {
-            f"{m.bundle}/{m.artifact}": judged(
-                _work(bundles[m.bundle], m), m.p50_ms, peaks[m.format], bandwidth
+            (name := f"{m.bundle}/{m.artifact}"): judged(
+                _work(files[name].read_bytes(), m), m.p50_ms, peaks[m.format], bandwidth
             )
             for m in report.measurements
         },
@@ -307,9 +310,7 @@ def main() -> None:
     (RESULTS / "roofline.md").write_text(_table(result, report), encoding="utf-8")
 
 
-def _work(bundle: Path, m: Measurement) -> Work:
-    (artifact,) = [a for a in verify(bundle).artifacts if a.name == m.artifact]
-    content = (bundle / artifact.file).read_bytes()
+def _work(content: bytes, m: Measurement) -> Work:
     return litert_work(content) if m.format == "litert" else onnx_work(content, m.length)
 
 
@@ -340,11 +341,11 @@ def _table(result: dict[str, Any], report: BenchReport) -> str:
         f"ONNX Runtime {peaks['onnx'][FLOAT32]:.0f} float32, {peaks['onnx'][INT8]:.0f} int8. "
         f"Memory: {result['bandwidth, GB/s']:.1f} GB/s.",
         "",
-        "The share is the time that an artifact's multiply-accumulates take at the peaks of their "
-        "arithmetic, over p50. The bound is arithmetic or memory, whichever takes longer at its "
-        f"peak, or overhead (calls, and ops that are no matrix products) where both explain less "
-        f"than {EXPLAINED:.0%} of p50. A p50 below the time of the bytes, or less than 1 time "
-        "faster, means that the weights were still in a cache.",
+        "The share is the time that an artifact's multiply-accumulates take at its runtime's "
+        "peaks of their arithmetic, over p50. The bound is arithmetic or memory, whichever takes "
+        "longer at its peak, or overhead (calls, ops that are no matrix products, kernels slower "
+        f"than those of the peaks) where both explain less than {EXPLAINED:.0%} of p50. A last "
+        "column below 1 means that the weights were still in a cache.",
         "",
         markdown(head, rows).rstrip("\n"),
     ]
