@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from kdedge.bench.page import Disagreement, render_page
 from kdedge.bench.report import BenchReport, terminal_table
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
+from kdedge.distill.attribution import explain
 from kdedge.distill.train import distill_student
 from kdedge.errors import KdedgeError
 from kdedge.export.export import Subject, export_bundle, subject_of
@@ -106,7 +108,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
                 "teacher": read_notes(teacher)["history"],
                 "student": trained.notes["history"],
             },
-            disagreements=_disagreements(trained),
+            disagreements=_explained(_disagreements(trained), trained, teacher),
             stages=stages.seconds(),
         )
         write_text(out / "report.html", page)
@@ -206,6 +208,22 @@ def _disagreements(student: Student) -> list[Disagreement]:
             student_probability=float(said[i].max()),
         )
         for i in surest_first[:DISAGREEMENTS_SHOWN]
+    ]
+
+
+def _explained(
+    disagreements: list[Disagreement], student: Student, teacher: Path
+) -> list[Disagreement]:
+    """With the word pieces that made teacher and student decide."""
+    if not disagreements:
+        return []
+    texts = [d.text for d in disagreements]
+    model = load_teacher(teacher)
+    by_teacher = explain(model, model.encoder, texts)
+    by_student = explain(student.model, student.encoder, texts)
+    return [
+        replace(d, teacher_pieces=said, student_pieces=answered)
+        for d, said, answered in zip(disagreements, by_teacher, by_student, strict=True)
     ]
 
 

@@ -19,10 +19,16 @@ from kdedge.bench.figures import (
 )
 from kdedge.bench.report import RUNTIMES, BenchReport, three_digits
 
+Pieces = Sequence[tuple[str, float]]
+
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A text to which teacher and student give different labels; probabilities of those labels."""
+    """A text to which teacher and student give different labels; probabilities of those labels.
+
+    The pieces are the text's word pieces, with what each adds to the label given; none if it was
+    not worked out.
+    """
 
     text: str
     label: str
@@ -30,6 +36,8 @@ class Disagreement:
     teacher_probability: float
     student: str
     student_probability: float
+    teacher_pieces: Pieces = ()
+    student_pieces: Pieces = ()
 
 
 def render_page(
@@ -56,7 +64,9 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(duration=duration, percent=percent, digits=three_digits)
+    environment.filters.update(
+        duration=duration, percent=percent, digits=three_digits, shaded=shaded
+    )
     page: str = environment.get_template("page.html.jinja").render(
         report=report,
         title=title,
@@ -100,6 +110,25 @@ def inline_svg(svg: str, label: str) -> Markup:
     for colour, variable in ((INK, "ink"), (RULE, "rule"), (SURFACE, "surface")):
         svg = svg.replace(colour, f"var(--{variable})")
     return Markup('<svg role="img" aria-label="{}" ').format(label) + Markup(svg[len("<svg ") :])
+
+
+def shaded(pieces: Pieces) -> list[tuple[str, str, str, int]]:
+    """Word pieces as a page shows them.
+
+    Returns:
+        What stands before each piece, a blank or nothing; its letters; whether it speaks `for` or
+        `against`; how much, in percent of the piece that says most.
+    """
+    most = max((abs(value) for _, value in pieces), default=0.0) or 1.0
+    return [
+        (
+            "" if piece.startswith("##") else " ",
+            piece.removeprefix("##"),
+            "for" if value >= 0 else "against",
+            round(100 * abs(value) / most),
+        )
+        for piece, value in pieces
+    ]
 
 
 def duration(seconds: float) -> str:
