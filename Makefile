@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-clients android-check check install install-dev
+.PHONY: demo test test-slow test-clients android-check web-check check install install-dev
 
 demo: install
 	$(BIN)/kdedge run recipes/movie_reviews.toml
@@ -21,6 +21,13 @@ test-clients: install-dev
 # android_demo without Android Studio and without a phone.
 android-check: install
 	$(BIN)/python android_demo/check.py
+
+# web_demo in a real browser, with the bundle of android_demo. Pictures go to runs/web_demo.
+web-check: install-dev
+	@command -v chromium >/dev/null && command -v npm >/dev/null || \
+		{ echo "chromium and npm are needed: apt install chromium npm" >&2; exit 1; }
+	npm ci --prefix web_demo
+	$(BIN)/pytest tests/test_web_demo.py
 
 # What CI runs besides the tests.
 check: install-dev

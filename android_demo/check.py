@@ -4,7 +4,7 @@ Compiles it all, tests core on the JVM with the golden vectors and with real inf
 resources, tries the screens and builds a signed APK. Needs Debian's JDK, Maven, aapt, zipalign and
 apksigner. What else it needs it downloads into `.android/` once, 2 GB as it lies there, from Maven
 Central and PyPI. Where Google's repository is not reached it says so, and leaves out the screens
-and the APK.
+and the APK; where anything else is not, it stops with exit status 75.
 """
 
 import hashlib
@@ -77,8 +77,16 @@ ROBOLECTRIC = """<project>
 </project>"""
 
 
+# As in sysexits.h: try again later.
+NOT_REACHED = 75
+
+
 class Failed(Exception):
     """A check that does not hold."""
+
+
+class NotReached(Failed):
+    """What a check needs can't be downloaded from here."""
 
 
 def run(*command: object, folder: Path = ROOT, **variables: str) -> str:
@@ -94,6 +102,14 @@ def run(*command: object, folder: Path = ROOT, **variables: str) -> str:
     if done.returncode:
         raise Failed(f"{Path(str(command[0])).name} failed:\n{done.stdout[-5000:]}")
     return done.stdout
+
+
+def download(*command: object) -> None:
+    """Run a program that does nothing but download."""
+    try:
+        run(*command)
+    except Failed as error:
+        raise NotReached(str(error)) from None
 
 
 def fetched(files: Iterable[str], repository: str = CENTRAL) -> list[Path]:
@@ -112,7 +128,7 @@ def _fetch(coordinate: str, repository: str) -> Path:
             with urllib.request.urlopen(url, timeout=60) as source, partial.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
         except OSError as error:
-            raise Failed(f"cannot download {url}: {error}") from None
+            raise NotReached(f"cannot download {url}: {error}") from None
         partial.rename(path)
     found = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}"
     if found not in CHECKSUMS:
@@ -194,7 +210,7 @@ def litert() -> str:
     folder = WORK / f"tensorflow-{TFLITE}"
     if not folder.is_dir():
         wheels = (f"tensorflow-cpu=={TFLITE}", "numpy<2")
-        run(sys.executable, "-m", "pip", "install", "-q", "--target", folder, *wheels)
+        download(sys.executable, "-m", "pip", "install", "-q", "--target", folder, *wheels)
     classifier = load_bundle(BUNDLE, "litert-int8")
     artifact = classifier.manifest.artifact("litert-int8")
     texts = (BUNDLE / "sample_texts.txt").read_text(encoding="utf-8").splitlines()[:100]
@@ -291,7 +307,7 @@ def app_tests() -> str:
         pom.write_text(ROBOLECTRIC.format(google=GOOGLE, version=VERSIONS["robolectric"]))
         partial = folder.with_suffix(".part")
         goal = ("dependency:copy-dependencies", f"-DoutputDirectory={partial}")
-        run("mvn", "--quiet", "--batch-mode", "--file", pom, *goal)
+        download("mvn", "--quiet", "--batch-mode", "--file", pom, *goal)
         partial.rename(folder)
     # What the Gradle plugin tells Robolectric.
     config = OUT / "config" / "com" / "android" / "tools" / "test_config.properties"
@@ -378,12 +394,15 @@ def main() -> None:
     try:
         fetched(D8, GOOGLE)
         checks += WITH_GOOGLE
-    except Failed as error:
+    except NotReached as error:
         print(f"NOT RUN  the screens, dex and APK: {error}", flush=True)
     for check in checks:
         says = (check.__doc__ or "").splitlines()[0]
         try:
             print(f"ok   {says} ({check()})", flush=True)
+        except NotReached as error:
+            print(f"NOT RUN  {says}, and what comes after it: {error}", flush=True)
+            raise SystemExit(NOT_REACHED) from None
         except (Failed, KdedgeError) as error:
             print(f"BAD  {says}\n{error}\nFAIL")
             raise SystemExit(1) from None

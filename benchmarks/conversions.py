@@ -73,7 +73,7 @@ def _once(folder: Path, *arguments: object, out: str = "--out") -> None:
 
 
 def _write(students: Path, bundles: Path) -> None:
-    report = json.loads((WORK / "report" / "report.json").read_text(encoding="utf-8"))
+    report = json.loads((WORK / "report" / "results.json").read_text(encoding="utf-8"))
     times = {m["name"]: m for m in report["measurements"]}
     result: dict[str, Any] = {"command": COMMAND, "students": {}, "bundles": {}}
     for folder in sorted(students.iterdir()):

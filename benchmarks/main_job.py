@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _figures(run: Path) -> dict[str, Any]:
-    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    report = json.loads((run / "results.json").read_text(encoding="utf-8"))
     stages = json.loads((run / "stages.json").read_text(encoding="utf-8"))
     student = json.loads((run / "student" / "student.json").read_text(encoding="utf-8"))
     manifests = [

@@ -19,7 +19,7 @@ from kdedge.bundle import MANIFEST, Manifest, verify
 from kdedge.files import CHECKSUMS, new_folder
 
 WEB_DEMO = Path(__file__).parent.parent / "web_demo"
-PAGE = ("index.html", "main.js")
+PAGE = ("index.html", "main.js", "classifier.js", "worker.js")
 TRANSFORMERS = WEB_DEMO / "node_modules" / "@huggingface" / "transformers"
 # The build without WebGPU: half the size, and a student needs no more.
 ONNX_RUNTIME = TRANSFORMERS / "node_modules" / "onnxruntime-web" / "dist"

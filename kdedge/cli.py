@@ -417,12 +417,34 @@ def bench(
     tier: Annotated[
         str, typer.Option("--tier", help="how long: quick, light, standard or full")
     ] = "light",
+    scenario: Annotated[
+        str,
+        typer.Option("--scenario", help="single-stream, cold-start, sustained or throughput"),
+    ] = "single-stream",
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="labelled texts, to find the accuracy with on the device"),
+    ] = None,
+    text: Text = "text",
+    label: Label = "label",
+    split: Split = None,
+    threads: Annotated[str, typer.Option("--threads", help="as 1 or 1,2,4")] = "1",
+    lengths: Annotated[
+        str | None, typer.Option("--lengths", help="tokens, as 16,64; default: the artifact's own")
+    ] = None,
+    batches: Annotated[
+        str | None, typer.Option("--batches", help="texts an inference, as 1,8,32")
+    ] = None,
     setup: Annotated[
         bool, typer.Option("--setup", help="make a virtual environment on ssh:// devices if needed")
     ] = False,
     benchmark_model: Annotated[
         Path | None,
         typer.Option("--benchmark-model", help="TensorFlow Lite's program, for adb:// devices"),
+    ] = None,
+    app_package: Annotated[
+        str | None,
+        typer.Option("--app", help="org.kdedge.demo: android_demo, installed on adb:// devices"),
     ] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="print the table as Markdown")
@@ -448,20 +470,41 @@ def bench(
             return
         if report is None:
             raise KdedgeError("--report: none given. It names the folder to write to.")
+        from kdedge.bench import scenario as scenarios
         from kdedge.bench.devices import device_of
-        from kdedge.bench.scenario import scenario
 
-        devices = [device_of(url, setup, benchmark_model) for url in device or ["local"]]
-        how_long = scenario(tier)
+        devices = [
+            device_of(url, setup, benchmark_model, app_package) for url in device or ["local"]
+        ]
+        how_long = scenarios.scenario(tier, scenario)
         _train_extra()
         from rich.console import Console
 
         from kdedge.bench.page import render_page
         from kdedge.bench.report import markdown_table, terminal_table
-        from kdedge.bench.run import bench_bundles
+        from kdedge.bench.run import THROUGHPUT_BATCHES, Grid, Labelled, bench_bundles
         from kdedge.files import write_text
 
-        result = bench_bundles(bundles or [], report, how_long, devices=devices)
+        labelled = None
+        if data:
+            from kdedge.text.corpus import load_corpus
+
+            corpus = load_corpus(data, text=text, label=label, split=split)
+            # Without a column that says which texts are for testing, all are.
+            parts = [corpus.test] if split else [corpus.train, corpus.valid, corpus.test]
+            labelled = Labelled(
+                tuple(text for part in parts for text in part.texts),
+                tuple(corpus.label_names[label] for part in parts for label in part.labels),
+            )
+        default = THROUGHPUT_BATCHES if scenario == scenarios.THROUGHPUT else (1,)
+        grid = Grid(
+            _counts("threads", threads) or (1,),
+            _counts("lengths", lengths),
+            _counts("batches", batches) or default,
+        )
+        result = bench_bundles(
+            bundles or [], report, how_long, devices=devices, labelled=labelled, grid=grid
+        )
         page = render_page(
             result, title="benchmark", training=None, disagreements=None, stages=None
         )
@@ -470,6 +513,17 @@ def bench(
             typer.echo(markdown_table(result), nl=False)
         else:
             Console(highlight=False).print(terminal_table(result))
+
+
+def _counts(option: str, given: str | None) -> tuple[int, ...]:
+    """Of `1,2,4`; none of None."""
+    try:
+        counts = tuple(int(count) for count in given.split(",")) if given else ()
+    except ValueError:
+        counts = (0,)
+    if any(count < 1 for count in counts) or len(set(counts)) < len(counts):
+        raise KdedgeError(f"--{option}: {given!r}. Whole numbers above 0, each once: 1,2,4.")
+    return counts
 
 
 def _compare(old: Path, new: Path, threshold: float, markdown: bool) -> None:

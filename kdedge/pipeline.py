@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from kdedge.bench.page import Disagreement, render_page
 from kdedge.bench.report import BenchReport, terminal_table
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
+from kdedge.distill.attribution import explain
 from kdedge.distill.train import distill_student
 from kdedge.export.export import Subject, export_bundle, subject_of
 from kdedge.files import locked, write_text
@@ -52,7 +54,7 @@ def read_corpus(recipe: Recipe) -> Corpus:
 def run(recipe: Recipe, out: Path) -> BenchReport:
     """Do the whole job in the folder `out`; the same call again goes on where it stopped.
 
-    Leaves there teacher/, soft_labels/, student/, bundle/, teacher_bundle/, report.json and
+    Leaves there teacher/, soft_labels/, student/, bundle/, teacher_bundle/, results.json and
     report.html.
 
     Raises:
@@ -88,14 +90,14 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
             teacher_bundle,
             lambda: _export_teacher(recipe, corpus, teacher, labels, teacher_bundle),
         )
-        report_json = out / "report.json"
+        results = out / "results.json"
         stages.run(
             "bench",
             fingerprint(recipe.bench.tier, key),
-            report_json,
+            results,
             lambda: bench_bundles([teacher_bundle, bundle], out, scenario(recipe.bench.tier)),
         )
-        report = BenchReport.load(report_json)
+        report = BenchReport.load(results)
         trained = Student.load(student)
         page = render_page(
             report,
@@ -104,7 +106,9 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
                 "teacher": read_notes(teacher)["history"],
                 "student": trained.notes["history"],
             },
-            disagreements=_disagreements(trained) if recipe.bench.quote_texts else None,
+            disagreements=_explained(_disagreements(trained), trained, teacher)
+            if recipe.bench.quote_texts
+            else None,
             stages=stages.seconds(),
         )
         write_text(out / "report.html", page)
@@ -204,6 +208,22 @@ def _disagreements(student: Student) -> list[Disagreement]:
             student_probability=float(said[i].max()),
         )
         for i in surest_first[:DISAGREEMENTS_SHOWN]
+    ]
+
+
+def _explained(
+    disagreements: list[Disagreement], student: Student, teacher: Path
+) -> list[Disagreement]:
+    """With the word pieces that made teacher and student decide."""
+    if not disagreements:
+        return []
+    texts = [d.text for d in disagreements]
+    model = load_teacher(teacher)
+    by_teacher = explain(model, model.encoder, texts)
+    by_student = explain(student.model, student.encoder, texts)
+    return [
+        replace(d, teacher_pieces=said, student_pieces=answered)
+        for d, said, answered in zip(disagreements, by_teacher, by_student, strict=True)
     ]
 
 

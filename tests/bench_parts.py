@@ -7,6 +7,7 @@ from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import BertProcessing
 
+from kdedge.bench.devices.device import Format, Subject
 from kdedge.bench.report import BenchReport, Measurement, Repeat
 from kdedge.bench.scenario import TIERS, Scenario
 from kdedge.bundle import Accuracy, Artifact, Manifest, Parity, Source, write_manifest
@@ -18,13 +19,25 @@ BRIEF = Scenario(
 )
 
 
-def make_bundle(folder: Path, source: str, models: dict[str, Path]) -> Path:
-    """A bundle whose encoder knows `good`, `bad` and `film`."""
+def make_encoder() -> TextEncoder:
     pieces = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film")
     tokenizer = Tokenizer(WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.post_processor = BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    TextEncoder(tokenizer, max_length=16).save(folder)
+    return TextEncoder(tokenizer, max_length=16)
+
+
+def make_subject(name: str, model: Path, folder: Path) -> Subject:
+    """With two texts; its tokenizer is written into `folder`."""
+    encoder, texts = make_encoder(), ("good film", "bad film")
+    encoder.save(folder)
+    format: Format = "litert" if model.suffix == ".tflite" else "onnx"
+    return Subject(name, model, format, encoder.encode(texts, 8), folder / "tokenizer.json", texts)
+
+
+def make_bundle(folder: Path, source: str, models: dict[str, Path]) -> Path:
+    """A bundle whose encoder knows `good`, `bad` and `film`."""
+    make_encoder().save(folder)
     (folder / "sample_texts.txt").write_text("good film\nbad film\n")
     artifacts = []
     for name, model in models.items():

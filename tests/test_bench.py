@@ -8,17 +8,27 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench_parts import BRIEF, make_bundle, make_report, measurement, repeat
+from bench_parts import (
+    BRIEF,
+    make_bundle,
+    make_report,
+    make_subject,
+    measurement,
+    repeat,
+)
+from conftest import DATA, ROOT
 from rich.console import Console
 
-from kdedge.bench.devices import Device, DeviceLostError, Subject
+from kdedge.bench import agent
+from kdedge.bench.devices import Device, DeviceLostError, Kind, Subject
 from kdedge.bench.devices.device import AGENT
 from kdedge.bench.devices.local import Local
 from kdedge.bench.figures import size_latency_accuracy_figure
 from kdedge.bench.measure import Run, measure
-from kdedge.bench.page import Disagreement, duration, render_page
+from kdedge.bench.page import Disagreement, duration, render_page, shaded
 from kdedge.bench.report import (
     BenchReport,
+    Measurement,
     Repeat,
     Summary,
     Value,
@@ -26,11 +36,15 @@ from kdedge.bench.report import (
     terminal_table,
     three_digits,
 )
-from kdedge.bench.run import bench_bundles
+from kdedge.bench.run import REPORT, Grid, Labelled, bench_bundles
 from kdedge.bench.scenario import TIERS, Scenario, scenario
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
+from kdedge.runtime import load_bundle
+from kdedge.text.corpus import load_corpus
 from kdedge.text.encoder import Encoded
+
+SHIPPED = ROOT / "android_demo/app/src/main/assets/bundle"
 
 
 def run_agent(job: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -44,7 +58,8 @@ def job(model: Path, format: str, folder: Path, texts: Encoded) -> dict[str, Any
     path = folder / "texts.npz"
     np.savez(path, ids=texts.ids, mask=texts.mask, segment_ids=texts.segment_ids)
     limits = {"warmup_count": 1, "warmup_seconds": 0, "min_count": 7, "min_seconds": 0}
-    return {"model": str(model), "format": format, "inputs": str(path), "threads": 1, **limits}
+    what = {"kind": "time", "model": str(model), "format": format, "inputs": str(path)}
+    return {**what, "threads": 1, "batch": 1, **limits}
 
 
 @pytest.mark.parametrize("format", ["litert", "onnx"])
@@ -98,7 +113,7 @@ class Scripted(Device):
     def state(self) -> dict[str, Value]:
         return {"busy, %": self.busy}
 
-    def run(self, subject: Subject, scenario: Scenario) -> Any:
+    def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
         self.asked.append(subject.name)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -112,34 +127,37 @@ def answered(median_ns: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def run_on(onnx_file: Path, encoded: Encoded, tmp_path: Path) -> Callable[..., Run]:
+def run_on(onnx_file: Path, tmp_path: Path) -> Callable[..., Run]:
     """Measures subjects of these names, twice each; what was measured before is kept."""
 
     def run(device: Device, *names: str) -> Run:
-        subjects = [Subject(name, onnx_file, "onnx", encoded) for name in names]
+        subjects = [make_subject(name, onnx_file, tmp_path) for name in names]
         return measure(device, subjects, BRIEF, lambda count, /, note="": None, tmp_path / "kept")
 
     return run
 
 
-def test_measure_keeps_what_the_others_measured(
-    onnx_file: Path, tmp_path: Path, encoded: Encoded
-) -> None:
+def test_measure_keeps_what_the_others_measured(onnx_file: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
     subjects = [
-        Subject("good", onnx_file, "onnx", encoded),
-        Subject("broken", broken, "onnx", encoded),
+        make_subject(name, file, tmp_path)
+        for name, file in (("good", onnx_file), ("broken", broken))
     ]
     order: list[str] = []
     run = measure(
         Local(), subjects, BRIEF, lambda done, /, note="": order.append(note), tmp_path / "kept"
     )
-    assert order == ["good", "broken", "broken", "good"]
+    # In turn, and then how long texts take and what memory.
+    assert order == ["good", "broken", "broken", "good", *["good"] * 2, *["broken"] * 2]
     assert list(run.failures) == ["broken"]
     assert [len(repeat.samples_ns) for repeat in run.repeats["good"]] == [5, 5]
     assert "broken" not in run.repeats
-    facts = {"CPU", "cores", "memory, MB", "threads", "load before", "load after", "busy before, %"}
+    text, memory = run.others["good"]["text"], run.others["good"]["memory"]
+    assert len(text.tokenize_ns) == len(text.end_to_end_ns) == 5
+    assert all(0 < a < b for a, b in zip(text.tokenize_ns, text.end_to_end_ns, strict=True))
+    assert memory.baseline_bytes > 10e6 and 0 <= memory.load_rise_bytes <= memory.rise_bytes < 50e6
+    facts = {"CPU", "cores", "memory, MB", "load before", "load after", "busy before, %"}
     assert facts <= set(run.environment)
     assert "ONNX Runtime" in run.environment
 
@@ -155,6 +173,15 @@ def test_measure_says_when_repeats_differ(run_on: Callable[..., Run]) -> None:
     assert run_on(Scripted([answered(100), answered(149)]), "even").reasons == ()
     (reason,) = run_on(Scripted([answered(100), answered(151)]), "uneven").reasons
     assert reason.startswith("uneven: the slowest repeat took 1.51 times as long as the fastest")
+
+
+def test_measure_says_when_the_device_slows_down(run_on: Callable[..., Run]) -> None:
+    def third_by_third(*medians: int) -> dict[str, Any]:
+        return answered(1) | {"samples_ns": [ns for median in medians for ns in [median] * 50]}
+
+    assert run_on(Scripted([third_by_third(100, 100, 120)] * 2), "steady").reasons == ()
+    (reason,) = run_on(Scripted([third_by_third(100, 100, 121)] * 2), "hot").reasons
+    assert reason.startswith("hot: it grew slower while it ran, 1.21 times as slow in the last")
 
 
 def test_a_device_that_goes_away_is_named_and_the_run_goes_on_later(
@@ -204,9 +231,95 @@ def test_bench_of_a_bundle(tflite: Path, onnx_file: Path, tmp_path: Path) -> Non
     assert report.measurements[0].sha256 == sha256(tflite)
     assert report.measurements[0].source == "nano"
     assert all(len(m.repeats) == 2 for m in report.measurements)
-    assert BenchReport.load(tmp_path / "report/report.json") == report
+    assert BenchReport.load(tmp_path / "report/results.json") == report
     svg = (tmp_path / "report/size_latency_accuracy.svg").read_text()
     assert "litert-float32" in svg
+
+
+def test_bench_finds_the_accuracy_on_the_device(tmp_path: Path) -> None:
+    corpus = load_corpus(DATA, split="split")
+    texts = corpus.test.texts[:20]
+    true = [corpus.label_names[label] for label in corpus.test.labels[:20]]
+    said = [prediction.label for prediction in load_bundle(SHIPPED).predict(texts)]
+    right = sum(a == b for a, b in zip(said, true, strict=True))
+    labelled = Labelled(texts, tuple(true))
+    report = bench_bundles([SHIPPED], tmp_path / "report", BRIEF, labelled=labelled)
+    for found in report.measurements:
+        assert found.accuracy_texts == 20 and found.accuracy == pytest.approx(right / 20, abs=0.051)
+        assert found.reference and found.reference.texts == 20
+        assert found.reference.agreement == 1.0
+        # ONNX Runtime there gets texts padded, which moves what int8 is scaled by.
+        most = 1e-6 if found.format == "litert" else 1e-2
+        assert found.reference.max_difference < most
+        assert found.text and found.memory
+    assert report.measurements[0].accuracy == right / 20  # the bundle's default
+    assert BenchReport.load(tmp_path / "report" / REPORT) == report
+    with pytest.raises(KdedgeError, match="labelled: neutral. .* has the labels negative, pos"):
+        bench_bundles([SHIPPED], tmp_path / "no", BRIEF, labelled=Labelled(("a",), ("neutral",)))
+
+
+def test_bench_on_a_grid(tflite: Path, onnx_file: Path, tmp_path: Path) -> None:
+    models = {"litert-float32": tflite, "onnx-float32": onnx_file}
+    bundle = make_bundle(tmp_path / "bundle", "nano", models)
+    grid = Grid(threads=(1, 2), lengths=(4, 8), batches=(1, 3))
+    report = bench_bundles([bundle], tmp_path / "report", BRIEF, grid=grid)
+    names = [m.name for m in report.measurements]
+    # A LiteRT model has one length, 8 here, and takes one text at a time.
+    assert names[:2] == [
+        "litert-float32, 8 tokens, 1 thread, batch 1",
+        "litert-float32, 8 tokens, 2 threads, batch 1",
+    ]
+    assert len(names) == 2 + 2 * 2 * 2
+    last = report.measurements[-1]
+    assert (last.length, last.threads, last.batch) == (8, 2, 3)
+    assert last.texts_a_second == pytest.approx(3000 / last.p50_ms)
+    with pytest.raises(KdedgeError, match="lengths: 17; .* takes at most 16"):
+        bench_bundles([bundle], tmp_path / "report", BRIEF, grid=Grid(lengths=(17,)))
+    only = make_bundle(tmp_path / "only", "nano", {"litert-float32": tflite})
+    with pytest.raises(KdedgeError, match="none of the lengths and batches asked for"):
+        bench_bundles([only], tmp_path / "report", BRIEF, grid=Grid(batches=(2,)))
+
+
+def test_the_time_of_cold_starts(tflite: Path, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle", "nano", {"litert-float32": tflite})
+    cold = scenario("quick", "cold-start").model_copy(update={"repeats": 2})
+    (found,) = bench_bundles([bundle], tmp_path / "report", cold).measurements
+    starts = [(r.load_ns + r.first_inference_ns) / 1e6 for r in found.repeats]
+    assert found.cold_start_ms == pytest.approx(sum(starts) / 2)
+    assert [len(r.samples_ns) for r in found.repeats] == [1, 1]
+
+
+def test_scenarios() -> None:
+    cold, light = scenario("light", "cold-start"), TIERS["light"]
+    assert (cold.repeats, cold.min_count, cold.warmup_count) == (4 * light.repeats, 1, 0)
+    sustained = scenario("light", "sustained")
+    assert (sustained.min_seconds, sustained.repeats) == (120, 1)
+    # 120 s, three times 6.5 s, and 5 s for each of 16 + 64 inferences.
+    assert light.limit_seconds == 120 + 19.5 + 400
+    with pytest.raises(KdedgeError, match="no 'warm'. Allowed: single-stream, cold-start, sust"):
+        scenario("light", "warm")
+
+
+def test_a_process_that_hangs_is_stopped(
+    tmp_path: Path, onnx_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Scenario, "limit_seconds", 0.01)
+    with pytest.raises(KdedgeError, match="not done after 0 s, and was stopped"):
+        Local().run(make_subject("a", onnx_file, tmp_path), BRIEF, "time")
+
+
+def test_energy_counters() -> None:
+    said = {"/sys/class/powercap/intel-rapl:[0-9]/energy_uj": "1000000\n500000\n"}
+    assert agent.microjoules(lambda pattern: said.get(pattern, "")) == 1_500_000
+    assert agent.microjoules(lambda pattern: "") is None
+    assert agent.joules(1_500_000, 4_000_000) == 2.5
+    # Counters begin anew; what isn't there isn't 0.
+    assert agent.joules(4_000_000, 1_500_000) is agent.joules(None, 1) is None
+    one = measurement("nano/litert-int8", 1, 1.0, 0.8, 1.0)
+    assert one.millijoules is None
+    energy = repeat([1000] * 4).model_copy(update={"joules": 0.002})
+    facts = one.model_dump() | {"repeats": [energy.model_dump()], "batch": 2}
+    assert Measurement.model_validate(facts).millijoules == 0.25
 
 
 def test_bench_names_what_fails_and_keeps_the_rest(onnx_file: Path, tmp_path: Path) -> None:
@@ -218,7 +331,7 @@ def test_bench_names_what_fails_and_keeps_the_rest(onnx_file: Path, tmp_path: Pa
     )
     with pytest.raises(KdedgeError, match="nano/onnx-int8: .*Protobuf parsing failed"):
         bench_bundles([teacher, student], tmp_path / "report", BRIEF)
-    report = BenchReport.load(tmp_path / "report/report.json")
+    report = BenchReport.load(tmp_path / "report/results.json")
     assert [m.name for m in report.measurements] == ["teacher/onnx-float32", "nano/onnx-float32"]
     assert list(report.failures) == ["nano/onnx-int8"]
     # No LiteRT model says a length: the manifest's max_length.
@@ -270,8 +383,8 @@ def test_speed_up_is_against_the_teacher_in_the_same_runtime(report: BenchReport
     assert speed_up is not None
     assert speed_up.baseline == teacher
     assert speed_up.verdict == "30.0× faster"
-    # 24 * 0.99 / (0.8 * 1.01) and 24 * 1.01 / (0.8 * 0.99)
-    assert speed_up.interval == "29.4 to 30.6"
+    # Both have 3 repeats 1% apart: 30 * exp(+-2.7764 * 0.01 * sqrt(2 / 3)).
+    assert speed_up.interval == "29.3 to 30.7"
     assert report.retention(best) == pytest.approx(0.8595 / 0.874)
 
 
@@ -292,7 +405,7 @@ def test_best_gives_up_at_most_a_point_of_accuracy(report: BenchReport) -> None:
 
 
 def test_report_goes_to_json_and_back(report: BenchReport, tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
+    path = tmp_path / "results.json"
     report.save(path)
     assert BenchReport.load(path) == report
     stored = json.loads(path.read_text())
@@ -300,7 +413,7 @@ def test_report_goes_to_json_and_back(report: BenchReport, tmp_path: Path) -> No
     assert len(stored["measurements"][3]["repeats"][0]["samples_ns"]) == 3
 
     path.write_text(json.dumps(stored | {"format_version": 9}))
-    with pytest.raises(KdedgeError, match="format_version is 9 and this kdedge reads 2"):
+    with pytest.raises(KdedgeError, match="format_version is 9 and this kdedge reads 3"):
         BenchReport.load(path)
     path.write_text("{}")
     with pytest.raises(KdedgeError, match="not a readable benchmark report"):
@@ -363,9 +476,9 @@ def make_page(report: BenchReport) -> str:
     )
 
 
-def test_page_needs_no_network_and_no_script(report: BenchReport) -> None:
+def test_page_needs_no_network(report: BenchReport) -> None:
     page = make_page(report)
-    assert "<script" not in page
+    assert page.count("<script") == page.count("<script>") == 1
     assert "@import" not in page and "<link" not in page
     fetched = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", page)
     assert all(target.startswith("#") for target in fetched), fetched
@@ -375,8 +488,35 @@ def test_page_escapes_what_it_is_given(report: BenchReport) -> None:
     page = make_page(report)
     assert "&lt;script&gt;alert(1)&lt;/script&gt; A film so dull" in page
     assert "<h1>Movie reviews &lt;micro&gt;</h1>" in page
-    assert page.count("<svg ") == 5  # the picture; loss and accuracy of teacher and student
+    assert page.count("<svg ") == 6  # two pictures; loss and accuracy of teacher and student
     assert "&lt;svg" not in page
+
+
+def test_page_shades_what_made_them_decide(report: BenchReport) -> None:
+    pieces = [("dull", -0.5), ("mov", 0.25), ("##ies", 2.0), ("<b>", 0.0)]
+    assert shaded(pieces) == [
+        (" ", "dull", "against", 25),
+        (" ", "mov", "for", 12),
+        ("", "ies", "for", 100),
+        (" ", "<b>", "for", 0),
+    ]
+    assert shaded([]) == [] and shaded([("a", 0.0)]) == [(" ", "a", "for", 0)]
+    said = Disagreement(
+        "dull movies", "negative", "negative", 0.9, "positive", 0.6, pieces, pieces[:1]
+    )
+    page = render_page(report, title="t", training=None, disagreements=[said], stages=None)
+    lines = [line.strip() for line in page.splitlines() if 'class="pieces"' in line]
+    assert lines == [
+        '<p class="pieces"><span class="by">teacher</span>'
+        ' <span class="against" style="--much: 25">dull</span>'
+        ' <span class="for" style="--much: 12">mov</span>'
+        '<span class="for" style="--much: 100">ies</span>'
+        ' <span class="for" style="--much: 0">&lt;b&gt;</span></p>',
+        '<p class="pieces"><span class="by">student</span>'
+        ' <span class="against" style="--much: 100">dull</span></p>',
+    ]
+    # Nothing is said of shades where there are none.
+    assert "integrated gradients" in page and "integrated gradients" not in make_page(report)
 
 
 def test_page_says_whether_the_run_is_valid(report: BenchReport) -> None:

@@ -1,7 +1,17 @@
+import math
+
 import numpy as np
 import pytest
+from scipy import stats
 
-from kdedge.bench.statistics import bootstrap_interval, p50, p90, ratio_interval, wilson_interval
+from kdedge.bench.statistics import (
+    STUDENT_95,
+    bootstrap_interval,
+    p50,
+    p90,
+    ratio_interval,
+    wilson_interval,
+)
 
 
 def test_percentiles_interpolate_linearly() -> None:
@@ -24,17 +34,41 @@ def test_bootstrap_of_a_mean() -> None:
 
 def test_equal_repeats_leave_no_doubt() -> None:
     assert bootstrap_interval([7.0, 7.0, 7.0], p50) == (7.0, 7.0)
-    assert ratio_interval([10, 10, 10], [4, 4, 4]) == (2.5, 2.5)
+    assert ratio_interval([10, 10, 10], [4, 4, 4]) == pytest.approx((2.5, 2.5))
 
 
 def test_ratio_interval() -> None:
-    # Both extreme medians meet with probability (7/27)^2 = 6.7%, more than 2.5%.
-    assert ratio_interval([8, 10, 12], [1, 2, 4]) == (8 / 4, 12 / 1)
+    # Logarithms 0, 1, 2 and 0, 0, 3, so that both means are 1 and the variances 1 and 3, a third
+    # of which are 1/3 and 1; (4/3)^2 / ((1/9) / 2 + 1 / 2) = 3.2 degrees of freedom, for which t
+    # lies between 3.1824 and 2.7764: 3.1012 * sqrt(4/3) = 3.5810.
+    low, high = ratio_interval(np.exp([0, 1, 2]), np.exp([0, 0, 3]))
+    assert np.log([low, high]) == pytest.approx([-3.5810, 3.5810], abs=1e-4)
 
 
-def test_ratio_of_a_thing_to_itself_holds_one() -> None:
-    low, high = ratio_interval([1.0, 1.1, 1.2], [1.0, 1.1, 1.2])
-    assert low < 1 < high
+def test_ratio_interval_with_other_numbers_of_repeats() -> None:
+    a, b = [10.0, 10.4, 9.8, 10.1, 10.3], [9.0, 9.3, 9.1]
+    found = stats.ttest_ind(np.log(a), np.log(b), equal_var=False)
+    width = found.confidence_interval(0.95)
+    exact = np.exp([width.low, width.high])
+    # There are 5.6 degrees of freedom, for which the table is interpolated.
+    assert ratio_interval(a, b) == pytest.approx(exact, rel=2e-4)
+
+
+def test_student_quantiles() -> None:
+    assert pytest.approx(stats.t.ppf(0.975, np.arange(1, 31)), abs=5e-5) == STUDENT_95
+
+
+def test_a_single_repeat_tells_nothing() -> None:
+    assert ratio_interval([10.0], [1.0, 1.1]) == (0.0, math.inf)
+
+
+def test_a_thing_is_seldom_called_different_from_itself() -> None:
+    # At most 5% of the times, whatever the spread.
+    rng = np.random.default_rng(0)
+    for count in (3, 5):
+        draws = np.exp(rng.normal(0, 0.1, (1000, 2, count)))
+        ends = [ratio_interval(a, b) for a, b in draws]
+        assert sum(low > 1 or high < 1 for low, high in ends) <= 50
 
 
 def test_wilson_interval() -> None:

@@ -1,5 +1,7 @@
 """Android devices: what benchmark_model prints, and Debian's adbd driven by the real adb."""
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -189,8 +191,9 @@ FLAGS = (
 # A plain Linux has no /data/local/tmp.
 KDEDGE = """import sys
 from kdedge.bench.devices.adb import Adb
+from kdedge.bench.devices.android_app import AndroidApp
 from kdedge.cli import app
-Adb.scratch = sys.argv.pop(1)
+Adb.scratch, AndroidApp.files = sys.argv.pop(1), sys.argv.pop(1)
 app()"""
 SERIAL = "127.0.0.1:15555"
 URL = f"adb://{SERIAL}"
@@ -214,7 +217,8 @@ class Phone:
         with_adbd = [ROOT / "tests/clients/with_adbd.sh", self.adbd, SERIAL]
         return subprocess.run(
             ["unshare", "--net", "--map-root-user", *with_adbd]
-            + [sys.executable, "-c", KDEDGE, str(self.folder / "scratch"), *arguments],
+            + [sys.executable, "-c", KDEDGE, str(self.folder / "scratch")]
+            + [str(self.folder / "files"), *arguments],
             cwd=self.folder,
             env=os.environ
             | {"PATH": f"{self.folder}/bin:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
@@ -260,7 +264,7 @@ def program(phone: Phone) -> list[str]:
 def test_benchmark_model_on_a_device(phone: Phone) -> None:
     done = phone.bench(*program(phone))
     assert done.returncode == 0, done.stderr
-    report = BenchReport.load(phone.report / "report.json")
+    report = BenchReport.load(phone.report / "results.json")
     # It knows nothing of ONNX.
     (measured,) = report.measurements
     assert (measured.name, measured.device) == ("litert-float32", URL)
@@ -293,7 +297,7 @@ def test_an_old_benchmark_model(phone: Phone) -> None:
     done = phone.bench(*program(phone))
     assert done.returncode == 0, done.stderr
     assert "138 (mean)" in done.stdout
-    report = BenchReport.load(phone.report / "report.json")
+    report = BenchReport.load(phone.report / "results.json")
     assert report.measurements[0].p50_is_mean
     assert report.environments[URL]["inputs"] == "random numbers"
     assert len((phone.folder / "flags").read_text().split()) == 3
@@ -321,7 +325,7 @@ def test_the_agent_where_the_device_has_a_python(phone: Phone) -> None:
     python.chmod(0o755)
     done = phone.bench()
     assert done.returncode == 0, done.stderr
-    report = BenchReport.load(phone.report / "report.json")
+    report = BenchReport.load(phone.report / "results.json")
     assert [m.name for m in report.measurements] == ["litert-float32", "onnx-float32"]
     assert all(len(r.samples_ns) >= 64 for m in report.measurements for r in m.repeats)
     assert not list((phone.folder / "scratch").iterdir())
@@ -339,6 +343,122 @@ def test_devices_and_programs_that_are_not_there(phone: Phone) -> None:
     done = phone.bench("--benchmark-model", str(broken))
     assert done.returncode == 2
     assert "does not run on" in done.stderr
+
+
+# Stand for Android's programs on the device, with android_demo installed. `am` starts the activity
+# as the real one does, and the activity takes a while and writes what AppTest says that it writes.
+ANDROID = {
+    "pm": """#!/bin/sh
+[ "$1 $2" = "path org.kdedge.demo" ] || exit 1
+echo package:{kept}/base.apk
+""",
+    "pidof": """#!/bin/sh
+[ "$1" = org.kdedge.demo ] && [ -e {kept}/alive ]
+""",
+    "am": """#!{python}
+import json, pathlib, subprocess, sys
+kept = pathlib.Path("{kept}")
+command = sys.argv[1:]
+with open(kept / "am", "a") as file:
+    print(json.dumps(command), file=file)
+if command == ["force-stop", "org.kdedge.demo"]:
+    (kept / "alive").unlink(missing_ok=True)
+    sys.exit()
+assert command[:4] == ["start", "-W", "-n", "org.kdedge.demo/.BenchmarkActivity"], command
+if (kept / "no_activity").exists():
+    print("Error type 3\\nError: Activity class {{org.kdedge.demo/org.kdedge.demo."
+          "BenchmarkActivity}} does not exist.")
+    sys.exit()
+print("Starting: Intent {{ cmp=org.kdedge.demo/.BenchmarkActivity (has extras) }}\\nStatus: ok")
+kinds = {{"--es": str, "--ei": int, "--ef": float}}
+triples = zip(*[iter(command[4:])] * 3, strict=True)
+extras = {{name: kinds[kind](value) for kind, name, value in triples}}
+if (kept / "crash").exists():
+    sys.exit()
+(kept / "alive").touch()
+result = json.loads((kept / "result").read_text())
+if "artifact" in result:
+    result["artifact_sha256"] = extras["artifact"]
+    for times in ("tokenize_ns", "infer_ns"):
+        result[times] = (result[times] * extras["count"])[: extras["count"]]
+(kept / "new").write_text(json.dumps(result))
+subprocess.Popen(f"sleep 1.5; mv {kept}/new {kept}/files/benchmark.json", shell=True,
+                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+""",
+}
+
+
+@pytest.fixture
+def app_phone(phone: Phone) -> Phone:
+    for name, text in ANDROID.items():
+        script = phone.folder / "bin" / name
+        script.write_text(text.format(kept=phone.folder, python=sys.executable))
+        script.chmod(0o755)
+    (phone.folder / "base.apk").write_bytes(b"an APK")
+    (phone.folder / "files").mkdir()
+    shutil.copy(ROOT / "tests" / "golden" / "benchmark.json", phone.folder / "result")
+    return phone
+
+
+@pytest.mark.clients
+def test_the_demo_app(app_phone: Phone) -> None:
+    done = app_phone.bench("--app", "org.kdedge.demo")
+    assert done.returncode == 0, done.stderr
+    report = BenchReport.load(app_phone.report / "results.json")
+    assert [m.name for m in report.measurements] == ["litert-float32", "onnx-float32"]
+    first = report.measurements[0]
+    assert [len(repeat.samples_ns) for repeat in first.repeats] == [64] * 3
+    # 64 of 0.20, 0.21 ... 0.39, 0.20 ... ms, after 0.040, 0.041 ... 0.059, 0.040 ... ms.
+    assert first.p50_ms == pytest.approx(0.29)
+    assert first.text
+    assert first.text.tokenize_p50_ms == pytest.approx(0.049)
+    assert first.text.end_to_end_p50_ms == pytest.approx(0.339)
+    assert first.load_ms == 31 and first.first_inference_ms == 0.9
+    assert "tokenization 0.0490 ms, text to probabilities 0.339 ms" in " ".join(done.stdout.split())
+    facts = report.environments[URL]
+    assert facts["app"] == "org.kdedge.demo" and facts["LiteRT"] == "2.16.1"
+    assert facts["SHA-256 of the APK"] == hashlib.sha256(b"an APK").hexdigest()
+
+    commands = [json.loads(line) for line in (app_phone.folder / "am").read_text().splitlines()]
+    starts = [command for command in commands if command[0] == "start"]
+    # Each in a fresh process: three repeats, and once for the texts, of each model.
+    assert len(starts) == 8 and len(commands) == 24
+    expected = (
+        f"--es artifact {first.sha256} --ei count 64 --ef seconds 0.5 --ei warmup 16 "
+        "--ef warmup_seconds 0.2 --ei threads 1"
+    )
+    assert starts[0][4:] == expected.split()
+    assert not (app_phone.folder / "alive").exists()
+
+
+@pytest.mark.clients
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("result", '{"error": "org.kdedge.BundleException: no artifact"}', "no artifact"),
+        ("result", '{"format_version": 2}', "format_version 2"),
+        ("result", '{"format_version": 1}', "no result of a benchmark"),
+        ("no_activity", "", "does not exist"),
+        ("crash", "", "ended without a result"),
+    ],
+)
+def test_an_app_that_measures_nothing(app_phone: Phone, file: str, content: str, said: str) -> None:
+    (app_phone.folder / file).write_text(content)
+    done = app_phone.bench("--app", "org.kdedge.demo")
+    assert done.returncode == 2
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.clients
+def test_no_such_app(app_phone: Phone) -> None:
+    done = app_phone.bench("--app", "org.example")
+    assert done.returncode == 2
+    assert "org.example is not installed" in done.stderr
+
+
+def test_two_programs_at_once() -> None:
+    with pytest.raises(KdedgeError, match="--app: org.kdedge.demo beside --benchmark-model"):
+        device_of(URL, benchmark_model=Path(__file__), app="org.kdedge.demo")
 
 
 def test_no_such_benchmark_model(tmp_path: Path) -> None:

@@ -1,25 +1,46 @@
-"""What the README shows is run as it stands."""
+"""What the README and the pages of docs/ show is run as it stands."""
 
+import contextlib
 import csv
 import gzip
+import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import DATA, ROOT
 from typer.testing import CliRunner
 
+from kdedge import load_bundle
 from kdedge.cli import app
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = ROOT / "docs"
+COMMITTED_BUNDLE = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
+HOSTILE = json.loads((ROOT / "tests" / "golden" / "hostile.json").read_text())
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, document: str = README) -> list[str]:
+    return re.findall(rf"^ *```{language}\n(.*?)```", document, re.DOTALL | re.MULTILINE)
+
+
+def program_of(page: str, language: str) -> str:
+    """The one program of a page of docs/, which promises less than 30 lines."""
+    (block,) = blocks(language, (DOCS / page).read_text(encoding="utf-8"))
+    lines = block.splitlines()
+    assert sum(bool(line.strip()) for line in lines) < 30
+    return re.sub("^   ", "", block, flags=re.MULTILINE) if block.startswith("   ") else block
 
 
 def part_of_the_data(count: int) -> list[list[str]]:
@@ -111,6 +132,95 @@ def test_make_targets_are_there() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+    pages = [*ROOT.glob("*.md"), *DOCS.glob("*.md"), *ROOT.glob("*_demo/*.md")]
+    assert len(pages) > 8
+    for document in pages:
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
-            assert (ROOT / target).exists(), target
+            assert target.startswith("https:") or (document.parent / target).exists(), target
+
+
+def text_of(hostile: dict[str, Any]) -> str:
+    return hostile["text"] if "text" in hostile else hostile["repeat"] * hostile["count"]
+
+
+def test_linux_board(here: Path) -> None:
+    (here / "classify.py").write_text(program_of("linux-board.md", "python"))
+    (here / "bundle").symlink_to(COMMITTED_BUNDLE)
+    # Standard input cannot hold halves of surrogate pairs.
+    odd = [case for case in HOSTILE if not re.search("[\ud800-\udfff]", text_of(case))]
+    # What a line ends with is not of the text.
+    odd = [case for case in odd if "\n" not in text_of(case) and "\r" not in text_of(case)]
+    texts = ["a moving, funny film", "a waste of two hours", *map(text_of, odd)]
+    assert len(texts) > 30
+    done = subprocess.run(
+        [sys.executable, "classify.py"],
+        input="".join(f"{text}\n" for text in texts).encode(),
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
+        capture_output=True,
+        check=True,
+    )
+    said = [line.split("\t")[0] for line in done.stdout.decode().splitlines()]
+    assert said[:2] == ["positive", "negative"]
+    assert [label != "error" for label in said[2:]] == [case["answer"] for case in odd]
+
+
+@contextlib.contextmanager
+def service(folder: Path) -> Iterator[str]:
+    """Address of the service, once it is healthy."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "service:app", "--port", str(port)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=folder, env=environment) as process:
+        address = f"http://127.0.0.1:{port}"
+        try:
+            for _ in range(600):
+                assert process.poll() is None
+                with contextlib.suppress(urllib.error.URLError):
+                    assert urllib.request.urlopen(f"{address}/health").status == 200
+                    break
+                time.sleep(0.1)
+            yield address
+        finally:
+            process.terminate()
+
+
+def ask(address: str, body: object) -> tuple[int, Any]:
+    request = urllib.request.Request(
+        f"{address}/classify", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_python_service(here: Path) -> None:
+    (here / "service.py").write_text(program_of("python-service.md", "python"))
+    (here / "bundle").symlink_to(COMMITTED_BUNDLE)
+    texts = (here / "bundle" / "sample_texts.txt").read_text().splitlines()[:100]
+    with service(here) as address:
+        status, said = ask(address, texts)
+        assert status == 200
+        expected = load_bundle(COMMITTED_BUNDLE, "litert-int8").predict(texts)
+        assert said == [one.probabilities for one in expected]
+
+        for case in HOSTILE:
+            status, said = ask(address, [text_of(case)])
+            assert status == (200 if case["answer"] else 422), case["name"]
+            assert case["answer"] or said["detail"], case["name"]
+        for body in (texts * 3, "a moving, funny film", [1], {"texts": texts}):
+            assert ask(address, body)[0] == 422
+
+
+def test_dockerfile() -> None:
+    page = (DOCS / "python-service.md").read_text(encoding="utf-8")
+    (dockerfile,) = blocks("dockerfile", page)
+    linter = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([linter, "-"], input=dockerfile, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"COPY kdedge-{version}-py3-none-any.whl" in dockerfile

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from golden import make
+from typer.testing import CliRunner, Result
 
 from kdedge import KdedgeError, TextEncoder, load_bundle
 from kdedge.bundle import read_manifest
+from kdedge.cli import app
 from kdedge.runtime import TextClassifier
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -52,9 +54,13 @@ def test_the_file_says_what_it_should() -> None:
     assert sum("note" in vector for vector in TOKENIZER["vectors"]) == 6
 
 
+def text_of(hostile: dict) -> str:
+    return hostile["text"] if "text" in hostile else hostile["repeat"] * hostile["count"]
+
+
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile["name"])
 def test_hostile_texts(classifiers: list[TextClassifier], hostile: dict) -> None:
-    text = hostile["text"] if "text" in hostile else hostile["repeat"] * hostile["count"]
+    text = text_of(hostile)
     for classifier in classifiers:
         if hostile["answer"]:
             (said,) = classifier.predict([text])
@@ -63,3 +69,24 @@ def test_hostile_texts(classifiers: list[TextClassifier], hostile: dict) -> None
         else:
             with pytest.raises(KdedgeError, match="text 1: the text (is empty|has)"):
                 classifier.predict([text])
+
+
+def predict(texts: list[str], folder: Path) -> Result:
+    file = folder / "texts.jsonl"
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    bundle = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
+    return CliRunner().invoke(app, ["predict", str(bundle), "--file", str(file), "--json"])
+
+
+def test_hostile_texts_by_command(tmp_path: Path) -> None:
+    answered = [text_of(hostile) for hostile in HOSTILE if hostile["answer"]]
+    done = predict(answered, tmp_path)
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.split("\n")[:-1]
+    assert [json.loads(line)["text"] for line in lines] == answered
+    assert len(answered) == 34
+    for hostile in HOSTILE:
+        if not hostile["answer"]:
+            done = predict([text_of(hostile)], tmp_path)
+            assert done.exit_code == 2, hostile["name"]
+            assert "error: " in done.output and "Traceback" not in done.output

@@ -34,7 +34,7 @@ def test_a_run_leaves_every_stages_result(quick_run: Path) -> None:
     there = {path.name for path in quick_run.iterdir() if not path.name.startswith(".")}
     assert there == {
         "teacher", "soft_labels", "student", "bundle", "teacher_bundle", "stages.json",
-        "report.json", "report.html", "size_latency_accuracy.svg",
+        "results.json", "report.html", "size_latency_accuracy.svg",
     }  # fmt: skip
     assert list(json.loads((quick_run / "stages.json").read_text())) == STAGES
     assert not list(quick_run.rglob("*.partial"))
@@ -61,7 +61,7 @@ def test_every_artifact_is_within_the_recipes_gate(quick_run: Path) -> None:
 
 
 def test_the_report_has_the_teacher_and_every_artifact(quick_run: Path) -> None:
-    report = BenchReport.load(quick_run / "report.json")
+    report = BenchReport.load(quick_run / "results.json")
     assert [m.name for m in report.measurements] == [
         "teacher/litert-float32", "micro/litert-float32", "micro/litert-int8",
         "micro/onnx-float32", "micro/onnx-int8",

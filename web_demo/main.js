@@ -1,3 +1,5 @@
+import { loadClassifier } from "./classifier.js";
+
 const [text, example, labels, status] = ["text", "example", "labels", "status"].map((id) =>
   document.getElementById(id),
 );
@@ -5,17 +7,6 @@ const [text, example, labels, status] = ["text", "example", "labels", "status"].
 function say(message, isError = false) {
   status.textContent = message;
   status.classList.toggle("error", isError);
-}
-
-async function load(path) {
-  const response = await fetch(path);
-  if (!response.ok) {
-    throw new Error(
-      `There is no bundle here: ${path} is missing. ` +
-        "Make this folder with: python -m converters.to_web BUNDLE --out SITE",
-    );
-  }
-  return response;
 }
 
 function row({ label, score }) {
@@ -32,56 +23,60 @@ function row({ label, score }) {
   return item;
 }
 
+// Keeps all that this page has loaded, so that worker.js can answer without a network. Browsers have
+// no service workers on plain http://, localhost aside.
+async function keepForOffline() {
+  if (!("serviceWorker" in navigator)) return;
+  await navigator.serviceWorker.register("worker.js");
+  const loaded = performance.getEntriesByType("resource").map(({ name }) => name);
+  const own = [location.origin + location.pathname, ...loaded].filter((url) =>
+    url.startsWith(location.origin),
+  );
+  const cache = await caches.open(new URL(".", location).pathname);
+  // All of them or none: no new model with an old tokenizer.
+  await cache.addAll([...new Set(own)]);
+  for (const { url } of await cache.keys()) if (!own.includes(url)) await cache.delete(url);
+}
+
 async function start() {
   say("Loading the model…");
-  const { model, dtype } = await (await load("models/index.json")).json();
-  const samples = (await (await load(`models/${model}/sample_texts.txt`)).text()).trim().split("\n");
-  // Only now: where the bundle is missing the runtime is as well, and the message must come first.
-  const { env, pipeline } = await import("@huggingface/transformers");
-  env.allowRemoteModels = false;
-  env.allowLocalModels = true;
-  env.localModelPath = "models/";
-  // A bundle that was made anew must not be hidden by the old one.
-  env.useBrowserCache = false;
-  env.backends.onnx.wasm.wasmPaths = new URL("runtime/", location).href;
-  const classifier = await pipeline("text-classification", model, { dtype, device: "wasm" });
-  // transformers.js cuts a long text by dropping its end, [SEP] included; the model needs it there.
-  const { tokenizer } = classifier;
-  classifier.tokenizer = (...inputs) => {
-    const encoded = tokenizer(...inputs);
-    encoded.input_ids.data[encoded.input_ids.data.length - 1] = BigInt(tokenizer.sep_token_id);
-    return encoded;
-  };
-  // The first run also prepares memory: not what a user should see as latency.
-  await classifier(samples[0]);
+  const { classify, samples } = await loadClassifier();
 
-  async function classify() {
+  async function answer() {
     const typed = text.value;
-    if (!typed.trim()) {
+    if (typed === "") {
       labels.replaceChildren();
-      say("Ready.");
+      say("Type a text, or try an example.");
       return;
     }
-    const begun = performance.now();
-    const scores = await classifier(typed, { top_k: 10 });
-    const took = performance.now() - begun;
-    if (typed !== text.value) return;
-    labels.replaceChildren(...scores.map(row));
-    say(`${scores[0].label}, in ${took.toFixed(1)} ms`);
+    try {
+      const begun = performance.now();
+      const scores = await classify(typed);
+      const took = performance.now() - begun;
+      if (typed !== text.value) return;
+      labels.replaceChildren(...scores.map(row));
+      say(`${scores[0].label}, in ${took.toFixed(1)} ms`);
+    } catch (error) {
+      labels.replaceChildren();
+      say(error.message, true);
+    }
   }
 
   let timer;
   text.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(classify, 150);
+    timer = setTimeout(answer, 150);
   });
   example.addEventListener("click", () => {
     text.value = samples[Math.floor(Math.random() * samples.length)];
-    classify();
+    answer();
   });
   text.disabled = example.disabled = false;
   text.focus();
-  classify();
+  answer();
+  await keepForOffline().catch((error) =>
+    console.warn("This page will not work without a network:", error),
+  );
 }
 
 start().catch((error) => say(error.message, true));

@@ -1,4 +1,4 @@
-"""What runs on the device: measures one model in this process, one text at a time.
+"""What runs on the device: looks at one model in this process.
 
     python agent.py < job.json
     python agent.py JOB.json
@@ -7,25 +7,40 @@
 
 Reads one JSON object from stdin or from the file:
 
-    model                           path
-    format                          "litert" or "onnx"
-    inputs                          path of an .npz: ids, mask, segment_ids, int32 [texts, length]
-    threads                         int
-    warmup_count, warmup_seconds    not measured; both must be reached
-    min_count, min_seconds          measured; both must be reached
+    kind            "time": inferences; "text": from text to probabilities, tokenization apart;
+                    "memory": what the model needs; "outputs": what it says
+    model           path
+    format          "litert" or "onnx"
+    threads         int
+    inputs          but for "text": path of an .npz: ids, mask, segment_ids, int32 [texts, length]
+    batch           "time": texts an inference
+    tokenizer       "text": path of a tokenizer.json
+    texts, length   "text": strings, and the tokens that they are padded and cut to
+    warmup_count, warmup_seconds    "time" and "text": not measured; both must be reached
+    min_count, min_seconds          "time" and "text": measured; both must be reached
 
-Prints one JSON object: load_ns, first_inference_ns, samples_ns, peak_rss_bytes (of the whole
-process, Python included) and runtime {name, version}; or {"error": ...} with exit status 1.
+Prints one JSON object with runtime {name, version} and by kind
+
+    time            load_ns, first_inference_ns, samples_ns, peak_rss_bytes (of the whole process,
+                    Python included), joules (of the processor while it measured, or null)
+    text            tokenize_ns, end_to_end_ns
+    memory          baseline_bytes (resident, with the runtime imported and no model), and by how
+                    much it was more: load_rise_bytes, with the model loaded, and rise_bytes, when
+                    it had run over all texts
+    outputs         outputs, float [texts][classes]
+
+or {"error": ...} with exit status 1.
 
 `environment` and `state` measure nothing and print what the machine is like: what stays, such as
 its CPU, and what changes, such as its load.
 
-Needs Python 3.9 or later, numpy and the model's runtime, and nothing of kdedge: it is copied to
-devices on its own.
+Needs Python 3.9 or later, numpy, the model's runtime and, for "text", tokenizers, and nothing of
+kdedge: it is copied to devices on its own.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import platform
@@ -42,6 +57,7 @@ import numpy as np
 NAMES = ("ids", "mask", "segment_ids")
 ONNX_NAMES = {"input_ids": "ids", "attention_mask": "mask", "token_type_ids": "segment_ids"}
 PACKAGES = {"LiteRT": "ai-edge-litert", "ONNX Runtime": "onnxruntime"}
+MODULES = {"litert": "ai_edge_litert.interpreter", "onnx": "onnxruntime"}
 # What matrix products profit from.
 FLAGS = (
     "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8",
@@ -55,12 +71,17 @@ Read = Callable[[str], str]
 class Loaded(NamedTuple):
     """A model in its runtime."""
 
-    infer: Callable[[int], Any]  # takes the number of a text
+    # Of int32 [batch, length] by name makes what `infer` takes.
+    feed: Callable[[dict[str, Any]], Any]
+    infer: Callable[[Any], Any]  # gives [batch, classes]
     load_ns: int
     runtime: dict[str, str]
+    # What integers that `infer` gives stand for: scale * (integer - zero).
+    scale: float = 1.0
+    zero: int = 0
 
 
-def load_litert(path: str, threads: int, texts: dict[str, Any]) -> Loaded:
+def load_litert(path: str, threads: int) -> Loaded:
     """Load a .tflite model with int32 [1, length] inputs ids, mask and segment_ids."""
     import ai_edge_litert
     from ai_edge_litert.interpreter import Interpreter
@@ -72,18 +93,19 @@ def load_litert(path: str, threads: int, texts: dict[str, Any]) -> Loaded:
 
     indexes = litert_inputs(interpreter)
     output = interpreter.get_output_details()[0]["index"]
-    rows = [
-        [(indexes[name], texts[name][i : i + 1]) for name in NAMES]
-        for i in range(len(texts["ids"]))
-    ]
 
-    def infer(text: int) -> Any:
-        for index, array in rows[text]:
+    def feed(texts: dict[str, Any]) -> Any:
+        return [(indexes[name], texts[name]) for name in NAMES]
+
+    def infer(arrays: Any) -> Any:
+        for index, array in arrays:
             interpreter.set_tensor(index, array)
         interpreter.invoke()
         return interpreter.get_tensor(output)
 
-    return Loaded(infer, load_ns, {"name": "LiteRT", "version": ai_edge_litert.__version__})
+    scale, zero = interpreter.get_output_details()[0]["quantization"]
+    runtime = {"name": "LiteRT", "version": ai_edge_litert.__version__}
+    return Loaded(feed, infer, load_ns, runtime, scale or 1.0, zero)
 
 
 def litert_inputs(interpreter: Any) -> dict[str, int]:
@@ -104,7 +126,7 @@ def litert_inputs(interpreter: Any) -> dict[str, int]:
     return {name: details[i]["index"] for i, name in enumerate(NAMES)}
 
 
-def load_onnx(path: str, threads: int, texts: dict[str, Any]) -> Loaded:
+def load_onnx(path: str, threads: int) -> Loaded:
     """Load an .onnx model with int64 [batch, length] inputs, all or some of `ONNX_NAMES`."""
     import onnxruntime
 
@@ -114,36 +136,39 @@ def load_onnx(path: str, threads: int, texts: dict[str, Any]) -> Loaded:
     start = time.perf_counter_ns()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     load_ns = time.perf_counter_ns() - start
+    wanted = [tensor.name for tensor in session.get_inputs()]
 
-    wanted = {tensor.name for tensor in session.get_inputs()}
-    arrays = {
-        onnx_name: texts[name].astype(np.int64)
-        for onnx_name, name in ONNX_NAMES.items()
-        if onnx_name in wanted
-    }
-    rows = [{name: a[i : i + 1] for name, a in arrays.items()} for i in range(len(texts["ids"]))]
+    def feed(texts: dict[str, Any]) -> Any:
+        return {name: texts[ONNX_NAMES[name]].astype(np.int64) for name in wanted}
 
-    def infer(text: int) -> Any:
-        return session.run(None, rows[text])
+    def infer(arrays: Any) -> Any:
+        return session.run(None, arrays)[0]
 
-    return Loaded(infer, load_ns, {"name": "ONNX Runtime", "version": onnxruntime.__version__})
+    runtime = {"name": "ONNX Runtime", "version": onnxruntime.__version__}
+    return Loaded(feed, infer, load_ns, runtime)
 
 
 LOADERS = {"litert": load_litert, "onnx": load_onnx}
 
 
 def time_inferences(
-    infer: Callable[[int], Any], texts: int, min_count: int, min_seconds: float
+    infer: Callable[[Any], Any], feeds: list[Any], min_count: int, min_seconds: float
 ) -> list[int]:
-    """Nanoseconds of each inference, going round the texts until count and duration are reached."""
+    """Nanoseconds of each inference, going round the feeds until count and duration are reached."""
     samples: list[int] = []
     end = time.perf_counter_ns() + int(min_seconds * 1e9)
     while len(samples) < min_count or time.perf_counter_ns() < end:
-        text = len(samples) % texts
+        feed = feeds[len(samples) % len(feeds)]
         start = time.perf_counter_ns()
-        infer(text)
+        infer(feed)
         samples.append(time.perf_counter_ns() - start)
     return samples
+
+
+def rss_bytes() -> int:
+    """The memory that this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()
 
 
 def peak_rss_bytes() -> int:
@@ -153,22 +178,111 @@ def peak_rss_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def measure(job: dict[str, Any]) -> dict[str, Any]:
-    """Do the job and give the answer, both as the module's docstring says."""
-    with np.load(job["inputs"]) as file:
-        texts = {name: file[name] for name in NAMES}
-    count = len(texts["ids"])
-    loaded = LOADERS[job["format"]](job["model"], job["threads"], texts)
-    first = time_inferences(loaded.infer, count, 1, 0)
-    time_inferences(loaded.infer, count, job["warmup_count"], job["warmup_seconds"])
-    samples = time_inferences(loaded.infer, count, job["min_count"], job["min_seconds"])
+def microjoules(read: Read) -> int | None:
+    """What the processor's energy counters say, where Linux shows them (RAPL, mostly to root)."""
+    counters = _numbers(read("/sys/class/powercap/intel-rapl:[0-9]/energy_uj"))
+    return sum(counters) if counters else None
+
+
+def joules(before: int | None, after: int | None) -> float | None:
+    """The energy between two readings; None where a counter is not there or began anew."""
+    return None if before is None or after is None or after < before else (after - before) / 1e6
+
+
+def feeds_of(loaded: Loaded, texts: dict[str, Any], batch: int) -> list[Any]:
+    """What the model takes, in batches that are all full."""
+    starts = range(0, len(texts["ids"]) - batch + 1, batch)
+    return [
+        loaded.feed({name: array[start : start + batch] for name, array in texts.items()})
+        for start in starts
+    ]
+
+
+def measure_time(job: dict[str, Any]) -> dict[str, Any]:
+    """Do a job of kind "time"."""
+    loaded = LOADERS[job["format"]](job["model"], job["threads"])
+    feeds = feeds_of(loaded, read_inputs(job["inputs"]), job["batch"])
+    first = time_inferences(loaded.infer, feeds, 1, 0)
+    time_inferences(loaded.infer, feeds, job["warmup_count"], job["warmup_seconds"])
+    before = microjoules(read_files)
+    samples = time_inferences(loaded.infer, feeds, job["min_count"], job["min_seconds"])
     return {
         "load_ns": loaded.load_ns,
         "first_inference_ns": first[0],
         "samples_ns": samples,
         "peak_rss_bytes": peak_rss_bytes(),
+        "joules": joules(before, microjoules(read_files)),
         "runtime": loaded.runtime,
     }
+
+
+def measure_text(job: dict[str, Any]) -> dict[str, Any]:
+    """Do a job of kind "text"."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(job["tokenizer"])
+    tokenizer.enable_truncation(job["length"])
+    tokenizer.enable_padding(length=job["length"])
+    loaded = LOADERS[job["format"]](job["model"], job["threads"])
+    tokenized: list[int] = []
+
+    def classify(text: str) -> Any:
+        start = time.perf_counter_ns()
+        encoding = tokenizer.encode(text)
+        rows = (encoding.ids, encoding.attention_mask, encoding.type_ids)
+        arrays = {name: np.array([row], np.int32) for name, row in zip(NAMES, rows)}  # noqa: B905
+        tokenized.append(time.perf_counter_ns() - start)
+        return loaded.infer(loaded.feed(arrays))
+
+    time_inferences(classify, job["texts"], job["warmup_count"], job["warmup_seconds"])
+    tokenized.clear()
+    whole = time_inferences(classify, job["texts"], job["min_count"], job["min_seconds"])
+    return {"tokenize_ns": tokenized, "end_to_end_ns": whole, "runtime": loaded.runtime}
+
+
+def measure_memory(job: dict[str, Any]) -> dict[str, Any]:
+    """Do a job of kind "memory"."""
+    texts = read_inputs(job["inputs"])
+    importlib.import_module(MODULES[job["format"]])
+    baseline = rss_bytes()
+    loaded = LOADERS[job["format"]](job["model"], job["threads"])
+    after_load = rss_bytes()
+    for feed in feeds_of(loaded, texts, 1):
+        loaded.infer(feed)
+    return {
+        "baseline_bytes": baseline,
+        "load_rise_bytes": after_load - baseline,
+        "rise_bytes": rss_bytes() - baseline,
+        "runtime": loaded.runtime,
+    }
+
+
+def outputs(job: dict[str, Any]) -> dict[str, Any]:
+    """Do a job of kind "outputs"."""
+    loaded = LOADERS[job["format"]](job["model"], job["threads"])
+    feeds = feeds_of(loaded, read_inputs(job["inputs"]), 1)
+    said = [np.asarray(loaded.infer(feed), np.float64)[0] for feed in feeds]
+    values = [(loaded.scale * (row - loaded.zero)).tolist() for row in said]
+    return {"outputs": values, "runtime": loaded.runtime}
+
+
+KINDS = {
+    "time": measure_time,
+    "text": measure_text,
+    "memory": measure_memory,
+    "outputs": outputs,
+}
+
+
+def measure(job: dict[str, Any]) -> dict[str, Any]:
+    """Do the job and give the answer, both as the module's docstring says."""
+    return KINDS[job["kind"]](job)
+
+
+def read_inputs(path: str) -> dict[str, Any]:
+    """The arrays of an .npz."""
+    with np.load(path) as file:
+        return {name: file[name] for name in NAMES}
 
 
 def read_files(pattern: str) -> str:
@@ -251,9 +365,9 @@ def _numbers(text: str) -> list[int]:
 
 
 def installed() -> dict[str, str]:
-    """Version by name of each runtime that is installed."""
+    """Version by name of each runtime that is installed, and of tokenizers."""
     found = {}
-    for name, package in PACKAGES.items():
+    for name, package in {**PACKAGES, "tokenizers": "tokenizers"}.items():
         try:
             found[name] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

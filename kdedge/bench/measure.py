@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from kdedge.bench.devices import Device, DeviceLostError, Subject
-from kdedge.bench.report import Repeat, Value
+from kdedge.bench.devices import Device, DeviceLostError, Kind, Subject
+from kdedge.bench.report import Memory, Repeat, TextTimes, Value
 from kdedge.bench.scenario import Scenario
+from kdedge.bench.statistics import p50
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256, write_text
 from kdedge.progress import Advance
@@ -20,6 +21,8 @@ from kdedge.progress import Advance
 MOST_BUSY_PERCENT = 25.0
 # Quiet machines stay below 1.1; beyond this something else was measured in some repeat.
 MOST_SPREAD = 1.5
+# A device that grows hot slows down in the course of its repeats.
+MOST_SLOWING = 1.2
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,14 @@ class Run:
 
     Attributes:
         repeats: by subject; of those that ran to the end.
+        others: by subject, by kind, the answers of measurements but "time" that the device can do.
         failures: by subject, or by the device's URL, what went wrong.
         environment: what the device was like.
         reasons: why the run is not valid; none if it is.
     """
 
     repeats: dict[str, tuple[Repeat, ...]]
+    others: dict[str, dict[Kind, Any]]
     failures: dict[str, str]
     environment: dict[str, Value]
     reasons: tuple[str, ...]
@@ -46,16 +51,40 @@ class Runtime(BaseModel):
     version: str
 
 
-class Answer(Repeat):
-    """What an agent answers."""
-
+class _Answer(BaseModel):
     runtime: Runtime
+
+
+class TimeAnswer(Repeat, _Answer):
+    """What an agent answers to a job of kind "time"."""
+
+
+class TextAnswer(TextTimes, _Answer):
+    """What it answers to one of kind "text"."""
+
+
+class MemoryAnswer(Memory, _Answer):
+    """What it answers to one of kind "memory"."""
+
+
+class OutputsAnswer(_Answer):
+    """What it answers to one of kind "outputs"."""
+
+    outputs: tuple[tuple[float, ...], ...]
+
+
+ANSWERS: dict[Kind, type[_Answer]] = {
+    "time": TimeAnswer,
+    "text": TextAnswer,
+    "memory": MemoryAnswer,
+    "outputs": OutputsAnswer,
+}
 
 
 class Kept(BaseModel):
     """An answer as it is kept on disk."""
 
-    answer: Answer
+    answer: dict[str, Any]
     reasons: tuple[str, ...] = Field(description="why the run that it is of was not valid")
 
 
@@ -75,7 +104,7 @@ def measure(
         device: where; it is connected and left again.
         subjects: with names that differ.
         scenario: how long.
-        advance: called with 1 after each repeat of each subject.
+        advance: called with 1 after each run on the device.
         folder: where each answer is kept; one that is there already is not measured again.
 
     Raises:
@@ -83,35 +112,54 @@ def measure(
             needed.
     """
     repeats: dict[str, list[Repeat]] = {subject.name: [] for subject in subjects}
+    others: dict[str, dict[Kind, Any]] = {subject.name: {} for subject in subjects}
     failures: dict[str, str] = {}
     reasons: dict[str, None] = {}
     with device:
         fixed = device.environment()
         before = device.state()
-        environment = fixed | {"threads": scenario.threads} | _marked(before, "before")
+        environment = fixed | _marked(before, "before")
         now = _busy(device, before)
+
+        def ask(subject: Subject, kind: Kind, number: int) -> Any:
+            path = folder / f"{_key(device, fixed, subject, scenario, kind, number)}.json"
+            kept = _kept(path)
+            if kept is None:
+                said = device.run(subject, scenario, kind)
+                kept = Kept(answer=_checked(said, kind).model_dump(), reasons=now)
+                write_text(path, kept.model_dump_json())
+            answer = ANSWERS[kind].model_validate(kept.answer)
+            environment[answer.runtime.name] = answer.runtime.version
+            reasons.update(dict.fromkeys(kept.reasons))
+            return answer
+
+        # In each round another subject is first; what takes no time of inferences comes last.
+        asked: list[tuple[Subject, Kind, int]] = [
+            (subject, "time", number)
+            for number in range(scenario.repeats)
+            for subject in _turned(subjects, number)
+        ]
+        asked += [(subject, kind, 0) for subject in subjects for kind in others_of(device, subject)]
         try:
-            for number in range(scenario.repeats):
-                first = number % max(1, len(subjects))
-                for subject in [*subjects[first:], *subjects[:first]]:
-                    if subject.name not in failures:
-                        path = folder / f"{_key(device, fixed, subject, scenario, number)}.json"
-                        try:
-                            kept = _kept(path) or _measured(device, subject, scenario, now, path)
-                        except DeviceLostError:
-                            raise
-                        except KdedgeError as error:
-                            failures[subject.name] = f"on {device.url}: {error}"
+            for subject, kind, number in asked:
+                if subject.name not in failures:
+                    try:
+                        answer = ask(subject, kind, number)
+                    except DeviceLostError:
+                        raise
+                    except KdedgeError as error:
+                        failures[subject.name] = f"on {device.url}: {error}"
+                    else:
+                        if kind == "time":
+                            repeats[subject.name].append(Repeat(**answer.model_dump()))
                         else:
-                            repeats[subject.name].append(Repeat(**kept.answer.model_dump()))
-                            reasons |= dict.fromkeys(kept.reasons)
-                            environment[kept.answer.runtime.name] = kept.answer.runtime.version
-                    advance(1, subject.name)
+                            others[subject.name][kind] = answer
+                advance(1, subject.name)
             environment |= _marked(device.state(), "after")
         except DeviceLostError as error:
-            done = sum(map(len, repeats.values()))
+            done = sum(map(len, repeats.values())) + sum(map(len, others.values()))
             failures[device.url] = (
-                f"{error} {done} of {scenario.repeats * len(subjects)} runs are kept in {folder}; "
+                f"{error} {done} of {len(asked)} runs are kept in {folder}; "
                 "the same command measures the others."
             )
     whole = {
@@ -119,16 +167,27 @@ def measure(
         for name, r in repeats.items()
         if name not in failures and len(r) == scenario.repeats
     }
-    uneven = [reason for name, r in whole.items() for reason in _uneven(name, r)]
-    return Run(whole, failures, environment, (*reasons, *uneven))
+    doubts = [reason for name, r in whole.items() for reason in _doubts(name, r)]
+    return Run(whole, others, failures, environment, (*reasons, *doubts))
 
 
-def _measured(
-    device: Device, subject: Subject, scenario: Scenario, reasons: tuple[str, ...], path: Path
-) -> Kept:
-    said = device.run(subject, scenario)
+def others_of(device: Device, subject: Subject) -> list[Kind]:
+    """Kinds but "time" that can be measured of a subject; one text at a time, on one thread."""
+    plain = subject.threads == subject.batch == 1
+    wanted: list[Kind] = ["text", "memory"] if plain else []
+    if plain and subject.labelled is not None:
+        wanted.append("outputs")
+    return [kind for kind in wanted if kind in device.kinds]
+
+
+def _turned(subjects: Sequence[Subject], number: int) -> list[Subject]:
+    first = number % max(1, len(subjects))
+    return [*subjects[first:], *subjects[:first]]
+
+
+def _checked(said: Any, kind: Kind) -> _Answer:
     try:
-        kept = Kept(answer=Answer.model_validate(said), reasons=reasons)
+        return ANSWERS[kind].model_validate(said)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -136,8 +195,6 @@ def _measured(
             f"what ran there answered no measurement ({where}: {first['msg']}): "
             f"{json.dumps(said)[:200]}"
         ) from None
-    write_text(path, kept.model_dump_json())
-    return kept
 
 
 def _kept(path: Path) -> Kept | None:
@@ -148,17 +205,28 @@ def _kept(path: Path) -> Kept | None:
 
 
 def _key(
-    device: Device, fixed: dict[str, Value], subject: Subject, scenario: Scenario, number: int
+    device: Device,
+    fixed: dict[str, Value],
+    subject: Subject,
+    scenario: Scenario,
+    kind: Kind,
+    number: int,
 ) -> str:
     """Differs where anything differs that could change the answer."""
-    inputs = hashlib.sha256(b"".join(array.tobytes() for array in subject.inputs.inputs.values()))
+    texts = [subject.inputs, *([subject.labelled] if subject.labelled else [])]
+    inputs = hashlib.sha256(
+        b"".join(array.tobytes() for encoded in texts for array in encoded.inputs.values())
+    )
     parts: list[Any] = [
         device.url,
         fixed,
         subject.name,
         sha256(subject.model),
         inputs.hexdigest(),
+        subject.threads,
+        subject.batch,
         scenario.model_dump(),
+        kind,
         number,
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -180,12 +248,19 @@ def _busy(device: Device, state: dict[str, Value]) -> tuple[str, ...]:
     )
 
 
-def _uneven(name: str, repeats: Sequence[Repeat]) -> list[str]:
+def _doubts(name: str, repeats: Sequence[Repeat]) -> list[str]:
+    found = []
     medians = [repeat.p50_ns for repeat in repeats]
     spread = max(medians) / min(medians)
-    if spread <= MOST_SPREAD:
-        return []
-    return [
-        f"{name}: the slowest repeat took {spread:.2f} times as long as the fastest, and "
-        f"{MOST_SPREAD} is the most."
-    ]
+    if spread > MOST_SPREAD:
+        found.append(
+            f"{name}: the slowest repeat took {spread:.2f} times as long as the fastest, and "
+            f"{MOST_SPREAD} is the most."
+        )
+    slowing = [repeat.slowing for repeat in repeats if repeat.slowing is not None]
+    if slowing and p50(slowing) > MOST_SLOWING:
+        found.append(
+            f"{name}: it grew slower while it ran, {p50(slowing):.2f} times as slow in the last "
+            f"third as in the first, and {MOST_SLOWING} is the most: the device throttles."
+        )
+    return found

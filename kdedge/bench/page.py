@@ -1,4 +1,4 @@
-"""A report as one web page that needs no network and no script."""
+"""A report as one web page that needs no network; scripts only sort its tables."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,23 @@ from kdedge.bench.figures import (
     INK,
     RULE,
     SURFACE,
+    curve_figures,
+    latency_distribution_figure,
     size_latency_accuracy_figure,
     training_figures,
 )
 from kdedge.bench.report import RUNTIMES, BenchReport, three_digits
 
+Pieces = Sequence[tuple[str, float]]
+
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A text to which teacher and student give different labels; probabilities of those labels."""
+    """A text to which teacher and student give different labels; probabilities of those labels.
+
+    The pieces are the text's word pieces, with what each adds to the label given; none if it was
+    not worked out.
+    """
 
     text: str
     label: str
@@ -28,6 +36,8 @@ class Disagreement:
     teacher_probability: float
     student: str
     student_probability: float
+    teacher_pieces: Pieces = ()
+    student_pieces: Pieces = ()
 
 
 def render_page(
@@ -54,13 +64,25 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(duration=duration, percent=percent, digits=three_digits)
-    figure = size_latency_accuracy_figure(report)
+    environment.filters.update(
+        duration=duration, percent=percent, digits=three_digits, shaded=shaded
+    )
     page: str = environment.get_template("page.html.jinja").render(
         report=report,
         title=title,
         runtimes=RUNTIMES,
-        figure=inline_svg(figure, "Accuracy against median latency of each artifact"),
+        figure=inline_svg(
+            size_latency_accuracy_figure(report), "Accuracy against median latency of each artifact"
+        ),
+        distribution=inline_svg(
+            latency_distribution_figure(report), "Distribution of the latencies of each artifact"
+        )
+        if any(repeat.samples_ns for m in report.measurements for repeat in m.repeats)
+        else None,
+        curves={
+            dimension: inline_svg(svg, f"p50 of each artifact by {dimension}")
+            for dimension, svg in curve_figures(report).items()
+        },
         training={
             model: {
                 measure.replace("_", " "): inline_svg(svg, f"{measure} of the {model} by epoch")
@@ -88,6 +110,25 @@ def inline_svg(svg: str, label: str) -> Markup:
     for colour, variable in ((INK, "ink"), (RULE, "rule"), (SURFACE, "surface")):
         svg = svg.replace(colour, f"var(--{variable})")
     return Markup('<svg role="img" aria-label="{}" ').format(label) + Markup(svg[len("<svg ") :])
+
+
+def shaded(pieces: Pieces) -> list[tuple[str, str, str, int]]:
+    """Word pieces as a page shows them.
+
+    Returns:
+        What stands before each piece, a blank or nothing; its letters; whether it speaks `for` or
+        `against`; how much, in percent of the piece that says most.
+    """
+    most = max((abs(value) for _, value in pieces), default=0.0) or 1.0
+    return [
+        (
+            "" if piece.startswith("##") else " ",
+            piece.removeprefix("##"),
+            "for" if value >= 0 else "against",
+            round(100 * abs(value) / most),
+        )
+        for piece, value in pieces
+    ]
 
 
 def duration(seconds: float) -> str:

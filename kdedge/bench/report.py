@@ -11,13 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from kdedge.bench.scenario import Scenario
-from kdedge.bench.statistics import p50, p90, ratio_interval, wilson_interval
+from kdedge.bench.scenario import COLD_START, SINGLE_STREAM, SUSTAINED, THROUGHPUT, Scenario
+from kdedge.bench.statistics import p50, p90, p99, ratio_interval, wilson_interval
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 Value = str | int | float
+LEAST_FOR_P99 = 1000
+# Of fewer samples a median says nothing of how a device's speed changes.
+LEAST_THIRD = 50
 RUNTIMES = {"litert": "LiteRT", "onnx": "ONNX Runtime"}
 
 
@@ -44,12 +47,15 @@ class Repeat(_Frozen):
     samples_ns: tuple[int, ...] = Field(description="inferences after warm-up")
     summary: Summary | None = None
     peak_rss_bytes: int | None = Field(description="of the process, Python included")
+    joules: float | None = Field(
+        None, ge=0, description="that the processor took for these samples, where it tells"
+    )
 
     @model_validator(mode="after")
     def _measured_something(self) -> "Repeat":
         if not self.samples_ns and not self.summary:
             raise ValueError("neither samples nor a summary of them")
-        if self.samples_ns and min(self.samples_ns) < 0:
+        if min(self.samples_ns, default=0) < 0:
             raise ValueError("a sample is negative")
         return self
 
@@ -59,6 +65,49 @@ class Repeat(_Frozen):
         if self.summary:
             return self.summary.median_ns or self.summary.mean_ns
         return p50(self.samples_ns)
+
+    @property
+    def slowing(self) -> float | None:
+        """The median of the last third of the samples over that of the first; None of too few."""
+        third = len(self.samples_ns) // 3
+        if third < LEAST_THIRD:
+            return None
+        return p50(self.samples_ns[-third:]) / p50(self.samples_ns[:third])
+
+
+class TextTimes(_Frozen):
+    """How long a text takes from string to probabilities, in a process of its own."""
+
+    tokenize_ns: tuple[int, ...] = Field(min_length=1, description="the part of it that tokenizes")
+    end_to_end_ns: tuple[int, ...] = Field(min_length=1)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def tokenize_p50_ms(self) -> float:
+        """The median."""
+        return p50(self.tokenize_ns) / 1e6
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def end_to_end_p50_ms(self) -> float:
+        """The median."""
+        return p50(self.end_to_end_ns) / 1e6
+
+
+class Memory(_Frozen):
+    """Resident memory, in a process of its own that measures no time."""
+
+    baseline_bytes: int = Field(ge=0, description="with the runtime imported, before the model")
+    load_rise_bytes: int = Field(description="by how much it is more with the model loaded")
+    rise_bytes: int = Field(description="by how much it is more after the texts")
+
+
+class Reference(_Frozen):
+    """What a device says of texts, against this machine's runtime with the same file."""
+
+    texts: int = Field(ge=1)
+    agreement: float = Field(ge=0, le=1, description="share of texts with the same label")
+    max_difference: float = Field(ge=0, description="of probabilities")
 
 
 class Measurement(_Frozen):
@@ -73,8 +122,15 @@ class Measurement(_Frozen):
     quantization: str
     bytes: int
     length: int = Field(description="tokens of the texts measured with")
-    accuracy: float = Field(ge=0, le=1)
+    threads: int = Field(1, ge=1)
+    batch: int = Field(1, ge=1, description="texts an inference")
+    accuracy: float = Field(
+        ge=0, le=1, description="on the device; without `reference`, what the manifest says"
+    )
     accuracy_texts: int = Field(ge=1)
+    reference: Reference | None = None
+    text: TextTimes | None = None
+    memory: Memory | None = None
     agreement: float = Field(ge=0, le=1, description="share of labels as its source's")
     sha256: str
     repeats: tuple[Repeat, ...] = Field(min_length=1)
@@ -107,6 +163,37 @@ class Measurement(_Frozen):
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
+    def p99_ms(self) -> float | None:
+        """The median of the repeats' 99th percentiles; None where a repeat has under 1,000."""
+        if any(len(repeat.samples_ns) < LEAST_FOR_P99 for repeat in self.repeats):
+            return None
+        return p50([p99(repeat.samples_ns) / 1e6 for repeat in self.repeats])
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def cold_start_ms(self) -> float:
+        """Loading and the first inference, the median over the repeats."""
+        return p50([(r.load_ns + r.first_inference_ns) / 1e6 for r in self.repeats])
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def texts_a_second(self) -> float:
+        """At the median latency."""
+        return 1000 * self.batch / self.p50_ms
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def millijoules(self) -> float | None:
+        """Of the processor for a text, the median over the repeats; None where it does not tell."""
+        found = [
+            1000 * repeat.joules / (len(repeat.samples_ns) * self.batch)
+            for repeat in self.repeats
+            if repeat.joules is not None and repeat.samples_ns
+        ]
+        return p50(found) if found else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
     def p50_is_mean(self) -> bool:
         """Whether the device's tool gives means alone, so that these stand in p50's place."""
         return any(r.summary is not None and r.summary.median_ns is None for r in self.repeats)
@@ -122,6 +209,11 @@ class Measurement(_Frozen):
     def first_inference_ms(self) -> float:
         """The median over the repeats."""
         return p50([repeat.first_inference_ns / 1e6 for repeat in self.repeats])
+
+    @property
+    def conditions(self) -> tuple[str, str, int, int, int]:
+        """What must be equal for latencies to compare."""
+        return self.device, self.format, self.threads, self.length, self.batch
 
     @property
     def is_teacher(self) -> bool:
@@ -207,12 +299,11 @@ class BenchReport(_Head):
             raise KdedgeError(f"{path}: not a readable benchmark report: {error}") from None
 
     def speed_up(self, measurement: Measurement) -> SpeedUp | None:
-        """Against the teacher's fastest artifact on the same device in the same runtime, which is
-        what one would ship without a student; without a teacher, the slowest of all there. None
-        for that one itself.
+        """Against the teacher's fastest artifact on the same device in the same runtime, with as
+        many threads, tokens and texts at a time, which is what one would ship without a student;
+        without a teacher, the slowest of all there. None for that one itself.
         """  # noqa: D205
-        where = (measurement.device, measurement.format)
-        peers = [m for m in self.measurements if (m.device, m.format) == where]
+        peers = [m for m in self.measurements if m.conditions == measurement.conditions]
         teachers = [m for m in peers if m.is_teacher]
         baseline = (
             min(teachers, key=lambda m: m.p50_ms)
@@ -246,26 +337,45 @@ def report_schema() -> str:
     return json.dumps(schema, indent=2) + "\n"
 
 
-COLUMNS = ("MB", "accuracy", "agrees", "p50, ms", "p90, ms", "speed-up")
+COLUMNS = {
+    SINGLE_STREAM: ("p50, ms", "p90, ms", "speed-up"),
+    SUSTAINED: ("p50, ms", "p90, ms", "slowing"),
+    COLD_START: ("load, ms", "first, ms", "cold start, ms"),
+    THROUGHPUT: ("p50, ms", "texts a second", "speed-up"),
+}
 
 
-def _figures(report: BenchReport, m: Measurement) -> tuple[str, ...]:
-    """The texts under `COLUMNS`."""
+def columns(report: BenchReport) -> tuple[str, ...]:
+    """What a table of the report shows of each artifact, besides its name."""
+    return ("MB", "accuracy", "agrees", *COLUMNS[report.scenario.kind])
+
+
+def figures(report: BenchReport, m: Measurement) -> tuple[str, ...]:
+    """The texts under `columns`."""
     speed_up = report.speed_up(m)
+    slowing = [r.slowing for r in m.repeats if r.slowing is not None]
+    texts = {
+        "p50, ms": three_digits(m.p50_ms) + (" (mean)" if m.p50_is_mean else ""),
+        "p90, ms": "" if m.p90_ms is None else three_digits(m.p90_ms),
+        "speed-up": speed_up.verdict if speed_up else "baseline",
+        "slowing": f"{p50(slowing):.2f}" if slowing else "",
+        "load, ms": three_digits(m.load_ms),
+        "first, ms": three_digits(m.first_inference_ms),
+        "cold start, ms": three_digits(m.cold_start_ms),
+        "texts a second": three_digits(m.texts_a_second),
+    }
     return (
         f"{m.bytes / 1e6:.1f}",
         f"{m.accuracy:.1%}",
         f"{m.agreement:.1%}",
-        three_digits(m.p50_ms) + (" (mean)" if m.p50_is_mean else ""),
-        "" if m.p90_ms is None else three_digits(m.p90_ms),
-        speed_up.verdict if speed_up else "baseline",
+        *(texts[column] for column in COLUMNS[report.scenario.kind]),
     )
 
 
 def markdown_table(report: BenchReport) -> str:
     """The figures of each artifact, for a README."""
-    rows = [(m.name, *_figures(report, m)) for m in report.measurements]
-    return markdown(("artifact", *COLUMNS), rows)
+    rows = [(m.name, *figures(report, m)) for m in report.measurements]
+    return markdown(("artifact", *columns(report)), rows)
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -284,12 +394,23 @@ def terminal_table(report: BenchReport) -> Table:
         box=SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
-        title=f"{s.name}: {s.repeats} repeats, {s.threads} thread{'s' * (s.threads > 1)}"
-        + ("" if report.valid else ", NOT VALID"),
+        title=f"{s.kind}, {s.name}: {s.repeats} repeats" + ("" if report.valid else ", NOT VALID"),
     )
     table.add_column("artifact", no_wrap=True)
-    for name in COLUMNS:
+    for name in columns(report):
         table.add_column(name, justify="right", no_wrap=True)
     for m in report.measurements:
-        table.add_row(m.name, *_figures(report, m))
+        table.add_row(m.name, *figures(report, m))
+    if ends := end_to_end(report):
+        table.caption = "\n".join(ends)
     return table
+
+
+def end_to_end(report: BenchReport) -> list[str]:
+    """A line for each artifact that was measured from text on."""
+    return [
+        f"{m.name}: tokenization {three_digits(m.text.tokenize_p50_ms)} ms, text to probabilities "
+        f"{three_digits(m.text.end_to_end_p50_ms)} ms"
+        for m in report.measurements
+        if m.text
+    ]

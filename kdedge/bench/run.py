@@ -1,32 +1,59 @@
 """Measuring whole bundles: verified files and real texts in, a report out."""
 
+import itertools
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from kdedge.bench.devices import Device, DeviceLostError, Subject
 from kdedge.bench.devices.local import Local
 from kdedge.bench.figures import size_latency_accuracy_figure
-from kdedge.bench.measure import Run, measure
-from kdedge.bench.report import BenchReport, Measurement, Repeat
-from kdedge.bench.scenario import Scenario
+from kdedge.bench.measure import Run, measure, others_of
+from kdedge.bench.report import BenchReport, Measurement, Memory, Reference, TextTimes
+from kdedge.bench.scenario import THROUGHPUT, Scenario
 from kdedge.bundle import Artifact, Manifest, verify
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 from kdedge.progress import progress
-from kdedge.text.encoder import TextEncoder
+from kdedge.runtime import load_bundle, softmax
+from kdedge.text.encoder import TOKENIZER, TextEncoder
 
-REPORT, FIGURE, SAMPLE_TEXTS = "report.json", "size_latency_accuracy.svg", "sample_texts.txt"
+# Texts an inference, in the scenario of that name.
+THROUGHPUT_BATCHES = (1, 8, 32)
+REPORT, FIGURE, SAMPLE_TEXTS = "results.json", "size_latency_accuracy.svg", "sample_texts.txt"
 # Inside the report's folder: each answer of a run that is not whole yet.
 KEPT = "measured"
+
+
+class Labelled(NamedTuple):
+    """Texts and the names of their labels."""
+
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+class Grid(NamedTuple):
+    """What each artifact is measured with, in all combinations that it can run.
+
+    Attributes:
+        threads: of the runtime.
+        lengths: tokens of the texts; none for the artifact's own. A LiteRT model has one.
+        batches: texts an inference. A LiteRT model takes one.
+    """
+
+    threads: tuple[int, ...] = (1,)
+    lengths: tuple[int, ...] = ()
+    batches: tuple[int, ...] = (1,)
 
 
 class _Job(NamedTuple):
     device: Device
     subject: Subject
-    bundle: str
+    bundle: Path
     manifest: Manifest
     artifact: Artifact
 
@@ -37,8 +64,10 @@ def bench_bundles(
     scenario: Scenario,
     texts: Sequence[str] | None = None,
     devices: Sequence[Device] | None = None,
+    labelled: Labelled | None = None,
+    grid: Grid | None = None,
 ) -> BenchReport:
-    """Measure every artifact of `bundles`; write report.json and size_latency_accuracy.svg.
+    """Measure every artifact of `bundles`; write results.json and size_latency_accuracy.svg.
 
     What a run that was stopped had measured is in a folder of `report_dir`, and the same call does
     not measure it again.
@@ -49,6 +78,9 @@ def bench_bundles(
         scenario: how long to measure.
         texts: to measure with; by default each bundle's own sample texts.
         devices: one after the other, with URLs that differ; by default this machine.
+        labelled: texts to find the accuracy with on the devices that can run them.
+        grid: threads, tokens and batches to measure with; by default one thread, the artifact's
+            own length and one text, or in the scenario `throughput` several batches.
 
     Raises:
         KdedgeError: a bundle is not whole, there are no texts, a device can't be reached, or an
@@ -66,21 +98,30 @@ def bench_bundles(
         raise KdedgeError(
             f"devices: {', '.join(device.url for device in devices)}. Each may be named once."
         )
+    grid = grid or Grid(batches=THROUGHPUT_BATCHES if scenario.kind == THROUGHPUT else (1,))
     manifests = [verify(bundle) for bundle in bundles]
+    for bundle, manifest in zip(bundles, manifests, strict=True):
+        if labelled and (unknown := set(labelled.labels) - set(manifest.labels)):
+            raise KdedgeError(
+                f"labelled: {', '.join(sorted(unknown))}. {bundle} has the labels "
+                f"{', '.join(manifest.labels)}."
+            )
     sources = [manifest.source.name for manifest in manifests]
     prefixes = sources if len(set(sources)) == len(sources) else names
+    several = len(bundles) > 1
     jobs = [
         job
         for device in devices
-        for bundle, name, manifest, prefix in zip(bundles, names, manifests, prefixes, strict=True)
+        for bundle, manifest, prefix in zip(bundles, manifests, prefixes, strict=True)
         for job in _jobs(
             bundle,
-            name,
             manifest,
-            f"{prefix}/" if len(names) > 1 else "",
+            f"{prefix}/" if several else "",
             texts,
             device,
             f" on {device.url}" if len(devices) > 1 else "",
+            labelled,
+            grid,
         )
     ]
     runs = _measure(devices, jobs, scenario, report_dir / KEPT)
@@ -92,7 +133,7 @@ def bench_bundles(
         reasons=tuple(reason for run in runs.values() for reason in run.reasons),
         failures={name: why for run in runs.values() for name, why in run.failures.items()},
         measurements=tuple(
-            _measurement(job, runs[job.device.url].repeats[job.subject.name])
+            _measurement(job, runs[job.device.url], labelled)
             for job in jobs
             if job.subject.name in runs[job.device.url].repeats
         ),
@@ -118,7 +159,7 @@ def _measure(
         if not subjects[device.url]:
             raise KdedgeError(
                 f"{device.url} runs only {', '.join(device.formats)} models, and the bundles have "
-                "none. Export them with an artifact for it."
+                "none of the lengths and batches asked for. Export them with an artifact for it."
             )
     if len(devices) > 1:
         # What is wrong with the last device must be known before the first one's minutes.
@@ -126,7 +167,9 @@ def _measure(
             with device:
                 pass
     runs = {}
-    with progress("measuring", len(jobs) * scenario.repeats, "runs") as advance:
+    # The devices are not open yet; the most that they may be able to do.
+    others = sum(len(others_of(device, s)) for device in devices for s in subjects[device.url])
+    with progress("measuring", len(jobs) * scenario.repeats + others, "runs") as advance:
         for device in devices:
             try:
                 run = measure(device, subjects[device.url], scenario, advance, kept)
@@ -134,43 +177,57 @@ def _measure(
                 if len(devices) == 1:
                     raise
                 # It was there a while ago, and the others' figures must not be lost with it.
-                run = Run({}, {device.url: str(error)}, {}, ())
+                run = Run({}, {}, {device.url: str(error)}, {}, ())
             runs[device.url] = run
     return runs
 
 
 def _jobs(
     bundle: Path,
-    name: str,
     manifest: Manifest,
     prefix: str,
     texts: Sequence[str] | None,
     device: Device,
     suffix: str,
-) -> list[_Job]:
+    labelled: Labelled | None,
+    grid: Grid,
+) -> Iterator[_Job]:
     encoder = TextEncoder.load(bundle)
     if texts is None:
         texts = _sample_texts(bundle / SAMPLE_TEXTS)
     if not texts:
         raise KdedgeError("texts: none given. At least one real text is needed.")
+    if longest := max((n for n in grid.lengths if n > manifest.max_length), default=0):
+        raise KdedgeError(f"lengths: {longest}; {bundle} takes at most {manifest.max_length}.")
     # ONNX models take any length: give them what the others get, so that times compare.
     fixed = next((a.length for a in manifest.artifacts if a.length), manifest.max_length)
-    return [
-        _Job(
-            device,
-            Subject(
-                prefix + artifact.name + suffix,
+    for artifact in manifest.artifacts:
+        if artifact.format not in device.formats:
+            continue
+        own = (artifact.length,) if artifact.length else grid.lengths or (fixed,)
+        for length, threads, batch in itertools.product(own, grid.threads, grid.batches):
+            if length not in (grid.lengths or own) or batch > 1 and artifact.format == "litert":
+                continue
+            # A batch needs as many texts.
+            repeated = itertools.islice(itertools.cycle(texts), max(len(texts), batch))
+            inputs = encoder.encode(list(repeated), length)
+            parts = (
+                f", {length} tokens" * (len(grid.lengths) > 1),
+                f", {threads} thread{'s' * (threads > 1)}" * (len(grid.threads) > 1),
+                f", batch {batch}" * (len(grid.batches) > 1),
+            )
+            subject = Subject(
+                prefix + artifact.name + "".join(parts) + suffix,
                 bundle / artifact.file,
                 artifact.format,
-                encoder.encode(texts, artifact.length or fixed),
-            ),
-            name,
-            manifest,
-            artifact,
-        )
-        for artifact in manifest.artifacts
-        if artifact.format in device.formats
-    ]
+                inputs,
+                bundle / TOKENIZER,
+                tuple(texts),
+                threads,
+                batch,
+                encoder.encode(labelled.texts, length) if labelled else None,
+            )
+            yield _Job(device, subject, bundle, manifest, artifact)
 
 
 def _sample_texts(path: Path) -> list[str]:
@@ -181,21 +238,47 @@ def _sample_texts(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def _measurement(job: _Job, repeats: tuple[Repeat, ...]) -> Measurement:
-    artifact = job.artifact
+def _measurement(job: _Job, run: Run, labelled: Labelled | None) -> Measurement:
+    artifact, others = job.artifact, run.others[job.subject.name]
+    accuracy, count, reference = artifact.accuracy.value, artifact.accuracy.texts, None
+    if labelled and (said := others.get("outputs")):
+        accuracy, reference = _on_device(job, np.asarray(said.outputs, np.float32), labelled)
+        count = len(labelled.texts)
     return Measurement(
         name=job.subject.name,
         device=job.device.url,
-        bundle=job.bundle,
+        bundle=job.bundle.resolve().name,
         artifact=artifact.name,
         source=job.manifest.source.name,
         format=artifact.format,
         quantization=artifact.quantization,
         bytes=artifact.bytes,
         length=job.subject.inputs.ids.shape[1],
-        accuracy=artifact.accuracy.value,
-        accuracy_texts=artifact.accuracy.texts,
+        threads=job.subject.threads,
+        batch=job.subject.batch,
+        accuracy=accuracy,
+        accuracy_texts=count,
+        reference=reference,
+        text=TextTimes(**others["text"].model_dump()) if "text" in others else None,
+        memory=Memory(**others["memory"].model_dump()) if "memory" in others else None,
         agreement=artifact.parity.agreement,
         sha256=job.manifest.files[artifact.file],
-        repeats=repeats,
+        repeats=run.repeats[job.subject.name],
+    )
+
+
+def _on_device(job: _Job, outputs: Any, labelled: Labelled) -> tuple[float, Reference]:
+    """Accuracy of what a device said, and how near it is to this machine's runtime."""
+    # ONNX models give logits, LiteRT models probabilities.
+    said = softmax(outputs) if job.artifact.format == "onnx" else outputs
+    expected = load_bundle(job.bundle, job.artifact.name).probabilities(labelled.texts)
+    if said.shape != expected.shape:
+        raise KdedgeError(
+            f"{job.subject.name}: answers of shape {said.shape}; {expected.shape} is right."
+        )
+    labels = np.array([job.manifest.labels.index(label) for label in labelled.labels])
+    return float(np.mean(said.argmax(1) == labels)), Reference(
+        texts=len(labels),
+        agreement=float(np.mean(said.argmax(1) == expected.argmax(1))),
+        max_difference=float(np.abs(said - expected).max()),
     )

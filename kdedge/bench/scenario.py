@@ -1,22 +1,43 @@
-"""How long to measure."""
+"""What to measure, and how long."""
+
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdedge.errors import KdedgeError
 
+# An inference that takes longer hangs.
+SLOWEST_SECONDS = 5.0
+# `sustained` takes this many times as long as a repeat of its tier: `light` two minutes.
+SUSTAINED_TIMES = 20
+
+SINGLE_STREAM, COLD_START, SUSTAINED, THROUGHPUT = KINDS = (
+    "single-stream", "cold-start", "sustained", "throughput",
+)  # fmt: skip
+
 
 class Scenario(BaseModel):
-    """Single stream, one text at a time, as in an app; counts and seconds both are reached."""
+    """How long to measure; counts and seconds both are reached."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
+    kind: Literal["single-stream", "cold-start", "sustained", "throughput"] = Field(
+        "single-stream",
+        description="one text at a time, as in an app; loading and the first inference; one text "
+        "at a time for minutes, to see a device grow slower; texts in batches, as in a server",
+    )
     min_count: int = Field(ge=1, description="inferences in each repeat")
     min_seconds: float = Field(ge=0, description="of each repeat")
     repeats: int = Field(5, ge=1, description="fresh processes for each artifact")
     warmup_count: int = Field(16, ge=0, description="inferences before those that count")
     warmup_seconds: float = Field(0.5, ge=0)
-    threads: int = Field(1, ge=1)
+
+    @property
+    def limit_seconds(self) -> float:
+        """What a process may take before it is given up: many times what it needs."""
+        most = self.warmup_count + self.min_count
+        return 120 + 3 * (self.warmup_seconds + self.min_seconds) + SLOWEST_SECONDS * most
 
 
 # `full` is MLPerf Mobile's rule for single stream: 1,024 samples and 60 seconds.
@@ -31,12 +52,22 @@ TIERS = {
 }
 
 
-def scenario(name: str) -> Scenario:
-    """The tier of that name.
+def scenario(tier: str, kind: str = SINGLE_STREAM) -> Scenario:
+    """The scenario of that kind in that tier.
 
     Raises:
         KdedgeError: there is none of that name.
     """
-    if name not in TIERS:
-        raise KdedgeError(f"tier: there is no {name!r}. Allowed: {', '.join(TIERS)}.")
-    return TIERS[name]
+    if tier not in TIERS:
+        raise KdedgeError(f"tier: there is no {tier!r}. Allowed: {', '.join(TIERS)}.")
+    if kind not in KINDS:
+        raise KdedgeError(f"scenario: there is no {kind!r}. Allowed: {', '.join(KINDS)}.")
+    chosen = TIERS[tier]
+    changes: dict[str, Any] = {"kind": kind}
+    if kind == COLD_START:
+        # Each repeat gives one value; so many of them as there are minimum samples would take long.
+        changes |= {"min_count": 1, "min_seconds": 0, "warmup_count": 0, "warmup_seconds": 0}
+        changes |= {"repeats": 4 * chosen.repeats}
+    if kind == SUSTAINED:
+        changes |= {"min_seconds": SUSTAINED_TIMES * chosen.min_seconds, "repeats": 1}
+    return chosen.model_copy(update=changes)

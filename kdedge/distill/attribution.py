@@ -61,9 +61,11 @@ def integrated_gradients(
     if steps < 1:
         raise KdedgeError(f"steps: {steps}; at least 1.")
     embeddings, logits = _opened(model, inputs)
+    # A transformer's step takes several times as long outside of a graph.
+    gradient = tf.function(lambda x: _gradient(x, logits, classes))
     total = tf.zeros_like(embeddings)
     for i in range(steps):
-        total += _gradient(embeddings * ((i + 0.5) / steps), logits, classes)
+        total += gradient(embeddings * ((i + 0.5) / steps))
     return _summed(embeddings, total / steps, inputs)
 
 

@@ -6,11 +6,13 @@ from urllib.parse import urlsplit
 
 from kdedge.bench.agent import PACKAGES
 from kdedge.bench.devices.adb import Adb, adb_states
+from kdedge.bench.devices.android_app import AndroidApp
 from kdedge.bench.devices.benchmark_model import BenchmarkModel
 from kdedge.bench.devices.browser import PACKAGES as BROWSER_PACKAGES
 from kdedge.bench.devices.browser import Browser, chromium
 from kdedge.bench.devices.device import Device as Device
 from kdedge.bench.devices.device import DeviceLostError as DeviceLostError
+from kdedge.bench.devices.device import Kind as Kind
 from kdedge.bench.devices.device import Subject as Subject
 from kdedge.bench.devices.local import Local
 from kdedge.bench.devices.remote import CopiedAgent
@@ -20,7 +22,12 @@ from kdedge.errors import KdedgeError
 ALLOWED = "local, ssh://USER@HOST:PORT, adb://SERIAL, browser"
 
 
-def device_of(url: str, setup: bool = False, benchmark_model: Path | None = None) -> Device:
+def device_of(
+    url: str,
+    setup: bool = False,
+    benchmark_model: Path | None = None,
+    app: str | None = None,
+) -> Device:
     """The device of that URL; nothing is connected yet.
 
     Args:
@@ -28,10 +35,11 @@ def device_of(url: str, setup: bool = False, benchmark_model: Path | None = None
             be left out as with `ssh`.
         setup: whether a virtual environment may be made on an `ssh://` device that has no runtime.
         benchmark_model: TensorFlow Lite's program of that name, built for the `adb://` device.
-            Without it, the device's own Python is used.
+            Without it and `app`, the device's own Python is used.
+        app: package of an app with android_demo's benchmark, installed on the `adb://` device.
 
     Raises:
-        KdedgeError: a URL of another form, or no file `benchmark_model`.
+        KdedgeError: a URL of another form, no file `benchmark_model`, or an app beside it.
     """
     try:
         parts = urlsplit(url)
@@ -48,6 +56,10 @@ def device_of(url: str, setup: bool = False, benchmark_model: Path | None = None
     # A serial may hold a colon (HOST:PORT), and its case counts, so that it is not parsed.
     if parts.scheme == "adb" and (serial := url.partition("://")[2]):
         adb = Adb(url, serial)
+        if app and benchmark_model:
+            raise KdedgeError(f"--app: {app} beside --benchmark-model; one of the two is needed.")
+        if app:
+            return AndroidApp(adb, app)
         if benchmark_model is None:
             return CopiedAgent(adb, setup=False)
         if not benchmark_model.is_file():

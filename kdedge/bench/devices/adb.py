@@ -4,7 +4,9 @@ import shlex
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from kdedge.bench import agent
 from kdedge.bench.devices.device import Completed, DeviceLostError
+from kdedge.bench.report import Value
 from kdedge.errors import KdedgeError
 
 try:
@@ -47,15 +49,43 @@ class Adb:
     def close(self) -> None:
         """Nothing: each command has a connection of its own."""
 
-    def execute(self, *command: str) -> Completed:
+    def execute(self, *command: str, limit_seconds: float | None = None) -> Completed:
         """Run a program; the shell there gets each word quoted."""
         line = shlex.join(command)
-        done = self._try(lambda: self._device.shell2(line, timeout=None, v2=True))
+
+        def run() -> Any:
+            try:
+                return self._device.shell2(line, timeout=limit_seconds, v2=True)
+            except (adbutils.AdbTimeout, TimeoutError):
+                return None
+
+        done = self._try(run)
+        if done is None:
+            raise TimeoutError
         return Completed(done.returncode, done.stdout or done.output, done.stderr)
 
     def send(self, content: bytes, path: str) -> None:
         """Write a file that may be run."""
         self._try(lambda: self._device.sync.push(content, path, 0o755, check=True))
+
+    def read(self, pattern: str) -> str:
+        """As `kdedge.bench.agent.Read`."""
+        # The pattern is one of the agent's own, and the shell there must expand it.
+        return self.execute("sh", "-c", f"cat {pattern} 2>/dev/null").stdout
+
+    def environment(self) -> dict[str, Value]:
+        """What the kernel says, and Android's own names."""
+        names = {"device": "ro.product.model", "SoC": "ro.soc.model"}
+        facts: dict[str, Value] = {
+            name: said
+            for name, of in names.items()
+            if (said := self.execute("getprop", of).stdout.strip())
+        }
+        release = self.execute("getprop", "ro.build.version.release").stdout.strip()
+        system = self.execute("uname", "-srm").stdout.strip()
+        facts |= agent.machine(self.read)
+        facts["OS"] = f"Android {release}, {system}" if release else system
+        return facts
 
     def _try(self, work: Callable[[], T]) -> T:
         try:

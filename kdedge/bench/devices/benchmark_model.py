@@ -10,7 +10,7 @@ from typing import Any
 
 from kdedge.bench import agent
 from kdedge.bench.devices.adb import Adb
-from kdedge.bench.devices.device import Completed, Device, Format, Subject
+from kdedge.bench.devices.device import Completed, Device, Format, Kind, Subject
 from kdedge.bench.devices.remote import Remote
 from kdedge.bench.report import Value
 from kdedge.bench.scenario import Scenario
@@ -35,7 +35,7 @@ class BenchmarkModel(Device):
     formats: tuple[Format, ...] = ("litert",)
 
     def __init__(self, adb: Adb, program: Path) -> None:
-        self._remote, self._file = Remote(adb), program
+        self._adb, self._remote, self._file = adb, Remote(adb), program
         self.url = adb.url
 
     def open(self) -> None:
@@ -55,25 +55,16 @@ class BenchmarkModel(Device):
 
     def environment(self) -> dict[str, Value]:
         """What the kernel says, and Android's own names."""
-        names = {"device": "ro.product.model", "SoC": "ro.soc.model"}
-        facts: dict[str, Value] = {
-            name: said
-            for name, of in names.items()
-            if (said := self._execute("getprop", of).stdout.strip())
-        }
-        release = self._execute("getprop", "ro.build.version.release").stdout.strip()
-        system = self._execute("uname", "-srm").stdout.strip()
-        facts |= agent.machine(self._read)
-        facts["OS"] = f"Android {release}, {system}" if release else system
+        facts = self._adb.environment()
         facts[RUNTIME] = sha256(self._file)
         facts["inputs"] = "one sample text" if self._takes_texts else "random numbers"
         return facts
 
     def state(self) -> dict[str, Value]:
         """What the kernel says."""
-        return agent.state(self._read)
+        return agent.state(self._adb.read)
 
-    def run(self, subject: Subject, scenario: Scenario) -> Any:
+    def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
         """Run benchmark_model once and read what it prints."""
         command = [self._program, f"--graph={self._remote.send(subject.model)}"]
         command += self._known(
@@ -82,7 +73,7 @@ class BenchmarkModel(Device):
             max_secs=MAX_SECONDS,
             warmup_runs=scenario.warmup_count,
             warmup_min_secs=scenario.warmup_seconds,
-            num_threads=scenario.threads,
+            num_threads=subject.threads,
         )
         if self._takes_texts:
             command += self._inputs(subject)
@@ -116,12 +107,8 @@ class BenchmarkModel(Device):
             f"--input_layer_value_files={values}",
         ]
 
-    def _read(self, pattern: str) -> str:
-        # The pattern is one of the agent's own, and the shell there must expand it.
-        return self._execute("sh", "-c", f"cat {pattern} 2>/dev/null").stdout
-
     def _execute(self, *command: str) -> Completed:
-        return self._remote.transport.execute(*command)
+        return self._adb.execute(*command)
 
 
 def input_order(model: Path) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kdedge.bench import agent
-from kdedge.bench.devices.device import Device, DeviceLostError, Subject
+from kdedge.bench.devices.device import Device, DeviceLostError, Kind, Subject
 from kdedge.bench.report import Value
 from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
@@ -42,6 +42,7 @@ class Browser(Device):
     """This machine's Chromium, with a fresh page for each artifact and repeat."""
 
     url = "browser"
+    kinds = ("time", "outputs")
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
@@ -98,15 +99,20 @@ class Browser(Device):
         """This machine's, with the idle browser."""
         return agent.state(agent.read_files)
 
-    def run(self, subject: Subject, scenario: Scenario) -> Any:
+    def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
         """Measure in a page of its own."""
         model = self._root / "model"
         model.unlink(missing_ok=True)
         model.symlink_to(subject.model.resolve())
+        inputs = subject.labelled if kind == "outputs" else subject.inputs
+        assert inputs is not None
         job = {
+            "kind": kind,
             "format": subject.format,
-            "inputs": {name: array.tolist() for name, array in subject.inputs.inputs.items()},
-            **scenario.model_dump(exclude={"name", "repeats"}),
+            "threads": subject.threads,
+            "batch": subject.batch,
+            "inputs": {name: array.tolist() for name, array in inputs.inputs.items()},
+            **scenario.model_dump(exclude={"name", "kind", "repeats"}),
         }
         answer = self._ask("answer", job)
         if "error" in answer:

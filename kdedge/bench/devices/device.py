@@ -3,6 +3,7 @@
 import io
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -16,16 +17,34 @@ from kdedge.text.encoder import Encoded
 
 AGENT = Path(__file__).parents[1] / "agent.py"
 Format = Literal["litert", "onnx"]
+Kind = Literal["time", "text", "memory", "outputs"]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An artifact to measure, and the texts to measure it with."""
+    """An artifact to measure, and the texts to measure it with.
+
+    Attributes:
+        name: unlike the others'.
+        model: its file.
+        format: what runs it.
+        inputs: the texts as token ids.
+        tokenizer: the tokenizer.json that made them.
+        texts: themselves.
+        threads: that the runtime may use.
+        batch: texts an inference.
+        labelled: texts whose labels are known, as token ids; what is said of them is compared.
+    """
 
     name: str
     model: Path
     format: Format
     inputs: Encoded
+    tokenizer: Path
+    texts: tuple[str, ...]
+    threads: int = 1
+    batch: int = 1
+    labelled: Encoded | None = None
 
 
 class DeviceLostError(KdedgeError):
@@ -38,10 +57,13 @@ class Device(ABC):
     Attributes:
         url: what the user calls it.
         formats: of the artifacts that can run there at all.
+        kinds: of measurements that can be made there, as `kdedge.bench.agent` names them; known
+            once it is open.
     """
 
     url: str
     formats: tuple[Format, ...] = ("litert", "onnx")
+    kinds: tuple[Kind, ...] = ("time",)
 
     def __enter__(self) -> Self:
         try:
@@ -76,12 +98,13 @@ class Device(ABC):
         """What changes, where it can be read; as `kdedge.bench.agent.state`."""
 
     @abstractmethod
-    def run(self, subject: Subject, scenario: Scenario) -> Any:
-        """Measure a subject once in a fresh process and give the agent's answer, unchecked.
+    def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
+        """Do a measurement once in a fresh process and give the agent's answer, unchecked.
 
         Raises:
             DeviceLostError: it went away.
-            KdedgeError: the runtime can't load or run the model, or the answer is no JSON.
+            KdedgeError: the runtime can't load or run the model, it takes longer than
+                `scenario.limit_seconds`, or the answer is no JSON.
         """
 
 
@@ -100,14 +123,42 @@ def npz(inputs: Encoded) -> bytes:
     return buffer.getvalue()
 
 
-def job(subject: Subject, scenario: Scenario, model: str, inputs: str) -> dict[str, Any]:
-    """What the agent is asked, as its docstring says; paths are the device's."""
-    return {
-        "model": model,
+def job(
+    subject: Subject, scenario: Scenario, kind: Kind, put: Callable[[str | Path, bytes | None], str]
+) -> dict[str, Any]:
+    """What the agent is asked, as its docstring says.
+
+    Args:
+        subject: to measure.
+        scenario: how long.
+        kind: what is measured.
+        put: brings a file to the device, or content under a name, and gives its path there.
+    """
+    asked: dict[str, Any] = {
+        "kind": kind,
+        "model": put(subject.model, None),
         "format": subject.format,
-        "inputs": inputs,
-        **scenario.model_dump(exclude={"name", "repeats"}),
+        "threads": subject.threads,
+        "batch": subject.batch,
+        **scenario.model_dump(include={"warmup_count", "warmup_seconds", "min_count"}),
+        # That texts take their time is known from fewer of them.
+        "min_seconds": scenario.min_seconds if kind == "time" else 0,
     }
+    if kind == "text":
+        length = subject.inputs.ids.shape[1]
+        return asked | {
+            "tokenizer": put(subject.tokenizer, None),
+            "texts": subject.texts,
+            "length": length,
+        }
+    inputs = subject.labelled if kind == "outputs" else subject.inputs
+    assert inputs is not None
+    return asked | {"inputs": put("inputs.npz", npz(inputs))}
+
+
+def hangs(scenario: Scenario) -> KdedgeError:
+    """What to say of a process that does not come to an end."""
+    return KdedgeError(f"not done after {scenario.limit_seconds:.0f} s, and was stopped.")
 
 
 def answer_of(completed: Completed) -> Any:

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from kdedge.bench import agent
-from kdedge.bench.devices.device import AGENT, Completed, Device, Subject, answer_of, job, npz
+from kdedge.bench.devices.device import (
+    AGENT,
+    Completed,
+    Device,
+    Kind,
+    Subject,
+    answer_of,
+    hangs,
+    job,
+)
 from kdedge.bench.report import Value
 from kdedge.bench.scenario import Scenario
 
@@ -17,6 +26,7 @@ class Local(Device):
     """The machine that this runs on, and its Python."""
 
     url = "local"
+    kinds: tuple[Kind, ...] = ("time", "text", "memory", "outputs")
 
     def open(self) -> None:
         """Nothing to do."""
@@ -32,15 +42,28 @@ class Local(Device):
         """As the agent says it."""
         return agent.state(agent.read_files)
 
-    def run(self, subject: Subject, scenario: Scenario) -> Any:
+    def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
         """Run the agent on this Python."""
         with tempfile.TemporaryDirectory() as folder:
-            inputs = Path(folder) / "inputs.npz"
-            inputs.write_bytes(npz(subject.inputs))
-            asked = json.dumps(job(subject, scenario, str(subject.model), str(inputs)))
-            # -P: the agent's neighbours must not be found in place of the standard library's
-            # `statistics`.
-            process = subprocess.run(
-                [sys.executable, "-P", AGENT], input=asked, capture_output=True, text=True
-            )
+
+            def put(file: str | Path, content: bytes | None) -> str:
+                if content is None:
+                    return str(file)
+                path = Path(folder) / file
+                path.write_bytes(content)
+                return str(path)
+
+            asked = json.dumps(job(subject, scenario, kind, put))
+            try:
+                # -P: the agent's neighbours must not be found in place of the standard library's
+                # `statistics`.
+                process = subprocess.run(
+                    [sys.executable, "-P", AGENT],
+                    input=asked,
+                    capture_output=True,
+                    text=True,
+                    timeout=scenario.limit_seconds,
+                )
+            except subprocess.TimeoutExpired:
+                raise hangs(scenario) from None
         return answer_of(Completed(process.returncode, process.stdout, process.stderr))

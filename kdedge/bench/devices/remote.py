@@ -11,10 +11,11 @@ from kdedge.bench.devices.device import (
     Completed,
     Device,
     DeviceLostError,
+    Kind,
     Subject,
     answer_of,
+    hangs,
     job,
-    npz,
 )
 from kdedge.bench.report import RUNTIMES, Value
 from kdedge.bench.scenario import Scenario
@@ -37,8 +38,12 @@ class Transport(Protocol):
     def close(self) -> None:
         """Disconnect; a device that is gone already is no error."""
 
-    def execute(self, *command: str) -> Completed:
-        """Run a program with its arguments and wait for its end."""
+    def execute(self, *command: str, limit_seconds: float | None = None) -> Completed:
+        """Run a program with its arguments and wait for its end.
+
+        Raises:
+            TimeoutError: it takes longer than that; it may still run.
+        """
 
     def send(self, content: bytes, path: str) -> None:
         """Write a file."""
@@ -104,6 +109,8 @@ class CopiedAgent(Device):
         setup: whether a virtual environment with the runtimes may be made where there is none.
     """
 
+    kinds: tuple[Kind, ...] = ("time", "text", "memory", "outputs")
+
     def __init__(self, transport: Transport, setup: bool) -> None:
         self._remote, self._setup = Remote(transport), setup
         self.url = transport.url
@@ -113,6 +120,8 @@ class CopiedAgent(Device):
         self._remote.open()
         self._agent = self._remote.send(AGENT)
         self._python, self._environment = self._find_python()
+        if "tokenizers" not in self._environment:
+            self.kinds = ("time", "memory", "outputs")
 
     def close(self) -> None:
         """Remove the temporary folder and disconnect."""
@@ -126,7 +135,7 @@ class CopiedAgent(Device):
         """As the agent says it there."""
         return self._ask(self._python, "state") or {}
 
-    def run(self, subject: Subject, scenario: Scenario) -> Any:
+    def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
         """Run the agent there."""
         runtime = RUNTIMES[subject.format]
         if runtime not in self._environment:
@@ -134,10 +143,25 @@ class CopiedAgent(Device):
                 f"{runtime} is not installed in {self._python} of {self.url}. "
                 f"{self._remote.transport.remedy}"
             )
-        inputs = self._remote.write("inputs.npz", npz(subject.inputs))
-        asked = job(subject, scenario, self._remote.send(subject.model), inputs)
-        path = self._remote.write("job.json", json.dumps(asked).encode())
-        return answer_of(self._remote.transport.execute(self._python, self._agent, path))
+
+        def put(file: str | Path, content: bytes | None) -> str:
+            return (
+                self._remote.send(Path(file))
+                if content is None
+                else self._remote.write(str(file), content)
+            )
+
+        asked = json.dumps(job(subject, scenario, kind, put)).encode()
+        try:
+            done = self._remote.transport.execute(
+                self._python,
+                self._agent,
+                self._remote.write("job.json", asked),
+                limit_seconds=scenario.limit_seconds,
+            )
+        except TimeoutError:
+            raise hangs(scenario) from None
+        return answer_of(done)
 
     def _find_python(self) -> tuple[str, dict[str, Value]]:
         """The Python there with most runtimes, and what the agent says of the machine with it."""
@@ -174,5 +198,5 @@ class CopiedAgent(Device):
 
     def _make(self, venv: str) -> None:
         self._remote.checked("python3", "-m", "venv", "--clear", venv)
-        packages = ("numpy", *PACKAGES.values())
+        packages = ("numpy", "tokenizers", *PACKAGES.values())
         self._remote.checked(f"{venv}/bin/python", "-m", "pip", "install", "--quiet", *packages)

@@ -59,9 +59,9 @@ class Ssh:
             self._loop.call_soon_threadsafe(self._loop.stop)
         self._connection = self._loop = None
 
-    def execute(self, *command: str) -> Completed:
+    def execute(self, *command: str, limit_seconds: float | None = None) -> Completed:
         """Run a program; the login shell there gets each word quoted."""
-        return self._run(command, None)
+        return self._run(command, None, limit_seconds)
 
     def send(self, content: bytes, path: str) -> None:
         """Write a file. Not by SFTP, which small boards often lack."""
@@ -69,12 +69,16 @@ class Ssh:
         if done.status:
             raise KdedgeError(f"{self.url}: {path} can't be written: {done.stderr.strip()}")
 
-    def _run(self, command: tuple[str, ...], stdin: bytes | None) -> Completed:
-        return self._wait(self._execute(shlex.join(command), stdin))
+    def _run(
+        self, command: tuple[str, ...], stdin: bytes | None, limit: float | None = None
+    ) -> Completed:
+        return self._wait(self._execute(shlex.join(command), stdin, limit))
 
-    async def _execute(self, command: str, stdin: bytes | None) -> Completed:
+    async def _execute(self, command: str, stdin: bytes | None, limit: float | None) -> Completed:
         assert self._connection
-        done = await self._connection.run(command, input=stdin, encoding=None, check=False)
+        done = await self._connection.run(
+            command, input=stdin, encoding=None, check=False, timeout=limit
+        )
         if done.exit_status is None and done.exit_signal is None:
             raise DeviceLostError(f"{self.url} went away: the connection was closed.")
         status = -1 if done.exit_status is None else done.exit_status
@@ -114,6 +118,8 @@ class Ssh:
                 f"{self.url}: it accepts none of your keys. `ssh-copy-id {self._target()}` "
                 "sends one."
             ) from None
+        except asyncssh.TimeoutError:  # a command's; the connection's is Python's own
+            raise TimeoutError from None
         except TimeoutError:
             raise DeviceLostError(
                 f"{self.url} does not answer within {CONNECT_SECONDS} s. Is it switched on, and is "

@@ -49,7 +49,7 @@ class TextClassifierTest {
                 }
             }
         }
-        assertEquals(41, hostile.size)
+        assertEquals(43, hostile.size)
     }
 
     @Test

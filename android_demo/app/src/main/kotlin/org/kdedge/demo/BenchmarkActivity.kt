@@ -1,6 +1,7 @@
 package org.kdedge.demo
 
 import android.app.Activity
+import android.content.Intent
 import android.os.Build
 import android.os.Bundle as State
 import android.util.Log
@@ -10,17 +11,19 @@ import java.io.File
 import kotlin.concurrent.thread
 import org.json.JSONArray
 import org.json.JSONObject
+import org.kdedge.Answer
 import org.kdedge.TextClassifier
 
 /**
  * Measures an artifact on this device, over the bundle's sample texts, and writes benchmark.json.
  *
  *     adb shell am start -n org.kdedge.demo/.BenchmarkActivity \
- *         --es artifact litert-int8 --ei count 1000 --ei warmup 100
+ *         --es artifact litert-int8 --ei count 1000 --ef seconds 10
  *     adb logcat -s kdedge
  *     adb pull /sdcard/Android/data/org.kdedge.demo/files/benchmark.json
  *
- * Where it fails, the file says only `error`.
+ * `artifact` is a name or a SHA-256. Counts and seconds, `warmup` and `warmup_seconds` too, are
+ * both reached. Where it fails, the file says only `error`. `kdedge bench --app` does all this.
  */
 class BenchmarkActivity : Activity() {
     override fun onCreate(state: State?) {
@@ -36,15 +39,12 @@ class BenchmarkActivity : Activity() {
         // Started by an intent; a rotation must not start it again.
         if (state != null) return
 
-        val artifact = intent.getStringExtra("artifact")
-        val count = intent.getIntExtra("count", 1000)
-        val warmup = intent.getIntExtra("warmup", 100)
         val file = File(getExternalFilesDir(null) ?: filesDir, "benchmark.json")
         file.delete()
         thread {
             val result =
                 try {
-                    measure(artifact, count, warmup)
+                    measure(Job(intent))
                 } catch (e: Exception) {
                     JSONObject().put("error", "$e")
                 }
@@ -56,30 +56,61 @@ class BenchmarkActivity : Activity() {
         }
     }
 
-    private fun measure(artifactName: String?, count: Int, warmup: Int): JSONObject {
-        require(count in 1..100_000 && warmup in 0..100_000) {
-            "count is $count and warmup $warmup; 1 to 100,000 and 0 to 100,000 are allowed."
+    private class Job(intent: Intent) {
+        val artifact: String? = intent.getStringExtra("artifact")
+        val count = intent.getIntExtra("count", 1000)
+        val seconds = intent.getFloatExtra("seconds", 0f)
+        val warmup = intent.getIntExtra("warmup", 100)
+        val warmupSeconds = intent.getFloatExtra("warmup_seconds", 0f)
+        val threads = intent.getIntExtra("threads", 1)
+
+        init {
+            require(count in 1..100_000 && warmup in 0..100_000) {
+                "count is $count and warmup $warmup; 1 to 100,000 and 0 to 100,000 are allowed."
+            }
         }
+    }
+
+    private fun measure(job: Job): JSONObject {
         val start = System.nanoTime()
         val bundle = bundleInAssets(this)
-        val artifact = bundle.artifact(artifactName)
-        TextClassifier(bundle, loadEngine(bundle, artifact)).use { classifier ->
+        val artifact =
+            bundle.artifacts.find { it.sha256 == job.artifact } ?: bundle.artifact(job.artifact)
+        TextClassifier(bundle, loadEngine(bundle, artifact, job.threads)).use { classifier ->
             val loaded = System.nanoTime()
             val texts =
                 bundle.read("sample_texts.txt").decodeToString().lines().filter(String::isNotBlank)
-            repeat(warmup) { classifier.classify(texts[it % texts.size]) }
-            val answers = List(count) { classifier.classify(texts[it % texts.size]) }
+            val first = classifier.classify(texts[0])
+            classifier.classifyInTurn(texts, job.warmup, job.warmupSeconds)
+            val answers = classifier.classifyInTurn(texts, job.count, job.seconds)
+            val (runtime, version) = runtimeOf(artifact)
             return JSONObject()
                 .put("format_version", 1)
                 .put("artifact", artifact.name)
                 .put("artifact_sha256", artifact.sha256)
+                .put("runtime", JSONObject().put("name", runtime).put("version", version))
                 .put("texts", texts.size)
-                .put("warmup", warmup)
+                .put("threads", job.threads)
                 .put("load_ns", loaded - start)
+                .put("first_inference_ns", first.inferNanos)
                 .put("tokenize_ns", JSONArray(answers.map { it.tokenizeNanos }))
                 .put("infer_ns", JSONArray(answers.map { it.inferNanos }))
                 .put("device", device())
         }
+    }
+
+    /** One text after the other until both `count` and `seconds` are reached. */
+    private fun TextClassifier.classifyInTurn(
+        texts: List<String>,
+        count: Int,
+        seconds: Float,
+    ): List<Answer> {
+        val end = System.nanoTime() + (1e9 * seconds).toLong()
+        val answers = ArrayList<Answer>()
+        while (answers.size < count || System.nanoTime() < end) {
+            answers += classify(texts[answers.size % texts.size])
+        }
+        return answers
     }
 
     private fun device() =

@@ -1,5 +1,6 @@
 package org.kdedge.demo
 
+import ai.onnxruntime.OrtEnvironment
 import android.content.Context
 import android.os.Build
 import org.kdedge.Artifact
@@ -8,18 +9,19 @@ import org.kdedge.BundleException
 import org.kdedge.Engine
 import org.kdedge.Files
 import org.kdedge.OnnxEngine
+import org.tensorflow.lite.TensorFlowLite
 
 /** The bundle in the app's assets. */
 fun bundleInAssets(context: Context): Bundle =
     Bundle.open(Files { context.assets.open("bundle/$it") })
 
 /** Loads a model of a bundle in its runtime. */
-fun loadEngine(bundle: Bundle, artifact: Artifact): Engine {
+fun loadEngine(bundle: Bundle, artifact: Artifact, threads: Int = 1): Engine {
     val model = bundle.read(artifact.file)
     try {
         return when (artifact.format) {
-            "litert" -> LiteRtEngine(model)
-            "onnx" -> OnnxEngine(model)
+            "litert" -> LiteRtEngine(model, threads)
+            "onnx" -> OnnxEngine(model, threads)
             else ->
                 throw BundleException(
                     "${artifact.name}: this app has no engine for ${artifact.format}."
@@ -33,3 +35,8 @@ fun loadEngine(bundle: Bundle, artifact: Artifact): Engine {
         )
     }
 }
+
+/** Name and version of the runtime of a loaded artifact. */
+fun runtimeOf(artifact: Artifact): Pair<String, String> =
+    if (artifact.format == "litert") "LiteRT" to TensorFlowLite.runtimeVersion()
+    else "ONNX Runtime" to OrtEnvironment.getEnvironment().version

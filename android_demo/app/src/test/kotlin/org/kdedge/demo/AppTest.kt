@@ -10,6 +10,7 @@ import android.widget.Spinner
 import android.widget.TextView
 import java.io.File
 import java.util.concurrent.TimeUnit
+import org.json.JSONArray
 import org.json.JSONObject
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNotEquals
@@ -92,14 +93,39 @@ class AppTest {
     fun `measures an artifact`() {
         val result = benchmark("onnx-int8", 20)
         assertEquals("onnx-int8", result.getString("artifact"))
-        assertEquals(64, result.getString("artifact_sha256").length)
         for (samples in listOf("tokenize_ns", "infer_ns")) {
             val values = result.getJSONArray(samples)
             assertEquals(20, values.length())
             assertTrue(values.getLong(19) > 0)
         }
         assertTrue(result.getJSONObject("device").getInt("cores") > 0)
+        // `kdedge bench --app` asks for the very file.
+        val sha256 = result.getString("artifact_sha256")
+        assertEquals("onnx-int8", benchmark(sha256, 1).getString("artifact"))
     }
+
+    @Test
+    fun `measures for some time`() {
+        val times = benchmark("onnx-int8", 20, seconds = 0.5f).getJSONArray("infer_ns")
+        assertTrue("${times.length()}", times.length() > 20)
+    }
+
+    @Test
+    fun `writes what kdedge reads`() {
+        val golden = JSONObject(File("../../tests/golden/benchmark.json").readText())
+        assertEquals(kinds(golden), kinds(benchmark("onnx-int8", 20)))
+    }
+
+    /** Each key with the kind of its value. */
+    private fun kinds(json: JSONObject): Map<String, Any> =
+        json.keys().asSequence().associateWith { key ->
+            when (val value = json.get(key)) {
+                is JSONObject -> kinds(value)
+                is JSONArray -> List(value.length()) { value.getLong(it) }.size
+                is Number -> "number"
+                else -> "text"
+            }
+        }
 
     @Test
     fun `says what it cannot measure`() {
@@ -108,9 +134,13 @@ class AppTest {
         assertTrue("no native library" in benchmark("litert-int8", 20).getString("error"))
     }
 
-    private fun benchmark(artifact: String, count: Int): JSONObject {
+    private fun benchmark(artifact: String, count: Int, seconds: Float = 0f): JSONObject {
         val intent =
-            Intent().putExtra("artifact", artifact).putExtra("count", count).putExtra("warmup", 5)
+            Intent()
+                .putExtra("artifact", artifact)
+                .putExtra("count", count)
+                .putExtra("seconds", seconds)
+                .putExtra("warmup", 5)
         val activity =
             Robolectric.buildActivity(BenchmarkActivity::class.java, intent).setup().get()
         val file = File(activity.getExternalFilesDir(null), "benchmark.json")

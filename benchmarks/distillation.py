@@ -1,0 +1,462 @@
+"""What the students keep of the teacher, beside what a user would pick instead, and what earns it.
+
+    make demo                             # the teacher and its soft labels
+    python benchmarks/distillation.py main peers ablation mini-ablation curve few bench
+
+Each word is a part and can be left out. Trainings are cells (cells.py) in runs/distillation, each
+in a process of its own, and are not done twice. `bench` measures the bundles that `main` and
+`peers` made. Then benchmarks/results/distillation.json and distillation.md are written from the
+cells that are there; `tables` does nothing else.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cells import RESULTS, RUN, SEEDS, WORK, Cell, commit, do, results, seeded
+
+from kdedge.bench.report import BenchReport, Measurement, markdown
+from kdedge.bench.run import bench_bundles
+from kdedge.bench.scenario import scenario
+from kdedge.bench.statistics import RESAMPLES
+from kdedge.files import write_text
+
+COMMAND = "python benchmarks/distillation.py"
+# student: least retention in percent, least speed-up, most megabytes of the int8 .tflite.
+TARGETS = {"nano": (94.0, 300, 1.0), "micro": (96.5, 80, 1.5), "mini": (98.5, 6, 8.0)}
+# What a row is called: what it is in the tables, its kind, how it differs from the defaults.
+PEERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "no teacher": (
+        "the same micro without a teacher, on the labels alone",
+        {
+            "distill": {
+                "student": "micro", "alpha": 0.0, "feature_weight": 0.0, "from_teacher": False,
+            },
+            "made": 0,
+        },
+    ),
+    "stock": (
+        "the same micro by keras.distillation.Distiller, live teacher, 4 epochs of the train split",
+        {"kind": "stock", "distill": {"student": "micro", "epochs": 4}},
+    ),
+    "static": (
+        "static embeddings as model2vec's, of the teacher's token vectors, logistic regression",
+        {"kind": "static", "bundle": True},
+    ),
+    "tfidf": ("TF-IDF and logistic regression, in scikit-learn", {"kind": "tfidf"}),
+    "tinybert": (
+        "the shape of TinyBERT-4, 4 layers of 312, from scratch on the soft labels",
+        {"kind": "tinybert", "bundle": True},
+    ),
+}  # fmt: skip
+ONE_SEED = ("static", "tfidf", "tinybert")
+ABLATION_MADE = 16_000
+# One rule of augmentation each; the others are off.
+RULES = ("drop", "crop", "splice", "mask", "typos", "neighbours")
+# name: what is changed of [distill] against the base.
+METHODS: dict[str, dict[str, Any]] = {
+    "no soft labels: alpha 0": {"alpha": 0.0},
+    "soft labels only: alpha 1": {"alpha": 1.0},
+    "alpha 0.5": {"alpha": 0.5},
+    "alpha from 1 to 0.5": {"alpha": 1.0, "alpha_end": 0.5},
+    "temperature 1": {"temperature": 1.0},
+    "temperature 2": {"temperature": 2.0},
+    "temperature 4": {"temperature": 4.0},
+    "temperature from 4 to 1": {"temperature": 4.0, "temperature_end": 1.0},
+    "adaptive weights": {"adaptive_weights": True},
+    "no sentence vectors": {"feature_weight": 0.0},
+    "sentence vectors, weight 1": {"feature_weight": 1.0},
+    "not from the teacher's token vectors": {"from_teacher": False},
+    "linear decay": {"learning_rate_decay": "linear"},
+    "exponential decay": {"learning_rate_decay": "exponential"},
+    "constant learning rate": {"learning_rate_decay": "constant"},
+    "adversary: substitution": {"adversary": "substitution"},
+    "adversary: generator": {"adversary": "generator"},
+    "adversary: prompt": {"adversary": "prompt"},
+    "prompt: task": {"prompt": "task"},
+    "prompt: soft label": {"prompt": "soft-label"},
+}
+LAYER_METHODS: dict[str, dict[str, Any]] = {
+    "hidden states": {"hidden_weight": 1.0},
+    "attention maps": {"attention_weight": 1.0},
+    "hidden states and attention maps": {"hidden_weight": 1.0, "attention_weight": 1.0},
+}
+# Texts of the transfer set: epochs. A small set is seen more often, so that what is measured is
+# texts and not steps.
+CURVE = {2_000: 96, 8_000: 24, 24_000: 8, 50_000: 8, 100_000: 8, 200_000: 8, 500_000: 4}
+FEW = (100, 500, 2000)
+
+
+def main() -> None:
+    """Do the parts that were asked for, then write what is there."""
+    parts: dict[str, Callable[..., list[Cell]]] = {
+        "main": main_cells, "peers": peer_cells, "ablation": ablation_cells,
+        "mini-ablation": mini_ablation_cells, "curve": curve_cells, "few": few_cells,
+    }  # fmt: skip
+    parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="+", choices=[*parts, "bench", "tables"])
+    parser.add_argument("--epochs", type=int, default=4, help="of each cell of the ablations")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--only", default="", help="cells with this in their name")
+    parser.add_argument("--teacher", type=Path, default=RUN / "teacher")
+    parser.add_argument("--teacher-bundle", type=Path, default=RUN / "teacher_bundle")
+    parser.add_argument("--soft-labels", type=Path, default=RUN / "soft_labels")
+    parser.add_argument("--work", type=Path, default=WORK)
+    parser.add_argument("--tier", default="light", help="of bench")
+    given = parser.parse_args()
+    cells = [cell for part in given.parts if part in parts for cell in parts[part](given)]
+    where = {"teacher": given.teacher.resolve(), "soft_labels": given.soft_labels.resolve()}
+    cells = [cell.model_copy(update=where) for cell in cells if given.only in cell.name]
+    failed = do(cells, given.work)
+    if "bench" in given.parts:
+        bundles = sorted((given.work / "bundles").iterdir())
+        bench_bundles([given.teacher_bundle, *bundles], given.work, scenario(given.tier))
+    write(given.work)
+    if failed:
+        sys.exit(f"These cells failed: {'; '.join(failed)}")
+
+
+def main_cells(given: Any) -> list[Cell]:
+    """Each student as its defaults make it."""
+    return [
+        Cell(name=name, seed=seed, distill={"student": name}, bundle=seed == 1, keep=True)
+        for name in TARGETS
+        for seed in given.seeds
+    ]
+
+
+def peer_cells(given: Any) -> list[Cell]:
+    """What a user would pick instead."""
+    return [
+        cell
+        for name, (_, how) in PEERS.items()
+        for cell in seeded(given.seeds[:1] if name in ONE_SEED else given.seeds, name=name, **how)
+    ]
+
+
+def ablation_cells(given: Any) -> list[Cell]:
+    """micro with a small budget: each method alone changed, and each rule of augmentation alone."""
+    # The adversaries and the matching of layers need the teacher's word pieces.
+    base = {"student": "micro", "epochs": given.epochs, "min_count": 1}
+    cells = seeded(given.seeds, name="base", distill=base, made=ABLATION_MADE)
+    for name, changed in METHODS.items():
+        # A row that is the base anew would say nothing.
+        if Cell(name="", seed=0, distill=base | changed).settings != cells[0].settings:
+            cells += seeded(given.seeds, name=name, distill=base | changed, made=ABLATION_MADE)
+    # As many steps as with made texts.
+    more = base | {"epochs": 3 * given.epochs}
+    cells += seeded(given.seeds, name="no made texts", distill=more, made=0)
+    for rule in RULES:
+        mixture = {rule: 1}
+        cells += seeded(
+            given.seeds, name=f"only {rule}", distill=base, made=ABLATION_MADE, mixture=mixture
+        )
+    return cells
+
+
+def mini_ablation_cells(given: Any) -> list[Cell]:
+    """The methods that only a transformer has."""
+    # The adversaries and the matching of layers need the teacher's word pieces.
+    base = {"student": "mini", "epochs": given.epochs, "min_count": 1}
+    return [
+        cell
+        for name, changed in ({"mini base": {}} | LAYER_METHODS).items()
+        for cell in seeded(given.seeds, name=name, distill=base | changed, made=ABLATION_MADE)
+    ]
+
+
+def curve_cells(given: Any) -> list[Cell]:
+    """micro on more and more texts, up to all that the store has."""
+    from kdedge.teachers.soft_labels import SoftLabels
+
+    there = len(SoftLabels(given.soft_labels))
+    return [
+        cell
+        for texts, epochs in CURVE.items()
+        if texts <= there
+        for cell in seeded(
+            given.seeds,
+            name=f"curve {texts}",
+            distill={"student": "micro", "epochs": epochs},
+            texts=texts,
+        )
+    ]
+
+
+def few_cells(given: Any) -> list[Cell]:
+    """Few labelled texts, many without."""
+    return [
+        cell
+        for labelled in FEW
+        for cell in seeded(
+            given.seeds,
+            name=f"few {labelled}",
+            kind="few",
+            labelled=labelled,
+            distill={"student": "micro"},
+        )
+    ]
+
+
+def write(work: Path) -> None:
+    """All tables of the cells that are there."""
+    cells = results(work)
+    path = work / "report.json"
+    report = BenchReport.load(path) if path.is_file() else None
+    sections = (
+        main_table(cells, report),
+        peers_table(cells, report),
+        ablation_table(cells, "base", [*METHODS, "no made texts", *(f"only {r}" for r in RULES)]),
+        ablation_table(cells, "mini base", [*LAYER_METHODS]),
+        curve_table(cells),
+        few_table(cells),
+    )
+    text = f"Made by `{COMMAND}`; distillation.json has the rest.\n\n" + "\n".join(
+        section for section in sections if section
+    )
+    if report and not report.valid:
+        text += "\nOf the latencies these are not to be relied on:\n\n"
+        text += "".join(f"- {reason}\n" for reason in report.reasons)
+    RESULTS.mkdir(exist_ok=True)
+    write_text(RESULTS / "distillation.md", text)
+    said = {
+        "command": COMMAND,
+        "commit": commit(),
+        "cells": [_brief(one) for ones in cells.values() for one in ones],
+        "bench": report and json.loads(report.model_dump_json(exclude={"measurements"})),
+        "latency": report and {m.name: _latency(m) for m in report.measurements},
+    }
+    write_text(RESULTS / "distillation.json", json.dumps(said, indent=2) + "\n")
+
+
+def _brief(cell: dict[str, Any]) -> dict[str, Any]:
+    """Without what was said of each text, and without paths of a machine."""
+
+    def without(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {k: without(v) for k, v in value.items() if k not in ("right", "history")}
+
+    job = {k: v for k, v in cell["job"].items() if k not in ("teacher", "soft_labels")}
+    return {"job": job, "commit": cell["commit"], "result": without(cell["result"])}
+
+
+def _latency(m: Measurement) -> dict[str, Any]:
+    return {"bytes": m.bytes, "accuracy": m.accuracy, "repeats_p50_ms": m.repeats_p50_ms}
+
+
+def main_table(cells: dict[str, list[Any]], report: BenchReport | None) -> str:
+    """Each student beside its targets."""
+    rows = []
+    for name, (retention, speed, megabytes) in TARGETS.items():
+        if name not in cells:
+            continue
+        kept = [100 * one["result"]["test"]["retention"] for one in cells[name]]
+        fastest, size = _artifacts(report, name)
+        faster = report.speed_up(fastest) if report and fastest else None
+        rows.append(
+            (
+                name,
+                str(len(kept)),
+                spread([100 * one["result"]["test"]["accuracy"] for one in cells[name]]),
+                f"{spread(kept)} {_met(np.mean(kept) >= retention)} {retention}",
+                ""
+                if not size
+                else f"{size.bytes / 1e6:.2f} {_met(size.bytes / 1e6 <= megabytes)} {megabytes}",
+                ""
+                if not faster
+                else f"{faster.ratio:.0f} ({faster.interval}) "
+                f"{_met(faster.ratio >= speed)} {speed}",
+                "" if not fastest else f"{fastest.p50_ms:.4f}, {fastest.quantization}",
+            )
+        )
+    if not rows:
+        return ""
+    teacher = next(iter(cells[rows[0][0]]))["result"]["test"]["teacher_accuracy"]
+    head = (
+        "student", "seeds", "accuracy, %", "retention, %, and its target",
+        "LiteRT int8, MB, and at most", "times faster, and its target", "p50, ms",
+    )  # fmt: skip
+    return (
+        f"## Students\n\nThe teacher gets {100 * teacher:.2f}% of the test split right. Means over "
+        "seeds, and the standard deviation. Latency: one text of 64 tokens, one thread, in LiteRT, "
+        "against the teacher's fastest file there, with the 95% interval over the repeats; "
+        "accuracy and retention are the Keras student's.\n\n" + markdown(head, rows)
+    )
+
+
+def _met(yes: bool) -> str:
+    return "✓" if yes else "✗"
+
+
+def _artifacts(
+    report: BenchReport | None, name: str
+) -> tuple[Measurement | None, Measurement | None]:
+    """A cell's fastest LiteRT file, and the int8 one."""
+    own = [
+        m
+        for m in (report.measurements if report else ())
+        if m.source == name and m.format == "litert"
+    ]
+    int8 = next((m for m in own if m.quantization == "int8"), None)
+    return min(own, key=lambda m: m.p50_ms, default=None), int8
+
+
+def peers_table(cells: dict[str, list[Any]], report: BenchReport | None) -> str:
+    """Students and their rivals."""
+    rows = []
+    described = {name: name for name in TARGETS} | {name: said for name, (said, _) in PEERS.items()}
+    for name, said in described.items():
+        if name not in cells or not set(PEERS) & set(cells):
+            continue
+        ones = [one["result"] for one in cells[name]]
+        # Of the same layers: the same file but for the numbers in it.
+        fastest, size = _artifacts(report, "micro" if name in ("no teacher", "stock") else name)
+        p50 = ones[0].get("p50_ms") or (fastest and fastest.p50_ms)
+        nbytes = ones[0].get("bytes") or (size and size.bytes)
+        seconds = [one["seconds"] for one in ones if one["seconds"] is not None]
+        rows.append(
+            (
+                said,
+                spread([100 * one["test"]["accuracy"] for one in ones]),
+                f"{nbytes / 1e6:.2f}" if nbytes else "",
+                f"{p50:.3f}" if p50 else "",
+                f"{np.mean(seconds) / 60:.1f}" if seconds else "",
+            )
+        )
+    if not rows:
+        return ""
+    head = ("", "accuracy, %", "MB, int8", "p50, ms", "training, minutes")
+    return (
+        "## Against what one would pick instead\n\nTest split. Training is the classifier's own, "
+        "without the teacher's and without soft labels. The latency of TF-IDF is scikit-learn's in "
+        "Python, and its size 4 bytes a number and its terms' letters; the others are LiteRT's.\n\n"
+        + markdown(head, rows)
+    )
+
+
+def ablation_table(cells: dict[str, list[Any]], base: str, names: Sequence[str]) -> str:
+    """Each change's difference from the base."""
+    rows = []
+    if base not in cells:
+        return ""
+    for name in names:
+        if name not in cells:
+            continue
+        said = {}
+        for split in ("valid", "test"):
+            pairs = paired(cells[base], cells[name], split)
+            said[split] = difference(*pairs)
+        low, high = said["test"][1:]
+        rows.append(
+            (
+                name,
+                spread([100 * one["result"]["test"]["accuracy"] for one in cells[name]]),
+                *("{:+.2f} ({:+.2f} to {:+.2f})".format(*said[s]) for s in ("valid", "test")),
+                "helps" if low > 0 else "harms" if high < 0 else "no difference shown",
+            )
+        )
+    settings = cells[base][0]["job"]["distill"]
+    accuracy = spread([100 * one["result"]["test"]["accuracy"] for one in cells[base]])
+    head = (
+        "change", "accuracy, %", "difference on valid, points", "difference on test, points", ""
+    )  # fmt: skip
+    return (
+        f"## One change at a time: {settings['student']}\n\n"
+        f"The base, {settings['epochs']} epochs of the train split and {ABLATION_MADE} made texts, "
+        f"has {accuracy}% on the test split. Differences are of the same seeds and texts, with 95% "
+        "bootstrap intervals over both; a change helps or harms where the interval on the test "
+        "split leaves out 0. "
+        "Defaults are chosen on the valid split.\n\n" + markdown(head, rows)
+    )
+
+
+def paired(base: list[Any], other: list[Any], split: str) -> tuple[Any, Any]:
+    """Which texts each got right, float [seeds, texts], of the seeds that both have."""
+    by_seed = [
+        {one["job"]["seed"]: one["result"][split]["right"] for one in ones}
+        for ones in (base, other)
+    ]
+    seeds = sorted(set(by_seed[0]) & set(by_seed[1]))
+    a, b = (np.array([[int(r) for r in ones[s]] for s in seeds], float) for ones in by_seed)
+    return a, b
+
+
+def difference(base: Any, other: Any) -> tuple[float, float, float]:
+    """Points that `other` has over `base`, and a 95% interval.
+
+    Args:
+        base: 1 where a text was labelled right, [seeds, texts].
+        other: the same of the same seeds and texts, which are drawn anew together.
+    """
+    rng = np.random.default_rng(0)
+    apart = 100 * (other - base)
+    seeds, texts = apart.shape
+    drawn = [
+        apart[rng.integers(seeds, size=seeds)].mean(0)[rng.integers(texts, size=texts)].mean()
+        for _ in range(RESAMPLES)
+    ]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(apart.mean()), float(low), float(high)
+
+
+def curve_table(cells: dict[str, list[Any]]) -> str:
+    """Accuracy over the size of the transfer set."""
+    rows = []
+    for texts in CURVE:
+        ones = cells.get(f"curve {texts}", ())
+        if ones:
+            rows.append(
+                (
+                    str(ones[0]["result"]["transfer_texts"]),
+                    str(ones[0]["job"]["distill"]["epochs"]),
+                    *(
+                        spread([100 * one["result"]["test"][key] for one in ones])
+                        for key in ("accuracy", "retention", "agreement")
+                    ),
+                )
+            )
+    if not rows:
+        return ""
+    head = ("texts", "epochs", "accuracy, %", "retention, %", "agrees with the teacher, %")
+    return "## micro by the size of the transfer set\n\nTest split.\n\n" + markdown(head, rows)
+
+
+def few_table(cells: dict[str, list[Any]]) -> str:
+    """What few labels do."""
+    rows = []
+    for labelled in FEW:
+        ones = cells.get(f"few {labelled}", ())
+        if ones:
+            rows.append(
+                (
+                    str(labelled),
+                    *(
+                        spread([100 * one["result"][who]["test"]["accuracy"] for one in ones])
+                        for who in ("teacher", "distilled", "hard", "tfidf")
+                    ),
+                )
+            )
+    if not rows:
+        return ""
+    head = ("labels", "teacher", "micro, distilled", "micro, labels only", "TF-IDF")
+    return (
+        "## From few labels\n\nAccuracy on the test split, %. A fifth of the labels chooses the "
+        "epoch; the teacher labels 20,000 other texts for the distilled student.\n\n"
+        + markdown(head, rows)
+    )
+
+
+def spread(values: Sequence[float]) -> str:
+    """`81.53 ± 0.21`: the mean, and the standard deviation where there are several."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
+
+
+if __name__ == "__main__":
+    main()

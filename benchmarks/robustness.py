@@ -1,0 +1,221 @@
+"""What typos and an attack cost students that were trained to bear them, and others.
+
+    make demo                       # the teacher and its soft labels
+    python benchmarks/robustness.py
+
+Trains micro in several ways (cells.py), then measures each on the test split as it is, with typos
+made by nlpaug's character augmenters as that library has them, and under `Substitution`, which only
+the student of that name met in training. The texts with typos stay in the work folder. Writes
+benchmarks/results/robustness.json and robustness.md.
+"""
+
+import argparse
+import hashlib
+import json
+import random
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nlpaug.augmenter.char as nlpaug
+import numpy as np
+import tensorflow as tf
+from cells import RESULTS, RUN, SEEDS, WORK, commit, do, seeded
+from distillation import spread
+from trainings import DATA
+
+from kdedge import Student, load_corpus, load_teacher
+from kdedge.bench.report import markdown
+from kdedge.distill.adversary import Substitution
+from kdedge.files import write_text
+from kdedge.recipe import Label
+from kdedge.students.student import predict_logits
+from kdedge.teachers.soft_labels import SoftLabels
+from kdedge.text.corpus import Split
+
+COMMAND = "python benchmarks/robustness.py"
+TYPOS: dict[str, Callable[[], Any]] = {
+    "keyboard": nlpaug.KeyboardAug,
+    "ocr": nlpaug.OcrAug,
+    "random": nlpaug.RandomCharAug,
+}
+MADE, SWAPS, BATCH = 40_000, 2, 64
+BASE = "micro, plain"
+TYPO_MIXTURE = Label().mixture.model_dump() | {"typos": 1}
+# name: [distill], the mixture of made texts.
+WAYS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
+    BASE: ({}, {}),
+    "micro, typos": ({}, TYPO_MIXTURE),
+    "micro, generator": ({"adversary": "generator"}, {}),
+    "micro, substitution": ({"adversary": "substitution"}, {}),
+    "micro, generator and typos": ({"adversary": "generator"}, TYPO_MIXTURE),
+}
+# At least a third less lost, and no more than half a point of clean accuracy.
+LESS_LOST, CLEAN_POINTS = 1 / 3, 0.5
+
+
+def main() -> None:
+    """Train, perturb, measure, write."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--made", type=int, default=MADE, help="texts")
+    parser.add_argument("--teacher", type=Path, default=RUN / "teacher")
+    parser.add_argument("--soft-labels", type=Path, default=RUN / "soft_labels")
+    parser.add_argument("--work", type=Path, default=WORK)
+    given = parser.parse_args()
+    cells = {
+        name: seeded(
+            given.seeds,
+            name=name,
+            # The adversaries need the teacher's word pieces.
+            distill={"student": "micro", "epochs": given.epochs, "min_count": 1} | distill,
+            made=given.made,
+            mixture=mixture,
+            keep=True,
+            teacher=given.teacher.resolve(),
+            soft_labels=given.soft_labels.resolve(),
+        )
+        for name, (distill, mixture) in WAYS.items()
+    }
+    failed = do([cell for ones in cells.values() for cell in ones], given.work)
+    if failed:
+        sys.exit(f"These cells failed: {'; '.join(failed)}")
+
+    test = load_corpus(DATA, split="split").test
+    files = {name: perturbed(name, test, given.work / "robustness") for name in TYPOS}
+    sets = {"clean": test.texts} | {name: read(path) for name, path in files.items()}
+    teacher = load_teacher(given.teacher)
+    store = SoftLabels(given.soft_labels)
+    students = {
+        name: [
+            accuracies(Student.load(cell.folder(given.work, "students")), sets, test, store)
+            for cell in ones
+        ]
+        for name, ones in cells.items()
+    }
+    said = {
+        name: share_right(predict_logits(teacher, teacher.encoder, texts), test)
+        for name, texts in sets.items()
+    }
+    result = {
+        "command": COMMAND,
+        "commit": commit(),
+        "epochs": given.epochs,
+        "made": given.made,
+        "sha256": {
+            name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()
+        },
+        "teacher": said,
+        "students": students,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    write_text(RESULTS / "robustness.json", json.dumps(result, indent=2) + "\n")
+    write_text(RESULTS / "robustness.md", table(result))
+
+
+def perturbed(name: str, test: Split, folder: Path) -> Path:
+    """The test texts with one of nlpaug's kinds of typos, a line each; made once."""
+    path = folder / f"{name}.txt"
+    if not path.is_file():
+        # nlpaug draws from both.
+        random.seed(0)
+        np.random.seed(0)
+        augmenter = TYPOS[name]()
+        lines = [" ".join(augmenter.augment(text)[0].split()) for text in test.texts]
+        write_text(path, "\n".join(lines) + "\n")
+    return path
+
+
+def read(path: Path) -> tuple[str, ...]:
+    """The texts that `perturbed` wrote."""
+    return tuple(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+
+
+def accuracies(
+    student: Student, sets: dict[str, tuple[str, ...]], test: Split, store: SoftLabels
+) -> dict[str, float]:
+    """Of a student, on each set and under attack."""
+    found = {
+        name: share_right(predict_logits(student.model, student.encoder, texts), test)
+        for name, texts in sets.items()
+    }
+    return found | {"attack": share_right(attacked_logits(student, test, store), test)}
+
+
+def attacked_logits(student: Student, test: Split, store: SoftLabels) -> Any:
+    """What it says of texts that were changed against it, float32 [texts, classes].
+
+    The swaps that raise its divergence from the teacher most, of tokens with near vectors.
+    """
+    vocabulary = student.encoder.vocabulary
+    kept = [store.encoder().tokenizer.token_to_id(piece) for piece in vocabulary]
+    vectors = store.token_vectors()[kept]
+    adversary = Substitution(student.model, vectors, vocabulary, swaps=SWAPS)
+    attack = tf.function(adversary.attack, reduce_retracing=True)
+    teacher, _ = store.lookup(test.texts)
+    parts = []
+    for start in range(0, len(test), BATCH):
+        encoded = student.encoder.encode(test.texts[start : start + BATCH])
+        inputs = {name: tf.constant(array) for name, array in encoded.inputs.items()}
+        inputs["ids"] = attack(inputs, tf.constant(teacher[start : start + BATCH]))
+        parts.append(student.model(inputs, training=False).numpy())
+    return np.concatenate(parts)
+
+
+def share_right(logits: Any, test: Split) -> float:
+    """Accuracy."""
+    return float((logits.argmax(1) == test.labels).mean())
+
+
+def lost(ones: Sequence[dict[str, float]], name: str) -> float:
+    """Points of accuracy, the mean over seeds."""
+    return float(100 * np.mean([one["clean"] - one[name] for one in ones]))
+
+
+def table(result: dict[str, Any]) -> str:
+    """Accuracy everywhere, and whether the targets are met."""
+    students = result["students"]
+    kinds = [*TYPOS, "attack"]
+    base = students[BASE]
+    teacher = result["teacher"]
+    lines = [
+        (
+            "teacher",
+            *(
+                f"{100 * teacher[name]:.2f}" if name in teacher else ""
+                for name in ("clean", *kinds)
+            ),
+        )
+    ]
+    for name, ones in students.items():
+        lines.append(
+            (name, *(spread([100 * one[kind] for one in ones]) for kind in ("clean", *kinds)))
+        )
+    verdicts = []
+    for name, ones in students.items():
+        if name == BASE:
+            continue
+        cost = 100 * float(
+            np.mean([b["clean"] for b in base]) - np.mean([o["clean"] for o in ones])
+        )
+        cells = []
+        for kind in kinds:
+            less = 1 - lost(ones, kind) / lost(base, kind)
+            cells.append(f"{100 * less:.0f}% {'✓' if less >= LESS_LOST else '✗'}")
+        verdicts.append((name, f"{cost:+.2f} {'✓' if cost <= CLEAN_POINTS else '✗'}", *cells))
+    return (
+        f"Made by `{COMMAND}`; robustness.json has the rest.\n\n"
+        "Accuracy on the test split, %, mean and standard deviation over seeds. `keyboard`, `ocr` "
+        "and `random` are nlpaug's character augmenters with its defaults; `attack` swaps at most "
+        f"{SWAPS} word pieces of a text, chosen against the very student.\n\n"
+        + markdown(("", "clean", *kinds), lines)
+        + "\nHow much less of the clean accuracy is lost than by the plain student (target: at "
+        "least a third), and the points of clean accuracy that it costs (target: at most 0.5):\n\n"
+        + markdown(("", "cost, points", *kinds), verdicts)
+    )
+
+
+if __name__ == "__main__":
+    main()

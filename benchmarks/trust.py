@@ -1,0 +1,395 @@
+"""Whether `kdedge bench` can be believed: what it says where the truth is known.
+
+    python benchmarks/conversions.py      # the students
+    python benchmarks/trust.py same       # one file against itself, on a busy machine
+    python benchmarks/trust.py slower     # a file against one that is 5% slower
+    python benchmarks/trust.py others BUNDLE...   # against other people's programs
+    python benchmarks/trust.py overhead   # what measuring costs
+
+Each writes its part of benchmarks/results/trust.json and then trust.md anew. Every comparison is
+kept in runs/trust as soon as it is there, and the same command goes on where it stopped.
+"""
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import typer
+
+from kdedge import KdedgeError, Student, TextEncoder, bench_bundles, export_bundle
+from kdedge.bench import agent
+from kdedge.bench.report import markdown, three_digits
+from kdedge.bench.run import SAMPLE_TEXTS
+from kdedge.bench.scenario import scenario
+from kdedge.bench.statistics import bootstrap_interval, p50, ratio_interval
+from kdedge.bundle import verify
+from kdedge.export.export import subject_of
+from kdedge.files import write_text
+from kdedge.recipe import export_settings
+from kdedge.text.encoder import Encoded
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+WORK = ROOT / "runs" / "trust"
+STUDENTS = ROOT / "runs" / "conversions" / "students"
+ARTIFACT, LENGTH = "litert-float32", 64
+SLOWER = 0.05
+BLOCK = 20  # inferences; short, so that most are disturbed by nothing
+CALIBRATION = 512  # no-ops whose cost is measured together, to know that of one
+# Busy and idle in turns of up to two seconds, as a machine is on which others work.
+BURN = """
+import random, sys, time
+turns = random.Random(int(sys.argv[1]))
+while True:
+    end = time.monotonic() + turns.uniform(0, 2)
+    while time.monotonic() < end:
+        sum(range(1000))
+    time.sleep(turns.uniform(0, 2))
+"""
+
+app = typer.Typer(add_completion=False)
+Folder = Annotated[Path, typer.Option(help="of a student")]
+Count = Annotated[int, typer.Option(help="comparisons", min=1)]
+Tier = Annotated[str, typer.Option(help="of kdedge bench")]
+Load = Annotated[int, typer.Option(help="processes that keep the machine busy half of the time")]
+
+
+@app.command()
+def same(
+    student: Folder = STUDENTS / "micro", count: Count = 100, tier: Tier = "quick", load: Load = 2
+) -> None:
+    """Measure a file against itself and count how often the two are called different."""
+    bundle = _bundle(student, 0)
+    again = bundle.with_name(f"{bundle.name}-again")
+    if not again.exists():
+        shutil.copytree(bundle, again)
+    comparisons = _comparisons(bundle, again, count, tier, load)
+    _keep("same", tier=tier, load=load, **counted(comparisons), comparisons=comparisons)
+
+
+@app.command()
+def slower(
+    student: Folder = STUDENTS / "micro", count: Count = 10, tier: Tier = "full", load: Load = 0
+) -> None:
+    """Measure a file against one that no-ops of known cost make 5% slower."""
+    bundle = _bundle(student, 0)
+    (calibration,) = _comparisons(bundle, _bundle(student, CALIBRATION), 1, tier, load)
+    bare, cost = p50(calibration["a_ms"]), no_op_ms(calibration)
+    no_ops = round(SLOWER * bare / cost)
+    comparisons = _comparisons(bundle, _bundle(student, no_ops), count, tier, load)
+    _keep(
+        "slower",
+        tier=tier,
+        load=load,
+        no_ops=no_ops,
+        no_op_ns=1e6 * cost,
+        known_ratio=1 + no_ops * cost / bare,
+        **counted(comparisons),
+        calibration=calibration,
+        comparisons=comparisons,
+    )
+
+
+@app.command()
+def others(
+    bundles: Annotated[list[Path], typer.Argument(help="whose files are measured")],
+    count: Annotated[int, typer.Option(help="rounds", min=2)] = 5,
+    tier: Tier = "standard",
+) -> None:
+    """Measure files with litert-benchmark and a bare loop around ONNX Runtime as well, in turn."""
+    once = scenario(tier).model_copy(update={"repeats": 1})
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for bundle in bundles:
+        for number in range(count):
+            folder = WORK / f"others-{tier}" / bundle.name / str(number)
+            kept = folder / "p50_ms.json"
+            if not kept.exists():
+                report = bench_bundles([bundle], folder, once)
+                found = {
+                    m.artifact: (
+                        m.p50_ms,
+                        _other_p50_ms(bundle, m.artifact, len(m.repeats[0].samples_ns)),
+                    )
+                    for m in report.measurements
+                }
+                write_text(kept, json.dumps(found))
+            for artifact, pair in json.loads(kept.read_text()).items():
+                pairs.setdefault(f"{bundle.name}/{artifact}", []).append(pair)
+    files = {}
+    for name, values in pairs.items():
+        ours, theirs = zip(*values, strict=True)
+        files[name] = {
+            "ours_ms": ours,
+            "theirs_ms": theirs,
+            "ratio": p50(ours) / p50(theirs),
+            "interval": ratio_interval(ours, theirs),
+        }
+    _keep("others", tier=tier, rounds=count, files=files)
+
+
+# A loop as anyone would write it, in a process of its own.
+ONNX_LOOP = """
+import statistics, sys, time
+import numpy, onnxruntime
+model, texts, warmup, count = sys.argv[1:]
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession(model, options)
+wanted = [tensor.name for tensor in session.get_inputs()]
+arrays = numpy.load(texts)
+times = []
+for i in range(int(warmup) + int(count)):
+    text = i % len(arrays["input_ids"])
+    feed = {name: arrays[name][text : text + 1] for name in wanted}
+    start = time.perf_counter()
+    session.run(None, feed)
+    times.append(time.perf_counter() - start)
+print(1e3 * statistics.median(times[int(warmup):]))
+"""
+
+
+def _other_p50_ms(bundle: Path, name: str, count: int) -> float:
+    """The median latency of as many inferences, by a program that is not ours."""
+    (artifact,) = (a for a in verify(bundle).artifacts if a.name == name)
+    warmup = str(max(16, count // 10))
+    with tempfile.TemporaryDirectory() as folder:
+        if artifact.format == "litert":
+            answer = Path(folder) / "answer.json"
+            command = [
+                str(Path(sys.executable).with_name("litert-benchmark")),
+                f"--model={bundle / artifact.file}", f"--num_runs={count}",
+                f"--warmup_runs={warmup}", f"--result_json={answer}",
+            ]  # fmt: skip
+            subprocess.run(command, check=True, capture_output=True)
+            return float(json.loads(answer.read_text())["latency"]["median_ms"])
+        texts = Path(folder) / "texts.npz"
+        encoded = _texts(bundle)
+        np.savez(
+            texts,
+            input_ids=encoded.ids.astype(np.int64),
+            attention_mask=encoded.mask.astype(np.int64),
+            token_type_ids=encoded.segment_ids.astype(np.int64),
+        )
+        command = [sys.executable, "-c", ONNX_LOOP, str(bundle / artifact.file), str(texts)]
+        command += [warmup, str(count)]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _texts(bundle: Path) -> Encoded:
+    texts = (bundle / SAMPLE_TEXTS).read_text(encoding="utf-8").splitlines()
+    return TextEncoder.load(bundle).encode(texts, LENGTH)
+
+
+@app.command()
+def overhead(
+    bundle: Annotated[Path, typer.Argument(help="with a model of about 50 microseconds")],
+    artifact: str = "onnx-float32",
+    blocks: Annotated[int, typer.Option(help="of 20 inferences, measured and bare", min=2)] = 3000,
+) -> None:
+    """Time inferences with the agent's loop and in a bare one, in turn."""
+    (found,) = (a for a in verify(bundle).artifacts if a.name == artifact)
+    loaded = agent.LOADERS[found.format](str(bundle / found.file), 1)
+    feeds = agent.feeds_of(loaded, _texts(bundle).inputs, batch=1)
+    results = {
+        "an inference": paired_overhead(loaded.infer, feeds, blocks),
+        "nothing": paired_overhead(lambda feed: None, feeds, blocks),
+    }
+    _keep("overhead", model=f"{bundle.name}/{artifact}", blocks=blocks, **results)
+
+
+def paired_overhead(infer: Callable[[Any], Any], feeds: list[Any], blocks: int) -> dict[str, Any]:
+    """Nanoseconds a call: bare, and how much more the agent's loop takes and its samples say."""
+    takes, says, bare = [], [], []
+    for number in range(-2, blocks):  # two to warm up
+        times = {}
+        for kind in ("agent", "bare") if number % 2 else ("bare", "agent"):
+            start = time.perf_counter_ns()
+            if kind == "agent":
+                samples = agent.time_inferences(infer, feeds, BLOCK, 0)
+            else:
+                for i in range(BLOCK):
+                    infer(feeds[i % len(feeds)])
+            times[kind] = (time.perf_counter_ns() - start) / BLOCK
+        if number >= 0:
+            bare.append(times["bare"])
+            takes.append(times["agent"] - times["bare"])
+            says.append(sum(samples) / BLOCK - times["bare"])
+    return {
+        "bare_ns": p50(bare),
+        "takes_more_ns": p50(takes),
+        "takes_more_interval_ns": bootstrap_interval(takes, p50),
+        "says_more_ns": p50(says),
+        "says_more_interval_ns": bootstrap_interval(says, p50),
+    }
+
+
+# Comparisons
+
+
+def _bundle(student: Path, no_ops: int) -> Path:
+    """The student's bundle, made slower by so many no-ops."""
+    bundle = WORK / "bundles" / f"{student.name}-{no_ops}"
+    if not bundle.exists():
+        subject = subject_of(Student.load(student))
+        slowed = replace(subject, model=Slowed(subject.model, no_ops), variables=subject.model)
+        export_bundle(slowed, export_settings(artifacts=[ARTIFACT], lengths=[LENGTH]), bundle)
+    return bundle
+
+
+class Slowed(keras.Model):
+    """A classifier whose logits are multiplied by the identity matrix `no_ops` times."""
+
+    def __init__(self, model: keras.Model, no_ops: int) -> None:
+        super().__init__()
+        self.model, self.no_ops = model, no_ops
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """The same logits, later."""
+        logits = self.model(inputs, training=training)
+        for _ in range(self.no_ops):
+            logits = tf.matmul(logits, tf.eye(logits.shape[-1]))
+        return logits
+
+
+def _comparisons(a: Path, b: Path, count: int, tier: str, load: int) -> list[dict[str, Any]]:
+    """p50 of each repeat of both, in ms, as `kdedge bench` measures them side by side."""
+    found = []
+    with busy(load):
+        for number in range(count):
+            folder = WORK / f"{a.name}-{b.name}-{tier}-load{load}" / str(number)
+            kept = folder / "comparison.json"
+            if not kept.exists():
+                report = bench_bundles([a, b], folder, scenario(tier))
+                ours = {m.bundle: m.repeats_p50_ms for m in report.measurements}
+                comparison = {
+                    "a_ms": ours[a.name], "b_ms": ours[b.name], "reasons": report.reasons,
+                    "environment": report.environments["local"],
+                }  # fmt: skip
+                write_text(kept, json.dumps(comparison))
+            found.append(json.loads(kept.read_text()))
+    return found
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Keep the machine busy half of the time with so many processes."""
+    started = [
+        subprocess.Popen([sys.executable, "-c", BURN, str(seed)]) for seed in range(processes)
+    ]
+    try:
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def counted(comparisons: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """How many were called slower, faster and no different, by the rule of the report."""
+    intervals = [ratio_interval(c["b_ms"], c["a_ms"]) for c in comparisons]
+    slower = sum(low > 1 for low, _ in intervals)
+    faster = sum(high < 1 for _, high in intervals)
+    return {"slower": slower, "faster": faster, "no different": len(intervals) - slower - faster}
+
+
+def no_op_ms(calibration: dict[str, Any]) -> float:
+    """What one no-op takes, from a comparison with a file that has CALIBRATION of them."""
+    return (p50(calibration["b_ms"]) - p50(calibration["a_ms"])) / CALIBRATION
+
+
+# What is kept
+
+
+def _keep(part: str, **figures: Any) -> None:
+    path = RESULTS / "trust.json"
+    result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    commit = subprocess.run(
+        ["git", "-C", ROOT, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    about = {"command": shlex.join(["python", *sys.argv]), "commit": commit}
+    result[part] = about | figures | {"environment": agent.environment()}
+    RESULTS.mkdir(exist_ok=True)
+    write_text(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    write_text(RESULTS / "trust.md", page(result))
+
+
+def page(result: dict[str, Any]) -> str:
+    """For people; `result` is as in trust.json and may lack parts."""
+    parts = {"same": _same, "slower": _slower, "others": _others, "overhead": _overhead}
+    texts = [
+        f"{say(result[name])}\n`{result[name]['command']}`\n"
+        for name, say in parts.items()
+        if name in result
+    ]
+    return "trust.json has the raw figures.\n\n" + "\n".join(texts)
+
+
+def _said(part: dict[str, Any]) -> str:
+    told = [part[word] for word in ("slower", "faster", "no different")]
+    busy_percent = [c["environment"]["busy before, %"] for c in part["comparisons"]]
+    return (
+        f"Of {sum(told)} comparisons in the tier `{part['tier']}`: {told[0]} called slower, "
+        f"{told[1]} faster, {told[2]} no different. Other programs used {p50(busy_percent):.0f}% "
+        f"of the machine (median); {part['load']} of them were started to keep it busy half of the "
+        "time.\n"
+    )
+
+
+def _same(part: dict[str, Any]) -> str:
+    return f"## A file against itself\n\n{_said(part)}"
+
+
+def _slower(part: dict[str, Any]) -> str:
+    return (
+        f"## A file against one that is {part['known_ratio'] - 1:.1%} slower\n\n{_said(part)}"
+        f"The slower one has {part['no_ops']} matrix products with the identity more, of "
+        f"{part['no_op_ns']:.0f} ns each, measured with {CALIBRATION} of them.\n"
+    )
+
+
+def _others(part: dict[str, Any]) -> str:
+    rows = [
+        (
+            name, three_digits(p50(file["ours_ms"])), three_digits(p50(file["theirs_ms"])),
+            f"{file['ratio']:.3f}", " to ".join(f"{end:.3f}" for end in file["interval"]),
+        )
+        for name, file in part["files"].items()
+    ]  # fmt: skip
+    head = ("file", "kdedge, ms", "other, ms", "ratio", "95% interval")
+    return (
+        "## p50 beside other people's programs\n\nlitert-benchmark for LiteRT, a bare loop around "
+        f"ONNX Runtime; {part['rounds']} rounds in turn, each in a fresh process, tier "
+        f"`{part['tier']}`.\n\n{markdown(head, rows)}"
+    )
+
+
+def _overhead(part: dict[str, Any]) -> str:
+    rows = [
+        (what, *(f"{part[what][key]:.0f}" for key in ("bare_ns", "takes_more_ns", "says_more_ns")))
+        for what in ("an inference", "nothing")
+    ]
+    head = ("inside the loop", "bare call, ns", "takes longer, ns", "says more, ns")
+    return (
+        f"## What measuring costs\n\n{part['model']}, {part['blocks']} pairs of blocks of {BLOCK} "
+        "calls, with the agent's loop and bare; `takes longer` is wall time a sample, `says more` "
+        f"is what the samples have more than the bare call.\n\n{markdown(head, rows)}"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except KdedgeError as error:
+        sys.exit(f"error: {error}")

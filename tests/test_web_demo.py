@@ -1,0 +1,302 @@
+"""The page of web_demo, with the bundle that android_demo ships, in a real Chromium."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser_parts import WEB_DEMO, installed_node_modules, launched, playwright, served, watched
+from conftest import ROOT
+from test_docs import program_of
+
+from kdedge import load_bundle
+from kdedge.bundle import MANIFEST, copy_bundle, verify
+from kdedge.runtime import TextClassifier
+
+BUNDLE = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
+SCREENSHOTS = ROOT / "runs" / "web_demo"
+WITHIN = 1e-3
+HOSTILE = json.loads((ROOT / "tests" / "golden" / "hostile.json").read_text())
+# Types into the page what Python's own strings could not bring there: halves of surrogate pairs.
+TYPE_ALL = """async (hostile) => {
+    const [box, status] = ["text", "status"].map((id) => document.getElementById(id));
+    const said = [];
+    for (const { text, repeat, count } of hostile) {
+        const changed = new Promise((resolve) =>
+            new MutationObserver(resolve).observe(status, { childList: true }));
+        box.value = text ?? repeat.repeat(count);
+        box.dispatchEvent(new Event("input"));
+        await changed;
+        const scores = [...document.querySelectorAll("meter")].map(({ value }) => value);
+        said.push([status.textContent, status.className, scores]);
+    }
+    return said;
+}"""
+
+
+def to_web(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "converters.to_web", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that converters.to_web makes."""
+    installed_node_modules()
+    site = tmp_path_factory.mktemp("web") / "site"
+    done = to_web(BUNDLE, "--out", site)
+    assert (done.returncode, done.stderr) == (0, "")
+    return site
+
+
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    with served(site) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["playwright.Browser"]:
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: "playwright.Browser", address: str) -> Iterator["playwright.Page"]:
+    with watched(browser, address) as page:
+        page.goto("/")
+        wait_until_ready(page)
+        yield page
+
+
+@pytest.fixture(scope="module")
+def classifier() -> TextClassifier:
+    return load_bundle(BUNDLE, "onnx-int8")
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[str]:
+    return (BUNDLE / "sample_texts.txt").read_text(encoding="utf-8").splitlines()
+
+
+def box(page: "playwright.Page") -> "playwright.Locator":
+    return page.get_by_label("Text to classify")
+
+
+def answers(page: "playwright.Page") -> "playwright.Locator":
+    return page.get_by_role("listitem")
+
+
+def status(page: "playwright.Page") -> "playwright.Locator":
+    return page.get_by_role("status")
+
+
+def wait_until_ready(page: "playwright.Page") -> None:
+    playwright.expect(box(page)).to_be_focused(timeout=20_000)
+
+
+def test_the_bundle_is_packed_as_it_is(site: Path) -> None:
+    models = site / "models"
+    assert verify(models / "bundle") == verify(BUNDLE)
+    assert (models / "bundle" / MANIFEST).read_bytes() == (BUNDLE / MANIFEST).read_bytes()
+    assert json.loads((models / "index.json").read_text()) == {"model": "bundle", "dtype": "q8"}
+
+
+def test_the_same_as_python_on_100_texts(
+    page: "playwright.Page", classifier: TextClassifier, samples: list[str]
+) -> None:
+    # The last ten are cut, and must keep their [SEP].
+    texts = samples[:90] + [" ".join(samples[i : i + 6]) for i in range(10)]
+    program = """async (texts) => {
+        const { loadClassifier } = await import("/classifier.js");
+        const { classify } = await loadClassifier();
+        const said = [];
+        for (const text of texts) said.push(await classify(text));
+        return said;
+    }"""
+    said = page.evaluate(program, texts)
+    expected = classifier.predict(texts)
+    assert len({one.label for one in expected}) == 2
+    for scores, one in zip(said, expected, strict=True):
+        assert scores[0]["label"] == one.label
+        by_label = {score["label"]: score["score"] for score in scores}
+        assert by_label == pytest.approx(one.probabilities, abs=WITHIN)
+
+
+def test_by_keyboard_in_the_window_of_a_phone(
+    page: "playwright.Page", classifier: TextClassifier, samples: list[str]
+) -> None:
+    page.set_viewport_size({"width": 360, "height": 640})
+    page.keyboard.type("a moving, funny film")
+    (expected,) = classifier.predict(["a moving, funny film"])
+    # Before the last letter there may be answers, too.
+    page.wait_for_function(
+        "([wanted, within]) => Math.abs(document.querySelector('meter')?.value - wanted) < within",
+        arg=[expected.probability, WITHIN],
+    )
+    assert answers(page).all_inner_texts() == ["positive\n98.2%", "negative\n1.8%"]
+    playwright.expect(status(page)).to_contain_text("positive, in ")
+    page.keyboard.press("Control+A")
+    page.keyboard.press("Delete")
+    playwright.expect(answers(page)).to_have_count(0)
+
+    page.keyboard.press("Tab")
+    playwright.expect(page.get_by_role("button", name="Try an example")).to_be_focused()
+    page.keyboard.press("Enter")
+    playwright.expect(answers(page)).to_have_count(2)
+    assert box(page).input_value() in samples
+    page.keyboard.press("Shift+Tab")
+    playwright.expect(box(page)).to_be_focused()
+
+
+def test_readable_in_small_and_dark(page: "playwright.Page") -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for name, width, scheme in (
+        ("phone", 360, "light"),
+        ("phone_dark", 360, "dark"),
+        ("wide", 900, "light"),
+    ):
+        page.set_viewport_size({"width": width, "height": 600})
+        page.emulate_media(color_scheme=scheme)
+        box(page).fill("w" * 200)
+        playwright.expect(answers(page)).to_have_count(2)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        sizes = page.evaluate(
+            """[...document.querySelectorAll("main *")].filter((e) => e.innerText?.trim()).map(
+                (e) => parseFloat(getComputedStyle(e).fontSize))"""
+        )
+        assert len(sizes) > 8 and min(sizes) >= 14
+        # Smaller letters make phones zoom in when one types.
+        assert box(page).evaluate("(e) => parseFloat(getComputedStyle(e).fontSize)") >= 16
+        # What a finger can hit.
+        for element in (box(page), page.get_by_role("button")):
+            area = element.bounding_box()
+            assert area and area["height"] >= 44
+        box(page).fill("a moving, funny film with a plot that never lets go")
+        page.wait_for_timeout(500)
+        page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+def test_hostile_texts(page: "playwright.Page") -> None:
+    for case, (message, kind, scores) in zip(
+        HOSTILE, page.evaluate(TYPE_ALL, HOSTILE), strict=True
+    ):
+        if case["answer"]:
+            assert re.fullmatch(r"(posi|nega)tive, in [0-9.]+ ms", message), case["name"]
+            assert sum(scores) == pytest.approx(1, abs=1e-5), case["name"]
+        else:
+            assert re.match("The text (is empty|has)|Type a text", message), case["name"]
+            assert kind == "error" or case["text"] == "", case["name"]
+            assert scores == [], case["name"]
+    # And it goes on.
+    box(page).fill("a moving, funny film")
+    playwright.expect(status(page)).to_contain_text("positive")
+
+
+def test_answers_once_when_one_stops_typing(page: "playwright.Page") -> None:
+    answered = page.evaluate(
+        """async () => {
+            const [box, status] = ["text", "status"].map((id) => document.getElementById(id));
+            let answered = 0;
+            new MutationObserver(() => answered++).observe(status, { childList: true });
+            for (const letter of "a moving, funny film") {
+                box.value += letter;
+                box.dispatchEvent(new Event("input"));
+                await new Promise((resolve) => setTimeout(resolve, 10));
+            }
+            const before = answered;
+            while (!answered) await new Promise((resolve) => setTimeout(resolve, 10));
+            await new Promise((resolve) => setTimeout(resolve, 300));
+            return [before, answered];
+        }"""
+    )
+    assert answered == [0, 1]
+
+
+def test_without_a_network(browser: "playwright.Browser", site: Path) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        with served(site) as address:
+            page.goto(address)
+            wait_until_ready(page)
+            page.wait_for_function("async () => (await (await caches.open('/')).keys()).length > 8")
+        # The server has stopped.
+        page.goto(f"{address}/?again")
+        wait_until_ready(page)
+        box(page).fill("a moving, funny film")
+        playwright.expect(status(page)).to_contain_text("positive")
+
+
+def test_what_is_kept_hides_nothing_new(
+    browser: "playwright.Browser", site: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(site, tmp_path / "site")
+    with served(folder) as address, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        wait_until_ready(page)
+        page.wait_for_function("async () => await caches.has('/')")
+        html = folder / "index.html"
+        html.write_text(html.read_text().replace("A text classifier in", "Another page in"))
+        page.reload()
+        playwright.expect(page.get_by_role("heading")).to_have_text("Another page in your browser")
+
+
+def test_the_page_of_the_docs(browser: "playwright.Browser", site: Path) -> None:
+    (site / "mine.html").write_text(program_of("web.md", "html"))
+    with served(site) as address, watched(browser, address) as page:
+        page.goto("/mine.html")
+        for text, said in (
+            ("a moving, funny film", "positive, 98.2%"),
+            (" ", "The text is empty."),
+        ):
+            page.get_by_label("Review").fill(text)
+            page.keyboard.press("Enter")
+            playwright.expect(page.get_by_role("status")).to_have_text(said)
+
+
+def test_page_without_a_bundle(browser: "playwright.Browser") -> None:
+    with served(WEB_DEMO) as address, browser.new_page() as page:
+        page.goto(address)
+        playwright.expect(status(page)).to_contain_text("converters.to_web BUNDLE")
+
+
+def refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    for part in said:
+        assert part in line
+
+
+def test_bad_inputs_leave_nothing(site: Path, tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    refused(to_web(tmp_path, "--out", out), f"{tmp_path} is no bundle")
+
+    broken = shutil.copytree(BUNDLE, tmp_path / "broken")
+    vocabulary = broken / "vocab.txt"
+    vocabulary.write_bytes(b"X" + vocabulary.read_bytes()[1:])
+    refused(to_web(broken, "--out", out), str(vocabulary), "SHA-256")
+
+    named = shutil.copytree(BUNDLE, tmp_path / "my--bundle")
+    refused(to_web(named, "--out", out), "'my--bundle'", "mv ")
+
+    mobile = tmp_path / "mobile"
+    copy_bundle(BUNDLE, mobile, ["litert-int8"])
+    refused(to_web(mobile, "--out", out), "onnx-int8 or onnx-float32", "litert-int8")
+    assert not out.exists() and not list(tmp_path.glob("*.partial"))
+
+    out.mkdir()
+    refused(to_web(BUNDLE, "--out", out), f"{out} exists already")
+    assert not list(out.iterdir())
+
+
+def test_packages_not_installed(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "converters", tmp_path / "converters")
+    done = to_web(BUNDLE, "--out", tmp_path / "site", cwd=tmp_path)
+    refused(done, "web_demo/node_modules", "npm ci --prefix web_demo")
+    assert not (tmp_path / "site").exists()
