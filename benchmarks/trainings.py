@@ -33,7 +33,7 @@ from kdedge.students.inputs import masked, student_inputs
 from kdedge.students.mini import mini
 from kdedge.students.student import Evaluation, measures, predict_logits
 from kdedge.teachers.finetune import finetune
-from kdedge.teachers.soft_labels import TOKEN_VECTORS, SoftLabels, label_texts
+from kdedge.teachers.soft_labels import SoftLabels, label_texts
 from kdedge.text.batches import shuffled_batches
 from kdedge.text.corpus import Corpus, Split
 from kdedge.text.encoder import TextEncoder
@@ -365,8 +365,7 @@ def smaller(cell: Cell, corpus: Corpus, store: SoftLabels, work: Path) -> tuple[
 def part_of(store: SoftLabels, texts: Any, folder: Path) -> SoftLabels:
     """A store of its own for some of the texts."""
     part = SoftLabels.create(folder, store.teacher, store.label_names, store.has_features)
-    store.encoder().save(folder)
-    shutil.copyfile(store.folder / TOKEN_VECTORS, folder / TOKEN_VECTORS)
+    part.keep(store.encoder(), store.token_vectors())
     part.add(list(texts), *store.lookup(texts))
     return part
 
