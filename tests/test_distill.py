@@ -173,6 +173,7 @@ def test_labels_from_elsewhere_are_enough(store: SoftLabels, tmp_path: Path) -> 
     assert "feature_loss" not in student.notes["history"][0]
 
 
+@pytest.mark.slow
 def test_two_devices_learn_what_one_learns(store: SoftLabels, tmp_path: Path) -> None:
     # TensorFlow must be told before it starts that there are two.
     program = f"""
