@@ -1,246 +1,368 @@
-"""How much of what this machine can do each artifact reaches, and what more could be had.
+"""How near each artifact comes to what this machine could do at most, and what holds it back.
 
-    python benchmarks/conversions.py   # makes the bundles
-    python benchmarks/roofline.py
+    python benchmarks/conversions.py              # makes the bundles
+    python benchmarks/roofline.py BUNDLE...       # by default nano, micro and mini of them
 
-Measures the machine's peaks on one thread (products of float32 and of int8 matrices in ONNX
-Runtime, copying memory), counts each model's multiplications and the bytes of its weights, measures
-all artifacts of nano, micro and mini with the tier `quick`, and writes
-benchmarks/results/roofline.json and roofline.md (Williams, Waterman, Patterson 2009). Takes a few
-minutes; the machine should be quiet.
+Measures, with one thread, the machine's peaks (a float32 and an int8 matrix product inside each
+runtime; memory bandwidth) and the p50 of every artifact, counts the multiply-accumulates and the
+bytes of weights of one text from the artifact's own graph, and writes
+benchmarks/results/roofline.json and roofline.md. Takes a few minutes; the machine should be quiet.
+
+The roofline is Williams, Waterman and Patterson's (2009, doi 10.1145/1498765.1498785): no program
+is faster than its arithmetic at the peak, nor than its bytes at the bandwidth.
 """
 
+import argparse
 import json
 import math
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+from onnxruntime.quantization import quantize_dynamic
+from tensorflow.lite.python import schema_py_generated as schema
 
-from kdedge.bench.report import Measurement, three_digits
-from kdedge.bench.run import SAMPLE_TEXTS, bench_bundles
-from kdedge.bench.scenario import scenario
-from kdedge.text.encoder import TextEncoder
+from kdedge.bench.report import Measurement, markdown, three_digits
+from kdedge.bench.run import bench_bundles
+from kdedge.bench.scenario import TIERS, scenario
+from kdedge.bundle import verify
+from kdedge.export.flatbuffer import parsed
 
 ROOT = Path(__file__).parent.parent
+COMMAND = "python benchmarks/roofline.py"
 RESULTS = ROOT / "benchmarks" / "results"
-BUNDLES = ROOT / "runs" / "conversions" / "bundles"
-NAMES = ("nano", "micro", "mini")
-# Of the matrices whose product gives the peak: done in less than a time slice, so that of many
-# repeats some are not interrupted.
-SIDE = 256
-COPIED_BYTES = 2**26  # more than most caches hold
-PEAK_REPEATS = 500
-# Of a weight when it is computed with; LiteRT expands 16-bit floats to 32 bits when it loads them.
-WEIGHT_BYTES = {
-    "float32": 4.0, "float16": 4.0, "int8": 1.0, "int8-static": 1.0, "int8-weights": 1.0,
-    "int8-full": 1.0, "int16x8": 1.0, "int4": 0.5,
-}  # fmt: skip
-INPUTS = {"input_ids": "ids", "attention_mask": "mask", "token_type_ids": "segment_ids"}
+BUNDLES = tuple(
+    ROOT / "runs" / "conversions" / "bundles" / name for name in ("nano", "micro", "mini")
+)
+FLOAT32, INT8 = "float32", "int8"
+# Of the matrix product that peaks are measured with: done in less than a time slice, so that other
+# programs don't interrupt all of them.
+ROWS, INNER, COLUMNS = 128, 512, 512
+SECONDS = 4.0  # for each peak
+COPIED = 512 * 1024 * 1024  # bytes; larger than any cache
+# With less than this share of p50 explained by arithmetic and memory, something else is the limit.
+EXPLAINED = 0.5
+
+
+class Work(NamedTuple):
+    """What a graph does for one text.
+
+    Attributes:
+        macs: multiply-accumulates of its matrix products, by arithmetic.
+        bytes: of the matrices in these products, as the file has them (biases are left out, for
+            not every converter keeps them there), and of the rows that embeddings look up.
+    """
+
+    macs: dict[str, int]
+    bytes: int
+
+
+def litert_work(content: bytes) -> Work:
+    """Counted from a `.tflite` file; its shapes are fixed."""
+    model = parsed(content)
+    graph = model.subgraphs[0]
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    made_by = {output: op for op in graph.operators for output in op.outputs}
+
+    def weights(index: int) -> Any:
+        """The constant tensor behind an input, also where it is stored smaller; else None."""
+        op = made_by.get(index)
+        if op is not None and codes[op.opcodeIndex] == schema.BuiltinOperator.DEQUANTIZE:
+            index = op.inputs[0]
+        return graph.tensors[index] if stored(graph.tensors[index]) else None
+
+    def stored(tensor: Any) -> int:
+        data = model.buffers[tensor.buffer].data
+        return 0 if data is None else len(data)
+
+    def shape(index: int) -> list[int]:
+        # Of numpy's int32 a product of a vocabulary's size would overflow.
+        return [int(size) for size in graph.tensors[index].shape]
+
+    ops = schema.BuiltinOperator
+    macs: Counter[str] = Counter()
+    read = 0
+    for op in graph.operators:
+        code = codes[op.opcodeIndex]
+        out = math.prod(shape(op.outputs[0]))
+        if code in (ops.GATHER, ops.EMBEDDING_LOOKUP):
+            table = weights(op.inputs[0 if code == ops.GATHER else 1])
+            if table is not None:
+                read += out * stored(table) // math.prod(table.shape.tolist())
+            continue
+        if code not in (ops.FULLY_CONNECTED, ops.CONV_2D, ops.DEPTHWISE_CONV_2D, ops.BATCH_MATMUL):
+            continue
+        second = shape(op.inputs[1])
+        if code == ops.FULLY_CONNECTED:
+            each = second[-1]
+        elif code == ops.BATCH_MATMUL:
+            each = second[-1 if op.builtinOptions.adjY else -2]
+        elif code == ops.CONV_2D:  # [out, height, width, in]
+            each = math.prod(second[1:])
+        else:  # [1, height, width, out]
+            each = math.prod(second[1:3])
+        kind = graph.tensors[op.inputs[1]].type
+        whole = kind in (schema.TensorType.INT8, schema.TensorType.INT4)
+        macs[INT8 if whole else FLOAT32] += out * each
+        matrix = weights(op.inputs[1])
+        read += stored(matrix) if matrix is not None else 0
+    return Work(dict(macs), read)
+
+
+def onnx_work(content: bytes, length: int) -> Work:
+    """Counted from an `.onnx` file for one text of `length` tokens.
+
+    Its shapes are not fixed, so it is run once to see them.
+    """
+    model = onnx.load_from_string(content)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    shapes = _shapes(model, length)
+
+    def weights(name: str) -> Any:
+        """The initializer behind an input, also where it is stored smaller; else None."""
+        while name in made_by and made_by[name].op_type in (
+            "DequantizeLinear",
+            "Cast",
+            "Transpose",
+        ):
+            name = made_by[name].input[0]
+        return constants.get(name)
+
+    def whole(name: str) -> bool:
+        return name in made_by and made_by[name].op_type == "DequantizeLinear"
+
+    macs: Counter[str] = Counter()
+    read = 0
+    for node in model.graph.node:
+        if node.op_type == "Gather":
+            table = weights(node.input[0])
+            if table is not None and len(table.dims) > 1:
+                read += (
+                    math.prod(shapes[node.output[0]]) * onnx.numpy_helper.to_array(table).itemsize
+                )
+            continue
+        if node.op_type not in ("MatMul", "MatMulInteger", "Gemm", "Conv"):
+            continue
+        first, second = node.input[:2]
+        if node.op_type == "Conv":
+            each = math.prod(shapes[second][1:])
+        else:
+            turned = any(a.name == "transA" and a.i for a in node.attribute)
+            each = shapes[first][0 if turned else -1]
+        integers = node.op_type == "MatMulInteger" or (whole(first) and whole(second))
+        macs[INT8 if integers else FLOAT32] += math.prod(shapes[node.output[0]]) * each
+        matrix = weights(second)
+        if matrix is not None:
+            read += onnx.numpy_helper.to_array(matrix).nbytes
+    return Work(dict(macs), read)
+
+
+def _shapes(model: onnx.ModelProto, length: int) -> dict[str, tuple[int, ...]]:
+    """Of all tensors, for one text."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    there = {output.name for output in probe.graph.output}
+    made = [output for node in probe.graph.node for output in node.output if output]
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made if name not in there)
+    options = onnxruntime.SessionOptions()
+    # Or tensors that were optimized away would be missing.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(
+        probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in session.get_outputs()]
+    ones = {tensor.name: np.ones((1, length), np.int64) for tensor in session.get_inputs()}
+    ran = zip(names, session.run(names, ones), strict=True)
+    shapes = {name: tuple(value.shape) for name, value in ran}
+    return shapes | {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+
+
+def measured_peaks() -> dict[str, dict[str, float]]:
+    """Multiply-accumulates a second by runtime and arithmetic; the fastest of `SECONDS`."""
+    rng = np.random.default_rng(0)
+    layer = keras.layers.Dense(COLUMNS, use_bias=False)
+    model = keras.Sequential([keras.Input((ROWS, INNER), 1), layer])
+    rows = rng.standard_normal((1, ROWS, INNER), np.float32)
+    peaks: dict[str, dict[str, float]] = {"litert": {}, "onnx": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        for arithmetic, how in ((FLOAT32, []), (INT8, [tf.lite.Optimize.DEFAULT])):
+            path = Path(folder) / f"{arithmetic}.tflite"
+            model.export(path, format="litert", verbose=False, optimizations=how)
+            interpreter = Interpreter(model_path=str(path), num_threads=1)
+            interpreter.allocate_tensors()
+            interpreter.set_tensor(interpreter.get_input_details()[0]["index"], rows)
+            peaks["litert"][arithmetic] = ROWS * INNER * COLUMNS / _fastest(interpreter.invoke)
+
+        kernel = onnx.numpy_helper.from_array(np.asarray(layer.kernel), "kernel")
+        graph = onnx.helper.make_graph(
+            [onnx.helper.make_node("MatMul", ["rows", "kernel"], ["product"])],
+            "product",
+            [onnx.helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, None)],
+            [onnx.helper.make_tensor_value_info("product", onnx.TensorProto.FLOAT, None)],
+            [kernel],
+        )  # fmt: skip
+        opset = [onnx.helper.make_opsetid("", 17)]
+        paths = {name: Path(folder) / f"{name}.onnx" for name in (FLOAT32, INT8)}
+        onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), paths[FLOAT32])
+        quantize_dynamic(paths[FLOAT32], paths[INT8])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        for arithmetic, path in paths.items():
+            session = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
+            seconds = _fastest(lambda s=session: s.run(None, {"rows": rows[0]}))
+            peaks["onnx"][arithmetic] = ROWS * INNER * COLUMNS / seconds
+    return peaks
+
+
+def measured_bandwidth() -> float:
+    """Bytes a second that numpy copies, each counted as read and as written."""
+    source = np.ones(COPIED, np.uint8)
+    target = np.zeros_like(source)
+    return 2 * COPIED / _fastest(lambda: np.copyto(target, source))
+
+
+def _fastest(run: Callable[[], Any]) -> float:
+    """Seconds; other programs only make it slower, so the fastest is nearest to the machine's."""
+    run()
+    fastest, end = math.inf, time.perf_counter() + SECONDS
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        run()
+        fastest = min(fastest, time.perf_counter() - start)
+    return fastest
+
+
+def judged(work: Work, p50_ms: float, peaks: dict[str, float], bandwidth: float) -> dict[str, Any]:
+    """Where an artifact stands under the roof.
+
+    Args:
+        work: of one text.
+        p50_ms: measured.
+        peaks: of its runtime, multiply-accumulates a second by arithmetic.
+        bandwidth: bytes a second.
+    """
+    arithmetic_ms = 1e3 * sum(macs / peaks[name] for name, macs in work.macs.items())
+    memory_ms = 1e3 * work.bytes / bandwidth
+    roof_ms = max(arithmetic_ms, memory_ms)
+    if roof_ms < EXPLAINED * p50_ms:
+        bound = "overhead"
+    else:
+        bound = "arithmetic" if arithmetic_ms >= memory_ms else "memory"
+    return {
+        "macs": work.macs,
+        "bytes": work.bytes,
+        "p50_ms": p50_ms,
+        "gmacs_a_second": sum(work.macs.values()) / p50_ms / 1e6,
+        "arithmetic_ms": arithmetic_ms,
+        "memory_ms": memory_ms,
+        "share_of_peak": arithmetic_ms / p50_ms,
+        "bound": bound,
+        "could_be_times_faster": p50_ms / roof_ms,
+    }
 
 
 def main() -> None:
     """Measure, count, keep."""
-    bundles = [BUNDLES / name for name in NAMES]
-    missing = [str(bundle) for bundle in bundles if not bundle.is_dir()]
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("bundles", nargs="*", type=Path, default=BUNDLES, metavar="BUNDLE")
+    parser.add_argument("--tier", choices=TIERS, default="quick", help="how long to measure")
+    arguments = parser.parse_args()
+    missing = [str(bundle) for bundle in arguments.bundles if not bundle.is_dir()]
     if missing:
         sys.exit(f"{', '.join(missing)}: missing. `python benchmarks/conversions.py` makes them.")
-    peaks = measure_peaks()
+    files = {
+        f"{bundle.resolve().name}/{artifact.name}": bundle / artifact.file
+        for bundle in arguments.bundles
+        for artifact in verify(bundle).artifacts
+    }
+    peaks, bandwidth = measured_peaks(), measured_bandwidth()
     with tempfile.TemporaryDirectory() as folder:
-        report = bench_bundles(bundles, Path(folder), scenario("quick"))
-    rows = []
-    for m in report.measurements:
-        macs, weights = count(BUNDLES / m.bundle, m.length)
-        rows.append(row(m, macs, weights, peaks))
+        report = bench_bundles(arguments.bundles, Path(folder), scenario(arguments.tier))
+    artifacts = {
+        (name := f"{m.bundle}/{m.artifact}"): judged(
+            _work(files[name].read_bytes(), m), m.p50_ms, peaks[m.format], bandwidth
+        )
+        for m in report.measurements
+    }
     beyond = [
-        f"{r['name']} is faster than the peak allows: the peak was disturbed."
-        for r in rows
-        if r["bound"] == "compute" and r["share_of_peak"] > 1
+        f"{name} is faster than its peak allows: the peak was disturbed."
+        for name, found in artifacts.items()
+        if found["share_of_peak"] > 1
     ]
     result = {
-        "environment": report.environments["local"],
+        "command": COMMAND,
+        "peaks, GMAC/s": {
+            runtime: {name: peak / 1e9 for name, peak in of.items()}
+            for runtime, of in peaks.items()
+        },
+        "bandwidth, GB/s": bandwidth / 1e9,
+        "artifacts": artifacts,
+        "scenario": report.scenario.model_dump(),
         "valid": report.valid and not beyond,
         "reasons": [*report.reasons, *beyond],
-        "peaks": peaks,
-        "artifacts": rows,
+        "environment": report.environments["local"],
     }
-    (RESULTS / "roofline.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / "roofline.md").write_text(markdown(result), encoding="utf-8")
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    (RESULTS / "roofline.json").write_text(text, encoding="utf-8")
+    (RESULTS / "roofline.md").write_text(_table(result), encoding="utf-8")
 
 
-def measure_peaks() -> dict[str, float]:
-    """Multiplications a second of each kind, and bytes a second: the best of several, one thread.
-
-    A copy reads and writes, so its bytes count twice.
-    """
-    rng = np.random.default_rng(0)
-    floats = rng.standard_normal((SIDE, SIDE), np.float32)
-    codes = rng.integers(-100, 100, (SIDE, SIDE), np.int8)
-    source = np.ones(COPIED_BYTES // 8)
-    target = np.empty_like(source)
-    seconds = {
-        "float32": _best(_product("MatMul", TensorProto.FLOAT, TensorProto.FLOAT, floats, floats)),
-        "int8": _best(
-            _product(
-                "MatMulInteger", TensorProto.UINT8, TensorProto.INT32, codes.astype(np.uint8), codes
-            )
-        ),
-        "copy": _best(lambda: np.copyto(target, source)),
-    }
-    return {
-        "float32_macs_per_second": SIDE**3 / seconds["float32"],
-        "int8_macs_per_second": SIDE**3 / seconds["int8"],
-        "memory_bytes_per_second": 2 * COPIED_BYTES / seconds["copy"],
-    }
+def _work(content: bytes, m: Measurement) -> Work:
+    return litert_work(content) if m.format == "litert" else onnx_work(content, m.length)
 
 
-def _product(
-    operator: str, left: int, out: int, array: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]
-) -> Callable[[], object]:
-    """A model of one product with constant weights, as a dense layer has them."""
-    shape = (SIDE, SIDE)
-    graph = helper.make_graph(
-        [helper.make_node(operator, ["x", "w"], ["y"])],
-        "product",
-        [helper.make_tensor_value_info("x", left, shape)],
-        [helper.make_tensor_value_info("y", out, shape)],
-        [onnx.numpy_helper.from_array(weights, "w")],
-    )
-    opsets = [helper.make_opsetid("", 17)]
-    session = _session(helper.make_model(graph, opset_imports=opsets, ir_version=8))
-    return lambda: session.run(None, {"x": array})
-
-
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-
-
-def _best(work: Callable[[], object]) -> float:
-    work()
-    seconds = []
-    for _ in range(PEAK_REPEATS):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
-
-
-def count(bundle: Path, length: int) -> tuple[int, int]:
-    """Multiplications of one text of `length` tokens, and the weights that they take.
-
-    Counted in the bundle's float32 ONNX model, whose shapes are known by running it once. Looking
-    up embeddings multiplies nothing and reads a few rows only, so it is left out.
-    """
-    encoder = TextEncoder.load(bundle)
-    text = (bundle / SAMPLE_TEXTS).read_text(encoding="utf-8").split("\n")[0]
-    arrays = encoder.encode([text], length).inputs
-    return count_model(
-        onnx.load(bundle / "onnx" / "model.onnx"),
-        {name: arrays[of].astype(np.int64) for name, of in INPUTS.items()},
-    )
-
-
-def count_model(model: onnx.ModelProto, feed: dict[str, np.ndarray[Any, Any]]) -> tuple[int, int]:
-    """Multiplications and weights of the MatMul, Gemm and Conv nodes, with these inputs."""
-    weights = {w.name: tuple(w.dims) for w in model.graph.initializer}
-    nodes = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm", "Conv")]
-    shapes = weights | _shapes(model, nodes, feed)
-    macs = 0
-    for node in nodes:
-        outputs = math.prod(shapes[node.output[0]])
-        second = shapes[node.input[1]]
-        # Each output is a sum over the second input's other dimensions.
-        if node.op_type == "Conv":
-            terms = math.prod(second[1:])
-        else:
-            transposed = any(a.name == "transB" and a.i for a in node.attribute)
-            terms = second[-1] if transposed else second[-2]
-        macs += outputs * terms
-    used = {node.input[1] for node in nodes} & set(weights)
-    return macs, sum(math.prod(weights[name]) for name in used)
-
-
-def _shapes(
-    model: onnx.ModelProto, nodes: list[onnx.NodeProto], feed: dict[str, np.ndarray[Any, Any]]
-) -> dict[str, tuple[int, ...]]:
-    """Of what the nodes take as their second input and give."""
-    named = {w.name for w in model.graph.initializer} | set(feed)
-    wanted = [name for node in nodes for name in (node.input[1], node.output[0])]
-    wanted = [name for name in dict.fromkeys(wanted) if name not in named]
-    shown = onnx.ModelProto()
-    shown.CopyFrom(model)
-    del shown.graph.output[:]
-    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
-    session = _session(shown)
-    taken = {i.name: feed[i.name] for i in session.get_inputs()}
-    return {
-        name: np.shape(array)
-        for name, array in zip(wanted, session.run(wanted, taken), strict=True)
-    }
-
-
-def row(m: Measurement, macs: int, weights: int, peaks: dict[str, float]) -> dict[str, Any]:
-    """How near an artifact is to the least time that its work can take on this machine."""
-    # Only where both factors are of 8 bits; else floats or wider integers are multiplied.
-    whole = m.quantization in ("int8", "int8-static", "int8-full", "int4")
-    kind = "int8" if whole else "float32"
-    read = weights * WEIGHT_BYTES[m.quantization]
-    compute_ms = 1e3 * macs / peaks[f"{kind}_macs_per_second"]
-    memory_ms = 1e3 * read / peaks["memory_bytes_per_second"]
-    return {
-        "name": m.name,
-        "quantization": m.quantization,
-        "length": m.length,
-        "p50_ms": m.p50_ms,
-        "macs": macs,
-        "weight_bytes": read,
-        "peak": kind,
-        "compute_ms": compute_ms,
-        "memory_ms": memory_ms,
-        "bound": "compute" if compute_ms >= memory_ms else "memory",
-        "share_of_peak": max(compute_ms, memory_ms) / m.p50_ms,
-    }
-
-
-def markdown(result: dict[str, Any]) -> str:
-    """The rows as a table."""
-    peaks = result["peaks"]
-    lines = [
-        "# The share of this machine's peak that each artifact reaches",
-        "",
-        f"On {result['environment']['CPU']}, one thread, with `python benchmarks/roofline.py`. "
-        f"Peaks: {peaks['float32_macs_per_second'] / 1e9:.1f} thousand million float32 and "
-        f"{peaks['int8_macs_per_second'] / 1e9:.1f} thousand million int8 multiplications a "
-        f"second, {peaks['memory_bytes_per_second'] / 1e9:.1f} GB of memory a second.",
-        "",
-        *(["NOT VALID: " + " ".join(result["reasons"]), ""] if not result["valid"] else []),
-        "The least time is the greater of two: all multiplications at the peak of their kind, and "
-        "all weights read once from memory. What the artifact takes beyond it goes to lookups, "
-        "other operations, small matrices and the runtime. ONNX's int8 computes convolutions in "
-        "float32, so that micro's share, which is of the int8 peak, is too small there.",
-        "",
-        "| artifact | million MACs | weights, MB | least, ms | set by | p50, ms | share of peak |",
-        "| --- | ---: | ---: | ---: | --- | ---: | ---: |",
-        *(
-            f"| {r['name']} | {three_digits(r['macs'] / 1e6)} "
-            f"| {three_digits(r['weight_bytes'] / 1e6)} "
-            f"| {three_digits(max(r['compute_ms'], r['memory_ms']))} "
-            f"| {r['peak'] if r['bound'] == 'compute' else 'memory'} "
-            f"| {three_digits(r['p50_ms'])} | {r['share_of_peak']:.0%} |"
-            for r in result["artifacts"]
-        ),
+def _table(result: dict[str, Any]) -> str:
+    peaks = result["peaks, GMAC/s"]
+    rows = [
+        (
+            name,
+            three_digits(sum(a["macs"].values()) / 1e6),
+            three_digits(a["bytes"] / 1e6),
+            three_digits(a["p50_ms"]),
+            three_digits(a["gmacs_a_second"]),
+            f"{a['share_of_peak']:.0%}",
+            a["bound"],
+            three_digits(a["could_be_times_faster"]),
+        )
+        for name, a in result["artifacts"].items()
     ]
+    head = (
+        "artifact", "MMAC a text", "MB a text", "p50, ms", "GMAC/s", "share of peak", "bound",
+        "could be × faster",
+    )  # fmt: skip
+    lines = [
+        f"Made by `{COMMAND}`; roofline.json has the rest. One thread, one text at a time.",
+        "",
+        f"Peaks of this machine ({result['environment']['CPU']}), GMAC/s: "
+        f"LiteRT {peaks['litert'][FLOAT32]:.0f} float32, {peaks['litert'][INT8]:.0f} int8; "
+        f"ONNX Runtime {peaks['onnx'][FLOAT32]:.0f} float32, {peaks['onnx'][INT8]:.0f} int8. "
+        f"Memory: {result['bandwidth, GB/s']:.1f} GB/s.",
+        "",
+        "The share is the time that an artifact's multiply-accumulates take at its runtime's "
+        "peaks of their arithmetic, over p50. The bound is arithmetic or memory, whichever takes "
+        "longer at its peak, or overhead (calls, ops that are no matrix products, kernels slower "
+        f"than those of the peaks) where both explain less than {EXPLAINED:.0%} of p50. A last "
+        "column below 1 means that the weights were still in a cache.",
+        "",
+        markdown(head, rows).rstrip("\n"),
+    ]
+    if not result["valid"]:
+        reasons = [f"- {reason}" for reason in result["reasons"]]
+        lines += ["", "These figures are not to be relied on:", "", *reasons]
     return "\n".join(lines) + "\n"
 
 

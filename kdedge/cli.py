@@ -482,7 +482,7 @@ def bench(
 
         from kdedge.bench.page import render_page
         from kdedge.bench.report import markdown_table, terminal_table
-        from kdedge.bench.run import THROUGHPUT_BATCHES, Grid, Labelled, bench_bundles
+        from kdedge.bench.run import Grid, Labelled, bench_bundles
         from kdedge.files import write_text
 
         labelled = None
@@ -496,11 +496,10 @@ def bench(
                 tuple(text for part in parts for text in part.texts),
                 tuple(corpus.label_names[label] for part in parts for label in part.labels),
             )
-        default = THROUGHPUT_BATCHES if scenario == scenarios.THROUGHPUT else (1,)
         grid = Grid(
-            _counts("threads", threads) or (1,),
+            _counts("threads", threads),
             _counts("lengths", lengths),
-            _counts("batches", batches) or default,
+            _counts("batches", batches),
         )
         result = bench_bundles(
             bundles or [], report, how_long, devices=devices, labelled=labelled, grid=grid

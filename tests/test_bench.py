@@ -18,6 +18,7 @@ from bench_parts import (
 )
 from conftest import DATA, ROOT
 from rich.console import Console
+from typer.testing import CliRunner, Result
 
 from kdedge.bench import agent
 from kdedge.bench.devices import Device, DeviceLostError, Kind, Subject
@@ -38,6 +39,7 @@ from kdedge.bench.report import (
 )
 from kdedge.bench.run import REPORT, Grid, Labelled, bench_bundles
 from kdedge.bench.scenario import TIERS, Scenario, scenario
+from kdedge.cli import app
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
 from kdedge.runtime import load_bundle
@@ -278,6 +280,32 @@ def test_bench_on_a_grid(tflite: Path, onnx_file: Path, tmp_path: Path) -> None:
     only = make_bundle(tmp_path / "only", "nano", {"litert-float32": tflite})
     with pytest.raises(KdedgeError, match="none of the lengths and batches asked for"):
         bench_bundles([only], tmp_path / "report", BRIEF, grid=Grid(batches=(2,)))
+
+
+def test_the_command_line_has_all_of_it(onnx_file: Path, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle", "nano", {"onnx-float32": onnx_file})
+    (tmp_path / "data.csv").write_text(
+        "text,label\n" + "".join(f"film {i},{('good', 'bad')[i % 2]}\n" for i in range(20))
+    )
+
+    def run(*arguments: str) -> Result:
+        command = ["bench", str(bundle), "--report", str(tmp_path / "report"), "--tier", "quick"]
+        return CliRunner().invoke(app, [*command, *arguments])
+
+    done = run("--scenario", "throughput", "--batches", "2", "--threads", "2", "--lengths", "4")
+    assert done.exit_code == 0, done.output
+    (found,) = BenchReport.load(tmp_path / "report" / REPORT).measurements
+    assert (found.batch, found.threads, found.length) == (2, 2, 4)
+    assert "texts a second" in done.output
+    for arguments, said in (
+        (("--data", str(tmp_path / "data.csv")), "has the labels negative, positive"),
+        (("--threads", "1,0"), "--threads: '1,0'. Whole numbers above 0, each once: 1,2,4"),
+        (("--lengths", "8,8"), "--lengths: '8,8'. Whole numbers above 0, each once"),
+        (("--batches", "many"), "--batches: 'many'. Whole numbers above 0"),
+        (("--scenario", "warm"), "scenario: there is no 'warm'"),
+    ):
+        refused = run(*arguments)
+        assert refused.exit_code == 2 and said in " ".join(refused.output.split())
 
 
 def test_the_time_of_cold_starts(tflite: Path, tmp_path: Path) -> None:

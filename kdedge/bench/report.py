@@ -211,6 +211,11 @@ class Measurement(_Frozen):
         return p50([repeat.first_inference_ns / 1e6 for repeat in self.repeats])
 
     @property
+    def tells_more(self) -> bool:
+        """Whether more than inferences was measured."""
+        return bool(self.text or self.memory or self.reference or self.millijoules)
+
+    @property
     def conditions(self) -> tuple[str, str, int, int, int]:
         """What must be equal for latencies to compare."""
         return self.device, self.format, self.threads, self.length, self.batch
@@ -401,16 +406,9 @@ def terminal_table(report: BenchReport) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for m in report.measurements:
         table.add_row(m.name, *figures(report, m))
-    if ends := end_to_end(report):
-        table.caption = "\n".join(ends)
+    if report.best and (text := report.best.text):
+        table.caption = (
+            f"{report.best.name}: tokenization {three_digits(text.tokenize_p50_ms)} ms, "
+            f"text to probabilities {three_digits(text.end_to_end_p50_ms)} ms"
+        )
     return table
-
-
-def end_to_end(report: BenchReport) -> list[str]:
-    """A line for each artifact that was measured from text on."""
-    return [
-        f"{m.name}: tokenization {three_digits(m.text.tokenize_p50_ms)} ms, text to probabilities "
-        f"{three_digits(m.text.end_to_end_p50_ms)} ms"
-        for m in report.measurements
-        if m.text
-    ]

@@ -42,12 +42,13 @@ class Grid(NamedTuple):
     Attributes:
         threads: of the runtime.
         lengths: tokens of the texts; none for the artifact's own. A LiteRT model has one.
-        batches: texts an inference. A LiteRT model takes one.
+        batches: texts an inference; none for one, or in the scenario `throughput` for 1, 8 and 32.
+            A LiteRT model takes one.
     """
 
     threads: tuple[int, ...] = (1,)
     lengths: tuple[int, ...] = ()
-    batches: tuple[int, ...] = (1,)
+    batches: tuple[int, ...] = ()
 
 
 class _Job(NamedTuple):
@@ -79,8 +80,7 @@ def bench_bundles(
         texts: to measure with; by default each bundle's own sample texts.
         devices: one after the other, with URLs that differ; by default this machine.
         labelled: texts to find the accuracy with on the devices that can run them.
-        grid: threads, tokens and batches to measure with; by default one thread, the artifact's
-            own length and one text, or in the scenario `throughput` several batches.
+        grid: threads, tokens and batches to measure with; by default `Grid()`.
 
     Raises:
         KdedgeError: a bundle is not whole, there are no texts, a device can't be reached, or an
@@ -98,7 +98,10 @@ def bench_bundles(
         raise KdedgeError(
             f"devices: {', '.join(device.url for device in devices)}. Each may be named once."
         )
-    grid = grid or Grid(batches=THROUGHPUT_BATCHES if scenario.kind == THROUGHPUT else (1,))
+    grid = grid or Grid()
+    if not grid.batches:
+        several = scenario.kind == THROUGHPUT
+        grid = grid._replace(batches=THROUGHPUT_BATCHES if several else (1,))
     manifests = [verify(bundle) for bundle in bundles]
     for bundle, manifest in zip(bundles, manifests, strict=True):
         if labelled and (unknown := set(labelled.labels) - set(manifest.labels)):
@@ -108,7 +111,6 @@ def bench_bundles(
             )
     sources = [manifest.source.name for manifest in manifests]
     prefixes = sources if len(set(sources)) == len(sources) else names
-    several = len(bundles) > 1
     jobs = [
         job
         for device in devices
@@ -116,7 +118,7 @@ def bench_bundles(
         for job in _jobs(
             bundle,
             manifest,
-            f"{prefix}/" if several else "",
+            f"{prefix}/" if len(bundles) > 1 else "",
             texts,
             device,
             f" on {device.url}" if len(devices) > 1 else "",
