@@ -21,7 +21,7 @@ from tokenizers.implementations import BertWordPieceTokenizer
 
 from kdedge.bench.compare import compare
 from kdedge.bench.devices.device import Completed, answer_of
-from kdedge.bench.measure import _measured
+from kdedge.bench.measure import _checked
 from kdedge.bench.report import BenchReport, Measurement
 from kdedge.bench.scenario import TIERS
 from kdedge.bundle import MANIFEST, opened, verify
@@ -148,11 +148,7 @@ def onnx_model(content: bytes, folder: Path) -> None:
 def agent(content: bytes, folder: Path) -> None:
     """What a device's agent prints."""
 
-    class Says:
-        def run(self, *_: object) -> object:
-            return answer_of(Completed(0, content.decode("utf-8", "replace"), ""))
-
-    _measured(Says(), None, None, (), folder / "kept.json")  # type: ignore[arg-type]
+    _checked(answer_of(Completed(0, content.decode("utf-8", "replace"), "")), "time")
 
 
 def report(content: bytes, folder: Path) -> None:

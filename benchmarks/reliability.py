@@ -271,7 +271,7 @@ def _import_once() -> None:
     _count_calls(finetune._Training, "_step")
     _count_calls(train._Report, "on_train_batch_end")
     _count_calls(soft_labels.SoftLabels, "add")
-    _count_calls(measure, "_measured")
+    _count_calls(measure, "_checked")
 
 
 def _count_calls(owner: Any, name: str) -> None:

@@ -109,9 +109,9 @@ def test_a_file_vanishes_under_the_benchmark(tmp_path: Path, tflite: Path) -> No
     bundle = make_bundle(tmp_path / "b", "micro", {"litert-float32": tflite, "litert-int8": other})
 
     class Vanishing(Local):
-        def run(self, subject, scenario):  # type: ignore[no-untyped-def]
+        def run(self, subject, scenario, kind):  # type: ignore[no-untyped-def]
             (bundle / other.name).unlink(missing_ok=True)
-            return super().run(subject, scenario)
+            return super().run(subject, scenario, kind)
 
     with pytest.raises(FileNotFoundError, match="other.tflite"):
         bench_bundles([bundle], tmp_path / "report", BRIEF, devices=[Vanishing()])
