@@ -28,6 +28,7 @@ function row({ label, score }) {
 async function keepForOffline() {
   if (!("serviceWorker" in navigator)) return;
   await navigator.serviceWorker.register("worker.js");
+  await navigator.serviceWorker.ready;
   const loaded = performance.getEntriesByType("resource").map(({ name }) => name);
   const own = [location.origin + location.pathname, ...loaded].filter((url) =>
     url.startsWith(location.origin),
