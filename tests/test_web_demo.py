@@ -99,6 +99,16 @@ def wait_until_ready(page: "playwright.Page") -> None:
     playwright.expect(box(page)).to_be_focused(timeout=20_000)
 
 
+def wait_until_kept(page: "playwright.Page") -> None:
+    # `wait_for_function` takes the promise of an async function for true.
+    page.evaluate(
+        """async () => {
+          while ((await (await caches.open("/")).keys()).length <= 8)
+            await new Promise((resolve) => setTimeout(resolve, 50));
+        }"""
+    )
+
+
 def test_the_bundle_is_packed_as_it_is(site: Path) -> None:
     models = site / "models"
     assert verify(models / "bundle") == verify(BUNDLE)
@@ -223,7 +233,7 @@ def test_without_a_network(browser: "playwright.Browser", site: Path) -> None:
         with served(site) as address:
             page.goto(address)
             wait_until_ready(page)
-            page.wait_for_function("async () => (await (await caches.open('/')).keys()).length > 8")
+            wait_until_kept(page)
         # The server has stopped.
         page.goto(f"{address}/?again")
         wait_until_ready(page)
@@ -239,7 +249,7 @@ def test_what_is_kept_hides_nothing_new(
         page = context.new_page()
         page.goto(address)
         wait_until_ready(page)
-        page.wait_for_function("async () => await caches.has('/')")
+        wait_until_kept(page)
         html = folder / "index.html"
         html.write_text(html.read_text().replace("A text classifier in", "Another page in"))
         page.reload()
