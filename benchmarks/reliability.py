@@ -10,8 +10,6 @@ benchmarks/results/reliability.json and reliability.md.
 """
 
 import contextlib
-import csv
-import gzip
 import hashlib
 import json
 import os
@@ -32,7 +30,6 @@ import typer
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 WORK = ROOT / "runs" / "reliability"
-DATA = ROOT / "data" / "movie_reviews.tsv.gz"
 # What each stage of a run leaves; teacher and student are exported by the same code.
 STAGES = {
     "teach": "teacher",
@@ -228,17 +225,12 @@ def _kill(
 
 def _tiny_recipe(folder: Path) -> None:
     """A recipe of seconds: a BERT of 2 layers and 32 units with random weights, 400 texts."""
-    with gzip.open(DATA, "rt", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))[:400]
-    with (folder / "texts.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["text", "label"], extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
     if not (folder / "bert").exists():
-        code = "import conftest, pathlib, sys; conftest.make_tiny_bert(pathlib.Path(sys.argv[1]))"
-        subprocess.run(
-            [sys.executable, "-c", code, folder / "bert"], check=True, cwd=ROOT / "tests"
+        code = (
+            "import conftest, pathlib, sys; folder = pathlib.Path(sys.argv[1]); "
+            "conftest.write_reviews(folder / 'texts.csv'); conftest.make_tiny_bert(folder / 'bert')"
         )
+        subprocess.run([sys.executable, "-c", code, folder], check=True, cwd=ROOT / "tests")
     (folder / "tiny.toml").write_text(f"""
         name = "tiny"
         data = {{ path = "texts.csv" }}

@@ -1,8 +1,11 @@
 """What tests share: the data that ships, a tiny real BERT, and one quick run of a recipe."""
 
+import csv
 import fcntl
+import gzip
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +60,25 @@ def make_tiny_bert(folder: Path) -> None:
     text = (folder / "config.json").read_text()
     (folder / "config.json").write_text(text.replace("BertForSequenceClassification", "BertModel"))
     (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+
+
+def write_reviews(path: Path) -> None:
+    """The first 400 of the example data as a CSV file of texts and labels."""
+    with gzip.open(DATA, "rt", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))[:400]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["text", "label"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Chromium, or the test is skipped with the reason."""
+    from browser_parts import launched
+
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,12 @@
 import itertools
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bench_parts import make_report, measurement, repeat
 
-from kdedge.bench.devices.browser import ARGUMENTS, chromium
 from kdedge.bench.figures import (
     curve_figures,
     latency_distribution_figure,
@@ -18,17 +16,6 @@ from kdedge.bench.figures import (
 )
 from kdedge.bench.page import render_page
 from kdedge.bench.report import Measurement, Repeat, Summary
-
-playwright = pytest.importorskip("playwright.sync_api")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    program = chromium()
-    if program is None:
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as started:
-        yield started.chromium.launch(executable_path=program, args=ARGUMENTS)
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """A recipe's whole job: what it leaves, and what a stop at any point costs."""
 
-import csv
-import gzip
 import json
 import os
 import random
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DATA, ROOT
+from conftest import ROOT, write_reviews
 from typer.testing import CliRunner
 
 from kdedge import SoftLabels, Student, load_recipe
@@ -103,12 +101,7 @@ def test_only_training_texts_make_new_texts(quick_run: Path) -> None:
 def small_recipe(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every stage, with so little to do that starting takes longest."""
     folder = tmp_path_factory.mktemp("small")
-    with gzip.open(DATA, "rt", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))[:400]
-    with (folder / "texts.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["text", "label"], extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_reviews(folder / "texts.csv")
     (folder / "small.toml").write_text(f"""
         name = "small"
         data = {{ path = "texts.csv" }}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser_parts import installed_node_modules, launched, playwright, served, watched
+from browser_parts import installed_node_modules, playwright, served, watched
 
 from kdedge import load_bundle
 from kdedge.runtime import TextClassifier, softmax
@@ -104,12 +104,6 @@ def address(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     (folder / "models" / "bundle").symlink_to(bundle)
     with served(folder) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

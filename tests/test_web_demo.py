@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser_parts import WEB_DEMO, installed_node_modules, launched, playwright, served, watched
+from browser_parts import WEB_DEMO, installed_node_modules, playwright, served, watched
 from conftest import ROOT
 from test_docs import program_of
 
@@ -57,12 +57,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(site: Path) -> Iterator[str]:
     with served(site) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture
