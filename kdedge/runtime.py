@@ -171,11 +171,12 @@ def load_bundle(
             missing.
     """
     with opened(Path(bundle)) as folder:
-        if public_key is not None:
+        if public_key is None:
+            manifest = verify(folder)
+        else:
             from kdedge.signing import verify_signature
 
-            verify_signature(folder, public_key)
-        manifest = verify(folder)
+            manifest = verify_signature(folder, public_key)
         engine = load_engine(folder / manifest.artifact(artifact).file)
         return TextClassifier(engine, TextEncoder.load(folder), manifest)
 

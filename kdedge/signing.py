@@ -10,7 +10,7 @@ Needs `pip install 'kdedge[sign]'`.
 from pathlib import Path
 from typing import Any
 
-from kdedge.bundle import MANIFEST, SIGNATURE, opened, verify
+from kdedge.bundle import MANIFEST, SIGNATURE, Manifest, opened, verify
 from kdedge.errors import KdedgeError
 from kdedge.files import new_file
 
@@ -42,12 +42,15 @@ def sign_bundle(bundle: Path, key: Path) -> Path:
     return bundle / SIGNATURE
 
 
-def verify_signature(bundle: Path, public_key: Path) -> None:
+def verify_signature(bundle: Path, public_key: Path) -> Manifest:
     """Check a bundle's signature, and each of its files.
 
     Args:
         bundle: the folder or a zip archive of it.
         public_key: for P-256, PEM.
+
+    Returns:
+        Its manifest.
 
     Raises:
         KdedgeError: not a whole bundle, not signed, not by this key's owner, or not such a key.
@@ -56,7 +59,7 @@ def verify_signature(bundle: Path, public_key: Path) -> None:
     from cryptography.exceptions import InvalidSignature
 
     with opened(bundle) as folder:
-        verify(folder)
+        manifest = verify(folder)
         try:
             signature = (folder / SIGNATURE).read_bytes()
         except OSError:
@@ -71,6 +74,7 @@ def verify_signature(bundle: Path, public_key: Path) -> None:
                 f"{bundle}: the owner of {public_key} has not signed this bundle. Don't use it, "
                 "or name the public key of who did."
             ) from None
+    return manifest
 
 
 def _key(path: Path, private: bool) -> tuple[Any, Any, Any]:

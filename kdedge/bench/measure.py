@@ -10,9 +10,8 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from kdedge.bench.devices import Device, DeviceLostError, Kind, Subject
-from kdedge.bench.report import Memory, Repeat, TextTimes, Value
+from kdedge.bench.report import Memory, Repeat, TextTimes, Value, slowing
 from kdedge.bench.scenario import Scenario
-from kdedge.bench.statistics import p50
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256, write_text
 from kdedge.progress import Advance
@@ -31,7 +30,7 @@ class Run:
 
     Attributes:
         repeats: by subject; of those that ran to the end.
-        others: by subject, by kind, the answers of measurements but "time" that the device can do.
+        others: by subject, by kind, what measurements but "time" found that the device can do.
         failures: by subject, or by the device's URL, what went wrong.
         environment: what the device was like.
         reasons: why the run is not valid; none if it is.
@@ -51,34 +50,25 @@ class Runtime(BaseModel):
     version: str
 
 
-class _Answer(BaseModel):
-    runtime: Runtime
-
-
-class TimeAnswer(Repeat, _Answer):
-    """What an agent answers to a job of kind "time"."""
-
-
-class TextAnswer(TextTimes, _Answer):
-    """What it answers to one of kind "text"."""
-
-
-class MemoryAnswer(Memory, _Answer):
-    """What it answers to one of kind "memory"."""
-
-
-class OutputsAnswer(_Answer):
-    """What it answers to one of kind "outputs"."""
+class Outputs(BaseModel):
+    """What a model says, text by text."""
 
     outputs: tuple[tuple[float, ...], ...]
 
 
-ANSWERS: dict[Kind, type[_Answer]] = {
-    "time": TimeAnswer,
-    "text": TextAnswer,
-    "memory": MemoryAnswer,
-    "outputs": OutputsAnswer,
+# What an agent answers to a job of each kind, besides its `runtime`.
+ANSWERS: dict[Kind, type[BaseModel]] = {
+    "time": Repeat,
+    "text": TextTimes,
+    "memory": Memory,
+    "outputs": Outputs,
 }
+
+
+class Ran(BaseModel):
+    """What every answer says."""
+
+    runtime: Runtime
 
 
 class Kept(BaseModel):
@@ -125,13 +115,13 @@ def measure(
             path = folder / f"{_key(device, fixed, subject, scenario, kind, number)}.json"
             kept = _kept(path)
             if kept is None:
-                said = device.run(subject, scenario, kind)
-                kept = Kept(answer=_checked(said, kind).model_dump(), reasons=now)
+                answer = _checked(device.run(subject, scenario, kind), kind)
+                kept = Kept(answer=answer, reasons=now)
                 write_text(path, kept.model_dump_json())
-            answer = ANSWERS[kind].model_validate(kept.answer)
-            environment[answer.runtime.name] = answer.runtime.version
+            runtime = Ran.model_validate(kept.answer).runtime
+            environment[runtime.name] = runtime.version
             reasons.update(dict.fromkeys(kept.reasons))
-            return answer
+            return ANSWERS[kind].model_validate(kept.answer)
 
         # In each round another subject is first; what takes no time of inferences comes last.
         asked: list[tuple[Subject, Kind, int]] = [
@@ -144,16 +134,16 @@ def measure(
             for subject, kind, number in asked:
                 if subject.name not in failures:
                     try:
-                        answer = ask(subject, kind, number)
+                        found = ask(subject, kind, number)
                     except DeviceLostError:
                         raise
                     except KdedgeError as error:
                         failures[subject.name] = f"on {device.url}: {error}"
                     else:
                         if kind == "time":
-                            repeats[subject.name].append(Repeat(**answer.model_dump()))
+                            repeats[subject.name].append(found)
                         else:
-                            others[subject.name][kind] = answer
+                            others[subject.name][kind] = found
                 advance(1, subject.name)
             environment |= _marked(device.state(), "after")
         except DeviceLostError as error:
@@ -185,9 +175,10 @@ def _turned(subjects: Sequence[Subject], number: int) -> list[Subject]:
     return [*subjects[first:], *subjects[:first]]
 
 
-def _checked(said: Any, kind: Kind) -> _Answer:
+def _checked(said: Any, kind: Kind) -> dict[str, Any]:
     try:
-        return ANSWERS[kind].model_validate(said)
+        ANSWERS[kind].model_validate(said)
+        Ran.model_validate(said)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -195,6 +186,7 @@ def _checked(said: Any, kind: Kind) -> _Answer:
             f"what ran there answered no measurement ({where}: {first['msg']}): "
             f"{json.dumps(said)[:200]}"
         ) from None
+    return dict(said)
 
 
 def _kept(path: Path) -> Kept | None:
@@ -257,10 +249,9 @@ def _doubts(name: str, repeats: Sequence[Repeat]) -> list[str]:
             f"{name}: the slowest repeat took {spread:.2f} times as long as the fastest, and "
             f"{MOST_SPREAD} is the most."
         )
-    slowing = [repeat.slowing for repeat in repeats if repeat.slowing is not None]
-    if slowing and p50(slowing) > MOST_SLOWING:
+    if (slower := slowing(repeats)) and slower > MOST_SLOWING:
         found.append(
-            f"{name}: it grew slower while it ran, {p50(slowing):.2f} times as slow in the last "
+            f"{name}: it grew slower while it ran, {slower:.2f} times as slow in the last "
             f"third as in the first, and {MOST_SLOWING} is the most: the device throttles."
         )
     return found

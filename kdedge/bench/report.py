@@ -75,6 +75,12 @@ class Repeat(_Frozen):
         return p50(self.samples_ns[-third:]) / p50(self.samples_ns[:third])
 
 
+def slowing(repeats: Sequence[Repeat]) -> float | None:
+    """The median of how much slower repeats grew; None where all have too few samples."""
+    found = [repeat.slowing for repeat in repeats if repeat.slowing is not None]
+    return p50(found) if found else None
+
+
 class TextTimes(_Frozen):
     """How long a text takes from string to probabilities, in a process of its own."""
 
@@ -350,20 +356,20 @@ COLUMNS = {
 }
 
 
-def columns(report: BenchReport) -> tuple[str, ...]:
+def _columns(report: BenchReport) -> tuple[str, ...]:
     """What a table of the report shows of each artifact, besides its name."""
     return ("MB", "accuracy", "agrees", *COLUMNS[report.scenario.kind])
 
 
-def figures(report: BenchReport, m: Measurement) -> tuple[str, ...]:
-    """The texts under `columns`."""
+def _figures(report: BenchReport, m: Measurement) -> tuple[str, ...]:
+    """The texts under `_columns`."""
     speed_up = report.speed_up(m)
-    slowing = [r.slowing for r in m.repeats if r.slowing is not None]
+    slower = slowing(m.repeats)
     texts = {
         "p50, ms": three_digits(m.p50_ms) + (" (mean)" if m.p50_is_mean else ""),
         "p90, ms": "" if m.p90_ms is None else three_digits(m.p90_ms),
         "speed-up": speed_up.verdict if speed_up else "baseline",
-        "slowing": f"{p50(slowing):.2f}" if slowing else "",
+        "slowing": f"{slower:.2f}" if slower else "",
         "load, ms": three_digits(m.load_ms),
         "first, ms": three_digits(m.first_inference_ms),
         "cold start, ms": three_digits(m.cold_start_ms),
@@ -379,8 +385,8 @@ def figures(report: BenchReport, m: Measurement) -> tuple[str, ...]:
 
 def markdown_table(report: BenchReport) -> str:
     """The figures of each artifact, for a README."""
-    rows = [(m.name, *figures(report, m)) for m in report.measurements]
-    return markdown(("artifact", *columns(report)), rows)
+    rows = [(m.name, *_figures(report, m)) for m in report.measurements]
+    return markdown(("artifact", *_columns(report)), rows)
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -402,10 +408,10 @@ def terminal_table(report: BenchReport) -> Table:
         title=f"{s.kind}, {s.name}: {s.repeats} repeats" + ("" if report.valid else ", NOT VALID"),
     )
     table.add_column("artifact", no_wrap=True)
-    for name in columns(report):
+    for name in _columns(report):
         table.add_column(name, justify="right", no_wrap=True)
     for m in report.measurements:
-        table.add_row(m.name, *figures(report, m))
+        table.add_row(m.name, *_figures(report, m))
     if report.best and (text := report.best.text):
         table.caption = (
             f"{report.best.name}: tokenization {three_digits(text.tokenize_p50_ms)} ms, "

@@ -1,8 +1,9 @@
 """Measuring whole bundles: verified files and real texts in, a report out."""
 
+import functools
 import itertools
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,14 +14,14 @@ from kdedge.bench.devices import Device, DeviceLostError, Subject
 from kdedge.bench.devices.local import Local
 from kdedge.bench.figures import size_latency_accuracy_figure
 from kdedge.bench.measure import Run, measure, others_of
-from kdedge.bench.report import BenchReport, Measurement, Memory, Reference, TextTimes
+from kdedge.bench.report import BenchReport, Measurement, Reference
 from kdedge.bench.scenario import THROUGHPUT, Scenario
 from kdedge.bundle import Artifact, Manifest, verify
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 from kdedge.progress import progress
 from kdedge.runtime import load_bundle, softmax
-from kdedge.text.encoder import TOKENIZER, TextEncoder
+from kdedge.text.encoder import TOKENIZER, Encoded, TextEncoder
 
 # Texts an inference, in the scenario of that name.
 THROUGHPUT_BATCHES = (1, 8, 32)
@@ -127,6 +128,12 @@ def bench_bundles(
         )
     ]
     runs = _measure(devices, jobs, scenario, report_dir / KEPT)
+
+    # Several devices are held against the same answer.
+    @functools.cache
+    def expected(bundle: Path, artifact: str) -> Any:
+        return load_bundle(bundle, artifact).probabilities(labelled.texts if labelled else ())
+
     report = BenchReport(
         kdedge=version("kdedge"),
         scenario=scenario,
@@ -135,7 +142,7 @@ def bench_bundles(
         reasons=tuple(reason for run in runs.values() for reason in run.reasons),
         failures={name: why for run in runs.values() for name, why in run.failures.items()},
         measurements=tuple(
-            _measurement(job, runs[job.device.url], labelled)
+            _measurement(job, runs[job.device.url], labelled, expected)
             for job in jobs
             if job.subject.name in runs[job.device.url].repeats
         ),
@@ -201,6 +208,11 @@ def _jobs(
         raise KdedgeError("texts: none given. At least one real text is needed.")
     if longest := max((n for n in grid.lengths if n > manifest.max_length), default=0):
         raise KdedgeError(f"lengths: {longest}; {bundle} takes at most {manifest.max_length}.")
+
+    @functools.cache
+    def of_labelled(length: int) -> Encoded | None:
+        return encoder.encode(labelled.texts, length) if labelled else None
+
     # ONNX models take any length: give them what the others get, so that times compare.
     fixed = next((a.length for a in manifest.artifacts if a.length), manifest.max_length)
     for artifact in manifest.artifacts:
@@ -227,7 +239,7 @@ def _jobs(
                 tuple(texts),
                 threads,
                 batch,
-                encoder.encode(labelled.texts, length) if labelled else None,
+                of_labelled(length),
             )
             yield _Job(device, subject, bundle, manifest, artifact)
 
@@ -240,11 +252,15 @@ def _sample_texts(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def _measurement(job: _Job, run: Run, labelled: Labelled | None) -> Measurement:
+def _measurement(
+    job: _Job, run: Run, labelled: Labelled | None, expected: Callable[[Path, str], Any]
+) -> Measurement:
     artifact, others = job.artifact, run.others[job.subject.name]
     accuracy, count, reference = artifact.accuracy.value, artifact.accuracy.texts, None
     if labelled and (said := others.get("outputs")):
-        accuracy, reference = _on_device(job, np.asarray(said.outputs, np.float32), labelled)
+        outputs = np.asarray(said.outputs, np.float32)
+        right = expected(job.bundle, artifact.name)
+        accuracy, reference = _on_device(job, outputs, right, labelled)
         count = len(labelled.texts)
     return Measurement(
         name=job.subject.name,
@@ -261,19 +277,20 @@ def _measurement(job: _Job, run: Run, labelled: Labelled | None) -> Measurement:
         accuracy=accuracy,
         accuracy_texts=count,
         reference=reference,
-        text=TextTimes(**others["text"].model_dump()) if "text" in others else None,
-        memory=Memory(**others["memory"].model_dump()) if "memory" in others else None,
+        text=others.get("text"),
+        memory=others.get("memory"),
         agreement=artifact.parity.agreement,
         sha256=job.manifest.files[artifact.file],
         repeats=run.repeats[job.subject.name],
     )
 
 
-def _on_device(job: _Job, outputs: Any, labelled: Labelled) -> tuple[float, Reference]:
+def _on_device(
+    job: _Job, outputs: Any, expected: Any, labelled: Labelled
+) -> tuple[float, Reference]:
     """Accuracy of what a device said, and how near it is to this machine's runtime."""
     # ONNX models give logits, LiteRT models probabilities.
     said = softmax(outputs) if job.artifact.format == "onnx" else outputs
-    expected = load_bundle(job.bundle, job.artifact.name).probabilities(labelled.texts)
     if said.shape != expected.shape:
         raise KdedgeError(
             f"{job.subject.name}: answers of shape {said.shape}; {expected.shape} is right."

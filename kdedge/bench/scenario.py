@@ -1,6 +1,6 @@
 """What to measure, and how long."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,9 +11,8 @@ SLOWEST_SECONDS = 5.0
 # `sustained` takes this many times as long as a repeat of its tier: `light` two minutes.
 SUSTAINED_TIMES = 20
 
-SINGLE_STREAM, COLD_START, SUSTAINED, THROUGHPUT = KINDS = (
-    "single-stream", "cold-start", "sustained", "throughput",
-)  # fmt: skip
+Kind = Literal["single-stream", "cold-start", "sustained", "throughput"]
+SINGLE_STREAM, COLD_START, SUSTAINED, THROUGHPUT = KINDS = get_args(Kind)
 
 
 class Scenario(BaseModel):
@@ -22,7 +21,7 @@ class Scenario(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    kind: Literal["single-stream", "cold-start", "sustained", "throughput"] = Field(
+    kind: Kind = Field(
         "single-stream",
         description="one text at a time, as in an app; loading and the first inference; one text "
         "at a time for minutes, to see a device grow slower; texts in batches, as in a server",

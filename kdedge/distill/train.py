@@ -193,7 +193,7 @@ class _Training:
         job: str,
         teacher: BertTeacher | None,
     ) -> None:
-        store.lookup(corpus.train.texts)
+        store.rows(corpus.train.texts)  # all of them must have soft labels
         label_of = dict(zip(corpus.train.texts, corpus.train.labels.tolist(), strict=True))
         self.labels = np.array([label_of.get(text, UNLABELLED) for text in texts], np.int32)
         self.folder = out.with_name(f".{out.name}.checkpoints")

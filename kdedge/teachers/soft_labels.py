@@ -24,7 +24,7 @@ from kdedge.files import (
 from kdedge.progress import progress
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.engines import run_teacher
-from kdedge.teachers.text_index import TextIndex, chunks
+from kdedge.teachers.text_index import Rows, TextIndex, chunks
 from kdedge.text.corpus import Row, TextFiles, read_rows
 from kdedge.text.encoder import ENCODER, TOKENIZER, VOCABULARY, TextEncoder
 
@@ -131,6 +131,22 @@ class SoftLabels:
         """Those of the texts that have no soft label, each once."""
         return self.index.missing(texts)
 
+    def rows(self, texts: Sequence[str]) -> Rows:
+        """Where the texts' soft labels are, int64 [texts], counted from the first one stored.
+
+        Raises:
+            KdedgeError: a text has no soft label.
+        """
+        rows = self.index.rows(texts)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            raise KdedgeError(
+                f"{self.folder}: {len(missing)} of {len(texts)} texts have no soft label, first "
+                f"{texts[missing[0]][:60]!r}. Label them: `kdedge label TEXTS --teacher DIR --out "
+                f"{self.folder}`."
+            )
+        return rows
+
     def lookup(
         self, texts: Sequence[str], pooled_file: Path | None = None
     ) -> tuple[Logits, Features | None]:
@@ -144,14 +160,7 @@ class SoftLabels:
         Raises:
             KdedgeError: a text has no soft label.
         """
-        rows = self.index.rows(texts)
-        missing = np.flatnonzero(rows < 0)
-        if len(missing):
-            raise KdedgeError(
-                f"{self.folder}: {len(missing)} of {len(texts)} texts have no soft label, first "
-                f"{texts[missing[0]][:60]!r}. Label them: `kdedge label TEXTS --teacher DIR --out "
-                f"{self.folder}`."
-            )
+        rows = self.rows(texts)
         logits = np.empty((len(texts), len(self.label_names)), np.float32)
         pooled: Features | None = None
         order = np.argsort(rows, kind="stable")

@@ -1,7 +1,7 @@
 // What runs in the browser: the same job and the same answer as agent.py, with these differences.
 // The model is at /model, `inputs` are the arrays themselves, `runtime` is the package's key, and
-// the kinds are "time" and "outputs", and there is no peak memory and
-// no energy, which a page can't see.
+// the kinds are "time" and "outputs", and there is no peak memory and no energy, which a page can't
+// see.
 
 const NAMES = ["ids", "mask", "segment_ids"];
 const ONNX_NAMES = { input_ids: "ids", attention_mask: "mask", token_type_ids: "segment_ids" };

@@ -124,7 +124,11 @@ def npz(inputs: Encoded) -> bytes:
 
 
 def job(
-    subject: Subject, scenario: Scenario, kind: Kind, put: Callable[[str | Path, bytes | None], str]
+    subject: Subject,
+    scenario: Scenario,
+    kind: Kind,
+    send: Callable[[Path], str],
+    write: Callable[[str, bytes], str],
 ) -> dict[str, Any]:
     """What the agent is asked, as its docstring says.
 
@@ -132,11 +136,12 @@ def job(
         subject: to measure.
         scenario: how long.
         kind: what is measured.
-        put: brings a file to the device, or content under a name, and gives its path there.
+        send: brings a file to the device and gives its path there.
+        write: writes a file of that name there and gives its path.
     """
     asked: dict[str, Any] = {
         "kind": kind,
-        "model": put(subject.model, None),
+        "model": send(subject.model),
         "format": subject.format,
         "threads": subject.threads,
         "batch": subject.batch,
@@ -147,13 +152,13 @@ def job(
     if kind == "text":
         length = subject.inputs.ids.shape[1]
         return asked | {
-            "tokenizer": put(subject.tokenizer, None),
+            "tokenizer": send(subject.tokenizer),
             "texts": subject.texts,
             "length": length,
         }
     inputs = subject.labelled if kind == "outputs" else subject.inputs
     assert inputs is not None
-    return asked | {"inputs": put("inputs.npz", npz(inputs))}
+    return asked | {"inputs": write("inputs.npz", npz(inputs))}
 
 
 def hangs(scenario: Scenario) -> KdedgeError:

@@ -46,14 +46,12 @@ class Local(Device):
         """Run the agent on this Python."""
         with tempfile.TemporaryDirectory() as folder:
 
-            def put(file: str | Path, content: bytes | None) -> str:
-                if content is None:
-                    return str(file)
-                path = Path(folder) / file
+            def write(name: str, content: bytes) -> str:
+                path = Path(folder) / name
                 path.write_bytes(content)
                 return str(path)
 
-            asked = json.dumps(job(subject, scenario, kind, put))
+            asked = json.dumps(job(subject, scenario, kind, str, write))
             try:
                 # -P: the agent's neighbours must not be found in place of the standard library's
                 # `statistics`.

@@ -143,20 +143,12 @@ class CopiedAgent(Device):
                 f"{runtime} is not installed in {self._python} of {self.url}. "
                 f"{self._remote.transport.remedy}"
             )
-
-        def put(file: str | Path, content: bytes | None) -> str:
-            return (
-                self._remote.send(Path(file))
-                if content is None
-                else self._remote.write(str(file), content)
-            )
-
-        asked = json.dumps(job(subject, scenario, kind, put)).encode()
+        asked = job(subject, scenario, kind, self._remote.send, self._remote.write)
         try:
             done = self._remote.transport.execute(
                 self._python,
                 self._agent,
-                self._remote.write("job.json", asked),
+                self._remote.write("job.json", json.dumps(asked).encode()),
                 limit_seconds=scenario.limit_seconds,
             )
         except TimeoutError:
