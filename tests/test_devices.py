@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_parts import BRIEF, make_bundle
+from bench_parts import BRIEF, make_bundle, make_subject
 from conftest import ROOT
 from typer.testing import CliRunner
 
@@ -17,6 +17,7 @@ from kdedge.bench import agent
 from kdedge.bench.devices import browser, device_of
 from kdedge.bench.devices.device import AGENT
 from kdedge.bench.run import bench_bundles
+from kdedge.bench.scenario import Scenario
 from kdedge.cli import app
 from kdedge.errors import KdedgeError
 
@@ -189,6 +190,17 @@ def test_the_browser_names_what_fails(web: None, onnx_file: Path, tmp_path: Path
     for name in models:
         assert f"{name}: on browser: " in str(caught.value)
     assert "onnx-float32: " not in str(caught.value)
+
+
+def test_a_page_that_hangs_is_given_up(
+    web: None, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = browser.Browser()
+    with device:
+        (device._root / "agent.mjs").write_text("export function answer() { while (true); }")
+        monkeypatch.setattr(Scenario, "limit_seconds", 2)
+        with pytest.raises(KdedgeError, match="not done after 2 s, and was stopped"):
+            device.run(make_subject("a", onnx_file, tmp_path), BRIEF, "time")
 
 
 def test_the_browser_without_its_packages(web: None, monkeypatch: pytest.MonkeyPatch) -> None:

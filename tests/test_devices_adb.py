@@ -182,6 +182,7 @@ for flag in "$@"; do case "$flag" in --input_layer_value_files=*)
     for pair in $(echo "${{flag#*=}}" | tr , ' '); do cp "${{pair#*:}}" "{kept}/${{pair%%:*}}"; done
 esac; done
 if [ -e {kept}/cut ]; then kill -9 "$(cat {kept}/adbd.pid)"; sleep 60; fi
+if [ -e {kept}/hang ]; then sleep 60; fi
 cat {kept}/output
 """
 FLAGS = (
@@ -189,10 +190,12 @@ FLAGS = (
     "--input_layer --input_layer_shape --input_layer_value_files"
 )
 # A plain Linux has no /data/local/tmp.
-KDEDGE = """import sys
+KDEDGE = """import os, sys
 from kdedge.bench.devices.adb import Adb
 from kdedge.bench.devices.android_app import AndroidApp
+from kdedge.bench.scenario import Scenario
 from kdedge.cli import app
+if os.path.exists("hang"): Scenario.limit_seconds = 3
 Adb.scratch, AndroidApp.files = sys.argv.pop(1), sys.argv.pop(1)
 app()"""
 SERIAL = "127.0.0.1:15555"
@@ -304,6 +307,14 @@ def test_an_old_benchmark_model(phone: Phone) -> None:
 
 
 @pytest.mark.clients
+def test_a_program_that_hangs_is_given_up(phone: Phone) -> None:
+    (phone.folder / "hang").touch()
+    done = phone.bench(*program(phone))
+    assert done.returncode == 2
+    assert "not done after 3 s, and was stopped" in done.stderr
+
+
+@pytest.mark.clients
 def test_a_device_that_goes_away_is_resumed(phone: Phone) -> None:
     (phone.folder / "cut").touch()
     done = phone.bench(*program(phone))
@@ -376,6 +387,8 @@ extras = {{name: kinds[kind](value) for kind, name, value in triples}}
 if (kept / "crash").exists():
     sys.exit()
 (kept / "alive").touch()
+if (kept / "hang").exists():
+    sys.exit()
 result = json.loads((kept / "result").read_text())
 if "artifact" in result:
     result["artifact_sha256"] = extras["artifact"]
@@ -440,6 +453,7 @@ def test_the_demo_app(app_phone: Phone) -> None:
         ("result", '{"format_version": 1}', "no result of a benchmark"),
         ("no_activity", "", "does not exist"),
         ("crash", "", "ended without a result"),
+        ("hang", "", "not done after 3 s, and was stopped"),
     ],
 )
 def test_an_app_that_measures_nothing(app_phone: Phone, file: str, content: str, said: str) -> None:

@@ -10,15 +10,13 @@ from typing import Any
 
 from kdedge.bench import agent
 from kdedge.bench.devices.adb import Adb
-from kdedge.bench.devices.device import Device, Kind, Subject
+from kdedge.bench.devices.device import Device, Kind, Subject, hangs
 from kdedge.bench.report import Value
 from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
 
 FORMAT_VERSION = 1
-# Beyond the seconds that a run must take; for slow devices and many inferences.
-MOST_SECONDS = 3600
 
 
 class AndroidApp(Device):
@@ -79,16 +77,16 @@ class AndroidApp(Device):
         activity = f"{self._package}/.BenchmarkActivity"
         try:
             self._checked("am", "start", "-W", "-n", activity, *map(str, extras))
-            said = self._wait(scenario.warmup_seconds + min_seconds)
+            said = self._wait(scenario, scenario.warmup_seconds + min_seconds)
         finally:
             self._adb.execute("am", "force-stop", self._package)
         return self._answer(said, scenario, kind)
 
-    def _wait(self, seconds: float) -> str:
+    def _wait(self, scenario: Scenario, seconds: float) -> str:
         """The activity's result, which takes so many seconds at least."""
+        end = time.monotonic() + scenario.limit_seconds
         # Looking takes time from what is measured.
         time.sleep(seconds)
-        end = time.monotonic() + MOST_SECONDS
         while time.monotonic() < end:
             lives = not self._adb.execute("pidof", self._package).status
             if not (done := self._adb.execute("cat", self._result)).status:
@@ -98,7 +96,7 @@ class AndroidApp(Device):
             if "denied" in done.stderr:
                 raise KdedgeError(f"its result can't be read: {done.stderr.strip()}")
             time.sleep(1)
-        raise KdedgeError(f"{self._package} gave no result in {MOST_SECONDS} seconds")
+        raise hangs(scenario)
 
     def _answer(self, text: str, scenario: Scenario, kind: Kind) -> dict[str, Any]:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from kdedge.bench import agent
 from kdedge.bench.devices.adb import Adb
-from kdedge.bench.devices.device import Completed, Device, Format, Kind, Subject
+from kdedge.bench.devices.device import Device, Format, Kind, Subject, hangs
 from kdedge.bench.devices.remote import Remote
 from kdedge.bench.report import Value
 from kdedge.bench.scenario import Scenario
@@ -18,8 +18,6 @@ from kdedge.errors import KdedgeError
 from kdedge.files import sha256
 
 RUNTIME = "benchmark_model"
-# It stops by itself after 150 s otherwise, whatever number of runs was asked for.
-MAX_SECONDS = 24 * 3600
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)"
 
@@ -42,7 +40,7 @@ class BenchmarkModel(Device):
         """Connect, send the program and ask it which flags it knows."""
         self._remote.open()
         self._program = self._remote.send(self._file)
-        self._help = "".join(self._execute(self._program, "--help")[1:])
+        self._help = "".join(self._adb.execute(self._program, "--help")[1:])
         if "--graph" not in self._help:
             raise KdedgeError(
                 f"--benchmark-model: {self._file} does not run on {self.url}: "
@@ -70,14 +68,18 @@ class BenchmarkModel(Device):
         command += self._known(
             num_runs=scenario.min_count,
             min_secs=scenario.min_seconds,
-            max_secs=MAX_SECONDS,
+            # It stops by itself after 150 s otherwise, whatever number of runs was asked for.
+            max_secs=scenario.limit_seconds,
             warmup_runs=scenario.warmup_count,
             warmup_min_secs=scenario.warmup_seconds,
             num_threads=subject.threads,
         )
         if self._takes_texts:
             command += self._inputs(subject)
-        done = self._execute(*command)
+        try:
+            done = self._adb.execute(*command, limit_seconds=scenario.limit_seconds)
+        except TimeoutError:
+            raise hangs(scenario) from None
         answer = read_output(done.stdout + "\n" + done.stderr, done.status)
         if answer["summary"]["count"] < scenario.min_count:
             raise KdedgeError(
@@ -106,9 +108,6 @@ class BenchmarkModel(Device):
             f"--input_layer_shape={':'.join([shape] * len(names))}",
             f"--input_layer_value_files={values}",
         ]
-
-    def _execute(self, *command: str) -> Completed:
-        return self._adb.execute(*command)
 
 
 def input_order(model: Path) -> list[str]:

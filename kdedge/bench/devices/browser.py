@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kdedge.bench import agent
-from kdedge.bench.devices.device import Device, DeviceLostError, Kind, Subject
+from kdedge.bench.devices.device import Device, DeviceLostError, Kind, Subject, hangs
 from kdedge.bench.report import Value
 from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
@@ -63,7 +63,7 @@ class Browser(Device):
                 f"browser: {NODE_MODULES} is missing. In a checkout of kdedge: "
                 "npm ci --prefix web_demo"
             )
-        self._error = sync_api.Error
+        self._error, self._timeout = sync_api.Error, sync_api.TimeoutError
         root = self._root = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         (root / "index.html").write_text(PAGE)
         (root / "agent.mjs").write_bytes(Path(__file__).with_name("agent.mjs").read_bytes())
@@ -114,21 +114,40 @@ class Browser(Device):
             "inputs": {name: array.tolist() for name, array in inputs.inputs.items()},
             **scenario.model_dump(exclude={"name", "kind", "repeats"}),
         }
-        answer = self._ask("answer", job)
+        try:
+            answer = self._ask("answer", job, limit_seconds=scenario.limit_seconds)
+        except TimeoutError:
+            raise hangs(scenario) from None
         if "error" in answer:
             raise KdedgeError(answer["error"])
         runtime = answer["runtime"]
         version = json.loads((NODE_MODULES / PACKAGES[runtime] / "package.json").read_text())
         return answer | {"runtime": {"name": runtime, "version": version["version"]}}
 
-    def _ask(self, function: str, *arguments: Any) -> Any:
-        """Call a function of agent.mjs in a fresh page."""
-        program = f"async (given) => (await import('/agent.mjs')).{function}(...given)"
+    def _ask(self, function: str, *arguments: Any, limit_seconds: float = 30) -> Any:
+        """Call a function of agent.mjs in a fresh page.
+
+        Raises:
+            TimeoutError: it takes longer than that.
+        """
+        # Not awaited here: what a page evaluates knows no time limit, waiting for a value does.
+        program = (
+            "(given) => { import('/agent.mjs')"
+            f".then((agent) => agent.{function}(...given))"
+            ".catch((error) => ({ error: String(error) }))"
+            ".then((answer) => { globalThis.answer = answer; }); }"
+        )
         try:
             with self._browser.new_context() as context:
                 page = context.new_page()
                 page.goto(self._address)
-                return page.evaluate(program, list(arguments))
+                page.evaluate(program, list(arguments))
+                # Looking takes time from what is measured: once a second.
+                return page.wait_for_function(
+                    "globalThis.answer", polling=1000, timeout=1000 * limit_seconds
+                ).json_value()
+        except self._timeout:
+            raise TimeoutError from None
         except self._error as error:
             if self._browser.is_connected():
                 raise KdedgeError(f"browser: {error.message.splitlines()[0]}") from None
