@@ -211,7 +211,7 @@ def _export(name: str, load: Callable[[], Subject], bundles: Path) -> dict[str, 
 
 
 def figures(report: BenchReport, m: Measurement, no_accuracy: Collection[str]) -> dict[str, Any]:
-    """What is kept of a measurement; the ratio is the teacher's best p50 over its own."""
+    """What is kept of a measurement; the ratio is as in the report."""
     speed_up = report.speed_up(m)
     ratio = [speed_up.ratio, speed_up.low, speed_up.high] if speed_up else [1.0, 1.0, 1.0]
     return {
@@ -220,6 +220,7 @@ def figures(report: BenchReport, m: Measurement, no_accuracy: Collection[str]) -
         "quantization": m.quantization,
         "bytes": m.bytes,
         "sha256": m.sha256,
+        "p1_ms": m.p1_ms,
         "p50_ms": m.p50_ms,
         "p90_ms": m.p90_ms,
         "repeats_p50_ms": m.repeats_p50_ms,
@@ -229,11 +230,11 @@ def figures(report: BenchReport, m: Measurement, no_accuracy: Collection[str]) -
 
 
 def fastest(artifacts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each model and runtime the artifact with the lowest p50, in the order given."""
+    """Of each model and runtime the artifact with the lowest p1, in the order given."""
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for a in artifacts:
         key = a["model"], a["runtime"]
-        if key not in best or a["p50_ms"] < best[key]["p50_ms"]:
+        if key not in best or a["p1_ms"] < best[key]["p1_ms"]:
             best[key] = a
     return list(best.values())
 
@@ -266,8 +267,9 @@ def table(result: dict[str, Any]) -> str:
         f"Made by `{result['command']}`; peers.json has the rest.\n\n{markdown(HEAD, rows)}\n"
         f"One text of {LENGTH} tokens at a time, one thread, {s['repeats']} repeats of "
         f"{s['min_count']} texts and {s['min_seconds']:g} s at least, in fresh processes, all in "
-        "turn. `against the teacher`: the p50 of the teacher's fastest artifact in the same "
-        f"runtime, over this one's. `-` under accuracy: the weights are random.\n"
+        "turn. `against the teacher`: the first percentile (what disturbs a measurement only adds "
+        "to it) of the teacher's fastest artifact in the same runtime, over this one's. `-` under "
+        "accuracy: the weights are random.\n"
     )
     if not result["valid"]:
         text += "\nNot to be relied on:\n\n" + "".join(f"- {r}\n" for r in result["reasons"])

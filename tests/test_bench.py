@@ -21,6 +21,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from kdedge.bench import agent
+from kdedge.bench.compare import compare
 from kdedge.bench.devices import Device, DeviceLostError, Kind, Subject
 from kdedge.bench.devices.device import AGENT
 from kdedge.bench.devices.local import Local
@@ -423,6 +424,24 @@ def test_faster_is_said_only_where_the_interval_leaves_out_one(report: BenchRepo
     report = report.model_copy(update={"measurements": (teacher, same, slower)})
     verdicts = [s.verdict for m in (same, slower) if (s := report.speed_up(m))]
     assert verdicts == ["no different", "1.25× slower"]
+
+
+def test_what_disturbs_most_inferences_changes_no_verdict(report: BenchReport) -> None:
+    def disturbed(r: Repeat) -> Repeat:
+        fast, *others = r.samples_ns
+        return r.model_copy(update={"samples_ns": (fast, *(2 * ns for ns in others))})
+
+    calm = report.measurements[3]
+    other = calm.model_dump() | {"repeats": [disturbed(r).model_dump() for r in calm.repeats]}
+    slow = Measurement.model_validate(other)
+    assert slow.p50_ms == pytest.approx(2 * calm.p50_ms)
+    # Of 0.95 and 2 times 0.8 ms, and a third that is more: a fiftieth of the way.
+    assert slow.p1_ms == pytest.approx(0.8 * (0.95 + 0.02 * (2 - 0.95)))
+    (change,) = compare(
+        report.model_copy(update={"measurements": (calm,)}),
+        report.model_copy(update={"measurements": (slow,)}),
+    ).changes
+    assert change.ratio == pytest.approx(0.971 / 0.951)
 
 
 def test_best_gives_up_at_most_a_point_of_accuracy(report: BenchReport) -> None:

@@ -93,7 +93,7 @@ def test_command_line(tmp_path: Path) -> None:
     assert "worse: nano/onnx-int8: 10.0% slower" in slower.output
     assert run(tmp_path, OLD, new, "--threshold", "15").exit_code == 0
     table = run(tmp_path, OLD, new, "--threshold", "15", "--markdown").stdout
-    assert table.startswith("| artifact | old, ms | new, ms |")
+    assert table.startswith("| artifact | old p50, ms | new p50, ms |")
     assert "| nano/litert-int8 | 2.00 | 1.50 | 0.750 |" in table
 
 

@@ -7,6 +7,7 @@ from scipy import stats
 from kdedge.bench.statistics import (
     STUDENT_95,
     bootstrap_interval,
+    p1,
     p50,
     p90,
     ratio_interval,
@@ -18,6 +19,12 @@ def test_percentiles_interpolate_linearly() -> None:
     # Of 1..10 the p90 is at position 0.9 * 9 = 8.1, between 9 and 10.
     assert p50(range(1, 11)) == 5.5
     assert p90(range(1, 11)) == pytest.approx(9.1)
+
+
+def test_the_first_percentile() -> None:
+    # 1 is the first of 101 values, which is the percentile 0, and 2 the percentile 1.
+    assert p1(range(1, 102)) == pytest.approx(2)
+    assert p1([5.0]) == 5
 
 
 def test_bootstrap_of_a_median_of_three() -> None:

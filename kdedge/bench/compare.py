@@ -17,7 +17,7 @@ class Change:
 
     Attributes:
         name: in both.
-        ratio: the new median latency over the old one.
+        ratio: the new p1 over the old one.
         low, high: its 95% interval over the repeats.
         accuracy: of the new one less that of the old one.
         size: the new number of bytes over the old one.
@@ -86,10 +86,10 @@ def compare(old: BenchReport, new: BenchReport) -> Comparison:
 
 
 def _change(old: Measurement, new: Measurement) -> Change:
-    low, high = ratio_interval(new.repeats_p50_ms, old.repeats_p50_ms)
+    low, high = ratio_interval(new.repeats_p1_ms, old.repeats_p1_ms)
     return Change(
         name=new.name,
-        ratio=new.p50_ms / old.p50_ms,
+        ratio=new.p1_ms / old.p1_ms,
         low=low,
         high=high,
         accuracy=new.accuracy - old.accuracy,
@@ -115,7 +115,10 @@ def _doubts(old: BenchReport, new: BenchReport) -> list[str]:
     return sorted(doubts)
 
 
-HEAD = ("artifact", "old, ms", "new, ms", "new / old", "95% interval", "", "accuracy", "size")
+HEAD = (
+    "artifact", "old p50, ms", "new p50, ms", "p1, new / old", "95% interval", "", "accuracy",
+    "size",
+)  # fmt: skip
 
 
 def comparison_rows(

@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from kdedge.bench.scenario import COLD_START, SINGLE_STREAM, SUSTAINED, THROUGHPUT, Scenario
-from kdedge.bench.statistics import p50, p90, p99, ratio_interval, wilson_interval
+from kdedge.bench.statistics import p1, p50, p90, p99, ratio_interval, wilson_interval
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 
@@ -58,6 +58,11 @@ class Repeat(_Frozen):
         if min(self.samples_ns, default=0) < 0:
             raise ValueError("a sample is negative")
         return self
+
+    @property
+    def p1_ns(self) -> float:
+        """The first percentile; `p50_ns` where there are no samples."""
+        return p1(self.samples_ns) if self.samples_ns else self.p50_ns
 
     @property
     def p50_ns(self) -> float:
@@ -146,6 +151,17 @@ class Measurement(_Frozen):
     def accuracy_interval(self) -> tuple[float, float]:
         """Wilson's, 95%."""
         return wilson_interval(self.accuracy, self.accuracy_texts)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def repeats_p1_ms(self) -> tuple[float, ...]:
+        """The first percentile of each repeat, by which artifacts are compared."""
+        return tuple(repeat.p1_ns / 1e6 for repeat in self.repeats)
+
+    @property
+    def p1_ms(self) -> float:
+        """The median of the repeats' first percentiles."""
+        return p50(self.repeats_p1_ms)
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
@@ -317,14 +333,12 @@ class BenchReport(_Head):
         peers = [m for m in self.measurements if m.conditions == measurement.conditions]
         teachers = [m for m in peers if m.is_teacher]
         baseline = (
-            min(teachers, key=lambda m: m.p50_ms)
-            if teachers
-            else max(peers, key=lambda m: m.p50_ms)
+            min(teachers, key=lambda m: m.p1_ms) if teachers else max(peers, key=lambda m: m.p1_ms)
         )
         if baseline.name == measurement.name:
             return None
-        low, high = ratio_interval(baseline.repeats_p50_ms, measurement.repeats_p50_ms)
-        return SpeedUp(baseline, baseline.p50_ms / measurement.p50_ms, low, high)
+        low, high = ratio_interval(baseline.repeats_p1_ms, measurement.repeats_p1_ms)
+        return SpeedUp(baseline, baseline.p1_ms / measurement.p1_ms, low, high)
 
     def retention(self, measurement: Measurement) -> float | None:
         """Accuracy as a share of the teacher's best artifact's; None without a teacher."""
@@ -337,7 +351,7 @@ class BenchReport(_Head):
         students = [m for m in self.measurements if not m.is_teacher]
         most = max((m.accuracy for m in students), default=0.0)
         good = [m for m in students if m.accuracy >= most - 0.01]
-        return min(good, key=lambda m: m.p50_ms, default=None)
+        return min(good, key=lambda m: m.p1_ms, default=None)
 
 
 def report_schema() -> str:
