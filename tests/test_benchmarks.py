@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import transformers
-from bench_parts import make_report
+from bench_parts import make_encoder, make_report
 
 from benchmarks import peers, trust
-from kdedge import Corpus, Subject, build_student, load_teacher
+from kdedge import Corpus, Subject, TextEncoder, build_student
 from kdedge.bundle import verify
 from kdedge.export.flatbuffer import parsed
 from kdedge.export.litert import to_litert
@@ -136,18 +136,14 @@ def test_trust_page_has_the_parts_that_were_run() -> None:
 
 
 @pytest.mark.slow
-def test_a_shape_is_exported_once(
-    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_shape_is_exported_once(tmp_path: Path) -> None:
     tiny = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = transformers.BertConfig(**tiny, intermediate_size=16)
-    monkeypatch.setitem(peers.SHAPES, "TinyBERT", config)
-    monkeypatch.setattr(peers, "LENGTH", 16)
-    load_teacher(tiny_bert, label_names=("bad", "good"), max_length=16).save_pretrained(tmp_path)
+    TextEncoder(make_encoder().tokenizer, peers.LENGTH).save(tmp_path)
     split = Split(("good film", "bad film"), np.array([1, 0], np.int32))
     corpus = Corpus(("bad", "good"), split, split, split)
     bundles = tmp_path / "bundles"
-    load_random = partial(peers._random, "TinyBERT", tmp_path, corpus)
+    load_random = partial(peers._random, "TinyBERT", config, tmp_path, corpus)
     assert not peers._export("TinyBERT", load_random, bundles)
     said = {a.name: a.accuracy.value for name in ("litert", "onnx")
             for a in verify(bundles / f"TinyBERT-{name}").artifacts}  # fmt: skip
