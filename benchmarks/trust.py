@@ -284,10 +284,11 @@ def _comparisons(a: Path, b: Path, count: int, tier: str, load: int) -> list[dic
             kept = folder / "comparison.json"
             if not kept.exists():
                 report = bench_bundles([a, b], folder, scenario(tier))
-                ours = {m.bundle: m.repeats_p1_ms for m in report.measurements}
+                ours = {m.bundle: m for m in report.measurements}
                 comparison = {
-                    "a_ms": ours[a.name], "b_ms": ours[b.name], "reasons": report.reasons,
-                    "environment": report.environments["local"],
+                    "a_ms": ours[a.name].repeats_p1_ms, "b_ms": ours[b.name].repeats_p1_ms,
+                    "a_p50_ms": ours[a.name].repeats_p50_ms,
+                    "reasons": report.reasons, "environment": report.environments["local"],
                 }  # fmt: skip
                 write_text(kept, json.dumps(comparison))
             found.append(json.loads(kept.read_text()))
@@ -314,6 +315,11 @@ def counted(comparisons: Sequence[dict[str, Any]]) -> dict[str, int]:
     slower = sum(low > 1 for low, _ in intervals)
     faster = sum(high < 1 for _, high in intervals)
     return {"slower": slower, "faster": faster, "no different": len(intervals) - slower - faster}
+
+
+def spread_percent(comparisons: Sequence[dict[str, Any]], key: str) -> float:
+    """By how much the repeats of a comparison differ: the median of their standard deviations."""
+    return 100 * p50([np.std(np.log(c[key]), ddof=1) for c in comparisons])
 
 
 def no_op_ms(calibration: dict[str, Any]) -> float:
@@ -351,11 +357,13 @@ def page(result: dict[str, Any]) -> str:
 def _said(part: dict[str, Any]) -> str:
     told = [part[word] for word in ("slower", "faster", "no different")]
     busy_percent = [c["environment"]["busy before, %"] for c in part["comparisons"]]
+    own = f", {part['load']} of them started here to keep it busy" if part["load"] else ""
     return (
         f"Of {sum(told)} comparisons in the tier `{part['tier']}`: {told[0]} called slower, "
         f"{told[1]} faster, {told[2]} no different. Other programs used {p50(busy_percent):.0f}% "
-        f"of the machine (median); {part['load']} of them were started to keep it busy half of the "
-        "time.\n"
+        f"of the machine (median){own}. From repeat to repeat the p50 of the same file varied by "
+        f"{spread_percent(part['comparisons'], 'a_p50_ms'):.1f}%, and its p1, by which files are "
+        f"compared, by {spread_percent(part['comparisons'], 'a_ms'):.1f}%.\n"
     )
 
 

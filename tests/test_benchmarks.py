@@ -123,13 +123,19 @@ def test_trust_page_has_the_parts_that_were_run() -> None:
         "faster": 1,
         "no different": 97,
     }
-    told["comparisons"] = [{"environment": {"busy before, %": busy}} for busy in (60, 70, 100)]
+    # Logarithms of p50 0.1 apart, of p1 0.01.
+    repeats = {"a_p50_ms": np.exp([0, 0.1, 0.2]), "a_ms": np.exp([0, 0.01, 0.02])}
+    told["comparisons"] = [
+        {"environment": {"busy before, %": busy}, **repeats} for busy in (60, 70, 100)
+    ]
     page = trust.page({
         "others": {"command": f"{command} others", "tier": "light", "rounds": 3, "files": files},
         "same": {"command": f"{command} same", **told},
     })  # fmt: skip
     assert "Of 100 comparisons in the tier `quick`" in page
     assert "2 called slower, 1 faster, 97 no different. Other programs used 70%" in page
+    assert "of the machine (median), 2 of them started here to keep it busy." in page
+    assert "varied by 10.0%, and its p1, by which files are compared, by 1.0%" in page
     assert "| micro/onnx-int8 | p50 | 1.01 | 1.00 | 1.010 | 0.985 to 1.035 |" in page
     assert page.index(f"`{command} same`") < page.index(f"`{command} others`")
     assert "What measuring costs" not in page
