@@ -303,7 +303,7 @@ def _artifacts(
         if m.source == name and m.format == "litert"
     ]
     int8 = next((m for m in own if m.quantization == "int8"), None)
-    return min(own, key=lambda m: m.p50_ms, default=None), int8
+    return min(own, key=lambda m: m.p1_ms, default=None), int8
 
 
 def peers_table(cells: dict[str, list[Any]], report: BenchReport | None) -> str:

@@ -27,14 +27,6 @@ function clockResolution() {
 }
 
 export async function answer(job) {
-  try {
-    return await measure(job);
-  } catch (error) {
-    return { error: String(error) };
-  }
-}
-
-async function measure(job) {
   const bytes = new Uint8Array(await (await fetch("/model")).arrayBuffer());
   const { feeds, infer, load, runtime } = await { litert, onnx }[job.format](bytes, job);
   if (job.kind === "outputs") {

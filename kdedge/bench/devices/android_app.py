@@ -77,14 +77,14 @@ class AndroidApp(Device):
         activity = f"{self._package}/.BenchmarkActivity"
         try:
             self._checked("am", "start", "-W", "-n", activity, *map(str, extras))
-            said = self._wait(scenario, scenario.warmup_seconds + min_seconds)
+            said = self._wait(scenario.warmup_seconds + min_seconds, scenario.limit_seconds)
         finally:
             self._adb.execute("am", "force-stop", self._package)
         return self._answer(said, scenario, kind)
 
-    def _wait(self, scenario: Scenario, seconds: float) -> str:
+    def _wait(self, seconds: float, limit_seconds: float) -> str:
         """The activity's result, which takes so many seconds at least."""
-        end = time.monotonic() + scenario.limit_seconds
+        end = time.monotonic() + limit_seconds
         # Looking takes time from what is measured.
         time.sleep(seconds)
         while time.monotonic() < end:
@@ -96,7 +96,7 @@ class AndroidApp(Device):
             if "denied" in done.stderr:
                 raise KdedgeError(f"its result can't be read: {done.stderr.strip()}")
             time.sleep(1)
-        raise hangs(scenario)
+        raise hangs(limit_seconds)
 
     def _answer(self, text: str, scenario: Scenario, kind: Kind) -> dict[str, Any]:
         try:

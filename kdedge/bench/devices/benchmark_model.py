@@ -79,7 +79,7 @@ class BenchmarkModel(Device):
         try:
             done = self._adb.execute(*command, limit_seconds=scenario.limit_seconds)
         except TimeoutError:
-            raise hangs(scenario) from None
+            raise hangs(scenario.limit_seconds) from None
         answer = read_output(done.stdout + "\n" + done.stderr, done.status)
         if answer["summary"]["count"] < scenario.min_count:
             raise KdedgeError(

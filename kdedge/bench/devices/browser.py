@@ -114,12 +114,7 @@ class Browser(Device):
             "inputs": {name: array.tolist() for name, array in inputs.inputs.items()},
             **scenario.model_dump(exclude={"name", "kind", "repeats"}),
         }
-        try:
-            answer = self._ask("answer", job, limit_seconds=scenario.limit_seconds)
-        except TimeoutError:
-            raise hangs(scenario) from None
-        if "error" in answer:
-            raise KdedgeError(answer["error"])
+        answer = self._ask("answer", job, limit_seconds=scenario.limit_seconds)
         runtime = answer["runtime"]
         version = json.loads((NODE_MODULES / PACKAGES[runtime] / "package.json").read_text())
         return answer | {"runtime": {"name": runtime, "version": version["version"]}}
@@ -128,7 +123,8 @@ class Browser(Device):
         """Call a function of agent.mjs in a fresh page.
 
         Raises:
-            TimeoutError: it takes longer than that.
+            DeviceLostError: the browser went away.
+            KdedgeError: the function failed, or takes longer than `limit_seconds`.
         """
         # Not awaited here: what a page evaluates knows no time limit, waiting for a value does.
         program = (
@@ -143,15 +139,18 @@ class Browser(Device):
                 page.goto(self._address)
                 page.evaluate(program, list(arguments))
                 # Looking takes time from what is measured: once a second.
-                return page.wait_for_function(
+                answer = page.wait_for_function(
                     "globalThis.answer", polling=1000, timeout=1000 * limit_seconds
                 ).json_value()
         except self._timeout:
-            raise TimeoutError from None
+            raise hangs(limit_seconds) from None
         except self._error as error:
             if self._browser.is_connected():
                 raise KdedgeError(f"browser: {error.message.splitlines()[0]}") from None
             raise DeviceLostError(f"browser went away: {error.message.splitlines()[0]}.") from None
+        if "error" in answer:
+            raise KdedgeError(answer["error"])
+        return answer
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

@@ -161,9 +161,9 @@ def job(
     return asked | {"inputs": write("inputs.npz", npz(inputs))}
 
 
-def hangs(scenario: Scenario) -> KdedgeError:
+def hangs(seconds: float) -> KdedgeError:
     """What to say of a process that does not come to an end."""
-    return KdedgeError(f"not done after {scenario.limit_seconds:.0f} s, and was stopped.")
+    return KdedgeError(f"not done after {seconds:.0f} s, and was stopped.")
 
 
 def answer_of(completed: Completed) -> Any:

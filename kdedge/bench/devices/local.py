@@ -63,5 +63,5 @@ class Local(Device):
                     timeout=scenario.limit_seconds,
                 )
             except subprocess.TimeoutExpired:
-                raise hangs(scenario) from None
+                raise hangs(scenario.limit_seconds) from None
         return answer_of(Completed(process.returncode, process.stdout, process.stderr))

@@ -152,7 +152,7 @@ class CopiedAgent(Device):
                 limit_seconds=scenario.limit_seconds,
             )
         except TimeoutError:
-            raise hangs(scenario) from None
+            raise hangs(scenario.limit_seconds) from None
         return answer_of(done)
 
     def _find_python(self) -> tuple[str, dict[str, Value]]:
