@@ -1,9 +1,9 @@
 """The students beside their teacher and the shapes of known BERTs: size, latency, accuracy.
 
-    make demo                          # the teacher
-    python benchmarks/conversions.py   # the students
-    python benchmarks/peers.py runs/conversions/students/{nano,micro,mini} \\
-        --teacher runs/movie_reviews/teacher
+    kdedge run recipes/movie_reviews_large.toml            # the teacher
+    python benchmarks/distillation.py main --seeds 1       # the students
+    python benchmarks/peers.py runs/distillation/students/{nano,micro,mini-cut}-seed1 \\
+        --teacher runs/movie_reviews_large/teacher
 
 Exports everything to LiteRT and ONNX in float32 and int8, measures all of it in one run on the same
 texts, 64 tokens, one text and one thread at a time, and writes peers.json, peers.md and peers.svg
@@ -89,7 +89,9 @@ LARGEST_BUBBLE, SMALLEST_BUBBLE = 500.0, 20.0  # square points
 
 
 def main(
-    students: Annotated[list[Path], typer.Argument(help="folders, shown by their names")],
+    students: Annotated[
+        list[Path], typer.Argument(help="folders, shown by their names without -seed1")
+    ],
     teacher: Annotated[Path, typer.Option(help="folder of the fine-tuned teacher")],
     trained: Annotated[
         list[str],
@@ -107,7 +109,7 @@ def main(
         raise KdedgeError(f"trained: {', '.join(unknown)}. Allowed: {', '.join(SHAPES)}.")
     corpus = load_corpus(data, split=split)
     subjects: dict[str, Callable[[], Subject]] = {
-        **{path.name: partial(_student, path) for path in students},
+        **{_name(path): partial(_student, path) for path in students},
         "teacher": partial(_classifier, "teacher", teacher, corpus),
         **{name: partial(_random, name, shape, teacher, corpus) for name, shape in SHAPES.items()},
         **{name: partial(_classifier, name, path, corpus) for name, path in folders.items()},
@@ -148,8 +150,12 @@ def _commit() -> str:
 # What is exported
 
 
+def _name(student: Path) -> str:
+    return student.name.removesuffix("-seed1")
+
+
 def _student(folder: Path) -> Subject:
-    return replace(subject_of(Student.load(folder)), name=folder.name)
+    return replace(subject_of(Student.load(folder)), name=_name(folder))
 
 
 def _classifier(name: str, folder: Path, corpus: Corpus) -> Subject:

@@ -1,6 +1,6 @@
 """What typos and an attack cost students that were trained to bear them, and others.
 
-    make demo                       # the teacher and its soft labels
+    kdedge run recipes/movie_reviews_large.toml  # the teacher and its soft labels
     python benchmarks/robustness.py
 
 Trains micro in several ways (cells.py), then measures each on the test split as it is, with typos
@@ -70,7 +70,7 @@ def main() -> None:
             given.seeds,
             name=name,
             # The adversaries need the teacher's word pieces.
-            distill={"student": "micro", "epochs": given.epochs, "min_count": 1} | distill,
+            distill={"student": "micro", "epochs": given.epochs, "vocabulary": 30_522} | distill,
             made=given.made,
             mixture=mixture,
             keep=True,

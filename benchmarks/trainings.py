@@ -277,7 +277,7 @@ def tinybert(cell: Cell, work: Path) -> dict[str, Any]:
     encoder = store.encoder()
     model = mini(
         len(encoder.vocabulary), corpus.num_classes, encoder.max_length, width=312, layers=4,
-        heads=12, feed_forward=1200, name="tinybert",
+        heads=12, head_width=26, feed_forward=1200, name="tinybert",
     )  # fmt: skip
     held_out = {*corpus.valid.texts, *corpus.test.texts}
     texts = [text for text in store.texts if text not in held_out]

@@ -17,6 +17,8 @@ Weight = Annotated[float, Field(ge=0)]
 
 Preset = Literal["nano", "micro", "mini", "mini-cut"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
+# With batches of 128. The layers of mini-cut have been trained before.
+LEARNING_RATES: dict[Preset, float] = {"nano": 2e-3, "micro": 2e-3, "mini": 1e-3, "mini-cut": 3e-4}
 Decay = Literal["cosine", "linear", "exponential", "constant"]
 DECAYS: tuple[Decay, ...] = get_args(Decay)
 Compression = Literal[
@@ -101,13 +103,17 @@ class Distill(Section):
     """Training of the student on the soft labels."""
 
     student: Preset = "micro"
-    min_count: Count = Field(
-        1, description="times a word piece must occur in the texts to have a place in the student"
+    vocabulary: Count = Field(
+        9500,
+        description="word pieces that have a place in the student: the most frequent in the texts "
+        "and, in any case, single characters",
     )
     from_teacher: bool = Field(True, description="start from the teacher's token vectors or layers")
     epochs: Count = 8
-    batch_size: Count = 64
-    learning_rate: Positive = 1e-3
+    batch_size: Count = 128
+    learning_rate: Positive | None = Field(
+        None, description="the highest; None for what suits the student"
+    )
     learning_rate_decay: Decay = Field("cosine", description="after the warm-up")
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     temperature: Positive = 2.0
@@ -158,6 +164,11 @@ class Distill(Section):
     )
 
     @property
+    def highest_rate(self) -> float:
+        """The learning rate after the warm-up."""
+        return self.learning_rate or LEARNING_RATES[self.student]
+
+    @property
     def matches_layers(self) -> bool:
         """Whether the teacher's layers are targets."""
         return self.hidden_weight > 0 or self.attention_weight > 0
@@ -173,12 +184,6 @@ class Distill(Section):
             raise ValueError(
                 "hidden_weight and attention_weight match the layers of a transformer; "
                 f"student {self.student!r} has none: use mini or mini-cut"
-            )
-        if self.needs_teacher and self.min_count > 1:
-            raise ValueError(
-                f"min_count = {self.min_count} gives the student word pieces of its own; "
-                "hidden_weight, attention_weight and this adversary need the teacher's: set "
-                "min_count = 1"
             )
         if self.matches_layers and self.prompt != "none":
             raise ValueError("hidden_weight and attention_weight need texts without a prompt")

@@ -145,9 +145,8 @@ def test_substitution_parts_teacher_and_student(preset: str, teacher: BertTeache
     keras.utils.set_random_seed(3)
     vocabulary = teacher.encoder.vocabulary
     student = build_student(preset, vocabulary=len(vocabulary), classes=2, max_length=16)
-    student.get_layer("tokens").set_weights(
-        [np.random.default_rng(0).normal(size=(len(vocabulary), 128)) * 0.3]
-    )
+    tokens = student.get_layer("tokens").embeddings
+    tokens.assign(np.random.default_rng(0).normal(size=tokens.shape) * 0.3)
     encoded = teacher.encoder.encode(TEXTS)
     said = teacher(encoded.inputs)["logits"]
     table = np.asarray(teacher.word_embeddings)
@@ -164,8 +163,8 @@ def test_the_generator_changes_its_share_and_learns_to_part_them(teacher: BertTe
     keras.utils.set_random_seed(3)
     vocabulary = teacher.encoder.vocabulary
     student = build_student("nano", vocabulary=len(vocabulary), classes=2, max_length=16)
-    table = np.random.default_rng(0).normal(size=(len(vocabulary), 128)) * 0.3
-    student.get_layer("tokens").set_weights([table])
+    tokens = student.get_layer("tokens").embeddings
+    tokens.assign(np.random.default_rng(0).normal(size=tokens.shape) * 0.3)
     x = {name: np.repeat(a, 32, 0) for name, a in teacher.encoder.encode(TEXTS).inputs.items()}
     inputs = {name: keras.ops.convert_to_tensor(array) for name, array in x.items()}
     generator = Generator(student, teacher, vocabulary, learning_rate=0.02, masked_share=0.5)

@@ -15,10 +15,10 @@ from kdedge.cli import app
 from kdedge.export.compression import compress, soft_label_loss
 from kdedge.export.twin import twin_of
 from kdedge.recipe import PRESETS, Compress
+from kdedge.students.convolutional import convolutional
+from kdedge.students.from_teacher import taylor_importance
 from kdedge.students.layers import gelu_tanh
-from kdedge.students.micro import micro
 from kdedge.students.mini import mini
-from kdedge.students.nano import nano
 from kdedge.students.student import Evaluation, predict_logits
 from kdedge.teachers.bert import BertTeacher
 
@@ -43,9 +43,15 @@ def make_student(encoder: TextEncoder, preset: str = "nano") -> Student:
     keras.utils.set_random_seed(3)
     size = len(encoder.vocabulary)
     model = {
-        "nano": lambda: nano(size, 2, width=32, hidden=40),
-        "micro": lambda: micro(size, 2, width=32, kernels=(1, 3), filters=32, hidden=32),
-        "mini": lambda: mini(size, 2, 24, width=32, layers=1, heads=2, feed_forward=48),
+        "nano": lambda: convolutional(
+            size, 2, width=32, kernels=(1,), filters=32, hidden=40, name="nano"
+        ),
+        "micro": lambda: convolutional(
+            size, 2, width=32, kernels=(1, 3), filters=32, hidden=32, name="micro"
+        ),
+        "mini": lambda: mini(
+            size, 2, 24, width=32, layers=1, heads=2, head_width=16, feed_forward=48
+        ),
     }[preset]()
     held_out = ("a good film", "a bad film", "great", "awful")
     split = Evaluation(
@@ -77,8 +83,14 @@ def matrices(student: Student) -> dict[str, np.ndarray]:
 def test_the_twin_says_the_same(preset: str, teacher: BertTeacher) -> None:
     keras.utils.set_random_seed(5)
     size = len(teacher.encoder.vocabulary)
+    labels = IS_GOOD.astype(np.int32)
     model = build_student(
-        preset, vocabulary=size, classes=3, max_length=16, transformer=teacher.transformer
+        preset,
+        vocabulary=size,
+        classes=3,
+        max_length=16,
+        transformer=teacher.transformer,
+        importance=taylor_importance(teacher.transformer, teacher.encoder, TEXTS, labels),
     )
     # Biases of 0 and norms of 1 would hide that they are missing.
     for variable in model.trainable_variables:

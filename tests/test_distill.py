@@ -96,10 +96,15 @@ def test_a_student_learns_what_the_teacher_knows(
 
 
 def test_rare_pieces_get_no_place_in_the_student(store: SoftLabels, tmp_path: Path) -> None:
-    student = train(store, tmp_path / "student", min_count=10, epochs=6)
+    student = train(store, tmp_path / "student", vocabulary=52, epochs=6)
     kept = student.encoder.vocabulary
-    # `film` is in half of the texts, `more` in two, `awful` in none; characters all stay.
+    # 44 special tokens and characters, and 8 of the words: `awful` is in no text.
     assert {"film", "good", "bad", "t"} <= {*kept} and "awful" not in kept
+    assert len(kept) == 52
+    with pytest.raises(KdedgeError, match="need all of the teacher's: set vocabulary = 5"):
+        settings = SETTINGS.model_copy(update={"vocabulary": 50, "adversary": "substitution"})
+        out, teacher = tmp_path / "other", tmp_path / "teacher"
+        distill_student(corpus(), store, store.encoder(), settings, out, 3, teacher)
     assert student.notes["vocabulary"] == len(kept) < len(store.encoder().vocabulary)
     assert student.model.get_layer("tokens").embeddings.shape[0] == len(kept)
     assert student.notes["accuracy"] == 1.0

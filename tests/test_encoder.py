@@ -133,6 +133,24 @@ def test_rare_pieces_go_and_characters_stay(encoder: TextEncoder) -> None:
     assert {*ascii, "dog", "日"} <= twice and "cat" not in twice
 
 
+def test_the_most_frequent_pieces_stay(encoder: TextEncoder) -> None:
+    corpus = ["dog dog cat", "cat dog bird"]
+    least = len(encoder.pruned(corpus, min_count=9)[1])
+
+    def words(most: int) -> list[str]:
+        pruned, kept = encoder.pruned(corpus, min_count=0, most=most)
+        assert len(kept) == max(most, least)
+        return [word for word in ("dog", "cat", "bird", "the") if word in pruned.vocabulary]
+
+    assert words(1) == []
+    assert words(least + 1) == ["dog"]
+    assert words(least + 2) == ["dog", "cat"]
+    assert words(least + 3) == ["dog", "cat", "bird"]
+    # Then those that don't occur.
+    size = len(encoder.vocabulary)
+    assert encoder.pruned(corpus, min_count=0, most=size)[1] == [*range(size)]
+
+
 @pytest.mark.parametrize("source", ["tokenizer.json", "vocab.txt"])
 def test_a_pruned_encoder_comes_back_from_disk(source: str, tmp_path: Path) -> None:
     (tmp_path / "hf").mkdir()

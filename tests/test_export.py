@@ -27,6 +27,7 @@ from kdedge.export.parity import accuracy, parity
 from kdedge.export.selective import spare_layers
 from kdedge.recipe import ARTIFACTS, PRESETS, Export
 from kdedge.runtime import softmax
+from kdedge.students.from_teacher import taylor_importance
 from kdedge.students.inputs import student_inputs
 from kdedge.students.student import Evaluation
 from kdedge.teachers.bert import BertTeacher
@@ -52,9 +53,11 @@ def subject(name: str, teacher: BertTeacher) -> Subject:
         parameters = teacher.transformer.count_params()
     else:
         keras.utils.set_random_seed(11)
+        labels = np.arange(len(TEXTS), dtype=np.int32) % 2
         model = build_student(
             name, vocabulary=len(teacher.encoder.vocabulary), classes=2, max_length=16,
             transformer=teacher.transformer,
+            importance=taylor_importance(teacher.transformer, teacher.encoder, TEXTS, labels),
         )  # fmt: skip
         tokens = model.get_layer("tokens").embeddings
         tokens.assign(np.random.default_rng(1).normal(size=tokens.shape))
@@ -140,7 +143,7 @@ def test_the_embedding_shrinks_too() -> None:
     ids = np.arange(8 * 10, dtype=np.int32).reshape(10, 8)
     calibration = Encoded(ids, np.ones_like(ids), np.zeros_like(ids))
     float32 = {"litert": to_litert(model, 8), "onnx": to_onnx(model)}
-    # 5000 * 128 numbers of so many bytes, and at most 75 kB of everything else.
+    # 5000 * 96 embeddings and 37,347 other weights of so many bytes, and at most 75 kB of the rest.
     for name, size in {
         "litert-float32": 4, "litert-float16": 2, "litert-int8": 1, "litert-int8-weights": 1,
         "litert-int8-full": 1, "litert-int16x8": 1, "litert-int4": 0.5,
@@ -151,7 +154,7 @@ def test_the_embedding_shrinks_too() -> None:
         if quantization != "float32":
             kind = LiteRTQuantization if runtime == "litert" else OnnxQuantization
             content = kind(content, quantization, calibration)()
-        extra = len(content) - 640_000 * size
+        extra = len(content) - 517_347 * size
         # For int4 each row has a scale, 12 bytes.
         assert 0 < extra < 75_000 + (60_000 if "int4" in name else 0), name
 
@@ -168,7 +171,7 @@ def test_clustered_weights_keep_their_few_values() -> None:
         (weights,) = (
             graph.buffers[t.buffer].data
             for t in graph.subgraphs[0].tensors
-            if t.shape is not None and list(t.shape) == [192, 1, 3, 128]
+            if t.shape is not None and list(t.shape) == [96, 1, 3, 112]
         )
         return len(np.unique(np.asarray(weights).view(np.int8)))
 
@@ -201,7 +204,7 @@ def test_ranges_are_those_of_all_calibration_texts(teacher: BertTeacher) -> None
     encoded = teacher.encoder.encode(TEXTS, LENGTH)
     quantization = LiteRTQuantization(to_litert(source.model, LENGTH), "int8-full", encoded)
     lengths = encoded.mask.sum(1)
-    (counted,) = (v for k, v in quantization.ranges.items() if k.endswith("mean_1/Sum_1"))
+    (counted,) = (v for k, v in quantization.ranges.items() if k.endswith("mean_1_1/Sum_1"))
     assert (counted["min"].item(), counted["max"].item()) == (lengths.min(), lengths.max())
 
 
@@ -288,7 +291,7 @@ def test_a_layer_that_int8_ruins_stays_in_float(teacher: BertTeacher, tmp_path: 
         (layer,) = artifact.spared
         assert ("tokens" if artifact.format == "litert" else "Gather") in layer.name
         assert layer.kept_as == "float32"
-        assert layer.error_before > 0.1 > 0.02 > layer.error_after
+        assert layer.error_before > 0.05 > 0.01 > layer.error_after
         assert artifact.accuracy.value == 1
 
 
@@ -296,7 +299,7 @@ def ruined_by_int8(teacher: BertTeacher) -> Subject:
     """One entry is never used, but so large that 8 bits leave nothing of the others."""
     source = subject("nano", teacher)
     table = source.model.get_layer("tokens").embeddings
-    table.assign(np.concatenate([np.full((1, 128), 1e5), table.numpy()[1:]]))
+    table.assign(np.concatenate([np.full((1, 96), 1e5), table.numpy()[1:]]))
     return source
 
 

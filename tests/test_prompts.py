@@ -45,13 +45,21 @@ def test_a_task_prompt_worked_out_by_hand() -> None:
     np.testing.assert_allclose(prompted(TEXT), [[-14.5 / 7, 14.5 / 7]], atol=1e-5)
 
 
+def prompted(plain: keras.Model) -> keras.Model:
+    """With large tokens and three large vectors before a text's."""
+    student = with_task_prompt(plain, 3)
+    for seed, name in enumerate(("tokens", "prompt")):
+        weights = student.get_layer(name).weights[0]
+        weights.assign(np.random.default_rng(seed).normal(size=weights.shape))
+    plain.get_layer("tokens").set_weights(student.get_layer("tokens").get_weights())
+    return student
+
+
 @pytest.mark.parametrize("preset", ["nano", "micro", "mini"])
 def test_a_prompted_student_is_a_student(preset: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(2)
     plain = build_student(preset, vocabulary=10, classes=2, max_length=6)
-    plain.get_layer("tokens").set_weights([np.random.default_rng(0).normal(size=(10, 128))])
-    student = with_task_prompt(plain, 3)
-    student.get_layer("prompt").set_weights([np.random.default_rng(1).normal(size=(3, 128))])
+    student = prompted(plain)
     said = np.asarray(student(TEXT))
     assert np.abs(said - plain(TEXT)).max() > 1e-3
     # Padding changes nothing, and the positions go as far as before.
@@ -69,9 +77,7 @@ def test_a_prompted_student_is_a_student(preset: str, tmp_path: Path) -> None:
 def test_a_prompted_student_in_both_runtimes(preset: str) -> None:
     keras.utils.set_random_seed(2)
     plain = build_student(preset, vocabulary=10, classes=2, max_length=6)
-    plain.get_layer("tokens").set_weights([np.random.default_rng(0).normal(size=(10, 128))])
-    student = with_task_prompt(plain, 3)
-    student.get_layer("prompt").set_weights([np.random.default_rng(1).normal(size=(3, 128))])
+    student = prompted(plain)
     said = np.asarray(student(TEXT))
 
     interpreter = Interpreter(model_content=to_litert(student, 6))
@@ -117,7 +123,7 @@ def test_a_soft_label_prompt_goes_as_its_schedule_says() -> None:
     assert mask[:, 0].sum() == 0
 
 
-@pytest.mark.parametrize(("preset", "rate"), [("nano", 0.02), ("mini", 0.003)])
+@pytest.mark.parametrize(("preset", "rate"), [("nano", 0.01), ("mini", 0.003)])
 def test_the_student_is_prompted_in_training_only(preset: str, rate: float) -> None:
     keras.utils.set_random_seed(0)
     student = build_student(preset, vocabulary=10, classes=2, max_length=6)
@@ -128,7 +134,7 @@ def test_the_student_is_prompted_in_training_only(preset: str, rate: float) -> N
     x = {name: np.repeat(array, 64, 0) for name, array in TEXT.items()}
     logits = np.tile(np.array([[4.0, -4.0], [-4.0, 4.0]], np.float32), (32, 1))
     targets = {"label": np.full(64, -1), "teacher_logits": logits}
-    history = distiller.fit(x, targets, epochs=15, batch_size=16, verbose=0).history
+    history = distiller.fit(x, targets, epochs=40, batch_size=16, verbose=0).history
     assert history["soft_label_loss"][-1] < 0.4
     # ln 2 less the teacher's doubt: 0.693 - 0.003
     alone = distiller.evaluate(x, targets, verbose=0, return_dict=True)["soft_label_loss"]

@@ -50,10 +50,6 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
         ),
         (GOOD + "[label.mixture]\ndrop = 0\ncrop = 0\nsplice = 0", "one rule needs a part"),
         (GOOD + "[distill]\nattention_weight = 1", "'micro' has none: use mini or mini-cut"),
-        (
-            GOOD + '[distill]\nmin_count = 2\nadversary = "substitution"',
-            "this adversary need the teacher's: set min_count = 1",
-        ),
         (GOOD.replace('"x"', '"../x"'), "name: .*pattern.* Got '../x'"),
     ],
 )

@@ -7,17 +7,26 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from transformers import DistilBertConfig, TFDistilBertForSequenceClassification
 
 from kdedge import KdedgeError, Student, TextEncoder, build_student, load_teacher
 from kdedge.files import CHECKSUMS, write_checksums
 from kdedge.recipe import PRESETS
-from kdedge.students.from_teacher import EMBEDDING_SCALE, cut_from_teacher, set_token_embeddings
+from kdedge.students.from_teacher import (
+    EMBEDDING_SCALE,
+    Importance,
+    cut_from_teacher,
+    set_token_embeddings,
+    taylor_importance,
+)
 from kdedge.students.layers import PositionEmbedding, gelu_tanh
 from kdedge.students.student import Evaluation, predict_logits
 from kdedge.students.vocabulary import prune_vocabulary
 from kdedge.teachers.bert import BertTeacher
 
 SIZE = 60
+# Of a BERT of 2 layers with 2 heads and 64 neurons: the later, the more they count.
+IMPORTANCE = Importance(np.arange(4.0).reshape(2, 2), np.arange(128.0).reshape(2, 64))
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +38,12 @@ def build(preset: str, teacher: BertTeacher) -> keras.Model:
     keras.utils.set_random_seed(5)
     size = len(teacher.encoder.vocabulary) if preset == "mini-cut" else SIZE
     return build_student(
-        preset, vocabulary=size, classes=3, max_length=16, transformer=teacher.transformer
+        preset,
+        vocabulary=size,
+        classes=3,
+        max_length=16,
+        transformer=teacher.transformer,
+        importance=IMPORTANCE,
     )
 
 
@@ -63,12 +77,13 @@ def test_a_student_is_functional_and_has_a_sentence(preset: str, teacher: BertTe
 @pytest.mark.parametrize(
     ("preset", "parameters"),
     [
-        # 60 * 128 embeddings; 128 * 128 + 128; 128 * 3 + 3
-        ("nano", 7680 + 16512 + 387),
-        # embeddings; filters of 1 + 2 + 3 + 5 tokens: 11 * 128 * 192 + 4 * 192;
-        # 4 * (max and mean) * 192 into 256; 256 * 3 + 3
-        ("micro", 7680 + 271_104 + 393_472 + 771),
-        # embeddings and 16 positions; norm; two layers of 4 * (128 * 128 + 128),
+        # 60 * 96 embeddings; filters of 1 + 2 + 3 tokens: 6 * 96 * 32 + 3 * 32;
+        # 3 * (max and mean) * 32 into 96; 96 * 3 + 3
+        ("nano", 5760 + 18_528 + 18_528 + 291),
+        # 60 * 112 embeddings; filters of 1 + 2 + 3 + 5 tokens: 11 * 112 * 96 + 4 * 96;
+        # 4 * (max and mean) * 96 into 192; 192 * 3 + 3
+        ("micro", 6720 + 118_656 + 147_648 + 579),
+        # 60 * 128 embeddings and 16 positions; norm; two layers of 4 * (128 * 128 + 128),
         # 128 * 512 + 512 + 512 * 128 + 128 and two norms; 128 * 3 + 3
         ("mini", 7680 + 2048 + 256 + 2 * (66_048 + 131_712 + 512) + 387),
     ],
@@ -92,12 +107,18 @@ def test_positions_are_added() -> None:
     assert PositionEmbedding.from_config(layer.get_config()).max_length == 3
 
 
+def cut_whole(teacher: BertTeacher, layers: int, kept: list[int] | None = None) -> keras.Model:
+    return cut_from_teacher(
+        teacher.transformer, IMPORTANCE, 2, 16, layers=layers, heads=9, neurons=99, kept=kept
+    )
+
+
 def test_a_cut_student_begins_as_the_teachers_first_layers(teacher: BertTeacher) -> None:
     inputs = teacher.encoder.encode(["good film", "not very good and not bad"]).inputs
     states = teacher(inputs)["hidden_states"]
     size = len(teacher.encoder.vocabulary)
     for layers in (1, 2):
-        student = cut_from_teacher(teacher.transformer, layers, 2, 16)
+        student = cut_whole(teacher, layers)
         last = keras.Model(student.inputs, student.get_layer(f"dense_norm_{layers - 1}").output)
         mask = inputs["mask"].astype(bool)
         # The teacher's exact GELU against the approximate one of students.
@@ -105,7 +126,7 @@ def test_a_cut_student_begins_as_the_teachers_first_layers(teacher: BertTeacher)
             np.asarray(last(inputs))[mask], states[layers].numpy()[mask], atol=2e-3
         )
         assert student.get_layer("tokens").embeddings.shape == (size, 32)
-    few = cut_from_teacher(teacher.transformer, 1, 2, 16, kept=[0, 2, 7])
+    few = cut_whole(teacher, 1, kept=[0, 2, 7])
     whole = student.get_layer("tokens").embeddings.numpy()
     np.testing.assert_array_equal(few.get_layer("tokens").embeddings.numpy(), whole[[0, 2, 7]])
 
@@ -140,9 +161,54 @@ def test_unknown_presets_and_missing_teachers() -> None:
         build_student("mini-cut", vocabulary=9, classes=2, max_length=8)
 
 
-def test_only_a_bert_that_is_deep_enough_can_be_cut(teacher: BertTeacher) -> None:
-    with pytest.raises(KdedgeError, match="bert of 2 layers; .* at least 3"):
-        cut_from_teacher(teacher.transformer, 3, 2, 16)
+def test_a_cut_student_keeps_what_counts_most(teacher: BertTeacher) -> None:
+    cut = cut_from_teacher(teacher.transformer, IMPORTANCE, 2, 16, layers=1, heads=1, neurons=3)
+    block = teacher.transformer.bert.encoder.layer[0]
+    query = block.attention.self_attention.query.kernel.numpy()
+    # Of 32 columns the last 16 are the second head's.
+    np.testing.assert_array_equal(
+        cut.get_layer("attention_0").get_weights()[0][:, 0], query[:, 16:]
+    )
+    out = block.bert_output.dense.kernel.numpy()
+    np.testing.assert_array_equal(cut.get_layer("dense_out_0").get_weights()[0], out[61:])
+
+
+def test_importance_is_what_the_loss_loses_to_first_order(tiny_bert: Path) -> None:
+    teacher = load_teacher(tiny_bert, label_names=("bad", "good"))
+    # As they are, its weights say too little for a slope in float32.
+    for variable in teacher.transformer.trainable_variables:
+        variable.assign(8 * variable)
+    texts, labels = ["good film", "awful plot"], np.array([1, 0], np.int32)
+    importance = taylor_importance(teacher.transformer, teacher.encoder, texts, labels)
+    block = teacher.transformer.bert.encoder.layer[1]
+    kernels = {
+        "heads": (block.attention.dense_output.dense.kernel, slice(16, 32)),
+        "neurons": (block.bert_output.dense.kernel, slice(5, 6)),
+    }
+    inputs = teacher.encoder.encode(texts).inputs
+    for name, (kernel, rows) in kernels.items():
+        whole = kernel.numpy()
+
+        def loss(scale: float, kernel=kernel, rows=rows, whole=whole) -> float:
+            changed = whole.copy()
+            changed[rows] *= scale
+            kernel.assign(changed)
+            logits = teacher(inputs)["logits"].numpy().astype(np.float64)
+            kernel.assign(whole)
+            said = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+            return -float(said[[0, 1], labels].mean())
+
+        # The slope of the loss along the part's own weights, by central differences.
+        slope = (loss(1.02) - loss(0.98)) / 0.04
+        number = 1 if name == "heads" else 5
+        assert getattr(importance, name)[1, number] == pytest.approx(abs(slope), rel=0.02)
+
+
+def test_only_a_bert_can_be_cut() -> None:
+    config = DistilBertConfig(vocab_size=9, dim=8, n_layers=1, n_heads=2, hidden_dim=8)
+    other = TFDistilBertForSequenceClassification(config)
+    with pytest.raises(KdedgeError, match="distilbert; a student can be cut from a BERT only"):
+        cut_from_teacher(other, IMPORTANCE, 2, 16, layers=1, heads=1, neurons=1)
 
 
 # On disk

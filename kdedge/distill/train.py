@@ -26,7 +26,7 @@ from kdedge.errors import KdedgeError
 from kdedge.files import require_space, write_text
 from kdedge.progress import Advance, progress
 from kdedge.recipe import Distill, fingerprint
-from kdedge.students.from_teacher import set_token_embeddings
+from kdedge.students.from_teacher import Importance, set_token_embeddings, taylor_importance
 from kdedge.students.presets import build_student
 from kdedge.students.student import Evaluation, Student, measures, predict_logits
 from kdedge.teachers.bert import BertTeacher, load_teacher
@@ -38,6 +38,8 @@ from kdedge.text.encoder import TextEncoder, padded
 
 EVALUATION_BATCH = 256
 TOKENIZED_TOGETHER = 4096
+# Of the train split, that say which parts of a teacher count most.
+IMPORTANCE_TEXTS = 1024
 
 
 def distill_student(
@@ -93,8 +95,14 @@ def distill_student(
     texts = [text for text in store.texts if text not in held_out]
     encoder = TextEncoder(encoder.tokenizer, settings.max_length)
     kept = list(range(len(encoder.vocabulary)))
-    if settings.min_count > 1:
-        encoder, kept = encoder.pruned(texts, settings.min_count)
+    if settings.vocabulary < len(kept):
+        if settings.needs_teacher:
+            raise KdedgeError(
+                f"distill.vocabulary: {settings.vocabulary} gives the student word pieces of its "
+                "own; hidden_weight, attention_weight and this adversary need all of the "
+                f"teacher's: set vocabulary = {len(kept)}."
+            )
+        encoder, kept = encoder.pruned(texts, min_count=0, most=settings.vocabulary)
     strategy = _strategy(settings.devices)
     keras.utils.set_random_seed(seed)
     live = (
@@ -106,6 +114,8 @@ def distill_student(
         if teacher
         else None
     )
+    cut = settings.student == "mini-cut"
+    importance = _importance(live, corpus, seed) if live and cut else None
     with strategy.scope():
         model = build_student(
             settings.student,
@@ -113,10 +123,11 @@ def distill_student(
             classes=corpus.num_classes,
             max_length=settings.max_length,
             transformer=live.transformer if live else None,
+            importance=importance,
             kept=kept,
         )
     vectors = store.token_vectors()
-    if settings.from_teacher and settings.student != "mini-cut":
+    if settings.from_teacher and not cut:
         if vectors is None:
             raise KdedgeError(
                 f"{store.folder}: no token vectors of a teacher to start the student from. "
@@ -232,7 +243,7 @@ class _Training:
             else None,
         )
         rate = LearningRate(
-            settings.learning_rate,
+            settings.highest_rate,
             steps,
             min(round(settings.warmup_fraction * steps), steps - 1),
             settings.learning_rate_decay,
@@ -316,6 +327,11 @@ class _Training:
             return list(state["history"])
         shutil.rmtree(self.folder, ignore_errors=True)
         return []
+
+
+def _importance(teacher: BertTeacher, corpus: Corpus, seed: int) -> Importance:
+    train = corpus.subset(min(IMPORTANCE_TEXTS, len(corpus.train)), None, seed).train
+    return taylor_importance(teacher.transformer, teacher.encoder, train.texts, train.labels)
 
 
 def _strategy(devices: int) -> tf.distribute.Strategy:

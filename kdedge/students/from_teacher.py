@@ -1,14 +1,17 @@
 """Students that begin with what the teacher knows."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from kdedge.errors import KdedgeError
 from kdedge.students.mini import mini
+from kdedge.text.encoder import TextEncoder
 
 
 def set_token_embeddings(student: keras.Model, vectors: npt.NDArray[np.floating[Any]]) -> None:
@@ -41,67 +44,148 @@ def set_token_embeddings(student: keras.Model, vectors: npt.NDArray[np.floating[
 
 
 EMBEDDING_SCALE = 0.3
+IMPORTANCE_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What each head and each neuron of a BERT's layers counts for.
+
+    Attributes:
+        heads: float64 [layers, heads].
+        neurons: float64 [layers, neurons], of the layers' dense parts.
+    """
+
+    heads: npt.NDArray[np.float64]
+    neurons: npt.NDArray[np.float64]
+
+
+def taylor_importance(
+    transformer: Any, encoder: TextEncoder, texts: Sequence[str], labels: npt.NDArray[np.int32]
+) -> Importance:
+    """How much a BERT's loss would change without a head or a neuron, to first order.
+
+    |sum of weight * gradient| over the weights through which the layer reads it, summed over
+    batches (Michel et al. 2019, arXiv 1905.10650; Molchanov et al. 2019, arXiv 1906.10771).
+
+    Args:
+        transformer: transformers' `TFBertForSequenceClassification`, fine-tuned.
+        encoder: its own.
+        texts: for instance some of the train split.
+        labels: int32 [texts], the true ones.
+
+    Raises:
+        KdedgeError: not a BERT.
+    """
+    layers = _bert(transformer).encoder.layer
+    kernels = [layer.attention.dense_output.dense.kernel for layer in layers]
+    kernels += [layer.bert_output.dense.kernel for layer in layers]
+    counts = [(transformer.config.num_attention_heads, -1)] * len(layers)
+    counts += [(transformer.config.intermediate_size, 1)] * len(layers)
+    sums = [np.zeros(count) for count, _ in counts]
+    for start in range(0, len(texts), IMPORTANCE_BATCH):
+        rows = slice(start, start + IMPORTANCE_BATCH)
+        inputs = encoder.encode(texts[rows])
+        with tf.GradientTape() as tape:
+            logits = transformer(
+                input_ids=inputs.ids,
+                attention_mask=inputs.mask,
+                token_type_ids=inputs.segment_ids,
+                training=False,
+            ).logits
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels[rows], logits)
+            loss = tf.reduce_mean(losses)
+        for total, shape, kernel, gradient in zip(
+            sums, counts, kernels, tape.gradient(loss, kernels), strict=True
+        ):
+            of_rows = (kernel * gradient).numpy().sum(1, dtype=np.float64)
+            total += np.abs(of_rows.reshape(shape).sum(1))
+    return Importance(np.stack(sums[: len(layers)]), np.stack(sums[len(layers) :]))
 
 
 def cut_from_teacher(
     transformer: Any,
-    layers: int,
+    importance: Importance,
     classes: int,
     max_length: int,
+    *,
+    layers: int,
+    heads: int,
+    neurons: int,
     kept: Sequence[int] | None = None,
 ) -> keras.Model:
-    """A `mini` made of the teacher's embeddings and first layers, at its width.
+    """A `mini` made of the teacher's embeddings and the parts of some layers that count most.
+
+    The layers are spread evenly over the teacher's, its first and last among them.
 
     Args:
         transformer: transformers' `TFBertForSequenceClassification`.
-        layers: how many of its layers.
+        importance: of its heads and neurons.
         classes: number of logits; the head is new.
         max_length: tokens the student takes; at most the teacher's.
+        layers: how many, or all where the teacher has fewer.
+        heads: attention heads of a layer, or all.
+        neurons: of a layer's dense part, or all.
         kept: the teacher's ids of the student's tokens; None for all of them.
 
     Raises:
-        KdedgeError: not a BERT, or it has fewer layers.
+        KdedgeError: not a BERT.
     """
-    config = transformer.config
-    if config.model_type != "bert" or not 1 <= layers <= config.num_hidden_layers:
-        raise KdedgeError(
-            f"teacher: {config.model_type} of {getattr(config, 'num_hidden_layers', '?')} layers; "
-            f"a student can be cut from a BERT of at least {layers}."
-        )
-    table = transformer.bert.embeddings.weight.numpy()
+    bert, config = _bert(transformer), transformer.config
+    words, head_width = bert.embeddings, config.hidden_size // config.num_attention_heads
+    table = words.weight.numpy()
     if kept is not None:
         table = table[list(kept)]
+    heads, neurons = min(heads, config.num_attention_heads), min(neurons, config.intermediate_size)
+    last = config.num_hidden_layers - 1
+    chosen = np.linspace(0, last, min(layers, last + 1)).round().astype(int).tolist()
     student = mini(
         len(table),
         classes,
         max_length,
         width=config.hidden_size,
-        layers=layers,
-        heads=config.num_attention_heads,
-        feed_forward=config.intermediate_size,
+        layers=len(chosen),
+        heads=heads,
+        head_width=head_width,
+        feed_forward=neurons,
         name="mini-cut",
     )
-    bert, heads = transformer.bert, config.num_attention_heads
-    words = bert.embeddings
     # Segment 0 is the only one in a single text: its vector goes into the positions'.
     positions = words.position_embeddings[:max_length] + words.token_type_embeddings[0]
     student.get_layer("tokens").set_weights([table])
     student.get_layer("positions").set_weights([positions.numpy()])
     student.get_layer("embedding_norm").set_weights(words.LayerNorm.get_weights())
-    for i in range(layers):
-        block = bert.encoder.layer[i]
+    for i, number in enumerate(chosen):
+        block = bert.encoder.layer[number]
         own = block.attention.self_attention
+        some = _largest(importance.heads[number], heads)
         weights = []
         for part in (own.query, own.key, own.value):
             kernel, bias = part.get_weights()
-            weights += [kernel.reshape(kernel.shape[0], heads, -1), bias.reshape(heads, -1)]
+            kernel = kernel.reshape(len(kernel), -1, head_width)
+            weights += [kernel[:, some], bias.reshape(-1, head_width)[some]]
         kernel, bias = block.attention.dense_output.dense.get_weights()
-        weights += [kernel.reshape(heads, -1, kernel.shape[1]), bias]
+        weights += [kernel.reshape(-1, head_width, kernel.shape[1])[some], bias]
         student.get_layer(f"attention_{i}").set_weights(weights)
         student.get_layer(f"attention_norm_{i}").set_weights(
             block.attention.dense_output.LayerNorm.get_weights()
         )
-        student.get_layer(f"dense_in_{i}").set_weights(block.intermediate.dense.get_weights())
-        student.get_layer(f"dense_out_{i}").set_weights(block.bert_output.dense.get_weights())
+        some = _largest(importance.neurons[number], neurons)
+        kernel, bias = block.intermediate.dense.get_weights()
+        student.get_layer(f"dense_in_{i}").set_weights([kernel[:, some], bias[some]])
+        kernel, bias = block.bert_output.dense.get_weights()
+        student.get_layer(f"dense_out_{i}").set_weights([kernel[some], bias])
         student.get_layer(f"dense_norm_{i}").set_weights(block.bert_output.LayerNorm.get_weights())
     return student
+
+
+def _bert(transformer: Any) -> Any:
+    if transformer.config.model_type != "bert":
+        raise KdedgeError(
+            f"teacher: {transformer.config.model_type}; a student can be cut from a BERT only."
+        )
+    return transformer.bert
+
+
+def _largest(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
+    return np.sort(np.argsort(-values, kind="stable")[:count])

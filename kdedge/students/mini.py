@@ -15,6 +15,7 @@ def mini(
     width: int = 128,
     layers: int = 2,
     heads: int = 4,
+    head_width: int = 32,
     feed_forward: int = 512,
     name: str = "mini",
 ) -> keras.Model:
@@ -26,7 +27,8 @@ def mini(
         max_length: tokens it can take.
         width: of embeddings and layers.
         layers: number of them.
-        heads: attention heads of a layer; divides `width`.
+        heads: attention heads of a layer.
+        head_width: of each.
         feed_forward: width inside a layer's dense part.
         name: of the model.
     """
@@ -38,7 +40,7 @@ def mini(
     attended = keras.layers.Reshape((1, -1), name="attended")(inputs["mask"])
     for i in range(layers):
         attention = keras.layers.MultiHeadAttention(
-            heads, width // heads, dropout=0.1, name=f"attention_{i}"
+            heads, head_width, dropout=0.1, name=f"attention_{i}"
         )(x, x, attention_mask=attended)
         x = keras.layers.LayerNormalization(epsilon=1e-12, name=f"attention_norm_{i}")(
             keras.layers.Add()([x, keras.layers.Dropout(0.1)(attention)])

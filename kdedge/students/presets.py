@@ -7,12 +7,9 @@ import keras
 
 from kdedge.errors import KdedgeError
 from kdedge.recipe import PRESETS
-from kdedge.students.from_teacher import cut_from_teacher
-from kdedge.students.micro import micro
+from kdedge.students.convolutional import convolutional
+from kdedge.students.from_teacher import Importance, cut_from_teacher
 from kdedge.students.mini import mini
-from kdedge.students.nano import nano
-
-LAYERS_CUT = 2
 
 
 def build_student(
@@ -22,6 +19,7 @@ def build_student(
     classes: int,
     max_length: int,
     transformer: Any = None,
+    importance: Importance | None = None,
     kept: Sequence[int] | None = None,
 ) -> keras.Model:
     """Build a student: int32 [batch, length] ids, mask, segment_ids -> float32 [batch, classes].
@@ -29,11 +27,12 @@ def build_student(
     Every student has a layer `sentence` whose output, [batch, width], a feature loss can use.
 
     Args:
-        preset: `nano`, `micro`, `mini` or, made of the teacher's first layers, `mini-cut`.
+        preset: `nano`, `micro`, `mini` or, made of parts of the teacher's layers, `mini-cut`.
         vocabulary: number of token ids.
         classes: number of logits.
         max_length: tokens that the student must take.
         transformer: the teacher's transformer, for `mini-cut` only.
+        importance: of the transformer's parts, for `mini-cut` only.
         kept: the teacher's ids of the student's tokens, for `mini-cut` only; None for all of them.
 
     Raises:
@@ -41,15 +40,34 @@ def build_student(
     """
     match preset:
         case "nano":
-            return nano(vocabulary, classes)
+            return convolutional(
+                vocabulary, classes, width=96, kernels=(1, 2, 3), filters=32, hidden=96, name=preset
+            )
         case "micro":
-            return micro(vocabulary, classes)
+            return convolutional(
+                vocabulary,
+                classes,
+                width=112,
+                kernels=(1, 2, 3, 5),
+                filters=96,
+                hidden=192,
+                name=preset,
+            )
         case "mini":
             return mini(vocabulary, classes, max_length)
         case "mini-cut":
-            if transformer is None:
+            if transformer is None or importance is None:
                 raise KdedgeError(
                     "student: mini-cut is made of the teacher's layers; name it: --teacher DIR."
                 )
-            return cut_from_teacher(transformer, LAYERS_CUT, classes, max_length, kept)
+            return cut_from_teacher(
+                transformer,
+                importance,
+                classes,
+                max_length,
+                layers=3,
+                heads=4,
+                neurons=512,
+                kept=kept,
+            )
     raise KdedgeError(f"student: {preset!r} is unknown. Allowed: {', '.join(PRESETS)}.")

@@ -28,7 +28,7 @@ def prune_vocabulary(student: Student, texts: Sequence[str], min_count: int = 1)
         raise KdedgeError("texts: none; they say which word pieces are kept.")
     if "tokens" not in [layer.name for layer in student.model.layers]:
         raise KdedgeError(f"{student.model.name}: no embedding layer named tokens to prune.")
-    encoder, kept = student.encoder.pruned(texts, min_count)
+    encoder, kept = student.encoder.pruned(texts, min_count=min_count)
     table = student.model.get_layer("tokens").get_weights()[0][kept]
 
     def smaller(layer: Any) -> Any:

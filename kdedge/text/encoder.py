@@ -104,7 +104,9 @@ class TextEncoder:
         """
         return padded(self.token_ids(texts), length)
 
-    def pruned(self, texts: Sequence[str], min_count: int = 1) -> tuple["TextEncoder", list[int]]:
+    def pruned(
+        self, texts: Sequence[str], *, min_count: int = 1, most: int | None = None
+    ) -> tuple["TextEncoder", list[int]]:
         """An encoder with the word pieces that `texts` need, and all special tokens.
 
         Texts made of the pieces it keeps are split as before, since WordPiece takes the longest
@@ -114,6 +116,8 @@ class TextEncoder:
         Args:
             texts: a corpus.
             min_count: how often a piece must occur in them to be kept.
+            most: how many are kept, the most frequent ones first, and of those the ones with the
+                smaller ids; None for no limit. Special tokens and characters stay in any case.
 
         Returns:
             The encoder, and for each of its ids the id that the piece had here.
@@ -127,13 +131,20 @@ class TextEncoder:
         vocabulary = self.vocabulary
         characters = {c for number in counts for c in vocabulary[number]} | set(string.printable)
         added = {token.content for token in old.get_added_tokens_decoder().values()}
-        kept = [
-            (number, piece)
+        needed = {
+            number
             for number, piece in enumerate(vocabulary)
-            if piece in added
-            or counts[number] >= min_count
-            or piece.removeprefix(prefix) in characters
+            if piece in added or piece.removeprefix(prefix) in characters
+        }
+        others = [
+            number
+            for number in range(len(vocabulary))
+            if number not in needed and counts[number] >= min_count
         ]
+        if most is not None:
+            others.sort(key=lambda number: -counts[number])
+            others = others[: max(0, most - len(needed))]
+        kept = [(number, vocabulary[number]) for number in sorted({*needed, *others})]
         new_id = {piece: new for new, (_, piece) in enumerate(kept)}
         new = Tokenizer(
             WordPiece(

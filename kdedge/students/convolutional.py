@@ -1,4 +1,4 @@
-"""micro: one layer of convolutions of several widths."""
+"""nano and micro: one layer of convolutions of several sizes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,13 +8,15 @@ import keras
 from kdedge.students.inputs import masked, student_inputs
 
 
-def micro(
+def convolutional(
     vocabulary: int,
     classes: int,
-    width: int = 128,
-    kernels: Sequence[int] = (1, 2, 3, 5),
-    filters: int = 192,
-    hidden: int = 256,
+    *,
+    width: int,
+    kernels: Sequence[int],
+    filters: int,
+    hidden: int,
+    name: str,
 ) -> keras.Model:
     """Conv1D of several kernel sizes, their maximum and mean over the text (arXiv 1408.5882).
 
@@ -24,7 +26,8 @@ def micro(
         width: of the embeddings.
         kernels: sizes of the convolutions, in tokens.
         filters: channels of each convolution.
-        hidden: of the dense layer, the sentence vector.
+        hidden: width of the dense layer, the sentence vector.
+        name: of the model.
     """
     inputs = student_inputs()
     tokens: Any = keras.layers.Embedding(vocabulary, width, name="tokens")(inputs["ids"])
@@ -42,4 +45,4 @@ def micro(
     text = keras.layers.Dropout(0.3)(keras.layers.Concatenate()(pooled))
     sentence = keras.layers.Dense(hidden, activation="relu", name="sentence")(text)
     logits = keras.layers.Dense(classes, name="logits")(keras.layers.Dropout(0.3)(sentence))
-    return keras.Model(inputs, logits, name="micro")
+    return keras.Model(inputs, logits, name=name)
