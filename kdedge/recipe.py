@@ -104,7 +104,7 @@ class Distill(Section):
 
     student: Preset = "micro"
     vocabulary: Count = Field(
-        9500,
+        13_000,
         description="word pieces that have a place in the student: the most frequent in the texts "
         "and, in any case, single characters",
     )

@@ -44,10 +44,10 @@ def make_student(encoder: TextEncoder, preset: str = "nano") -> Student:
     size = len(encoder.vocabulary)
     model = {
         "nano": lambda: convolutional(
-            size, 2, width=32, kernels=(1,), filters=32, hidden=40, name="nano"
+            size, 2, width=32, kernels=(1,), filters=32, hidden=40, dropout=0.2, name="nano"
         ),
         "micro": lambda: convolutional(
-            size, 2, width=32, kernels=(1, 3), filters=32, hidden=32, name="micro"
+            size, 2, width=32, kernels=(1, 3), filters=32, hidden=32, dropout=0.2, name="micro"
         ),
         "mini": lambda: mini(
             size, 2, 24, width=32, layers=1, heads=2, head_width=16, feed_forward=48

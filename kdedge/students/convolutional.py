@@ -16,6 +16,7 @@ def convolutional(
     kernels: Sequence[int],
     filters: int,
     hidden: int,
+    dropout: float,
     name: str,
 ) -> keras.Model:
     """Conv1D of several kernel sizes, their maximum and mean over the text (arXiv 1408.5882).
@@ -27,11 +28,12 @@ def convolutional(
         kernels: sizes of the convolutions, in tokens.
         filters: channels of each convolution.
         hidden: width of the dense layer, the sentence vector.
+        dropout: of embeddings, pooled convolutions and sentence vector.
         name: of the model.
     """
     inputs = student_inputs()
     tokens: Any = keras.layers.Embedding(vocabulary, width, name="tokens")(inputs["ids"])
-    tokens = masked(keras.layers.Dropout(0.2)(tokens), inputs["mask"])
+    tokens = masked(keras.layers.Dropout(dropout)(tokens), inputs["mask"])
     pooled = []
     for kernel in kernels:
         grams = keras.layers.Conv1D(
@@ -42,7 +44,7 @@ def convolutional(
         pooled.append(
             keras.layers.GlobalAveragePooling1D(name=f"mean_{kernel}")(grams, mask=inputs["mask"])
         )
-    text = keras.layers.Dropout(0.3)(keras.layers.Concatenate()(pooled))
+    text = keras.layers.Dropout(dropout)(keras.layers.Concatenate()(pooled))
     sentence = keras.layers.Dense(hidden, activation="relu", name="sentence")(text)
-    logits = keras.layers.Dense(classes, name="logits")(keras.layers.Dropout(0.3)(sentence))
+    logits = keras.layers.Dense(classes, name="logits")(keras.layers.Dropout(dropout)(sentence))
     return keras.Model(inputs, logits, name=name)

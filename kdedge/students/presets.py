@@ -41,16 +41,24 @@ def build_student(
     match preset:
         case "nano":
             return convolutional(
-                vocabulary, classes, width=96, kernels=(1, 2, 3), filters=32, hidden=96, name=preset
+                vocabulary,
+                classes,
+                width=64,
+                kernels=(1, 2, 3),
+                filters=48,
+                hidden=96,
+                dropout=0.1,
+                name=preset,
             )
         case "micro":
             return convolutional(
                 vocabulary,
                 classes,
-                width=112,
+                width=80,
                 kernels=(1, 2, 3, 5),
-                filters=96,
+                filters=128,
                 hidden=192,
+                dropout=0.2,
                 name=preset,
             )
         case "mini":
