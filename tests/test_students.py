@@ -77,12 +77,12 @@ def test_a_student_is_functional_and_has_a_sentence(preset: str, teacher: BertTe
 @pytest.mark.parametrize(
     ("preset", "parameters"),
     [
-        # 60 * 96 embeddings; filters of 1 + 2 + 3 tokens: 6 * 96 * 32 + 3 * 32;
-        # 3 * (max and mean) * 32 into 96; 96 * 3 + 3
-        ("nano", 5760 + 18_528 + 18_528 + 291),
-        # 60 * 112 embeddings; filters of 1 + 2 + 3 + 5 tokens: 11 * 112 * 96 + 4 * 96;
-        # 4 * (max and mean) * 96 into 192; 192 * 3 + 3
-        ("micro", 6720 + 118_656 + 147_648 + 579),
+        # 60 * 64 embeddings; filters of 1 + 2 + 3 tokens: 6 * 64 * 48 + 3 * 48;
+        # 3 * (max and mean) * 48 into 96; 96 * 3 + 3
+        ("nano", 3840 + 18_576 + 27_744 + 291),
+        # 60 * 80 embeddings; filters of 1 + 2 + 3 + 5 tokens: 11 * 80 * 128 + 4 * 128;
+        # 4 * (max and mean) * 128 into 192; 192 * 3 + 3
+        ("micro", 4800 + 113_152 + 196_800 + 579),
         # 60 * 128 embeddings and 16 positions; norm; two layers of 4 * (128 * 128 + 128),
         # 128 * 512 + 512 + 512 * 128 + 128 and two norms; 128 * 3 + 3
         ("mini", 7680 + 2048 + 256 + 2 * (66_048 + 131_712 + 512) + 387),
