@@ -87,6 +87,7 @@ def reviews(path: Path) -> None:
         csv.writer(file).writerows(part_of_the_data(40))
 
 
+@pytest.mark.slow
 def test_own_data_by_recipe(here: Path, tiny_bert: Path) -> None:
     reviews(here / "reviews.csv")
     (recipe,) = blocks("toml")

@@ -159,6 +159,7 @@ def results(out: Path) -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 def test_killed_in_every_stage_it_ends_as_if_undisturbed(
     small_recipe: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

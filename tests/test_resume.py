@@ -21,7 +21,10 @@ METHODS = [
         "prompt": "task",
         "adversary": "prompt",
     },
-    {"student": "nano", "prompt": "soft-label", "adversary": "generator"},
+    pytest.param(
+        {"student": "nano", "prompt": "soft-label", "adversary": "generator"},
+        marks=pytest.mark.slow,
+    ),
     pytest.param(
         {
             "student": "mini",
