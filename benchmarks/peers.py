@@ -24,6 +24,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
@@ -203,7 +204,10 @@ def _export(name: str, load: Callable[[], Subject], bundles: Path) -> dict[str, 
         if not bundle.exists() and not reason.exists():
             # In a process of its own: what a model took of memory does not come back before.
             with ProcessPoolExecutor(1, get_context("spawn")) as alone:
-                alone.submit(_export_to, runtime, name, load, bundle, reason).result()
+                try:
+                    alone.submit(_export_to, runtime, name, load, bundle, reason).result()
+                except BrokenProcessPool:
+                    write_text(reason, "its process was killed, as when memory runs out\n")
         if reason.exists():
             failed[bundle.name] = reason.read_text(encoding="utf-8").strip()
     return failed
