@@ -20,7 +20,7 @@ import numpy as np
 from cells import RESULTS, RUN, SEEDS, WORK, Cell, commit, do, results, seeded
 
 from kdedge.bench.report import BenchReport, Measurement, markdown
-from kdedge.bench.run import bench_bundles
+from kdedge.bench.run import REPORT, bench_bundles
 from kdedge.bench.scenario import scenario
 from kdedge.bench.statistics import RESAMPLES
 from kdedge.files import write_text
@@ -215,7 +215,7 @@ def few_cells(given: Any) -> list[Cell]:
 def write(work: Path) -> None:
     """All tables of the cells that are there."""
     cells = results(work)
-    path = work / "report.json"
+    path = work / REPORT
     report = BenchReport.load(path) if path.is_file() else None
     sections = (
         main_table(cells, report),
