@@ -9,7 +9,7 @@ demo: install
 	$(BIN)/kdedge run recipes/movie_reviews.toml
 
 test: install-dev
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --durations 40
 
 test-slow: install-dev
 	$(BIN)/pytest -m slow

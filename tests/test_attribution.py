@@ -39,9 +39,9 @@ def speaks_for(logits: np.ndarray, chosen: int) -> float:
 @pytest.mark.parametrize("preset", ["nano", "micro"])
 def test_integrated_gradients_sum_to_the_difference(preset: str) -> None:
     student = build_student(preset, vocabulary=10, classes=3, max_length=8)
-    student.get_layer("tokens").set_weights([np.random.default_rng(0).normal(size=(10, 128))])
+    table = np.random.default_rng(0).normal(size=student.get_layer("tokens").embeddings.shape)
+    student.get_layer("tokens").set_weights([table])
     there = np.asarray(student(TEXT))
-    table = student.get_layer("tokens").get_weights()[0]
     given = integrated_gradients(student, TEXT, [2], steps=50)
     student.get_layer("tokens").set_weights([np.zeros_like(table)])
     difference = speaks_for(there, 2) - speaks_for(np.asarray(student(TEXT)), 2)

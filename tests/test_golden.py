@@ -21,7 +21,7 @@ HOSTILE = json.loads((GOLDEN / "hostile.json").read_text())
 
 @pytest.fixture(scope="module")
 def encoder(quick_run: Path) -> TextEncoder:
-    encoder = TextEncoder.load(quick_run / "bundle")
+    encoder = TextEncoder.load(quick_run / "teacher")
     return TextEncoder(encoder.tokenizer, TOKENIZER["max_length"])
 
 
@@ -33,7 +33,7 @@ def classifiers(quick_run: Path) -> list[TextClassifier]:
 
 def test_make_gives_this_file(quick_run: Path) -> None:
     """So it is of this vocabulary, and the ids are the slow tokenizer's."""
-    made = make.content(quick_run / "bundle" / "vocab.txt")
+    made = make.content(quick_run / "teacher" / "vocab.txt")
     assert made == (GOLDEN / "tokenizer.json").read_text()
 
 

@@ -1,6 +1,6 @@
 """Makes tokenizer.json: texts and the ids that Hugging Face's slow BertTokenizer gives them.
 
-python tests/golden/make.py runs/movie_reviews/bundle/vocab.txt
+python tests/golden/make.py runs/movie_reviews/teacher/vocab.txt
 
 The slow one is plain Python that shares no code with the tokenizers library, which kdedge uses.
 """
