@@ -75,6 +75,8 @@ def flips(tries: int = 1000) -> None:
     """A bit flipped at random in a file of a store, a student or a bundle, which is then loaded."""
     from kdedge import KdedgeError, SoftLabels, Student, load_bundle
 
+    if not (WORK / "undisturbed" / "measured.json").is_file():
+        sys.exit("flips needs what kills makes: python benchmarks/reliability.py kills")
     loaders: dict[str, tuple[str, Callable[[Path], object]]] = {
         "store": ("soft_labels", _load_store(SoftLabels)),
         "student": ("student", Student.load),
