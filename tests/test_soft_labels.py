@@ -139,7 +139,7 @@ def test_pooled_vectors_can_stay_in_a_file(tmp_path: Path) -> None:
     store = SoftLabels.create(tmp_path / "s", "print", NAMES, has_features=True)
     store.add(["x", "y"], LOGITS, np.array([[0.5, 1], [3, 4]], np.float16))
     store.add(["z"], LOGITS[:1], np.array([[5, 6]], np.float16))
-    _, pooled = store.lookup(["z", "x", "z"], tmp_path / "pooled.npy")
+    _, pooled = store.at(store.rows(["z", "x", "z"]), tmp_path / "pooled.npy")
     assert isinstance(pooled, np.memmap)
     assert pooled.tolist() == [[5, 6], [0.5, 1], [5, 6]]
     assert np.load(tmp_path / "pooled.npy").tolist() == pooled.tolist()

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from kdedge.students.student import Evaluation, Student, measures, predict_logit
 from kdedge.teachers.bert import BertTeacher, load_teacher
 from kdedge.teachers.checkpoints import STATE, read_state, restore
 from kdedge.teachers.soft_labels import SoftLabels
-from kdedge.text.batches import shuffled_batches
+from kdedge.text.batches import chunks, shuffled_batches
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder, padded
 
@@ -91,8 +91,7 @@ def distill_student(
             f"distill.devices: {settings.devices}; each takes a part of the valid split, which has "
             f"{len(corpus.valid)} texts."
         )
-    held_out = {*corpus.valid.texts, *corpus.test.texts}
-    texts = [text for text in store.texts if text not in held_out]
+    transfer = _TransferSet(store, {*corpus.valid.texts, *corpus.test.texts})
     encoder = TextEncoder(encoder.tokenizer, settings.max_length)
     kept = list(range(len(encoder.vocabulary)))
     if settings.vocabulary < len(kept):
@@ -102,7 +101,7 @@ def distill_student(
                 "own; hidden_weight, attention_weight and this adversary need all of the "
                 f"teacher's: set vocabulary = {len(kept)}."
             )
-        encoder, kept = encoder.pruned(texts, min_count=0, most=settings.vocabulary)
+        encoder, kept = encoder.pruned(transfer, min_count=0, most=settings.vocabulary)
     strategy = _strategy(settings.devices)
     keras.utils.set_random_seed(seed)
     live = (
@@ -137,11 +136,12 @@ def distill_student(
     if settings.prompt == "task":
         with strategy.scope():
             model = with_task_prompt(model, settings.prompt_tokens)
-    require_space(out.parent, 6 * 4 * model.count_params())
+    token_ids = len(transfer.rows) * settings.max_length
+    require_space(out.parent, 4 * (6 * model.count_params() + token_ids))
     job = fingerprint(settings, store.teacher, corpus.fingerprint(), str(len(store)), str(seed))
     beside = live if settings.needs_teacher else None
     with strategy.scope():
-        training = _Training(model, corpus, store, texts, encoder, settings, out, seed, job, beside)
+        training = _Training(model, corpus, transfer, encoder, settings, out, seed, job, beside)
     history = training.run()
 
     valid, test = (
@@ -158,7 +158,7 @@ def distill_student(
         "seed": seed,
         "settings": settings.model_dump(),
         "teacher": store.teacher,
-        "transfer_texts": len(texts),
+        "transfer_texts": len(transfer.rows),
         "parameters": model.count_params(),
         "vocabulary": len(kept),
         "history": history,
@@ -170,17 +170,29 @@ def distill_student(
     return student
 
 
-class _TokenIds:
-    """Token ids of many texts, one after the other: lists of them would take ten times as much."""
+class _TransferSet:
+    """A store's texts but those that are held out; memory does not hold them."""
 
-    def __init__(self, encoder: TextEncoder, texts: Sequence[str]) -> None:
-        parts = []
-        self.lengths: list[int] = []
-        for start in range(0, len(texts), TOKENIZED_TOGETHER):
-            rows = encoder.token_ids(texts[start : start + TOKENIZED_TOGETHER])
-            parts.append(np.fromiter(chain.from_iterable(rows), np.int32))
-            self.lengths += [len(row) for row in rows]
-        self._ids, self._ends = np.concatenate(parts), np.cumsum(self.lengths)
+    def __init__(self, store: SoftLabels, held_out: set[str]) -> None:
+        self.store, self.held_out = store, held_out
+        self.rows = np.flatnonzero(np.fromiter((text not in held_out for text in store), bool))
+
+    def __iter__(self) -> Iterator[str]:
+        return (text for text in self.store if text not in self.held_out)
+
+
+class _TokenIds:
+    """Token ids of many texts, one after the other in a file; memory does not hold them."""
+
+    def __init__(self, encoder: TextEncoder, texts: Iterable[str], file: Path) -> None:
+        lengths = []
+        with file.open("wb") as written:
+            for chunk in chunks(texts, TOKENIZED_TOGETHER):
+                rows = encoder.token_ids(chunk)
+                np.fromiter(chain.from_iterable(rows), np.int32).tofile(written)
+                lengths.append(np.array([len(row) for row in rows], np.int32))
+        self.lengths = np.concatenate(lengths)
+        self._ids, self._ends = np.memmap(file, np.int32, "r"), np.cumsum(self.lengths)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -195,8 +207,7 @@ class _Training:
         self,
         model: keras.Model,
         corpus: Corpus,
-        store: SoftLabels,
-        texts: Sequence[str],
+        transfer: _TransferSet,
         encoder: TextEncoder,
         settings: Distill,
         out: Path,
@@ -204,13 +215,18 @@ class _Training:
         job: str,
         teacher: BertTeacher | None,
     ) -> None:
-        store.rows(corpus.train.texts)  # all of them must have soft labels
-        label_of = dict(zip(corpus.train.texts, corpus.train.labels.tolist(), strict=True))
-        self.labels = np.array([label_of.get(text, UNLABELLED) for text in texts], np.int32)
+        store = transfer.store
+        labels = np.full(len(store), UNLABELLED, np.int32)
+        labels[store.rows(corpus.train.texts)] = corpus.train.labels
+        self.labels = labels[transfer.rows]
         self.folder = out.with_name(f".{out.name}.checkpoints")
+        left = read_state(self.folder)
+        self.stopped = left if left and left["job"] == job else None
+        if not self.stopped:
+            shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.ids = _TokenIds(encoder, texts)
-        self.logits, self.pooled = store.lookup(texts, self.folder / "pooled.npy")
+        self.ids = _TokenIds(encoder, transfer, self.folder / "token_ids.int32")
+        self.logits, self.pooled = store.at(transfer.rows, self.folder / "pooled.npy")
         self.settings, self.seed, self.job = settings, seed, job
         # Each device must have a part of every batch, of the last one too.
         size = len(corpus.valid) // settings.devices * settings.devices
@@ -261,7 +277,11 @@ class _Training:
         )
 
     def run(self) -> list[dict[str, float]]:
-        history = self._restore()
+        history: list[dict[str, float]] = []
+        if self.stopped:
+            kept = self.stopped["checkpoint"]
+            restore(self.latest.checkpoint, kept, self.folder).assert_consumed()
+            history += self.stopped["history"]
         total, done = self.steps * self.settings.epochs, self.steps * len(history)
         with progress("distilling the student", total, "steps", done) as advance:
             for epoch in range(len(history), self.settings.epochs):
@@ -319,14 +339,6 @@ class _Training:
                 width = self.logits.shape[1] if name == "teacher_logits" else self.pooled.shape[1]  # type: ignore[union-attr]
                 signature[1][name] = tf.TensorSpec([None, width], spec.dtype)
         return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(8)
-
-    def _restore(self) -> list[dict[str, float]]:
-        state = read_state(self.folder)
-        if state and state["job"] == self.job:
-            restore(self.latest.checkpoint, state["checkpoint"], self.folder).assert_consumed()
-            return list(state["history"])
-        shutil.rmtree(self.folder, ignore_errors=True)
-        return []
 
 
 def _importance(teacher: BertTeacher, corpus: Corpus, seed: int) -> Importance:

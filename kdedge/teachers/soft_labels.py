@@ -24,7 +24,8 @@ from kdedge.files import (
 from kdedge.progress import progress
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.engines import run_teacher
-from kdedge.teachers.text_index import Rows, TextIndex, chunks
+from kdedge.teachers.text_index import Rows, TextIndex
+from kdedge.text.batches import chunks
 from kdedge.text.corpus import Row, TextFiles, read_rows
 from kdedge.text.encoder import ENCODER, TOKENIZER, VOCABULARY, TextEncoder
 
@@ -122,10 +123,14 @@ class SoftLabels:
     def __len__(self) -> int:
         return len(self.index)
 
+    def __iter__(self) -> Iterator[str]:
+        """The labelled texts, in the order they were stored; memory holds one shard's."""
+        return (text for shard in self._shards for text in self._texts(shard))
+
     @property
     def texts(self) -> tuple[str, ...]:
         """The labelled texts, in the order they were stored."""
-        return tuple(text for shard in self._shards for text in self._texts(shard))
+        return tuple(self)
 
     def missing(self, texts: Iterable[str]) -> list[str]:
         """Those of the texts that have no soft label, each once."""
@@ -147,21 +152,23 @@ class SoftLabels:
             )
         return rows
 
-    def lookup(
-        self, texts: Sequence[str], pooled_file: Path | None = None
-    ) -> tuple[Logits, Features | None]:
+    def lookup(self, texts: Sequence[str]) -> tuple[Logits, Features | None]:
         """Logits float32 [texts, classes] and pooled float16 [texts, hidden] or None.
-
-        Args:
-            texts: to look up.
-            pooled_file: a `.npy` file to write `pooled` to, which is then mapped from there and
-                not in memory.
 
         Raises:
             KdedgeError: a text has no soft label.
         """
-        rows = self.rows(texts)
-        logits = np.empty((len(texts), len(self.label_names)), np.float32)
+        return self.at(self.rows(texts))
+
+    def at(self, rows: Rows, pooled_file: Path | None = None) -> tuple[Logits, Features | None]:
+        """Logits float32 [rows, classes] and pooled float16 [rows, hidden] or None.
+
+        Args:
+            rows: of texts, as `rows` says.
+            pooled_file: a `.npy` file to write `pooled` to, which is then mapped from there and
+                not in memory.
+        """
+        logits = np.empty((len(rows), len(self.label_names)), np.float32)
         pooled: Features | None = None
         order = np.argsort(rows, kind="stable")
         bounds = np.searchsorted(rows[order], self._starts)
@@ -174,7 +181,7 @@ class SoftLabels:
             if self.has_features:
                 vectors = self._vectors(shard, "pooled")
                 if pooled is None:
-                    pooled = _new_array(pooled_file, (len(texts), vectors.shape[1]))
+                    pooled = _new_array(pooled_file, (len(rows), vectors.shape[1]))
                 pooled[wanted] = vectors[within]
         return logits, pooled
 

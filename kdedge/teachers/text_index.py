@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kdedge.text.batches import chunks
 from kdedge.text.corpus import TextFiles
 
 Rows = npt.NDArray[np.int64]
@@ -48,13 +48,6 @@ class TextIndex:
         at = np.searchsorted(self._hashes, hashes[order])
         self._rows = np.insert(self._rows, at, len(self) + order)
         self._hashes = np.insert(self._hashes, at, hashes[order])
-
-
-def chunks(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    """`size` texts at a time, and what is left."""
-    rest = iter(texts)
-    while chunk := list(islice(rest, size)):
-        yield chunk
 
 
 def read_missing(

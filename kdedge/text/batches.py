@@ -1,6 +1,7 @@
-"""Batches of texts of like length, so that little is padded."""
+"""Texts some at a time, and batches of like length, so that little is padded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +11,15 @@ import numpy.typing as npt
 SORTED_TOGETHER = 32
 
 
+def chunks(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+    """`size` texts at a time, and what is left."""
+    rest = iter(texts)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
 def shuffled_batches(
-    lengths: Sequence[int], batch_size: int, seed: Sequence[int]
+    lengths: Sequence[int] | npt.NDArray[np.int32], batch_size: int, seed: Sequence[int]
 ) -> list[npt.NDArray[np.intp]]:
     """An epoch's batches, in random order, each of texts of like length.
 

@@ -3,7 +3,7 @@
 import json
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tokenizers.processors import TemplateProcessing
 
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
+from kdedge.text.batches import chunks
 
 TOKENIZER = "tokenizer.json"
 VOCABULARY = "vocab.txt"
@@ -105,7 +106,7 @@ class TextEncoder:
         return padded(self.token_ids(texts), length)
 
     def pruned(
-        self, texts: Sequence[str], *, min_count: int = 1, most: int | None = None
+        self, texts: Iterable[str], *, min_count: int = 1, most: int | None = None
     ) -> tuple["TextEncoder", list[int]]:
         """An encoder with the word pieces that `texts` need, and all special tokens.
 
@@ -123,8 +124,8 @@ class TextEncoder:
             The encoder, and for each of its ids the id that the piece had here.
         """
         counts: Counter[int] = Counter()
-        for i in range(0, len(texts), PRUNING_BATCH):
-            for row in self.token_ids(texts[i : i + PRUNING_BATCH]):
+        for chunk in chunks(texts, PRUNING_BATCH):
+            for row in self.token_ids(chunk):
                 counts.update(row)
         old = self.tokenizer
         prefix = old.model.continuing_subword_prefix
