@@ -28,6 +28,7 @@ from cells import RESULTS, RUN, SEEDS, Cell, commit
 from kdedge.bench.report import markdown
 from kdedge.bench.statistics import ratio_interval
 from kdedge.files import write_text
+from kdedge.recipe import Distill
 
 COMMAND = "python benchmarks/training_speed.py"
 WAYS = ("kdedge", "keras")
@@ -124,7 +125,8 @@ def table(result: dict[str, Any]) -> str:
     ratio = np.median(rates["kdedge"]) / np.median(rates["keras"])
     return (
         f"Made by `{result['command']}` on {result['machine']}; training_speed.json has the "
-        f"rest.\n\nmicro, batches of 64, {len(rates['keras'])} processes each, in turn.\n\n"
+        f"rest.\n\nmicro, batches of {Distill().batch_size}, {len(rates['keras'])} processes "
+        "each, in turn.\n\n"
         + markdown(("", "texts a second, median", "least to most", "peak memory, MB"), rows)
         + f"\nThe ratio is {ratio:.1f} ({low:.1f} to {high:.1f}, 95%); at least {TARGET} is the "
         f"target: {'met' if low >= TARGET else 'not met'}.\n"
