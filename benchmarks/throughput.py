@@ -145,8 +145,9 @@ def _table(result: dict[str, Any]) -> str:
         "",
         "The share counts the operations that the texts need without padding, against the fastest "
         "float32 matrix product of the teacher's widths in the same round. Padded to "
-        f"{PLAIN_LENGTH}, the texts have {more:.2f} times as many tokens: at the same share of the peak, that is what can be won, and the "
-        "attention's part, which grows with the square of the length. Tokenizing alone takes "
+        f"{PLAIN_LENGTH}, the texts have {more:.2f} times as many tokens: at the same share of the "
+        "peak, that is what can be won, and the attention's part, which grows with the square of "
+        "the length. Tokenizing alone takes "
         f"{result['ms a text, tokenizing alone']:.3f} ms a text.",
     ]
     return "\n".join(lines) + "\n"
