@@ -36,7 +36,7 @@ STAGES = {
     "label": "soft_labels",
     "distill": "student",
     "export": "bundle",
-    "bench": "report.json",
+    "bench": "results.json",
 }
 EPOCHS = 3
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -356,7 +356,7 @@ def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
         changing = ("student.keras", "manifest.json")
         lines = [x for x in path.read_text().splitlines() if not x.endswith(changing)]
         yield "", "\n".join(lines).encode()
-    elif path.name == "report.json":
+    elif path.name == "results.json":
         report = json.loads(path.read_text())
         kept = [
             [m["name"], m["accuracy"], m["length"], len(m["repeats"])]
