@@ -41,7 +41,7 @@ def main() -> None:
     """Measure what is not measured yet, and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--ray-size", type=int, default=10_000)
+    parser.add_argument("--ray-size", type=int, default=100_000)
     parser.add_argument("--one", nargs=2, metavar=("STEP", "SIZE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
