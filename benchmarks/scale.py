@@ -1,19 +1,22 @@
 """What labelling and training cost as the texts grow, and what Ray adds on one machine.
 
+    make demo                          # the teacher that Ray's actors load
     python benchmarks/scale.py
     python benchmarks/scale.py --sizes 10000 100000
 
 The corpus, repeated with a number behind each text, is labelled by a teacher of 2 layers and 64
 units with random weights, and a nano student is trained on it for an epoch: each in a process of
-its own, whose memory is looked at all the time. Ray labels the same texts with one and with two
-actors. What is in runs/scale already is not done again. Writes benchmarks/results/scale.json,
-scale.md and scale.svg.
+its own, whose memory is looked at all the time. Then the demo's teacher labels texts by the local
+engine and, in turn, by Ray with one and with two actors. What is in runs/scale already is not done
+again. Writes benchmarks/results/scale.json, scale.md and scale.svg.
 """
 
 import argparse
 import json
 import os
 import platform
+import shutil
+import statistics
 import subprocess
 import sys
 import threading
@@ -33,7 +36,9 @@ DATA = ROOT / "data" / "movie_reviews.tsv.gz"
 TEACHER = WORK / "teacher"
 SIZES = (10_000, 100_000, 1_000_000)
 TEXTS_A_FILE = 50_000
-STEPS = ("label", "train", "ray-1", "ray-2")
+STEPS = ("label", "train")
+RAYS_TEACHER = ROOT / "runs" / "movie_reviews" / "teacher"
+RAY_STEPS, RAY_TEXTS, RAY_REPEATS = ("ray-1", "ray-2"), 8_192, 3
 NAMES = ("negative", "positive")
 
 
@@ -41,26 +46,24 @@ def main() -> None:
     """Measure what is not measured yet, and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--ray-size", type=int, default=100_000)
     parser.add_argument("--one", nargs=2, metavar=("STEP", "SIZE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         _one(options.one[0], int(options.one[1]))
         return
-    for size in options.sizes:
-        steps = STEPS if size == options.ray_size else STEPS[:2]
-        for step in steps:
-            if not (WORK / f"{step}-{size}.json").is_file():
-                print(f"{step}, {size:,} texts", flush=True)
-                one = [sys.executable, __file__, "--one", step, str(size)]
-                subprocess.run(one, check=True, cwd=ROOT)
+    wanted = [(step, size) for size in options.sizes for step in STEPS]
+    for step, size in [*wanted, *((step, RAY_TEXTS) for step in RAY_STEPS)]:
+        if not (WORK / f"{step}-{size}.json").is_file():
+            print(f"{step}, {size:,} texts", flush=True)
+            one = [sys.executable, __file__, "--one", step, str(size)]
+            subprocess.run(one, check=True, cwd=ROOT)
     _write()
 
 
 def _one(step: str, size: int) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _write_texts(size)
-    work: Callable[[], dict[str, float]] = {
+    work: Callable[[], dict[str, Any]] = {
         "label": partial(_label, size),
         "train": partial(_train, size),
         "ray-1": partial(_ray, size, 1),
@@ -170,27 +173,39 @@ def _label(size: int) -> dict[str, float]:
     return clock.read() | {"stored": len(store)}
 
 
-def _ray(size: int, actors: int) -> dict[str, float]:
-    from kdedge import label_texts
+def _ray(size: int, actors: int) -> dict[str, Any]:
+    """Seconds of the local engine and of Ray, in turn, each into a store that has nothing."""
+    from kdedge import label_texts, load_teacher
     from kdedge.teachers.on_ray import label_on_ray
     from kdedge.text.corpus import TextFiles
 
-    folder = WORK / f"labels-ray-{actors}-{size}"
-    label_texts(_load(), ["warm"], folder)
-    seconds = []
-    # The time of two texts is the start-up.
+    load = partial(load_teacher, RAYS_TEACHER)
+    teacher, texts = load(), TextFiles(WORK / f"texts-{size}")
+    # The vectors of the vocabulary are the same work for any number of texts.
+    empty = WORK / "labels-none"
+    shutil.rmtree(empty, ignore_errors=True)
+    label_texts(teacher, ["warm"], empty)
     two = WORK / "two.txt"
-    two.write_text(f"a start with {actors}\nand another with {actors}\n")
-    for texts in (TextFiles(two), TextFiles(WORK / f"texts-{size}")):
-        start = time.perf_counter()
-        store = label_on_ray(_load, texts, folder, actors=actors)
-        seconds.append(time.perf_counter() - start)
-    return {"seconds": seconds[1], "start-up": seconds[0], "stored": len(store)}
+    two.write_text("a start\nand another\n")
+    ways: dict[str, Callable[[Path], Any]] = {
+        "local": partial(label_texts, teacher, texts),
+        # The time of two texts.
+        "start-up": partial(label_on_ray, load, TextFiles(two), actors=actors),
+        "ray": partial(label_on_ray, load, texts, actors=actors),
+    }
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(RAY_REPEATS):
+        for way, label in ways.items():
+            folder = WORK / f"labels-{way}"
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(empty, folder)
+            start = time.perf_counter()
+            label(folder)
+            seconds[way].append(time.perf_counter() - start)
+    return seconds
 
 
 def _train(size: int) -> dict[str, float]:
-    import shutil
-
     from kdedge import Corpus, SoftLabels, distill_student
     from kdedge.recipe import Distill
     from kdedge.text.corpus import Split
@@ -209,11 +224,11 @@ def _train(size: int) -> dict[str, float]:
 
 
 def _write() -> None:
-    points: dict[str, list[dict[str, Any]]] = {step: [] for step in STEPS}
+    points: dict[str, list[dict[str, Any]]] = {step: [] for step in (*STEPS, *RAY_STEPS)}
     for path in WORK.glob("*.json"):
         step = path.stem.rpartition("-")[0]
         points[step].append(json.loads(path.read_text(encoding="utf-8")))
-    for step in STEPS:
+    for step in points:
         points[step].sort(key=lambda point: point["texts"])
     result = {
         "command": COMMAND,
@@ -231,22 +246,38 @@ def _table(result: dict[str, Any]) -> str:
         f"Made by `{COMMAND}`; {result['machine']}. A teacher of 2 layers and 64 units, a nano "
         "student for one epoch. Memory is the process's own, in brackets with the pages of mapped "
         "files, in MB, TensorFlow's included. The load is that of the last five minutes, of others "
-        "too; CPU seconds are the process's own (not those of Ray's processes).",
+        "too.",
         "",
         "| step | texts | s | s for 10,000 texts | CPU s for 10,000 | memory, MB | load |",
         "|---|---|---|---|---|---|---|",
     ]
-    for step, points in result["points"].items():
-        for p in points:
-            seconds = p["seconds"] - p.get("start-up", 0)
-            start_up = f", after {p['start-up']:.0f} of start-up" if "start-up" in p else ""
-            cpu = f"{p['CPU seconds'] / p['texts'] * 10_000:.1f}" if "CPU seconds" in p else ""
+    for step in STEPS:
+        for p in result["points"][step]:
+            each = p["texts"] / 10_000
             lines.append(
-                f"| {step} | {p['texts']:,} | {seconds:.0f}{start_up} "
-                f"| {seconds / p['texts'] * 10_000:.1f} | {cpu} "
-                f"| {p['own MB']:.0f} ({p['with files MB']:.0f}) | {p['load']:.1f} |"
+                f"| {step} | {p['texts']:,} | {p['seconds']:.0f} | {p['seconds'] / each:.1f} "
+                f"| {p['CPU seconds'] / each:.1f} | {p['own MB']:.0f} ({p['with files MB']:.0f}) "
+                f"| {p['load']:.1f} |"
             )
+    lines += [
+        "",
+        f"Ray, on the same machine: the demo's teacher, {RAY_TEXTS:,} texts, {RAY_REPEATS} repeats "
+        "in turn with the local engine, each into an empty store. Medians, least and most.",
+        "",
+        "| actors | local, s | start-up, s | Ray beyond that, s | ratio |",
+        "|---|---|---|---|---|",
+    ]
+    for step in RAY_STEPS:
+        for p in result["points"][step]:
+            beyond = [ray - start for ray, start in zip(p["ray"], p["start-up"], strict=True)]
+            ratio = statistics.median(beyond) / statistics.median(p["local"])
+            cells = (_spread(p["local"]), _spread(p["start-up"]), _spread(beyond))
+            lines.append(f"| {step[-1]} | {' | '.join(cells)} | {ratio:.2f} |")
     return "\n".join(lines) + "\n"
+
+
+def _spread(seconds: list[float]) -> str:
+    return f"{statistics.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})"
 
 
 def _draw(points: dict[str, list[dict[str, Any]]]) -> None:
