@@ -84,6 +84,27 @@ def test_the_same_store(actors: int, tiny_bert: Path, folder: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_every_actor_labels_a_part_of_a_single_file(tiny_bert: Path, tmp_path: Path) -> None:
+    sentences = [f"{text} is a film as long as most" for text in texts(8192)]
+    (tmp_path / "t.txt").write_text("\n".join(sentences) + "\n")
+    busy: set[int] = set()
+
+    def watch() -> None:
+        while True:
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    # What a process of Ray's is called while its actor labels.
+                    if "MapWorker(MapBatches(_Teacher)).submit" in " ".join(process.cmdline()):
+                        busy.add(process.pid)
+            time.sleep(0.02)
+
+    threading.Thread(target=watch, daemon=True).start()
+    load = partial(load_teacher, tiny_bert, label_names=NAMES)
+    label_on_ray(load, TextFiles(tmp_path / "t.txt"), tmp_path / "ray", batch_size=1, actors=2)
+    assert len(busy) == 2
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["MapWorker", "read_missing"])
 def test_a_killed_process_is_replaced(
     victim: str, tiny_bert: Path, folder: Path, tmp_path: Path

@@ -18,6 +18,9 @@ from kdedge.teachers.soft_labels import TEXTS_A_SHARD, SoftLabels, open_for
 from kdedge.teachers.text_index import read_missing
 from kdedge.text.corpus import TextFiles
 
+# Of most languages' sentences not more than go into a shard.
+BLOCK_BYTES = 32 * TEXTS_A_SHARD
+
 
 def label_on_ray(
     load: Callable[[], BertTeacher],
@@ -67,6 +70,8 @@ def label_on_ray(
         context.enable_progress_bars = False
         # The store's rows then come in the order of the texts.
         context.execution_options.preserve_order = True
+        # A block is one actor's work, and by default 128 MB: a million texts.
+        context.target_max_block_size = BLOCK_BYTES
         stored = ray.put(store.index)
         read = partial(read_missing, text=texts.text, stored=stored, size=TEXTS_A_SHARD)
         labelled = (
