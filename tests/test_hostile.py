@@ -76,6 +76,13 @@ FINDS = [
     ("agent", b"[" * 50_000, "exit status 0"),
     ("agent", b"9" * 5000, "exit status 0"),
     ("encoder", b"[" * 50_000, "cannot read max_length"),
+    ("tokenizer", SEEDS["tokenizer"][0].replace(b'"[UNK]":1', b'"[U]":1'), r"\[UNK\] missing"),
+    ("report", SEEDS["report"][0].replace(b'"bytes":', b'"bytes": 0, "b":'), "greater than"),
+    (
+        "report",
+        SEEDS["report"][0].replace(b'"samples_ns":[3,3]', b'"samples_ns":[0,0]'),
+        "too coarse",
+    ),
     ("tokenizer config", b"[" * 50_000, "tokenizer_config.json is damaged"),
     ("token vectors", b"\x93NUMPY\x01\x00v\x00" + b"[" * 118, "no array of numbers"),
     ("token vectors", b"", "no array of numbers"),

@@ -57,6 +57,8 @@ class Repeat(_Frozen):
             raise ValueError("neither samples nor a summary of them")
         if min(self.samples_ns, default=0) < 0:
             raise ValueError("a sample is negative")
+        if not self.p1_ns:
+            raise ValueError("the samples' first percentile is 0: the clock is too coarse")
         return self
 
     @property
@@ -131,7 +133,7 @@ class Measurement(_Frozen):
     source: str = Field(description="a student's preset, or teacher")
     format: Literal["litert", "onnx"]
     quantization: str
-    bytes: int
+    bytes: int = Field(ge=1)
     length: int = Field(description="tokens of the texts measured with")
     threads: int = Field(1, ge=1)
     batch: int = Field(1, ge=1, description="texts an inference")

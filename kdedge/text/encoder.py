@@ -77,7 +77,12 @@ class TextEncoder:
                 f"max_length: {max_length}. At least 3: [CLS], one word piece and [SEP]."
             )
         vocabulary = tokenizer.get_vocab()
-        if missing := [piece for piece in ("[PAD]", "[CLS]", "[SEP]") if piece not in vocabulary]:
+        missing = [piece for piece in ("[PAD]", "[CLS]", "[SEP]") if piece not in vocabulary]
+        unknown = tokenizer.model.unk_token
+        # What it is when no piece fits is looked up among the model's own only.
+        if unknown not in tokenizer.get_vocab(with_added_tokens=False):
+            missing.append(unknown)
+        if missing:
             raise KdedgeError(
                 f"tokenizer: not a BERT WordPiece vocabulary: {', '.join(missing)} missing."
             )
