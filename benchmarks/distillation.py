@@ -340,8 +340,9 @@ def peers_table(cells: dict[str, list[Any]], report: BenchReport | None) -> str:
     return (
         "## Against what one would pick instead\n\nTest split. Training is the classifier's own, "
         "without the teacher's and without soft labels, and with another training beside it on the "
-        "same two cores for some. The latency of TF-IDF is scikit-learn's in Python, and its size 4 "
-        "bytes a number and its terms' letters; the others are LiteRT's.\n\n" + markdown(head, rows)
+        "same two cores for some. The latency of TF-IDF is scikit-learn's in Python, and its size "
+        "4 bytes a number and its terms' letters; the others are LiteRT's.\n\n"
+        + markdown(head, rows)
     )
 
 
