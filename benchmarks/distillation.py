@@ -56,7 +56,7 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }  # fmt: skip
 ONE_SEED = ("static", "tfidf", "tinybert")
-ABLATION_MADE = 16_000
+ABLATION_MADE, ABLATION_EPOCHS = 16_000, 4
 # All word pieces of the teacher.
 BERTS = 30_522
 # One rule of augmentation each; the others are off.
@@ -103,7 +103,9 @@ def main() -> None:
     }  # fmt: skip
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="+", choices=[*parts, "bench", "tables"])
-    parser.add_argument("--epochs", type=int, default=4, help="of each cell of the ablations")
+    parser.add_argument(
+        "--epochs", type=int, default=ABLATION_EPOCHS, help="of each cell of the ablations"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--only", default="", help="cells with this in their name")
     parser.add_argument("--teacher", type=Path, default=RUN / "teacher")

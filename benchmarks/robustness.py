@@ -22,7 +22,7 @@ import nlpaug.augmenter.char as nlpaug
 import numpy as np
 import tensorflow as tf
 from cells import RESULTS, RUN, SEEDS, WORK, commit, do, seeded
-from distillation import ABLATION_MADE, BERTS, spread
+from distillation import ABLATION_EPOCHS, ABLATION_MADE, BERTS, spread
 from trainings import DATA
 
 from kdedge import Student, load_corpus, load_teacher
@@ -58,7 +58,7 @@ LESS_LOST, CLEAN_POINTS = 1 / 3, 0.5
 def main() -> None:
     """Train, perturb, measure, write."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=ABLATION_EPOCHS)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--made", type=int, default=ABLATION_MADE, help="texts")
     parser.add_argument("--teacher", type=Path, default=RUN / "teacher")

@@ -242,38 +242,40 @@ def _write() -> None:
 
 
 def _table(result: dict[str, Any]) -> str:
-    lines = [
+    from kdedge.bench.report import markdown
+
+    costs = [
+        (
+            step,
+            f"{p['texts']:,}",
+            f"{p['seconds']:.0f}",
+            f"{p['seconds'] / p['texts'] * 10_000:.1f}",
+            f"{p['CPU seconds'] / p['texts'] * 10_000:.1f}",
+            f"{p['own MB']:.0f} ({p['with files MB']:.0f})",
+            f"{p['load']:.1f}",
+        )
+        for step in STEPS
+        for p in result["points"][step]
+    ]
+    ray = []
+    for step in RAY_STEPS:
+        for p in result["points"][step]:
+            beyond = [
+                all_of_it - start for all_of_it, start in zip(p["ray"], p["start-up"], strict=True)
+            ]
+            ratio = statistics.median(beyond) / statistics.median(p["local"])
+            seconds = (_spread(values) for values in (p["local"], p["start-up"], beyond))
+            ray.append((step[-1], *seconds, f"{ratio:.2f}"))
+    head = ("step", "texts", "s", "s for 10,000 texts", "CPU s for 10,000", "memory, MB", "load")
+    return (
         f"Made by `{COMMAND}`; {result['machine']}. A teacher of 2 layers and 64 units, a nano "
         "student for one epoch. Memory is the process's own, in brackets with the pages of mapped "
         "files, in MB, TensorFlow's included. The load is that of the last five minutes, of others "
-        "too.",
-        "",
-        "| step | texts | s | s for 10,000 texts | CPU s for 10,000 | memory, MB | load |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for step in STEPS:
-        for p in result["points"][step]:
-            each = p["texts"] / 10_000
-            lines.append(
-                f"| {step} | {p['texts']:,} | {p['seconds']:.0f} | {p['seconds'] / each:.1f} "
-                f"| {p['CPU seconds'] / each:.1f} | {p['own MB']:.0f} ({p['with files MB']:.0f}) "
-                f"| {p['load']:.1f} |"
-            )
-    lines += [
-        "",
-        f"Ray, on the same machine: the demo's teacher, {RAY_TEXTS:,} texts, {RAY_REPEATS} repeats "
-        "in turn with the local engine, each into an empty store. Medians, least and most.",
-        "",
-        "| actors | local, s | start-up, s | Ray beyond that, s | ratio |",
-        "|---|---|---|---|---|",
-    ]
-    for step in RAY_STEPS:
-        for p in result["points"][step]:
-            beyond = [ray - start for ray, start in zip(p["ray"], p["start-up"], strict=True)]
-            ratio = statistics.median(beyond) / statistics.median(p["local"])
-            cells = (_spread(p["local"]), _spread(p["start-up"]), _spread(beyond))
-            lines.append(f"| {step[-1]} | {' | '.join(cells)} | {ratio:.2f} |")
-    return "\n".join(lines) + "\n"
+        "too.\n\n" + markdown(head, costs) + "\nRay, on the same machine: the demo's teacher, "
+        f"{RAY_TEXTS:,} texts, {RAY_REPEATS} repeats in turn with the local engine, each into an "
+        "empty store. Medians, least and most.\n\n"
+        + markdown(("actors", "local, s", "start-up, s", "Ray beyond that, s", "ratio"), ray)
+    )
 
 
 def _spread(seconds: list[float]) -> str:
