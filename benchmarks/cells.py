@@ -108,15 +108,18 @@ def done(cell: Cell, work: Path) -> bool:
     )
 
 
-def results(work: Path) -> dict[str, list[dict[str, Any]]]:
-    """By name, the results that are there, in the order of their seeds."""
+def kept(work: Path) -> list[dict[str, Any]]:
+    """The results that are there."""
+    paths = (work / "cells").glob("*.json")
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def by_name(ones: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Each name's results, in the order of their seeds."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for path in (work / "cells").glob("*.json"):
-        said = json.loads(path.read_text(encoding="utf-8"))
-        found.setdefault(said["job"]["name"], []).append(said)
-    return {
-        name: sorted(said, key=lambda one: int(one["job"]["seed"])) for name, said in found.items()
-    }
+    for one in sorted(ones, key=lambda one: int(one["job"]["seed"])):
+        found.setdefault(one["job"]["name"], []).append(one)
+    return found
 
 
 def commit() -> str:

@@ -4,23 +4,25 @@
     python benchmarks/distillation.py main peers ablation mini-ablation curve few bench
 
 Each word is a part and can be left out. Trainings are cells (cells.py) in runs/distillation, each
-in a process of its own, and are not done twice. `bench` measures the bundles that `main` and
-`peers` made. Then benchmarks/results/distillation.json and distillation.md are written from the
-cells that are there; `tables` does nothing else.
+in a process of its own, and are not done twice. `bench` measures the bundles in
+runs/distillation/bundles, which `main` and `peers` make. Then what is new is put into
+benchmarks/results/distillation.json, in the place of what was there of the same name and seed or
+machine, and distillation.md is written from it; `tables` does nothing else.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cells import RESULTS, RUN, SEEDS, WORK, Cell, commit, do, results, seeded
+from cells import RESULTS, RUN, SEEDS, WORK, Cell, by_name, commit, do, kept, seeded
 
-from kdedge.bench.report import BenchReport, Measurement, markdown
-from kdedge.bench.run import REPORT, bench_bundles
+from kdedge.bench.report import BenchReport, markdown, three_digits
+from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
 from kdedge.bench.statistics import RESAMPLES
 from kdedge.files import write_text
@@ -51,12 +53,13 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "tfidf": ("TF-IDF and logistic regression, in scikit-learn", {"kind": "tfidf"}),
     "tinybert": (
-        "the shape of TinyBERT-4, 4 layers of 312, from scratch: 2 epochs of 50,000 soft labels",
-        {"kind": "tinybert", "bundle": True, "texts": 50_000, "distill": {"epochs": 2}},
+        "the shape of TinyBERT-4, 4 layers of 312, from scratch: 2 epochs of 40,000 soft labels",
+        {"kind": "tinybert", "bundle": True, "texts": 40_000, "distill": {"epochs": 2}},
     ),
 }  # fmt: skip
 ONE_SEED = ("static", "tfidf", "tinybert")
 ABLATION_MADE, ABLATION_EPOCHS = 16_000, 4
+SPLITS = ("valid", "test")
 # All word pieces of the teacher.
 BERTS = 30_522
 # One rule of augmentation each; the others are off.
@@ -89,6 +92,11 @@ LAYER_METHODS: dict[str, dict[str, Any]] = {
     "attention maps": {"attention_weight": 1.0},
     "hidden states and attention maps": {"hidden_weight": 1.0, "attention_weight": 1.0},
 }
+# base: what is changed against it.
+BASES = {
+    "base": [*METHODS, "no made texts", *(f"only {rule}" for rule in RULES)],
+    "mini base": [*LAYER_METHODS],
+}
 # Texts of the transfer set: epochs. A small set is seen more often, so that what is measured is
 # texts and not steps.
 CURVE = {2_000: 96, 8_000: 24, 24_000: 8, 50_000: 6, 100_000: 6}
@@ -118,10 +126,11 @@ def main() -> None:
     where = {"teacher": given.teacher.resolve(), "soft_labels": given.soft_labels.resolve()}
     cells = [cell.model_copy(update=where) for cell in cells if given.only in cell.name]
     failed = do(cells, given.work)
+    report = None
     if "bench" in given.parts:
         bundles = sorted((given.work / "bundles").iterdir())
-        bench_bundles([given.teacher_bundle, *bundles], given.work, scenario(given.tier))
-    write(given.work)
+        report = bench_bundles([given.teacher_bundle, *bundles], given.work, scenario(given.tier))
+    write(given.work, report)
     if failed:
         sys.exit(f"These cells failed: {'; '.join(failed)}")
 
@@ -210,35 +219,35 @@ def few_cells(given: Any) -> list[Cell]:
     ]
 
 
-def write(work: Path) -> None:
-    """All tables of the cells that are there."""
-    cells = results(work)
-    path = work / REPORT
-    report = BenchReport.load(path) if path.is_file() else None
+def write(work: Path, report: BenchReport | None) -> None:
+    """Put what is new into distillation.json, and write all tables."""
+    path = RESULTS / "distillation.json"
+    said = json.loads(path.read_text(encoding="utf-8"))
+    done = by_name(kept(work))
+    ones = {_key(one): one for one in [*said["cells"], *map(_brief, chain(*done.values()))]}
+    said["cells"] = [ones[key] for key in sorted(ones)]
+    for base in BASES:
+        said["changes"] |= changes(done, base)
+    if report:
+        new = latencies(report)
+        others = [one for one in said["latency"] if one["machine"] != new["machine"]]
+        said["latency"] = [*others, new]
+    cells = by_name(said["cells"])
     sections = (
-        main_table(cells, report),
-        peers_table(cells, report),
-        ablation_table(cells, "base", [*METHODS, "no made texts", *(f"only {r}" for r in RULES)]),
-        ablation_table(cells, "mini base", [*LAYER_METHODS]),
+        main_table(cells, said["latency"]),
+        latency_tables(said["latency"]),
+        peers_table(cells, said["latency"]),
+        *(ablation_table(said["changes"], base) for base in BASES),
         curve_table(cells),
         few_table(cells),
     )
-    text = f"Made by `{COMMAND}`; distillation.json has the rest.\n\n" + "\n".join(
-        section for section in sections if section
-    )
-    if report and not report.valid:
-        text += "\nOf the latencies these are not to be relied on:\n\n"
-        text += "".join(f"- {reason}\n" for reason in report.reasons)
-    RESULTS.mkdir(exist_ok=True)
-    write_text(RESULTS / "distillation.md", text)
-    said = {
-        "command": COMMAND,
-        "commit": commit(),
-        "cells": [_brief(one) for ones in cells.values() for one in ones],
-        "bench": report and json.loads(report.model_dump_json(exclude={"measurements"})),
-        "latency": report and {m.name: _latency(m) for m in report.measurements},
-    }
-    write_text(RESULTS / "distillation.json", json.dumps(said, indent=2) + "\n")
+    text = f"Made by `{COMMAND}`; distillation.json has the rest.\n\n"
+    write_text(path.with_suffix(".md"), text + "\n".join(s for s in sections if s))
+    write_text(path, json.dumps(said, indent=2) + "\n")
+
+
+def _key(cell: dict[str, Any]) -> tuple[str, int]:
+    return cell["job"]["name"], cell["job"]["seed"]
 
 
 def _brief(cell: dict[str, Any]) -> dict[str, Any]:
@@ -253,68 +262,96 @@ def _brief(cell: dict[str, Any]) -> dict[str, Any]:
     return {"job": job, "commit": cell["commit"], "result": without(cell["result"])}
 
 
-def _latency(m: Measurement) -> dict[str, Any]:
-    return {"bytes": m.bytes, "accuracy": m.accuracy, "repeats_p50_ms": m.repeats_p50_ms}
+def latencies(report: BenchReport) -> dict[str, Any]:
+    """Of each model the fastest LiteRT file, against the teacher's fastest."""
+    rows = {}
+    for source in dict.fromkeys(m.source for m in report.measurements):
+        own = [m for m in report.measurements if m.source == source and m.format == "litert"]
+        fastest = min(own, key=lambda m: m.p1_ms)
+        faster = report.speed_up(fastest)
+        rows[source] = {
+            "quantization": fastest.quantization,
+            "p50_ms": fastest.p50_ms,
+            "repeats_p50_ms": fastest.repeats_p50_ms,
+            "times_faster": faster and [faster.ratio, faster.low, faster.high],
+            "int8_bytes": next((m.bytes for m in own if m.quantization == "int8"), None),
+        }
+    environment = report.environments["local"]
+    return {
+        "machine": f"{environment['CPU']}, {environment['CPU features']}",
+        "commit": commit(),
+        "environment": environment,
+        "scenario": report.scenario.model_dump(),
+        "reasons": report.reasons,
+        "models": rows,
+    }
 
 
-def main_table(cells: dict[str, list[Any]], report: BenchReport | None) -> str:
+def main_table(cells: dict[str, list[Any]], latency: list[Any]) -> str:
     """Each student beside its targets."""
     rows = []
-    for name, (retention, speed, megabytes) in TARGETS.items():
+    for name, (retention, _, megabytes) in TARGETS.items():
         if name not in cells:
             continue
-        kept = [100 * one["result"]["test"]["retention"] for one in cells[name]]
-        fastest, size = _artifacts(report, name)
-        faster = report.speed_up(fastest) if report and fastest else None
+        share = [100 * one["result"]["test"]["retention"] for one in cells[name]]
+        nbytes = _measured(latency, name).get("int8_bytes")
         rows.append(
             (
                 name,
-                str(len(kept)),
+                str(len(share)),
                 spread([100 * one["result"]["test"]["accuracy"] for one in cells[name]]),
-                f"{spread(kept)} {_met(np.mean(kept) >= retention)} {retention}",
+                f"{spread(share)} {_met(np.mean(share) >= retention)} {retention}",
                 ""
-                if not size
-                else f"{size.bytes / 1e6:.2f} {_met(size.bytes / 1e6 <= megabytes)} {megabytes}",
-                ""
-                if not faster
-                else f"{faster.ratio:.0f} ({faster.interval}) "
-                f"{_met(faster.ratio >= speed)} {speed}",
-                "" if not fastest else f"{fastest.p50_ms:.4f}, {fastest.quantization}",
+                if not nbytes
+                else f"{nbytes / 1e6:.2f} {_met(nbytes / 1e6 <= megabytes)} {megabytes}",
             )
         )
     if not rows:
         return ""
-    teacher = next(iter(cells[rows[0][0]]))["result"]["test"]["teacher_accuracy"]
-    head = (
-        "student", "seeds", "accuracy, %", "retention, %, and its target",
-        "LiteRT int8, MB, and at most", "times faster, and its target", "p50, ms",
-    )  # fmt: skip
+    head = ("student", "seeds", "accuracy, %", "retention, %, at least", "LiteRT int8, MB, at most")
     return (
-        f"## Students\n\nThe teacher gets {100 * teacher:.2f}% of the test split right. Means over "
-        "seeds, and the standard deviation. Latency: one text of 64 tokens, one thread, in LiteRT, "
-        "against the teacher's fastest file there, with the 95% interval over the repeats; "
-        "accuracy and retention are the Keras student's.\n\n" + markdown(head, rows)
+        "## Students\n\nTest split, the Keras student. Means over seeds, and the standard "
+        "deviation. Retention is the share of its teacher's accuracy.\n\n" + markdown(head, rows)
     )
+
+
+def latency_tables(latency: list[Any]) -> str:
+    """Each machine's, beside the targets."""
+    text = (
+        "## Latency\n\nOne text of 64 tokens, one thread, the fastest file of each in LiteRT, all "
+        "in turn, against the teacher's fastest; with the 95% interval over the repeats.\n"
+    )
+    for one in latency:
+        rows = []
+        for name, m in one["models"].items():
+            target = TARGETS[name][1] if name in TARGETS else None
+            times = m["times_faster"]
+            verdict = f" {_met(times[0] >= target)} {target}" if times and target else ""
+            rows.append(
+                (
+                    name,
+                    m["quantization"],
+                    three_digits(m["p50_ms"]),
+                    "{} ({} to {})".format(*map(three_digits, times)) + verdict if times else "",
+                )
+            )
+        head = ("model", "quantized", "p50, ms", "times faster, at least")
+        text += f"\n{one['machine']}:\n\n" + markdown(head, rows)
+        text += "".join(f"\nNot to be relied on: {reason}\n" for reason in one["reasons"])
+    return text if latency else ""
+
+
+def _measured(latency: list[Any], name: str) -> dict[str, Any]:
+    """What was measured of a model last."""
+    found = [one["models"][name] for one in latency if name in one["models"]]
+    return found[-1] if found else {}
 
 
 def _met(yes: bool) -> str:
     return "✓" if yes else "✗"
 
 
-def _artifacts(
-    report: BenchReport | None, name: str
-) -> tuple[Measurement | None, Measurement | None]:
-    """A cell's fastest LiteRT file, and the int8 one."""
-    own = [
-        m
-        for m in (report.measurements if report else ())
-        if m.source == name and m.format == "litert"
-    ]
-    int8 = next((m for m in own if m.quantization == "int8"), None)
-    return min(own, key=lambda m: m.p1_ms, default=None), int8
-
-
-def peers_table(cells: dict[str, list[Any]], report: BenchReport | None) -> str:
+def peers_table(cells: dict[str, list[Any]], latency: list[Any]) -> str:
     """Students and their rivals."""
     rows = []
     described = {name: name for name in TARGETS} | {name: said for name, (said, _) in PEERS.items()}
@@ -323,9 +360,9 @@ def peers_table(cells: dict[str, list[Any]], report: BenchReport | None) -> str:
             continue
         ones = [one["result"] for one in cells[name]]
         # Of the same layers: the same file but for the numbers in it.
-        fastest, size = _artifacts(report, "micro" if name in ("no teacher", "stock") else name)
-        p50 = ones[0].get("p50_ms") or (fastest and fastest.p50_ms)
-        nbytes = ones[0].get("bytes") or (size and size.bytes)
+        measured = _measured(latency, "micro" if name in ("no teacher", "stock") else name)
+        p50 = ones[0].get("p50_ms") or measured.get("p50_ms")
+        nbytes = ones[0].get("bytes") or measured.get("int8_bytes")
         seconds = [one["seconds"] for one in ones if one["seconds"] is not None]
         rows.append(
             (
@@ -343,46 +380,60 @@ def peers_table(cells: dict[str, list[Any]], report: BenchReport | None) -> str:
         "## Against what one would pick instead\n\nTest split. Training is the classifier's own, "
         "without the teacher's and without soft labels, and with another training beside it on the "
         "same two cores for some. The latency of TF-IDF is scikit-learn's in Python, and its size "
-        "4 bytes a number and its terms' letters; the others are LiteRT's.\n\n"
-        + markdown(head, rows)
+        "4 bytes a number and its terms' letters; the others are LiteRT's, of the last machine "
+        "above.\n\n" + markdown(head, rows)
     )
 
 
-def ablation_table(cells: dict[str, list[Any]], base: str, names: Sequence[str]) -> str:
+def changes(cells: dict[str, list[Any]], base: str) -> dict[str, Any]:
+    """How each change differs from the base, of the seeds that both have."""
+    found = {}
+    for name in BASES[base] if base in cells else ():
+        pairs = {split: paired(cells[base], cells.get(name, []), split) for split in SPLITS}
+        was, now = pairs["test"]
+        if len(now):
+            found[name] = {
+                "base": base,
+                "settings": cells[base][0]["job"]["distill"],
+                "commit": cells[name][-1]["commit"],
+                "base_accuracy": [float(right) for right in 100 * was.mean(1)],
+                "accuracy": [float(right) for right in 100 * now.mean(1)],
+                **{split: difference(*pair) for split, pair in pairs.items()},
+            }
+    return found
+
+
+def ablation_table(found: dict[str, Any], base: str) -> str:
     """Each change's difference from the base."""
     rows = []
-    if base not in cells:
-        return ""
-    for name in names:
-        if name not in cells:
-            continue
-        said = {}
-        for split in ("valid", "test"):
-            pairs = paired(cells[base], cells[name], split)
-            said[split] = difference(*pairs)
-        low, high = said["test"][1:]
-        rows.append(
-            (
-                name,
-                str(len(cells[name])),
-                spread([100 * one["result"]["test"]["accuracy"] for one in cells[name]]),
-                *("{:+.2f} ({:+.2f} to {:+.2f})".format(*said[s]) for s in ("valid", "test")),
-                "helps" if low > 0 else "harms" if high < 0 else "no difference shown",
+    for name in BASES[base]:
+        if name in found:
+            one = found[name]
+            low, high = one["test"][1:]
+            rows.append(
+                (
+                    name,
+                    str(len(one["accuracy"])),
+                    spread(one["base_accuracy"]),
+                    spread(one["accuracy"]),
+                    *("{:+.2f} ({:+.2f} to {:+.2f})".format(*one[split]) for split in SPLITS),
+                    "helps" if low > 0 else "harms" if high < 0 else "no difference shown",
+                )
             )
-        )
-    settings = cells[base][0]["job"]["distill"]
-    accuracy = spread([100 * one["result"]["test"]["accuracy"] for one in cells[base]])
+            settings = one["settings"]
+    if not rows:
+        return ""
     head = (
-        "change", "seeds", "accuracy, %", "difference on valid, points",
+        "change", "seeds", "base, %", "accuracy, %", "difference on valid, points",
         "difference on test, points", "",
     )  # fmt: skip
     return (
         f"## One change at a time: {settings['student']}\n\n"
-        f"The base, {settings['epochs']} epochs of the train split and {ABLATION_MADE} made texts, "
-        f"has {accuracy}% on the test split. Differences are of the same seeds and texts, with 95% "
+        f"The base: {settings['epochs']} epochs of the train split and {ABLATION_MADE} made texts; "
+        "it is another for changes that were measured on another machine. Accuracy is of the test "
+        "split. Differences are of the same seeds and texts, with 95% "
         "bootstrap intervals over both; a change helps or harms where the interval on the test "
-        "split leaves out 0. "
-        "Defaults are chosen on the valid split.\n\n" + markdown(head, rows)
+        "split leaves out 0. Defaults are chosen on the valid split.\n\n" + markdown(head, rows)
     )
 
 

@@ -1,13 +1,29 @@
 """The tables of benchmarks/, of figures that were made up so that they can be worked out."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import distillation
 import numpy as np
 import pytest
-from cells import Cell, done, results
-from distillation import ablation_table, curve_table, difference, few_table, main_table, spread
+from bench_parts import make_report, measurement
+from cells import Cell, by_name, done, kept
+from distillation import (
+    ablation_table,
+    changes,
+    curve_table,
+    difference,
+    few_table,
+    latencies,
+    latency_tables,
+    main_table,
+    spread,
+    write,
+)
+
+from kdedge.bench.report import BenchReport
 
 
 def keep(work: Path, right: str, **arguments: Any) -> Cell:
@@ -67,37 +83,87 @@ def test_tables_of_the_cells_that_are_there(tmp_path: Path) -> None:
     keep(tmp_path, "1110", name="alpha 0.5", seed=1, distill={"alpha": 0.5})
     keep(tmp_path, "1100", name="alpha 0.5", seed=2, distill={"alpha": 0.5})
     keep(tmp_path, "1111", name="alpha 0.5", seed=3, distill={"alpha": 0.5})
-    cells = results(tmp_path)
+    cells = by_name(kept(tmp_path))
     assert [one["job"]["seed"] for one in cells["alpha 0.5"]] == [1, 2, 3]
 
-    rows = ablation_table(cells, "base", ["alpha 0.5", "no such"]).splitlines()
-    assert rows[-1] == (
-        "| alpha 0.5 | 3 | 75.00 ± 25.00 | +0.00 (+0.00 to +0.00) | +0.00 (+0.00 to +0.00) "
-        "| no difference shown |"
+    found = changes(cells, "base")
+    assert list(found) == ["alpha 0.5"]
+    assert ablation_table(found, "base").splitlines()[-1] == (
+        "| alpha 0.5 | 2 | 62.50 ± 17.68 | 62.50 ± 17.68 | +0.00 (+0.00 to +0.00) "
+        "| +0.00 (+0.00 to +0.00) | no difference shown |"
     )
-    assert "has 62.50 ± 17.68% on the test split" in rows[2]
-    assert ablation_table(cells, "mini base", ["hidden states"]) == ""
+    assert changes(cells, "mini base") == {}
+    assert ablation_table(found, "mini base") == ""
     # Retention 93.75 and 62.5, 78.125 in the mean, and nothing was measured.
-    assert main_table(cells, None).splitlines()[-1] == (
-        "| nano | 2 | 62.50 ± 17.68 | 78.12 ± 22.10 ✗ 94.0 |  |  |  |"
+    assert main_table(cells, []).splitlines()[-1] == (
+        "| nano | 2 | 62.50 ± 17.68 | 78.12 ± 22.10 ✗ 94.0 |  |"
     )
     # The curve ends with what all texts give.
     assert curve_table(cells) == ""
     keep(tmp_path, "1110", name="micro", seed=1, distill={"epochs": 6})
-    assert curve_table(results(tmp_path)).splitlines()[-2:] == [
+    assert curve_table(by_name(kept(tmp_path))).splitlines()[-2:] == [
         "| 1990 | 96 | 100.00 ± 0.00 | 125.00 ± 0.00 | 90.00 ± 0.00 |",
         "| 1990 | 6 | 75.00 | 93.75 | 90.00 |",
     ]
     assert few_table(cells) == ""
 
 
+def report(machine: str, student_ms: float) -> BenchReport:
+    """A teacher of 2 ms at its fastest, and a nano."""
+    environment: dict[str, str | int | float] = {"CPU": machine, "CPU features": "avx2"}
+    measurements = (
+        measurement("teacher/litert-float32", 90_000_000, 2.5, 0.87, 1.0),
+        measurement("teacher/litert-int8", 23_000_000, 2.0, 0.87, 1.0),
+        measurement("nano/litert-int8", 990_000, student_ms, 0.8, 1.0),
+        measurement("nano/onnx-int8", 1_100_000, student_ms / 2, 0.8, 1.0),
+    )
+    made = {"environments": {"local": environment}, "measurements": measurements}
+    return make_report().model_copy(update=made)
+
+
+def test_each_machine_has_a_table_of_latencies() -> None:
+    fast, slow = latencies(report("fast", 0.005)), latencies(report("slow", 0.01))
+    assert fast["models"]["nano"]["times_faster"][0] == pytest.approx(400)
+    assert fast["models"]["nano"]["int8_bytes"] == 990_000
+    text = latency_tables([fast, slow])
+    assert "fast, avx2:\n" in text and "slow, avx2:\n" in text
+    assert re.search(r"\| nano \| int8 \| 0.00500 \| 400 \(39\d to 40\d\) ✓ 300 \|", text)
+    assert re.search(r"\| nano \| int8 \| 0.0100 \| 200 \(19\d to 20\d\) ✗ 300 \|", text)
+    assert "| teacher | int8 | 2.00 |  |" in text
+
+
+def test_what_is_new_takes_the_place_of_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distillation, "RESULTS", tmp_path)
+    path = tmp_path / "distillation.json"
+    path.write_text('{"command": "c", "cells": [], "changes": {}, "latency": []}')
+    (tmp_path / "work").mkdir()
+    for seed in (1, 2):
+        keep(tmp_path / "work", "1000", name="nano", seed=seed, distill={"student": "nano"})
+    write(tmp_path / "work", report("fast", 0.005))
+    # On another machine seed 2 was done anew, and nothing is left of the rest.
+    (tmp_path / "other").mkdir()
+    keep(tmp_path / "other", "1110", name="nano", seed=2, distill={"student": "nano"})
+    write(tmp_path / "other", report("slow", 0.01))
+    write(tmp_path / "other", report("slow", 0.02))
+    write(tmp_path / "other", None)
+    said = json.loads(path.read_text())
+    assert [one["result"]["test"]["accuracy"] for one in said["cells"]] == [0.25, 0.75]
+    assert [one["models"]["nano"]["p50_ms"] for one in said["latency"]] == [0.005, 0.02]
+    text = (tmp_path / "distillation.md").read_text()
+    assert "| nano | 2 | 50.00 ± 35.36 | 62.50 ± 44.19 ✗ 94.0 |" in text
+    assert "| nano | int8 | 0.0200 | 100 (" in text
+
+
 def test_a_change_helps_where_the_interval_leaves_out_nothing(tmp_path: Path) -> None:
     for seed in (1, 2, 3):
         keep(tmp_path, "0000", name="base", seed=seed)
-        keep(tmp_path, "1111", name="better", seed=seed)
-    cells = results(tmp_path)
-    assert ablation_table(cells, "base", ["better"]).endswith("| helps |\n")
-    assert ablation_table(cells, "better", ["base"]).endswith("| harms |\n")
+        keep(tmp_path, "1111", name="linear decay", seed=seed)
+    cells = by_name(kept(tmp_path))
+    assert ablation_table(changes(cells, "base"), "base").endswith("| helps |\n")
+    swapped = cells | {"base": cells["linear decay"], "linear decay": cells["base"]}
+    assert ablation_table(changes(swapped, "base"), "base").endswith("| harms |\n")
 
 
 def test_static_embeddings_are_longer_the_rarer_they_are() -> None:
