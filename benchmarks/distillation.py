@@ -81,6 +81,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "linear decay": {"learning_rate_decay": "linear"},
     "exponential decay": {"learning_rate_decay": "exponential"},
     "constant learning rate": {"learning_rate_decay": "constant"},
+    "typos": {"typos": 0.5},
     "adversary: substitution": {"adversary": "substitution"},
     "adversary: generator": {"adversary": "generator"},
     "adversary: prompt": {"adversary": "prompt"},

@@ -3,10 +3,11 @@
     kdedge run recipes/movie_reviews_large.toml  # the teacher and its soft labels
     python benchmarks/robustness.py
 
-Trains micro in several ways (cells.py), then measures each on the test split as it is, with typos
-made by nlpaug's character augmenters as that library has them, and under `Substitution`, which only
-the student of that name met in training. The texts with typos stay in the work folder. Writes
-benchmarks/results/robustness.json and robustness.md.
+Trains micro in several ways, which but for one are cells of distillation.py's ablation. Then
+measures each on the test split as it is, with typos made by nlpaug's character augmenters as that
+library has them, and under `Substitution`, which only the student of that name met in training. The
+texts with typos stay in the work folder. Writes benchmarks/results/robustness.json and
+robustness.md.
 """
 
 import argparse
@@ -22,14 +23,13 @@ import nlpaug.augmenter.char as nlpaug
 import numpy as np
 import tensorflow as tf
 from cells import RESULTS, RUN, SEEDS, WORK, commit, do, seeded
-from distillation import ABLATION_EPOCHS, ABLATION_MADE, BERTS, spread
+from distillation import ABLATION_EPOCHS, ABLATION_MADE, BERTS, METHODS, spread
 from trainings import DATA
 
 from kdedge import Student, load_corpus, load_teacher
 from kdedge.bench.report import markdown
 from kdedge.distill.adversary import Substitution
 from kdedge.files import write_text
-from kdedge.recipe import Label
 from kdedge.students.student import predict_logits
 from kdedge.teachers.soft_labels import SoftLabels
 from kdedge.text.corpus import Split
@@ -42,14 +42,11 @@ TYPOS: dict[str, Callable[[], Any]] = {
 }
 SWAPS, BATCH = 2, 64
 BASE = "base"
-TYPO_MIXTURE = Label().mixture.model_dump() | {"typos": 1}
-# name: [distill], the mixture of made texts. Those that the ablation has too are the same cells.
-WAYS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
-    BASE: ({}, {}),
-    "typos too": ({}, TYPO_MIXTURE),
-    "adversary: generator": ({"adversary": "generator"}, {}),
-    "adversary: substitution": ({"adversary": "substitution"}, {}),
-    "generator, and typos too": ({"adversary": "generator"}, TYPO_MIXTURE),
+ALONE = ("typos", "adversary: generator", "adversary: substitution")
+WAYS: dict[str, dict[str, Any]] = {
+    BASE: {},
+    **{name: METHODS[name] for name in ALONE},
+    "typos, and the generator": METHODS["typos"] | METHODS["adversary: generator"],
 }
 # At least a third less lost, and no more than half a point of clean accuracy.
 LESS_LOST, CLEAN_POINTS = 1 / 3, 0.5
@@ -72,12 +69,11 @@ def main() -> None:
             # The adversaries need the teacher's word pieces.
             distill={"student": "micro", "epochs": given.epochs, "vocabulary": BERTS} | distill,
             made=given.made,
-            mixture=mixture,
             keep=True,
             teacher=given.teacher.resolve(),
             soft_labels=given.soft_labels.resolve(),
         )
-        for name, (distill, mixture) in WAYS.items()
+        for name, distill in WAYS.items()
     }
     failed = do([cell for ones in cells.values() for cell in ones], given.work)
     if failed:

@@ -139,6 +139,11 @@ class Distill(Section):
     attention_weight: Weight = Field(
         0.0, description="weight of the teacher's attention maps as targets; needs the teacher"
     )
+    typos: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0,
+        description="share of the texts that get typos, others each epoch; the soft label stays "
+        "that of the text without",
+    )
     prompt: Literal["none", "task", "soft-label"] = Field(
         "none",
         description="virtual tokens before the text: learned and part of the student, or the "
@@ -151,6 +156,11 @@ class Distill(Section):
         "teacher",
     )
     adversarial_weight: Weight = Field(1.0, description="weight of the loss on the adversary's")
+    adversarial_every: Count = Field(
+        4,
+        description="of a batch it changes each so manieth text, which the teacher labels anew: "
+        "that is what takes long",
+    )
     adversarial_swaps: Count = Field(2, description="substitution: tokens of a text it may change")
     adversarial_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.3, description="generator: share of the tokens that it changes"

@@ -120,6 +120,30 @@ def test_adversarial_loss_of_the_worked_example() -> None:
         distiller.get_config()
 
 
+def test_of_a_batch_each_so_manieth_text_is_changed() -> None:
+    seen = []
+
+    class Watching(Apart):
+        def learn(self, inputs):
+            seen.append(inputs["ids"].numpy().tolist())
+
+        def logits(self, inputs, teacher_logits):
+            seen.append(inputs["ids"].numpy().tolist())
+            return super().logits(inputs, teacher_logits)
+
+    losses = [SoftLabelLoss(), AdversarialLoss(Watching(), every=2)]
+    distiller = Distiller(None, linear_student(), losses, [0.0, 1.0], student_loss_weight=0.0)
+    distiller.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    x = of([1, GOOD], [1, BAD], [1, GREAT])
+    targets = {"label": np.full(3, -1), "teacher_logits": np.zeros((3, 2), np.float32)}
+    history = distiller.fit(
+        x, targets, sample_weight=np.array([0.5, 9.0, 1.0]), shuffle=False, verbose=0
+    ).history
+    assert seen == [[[1, GOOD], [1, GREAT]]] * 2
+    # (0.5 * 1.670395 + 1 * 1.670395) / 2
+    assert history["loss"] == pytest.approx([1.252796], abs=1e-5)
+
+
 @pytest.fixture(scope="module")
 def teacher(tiny_bert: Path) -> BertTeacher:
     return load_teacher(tiny_bert, label_names=("bad", "good"))
@@ -167,7 +191,9 @@ def test_the_generator_changes_its_share_and_learns_to_part_them(teacher: BertTe
     tokens.assign(np.random.default_rng(0).normal(size=tokens.shape) * 0.3)
     x = {name: np.repeat(a, 32, 0) for name, a in teacher.encoder.encode(TEXTS).inputs.items()}
     inputs = {name: keras.ops.convert_to_tensor(array) for name, array in x.items()}
-    generator = Generator(student, teacher, vocabulary, learning_rate=0.02, masked_share=0.5)
+    generator = Generator(
+        student, teacher, vocabulary, learning_rate=0.02, masked_share=0.5, turns=(1, 0)
+    )
 
     def apart() -> float:
         said = [generator.logits(inputs, None) for _ in range(8)]
@@ -187,6 +213,20 @@ def test_the_generator_changes_its_share_and_learns_to_part_them(teacher: BertTe
     assert apart() > 1.5 * first
     for before, after in zip(weights, student.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_the_generator_learns_in_turns(teacher: BertTeacher) -> None:
+    vocabulary = teacher.encoder.vocabulary
+    student = build_student("nano", vocabulary=len(vocabulary), classes=2, max_length=16)
+    generator = Generator(student, teacher, vocabulary, turns=(2, 3))
+    inputs = {name: tf.constant(a) for name, a in teacher.encoder.encode(TEXTS).inputs.items()}
+    learn, learned = tf.function(generator.learn), []
+    for _ in range(8):
+        before = generator.network.get_weights()
+        learn(inputs)
+        after = generator.network.get_weights()
+        learned.append(any((a != b).any() for a, b in zip(before, after, strict=True)))
+    assert learned == [True, True, False, False, False, True, True, False]
 
 
 def test_adversarial_texts_are_labelled_and_stored(teacher: BertTeacher, tmp_path: Path) -> None:
@@ -244,5 +284,9 @@ def test_what_adversaries_refuse(teacher: BertTeacher) -> None:
         Substitution(plain, VECTORS, VOCABULARY)
     with pytest.raises(KdedgeError, match="masked_share: 0; above 0"):
         Generator(student, teacher, VOCABULARY, masked_share=0)
+    with pytest.raises(KdedgeError, match=r"turns: \(0, 5\); at least 1 step to learn"):
+        Generator(student, teacher, VOCABULARY, turns=(0, 5))
+    with pytest.raises(KdedgeError, match="every: 0; at least 1"):
+        AdversarialLoss(Apart(), every=0)
     with pytest.raises(KdedgeError, match="teacher: Functional; a BertTeacher"):
         Generator(student, student, VOCABULARY)

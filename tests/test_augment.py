@@ -14,6 +14,7 @@ from kdedge.text.augment import (
     crop,
     drop,
     mask,
+    some_with_typos,
     splice,
     swap_neighbours,
     typo,
@@ -134,6 +135,18 @@ def test_typos_of_a_word() -> None:
     assert made == beside | {"o", "G"} | {"GGo", "Goo"} | {"oG", "Go"}
     # A word of one letter does not vanish.
     assert all(typo("a", rng) for _ in range(100))
+
+
+def test_typos_in_a_share_of_the_texts() -> None:
+    texts = [f"a moving and rather funny film number {i}" for i in range(1000)]
+    made = list(some_with_typos(texts, 0.3, [1, 2]))
+    changed = [text for text, old in zip(made, texts, strict=True) if text != old]
+    # Of 300, whose 8 words keep clear of a typo in one of 6 or so; standard error 14.
+    assert 220 < len(changed) < 330
+    assert all(len(text.split()) == 8 for text in made)
+    assert made == list(some_with_typos(texts, 0.3, [1, 2]))
+    assert made != list(some_with_typos(texts, 0.3, [1, 3]))
+    assert list(some_with_typos(texts, 0.0, [1])) == texts
 
 
 def test_what_a_mixture_refuses() -> None:

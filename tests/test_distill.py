@@ -75,6 +75,28 @@ def same(a: Student, b: Student) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
 
 
+def test_each_epoch_has_typos_of_its_own(
+    store: SoftLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[list[int]]] = []
+    written = module._TokenIds
+
+    class Watched(written):  # type: ignore[misc, valid-type]
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)
+            seen.append([self.of(i) for i in range(len(self))])
+
+    monkeypatch.setattr(module, "_TokenIds", Watched)
+    student = train(store, tmp_path / "student", typos=0.5)
+    clean, *epochs = seen
+    assert len(epochs) == 3
+    for epoch in epochs:
+        # Half of 66 texts of 7 words, nearly each with a typo or more; standard error 4.
+        assert 16 < sum(ids != old for ids, old in zip(epoch, clean, strict=True)) < 46
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert not same(student, train(store, tmp_path / "without"))
+
+
 @pytest.mark.parametrize("preset", ["nano", "micro", "mini"])
 def test_a_student_learns_what_the_teacher_knows(
     preset: str, store: SoftLabels, tmp_path: Path
@@ -121,10 +143,11 @@ class Stop(BaseException):
     """Like a kill: nothing catches it."""
 
 
+@pytest.mark.parametrize("typos", [0.0, 0.5])
 def test_a_stopped_run_goes_on_to_the_same_student(
-    store: SoftLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    typos: float, store: SoftLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = train(store, tmp_path / "undisturbed", student="micro")
+    undisturbed = train(store, tmp_path / "undisturbed", student="micro", typos=typos)
     steps: list[int] = []
     whole = module._Report.on_train_batch_end
 
@@ -137,13 +160,13 @@ def test_a_stopped_run_goes_on_to_the_same_student(
     with monkeypatch.context() as patched:
         patched.setattr(module._Report, "on_train_batch_end", stop)
         with pytest.raises(Stop):
-            train(store, tmp_path / "stopped", student="micro")
+            train(store, tmp_path / "stopped", student="micro", typos=typos)
     # 66 texts make 9 batches: it was in the second epoch, which is done again.
     steps.clear()
     monkeypatch.setattr(
         module._Report, "on_train_batch_end", lambda self, batch, logs=None: steps.append(batch)
     )
-    again = train(store, tmp_path / "stopped", student="micro")
+    again = train(store, tmp_path / "stopped", student="micro", typos=typos)
     assert len(steps) == 18
     assert same(again, undisturbed)
     assert again.notes == undisturbed.notes

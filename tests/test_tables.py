@@ -188,12 +188,12 @@ def test_table_of_robustness() -> None:
     plain = [{"clean": 0.80, "keyboard": 0.70, "ocr": 0.74, "random": 0.70, "attack": 0.50}]
     typos = [{"clean": 0.796, "keyboard": 0.746, "ocr": 0.74, "random": 0.7, "attack": 0.6}]
     teacher = {"clean": 0.85, "keyboard": 0.75, "ocr": 0.8, "random": 0.75}
-    students = {BASE: plain, "typos too": typos}
+    students = {BASE: plain, "typos": typos}
     made = table({"teacher": teacher, "students": students, "epochs": 4, "made": 16_000})
     assert "| teacher | 85.00 | 75.00 | 80.00 | 75.00 |  |\n" in made
     assert "| base | 80.00 | 70.00 | 74.00 | 70.00 | 50.00 |\n" in made
     # Lost: 5 instead of 10 points, 5.6 instead of 6, 9.6 instead of 10, 19.6 instead of 30.
-    assert made.endswith("| typos too | +0.40 ✓ | 50% ✓ | 7% ✗ | 4% ✗ | 35% ✓ |\n")
+    assert made.endswith("| typos | +0.40 ✓ | 50% ✓ | 7% ✗ | 4% ✗ | 35% ✓ |\n")
 
 
 def test_typos_are_made_once_and_line_by_line(tmp_path: Path) -> None:

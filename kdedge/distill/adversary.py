@@ -78,16 +78,22 @@ class AdversarialLoss(TwoSidedCrossEntropy):
     """-sum y log p - sum (1 - y) log(1 - p) where an adversary has driven the two models apart.
 
     The teacher labels the changed inputs anew: y are its probabilities there, p the student's.
-    Counts in training only. It costs a step of the adversary and a second pass of the student.
+    Counts in training only. It costs a step of the adversary and second passes of both models.
 
     Args:
         adversary: made for the very student that is trained.
+        every: of a batch the adversary changes each so manieth text, and its loss is their mean.
+
+    Raises:
+        KdedgeError: `every` is below 1.
     """
 
     name = "adversarial_loss"
 
-    def __init__(self, adversary: Adversary) -> None:
-        self.adversary = adversary
+    def __init__(self, adversary: Adversary, every: int = 1) -> None:
+        if every < 1:
+            raise KdedgeError(f"every: {every}; at least 1.")
+        self.adversary, self.every = adversary, every
 
     def get_config(self) -> dict[str, Any]:
         """Not possible: an adversary belongs to one student object.
@@ -177,7 +183,8 @@ class Generator(Adversary):
 
     MATE-KD (Rashid et al. 2021, arXiv 2105.05912): the proposals are samples of a Gumbel-softmax,
     straight through: both models see the embeddings of single tokens, and the gradient is that of
-    their mixture. The network is trained to raise KL(teacher || student), the student to lower it.
+    their mixture. The network is trained to raise KL(teacher || student), the student to lower it;
+    it learns in turns, since each of its steps takes a backward pass of the teacher.
     The paper's network is a pretrained masked-language model; this one is two convolutions between
     the teacher's word embeddings, which do not change.
 
@@ -188,6 +195,7 @@ class Generator(Adversary):
         masked_share: of the tokens that are replaced.
         temperature: of the Gumbel-softmax.
         learning_rate: of the network.
+        turns: it learns for so many of the student's steps, then rests for so many.
         seed: of its weights, the masks and the samples.
 
     Raises:
@@ -204,12 +212,15 @@ class Generator(Adversary):
         masked_share: float = 0.3,
         temperature: float = 1.0,
         learning_rate: float = 5e-4,
+        turns: tuple[int, int] = (10, 100),
         seed: int = 0,
     ) -> None:
         if not 0 < masked_share <= 1:
             raise KdedgeError(f"masked_share: {masked_share}; above 0 and at most 1.")
         if not temperature > 0:
             raise KdedgeError(f"temperature: {temperature}; it must be above 0.")
+        if turns[0] < 1 or turns[1] < 0:
+            raise KdedgeError(f"turns: {turns}; at least 1 step to learn and 0 to rest.")
         if not isinstance(teacher, BertTeacher):
             raise KdedgeError(
                 f"teacher: {type(teacher).__name__}; a BertTeacher, which takes embeddings, is "
@@ -219,7 +230,7 @@ class Generator(Adversary):
             raise KdedgeError("vocabulary: [MASK] is missing; the generator puts it in.")
         tokens = token_layer(student)
         self.student, self.teacher, self.table = student, teacher, tokens.embeddings
-        self.masked_share, self.temperature = masked_share, temperature
+        self.masked_share, self.temperature, self.turns = masked_share, temperature, turns
         self.mask_id = list(vocabulary).index("[MASK]")
         self.free = tf.constant([may_be_swapped(piece) for piece in vocabulary])
         width = int(teacher.word_embeddings.shape[1])
@@ -236,14 +247,21 @@ class Generator(Adversary):
         self.optimizer = keras.optimizers.Adam(learning_rate, clipnorm=1.0)
         self.optimizer.build(self.network.trainable_variables)
         self.random = keras.random.SeedGenerator(seed)
+        self.step = keras.Variable(0, dtype="int64", trainable=False)
         self.variables = (
             *self.network.variables,
             *self.optimizer.variables,
             self.random.state,
+            self.step,
         )
 
     def learn(self, inputs: Inputs) -> None:
-        """One step of the network up the divergence."""
+        """One step of the network up the divergence, if it is its turn."""
+        its_turn = self.step.value % sum(self.turns) < self.turns[0]
+        self.step.assign_add(1)
+        tf.cond(its_turn, lambda: self._climb(inputs), lambda: None)
+
+    def _climb(self, inputs: Inputs) -> None:
         variables = self.network.trainable_variables
         words, table = (tf.convert_to_tensor(t) for t in (self.teacher.word_embeddings, self.table))
         with tf.GradientTape() as tape:

@@ -181,7 +181,7 @@ class Distiller(keras.distillation.Distiller):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         for loss in self.distillation_losses:
             if loss.adversary is not None:
-                loss.adversary.learn(x)
+                loss.adversary.learn(_each(loss.every, x))
         if self.prompt is not None:
             x = {**x, "teacher": self._teacher_outputs(x, y)}
         return super().train_step((x, y, sample_weight))
@@ -227,8 +227,10 @@ class Distiller(keras.distillation.Distiller):
                 continue
             from_teacher = teacher[loss.teacher_output]
             from_student = student[_tap(loss)]
+            own_weight = weight
             if loss.adversary is not None:
-                from_teacher, from_student = loss.adversary.logits(x, from_teacher)
+                some, from_teacher, own_weight = _each(loss.every, (x, from_teacher, weight))
+                from_teacher, from_student = loss.adversary.logits(some, from_teacher)
             if loss.matches_attention:
                 layer = self.student.get_layer(loss.student_layer)
                 from_student = attention_maps(layer, from_student, mask)
@@ -236,8 +238,8 @@ class Distiller(keras.distillation.Distiller):
                 from_student = self._projections[loss.name](from_student)
             loss.validate_outputs(from_teacher, from_student)
             values = loss.compute_loss(from_teacher, from_student, done=done, mask=mask)
-            self.loss_means[loss.name].update_state(values, weight)
-            terms.append((soft_share * value_at(factor, done), ops.mean(values * weight)))
+            self.loss_means[loss.name].update_state(values, own_weight)
+            terms.append((soft_share * value_at(factor, done), ops.mean(values * own_weight)))
         if self.adaptive_weights and training:
             terms = [
                 (factor, ops.exp(-variance) * value + variance / 2)
@@ -337,6 +339,10 @@ class Distiller(keras.distillation.Distiller):
     def reset_metrics(self) -> None:
         """Reset all metrics."""
         keras.Model.reset_metrics(self)
+
+
+def _each(every: int, arrays: Any) -> Any:
+    return tf.nest.map_structure(lambda array: array[::every], arrays)
 
 
 def _example_weights(sample_weight: Any, logits: Any) -> Any:

@@ -24,6 +24,7 @@ class DistillationLoss(keras.distillation.DistillationLoss):
             `keras.layers.MultiHeadAttention`, and not its output.
         adversary: makes the inputs at which the loss is taken, in training only; None for the
             inputs as they are.
+        every: of a batch the adversary takes each so manieth example.
     """
 
     name: str
@@ -32,6 +33,7 @@ class DistillationLoss(keras.distillation.DistillationLoss):
     projection_width: int | None = None
     matches_attention = False
     adversary: Any = None
+    every = 1
 
     def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
         """Loss of each example.

@@ -32,6 +32,7 @@ from kdedge.students.student import Evaluation, Student, measures, predict_logit
 from kdedge.teachers.bert import BertTeacher, load_teacher
 from kdedge.teachers.checkpoints import STATE, read_state, restore
 from kdedge.teachers.soft_labels import SoftLabels
+from kdedge.text.augment import some_with_typos
 from kdedge.text.batches import chunks, shuffled_batches
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder, padded
@@ -136,7 +137,8 @@ def distill_student(
     if settings.prompt == "task":
         with strategy.scope():
             model = with_task_prompt(model, settings.prompt_tokens)
-    token_ids = len(transfer.rows) * settings.max_length
+    # An epoch's are written before the last one's are gone.
+    token_ids = len(transfer.rows) * settings.max_length * (2 if settings.typos else 1)
     require_space(out.parent, 4 * (6 * model.count_params() + token_ids))
     job = fingerprint(settings, store.teacher, corpus.fingerprint(), str(len(store)), str(seed))
     beside = live if settings.needs_teacher else None
@@ -186,6 +188,8 @@ class _TokenIds:
 
     def __init__(self, encoder: TextEncoder, texts: Iterable[str], file: Path) -> None:
         lengths = []
+        # An older one may still be mapped.
+        file.unlink(missing_ok=True)
         with file.open("wb") as written:
             for chunk in chunks(texts, TOKENIZED_TOGETHER):
                 rows = encoder.token_ids(chunk)
@@ -225,7 +229,8 @@ class _Training:
         if not self.stopped:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.ids = _TokenIds(encoder, transfer, self.folder / "token_ids.int32")
+        self.transfer, self.encoder = transfer, encoder
+        self.ids = self._token_ids(transfer)
         self.logits, self.pooled = store.at(transfer.rows, self.folder / "pooled.npy")
         self.settings, self.seed, self.job = settings, seed, job
         # Each device must have a part of every batch, of the last one too.
@@ -236,7 +241,8 @@ class _Training:
         losses = _losses(settings, model, self.pooled, teacher)
         if settings.adversary != "none":
             adversary = _adversary(settings, model, store, encoder, teacher, seed)
-            losses.append((AdversarialLoss(adversary), settings.adversarial_weight))
+            loss = AdversarialLoss(adversary, settings.adversarial_every)
+            losses.append((loss, settings.adversarial_weight))
         if "feature_loss" not in [loss.name for loss, _ in losses]:
             self.pooled = None
         self.steps = -(-len(self.ids) // settings.batch_size)
@@ -312,6 +318,9 @@ class _Training:
         restore(self.best.checkpoint, self.best.latest_checkpoint, self.folder).expect_partial()
         return history
 
+    def _token_ids(self, texts: Iterable[str]) -> _TokenIds:
+        return _TokenIds(self.encoder, texts, self.folder / "token_ids.int32")
+
     def _targets(self, labels: Any, logits: Any, pooled: Any) -> dict[str, Any]:
         targets = {"label": labels, "teacher_logits": logits}
         if self.pooled is not None:
@@ -319,8 +328,11 @@ class _Training:
         return targets
 
     def _epoch(self, epoch: int) -> tf.data.Dataset:
-        devices = self.settings.devices
-        chosen = shuffled_batches(self.ids.lengths, self.settings.batch_size, [self.seed, epoch])
+        devices, seed = self.settings.devices, [self.seed, epoch]
+        if self.settings.typos:
+            texts = some_with_typos(self.transfer, self.settings.typos, seed)
+            self.ids = self._token_ids(texts)
+        chosen = shuffled_batches(self.ids.lengths, self.settings.batch_size, seed)
 
         def batches() -> Iterator[tuple[Any, Any]]:
             for rows in chosen:

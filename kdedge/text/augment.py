@@ -1,7 +1,7 @@
 """New texts for the transfer set, made from old ones: the teacher says what they mean."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -115,6 +115,13 @@ def splice(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Word
     other = texts[int(rng.integers(len(texts)))].split()
     first = words[: rng.integers(1, len(words) + 1)]
     return first + other[int(rng.integers(len(other))) :]
+
+
+def some_with_typos(texts: Iterable[str], share: float, seed: Sequence[int]) -> Iterator[str]:
+    """The texts as they come, each with `typos` or, but for `share` of them, as it is."""
+    rng = np.random.default_rng(seed)
+    for text in texts:
+        yield " ".join(typos(text.split(), (), rng)) if rng.random() < share else text
 
 
 def typos(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Words:
