@@ -31,7 +31,17 @@ class Cell(BaseModel):
 
     name: str
     seed: int
-    kind: Literal["student", "few", "tfidf", "static", "stock", "tinybert"] = "student"
+    kind: Literal[
+        "student",
+        "attacked",
+        "one task",
+        "two tasks",
+        "few",
+        "tfidf",
+        "static",
+        "stock",
+        "tinybert",
+    ] = "student"
     distill: dict[str, Any] = {}
     # The transfer set: all of the store, so many of its texts, or the corpus with so many made
     # anew.

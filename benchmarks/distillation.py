@@ -88,6 +88,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "prompt: task": {"prompt": "task"},
     "prompt: soft label": {"prompt": "soft-label"},
 }
+ATTACKED = "texts of the substitution, labelled once"
 LAYER_METHODS: dict[str, dict[str, Any]] = {
     "hidden states": {"hidden_weight": 1.0},
     "attention maps": {"attention_weight": 1.0},
@@ -95,7 +96,8 @@ LAYER_METHODS: dict[str, dict[str, Any]] = {
 }
 # base: what is changed against it.
 BASES = {
-    "base": [*METHODS, "no made texts", *(f"only {rule}" for rule in RULES)],
+    "base": [*METHODS, ATTACKED, "no made texts", *(f"only {rule}" for rule in RULES)],
+    "one task": ["two tasks"],
     "mini base": [*LAYER_METHODS],
 }
 # Texts of the transfer set: epochs. A small set is seen more often, so that what is measured is
@@ -164,7 +166,8 @@ def ablation_cells(given: Any) -> list[Cell]:
     """micro with a small budget: each method alone changed, and each rule of augmentation alone."""
     # The adversaries and the matching of layers need the teacher's word pieces.
     base = {"student": "micro", "epochs": given.epochs, "vocabulary": BERTS}
-    cells = seeded(given.seeds, name="base", distill=base, made=ABLATION_MADE)
+    # What attacks it needs it.
+    cells = seeded(given.seeds, name="base", distill=base, made=ABLATION_MADE, keep=True)
     for name, changed in METHODS.items():
         # A row that is the base anew would say nothing.
         if Cell(name="", seed=0, distill=base | changed).settings != cells[0].settings:
@@ -172,6 +175,11 @@ def ablation_cells(given: Any) -> list[Cell]:
     # As many steps as with made texts.
     more = base | {"epochs": 3 * given.epochs}
     cells += seeded(given.seeds, name="no made texts", distill=more, made=0)
+    for kind in ("one task", "two tasks"):
+        cells += seeded(given.seeds, name=kind, kind=kind, distill=base, made=ABLATION_MADE)
+    # As many steps: a third of the texts come on top.
+    fewer = base | {"epochs": max(1, 3 * given.epochs // 4)}
+    cells += seeded(given.seeds, name=ATTACKED, kind="attacked", distill=fewer, made=ABLATION_MADE)
     for rule in RULES:
         mixture = {rule: 1}
         cells += seeded(
@@ -429,7 +437,7 @@ def ablation_table(found: dict[str, Any], base: str) -> str:
         "difference on test, points", "",
     )  # fmt: skip
     return (
-        f"## One change at a time: {settings['student']}\n\n"
+        f"## One change at a time: {settings['student']}, {base}\n\n"
         f"The base: {settings['epochs']} epochs of the train split and {ABLATION_MADE} made texts; "
         "it is another for changes that were measured on another machine. Accuracy is of the test "
         "split. Differences are of the same seeds and texts, with 95% "

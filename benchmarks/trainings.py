@@ -3,6 +3,8 @@
 python benchmarks/trainings.py WORK_DIR CELL_JSON
 """
 
+import csv
+import gzip
 import itertools
 import json
 import shutil
@@ -23,15 +25,19 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from kdedge import Distiller, SoftLabelLoss, build_student, load_corpus, load_teacher
+from kdedge.distill.adversary import adversarial_texts
+from kdedge.distill.distiller import UNLABELLED
+from kdedge.distill.multitask import MultiTaskDistiller
 from kdedge.distill.schedules import LearningRate
 from kdedge.distill.train import distill_student
 from kdedge.export.export import export_bundle, subject_of, subject_of_classifier
 from kdedge.files import write_text
 from kdedge.pipeline import NEIGHBOURS, transfer_set
 from kdedge.recipe import Data, Distill, Export, Label, Recipe, Teach
+from kdedge.students.from_teacher import set_token_embeddings
 from kdedge.students.inputs import masked, student_inputs
 from kdedge.students.mini import mini
-from kdedge.students.student import Evaluation, measures, predict_logits
+from kdedge.students.student import Evaluation, Student, measures, predict_logits
 from kdedge.teachers.finetune import finetune
 from kdedge.teachers.soft_labels import SoftLabels, label_texts
 from kdedge.text.batches import shuffled_batches
@@ -49,14 +55,16 @@ HARD_ONLY = {"alpha": 0.0, "feature_weight": 0.0, "from_teacher": False}
 # model2vec's defaults.
 STATIC_WIDTH, SIF = 256, 1e-4
 TFIDF_TIMED = 500
+# Where one class of ratings, which go from -4 to 4, ends and the next begins.
+RATINGS = (-2, -1, 0, 1, 2)
 
 
 def main() -> None:
     """Do the cell and keep its result."""
     work, cell = Path(sys.argv[1]), Cell.model_validate_json(sys.argv[2])
     kinds = {
-        "student": student, "few": few, "tfidf": tfidf, "static": static, "stock": stock,
-        "tinybert": tinybert,
+        "student": student, "attacked": attacked, "one task": tasks, "two tasks": tasks,
+        "few": few, "tfidf": tfidf, "static": static, "stock": stock, "tinybert": tinybert,
     }  # fmt: skip
     keras.utils.set_random_seed(cell.seed)
     result = kinds[cell.kind](cell, work)
@@ -72,6 +80,28 @@ def student(cell: Cell, work: Path) -> dict[str, Any]:
         store = with_made_texts(cell, corpus, store, work)
     elif cell.texts is not None:
         corpus, store = smaller(cell, corpus, store, work)
+    return learned(cell, work, corpus, store)
+
+
+def attacked(cell: Cell, work: Path) -> dict[str, Any]:
+    """With the train split once more, as `Substitution` changed it against the base, and labelled.
+
+    The base of the same seed must be there.
+    """
+    corpus = load_corpus(DATA, split="split")
+    store = with_made_texts(cell, corpus, SoftLabels(cell.soft_labels), work)
+    own = cell.folder(work, "stores")
+    shutil.rmtree(own, ignore_errors=True)
+    shutil.copytree(store.folder, own)
+    base = Student.load(Cell(name="base", seed=cell.seed).folder(work, "students"))
+    _, grown = adversarial_texts(
+        base.model, base.encoder, load_teacher(cell.teacher), corpus.train.texts, SoftLabels(own)
+    )
+    return learned(cell, work, corpus, grown)
+
+
+def learned(cell: Cell, work: Path, corpus: Corpus, store: SoftLabels) -> dict[str, Any]:
+    """Figures of the student that the distillation stage makes."""
     needed = cell.settings.student == "mini-cut" or cell.settings.needs_teacher
     folder = cell.folder(work, "students")
     shutil.rmtree(folder, ignore_errors=True)
@@ -92,6 +122,54 @@ def student(cell: Cell, work: Path) -> dict[str, Any]:
         | {"seconds": seconds}
         | {key: trained.notes[key] for key in notes}
     )
+
+
+def tasks(cell: Cell, work: Path) -> dict[str, Any]:
+    """One encoder with a head for the polarity and, of two tasks, another for the rating."""
+    corpus = load_corpus(DATA, split="split")
+    store = with_made_texts(cell, corpus, SoftLabels(cell.soft_labels), work)
+    encoder = store.encoder()
+    held_out = {*corpus.valid.texts, *corpus.test.texts}
+    texts = [text for text in store if text not in held_out]
+    logits, _ = store.lookup(texts)
+    polarity = dict(zip(corpus.train.texts, corpus.train.labels.tolist(), strict=True))
+
+    def stored(classes: dict[str, int]) -> dict[str, Any]:
+        labels = np.array([classes.get(text, UNLABELLED) for text in texts], np.int32)
+        return {"label": labels, "teacher_logits": logits}
+
+    model = built(cell.settings.student, corpus, encoder)
+    set_token_embeddings(model, store.token_vectors())
+    heads = {"polarity": Distiller(None, model, [SoftLabelLoss(2.0)], student_loss_weight=0.1)}
+    targets = {"polarity": stored(polarity)}
+    if cell.kind == "two tasks":
+        head = keras.layers.Dense(len(RATINGS) + 1, name="rating")
+        rating = keras.Model(model.inputs, head(model.get_layer("sentence").output))
+        # The teacher says nothing of the rating: it has labels only.
+        heads["rating"] = Distiller(None, rating, [SoftLabelLoss()], [0.0], student_loss_weight=1.0)
+        targets["rating"] = stored(rated_texts(held_out))
+    data, steps = dataset(encoder, texts, targets, cell)
+    total = steps * cell.settings.epochs
+    distiller = MultiTaskDistiller(heads)
+    distiller.compile(
+        keras.optimizers.Adam(
+            LearningRate(cell.settings.highest_rate, total, total // 20), clipnorm=1.0
+        )
+    )
+    distiller.fit(data, epochs=cell.settings.epochs, verbose=2)
+    said = (predict_logits(model, encoder, split.texts) for split in (corpus.valid, corpus.test))
+    return figures(*evaluations(corpus, *said))
+
+
+def rated_texts(held_out: set[str]) -> dict[str, int]:
+    """The class of each text's mean rating."""
+    with gzip.open(DATA, "rt", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return {
+        row["text"]: int(np.digitize(float(row["rating"]), RATINGS))
+        for row in rows
+        if row["text"] not in held_out
+    }
 
 
 def few(cell: Cell, work: Path) -> dict[str, Any]:
@@ -115,7 +193,7 @@ def few(cell: Cell, work: Path) -> dict[str, Any]:
     texts = [*labelled, *(others[i] for i in chosen)]
     store = label_texts(teacher, texts, folder / "soft_labels")
 
-    def learned(store: SoftLabels, settings: Distill, name: str) -> dict[str, Any]:
+    def taught(store: SoftLabels, settings: Distill, name: str) -> dict[str, Any]:
         trained = distill_student(
             corpus, store, store.encoder(), settings, folder / name, cell.seed
         )
@@ -126,8 +204,8 @@ def few(cell: Cell, work: Path) -> dict[str, Any]:
     own_texts = part_of(store, labelled, folder / "own_texts")
     result = {
         "teacher": figures(*evaluations(corpus, *said)),
-        "distilled": learned(store, cell.settings, "distilled"),
-        "hard": learned(own_texts, Distill(**hard_only), "hard"),
+        "distilled": taught(store, cell.settings, "distilled"),
+        "hard": taught(own_texts, Distill(**hard_only), "hard"),
         "tfidf": fitted_tfidf(corpus)[2],
     }
     shutil.rmtree(folder)
