@@ -146,7 +146,8 @@ def attacked_logits(student: Student, test: Split, store: SoftLabels) -> Any:
     The swaps that raise its divergence from the teacher most, of tokens with near vectors.
     """
     vocabulary = student.encoder.vocabulary
-    kept = [store.encoder().tokenizer.token_to_id(piece) for piece in vocabulary]
+    teachers = store.encoder().tokenizer
+    kept = [teachers.token_to_id(piece) for piece in vocabulary]
     vectors = store.token_vectors()[kept]
     adversary = Substitution(student.model, vectors, vocabulary, swaps=SWAPS)
     attack = tf.function(adversary.attack, reduce_retracing=True)
