@@ -185,15 +185,21 @@ def test_static_embeddings_are_longer_the_rarer_they_are() -> None:
 def test_table_of_robustness() -> None:
     from robustness import BASE, table
 
-    plain = [{"clean": 0.80, "keyboard": 0.70, "ocr": 0.74, "random": 0.70, "attack": 0.50}]
-    typos = [{"clean": 0.796, "keyboard": 0.746, "ocr": 0.74, "random": 0.7, "attack": 0.6}]
+    plain = {"clean": 0.80, "keyboard": 0.70, "ocr": 0.74, "random": 0.70, "attack": 0.50}
+    typos = {"clean": 0.796, "keyboard": 0.746, "ocr": 0.74, "random": 0.7, "attack": 0.6}
     teacher = {"clean": 0.85, "keyboard": 0.75, "ocr": 0.8, "random": 0.75}
-    students = {BASE: plain, "typos": typos}
+    # The base's second seed has no counterpart, the third way is tried on what it learned from.
+    students = {
+        BASE: {1: plain, 2: plain | {"clean": 0.7}},
+        "typos": {1: typos},
+        "adversary: substitution": {1: typos},
+    }
     made = table({"teacher": teacher, "students": students, "epochs": 4, "made": 16_000})
-    assert "| teacher | 85.00 | 75.00 | 80.00 | 75.00 |  |\n" in made
-    assert "| base | 80.00 | 70.00 | 74.00 | 70.00 | 50.00 |\n" in made
+    assert "| teacher |  | 85.00 | 75.00 | 80.00 | 75.00 |  |\n" in made
+    assert "| base | 2 | 75.00 ± 7.07 | 70.00 ± 0.00 | 74.00 ± 0.00 |" in made
     # Lost: 5 instead of 10 points, 5.6 instead of 6, 9.6 instead of 10, 19.6 instead of 30.
-    assert made.endswith("| typos | +0.40 ✓ | 50% ✓ | 7% ✗ | 4% ✗ | 35% ✓ |\n")
+    assert "| typos | +0.40 ✓ | 50% ✓ | 7% ✗ | 4% ✗ | 35% ✓ |\n" in made
+    assert made.endswith("| 4% ✗ | trained on it |\n")
 
 
 def test_typos_are_made_once_and_line_by_line(tmp_path: Path) -> None:
