@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--epochs", type=int, default=ABLATION_EPOCHS)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--only", default="", help="ways with this in their name")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS], help="to train")
     parser.add_argument("--made", type=int, default=ABLATION_MADE, help="texts")
     parser.add_argument("--teacher", type=Path, default=RUN / "teacher")
     parser.add_argument("--soft-labels", type=Path, default=RUN / "soft_labels")
@@ -82,7 +82,7 @@ def main() -> None:
             soft_labels=given.soft_labels.resolve(),
         )
     ]
-    wanted = [c for c in cells if c.seed in given.seeds and given.only in c.name]
+    wanted = [c for c in cells if c.seed in given.seeds and c.name in given.ways]
     failed = do(wanted, given.work)
 
     test = load_corpus(DATA, split="split").test
