@@ -283,6 +283,7 @@ def latencies(report: BenchReport) -> dict[str, Any]:
             "p50_ms": fastest.p50_ms,
             "repeats_p50_ms": fastest.repeats_p50_ms,
             "times_faster": faster and [faster.ratio, faster.low, faster.high],
+            "accuracy": fastest.accuracy,
             "int8_bytes": next((m.bytes for m in own if m.quantization == "int8"), None),
         }
     environment = report.environments["local"]
@@ -340,11 +341,12 @@ def latency_tables(latency: list[Any]) -> str:
                 (
                     name,
                     m["quantization"],
+                    f"{100 * m['accuracy']:.2f}",
                     three_digits(m["p50_ms"]),
                     "{} ({} to {})".format(*map(three_digits, times)) + verdict if times else "",
                 )
             )
-        head = ("model", "quantized", "p50, ms", "times faster, at least")
+        head = ("model", "quantized", "accuracy, %", "p50, ms", "times faster, at least")
         text += f"\n{one['machine']}:\n\n" + markdown(head, rows)
         text += "".join(f"\nNot to be relied on: {reason}\n" for reason in one["reasons"])
     return text if latency else ""

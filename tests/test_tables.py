@@ -127,9 +127,9 @@ def test_each_machine_has_a_table_of_latencies() -> None:
     assert fast["models"]["nano"]["int8_bytes"] == 990_000
     text = latency_tables([fast, slow])
     assert "fast, avx2:\n" in text and "slow, avx2:\n" in text
-    assert re.search(r"\| nano \| int8 \| 0.00500 \| 400 \(39\d to 40\d\) ✓ 300 \|", text)
-    assert re.search(r"\| nano \| int8 \| 0.0100 \| 200 \(19\d to 20\d\) ✗ 300 \|", text)
-    assert "| teacher | int8 | 2.00 |  |" in text
+    assert re.search(r"\| nano \| int8 \| 80.00 \| 0.00500 \| 400 \(39\d to 40\d\) ✓ 300 \|", text)
+    assert re.search(r"\| nano \| int8 \| 80.00 \| 0.0100 \| 200 \(19\d to 20\d\) ✗ 300 \|", text)
+    assert "| teacher | int8 | 87.00 | 2.00 |  |" in text
 
 
 def test_what_is_new_takes_the_place_of_what_was_there(
@@ -153,7 +153,7 @@ def test_what_is_new_takes_the_place_of_what_was_there(
     assert [one["models"]["nano"]["p50_ms"] for one in said["latency"]] == [0.005, 0.02]
     text = (tmp_path / "distillation.md").read_text()
     assert "| nano | 2 | 50.00 ± 35.36 | 62.50 ± 44.19 ✗ 94.0 |" in text
-    assert "| nano | int8 | 0.0200 | 100 (" in text
+    assert "| nano | int8 | 80.00 | 0.0200 | 100 (" in text
 
 
 def test_a_change_helps_where_the_interval_leaves_out_nothing(tmp_path: Path) -> None:
