@@ -88,17 +88,12 @@ def main() -> None:
     test = load_corpus(DATA, split="split").test
     files = {name: perturbed(name, test, given.work / "robustness") for name in TYPOS}
     sets = {"clean": test.texts} | {name: read(path) for name, path in files.items()}
-    teacher = load_teacher(given.teacher)
     store = SoftLabels(given.soft_labels)
     students: dict[str, dict[int, dict[str, float]]] = {}
     for cell in cells:
         if done(cell, given.work):
             found = measured(cell, given.work, sets, test, store)
             students.setdefault(cell.name, {})[cell.seed] = found
-    said = {
-        name: share_right(predict_logits(teacher, teacher.encoder, texts), test)
-        for name, texts in sets.items()
-    }
     result = {
         "command": COMMAND,
         "commit": commit(),
@@ -107,7 +102,7 @@ def main() -> None:
         "sha256": {
             name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()
         },
-        "teacher": said,
+        "teacher": teachers(given.teacher, store.teacher, sets, test, given.work),
         "students": students,
     }
     RESULTS.mkdir(exist_ok=True)
@@ -147,6 +142,21 @@ def measured(
     found = accuracies(Student.load(cell.folder(work, "students")), sets, test, store)
     write_text(path, json.dumps({"job": cell.job, "accuracies": found}) + "\n")
     return found
+
+
+def teachers(
+    folder: Path, fingerprint: str, sets: dict[str, tuple[str, ...]], test: Split, work: Path
+) -> dict[str, float]:
+    """The teacher's accuracies, which are kept."""
+    path = work / "robustness" / f"teacher-{fingerprint[:16]}.json"
+    if not path.is_file():
+        teacher = load_teacher(folder)
+        found = {
+            name: share_right(predict_logits(teacher, teacher.encoder, texts), test)
+            for name, texts in sets.items()
+        }
+        write_text(path, json.dumps(found) + "\n")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def accuracies(
