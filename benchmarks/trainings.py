@@ -134,20 +134,21 @@ def tasks(cell: Cell, work: Path) -> dict[str, Any]:
     logits, _ = store.lookup(texts)
     polarity = dict(zip(corpus.train.texts, corpus.train.labels.tolist(), strict=True))
 
-    def stored(classes: dict[str, int]) -> dict[str, Any]:
+    def stored(classes: dict[str, int], teacher_logits: Any) -> dict[str, Any]:
         labels = np.array([classes.get(text, UNLABELLED) for text in texts], np.int32)
-        return {"label": labels, "teacher_logits": logits}
+        return {"label": labels, "teacher_logits": teacher_logits}
 
     model = built(cell.settings.student, corpus, encoder)
     set_token_embeddings(model, store.token_vectors())
     heads = {"polarity": Distiller(None, model, [SoftLabelLoss(2.0)], student_loss_weight=0.1)}
-    targets = {"polarity": stored(polarity)}
+    targets = {"polarity": stored(polarity, logits)}
     if cell.kind == "two tasks":
         head = keras.layers.Dense(len(RATINGS) + 1, name="rating")
         rating = keras.Model(model.inputs, head(model.get_layer("sentence").output))
-        # The teacher says nothing of the rating: it has labels only.
+        # The teacher says nothing of the rating, which has labels only: the soft ones have no weight.
         heads["rating"] = Distiller(None, rating, [SoftLabelLoss()], [0.0], student_loss_weight=1.0)
-        targets["rating"] = stored(rated_texts(held_out))
+        none = np.zeros((len(texts), len(RATINGS) + 1), np.float32)
+        targets["rating"] = stored(rated_texts(held_out), none)
     data, steps = dataset(encoder, texts, targets, cell)
     total = steps * cell.settings.epochs
     distiller = MultiTaskDistiller(heads)
