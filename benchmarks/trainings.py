@@ -145,7 +145,7 @@ def tasks(cell: Cell, work: Path) -> dict[str, Any]:
     if cell.kind == "two tasks":
         head = keras.layers.Dense(len(RATINGS) + 1, name="rating")
         rating = keras.Model(model.inputs, head(model.get_layer("sentence").output))
-        # The teacher says nothing of the rating, which has labels only: the soft ones have no weight.
+        # The teacher says nothing of the rating: it has labels only, the soft ones no weight.
         heads["rating"] = Distiller(None, rating, [SoftLabelLoss()], [0.0], student_loss_weight=1.0)
         none = np.zeros((len(texts), len(RATINGS) + 1), np.float32)
         targets["rating"] = stored(rated_texts(held_out), none)
