@@ -14,7 +14,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -232,15 +231,15 @@ def write(work: Path, report: BenchReport | None) -> None:
     """Put what is new into distillation.json, and write all tables."""
     path = RESULTS / "distillation.json"
     said = json.loads(path.read_text(encoding="utf-8"))
-    done = by_name(kept(work))
-    ones = {_key(one): one for one in [*said["cells"], *map(_brief, chain(*done.values()))]}
+    new = kept(work)
+    ones = {_key(one): one for one in [*said["cells"], *map(_brief, new)]}
     said["cells"] = [ones[key] for key in sorted(ones)]
     for base in BASES:
-        said["changes"] |= changes(done, base)
+        said["changes"] |= changes(by_name(new), base)
     if report:
-        new = latencies(report)
-        others = [one for one in said["latency"] if one["machine"] != new["machine"]]
-        said["latency"] = [*others, new]
+        last = latencies(report)
+        others = [one for one in said["latency"] if one["machine"] != last["machine"]]
+        said["latency"] = [*others, last]
     cells = by_name(said["cells"])
     sections = (
         main_table(cells, said["latency"]),

@@ -33,6 +33,7 @@ from kdedge.recipe import Label
 from kdedge.students.student import predict_logits
 from kdedge.teachers.soft_labels import SoftLabels
 from kdedge.text.corpus import Split
+from kdedge.text.encoder import TextEncoder
 
 COMMAND = "python benchmarks/robustness.py"
 TYPOS: dict[str, Callable[[], Any]] = {
@@ -151,10 +152,7 @@ def teachers(
     path = work / "robustness" / f"teacher-{fingerprint[:16]}.json"
     if not path.is_file():
         teacher = load_teacher(folder)
-        found = {
-            name: share_right(predict_logits(teacher, teacher.encoder, texts), test)
-            for name, texts in sets.items()
-        }
+        found = on_each(teacher, teacher.encoder, sets, test)
         write_text(path, json.dumps(found) + "\n")
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
@@ -163,11 +161,18 @@ def accuracies(
     student: Student, sets: dict[str, tuple[str, ...]], test: Split, store: SoftLabels
 ) -> dict[str, float]:
     """Of a student, on each set and under attack."""
-    found = {
-        name: share_right(predict_logits(student.model, student.encoder, texts), test)
+    found = on_each(student.model, student.encoder, sets, test)
+    return found | {"attack": share_right(attacked_logits(student, test, store), test)}
+
+
+def on_each(
+    model: Any, encoder: TextEncoder, sets: dict[str, tuple[str, ...]], test: Split
+) -> dict[str, float]:
+    """A model's accuracy on each set."""
+    return {
+        name: share_right(predict_logits(model, encoder, texts), test)
         for name, texts in sets.items()
     }
-    return found | {"attack": share_right(attacked_logits(student, test, store), test)}
 
 
 def attacked_logits(student: Student, test: Split, store: SoftLabels) -> Any:
@@ -176,8 +181,8 @@ def attacked_logits(student: Student, test: Split, store: SoftLabels) -> Any:
     The swaps that raise its divergence from the teacher most, of tokens with near vectors.
     """
     vocabulary = student.encoder.vocabulary
-    teachers = store.encoder().tokenizer
-    kept = [teachers.token_to_id(piece) for piece in vocabulary]
+    tokenizer = store.encoder().tokenizer
+    kept = [tokenizer.token_to_id(piece) for piece in vocabulary]
     vectors = store.token_vectors()[kept]
     adversary = Substitution(student.model, vectors, vocabulary, swaps=SWAPS)
     attack = tf.function(adversary.attack, reduce_retracing=True)

@@ -3,8 +3,6 @@
 python benchmarks/trainings.py WORK_DIR CELL_JSON
 """
 
-import csv
-import gzip
 import itertools
 import json
 import shutil
@@ -41,7 +39,7 @@ from kdedge.students.student import Evaluation, Student, measures, predict_logit
 from kdedge.teachers.finetune import finetune
 from kdedge.teachers.soft_labels import SoftLabels, label_texts
 from kdedge.text.batches import shuffled_batches
-from kdedge.text.corpus import Corpus, Split
+from kdedge.text.corpus import Corpus, Split, read_rows
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.neighbours import nearest_words
 
@@ -129,26 +127,23 @@ def tasks(cell: Cell, work: Path) -> dict[str, Any]:
     corpus = load_corpus(DATA, split="split")
     store = with_made_texts(cell, corpus, SoftLabels(cell.soft_labels), work)
     encoder = store.encoder()
-    held_out = {*corpus.valid.texts, *corpus.test.texts}
-    texts = [text for text in store if text not in held_out]
-    logits, _ = store.lookup(texts)
-    polarity = dict(zip(corpus.train.texts, corpus.train.labels.tolist(), strict=True))
-
-    def stored(classes: dict[str, int], teacher_logits: Any) -> dict[str, Any]:
-        labels = np.array([classes.get(text, UNLABELLED) for text in texts], np.int32)
-        return {"label": labels, "teacher_logits": teacher_logits}
-
+    texts = not_held_out(store, corpus)
     model = built(cell.settings.student, corpus, encoder)
     set_token_embeddings(model, store.token_vectors())
     heads = {"polarity": Distiller(None, model, [SoftLabelLoss(2.0)], student_loss_weight=0.1)}
-    targets = {"polarity": stored(polarity, logits)}
+    targets = {"polarity": soft_targets(store, corpus, texts)}
     if cell.kind == "two tasks":
         head = keras.layers.Dense(len(RATINGS) + 1, name="rating")
         rating = keras.Model(model.inputs, head(model.get_layer("sentence").output))
         # The teacher says nothing of the rating: it has labels only, the soft ones no weight.
         heads["rating"] = Distiller(None, rating, [SoftLabelLoss()], [0.0], student_loss_weight=1.0)
         none = np.zeros((len(texts), len(RATINGS) + 1), np.float32)
-        targets["rating"] = stored(rated_texts(held_out), none)
+        rated = {row.text("text"): float(row.fields["rating"]) for row in read_rows(DATA)}
+        classes = [
+            int(np.digitize(rated[text], RATINGS)) if text in rated else UNLABELLED
+            for text in texts
+        ]
+        targets["rating"] = {"label": np.array(classes, np.int32), "teacher_logits": none}
     data, steps = dataset(encoder, texts, targets, cell)
     total = steps * cell.settings.epochs
     distiller = MultiTaskDistiller(heads)
@@ -160,17 +155,6 @@ def tasks(cell: Cell, work: Path) -> dict[str, Any]:
     distiller.fit(data, epochs=cell.settings.epochs, verbose=2)
     said = (predict_logits(model, encoder, split.texts) for split in (corpus.valid, corpus.test))
     return figures(*evaluations(corpus, *said))
-
-
-def rated_texts(held_out: set[str]) -> dict[str, int]:
-    """The class of each text's mean rating."""
-    with gzip.open(DATA, "rt", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    return {
-        row["text"]: int(np.digitize(float(row["rating"]), RATINGS))
-        for row in rows
-        if row["text"] not in held_out
-    }
 
 
 def few(cell: Cell, work: Path) -> dict[str, Any]:
@@ -358,14 +342,11 @@ def tinybert(cell: Cell, work: Path) -> dict[str, Any]:
         len(encoder.vocabulary), corpus.num_classes, encoder.max_length, width=312, layers=4,
         heads=12, head_width=26, feed_forward=1200, name="tinybert",
     )  # fmt: skip
-    held_out = {*corpus.valid.texts, *corpus.test.texts}
-    texts = [text for text in store.texts if text not in held_out]
+    texts = not_held_out(store, corpus)
     if cell.texts:
         texts = texts[:: -(-len(texts) // cell.texts)]
-    label_of = dict(zip(corpus.train.texts, corpus.train.labels.tolist(), strict=True))
-    labels = np.array([label_of.get(text, -1) for text in texts], np.int32)
     start = time.monotonic()
-    targets = {"label": labels, "teacher_logits": store.lookup(texts)[0]}
+    targets = soft_targets(store, corpus, texts)
     data, steps = dataset(encoder, texts, targets, cell)
     rate = LearningRate(3e-4, steps * cell.settings.epochs, steps // 4)
     distiller = Distiller(None, model, [SoftLabelLoss(2.0)], student_loss_weight=0.1)
@@ -373,6 +354,19 @@ def tinybert(cell: Cell, work: Path) -> dict[str, Any]:
     distiller.fit(data, epochs=cell.settings.epochs, verbose=2)
     seconds = time.monotonic() - start
     return with_bundle(model, corpus, encoder, cell, work) | {"seconds": seconds}
+
+
+def not_held_out(store: SoftLabels, corpus: Corpus) -> list[str]:
+    """All texts of the store that a student may learn from."""
+    held_out = {*corpus.valid.texts, *corpus.test.texts}
+    return [text for text in store if text not in held_out]
+
+
+def soft_targets(store: SoftLabels, corpus: Corpus, texts: list[str]) -> dict[str, Any]:
+    """Labels, where the train split has them, and stored soft labels."""
+    label_of = dict(zip(corpus.train.texts, corpus.train.labels.tolist(), strict=True))
+    labels = np.array([label_of.get(text, UNLABELLED) for text in texts], np.int32)
+    return {"label": labels, "teacher_logits": store.lookup(texts)[0]}
 
 
 def built(preset: str, corpus: Corpus, encoder: TextEncoder) -> keras.Model:
