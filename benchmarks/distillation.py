@@ -1,7 +1,8 @@
 """What the students keep of the teacher, beside what a user would pick instead, and what earns it.
 
     kdedge run recipes/movie_reviews_large.toml   # the teacher and its soft labels
-    python benchmarks/distillation.py main peers ablation mini-ablation curve few bench
+    python benchmarks/unlabelled.py
+    python benchmarks/distillation.py main peers ablation mini-ablation curve unlabelled few bench
 
 Each word is a part and can be left out. Trainings are cells (cells.py) in runs/distillation, each
 in a process of its own, and are not done twice. `bench` measures the bundles in
@@ -102,6 +103,12 @@ BASES = {
 # Texts of the transfer set: epochs. A small set is seen more often, so that what is measured is
 # texts and not steps.
 CURVE = {2_000: 96, 8_000: 24, 24_000: 8, 50_000: 6, 100_000: 6}
+# What the transfer set has: files of unlabelled.py, epochs that make as many steps of each row.
+UNLABELLED: dict[str, tuple[tuple[str, ...], int]] = {
+    "the corpus and made texts": ((), 18),
+    "and reviews": (("reviews",), 9),
+    "and reviews and others": (("reviews", "others"), 8),
+}
 FEW = (100, 500, 2000)
 
 
@@ -109,7 +116,8 @@ def main() -> None:
     """Do the parts that were asked for, then write what is there."""
     parts: dict[str, Callable[..., list[Cell]]] = {
         "main": main_cells, "peers": peer_cells, "ablation": ablation_cells,
-        "mini-ablation": mini_ablation_cells, "curve": curve_cells, "few": few_cells,
+        "mini-ablation": mini_ablation_cells, "curve": curve_cells,
+        "unlabelled": unlabelled_cells, "few": few_cells,
     }  # fmt: skip
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="+", choices=[*parts, "bench", "tables"])
@@ -212,6 +220,20 @@ def curve_cells(given: Any) -> list[Cell]:
     ]
 
 
+def unlabelled_cells(given: Any) -> list[Cell]:
+    """micro with real texts on top of made ones."""
+    return [
+        cell
+        for name, (files, epochs) in UNLABELLED.items()
+        for cell in seeded(
+            given.seeds,
+            name=name,
+            unlabelled=files,
+            distill={"student": "micro", "epochs": epochs},
+        )
+    ]
+
+
 def few_cells(given: Any) -> list[Cell]:
     """Few labelled texts, many without."""
     return [
@@ -247,6 +269,7 @@ def write(work: Path, report: BenchReport | None) -> None:
         peers_table(cells, said["latency"]),
         *(ablation_table(said["changes"], base) for base in BASES),
         curve_table(cells),
+        unlabelled_table(cells),
         few_table(cells),
     )
     text = f"Made by `{COMMAND}`; distillation.json has the rest.\n\n"
@@ -478,24 +501,44 @@ def difference(base: Any, other: Any) -> tuple[float, float, float]:
 
 def curve_table(cells: dict[str, list[Any]]) -> str:
     """Accuracy over the size of the transfer set."""
-    rows = []
-    for name in (*(f"curve {texts}" for texts in CURVE), "micro"):
-        ones = cells.get(name, ())
-        if ones:
-            rows.append(
-                (
-                    str(ones[0]["result"]["transfer_texts"]),
-                    str(ones[0]["job"]["distill"]["epochs"]),
-                    *(
-                        spread([100 * one["result"]["test"][key] for one in ones])
-                        for key in ("accuracy", "retention", "agreement")
-                    ),
-                )
-            )
+    names = (*(f"curve {texts}" for texts in CURVE), "micro")
+    rows = [transfer_row(cells[name]) for name in names if name in cells]
     if len(rows) < 2:
         return ""
-    head = ("texts", "epochs", "accuracy, %", "retention, %", "agrees with the teacher, %")
-    return "## micro by the size of the transfer set\n\nTest split.\n\n" + markdown(head, rows)
+    title = "## micro by the size of the transfer set\n\nTest split.\n\n"
+    return title + markdown(TRANSFER_HEAD, rows)
+
+
+TRANSFER_HEAD = ("texts", "epochs", "accuracy, %", "retention, %", "agrees with the teacher, %")
+
+
+def transfer_row(ones: list[Any]) -> tuple[str, ...]:
+    """What a transfer set makes of a student."""
+    measured = (
+        spread([100 * one["result"]["test"][key] for one in ones])
+        for key in ("accuracy", "retention", "agreement")
+    )
+    first = ones[0]
+    return (
+        str(first["result"]["transfer_texts"]), str(first["job"]["distill"]["epochs"]), *measured
+    )  # fmt: skip
+
+
+def unlabelled_table(cells: dict[str, list[Any]]) -> str:
+    """What real texts without labels do."""
+    rows = [
+        (name, str(len(cells[name])), *transfer_row(cells[name]))
+        for name in UNLABELLED
+        if name in cells
+    ]
+    if not rows:
+        return ""
+    return (
+        "## micro with real texts that have no labels\n\nTest split. The made texts are the 40,000 "
+        "of recipes/movie_reviews.toml; `reviews` are sentences of whole movie reviews of another "
+        "source, `others` product reviews, editorials and tweets, neither of them shipped "
+        "(benchmarks/unlabelled.py).\n\n" + markdown(("", "seeds", *TRANSFER_HEAD), rows)
+    )
 
 
 def few_table(cells: dict[str, list[Any]]) -> str:

@@ -39,7 +39,7 @@ from kdedge.students.student import Evaluation, Student, measures, predict_logit
 from kdedge.teachers.finetune import finetune
 from kdedge.teachers.soft_labels import SoftLabels, label_texts
 from kdedge.text.batches import shuffled_batches
-from kdedge.text.corpus import Corpus, Split, read_rows
+from kdedge.text.corpus import Corpus, Split, read_rows, read_texts
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.neighbours import nearest_words
 
@@ -78,6 +78,8 @@ def student(cell: Cell, work: Path) -> dict[str, Any]:
         store = with_made_texts(cell, corpus, store, work)
     elif cell.texts is not None:
         corpus, store = smaller(cell, corpus, store, work)
+    if cell.unlabelled:
+        store = with_unlabelled(cell, store, work)
     return learned(cell, work, corpus, store)
 
 
@@ -418,6 +420,16 @@ def with_made_texts(cell: Cell, corpus: Corpus, store: SoftLabels, work: Path) -
         neighbours = nearest_words(words, store.encoder().vocabulary, NEIGHBOURS)
     texts = transfer_set(recipe, corpus, neighbours)
     return label_texts(load_teacher(cell.teacher), texts, folder) if made.missing(texts) else made
+
+
+def with_unlabelled(cell: Cell, store: SoftLabels, work: Path) -> SoftLabels:
+    """The store's texts and those of the cell's files, labelled; each store is made once."""
+    folder = work / "stores" / "-".join(["unlabelled", *cell.unlabelled])
+    texts = list(store)
+    for name in cell.unlabelled:
+        texts += read_texts(work / "unlabelled" / f"{name}.txt")
+    grown = SoftLabels(folder) if folder.is_dir() else part_of(store, list(store), folder)
+    return label_texts(load_teacher(cell.teacher), texts, folder) if grown.missing(texts) else grown
 
 
 def smaller(cell: Cell, corpus: Corpus, store: SoftLabels, work: Path) -> tuple[Corpus, SoftLabels]:
