@@ -97,6 +97,8 @@ class MainActivity : Activity() {
         val names = loaded.artifacts.map { it.name }
         artifacts.adapter = ArrayAdapter(this, android.R.layout.simple_spinner_dropdown_item, names)
         artifacts.setSelection(names.indexOf(artifact ?: loaded.artifact().name).coerceAtLeast(0))
+        // None is loaded yet.
+        artifact = null
         artifacts.onItemSelectedListener =
             object : AdapterView.OnItemSelectedListener {
                 override fun onItemSelected(
@@ -112,6 +114,8 @@ class MainActivity : Activity() {
 
     private fun load(name: String) {
         val bundle = bundle ?: return
+        // A spinner may tell of one choice twice.
+        if (name == artifact) return
         artifact = name
         inBackground {
             classifier?.close()
