@@ -24,6 +24,7 @@ from kdedge.distill.prompts import AdversarialPrompt, SoftLabelPrompt, with_task
 from kdedge.distill.schedules import LearningRate, Schedule
 from kdedge.errors import KdedgeError
 from kdedge.files import require_space, write_text
+from kdedge.memory import keep_freed_memory
 from kdedge.progress import Advance, progress
 from kdedge.recipe import Distill, fingerprint
 from kdedge.students.from_teacher import Importance, set_token_embeddings, taylor_importance
@@ -104,6 +105,7 @@ def distill_student(
             )
         encoder, kept = encoder.pruned(transfer, min_count=0, most=settings.vocabulary)
     strategy = _strategy(settings.devices)
+    keep_freed_memory()
     keras.utils.set_random_seed(seed)
     live = (
         load_teacher(
@@ -386,6 +388,9 @@ def _losses(
     config = teacher.transformer.config
     layers = [la for la in student.layers if isinstance(la, keras.layers.MultiHeadAttention)]
     for i, layer in enumerate(layers):
+        # A last layer that gives one token has nothing to match: the pooler makes it that.
+        if student.get_layer(f"dense_norm_{i}").output.shape[1] == 1:
+            continue
         # Of the teacher's layers every so manieth, the last with the last, as in TinyBERT.
         above = (i + 1) * config.num_hidden_layers // len(layers)
         if settings.hidden_weight:

@@ -13,6 +13,7 @@ import tf_keras
 
 from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, require_space, write_text
+from kdedge.memory import keep_freed_memory
 from kdedge.progress import progress
 from kdedge.recipe import Teach, fingerprint
 from kdedge.teachers.bert import BertTeacher, load_teacher, write_notes
@@ -35,6 +36,7 @@ def finetune(corpus: Corpus, settings: Teach, out: Path, seed: int) -> BertTeach
     """
     if out.exists():
         raise KdedgeError(f"{out} exists already. Remove it or name another folder.")
+    keep_freed_memory()
     if tf.config.list_physical_devices("GPU"):
         tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
     tf_keras.utils.set_random_seed(seed)
