@@ -36,11 +36,11 @@ def teacher(tiny_bert: Path) -> BertTeacher:
 
 def build(preset: str, teacher: BertTeacher) -> keras.Model:
     keras.utils.set_random_seed(5)
-    size = len(teacher.encoder.vocabulary) if preset == "mini-cut" else SIZE
+    cut = preset == "mini-cut"
     return build_student(
         preset,
-        vocabulary=size,
-        classes=3,
+        vocabulary=len(teacher.encoder.vocabulary) if cut else SIZE,
+        classes=len(teacher.label_names) if cut else 3,
         max_length=16,
         transformer=teacher.transformer,
         importance=IMPORTANCE,
@@ -60,7 +60,7 @@ def test_padding_does_not_change_the_logits(preset: str, teacher: BertTeacher) -
         }
         return np.asarray(student(inputs, training=False))
 
-    assert logits(6).shape == (1, 3)
+    assert logits(6).shape == (1, student.output.shape[-1])
     for length in (7, 16):
         np.testing.assert_allclose(logits(length), logits(6), atol=1e-5)
 
@@ -113,22 +113,31 @@ def cut_whole(teacher: BertTeacher, layers: int, kept: list[int] | None = None) 
     )
 
 
-def test_a_cut_student_begins_as_the_teachers_first_layers(teacher: BertTeacher) -> None:
+def test_a_cut_student_begins_as_the_teacher(teacher: BertTeacher) -> None:
     inputs = teacher.encoder.encode(["good film", "not very good and not bad"]).inputs
-    states = teacher(inputs)["hidden_states"]
+    said = teacher(inputs)
+    states, mask = said["hidden_states"], inputs["mask"].astype(bool)
     size = len(teacher.encoder.vocabulary)
+    # The teacher's exact GELU against the approximate one of students.
+    within = {"rtol": 0, "atol": 2e-3}
     for layers in (1, 2):
         student = cut_whole(teacher, layers)
-        last = keras.Model(student.inputs, student.get_layer(f"dense_norm_{layers - 1}").output)
-        mask = inputs["mask"].astype(bool)
-        # The teacher's exact GELU against the approximate one of students.
-        np.testing.assert_allclose(
-            np.asarray(last(inputs))[mask], states[layers].numpy()[mask], atol=2e-3
-        )
+        for i in range(layers):
+            norm = student.get_layer(f"dense_norm_{i}").output
+            found = np.asarray(keras.Model(student.inputs, norm)(inputs))
+            # The last layer gives the first token only.
+            some = mask if i < layers - 1 else np.s_[:, :1]
+            np.testing.assert_allclose(found[some], states[i + 1].numpy()[some], **within)
         assert student.get_layer("tokens").embeddings.shape == (size, 32)
+    np.testing.assert_allclose(student(inputs), said["logits"], **within)
     few = cut_whole(teacher, 1, kept=[0, 2, 7])
     whole = student.get_layer("tokens").embeddings.numpy()
     np.testing.assert_array_equal(few.get_layer("tokens").embeddings.numpy(), whole[[0, 2, 7]])
+
+
+def test_a_cut_student_has_the_teachers_classes(teacher: BertTeacher) -> None:
+    with pytest.raises(KdedgeError, match="classes: 3; the teacher, whose head .* has 2"):
+        cut_from_teacher(teacher.transformer, IMPORTANCE, 3, 16, layers=1, heads=1, neurons=1)
 
 
 def test_embeddings_by_principal_components() -> None:

@@ -114,14 +114,15 @@ def cut_from_teacher(
     neurons: int,
     kept: Sequence[int] | None = None,
 ) -> keras.Model:
-    """A `mini` made of the teacher's embeddings and the parts of some layers that count most.
+    """A `mini` made of a teacher's embeddings, head and the most important parts of its layers.
 
-    The layers are spread evenly over the teacher's, its first and last among them.
+    The layers are spread evenly over the teacher's, its first and last among them; of each the
+    parts are kept that count most.
 
     Args:
         transformer: transformers' `TFBertForSequenceClassification`.
         importance: of its heads and neurons.
-        classes: number of logits; the head is new.
+        classes: number of logits, the teacher's.
         max_length: tokens the student takes; at most the teacher's.
         layers: how many, or all where the teacher has fewer.
         heads: attention heads of a layer, or all.
@@ -129,9 +130,14 @@ def cut_from_teacher(
         kept: the teacher's ids of the student's tokens; None for all of them.
 
     Raises:
-        KdedgeError: not a BERT.
+        KdedgeError: not a BERT, or another number of classes.
     """
     bert, config = _bert(transformer), transformer.config
+    if classes != config.num_labels:
+        raise KdedgeError(
+            f"classes: {classes}; the teacher, whose head the student takes, has "
+            f"{config.num_labels}."
+        )
     words, head_width = bert.embeddings, config.hidden_size // config.num_attention_heads
     table = words.weight.numpy()
     if kept is not None:
@@ -148,6 +154,7 @@ def cut_from_teacher(
         heads=heads,
         head_width=head_width,
         feed_forward=neurons,
+        pooler=True,
         name="mini-cut",
     )
     # Segment 0 is the only one in a single text: its vector goes into the positions'.
@@ -155,6 +162,8 @@ def cut_from_teacher(
     student.get_layer("tokens").set_weights([table])
     student.get_layer("positions").set_weights([positions.numpy()])
     student.get_layer("embedding_norm").set_weights(words.LayerNorm.get_weights())
+    student.get_layer("sentence").set_weights(bert.pooler.dense.get_weights())
+    student.get_layer("logits").set_weights(transformer.classifier.get_weights())
     for i, number in enumerate(chosen):
         block = bert.encoder.layer[number]
         own = block.attention.self_attention

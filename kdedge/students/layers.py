@@ -46,6 +46,19 @@ class PositionEmbedding(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kdedge")
+class FirstToken(keras.layers.Layer):
+    """The first token's vector alone, float32 [batch, 1, width]."""
+
+    def call(self, x: Any) -> Any:
+        """Of x, float32 [batch, length, width]."""
+        return x[:, :1]
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Keras can't see that a text has a first token."""
+        return input_shape[0], 1, input_shape[2]
+
+
+@keras.saving.register_keras_serializable("kdedge")
 class TaskPrompt(keras.layers.Layer):
     """Puts learned vectors before a text's, the same for every text.
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from kdedge.students.inputs import student_inputs
-from kdedge.students.layers import PositionEmbedding, gelu_tanh
+from kdedge.students.layers import FirstToken, PositionEmbedding, gelu_tanh
 
 
 def mini(
@@ -17,9 +17,10 @@ def mini(
     heads: int = 4,
     head_width: int = 32,
     feed_forward: int = 512,
+    pooler: bool = False,
     name: str = "mini",
 ) -> keras.Model:
-    """BERT's encoder, post-norm, with the mean of its tokens as the sentence (arXiv 1810.04805).
+    """BERT's encoder, post-norm (arXiv 1810.04805).
 
     Args:
         vocabulary: number of token ids.
@@ -30,6 +31,8 @@ def mini(
         heads: attention heads of a layer.
         head_width: of each.
         feed_forward: width inside a layer's dense part.
+        pooler: take the sentence from the first token, as BERT does, and not from the mean of all;
+            then the last layer is computed for that token only.
         name: of the model.
     """
     inputs = student_inputs()
@@ -39,9 +42,12 @@ def mini(
     x = keras.layers.Dropout(0.1)(x)
     attended = keras.layers.Reshape((1, -1), name="attended")(inputs["mask"])
     for i in range(layers):
+        tokens = x
+        if pooler and i == layers - 1:
+            x = FirstToken(name="first")(x)
         attention = keras.layers.MultiHeadAttention(
             heads, head_width, dropout=0.1, name=f"attention_{i}"
-        )(x, x, attention_mask=attended)
+        )(x, tokens, attention_mask=attended)
         x = keras.layers.LayerNormalization(epsilon=1e-12, name=f"attention_norm_{i}")(
             keras.layers.Add()([x, keras.layers.Dropout(0.1)(attention)])
         )
@@ -50,6 +56,11 @@ def mini(
         x = keras.layers.LayerNormalization(epsilon=1e-12, name=f"dense_norm_{i}")(
             keras.layers.Add()([x, keras.layers.Dropout(0.1)(dense)])
         )
-    sentence = keras.layers.GlobalAveragePooling1D(name="sentence")(x, mask=inputs["mask"])
+    if pooler:
+        sentence = keras.layers.Dense(width, activation="tanh", name="sentence")(
+            keras.layers.Flatten()(x)
+        )
+    else:
+        sentence = keras.layers.GlobalAveragePooling1D(name="sentence")(x, mask=inputs["mask"])
     logits = keras.layers.Dense(classes, name="logits")(keras.layers.Dropout(0.1)(sentence))
     return keras.Model(inputs, logits, name=name)
