@@ -103,11 +103,14 @@ BASES = {
 # Texts of the transfer set: epochs. A small set is seen more often, so that what is measured is
 # texts and not steps.
 CURVE = {2_000: 96, 8_000: 24, 24_000: 8, 50_000: 6, 100_000: 6}
-# What the transfer set has: files of unlabelled.py, epochs that make as many steps of each row.
+# Of recipes/movie_reviews.toml, 48,000 texts, with and without the reviews of unlabelled.py; epochs
+# that make as many steps.
 UNLABELLED: dict[str, tuple[tuple[str, ...], int]] = {
-    "the corpus and made texts": ((), 18),
-    "and reviews": (("reviews",), 9),
-    "and reviews and others": (("reviews", "others"), 8),
+    "nano with reviews": (("reviews",), 9),
+    "micro without reviews": ((), 18),
+    "micro with reviews": (("reviews",), 9),
+    "mini-cut without reviews": ((), 6),
+    "mini-cut with reviews": (("reviews",), 3),
 }
 FEW = (100, 500, 2000)
 
@@ -221,16 +224,17 @@ def curve_cells(given: Any) -> list[Cell]:
 
 
 def unlabelled_cells(given: Any) -> list[Cell]:
-    """micro with real texts on top of made ones."""
+    """Students with real texts on top of made ones."""
     return [
-        cell
-        for name, (files, epochs) in UNLABELLED.items()
-        for cell in seeded(
-            given.seeds,
+        Cell(
             name=name,
+            seed=seed,
             unlabelled=files,
-            distill={"student": "micro", "epochs": epochs},
+            distill={"student": name.split()[0], "epochs": epochs},
+            bundle=bool(files) and seed == given.seeds[0],
         )
+        for name, (files, epochs) in UNLABELLED.items()
+        for seed in given.seeds
     ]
 
 
