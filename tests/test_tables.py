@@ -96,7 +96,7 @@ def test_tables_of_the_cells_that_are_there(tmp_path: Path) -> None:
     assert ablation_table(found, "mini base") == ""
     # Retention 93.75 and 62.5, 78.125 in the mean, and nothing was measured.
     assert main_table(cells, []).splitlines()[-1] == (
-        "| nano | 2 | 62.50 ± 17.68 | 78.12 ± 22.10 ✗ 94.0 |  |"
+        "| nano | 1990 | 8 | 2 | 62.50 ± 17.68 | 78.12 ± 22.10 ✗ 94.0 |  |"
     )
     # The curve ends with what all texts give.
     assert curve_table(cells) == ""
@@ -152,7 +152,7 @@ def test_what_is_new_takes_the_place_of_what_was_there(
     assert [one["result"]["test"]["accuracy"] for one in said["cells"]] == [0.25, 0.75]
     assert [one["models"]["nano"]["p50_ms"] for one in said["latency"]] == [0.005, 0.02]
     text = (tmp_path / "distillation.md").read_text()
-    assert "| nano | 2 | 50.00 ± 35.36 | 62.50 ± 44.19 ✗ 94.0 |" in text
+    assert "| nano | 1990 | 8 | 2 | 50.00 ± 35.36 | 62.50 ± 44.19 ✗ 94.0 |" in text
     assert "| nano | int8 | 80.00 | 0.0200 | 100 (" in text
 
 
