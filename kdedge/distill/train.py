@@ -105,7 +105,6 @@ def distill_student(
             )
         encoder, kept = encoder.pruned(transfer, min_count=0, most=settings.vocabulary)
     strategy = _strategy(settings.devices)
-    keep_freed_memory()
     keras.utils.set_random_seed(seed)
     live = (
         load_teacher(
@@ -337,6 +336,9 @@ class _Training:
         chosen = shuffled_batches(self.ids.lengths, self.settings.batch_size, seed)
 
         def batches() -> Iterator[tuple[Any, Any]]:
+            # On Python 3.11 TensorFlow asks for the contrary when it makes a dataset of a generator
+            # (ApplyPython311MemoryPatch), before the generator runs.
+            keep_freed_memory()
             for rows in chosen:
                 # As many for each device: some of the last batch twice.
                 rows = np.resize(rows, -(-len(rows) // devices) * devices)
