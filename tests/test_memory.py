@@ -8,15 +8,21 @@ import pytest
 # Page faults of a thread that takes and frees the same 10 blocks of a megabyte, 50 times.
 PROGRAM = """
 import resource, sys, threading
+import tensorflow as tf
 from kdedge.memory import keep_freed_memory
+
+def numbers():
+    if sys.argv[1] == "keep":
+        keep_freed_memory()
+    yield 1
 
 def work():
     for _ in range(50):
         blocks = [bytearray(1 << 20) for _ in range(10)]
         del blocks
 
-if sys.argv[1] == "keep":
-    keep_freed_memory()
+# As trainings do, and TensorFlow asks for the contrary.
+list(tf.data.Dataset.from_generator(numbers, output_signature=tf.TensorSpec((), tf.int32)))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 thread = threading.Thread(target=work)
 thread.start()
