@@ -7,8 +7,8 @@
 Each word is a part and can be left out. Trainings are cells (cells.py) in runs/distillation, each
 in a process of its own, and are not done twice. `bench` measures the bundles in
 runs/distillation/bundles, which `main` and `peers` make. Then what is new is put into
-benchmarks/results/distillation.json, in the place of what was there of the same name and seed or
-machine, and distillation.md is written from it; `tables` does nothing else.
+benchmarks/results/distillation.json, in the place of what was there of the same name and seed, or
+of the same machine and models, and distillation.md is written from it; `tables` does nothing else.
 """
 
 import argparse
@@ -264,8 +264,7 @@ def write(work: Path, report: BenchReport | None) -> None:
         said["changes"] |= changes(by_name(new), base)
     if report:
         last = latencies(report)
-        others = [one for one in said["latency"] if one["machine"] != last["machine"]]
-        said["latency"] = [*others, last]
+        said["latency"] = [*(one for one in said["latency"] if not _again(one, last)), last]
     cells = by_name(said["cells"])
     sections = (
         main_table(cells, said["latency"]),
@@ -278,6 +277,11 @@ def write(work: Path, report: BenchReport | None) -> None:
     text = f"Made by `{COMMAND}`; distillation.json has the rest.\n\n"
     write_text(path.with_suffix(".md"), text + "\n".join(s for s in sections if s))
     write_text(path, json.dumps(said, indent=2) + "\n")
+
+
+def _again(one: dict[str, Any], last: dict[str, Any]) -> bool:
+    """Whether a later run has all that an earlier one measured on such a machine."""
+    return one["machine"] == last["machine"] and set(one["models"]) <= set(last["models"])
 
 
 def _key(cell: dict[str, Any]) -> tuple[str, int]:
@@ -386,7 +390,7 @@ def latency_tables(latency: list[Any]) -> str:
                 )
             )
         head = ("model", "quantized", "accuracy, %", "p50, ms", "times faster, at least")
-        text += f"\n{one['machine']}:\n\n" + markdown(head, rows)
+        text += f"\n{one['machine']}, at {one['commit']}:\n\n" + markdown(head, rows)
         text += "".join(f"\nNot to be relied on: {reason}\n" for reason in one["reasons"])
     return text if latency else ""
 
