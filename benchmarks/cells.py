@@ -48,8 +48,8 @@ class Cell(BaseModel):
     texts: int | None = None
     made: int | None = None
     mixture: dict[str, int] = {}
-    # And files of unlabelled.py.
-    unlabelled: tuple[Literal["reviews", "others"], ...] = ()
+    # And those of unlabelled.py.
+    unlabelled: bool = False
     labelled: int | None = None
     keep: bool = False
     bundle: bool = False

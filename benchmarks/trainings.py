@@ -423,12 +423,10 @@ def with_made_texts(cell: Cell, corpus: Corpus, store: SoftLabels, work: Path) -
 
 
 def with_unlabelled(cell: Cell, store: SoftLabels, work: Path) -> SoftLabels:
-    """The store's texts and those of the cell's files, labelled; each store is made once."""
-    folder = work / "stores" / "-".join(["unlabelled", *cell.unlabelled])
-    texts = list(store)
-    for name in cell.unlabelled:
-        texts += read_texts(work / "unlabelled" / f"{name}.txt")
-    grown = SoftLabels(folder) if folder.is_dir() else part_of(store, list(store), folder)
+    """The store's texts and those of unlabelled.py, labelled; made once."""
+    folder, own = work / "stores" / "unlabelled", list(store)
+    texts = [*own, *read_texts(work / "unlabelled.txt")]
+    grown = SoftLabels(folder) if folder.is_dir() else part_of(store, own, folder)
     return label_texts(load_teacher(cell.teacher), texts, folder) if grown.missing(texts) else grown
 
 

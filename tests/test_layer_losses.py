@@ -17,6 +17,9 @@ from kdedge import (
     load_teacher,
 )
 from kdedge.distill.losses import attention_maps
+from kdedge.distill.train import _losses
+from kdedge.recipe import Distill
+from kdedge.students.from_teacher import Importance, cut_from_teacher
 from kdedge.teachers.bert import BertTeacher
 
 TEXTS = ["good film", "a very bad plot and the actor is not good"]
@@ -116,3 +119,20 @@ def test_as_many_heads_are_needed(teacher: BertTeacher) -> None:
         distiller.fit(x, np.zeros(2, np.int32), verbose=0)
     with pytest.raises(KdedgeError, match="'sentence' is no MultiHeadAttention"):
         Distiller(teacher, student, AttentionLoss("sentence", 0))
+
+
+def test_the_layer_that_gives_one_token_is_not_matched(teacher: BertTeacher) -> None:
+    importance = Importance(np.ones((2, 2)), np.ones((2, 64)))
+    student = cut_from_teacher(
+        teacher.transformer, importance, 2, 16, layers=2, heads=2, neurons=64
+    )
+    settings = Distill(student="mini-cut", hidden_weight=1.0, attention_weight=1.0)
+    losses = [loss for loss, _ in _losses(settings, student, None, teacher)]
+    assert [loss.name for loss in losses] == [
+        "soft_label_loss", "hidden_state_loss_dense_norm_0", "attention_loss_attention_0",
+    ]  # fmt: skip
+    # And the rest goes through: as long texts as there are, and padding.
+    distiller = Distiller(teacher, student, losses)
+    distiller.compile(keras.optimizers.Adam(1e-3))
+    inputs = teacher.encoder.encode(TEXTS).inputs
+    distiller.fit(inputs, np.array([1, 0]), epochs=1, verbose=0)

@@ -298,7 +298,11 @@ class TwoSidedCrossEntropy(DistillationLoss):
 
 
 def _same_shape(loss: DistillationLoss, teacher: Any, student: Any) -> None:
-    if tuple(teacher.shape[1:]) != tuple(student.shape[1:]):
+    shapes = tuple(teacher.shape[1:]), tuple(student.shape[1:])
+    # A length that one of them learns at run time only is None.
+    if len(shapes[0]) != len(shapes[1]) or any(
+        None not in sizes and sizes[0] != sizes[1] for sizes in zip(*shapes, strict=True)
+    ):
         raise KdedgeError(
             f"{loss.name}: the teacher's {loss.teacher_output} has shape {tuple(teacher.shape)} "
             f"and the student's {loss.student_layer or 'logits'} {tuple(student.shape)}; all but "
