@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras
 
 from kdedge.errors import KdedgeError
-from kdedge.students.layers import PositionEmbedding, gelu_tanh
+from kdedge.students.layers import FirstToken, PositionEmbedding, gelu_tanh
 
 
 def twin_of(model: keras.Model) -> tf_keras.Model:
@@ -74,15 +74,21 @@ class _PositionEmbedding(tf_keras.layers.Layer):
         return x + self.table[: tf.shape(x)[1]]
 
 
+class _FirstToken(tf_keras.layers.Layer):
+    def call(self, x: Any) -> Any:
+        return tf.expand_dims(x[:, 0], 1)
+
+
+TWINS = {PositionEmbedding: _PositionEmbedding, FirstToken: _FirstToken}
+
+
 def _gelu_tanh(x: Any) -> Any:
     return tf.nn.gelu(x, approximate=True)
 
 
 def _twin_layer(layer: keras.Layer) -> tf_keras.layers.Layer:
-    kind: Any = None
-    if isinstance(layer, PositionEmbedding):
-        kind = _PositionEmbedding
-    elif type(layer).__module__.startswith("keras."):
+    kind: Any = TWINS.get(type(layer))
+    if type(layer).__module__.startswith("keras."):
         kind = getattr(tf_keras.layers, type(layer).__name__, None)
     try:
         config = {
