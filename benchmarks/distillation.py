@@ -6,7 +6,7 @@
 
 Each word is a part and can be left out. Trainings are cells (cells.py) in runs/distillation, each
 in a process of its own, and are not done twice. `bench` measures the bundles in
-runs/distillation/bundles, which `main` and `peers` make. Then what is new is put into
+runs/distillation/bundles, which `main`, `peers` and `unlabelled` make. Then what is new is put into
 benchmarks/results/distillation.json, in the place of what was there of the same name and seed, or
 of the same machine and models, and distillation.md is written from it; `tables` does nothing else.
 """

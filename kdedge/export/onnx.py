@@ -22,7 +22,8 @@ from kdedge.errors import KdedgeError
 from kdedge.text.encoder import Encoded
 
 OPSET = 17
-WITH_WEIGHTS = ["MatMul", "Gemm", "Conv", "Gather"]
+MULTIPLYING = ["MatMul", "Gemm", "Conv"]
+WITH_WEIGHTS = [*MULTIPLYING, "Gather"]
 FLOAT = onnx.TensorProto.FLOAT
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -152,7 +153,7 @@ def int8_static(source: Path, target: Path, spared: list[str], calibration: Enco
         target,
         _Calibration(calibration),
         quant_format=ort_quantization.QuantFormat.QDQ,
-        op_types_to_quantize=["MatMul", "Gemm", "Conv"],
+        op_types_to_quantize=MULTIPLYING,
         per_channel=True,
         activation_type=ort_quantization.QuantType.QInt8,
         weight_type=ort_quantization.QuantType.QInt8,
