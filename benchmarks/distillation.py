@@ -104,13 +104,16 @@ BASES = {
 # texts and not steps.
 CURVE = {2_000: 96, 8_000: 24, 24_000: 8, 50_000: 6, 100_000: 6}
 # Of recipes/movie_reviews.toml, 48,000 texts, and on top the reviews of unlabelled.py; epochs that
-# make as many steps.
-UNLABELLED = {
-    "nano with reviews": 9,
-    "micro without reviews": 18,
-    "micro with reviews": 9,
-    "mini-cut without reviews": 6,
-    "mini-cut with reviews": 3,
+# make as many steps. Last, with the reviews and so many texts made of them and of the train split.
+UNLABELLED: dict[str, tuple[int, int | None]] = {
+    "nano with reviews": (9, None),
+    "micro without reviews": (18, None),
+    "micro with reviews": (9, None),
+    "mini-cut without reviews": (6, None),
+    "mini-cut with reviews": (3, None),
+    "nano with reviews, more made": (6, 100_000),
+    "micro with reviews, more made": (6, 100_000),
+    "mini-cut with reviews, more made": (2, 100_000),
 }
 FEW = (100, 500, 2000)
 
@@ -230,10 +233,11 @@ def unlabelled_cells(given: Any) -> list[Cell]:
             name=name,
             seed=seed,
             unlabelled=" with " in name,
+            made=made,
             distill={"student": name.split()[0], "epochs": epochs},
             bundle=seed == given.seeds[0],
         )
-        for name, epochs in UNLABELLED.items()
+        for name, (epochs, made) in UNLABELLED.items()
         for seed in given.seeds
     ]
 

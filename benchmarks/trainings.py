@@ -74,12 +74,13 @@ def student(cell: Cell, work: Path) -> dict[str, Any]:
     """kdedge's own stage."""
     corpus = load_corpus(DATA, split="split")
     store = SoftLabels(cell.soft_labels)
+    if cell.unlabelled:
+        corpus = replace(corpus, unlabelled=tuple(read_texts(work / "unlabelled.txt")))
+        store = with_unlabelled(cell, corpus, store, work)
     if cell.made is not None:
         store = with_made_texts(cell, corpus, store, work)
     elif cell.texts is not None:
         corpus, store = smaller(cell, corpus, store, work)
-    if cell.unlabelled:
-        store = with_unlabelled(cell, store, work)
     return learned(cell, work, corpus, store)
 
 
@@ -408,8 +409,12 @@ def dataset(
 def with_made_texts(cell: Cell, corpus: Corpus, store: SoftLabels, work: Path) -> SoftLabels:
     """The corpus and texts that the cell's rules make of it; each store is made once."""
     parts = [f"{rule}{count}" for rule, count in cell.rules.model_dump().items() if count]
+    if cell.unlabelled:
+        parts.append("unlabelled")
     folder = work / "stores" / "-".join([str(cell.made), *(parts if cell.made else ())])
-    own = [*corpus.train.texts, *corpus.valid.texts, *corpus.test.texts]
+    own = [
+        *corpus.train.texts, *corpus.valid.texts, *corpus.test.texts, *corpus.unlabelled,
+    ]  # fmt: skip
     made = SoftLabels(folder) if folder.is_dir() else part_of(store, own, folder)
     recipe = Recipe(
         name="made", data=Data(path=DATA), label=Label(augmented=cell.made, mixture=cell.rules)
@@ -422,10 +427,10 @@ def with_made_texts(cell: Cell, corpus: Corpus, store: SoftLabels, work: Path) -
     return label_texts(load_teacher(cell.teacher), texts, folder) if made.missing(texts) else made
 
 
-def with_unlabelled(cell: Cell, store: SoftLabels, work: Path) -> SoftLabels:
-    """The store's texts and those of unlabelled.py, labelled; made once."""
+def with_unlabelled(cell: Cell, corpus: Corpus, store: SoftLabels, work: Path) -> SoftLabels:
+    """The store's texts and the corpus's unlabelled ones, labelled; made once."""
     folder, own = work / "stores" / "unlabelled", list(store)
-    texts = [*own, *read_texts(work / "unlabelled.txt")]
+    texts = [*own, *corpus.unlabelled]
     grown = SoftLabels(folder) if folder.is_dir() else part_of(store, own, folder)
     return label_texts(load_teacher(cell.teacher), texts, folder) if grown.missing(texts) else grown
 
