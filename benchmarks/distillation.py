@@ -235,7 +235,8 @@ def unlabelled_cells(given: Any) -> list[Cell]:
             unlabelled=" with " in name,
             made=made,
             distill={"student": name.split()[0], "epochs": epochs},
-            bundle=seed == given.seeds[0],
+            bundle=seed == 1,
+            keep=seed == 1,
         )
         for name, (epochs, made) in UNLABELLED.items()
         for seed in given.seeds

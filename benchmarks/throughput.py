@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdedge import load_teacher
+from kdedge.bench.report import markdown
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.engines import run_teacher
 from kdedge.text.corpus import read_texts
@@ -127,30 +128,32 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _table(result: dict[str, Any]) -> str:
     more = result["tokens of the plain loop"] / result["tokens"]
-    lines = [
-        f"Made by `{COMMAND}`; throughput.json has every round. {result['texts']:,} texts of "
-        f"{result['tokens']:,} tokens, {result['machine']}, a load of {result['load']:.1f} in the "
-        f"last five minutes. Medians of {len(result['rounds'])} rounds.",
-        "",
-        "| way | ms a text | times faster than the plain loop (from, to) | share of the peak, % |",
-        "|---|---|---|---|",
-    ]
+    rows = []
     for name, row in result["rows"].items():
         low, high = row["times faster, from to"]
-        lines.append(
-            f"| {name} | {row['ms a text']:.2f} | {row['times faster']:.1f} ({low:.1f}, {high:.1f})"
-            f" | {100 * row['share of the peak']:.0f} |"
+        rows.append(
+            (
+                name,
+                f"{row['ms a text']:.2f}",
+                f"{row['times faster']:.1f} ({low:.1f}, {high:.1f})",
+                f"{100 * row['share of the peak']:.0f}",
+            )
         )
-    lines += [
-        "",
-        "The share counts the operations that the texts need without padding, against the fastest "
-        "float32 matrix product of the teacher's widths in the same round. Padded to "
+    head = (
+        "way", "ms a text", "times faster than the plain loop (from, to)", "share of the peak, %",
+    )  # fmt: skip
+    return (
+        f"Made by `{COMMAND}`; throughput.json has every round. {result['texts']:,} texts of "
+        f"{result['tokens']:,} tokens, {result['machine']}, a load of {result['load']:.1f} in the "
+        f"last five minutes. Medians of {len(result['rounds'])} rounds.\n\n"
+        + markdown(head, rows)
+        + "\nThe share counts the operations that the texts need without padding, against the "
+        "fastest float32 matrix product of the teacher's widths in the same round. Padded to "
         f"{PLAIN_LENGTH}, the texts have {more:.2f} times as many tokens: at the same share of the "
         "peak, that is what can be won, and the attention's part, which grows with the square of "
         "the length. Tokenizing alone takes "
-        f"{result['ms a text, tokenizing alone']:.3f} ms a text.",
-    ]
-    return "\n".join(lines) + "\n"
+        f"{result['ms a text, tokenizing alone']:.3f} ms a text.\n"
+    )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 import typer
 
 from kdedge import KdedgeError, Subject, export_bundle, load_corpus, load_teacher
+from kdedge.cli import told_as_a_line
 from kdedge.export.export import subject_of_classifier
 from kdedge.recipe import export_settings
 
@@ -54,14 +55,11 @@ def main(
     max_accuracy_drop: Annotated[float, typer.Option(help="points an artifact may lose")] = 0.5,
 ) -> None:
     """Make a bundle of a fine-tuned BERT."""
-    try:
+    with told_as_a_line():
         settings = export_settings(
             artifacts=artifacts.split(","), lengths=[length], max_accuracy_drop=max_accuracy_drop
         )
         manifest = export_bundle(to_subject(checkpoint, data, split, length), settings, out)
-    except (KdedgeError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
     for artifact in manifest.artifacts:
         typer.echo(f"{out}/{artifact.summary()}")
 

@@ -14,6 +14,7 @@ import typer
 
 from kdedge import KdedgeError
 from kdedge.bundle import MANIFEST, copy_bundle
+from kdedge.cli import told_as_a_line
 
 ASSETS = Path(__file__).parent.parent / "android_demo" / "app" / "src" / "main" / "assets"
 
@@ -27,16 +28,13 @@ def main(
 ) -> None:
     """Fill an app's assets with a bundle."""
     fresh = out.with_name(f".{out.name}.new")
-    try:
+    with told_as_a_line():
         if out.exists() and not (out / MANIFEST).is_file():
             raise KdedgeError(f"{out} is there and is no bundle. Remove it or name another folder.")
         shutil.rmtree(fresh, ignore_errors=True)
         manifest = copy_bundle(bundle, fresh, artifacts.split(",") if artifacts else None)
         shutil.rmtree(out, ignore_errors=True)
         fresh.rename(out)
-    except (KdedgeError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     names = ", ".join(artifact.name for artifact in manifest.artifacts)
     typer.echo(f"{out}: {names}; {size / 1e6:.2f} MB")

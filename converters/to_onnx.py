@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from kdedge import KdedgeError, export_bundle
+from kdedge import export_bundle
+from kdedge.cli import told_as_a_line
 from kdedge.export.source import load_subject
 from kdedge.recipe import export_settings
 
@@ -32,7 +33,7 @@ def main(
     max_length: Annotated[int, typer.Option(help="tokens a text is cut to, of a .keras file")] = 64,
 ) -> None:
     """Convert a classifier to ONNX, and prove each file on real texts."""
-    try:
+    with told_as_a_line():
         subject = load_subject(model, data, split, tokenizer, max_length)
         settings = export_settings(
             artifacts=[f"onnx-{name}" for name in quantization.split(",")],
@@ -40,9 +41,6 @@ def main(
             max_accuracy_drop=max_accuracy_drop,
         )
         manifest = export_bundle(subject, settings, out)
-    except (KdedgeError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
     for artifact in manifest.artifacts:
         typer.echo(f"{out}/{artifact.summary()}")
 

@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from kdedge import KdedgeError, export_bundle
+from kdedge import export_bundle
+from kdedge.cli import told_as_a_line
 from kdedge.export.source import load_subject
 from kdedge.recipe import export_settings
 
@@ -36,7 +37,7 @@ def main(
     ] = None,
 ) -> None:
     """Convert a classifier to TFLite, and prove each file on real texts."""
-    try:
+    with told_as_a_line():
         settings = export_settings(
             artifacts=[f"litert-{name}" for name in quantization.split(",")],
             lengths=lengths.split(","),
@@ -45,9 +46,6 @@ def main(
         )
         subject = load_subject(model, data, split, tokenizer, max(settings.lengths))
         manifest = export_bundle(subject, settings, out)
-    except (KdedgeError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
     for artifact in manifest.artifacts:
         typer.echo(f"{out}/{artifact.summary()}")
 

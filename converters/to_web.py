@@ -16,6 +16,7 @@ import typer
 
 from kdedge import KdedgeError
 from kdedge.bundle import MANIFEST, Manifest, verify
+from kdedge.cli import told_as_a_line
 from kdedge.files import CHECKSUMS, new_folder
 
 WEB_DEMO = Path(__file__).parent.parent / "web_demo"
@@ -86,11 +87,8 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder to make.")],
 ) -> None:
     """Make a folder with a page that runs a bundle in the browser."""
-    try:
+    with told_as_a_line():
         to_web(bundle, out)
-    except (KdedgeError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
     typer.echo(f"{out} is ready: python -m http.server --directory {out}")
 
 

@@ -41,7 +41,7 @@ def run(
     ] = None,
 ) -> None:
     """Do a recipe's whole job; run it again to go on where it stopped."""
-    with _errors():
+    with told_as_a_line():
         from kdedge.recipe import load_recipe
 
         loaded = load_recipe(recipe)
@@ -66,7 +66,7 @@ def teach(
     seed: Seed = 0,
 ) -> None:
     """Fine-tune a pretrained BERT on labelled texts."""
-    with _errors():
+    with told_as_a_line():
         _train_extra()
         from kdedge.files import locked
         from kdedge.recipe import Teach
@@ -121,7 +121,7 @@ def label(
     ] = 64,
 ) -> None:
     """Have a teacher write soft labels of texts; those that are in the store are skipped."""
-    with _errors():
+    with told_as_a_line():
         verbalizers: dict[str, list[str]] = {}
         for pair in verbalizer or ():
             name, equals, word = pair.partition("=")
@@ -166,7 +166,7 @@ def average_labels(
     ] = None,
 ) -> None:
     """Make one store of several teachers' soft labels: the mean of their logits."""
-    with _errors():
+    with told_as_a_line():
         _train_extra()
         from kdedge.teachers.ensemble import ensemble_soft_labels
         from kdedge.teachers.soft_labels import SoftLabels
@@ -190,7 +190,7 @@ def attack(
     seed: Seed = 0,
 ) -> None:
     """Add training texts on which student and teacher part; distil again to learn from them."""
-    with _errors():
+    with told_as_a_line():
         _train_extra()
         from kdedge.distill.adversary import adversarial_texts
         from kdedge.students.student import Student
@@ -229,7 +229,7 @@ def import_labels(
     max_length: Annotated[int, typer.Option("--max-length", min=3, help="tokens")] = 64,
 ) -> None:
     """Take soft labels from another teacher: a PyTorch model, an LLM, any Keras classifier."""
-    with _errors():
+    with told_as_a_line():
         _train_extra()
         from kdedge.teachers.bert import find_pretrained
         from kdedge.teachers.soft_labels import import_soft_labels
@@ -259,7 +259,7 @@ def distill(
     seed: Seed = 0,
 ) -> None:
     """Train a student on soft labels."""
-    with _errors():
+    with told_as_a_line():
         from kdedge.recipe import PRESETS
 
         if student not in PRESETS:
@@ -313,7 +313,7 @@ def compress(
     seed: Seed = 0,
 ) -> None:
     """Make a student smaller or fit for int8, and fine-tune it on the soft labels."""
-    with _errors():
+    with told_as_a_line():
         from kdedge.recipe import COMPRESSIONS, Compress
 
         if method not in COMPRESSIONS:
@@ -379,7 +379,7 @@ def export(
     ] = 0.5,
 ) -> None:
     """Convert a student to TFLite and ONNX and prove each file."""
-    with _errors():
+    with told_as_a_line():
         _train_extra()
         from kdedge.export.export import export_bundle, subject_of
         from kdedge.recipe import ARTIFACTS, export_settings
@@ -462,7 +462,7 @@ def bench(
     ] = 5.0,
 ) -> None:
     """Measure bundles on devices, or compare two reports."""
-    with _errors():
+    with told_as_a_line():
         if compare:
             if bundles:
                 raise KdedgeError("--compare: measures nothing; give no bundles with it.")
@@ -560,7 +560,7 @@ def devices(
     ] = None,
 ) -> None:
     """List devices that can be measured on, with CPU, memory and runtimes."""
-    with _errors():
+    with told_as_a_line():
         from rich.box import SIMPLE_HEAD
         from rich.console import Console
         from rich.table import Table
@@ -598,7 +598,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="a JSON object a text")] = False,
 ) -> None:
     """Classify texts: arguments, a file's lines, or the lines of standard input."""
-    with _errors():
+    with told_as_a_line():
         from kdedge.runtime import load_bundle
         from kdedge.text.corpus import read_texts, split_lines
 
@@ -622,7 +622,7 @@ def predict(
 @app.command()
 def inspect(bundle: Annotated[Path, typer.Argument(metavar="BUNDLE_DIR")]) -> None:
     """Show what is in a bundle and check every file against its checksum."""
-    with _errors():
+    with told_as_a_line():
         _show(bundle)
 
 
@@ -632,7 +632,7 @@ def sign(
     key: Annotated[Path, typer.Option("--key", help="private key for P-256, PEM")],
 ) -> None:
     """Sign a bundle, so that an app can take those of its owner alone."""
-    with _errors():
+    with told_as_a_line():
         from kdedge.signing import sign_bundle
 
         _say(f"{sign_bundle(bundle, key)}: the signature.")
@@ -644,7 +644,7 @@ def verify(
     public_key: Annotated[Path, typer.Option("--public-key", help="of who must have signed, PEM")],
 ) -> None:
     """Check that a bundle is whole and signed by a key's owner."""
-    with _errors():
+    with told_as_a_line():
         from kdedge.signing import verify_signature
 
         verify_signature(bundle, public_key)
@@ -682,7 +682,8 @@ def _show(bundle: Path) -> None:
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def told_as_a_line() -> Iterator[None]:
+    """Print what a user can mend as one line, and exit with status 2."""
     try:
         yield
     except KdedgeError as error:
