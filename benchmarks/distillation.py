@@ -106,14 +106,13 @@ CURVE = {2_000: 96, 8_000: 24, 24_000: 8, 50_000: 6, 100_000: 6}
 # Of recipes/movie_reviews.toml, 48,000 texts, and on top the reviews of unlabelled.py; epochs that
 # make as many steps. Last, with the reviews and so many texts made of them and of the train split.
 UNLABELLED: dict[str, tuple[int, int | None]] = {
-    "nano with reviews": (9, None),
     "micro without reviews": (18, None),
     "micro with reviews": (9, None),
     "mini-cut without reviews": (6, None),
     "mini-cut with reviews": (3, None),
     "nano with reviews, more made": (6, 100_000),
     "micro with reviews, more made": (6, 100_000),
-    "mini-cut with reviews, more made": (2, 100_000),
+    "mini-cut with reviews, more made": (3, 100_000),
 }
 FEW = (100, 500, 2000)
 

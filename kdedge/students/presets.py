@@ -43,10 +43,10 @@ def build_student(
             return convolutional(
                 vocabulary,
                 classes,
-                width=64,
-                kernels=(1, 2, 3),
+                width=48,
+                kernels=(2, 3),
                 filters=48,
-                hidden=96,
+                hidden=64,
                 dropout=0.1,
                 name=preset,
             )
