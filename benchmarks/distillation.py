@@ -412,13 +412,15 @@ def _met(yes: bool) -> str:
 def peers_table(cells: dict[str, list[Any]], latency: list[Any]) -> str:
     """Students and their rivals."""
     rows = []
-    described = {name: name for name in TARGETS} | {name: said for name, (said, _) in PEERS.items()}
+    students = {name: name for name in (*TARGETS, *UNLABELLED)}
+    described = students | {name: said for name, (said, _) in PEERS.items()}
     for name, said in described.items():
         if name not in cells or not set(PEERS) & set(cells):
             continue
         ones = [one["result"] for one in cells[name]]
         # Of the same layers: the same file but for the numbers in it.
-        measured = _measured(latency, "micro" if name in ("no teacher", "stock") else name)
+        same = "micro with reviews" if name in ("no teacher", "stock") else name
+        measured = _measured(latency, same)
         p50 = ones[0].get("p50_ms") or measured.get("p50_ms")
         nbytes = ones[0].get("bytes") or measured.get("int8_bytes")
         seconds = [one["seconds"] for one in ones if one["seconds"] is not None]
