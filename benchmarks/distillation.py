@@ -421,7 +421,7 @@ def peers_table(cells: dict[str, list[Any]], latency: list[Any]) -> str:
         # Of the same layers: the same file but for the numbers in it.
         same = "micro with reviews" if name in ("no teacher", "stock") else name
         measured = _measured(latency, same)
-        p50 = ones[0].get("p50_ms") or measured.get("p50_ms")
+        in_python, faster = ones[0].get("p50_ms"), measured.get("times_faster")
         nbytes = ones[0].get("bytes") or measured.get("int8_bytes")
         seconds = [one["seconds"] for one in ones if one["seconds"] is not None]
         rows.append(
@@ -429,19 +429,19 @@ def peers_table(cells: dict[str, list[Any]], latency: list[Any]) -> str:
                 said,
                 spread([100 * one["test"]["accuracy"] for one in ones]),
                 f"{nbytes / 1e6:.2f}" if nbytes else "",
-                f"{p50:.3f}" if p50 else "",
+                f"{in_python:.2f} ms" if in_python else three_digits(faster[0]) if faster else "",
                 f"{np.mean(seconds) / 60:.1f}" if seconds else "",
             )
         )
     if not rows:
         return ""
-    head = ("", "accuracy, %", "MB, int8", "p50, ms", "training, minutes")
+    head = ("", "accuracy, %", "MB, int8", "times faster than the teacher", "training, minutes")
     return (
         "## Against what one would pick instead\n\nTest split. Training is the classifier's own, "
         "without the teacher's and without soft labels, and with another training beside it on the "
-        "same two cores for some. The latency of TF-IDF is scikit-learn's in Python, and its size "
-        "4 bytes a number and its terms' letters; the others are LiteRT's, of the last machine "
-        "above.\n\n" + markdown(head, rows)
+        "same two cores for some. How much faster each is comes from the tables above. The latency "
+        "of TF-IDF is scikit-learn's in Python, and its size 4 bytes a number and its terms' "
+        "letters.\n\n" + markdown(head, rows)
     )
 
 
