@@ -3,7 +3,7 @@
     python benchmarks/main_job.py
 
 Writes movie_reviews.json (accuracy, parity, size and latency of every artifact, the time each
-stage took, the machine) and movie_reviews.svg. Takes about half an hour on 2 cores; the figures
+stage took, the machine) and movie_reviews.svg. Takes up to half an hour on 2 cores; the figures
 mean something on an otherwise idle machine only.
 """
 
