@@ -114,6 +114,7 @@ UNLABELLED: dict[str, tuple[int, int | None]] = {
     "micro with reviews, more made": (6, 100_000),
     "mini-cut with reviews, more made": (3, 100_000),
 }
+STUDENTS = (*TARGETS, *UNLABELLED)
 FEW = (100, 500, 2000)
 
 
@@ -333,7 +334,7 @@ def latencies(report: BenchReport) -> dict[str, Any]:
 def main_table(cells: dict[str, list[Any]], latency: list[Any]) -> str:
     """Each student beside its targets."""
     rows = []
-    for name in (*TARGETS, *UNLABELLED):
+    for name in STUDENTS:
         if name not in cells:
             continue
         retention, _, megabytes = _targets(name)
@@ -412,8 +413,7 @@ def _met(yes: bool) -> str:
 def peers_table(cells: dict[str, list[Any]], latency: list[Any]) -> str:
     """Students and their rivals."""
     rows = []
-    students = {name: name for name in (*TARGETS, *UNLABELLED)}
-    described = students | {name: said for name, (said, _) in PEERS.items()}
+    described = {name: name for name in STUDENTS} | {n: said for n, (said, _) in PEERS.items()}
     for name, said in described.items():
         if name not in cells or not set(PEERS) & set(cells):
             continue

@@ -412,9 +412,8 @@ def with_made_texts(cell: Cell, corpus: Corpus, store: SoftLabels, work: Path) -
     if cell.unlabelled:
         parts.append("unlabelled")
     folder = work / "stores" / "-".join([str(cell.made), *(parts if cell.made else ())])
-    own = [
-        *corpus.train.texts, *corpus.valid.texts, *corpus.test.texts, *corpus.unlabelled,
-    ]  # fmt: skip
+    splits = (corpus.train, corpus.valid, corpus.test)
+    own = [*(text for split in splits for text in split.texts), *corpus.unlabelled]
     made = SoftLabels(folder) if folder.is_dir() else part_of(store, own, folder)
     recipe = Recipe(
         name="made", data=Data(path=DATA), label=Label(augmented=cell.made, mixture=cell.rules)
