@@ -112,7 +112,7 @@ UNLABELLED: dict[str, tuple[int, int | None]] = {
     "mini-cut with reviews": (3, None),
     "nano with reviews, more made": (6, 100_000),
     "micro with reviews, more made": (6, 100_000),
-    "mini-cut with reviews, more made": (3, 100_000),
+    "mini-cut with reviews, more made": (4, 100_000),
 }
 STUDENTS = (*TARGETS, *UNLABELLED)
 FEW = (100, 500, 2000)

@@ -19,6 +19,10 @@ Preset = Literal["nano", "micro", "mini", "mini-cut"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 # With batches of 128. The layers of mini-cut have been trained before.
 LEARNING_RATES: dict[Preset, float] = {"nano": 2e-3, "micro": 2e-3, "mini": 1e-3, "mini-cut": 3e-4}
+# As many as leave room in the megabytes that each is to have as int8.
+VOCABULARIES: dict[Preset, int] = {
+    "nano": 13_000, "micro": 13_000, "mini": 13_000, "mini-cut": 15_000,
+}  # fmt: skip
 Decay = Literal["cosine", "linear", "exponential", "constant"]
 DECAYS: tuple[Decay, ...] = get_args(Decay)
 Compression = Literal[
@@ -103,10 +107,10 @@ class Distill(Section):
     """Training of the student on the soft labels."""
 
     student: Preset = "micro"
-    vocabulary: Count = Field(
-        13_000,
+    vocabulary: Count | None = Field(
+        None,
         description="word pieces that have a place in the student: the most frequent in the texts "
-        "and, in any case, single characters",
+        "and, in any case, single characters; None for what suits the student",
     )
     from_teacher: bool = Field(True, description="start from the teacher's token vectors or layers")
     epochs: Count = 8
@@ -172,6 +176,11 @@ class Distill(Section):
     devices: Count = Field(
         1, description="GPUs, or where there are none CPUs, of this machine that share each batch"
     )
+
+    @property
+    def most_pieces(self) -> int:
+        """Word pieces that may have a place in the student."""
+        return self.vocabulary or VOCABULARIES[self.student]
 
     @property
     def highest_rate(self) -> float:

@@ -96,14 +96,14 @@ def distill_student(
     transfer = _TransferSet(store, {*corpus.valid.texts, *corpus.test.texts})
     encoder = TextEncoder(encoder.tokenizer, settings.max_length)
     kept = list(range(len(encoder.vocabulary)))
-    if settings.vocabulary < len(kept):
+    if settings.most_pieces < len(kept):
         if settings.needs_teacher:
             raise KdedgeError(
-                f"distill.vocabulary: {settings.vocabulary} gives the student word pieces of its "
+                f"distill.vocabulary: {settings.most_pieces} gives the student word pieces of its "
                 "own; hidden_weight, attention_weight and this adversary need all of the "
                 f"teacher's: set vocabulary = {len(kept)}."
             )
-        encoder, kept = encoder.pruned(transfer, min_count=0, most=settings.vocabulary)
+        encoder, kept = encoder.pruned(transfer, min_count=0, most=settings.most_pieces)
     strategy = _strategy(settings.devices)
     keras.utils.set_random_seed(seed)
     live = (

@@ -18,6 +18,7 @@ def mini(
     head_width: int = 32,
     feed_forward: int = 512,
     pooler: bool = False,
+    dropout: float = 0.1,
     name: str = "mini",
 ) -> keras.Model:
     """BERT's encoder, post-norm (arXiv 1810.04805).
@@ -33,28 +34,29 @@ def mini(
         feed_forward: width inside a layer's dense part.
         pooler: take the sentence from the first token, as BERT does, and not from the mean of all;
             then the last layer is computed for that token only.
+        dropout: after embeddings, attention and dense parts, and before the logits.
         name: of the model.
     """
     inputs = student_inputs()
     x: Any = keras.layers.Embedding(vocabulary, width, name="tokens")(inputs["ids"])
     x = PositionEmbedding(max_length, name="positions")(x)
     x = keras.layers.LayerNormalization(epsilon=1e-12, name="embedding_norm")(x)
-    x = keras.layers.Dropout(0.1)(x)
+    x = keras.layers.Dropout(dropout)(x)
     attended = keras.layers.Reshape((1, -1), name="attended")(inputs["mask"])
     for i in range(layers):
         tokens = x
         if pooler and i == layers - 1:
             x = FirstToken(name="first")(x)
         attention = keras.layers.MultiHeadAttention(
-            heads, head_width, dropout=0.1, name=f"attention_{i}"
+            heads, head_width, dropout=dropout, name=f"attention_{i}"
         )(x, tokens, attention_mask=attended)
         x = keras.layers.LayerNormalization(epsilon=1e-12, name=f"attention_norm_{i}")(
-            keras.layers.Add()([x, keras.layers.Dropout(0.1)(attention)])
+            keras.layers.Add()([x, keras.layers.Dropout(dropout)(attention)])
         )
         dense = keras.layers.Dense(feed_forward, activation=gelu_tanh, name=f"dense_in_{i}")(x)
         dense = keras.layers.Dense(width, name=f"dense_out_{i}")(dense)
         x = keras.layers.LayerNormalization(epsilon=1e-12, name=f"dense_norm_{i}")(
-            keras.layers.Add()([x, keras.layers.Dropout(0.1)(dense)])
+            keras.layers.Add()([x, keras.layers.Dropout(dropout)(dense)])
         )
     if pooler:
         sentence = keras.layers.Dense(width, activation="tanh", name="sentence")(
@@ -62,5 +64,5 @@ def mini(
         )
     else:
         sentence = keras.layers.GlobalAveragePooling1D(name="sentence")(x, mask=inputs["mask"])
-    logits = keras.layers.Dense(classes, name="logits")(keras.layers.Dropout(0.1)(sentence))
+    logits = keras.layers.Dense(classes, name="logits")(keras.layers.Dropout(dropout)(sentence))
     return keras.Model(inputs, logits, name=name)
