@@ -108,8 +108,6 @@ CURVE = {2_000: 96, 8_000: 24, 24_000: 8, 50_000: 6, 100_000: 6}
 UNLABELLED: dict[str, tuple[int, int | None]] = {
     "micro without reviews": (18, None),
     "micro with reviews": (9, None),
-    "mini-cut without reviews": (6, None),
-    "mini-cut with reviews": (3, None),
     "nano with reviews, more made": (6, 100_000),
     "micro with reviews, more made": (6, 100_000),
     "mini-cut with reviews, more made": (4, 100_000),

@@ -6,6 +6,7 @@ import pytest
 from conftest import ROOT
 
 from kdedge import KdedgeError, load_recipe
+from kdedge.recipe import Distill
 
 GOOD = 'name = "x"\n[data]\npath = "texts.csv"\n'
 
@@ -61,3 +62,10 @@ def test_bad_recipes(tmp_path: Path, text: str, message: str) -> None:
 def test_no_such_recipe(tmp_path: Path) -> None:
     with pytest.raises(KdedgeError, match="no such recipe"):
         load_recipe(tmp_path / "recipe.toml")
+
+
+def test_what_suits_a_student_unless_the_recipe_says() -> None:
+    some = [Distill(student="micro"), Distill(student="mini-cut"), Distill(vocabulary=50)]
+    assert [one.most_pieces for one in some] == [13_000, 15_000, 50]
+    rates = [Distill(student="mini-cut"), Distill(learning_rate=0.1)]
+    assert [one.highest_rate for one in rates] == [3e-4, 0.1]

@@ -130,6 +130,8 @@ def test_a_cut_student_begins_as_the_teacher(teacher: BertTeacher) -> None:
             np.testing.assert_allclose(found[some], states[i + 1].numpy()[some], **within)
         assert student.get_layer("tokens").embeddings.shape == (size, 32)
     np.testing.assert_allclose(student(inputs), said["logits"], **within)
+    # No dropout.
+    np.testing.assert_array_equal(student(inputs, training=True), student(inputs))
     few = cut_whole(teacher, 1, kept=[0, 2, 7])
     whole = student.get_layer("tokens").embeddings.numpy()
     np.testing.assert_array_equal(few.get_layer("tokens").embeddings.numpy(), whole[[0, 2, 7]])
