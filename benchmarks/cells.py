@@ -20,7 +20,7 @@ from kdedge.recipe import Distill, Label, Mixture
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 WORK = ROOT / "runs" / "distillation"
-RUN = ROOT / "runs" / "movie_reviews_large"
+RUN = ROOT / "runs" / "movie_reviews"
 SEEDS = (1, 2, 3)
 
 

@@ -1,12 +1,12 @@
 """What the students keep of the teacher, beside what a user would pick instead, and what earns it.
 
-    kdedge run recipes/movie_reviews_large.toml   # the teacher and its soft labels
+    make demo                        # the teacher and its soft labels
     python benchmarks/unlabelled.py
-    python benchmarks/distillation.py main peers ablation mini-ablation curve unlabelled few bench
+    python benchmarks/distillation.py main peers ablation mini-ablation curve few bench
 
 Each word is a part and can be left out. Trainings are cells (cells.py) in runs/distillation, each
 in a process of its own, and are not done twice. `bench` measures the bundles in
-runs/distillation/bundles, which `main`, `peers` and `unlabelled` make. Then what is new is put into
+runs/distillation/bundles, which `main` and `peers` make. Then what is new is put into
 benchmarks/results/distillation.json, in the place of what was there of the same name and seed, or
 of the same machine and models, and distillation.md is written from it; `tables` does nothing else.
 """
@@ -30,8 +30,15 @@ from kdedge.files import write_text
 COMMAND = "python benchmarks/distillation.py"
 # student: least retention in percent, least speed-up, most megabytes of the int8 .tflite.
 TARGETS = {"nano": (94.0, 300, 1.0), "micro": (96.5, 80, 1.5), "mini-cut": (98.5, 6, 8.0)}
-# A transformer takes ten times as long for a text.
-EPOCHS = {"nano": 6, "micro": 6, "mini-cut": 2}
+# Of recipes/movie_reviews.toml, 48,000 texts, and on top the reviews of unlabelled.py; epochs that
+# make as many steps. Last, with the reviews and so many texts made of them and of the train split.
+STUDENTS: dict[str, tuple[int, int | None]] = {
+    "nano with reviews, more made": (6, 100_000),
+    "micro": (18, None),
+    "micro with reviews": (9, None),
+    "micro with reviews, more made": (6, 100_000),
+    "mini-cut with reviews, more made": (4, 100_000),
+}
 # What a row is called: what it is in the tables, its kind, how it differs from the defaults.
 PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "no teacher": (
@@ -102,17 +109,7 @@ BASES = {
 }
 # Texts of the transfer set: epochs. A small set is seen more often, so that what is measured is
 # texts and not steps.
-CURVE = {2_000: 96, 8_000: 24, 24_000: 8, 50_000: 6, 100_000: 6}
-# Of recipes/movie_reviews.toml, 48,000 texts, and on top the reviews of unlabelled.py; epochs that
-# make as many steps. Last, with the reviews and so many texts made of them and of the train split.
-UNLABELLED: dict[str, tuple[int, int | None]] = {
-    "micro without reviews": (18, None),
-    "micro with reviews": (9, None),
-    "nano with reviews, more made": (6, 100_000),
-    "micro with reviews, more made": (6, 100_000),
-    "mini-cut with reviews, more made": (4, 100_000),
-}
-STUDENTS = (*TARGETS, *UNLABELLED)
+CURVE = {2_000: 96, 8_000: 24, 24_000: 8}
 FEW = (100, 500, 2000)
 
 
@@ -120,8 +117,7 @@ def main() -> None:
     """Do the parts that were asked for, then write what is there."""
     parts: dict[str, Callable[..., list[Cell]]] = {
         "main": main_cells, "peers": peer_cells, "ablation": ablation_cells,
-        "mini-ablation": mini_ablation_cells, "curve": curve_cells,
-        "unlabelled": unlabelled_cells, "few": few_cells,
+        "mini-ablation": mini_ablation_cells, "curve": curve_cells, "few": few_cells,
     }  # fmt: skip
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="+", choices=[*parts, "bench", "tables"])
@@ -150,16 +146,18 @@ def main() -> None:
 
 
 def main_cells(given: Any) -> list[Cell]:
-    """Each student as its defaults make it, but for the epochs."""
+    """Each student as its defaults make it, but for the epochs and texts."""
     return [
         Cell(
             name=name,
             seed=seed,
-            distill={"student": name, "epochs": epochs},
+            unlabelled=" with " in name,
+            made=made,
+            distill={"student": name.split()[0], "epochs": epochs},
             bundle=seed == 1,
-            keep=True,
+            keep=seed == 1,
         )
-        for name, epochs in EPOCHS.items()
+        for name, (epochs, made) in STUDENTS.items()
         for seed in given.seeds
     ]
 
@@ -211,7 +209,7 @@ def mini_ablation_cells(given: Any) -> list[Cell]:
 
 
 def curve_cells(given: Any) -> list[Cell]:
-    """micro on more and more texts; on all that the store has, it is one of the main cells."""
+    """micro on few texts and on more; on all that there are, it is one of the main cells."""
     return [
         cell
         for texts, epochs in CURVE.items()
@@ -221,23 +219,6 @@ def curve_cells(given: Any) -> list[Cell]:
             distill={"student": "micro", "epochs": epochs},
             texts=texts,
         )
-    ]
-
-
-def unlabelled_cells(given: Any) -> list[Cell]:
-    """Students with real texts on top of made ones."""
-    return [
-        Cell(
-            name=name,
-            seed=seed,
-            unlabelled=" with " in name,
-            made=made,
-            distill={"student": name.split()[0], "epochs": epochs},
-            bundle=seed == 1,
-            keep=seed == 1,
-        )
-        for name, (epochs, made) in UNLABELLED.items()
-        for seed in given.seeds
     ]
 
 
@@ -358,11 +339,10 @@ def main_table(cells: dict[str, list[Any]], latency: list[Any]) -> str:
     )  # fmt: skip
     return (
         "## Students\n\nTest split, the Keras student. Means over seeds, and the standard "
-        "deviation. Retention is the share of its teacher's accuracy. Without more said, the texts "
-        "are those of recipes/movie_reviews_large.toml, and otherwise those of "
+        "deviation. Retention is the share of its teacher's accuracy. The texts are those of "
         "recipes/movie_reviews.toml, without or with 47,000 unlabelled sentences of whole movie "
-        "reviews, which the project can't ship (benchmarks/unlabelled.py).\n\n"
-        + markdown(head, rows)
+        "reviews, which the project can't ship (benchmarks/unlabelled.py), and without or with "
+        "100,000 texts made of both.\n\n" + markdown(head, rows)
     )
 
 
@@ -526,7 +506,7 @@ def difference(base: Any, other: Any) -> tuple[float, float, float]:
 
 def curve_table(cells: dict[str, list[Any]]) -> str:
     """Accuracy over the size of the transfer set."""
-    names = (*(f"curve {texts}" for texts in CURVE), "micro")
+    names = (*(f"curve {texts}" for texts in CURVE), "micro", "micro with reviews")
     rows = [
         (
             *_transfer(cells[name]),

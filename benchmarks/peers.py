@@ -1,9 +1,9 @@
 """The students beside their teacher and the shapes of known BERTs: size, latency, accuracy.
 
-    kdedge run recipes/movie_reviews_large.toml            # the teacher
-    python benchmarks/distillation.py main --seeds 1       # the students
-    python benchmarks/peers.py runs/distillation/students/{nano,micro,mini-cut}-seed1 \\
-        --teacher runs/movie_reviews_large/teacher
+    make demo                                         # the teacher
+    python benchmarks/distillation.py main --seeds 1  # the students
+    python benchmarks/peers.py runs/distillation/students/*-seed1 \\
+        --teacher runs/movie_reviews/teacher
 
 Exports everything to LiteRT and ONNX in float32 and int8, measures all of it in one run on the same
 texts, 64 tokens, one text and one thread at a time, and writes peers.json, peers.md and peers.svg

@@ -1,6 +1,6 @@
 """What typos and an attack cost students that were trained to bear them, and others.
 
-    kdedge run recipes/movie_reviews_large.toml  # the teacher and its soft labels
+    make demo  # the teacher and its soft labels
     python benchmarks/robustness.py
 
 Trains micro in several ways, some of which are cells of distillation.py's ablation. Then measures

@@ -1,6 +1,6 @@
 """How many texts a second a student learns from: stored soft labels, and Keras's own Distiller.
 
-    kdedge run recipes/movie_reviews_large.toml  # the teacher and its soft labels
+    make demo  # the teacher and its soft labels
     python benchmarks/training_speed.py
 
 Trains micro by kdedge's stage on stored soft labels and by keras.distillation.Distiller with the

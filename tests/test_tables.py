@@ -25,6 +25,8 @@ from distillation import (
 
 from kdedge.bench.report import BenchReport
 
+NANO = "nano with reviews, more made"
+
 
 def keep(work: Path, right: str, **arguments: Any) -> Cell:
     """Write a cell's result: of 4 texts in each split, which were labelled right."""
@@ -77,7 +79,7 @@ def test_spread() -> None:
 def test_tables_of_the_cells_that_are_there(tmp_path: Path) -> None:
     for seed, right in ((1, "1110"), (2, "1100")):
         keep(tmp_path, right, name="base", seed=seed)
-        keep(tmp_path, right, name="nano", seed=seed, distill={"student": "nano"})
+        keep(tmp_path, right, name=NANO, seed=seed, distill={"student": "nano"})
         keep(tmp_path, "1111", name="curve 2000", seed=seed, distill={"epochs": 96})
     # A seed that the base lacks does not count for the difference.
     keep(tmp_path, "1110", name="alpha 0.5", seed=1, distill={"alpha": 0.5})
@@ -96,7 +98,7 @@ def test_tables_of_the_cells_that_are_there(tmp_path: Path) -> None:
     assert ablation_table(found, "mini base") == ""
     # Retention 93.75 and 62.5, 78.125 in the mean, and nothing was measured.
     assert main_table(cells, []).splitlines()[-1] == (
-        "| nano | 1990 | 8 | 2 | 62.50 ± 17.68 | 78.12 ± 22.10 ✗ 94.0 |  |"
+        f"| {NANO} | 1990 | 8 | 2 | 62.50 ± 17.68 | 78.12 ± 22.10 ✗ 94.0 |  |"
     )
     # The curve ends with what all texts give.
     assert curve_table(cells) == ""
@@ -141,11 +143,11 @@ def test_what_is_new_takes_the_place_of_what_was_there(
     path.write_text('{"command": "c", "cells": [], "changes": {}, "latency": []}')
     (tmp_path / "work").mkdir()
     for seed in (1, 2):
-        keep(tmp_path / "work", "1000", name="nano", seed=seed, distill={"student": "nano"})
+        keep(tmp_path / "work", "1000", name=NANO, seed=seed, distill={"student": "nano"})
     write(tmp_path / "work", report("fast", 0.005))
     # On another machine seed 2 was done anew, and nothing is left of the rest.
     (tmp_path / "other").mkdir()
-    keep(tmp_path / "other", "1110", name="nano", seed=2, distill={"student": "nano"})
+    keep(tmp_path / "other", "1110", name=NANO, seed=2, distill={"student": "nano"})
     write(tmp_path / "other", report("slow", 0.01))
     write(tmp_path / "other", report("slow", 0.02))
     write(tmp_path / "other", None)
@@ -160,7 +162,7 @@ def test_what_is_new_takes_the_place_of_what_was_there(
         ["teacher", "nano"], ["teacher", "nano"], ["teacher"],
     ]  # fmt: skip
     text = (tmp_path / "distillation.md").read_text()
-    assert "| nano | 1990 | 8 | 2 | 50.00 ± 35.36 | 62.50 ± 44.19 ✗ 94.0 |" in text
+    assert f"| {NANO} | 1990 | 8 | 2 | 50.00 ± 35.36 | 62.50 ± 44.19 ✗ 94.0 |" in text
     assert "| nano | int8 | 80.00 | 0.0200 | 100 (" in text
 
 
