@@ -34,6 +34,7 @@ class Cell(BaseModel):
     kind: Literal[
         "student",
         "attacked",
+        "two teachers",
         "one task",
         "two tasks",
         "few",

@@ -36,6 +36,7 @@ from kdedge.students.from_teacher import set_token_embeddings
 from kdedge.students.inputs import masked, student_inputs
 from kdedge.students.mini import mini
 from kdedge.students.student import Evaluation, Student, measures, predict_logits
+from kdedge.teachers.ensemble import ensemble_soft_labels
 from kdedge.teachers.finetune import finetune
 from kdedge.teachers.soft_labels import SoftLabels, label_texts
 from kdedge.text.batches import shuffled_batches
@@ -61,8 +62,9 @@ def main() -> None:
     """Do the cell and keep its result."""
     work, cell = Path(sys.argv[1]), Cell.model_validate_json(sys.argv[2])
     kinds = {
-        "student": student, "attacked": attacked, "one task": tasks, "two tasks": tasks,
-        "few": few, "tfidf": tfidf, "static": static, "stock": stock, "tinybert": tinybert,
+        "student": student, "attacked": attacked, "two teachers": two_teachers,
+        "one task": tasks, "two tasks": tasks, "few": few,
+        "tfidf": tfidf, "static": static, "stock": stock, "tinybert": tinybert,
     }  # fmt: skip
     keras.utils.set_random_seed(cell.seed)
     result = kinds[cell.kind](cell, work)
@@ -99,6 +101,19 @@ def attacked(cell: Cell, work: Path) -> dict[str, Any]:
         base.model, base.encoder, load_teacher(cell.teacher), corpus.train.texts, SoftLabels(own)
     )
     return learned(cell, work, corpus, grown)
+
+
+def two_teachers(cell: Cell, work: Path) -> dict[str, Any]:
+    """Soft labels that are the mean of two teachers', which differ in their seed."""
+    corpus = load_corpus(DATA, split="split")
+    store = with_made_texts(cell, corpus, SoftLabels(cell.soft_labels), work)
+    folder = work / "second_teacher"
+    if not folder.exists():
+        finetune(corpus, Teach(epochs=2), folder, seed=2)
+    second = label_texts(load_teacher(folder), store.texts, work / "stores" / "second_teacher")
+    both = cell.folder(work, "stores")
+    shutil.rmtree(both, ignore_errors=True)
+    return learned(cell, work, corpus, ensemble_soft_labels([store, second], both))
 
 
 def learned(cell: Cell, work: Path, corpus: Corpus, store: SoftLabels) -> dict[str, Any]:
