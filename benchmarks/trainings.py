@@ -34,6 +34,7 @@ from kdedge.pipeline import NEIGHBOURS, transfer_set
 from kdedge.recipe import Data, Distill, Export, Label, Recipe, Teach
 from kdedge.students.from_teacher import set_token_embeddings
 from kdedge.students.inputs import masked, student_inputs
+from kdedge.students.layers import TokenMean
 from kdedge.students.mini import mini
 from kdedge.students.student import Evaluation, Student, measures, predict_logits
 from kdedge.teachers.ensemble import ensemble_soft_labels
@@ -284,9 +285,7 @@ def static_model(table: Any, corpus: Corpus, encoder: TextEncoder) -> keras.Mode
     """A Keras model of the table and of what logistic regression makes of the train split."""
     inputs = student_inputs()
     tokens = keras.layers.Embedding(*table.shape, weights=[table], name="tokens")(inputs["ids"])
-    mean = keras.layers.GlobalAveragePooling1D()(
-        masked(tokens, inputs["mask"]), mask=inputs["mask"]
-    )
+    mean = TokenMean()(masked(tokens, inputs["mask"]), inputs["mask"])
     sentence = keras.layers.UnitNormalization(name="sentence")(mean)
     body = keras.Model(inputs, sentence)
     train, valid = (

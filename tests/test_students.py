@@ -19,7 +19,7 @@ from kdedge.students.from_teacher import (
     set_token_embeddings,
     taylor_importance,
 )
-from kdedge.students.layers import PositionEmbedding, gelu_tanh
+from kdedge.students.layers import PositionEmbedding, TokenMean, gelu_tanh
 from kdedge.students.student import Evaluation, predict_logits
 from kdedge.students.vocabulary import prune_vocabulary
 from kdedge.teachers.bert import BertTeacher
@@ -105,6 +105,12 @@ def test_positions_are_added() -> None:
     said = layer(np.array([[[10.0, 20.0], [30.0, 40.0]]], np.float32))
     assert np.asarray(said).tolist() == [[[11, 22], [33, 44]]]
     assert PositionEmbedding.from_config(layer.get_config()).max_length == 3
+
+
+def test_the_mean_is_over_tokens() -> None:
+    x = np.array([[[1.0, 2.0], [3.0, 8.0], [0.0, 0.0]]], np.float32)
+    said = TokenMean()(x, np.array([[1, 1, 0]], np.int32))
+    assert np.asarray(said).tolist() == [[2, 5]]
 
 
 def cut_whole(teacher: BertTeacher, layers: int, kept: list[int] | None = None) -> keras.Model:

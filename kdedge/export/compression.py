@@ -15,7 +15,7 @@ from tensorflow_model_optimization.python.core.clustering.keras.experimental.clu
 )
 
 from kdedge.errors import KdedgeError
-from kdedge.export.twin import twin_of
+from kdedge.export.twin import TokenMeanTwin, twin_of
 from kdedge.progress import Advance, progress
 from kdedge.recipe import COMPRESSIONS, Compress
 from kdedge.students.student import Student, measures
@@ -40,6 +40,7 @@ ROUNDED = (
     tf_keras.layers.Add,
     tf_keras.layers.GlobalAveragePooling1D,
     tf_keras.layers.LayerNormalization,
+    TokenMeanTwin,
 )
 # Masks are made anew so often while sparsity rises: each time sorts all weights.
 PRUNING_UPDATES = 20

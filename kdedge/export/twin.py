@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras
 
 from kdedge.errors import KdedgeError
-from kdedge.students.layers import FirstToken, PositionEmbedding, gelu_tanh
+from kdedge.students.layers import FirstToken, PositionEmbedding, TokenMean, gelu_tanh
 
 
 def twin_of(model: keras.Model) -> tf_keras.Model:
@@ -79,7 +79,20 @@ class _FirstToken(tf_keras.layers.Layer):
         return tf.expand_dims(x[:, 0], 1)
 
 
-TWINS = {PositionEmbedding: _PositionEmbedding, FirstToken: _FirstToken}
+class TokenMeanTwin(tf_keras.layers.Layer):
+    """kdedge's TokenMean for tf_keras."""
+
+    def call(self, x: Any, real: Any) -> Any:
+        """float32 [batch, length, width], int32 [batch, length] -> float32 [batch, width]."""
+        count = tf.reduce_sum(real, axis=1, keepdims=True)
+        return tf.reduce_sum(x, axis=1) / tf.cast(count, x.dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """What tensorflow-model-optimization asks for."""
+        return tf.TensorShape((input_shape[0], input_shape[2]))
+
+
+TWINS = {PositionEmbedding: _PositionEmbedding, FirstToken: _FirstToken, TokenMean: TokenMeanTwin}
 
 
 def _gelu_tanh(x: Any) -> Any:

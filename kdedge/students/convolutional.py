@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from kdedge.students.inputs import masked, student_inputs
+from kdedge.students.layers import TokenMean
 
 
 def convolutional(
@@ -41,9 +42,7 @@ def convolutional(
         )(tokens)
         grams = masked(grams, inputs["mask"])
         pooled.append(keras.layers.GlobalMaxPooling1D(name=f"max_{kernel}")(grams))
-        pooled.append(
-            keras.layers.GlobalAveragePooling1D(name=f"mean_{kernel}")(grams, mask=inputs["mask"])
-        )
+        pooled.append(TokenMean(name=f"mean_{kernel}")(grams, inputs["mask"]))
     text = keras.layers.Dropout(dropout)(keras.layers.Concatenate()(pooled))
     sentence = keras.layers.Dense(hidden, activation="relu", name="sentence")(text)
     logits = keras.layers.Dense(classes, name="logits")(keras.layers.Dropout(dropout)(sentence))

@@ -59,6 +59,20 @@ class FirstToken(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kdedge")
+class TokenMean(keras.layers.Layer):
+    """The mean over a text's tokens, where padding has zeros already.
+
+    Keras's GlobalAveragePooling1D with a mask selects where that says, which XNNPACK can't: LiteRT
+    would leave its fast path for each.
+    """
+
+    def call(self, x: Any, real: Any) -> Any:
+        """float32 [batch, length, width], int32 [batch, length] -> float32 [batch, width]."""
+        count = keras.ops.sum(real, axis=1, keepdims=True)
+        return keras.ops.sum(x, axis=1) / keras.ops.cast(count, x.dtype)
+
+
+@keras.saving.register_keras_serializable("kdedge")
 class TaskPrompt(keras.layers.Layer):
     """Puts learned vectors before a text's, the same for every text.
 
