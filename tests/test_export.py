@@ -193,7 +193,7 @@ def test_clustered_weights_keep_their_few_values() -> None:
         (weights,) = (
             graph.buffers[t.buffer].data
             for t in graph.subgraphs[0].tensors
-            if t.shape is not None and list(t.shape) == [128, 1, 3, 64]
+            if t.shape is not None and list(t.shape) == [128, 1, 3, 56]
         )
         return len(np.unique(np.asarray(weights).view(np.int8)))
 

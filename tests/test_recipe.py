@@ -66,6 +66,6 @@ def test_no_such_recipe(tmp_path: Path) -> None:
 
 def test_what_suits_a_student_unless_the_recipe_says() -> None:
     some = [Distill(student="micro"), Distill(student="mini-cut"), Distill(vocabulary=50)]
-    assert [one.most_pieces for one in some] == [16_000, 15_000, 50]
+    assert [one.most_pieces for one in some] == [18_000, 15_000, 50]
     rates = [Distill(student="mini-cut"), Distill(learning_rate=0.1)]
     assert [one.highest_rate for one in rates] == [3e-4, 0.1]

@@ -54,7 +54,7 @@ def build_student(
             return convolutional(
                 vocabulary,
                 classes,
-                width=64,
+                width=56,
                 kernels=(1, 2, 3, 5),
                 filters=128,
                 hidden=192,
