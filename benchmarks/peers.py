@@ -2,8 +2,8 @@
 
     make demo                                         # the teacher
     python benchmarks/distillation.py main --seeds 1  # the students
-    python benchmarks/peers.py runs/distillation/students/*-seed1 \\
-        --teacher runs/movie_reviews/teacher
+    python benchmarks/peers.py runs/distillation/students/{nano,mini-cut}*-seed1 \\
+        runs/distillation/students/micro-with-reviews-seed1 --teacher runs/movie_reviews/teacher
 
 Exports everything to LiteRT and ONNX in float32 and int8, measures all of it in one run on the same
 texts, 64 tokens, one text and one thread at a time, and writes peers.json, peers.md and peers.svg
@@ -25,7 +25,6 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -90,9 +89,7 @@ LARGEST_BUBBLE, SMALLEST_BUBBLE = 500.0, 20.0  # square points
 
 
 def main(
-    students: Annotated[
-        list[Path], typer.Argument(help="folders, shown by their names without -seed1")
-    ],
+    students: Annotated[list[Path], typer.Argument(help="folders, one of each preset")],
     teacher: Annotated[Path, typer.Option(help="folder of the fine-tuned teacher")],
     trained: Annotated[
         list[str],
@@ -110,7 +107,7 @@ def main(
         raise KdedgeError(f"trained: {', '.join(unknown)}. Allowed: {', '.join(SHAPES)}.")
     corpus = load_corpus(data, split=split)
     subjects: dict[str, Callable[[], Subject]] = {
-        **{_name(path): partial(_student, path) for path in students},
+        **{_preset(path): partial(_student, path) for path in students},
         "teacher": partial(_classifier, "teacher", teacher, corpus),
         **{name: partial(_random, name, shape, teacher, corpus) for name, shape in SHAPES.items()},
         **{name: partial(_classifier, name, path, corpus) for name, path in folders.items()},
@@ -151,12 +148,13 @@ def _commit() -> str:
 # What is exported
 
 
-def _name(student: Path) -> str:
-    return student.name.removesuffix("-seed1")
+def _preset(student: Path) -> str:
+    notes = json.loads((student / "student.json").read_text(encoding="utf-8"))
+    return str(notes["preset"])
 
 
 def _student(folder: Path) -> Subject:
-    return replace(subject_of(Student.load(folder)), name=_name(folder))
+    return subject_of(Student.load(folder))
 
 
 def _classifier(name: str, folder: Path, corpus: Corpus) -> Subject:
