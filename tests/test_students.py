@@ -19,7 +19,7 @@ from kdedge.students.from_teacher import (
     set_token_embeddings,
     taylor_importance,
 )
-from kdedge.students.layers import PositionEmbedding, TokenMean, gelu_tanh
+from kdedge.students.layers import Attention, PositionEmbedding, TokenMean, gelu_tanh
 from kdedge.students.student import Evaluation, predict_logits
 from kdedge.students.vocabulary import prune_vocabulary
 from kdedge.teachers.bert import BertTeacher
@@ -111,6 +111,19 @@ def test_the_mean_is_over_tokens() -> None:
     x = np.array([[[1.0, 2.0], [3.0, 8.0], [0.0, 0.0]]], np.float32)
     said = TokenMean()(x, np.array([[1, 1, 0]], np.int32))
     assert np.asarray(said).tolist() == [[2, 5]]
+
+
+def test_attention_is_that_of_keras() -> None:
+    x = keras.random.normal((2, 3, 4), seed=1)
+    mask = np.array([[[1, 1, 0]], [[1, 1, 1]]], np.int32)
+    ours, theirs = (kind(2, 3) for kind in (Attention, keras.layers.MultiHeadAttention))
+    theirs(x, x)
+    ours(x, x, attention_mask=mask)
+    ours.set_weights(theirs.get_weights())
+    expected, maps = theirs(x, x, attention_mask=mask, return_attention_scores=True)
+    said, scores = ours(x, x, attention_mask=mask, return_attention_scores=True)
+    assert np.asarray(said) == pytest.approx(np.asarray(expected), abs=1e-6)
+    assert np.asarray(scores) == pytest.approx(np.asarray(maps), abs=1e-6)
 
 
 def cut_whole(teacher: BertTeacher, layers: int, kept: list[int] | None = None) -> keras.Model:

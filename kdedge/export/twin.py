@@ -8,7 +8,13 @@ import tensorflow as tf
 import tf_keras
 
 from kdedge.errors import KdedgeError
-from kdedge.students.layers import FirstToken, PositionEmbedding, TokenMean, gelu_tanh
+from kdedge.students.layers import (
+    Attention,
+    FirstToken,
+    PositionEmbedding,
+    TokenMean,
+    gelu_tanh,
+)
 
 
 def twin_of(model: keras.Model) -> tf_keras.Model:
@@ -92,7 +98,12 @@ class TokenMeanTwin(tf_keras.layers.Layer):
         return tf.TensorShape((input_shape[0], input_shape[2]))
 
 
-TWINS = {PositionEmbedding: _PositionEmbedding, FirstToken: _FirstToken, TokenMean: TokenMeanTwin}
+TWINS = {
+    Attention: tf_keras.layers.MultiHeadAttention,
+    PositionEmbedding: _PositionEmbedding,
+    FirstToken: _FirstToken,
+    TokenMean: TokenMeanTwin,
+}
 
 
 def _gelu_tanh(x: Any) -> Any:

@@ -73,6 +73,31 @@ class TokenMean(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kdedge")
+class Attention(keras.layers.MultiHeadAttention):
+    """Keras's, with a mask of tokens, int32 [batch, 1, length], that is added to the scores.
+
+    Keras selects by the mask, which XNNPACK can't: LiteRT would leave its fast path in each layer.
+    """
+
+    def _compute_attention(
+        self,
+        query: Any,
+        key: Any,
+        value: Any,
+        attention_mask: Any = None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> tuple[Any, Any]:
+        query = query * keras.ops.cast(self._inverse_sqrt_key_dim, query.dtype)
+        scores = keras.ops.einsum(self._dot_product_equation, key, query)
+        padding = 1.0 - keras.ops.cast(attention_mask, scores.dtype)
+        scores = keras.ops.softmax(scores - 1e9 * keras.ops.expand_dims(padding, 1))
+        kept = self._dropout_layer(scores, training=training) if self._dropout else scores
+        return keras.ops.einsum(self._combine_equation, kept, value), scores
+
+
+@keras.saving.register_keras_serializable("kdedge")
 class TaskPrompt(keras.layers.Layer):
     """Puts learned vectors before a text's, the same for every text.
 

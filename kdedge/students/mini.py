@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 
-from kdedge.students.inputs import student_inputs
-from kdedge.students.layers import FirstToken, PositionEmbedding, gelu_tanh
+from kdedge.students.inputs import masked, student_inputs
+from kdedge.students.layers import Attention, FirstToken, PositionEmbedding, TokenMean, gelu_tanh
 
 
 def mini(
@@ -47,9 +47,9 @@ def mini(
         tokens = x
         if pooler and i == layers - 1:
             x = FirstToken(name="first")(x)
-        attention = keras.layers.MultiHeadAttention(
-            heads, head_width, dropout=dropout, name=f"attention_{i}"
-        )(x, tokens, attention_mask=attended)
+        attention = Attention(heads, head_width, dropout=dropout, name=f"attention_{i}")(
+            x, tokens, attention_mask=attended
+        )
         x = keras.layers.LayerNormalization(epsilon=1e-12, name=f"attention_norm_{i}")(
             keras.layers.Add()([x, keras.layers.Dropout(dropout)(attention)])
         )
@@ -63,6 +63,7 @@ def mini(
             keras.layers.Flatten()(x)
         )
     else:
-        sentence = keras.layers.GlobalAveragePooling1D(name="sentence")(x, mask=inputs["mask"])
+        x = masked(x, inputs["mask"])
+        sentence = TokenMean(name="sentence")(x, inputs["mask"])
     logits = keras.layers.Dense(classes, name="logits")(keras.layers.Dropout(dropout)(sentence))
     return keras.Model(inputs, logits, name=name)
