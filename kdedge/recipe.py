@@ -21,7 +21,7 @@ PRESETS: tuple[Preset, ...] = get_args(Preset)
 LEARNING_RATES: dict[Preset, float] = {"nano": 2e-3, "micro": 2e-3, "mini": 1e-3, "mini-cut": 3e-4}
 # As many as leave room in the megabytes that each is to have as int8.
 VOCABULARIES: dict[Preset, int] = {
-    "nano": 13_000, "micro": 18_000, "mini": 13_000, "mini-cut": 15_000,
+    "nano": 20_000, "micro": 18_000, "mini": 13_000, "mini-cut": 15_000,
 }  # fmt: skip
 Decay = Literal["cosine", "linear", "exponential", "constant"]
 DECAYS: tuple[Decay, ...] = get_args(Decay)

@@ -43,7 +43,7 @@ def build_student(
             return convolutional(
                 vocabulary,
                 classes,
-                width=48,
+                width=32,
                 kernels=(2, 3),
                 filters=48,
                 hidden=64,
