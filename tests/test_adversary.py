@@ -180,7 +180,8 @@ def test_substitution_parts_teacher_and_student(preset: str, teacher: BertTeache
     assert ((moved > 0) & (moved <= 2)).all()
     before = divergence(said, student(encoded.inputs))
     after = divergence(said, student({**encoded.inputs, "ids": ids}))
-    assert (np.asarray(after) > np.asarray(before)).all()
+    # A swap is the best to first order only, so one text may be brought nearer.
+    assert np.mean(after) > 1.2 * np.mean(before)
 
 
 def test_the_generator_changes_its_share_and_learns_to_part_them(teacher: BertTeacher) -> None:
