@@ -59,7 +59,7 @@ from kdedge.bundle import MANIFEST
 from kdedge.export.export import subject_of, subject_of_classifier
 from kdedge.files import write_text
 from kdedge.recipe import export_settings
-from kdedge.students.student import Evaluation, predict_logits
+from kdedge.students.student import NOTES, Evaluation, predict_logits
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -149,7 +149,7 @@ def _commit() -> str:
 
 
 def _preset(student: Path) -> str:
-    notes = json.loads((student / "student.json").read_text(encoding="utf-8"))
+    notes = json.loads((student / NOTES).read_text(encoding="utf-8"))
     return str(notes["preset"])
 
 
