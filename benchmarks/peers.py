@@ -51,15 +51,16 @@ from kdedge import (
     load_corpus,
     load_teacher,
 )
-from kdedge.bench.figures import COLOURS, INK, STYLE, SURFACE
-from kdedge.bench.report import RUNTIMES, BenchReport, Measurement, markdown, three_digits
+from kdedge.bench.report.figures import COLOURS, INK, STYLE, SURFACE
+from kdedge.bench.report.model import RUNTIMES, BenchReport, Measurement, three_digits
+from kdedge.bench.report.tables import markdown
 from kdedge.bench.run import REPORT
 from kdedge.bench.scenario import scenario
-from kdedge.bundle import MANIFEST
-from kdedge.export.export import subject_of, subject_of_classifier
+from kdedge.bundle.manifest import MANIFEST
+from kdedge.export.stage import subject_of, subject_of_classifier
 from kdedge.files import write_text
 from kdedge.recipe import export_settings
-from kdedge.students.student import NOTES, Evaluation, predict_logits
+from kdedge.students.trained import NOTES, Evaluation, predict_logits
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

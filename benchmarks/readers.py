@@ -19,21 +19,22 @@ from onnx import TensorProto, helper
 from tensorflow.lite.python import schema_py_generated as schema
 from tokenizers.implementations import BertWordPieceTokenizer
 
-from kdedge.bench.compare import compare
 from kdedge.bench.devices.device import Completed, answer_of
 from kdedge.bench.measure import _checked
-from kdedge.bench.report import BenchReport, Measurement
+from kdedge.bench.report.compare import compare
+from kdedge.bench.report.model import BenchReport, Measurement
 from kdedge.bench.scenario import TIERS
-from kdedge.bundle import MANIFEST, opened, verify
-from kdedge.export.flatbuffer import written
-from kdedge.export.metadata import with_metadata
+from kdedge.bundle.manifest import MANIFEST, opened, verify
+from kdedge.export.litert.flatbuffer import written
+from kdedge.export.litert.metadata import with_metadata
 from kdedge.files import CHECKSUMS, sha256, write_checksums
+from kdedge.labels.store import DIGITS, STORE, TOKEN_VECTORS, SoftLabels
 from kdedge.recipe import load_recipe
 from kdedge.runtime import load_engine
-from kdedge.students.student import EVALUATION, MODEL, NOTES, Student
-from kdedge.teachers.soft_labels import DIGITS, STORE, TOKEN_VECTORS, SoftLabels
-from kdedge.text.corpus import load_corpus, read_texts
+from kdedge.students.trained import EVALUATION, MODEL, NOTES, Student
+from kdedge.text.corpus import load_corpus
 from kdedge.text.encoder import ENCODER, TOKENIZER, TextEncoder
+from kdedge.text.readers import read_texts
 
 ROOT = Path(__file__).parent.parent
 BUNDLE = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"

@@ -254,10 +254,10 @@ def _import_once() -> None:
 
     _train_extra()
     import kdedge.bench.measure as measure
-    import kdedge.distill.train as train
+    import kdedge.distill.stage as train
+    import kdedge.labels.store as soft_labels
     import kdedge.pipeline  # noqa: F401
-    import kdedge.teachers.finetune as finetune
-    import kdedge.teachers.soft_labels as soft_labels
+    import kdedge.teach.stage as finetune
 
     # Often, so that a kill in the middle leaves something to go on from.
     finetune.SECONDS_BETWEEN_CHECKPOINTS = 0.2

@@ -26,14 +26,14 @@ from distillation import ABLATION_EPOCHS, ABLATION_MADE, BERTS, METHODS, spread
 from trainings import DATA
 
 from kdedge import Student, load_corpus, load_teacher
-from kdedge.bench.report import markdown
-from kdedge.distill.adversary import Substitution
+from kdedge.bench.report.tables import markdown
+from kdedge.distill.adversaries.substitution import Substitution
 from kdedge.files import write_text
+from kdedge.labels.store import SoftLabels
 from kdedge.recipe import Label
-from kdedge.students.student import predict_logits
-from kdedge.teachers.soft_labels import SoftLabels
-from kdedge.text.corpus import Split
+from kdedge.students.trained import predict_logits
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.splits import Split
 
 COMMAND = "python benchmarks/robustness.py"
 TYPOS: dict[str, Callable[[], Any]] = {

@@ -32,11 +32,12 @@ from ai_edge_litert.interpreter import Interpreter
 from onnxruntime.quantization import quantize_dynamic
 from tensorflow.lite.python import schema_py_generated as schema
 
-from kdedge.bench.report import Measurement, markdown, three_digits
+from kdedge.bench.report.model import Measurement, three_digits
+from kdedge.bench.report.tables import markdown
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import TIERS, scenario
-from kdedge.bundle import verify
-from kdedge.export.flatbuffer import parsed
+from kdedge.bundle.manifest import verify
+from kdedge.export.litert.flatbuffer import parsed
 
 ROOT = Path(__file__).parent.parent
 COMMAND = "python benchmarks/roofline.py"

@@ -111,7 +111,7 @@ class _Clock:
 
 
 def _texts(size: int) -> Iterator[str]:
-    from kdedge.text.corpus import read_texts
+    from kdedge.text.readers import read_texts
 
     texts = read_texts(DATA)
     for i in range(size):
@@ -163,7 +163,7 @@ def _load() -> Any:
 
 def _label(size: int) -> dict[str, float]:
     from kdedge import label_texts
-    from kdedge.text.corpus import TextFiles
+    from kdedge.text.readers import TextFiles
 
     teacher = _load()
     # Its graph, and the vectors of the vocabulary, are the same work for any number of texts.
@@ -177,7 +177,7 @@ def _ray(size: int, actors: int) -> dict[str, Any]:
     """Seconds of the local engine and of Ray, in turn, each into a store that has nothing."""
     from kdedge import label_texts, load_teacher
     from kdedge.teachers.on_ray import label_on_ray
-    from kdedge.text.corpus import TextFiles
+    from kdedge.text.readers import TextFiles
 
     load = partial(load_teacher, RAYS_TEACHER)
     teacher, texts = load(), TextFiles(WORK / f"texts-{size}")
@@ -208,7 +208,7 @@ def _ray(size: int, actors: int) -> dict[str, Any]:
 def _train(size: int) -> dict[str, float]:
     from kdedge import Corpus, SoftLabels, distill_student
     from kdedge.recipe import Distill
-    from kdedge.text.corpus import Split
+    from kdedge.text.splits import Split
 
     clock = _Clock()
     store = SoftLabels(WORK / f"labels-{size}")
@@ -242,7 +242,7 @@ def _write() -> None:
 
 
 def _table(result: dict[str, Any]) -> str:
-    from kdedge.bench.report import markdown
+    from kdedge.bench.report.tables import markdown
 
     costs = [
         (

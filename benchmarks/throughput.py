@@ -25,10 +25,10 @@ import numpy as np
 import tensorflow as tf
 
 from kdedge import load_teacher
-from kdedge.bench.report import markdown
+from kdedge.bench.report.tables import markdown
 from kdedge.teachers.bert import BertTeacher
-from kdedge.teachers.engines import run_teacher
-from kdedge.text.corpus import read_texts
+from kdedge.teachers.label import run_teacher
+from kdedge.text.readers import read_texts
 
 ROOT = Path(__file__).parent.parent
 COMMAND = "python benchmarks/throughput.py"

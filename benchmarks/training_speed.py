@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from cells import RESULTS, RUN, SEEDS, Cell, commit
 
-from kdedge.bench.report import markdown
+from kdedge.bench.report.tables import markdown
 from kdedge.bench.statistics import ratio_interval
 from kdedge.files import write_text
 from kdedge.recipe import Distill

@@ -23,27 +23,30 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from kdedge import Distiller, SoftLabelLoss, build_student, load_corpus, load_teacher
-from kdedge.distill.adversary import adversarial_texts
+from kdedge.distill.adversaries.texts import adversarial_texts
 from kdedge.distill.distiller import UNLABELLED
 from kdedge.distill.multitask import MultiTaskDistiller
-from kdedge.distill.schedules import LearningRate
-from kdedge.distill.train import distill_student
-from kdedge.export.export import export_bundle, subject_of, subject_of_classifier
+from kdedge.distill.stage import distill_student
+from kdedge.export.stage import export_bundle, subject_of, subject_of_classifier
 from kdedge.files import write_text
+from kdedge.labels.average import ensemble_soft_labels
+from kdedge.labels.store import SoftLabels
+from kdedge.layers.pooling import TokenMean, masked
+from kdedge.objectives.schedules import LearningRate
 from kdedge.pipeline import NEIGHBOURS, transfer_set
 from kdedge.recipe import Data, Distill, Export, Label, Recipe, Teach
-from kdedge.students.from_teacher import set_token_embeddings
-from kdedge.students.inputs import masked, student_inputs
-from kdedge.students.layers import TokenMean
-from kdedge.students.mini import mini
-from kdedge.students.student import Evaluation, Student, measures, predict_logits
-from kdedge.teachers.ensemble import ensemble_soft_labels
-from kdedge.teachers.finetune import finetune
-from kdedge.teachers.soft_labels import SoftLabels, label_texts
+from kdedge.students.architecture import student_inputs
+from kdedge.students.initial import set_token_embeddings
+from kdedge.students.trained import Evaluation, Student, measures, predict_logits
+from kdedge.students.transformer import mini
+from kdedge.teach.stage import finetune
+from kdedge.teachers.label import label_texts
 from kdedge.text.batches import shuffled_batches
-from kdedge.text.corpus import Corpus, Split, read_rows, read_texts
+from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.neighbours import nearest_words
+from kdedge.text.readers import read_rows, read_texts
+from kdedge.text.splits import Split
 
 DATA = ROOT / "data" / "movie_reviews.tsv.gz"
 # An artifact that loses accuracy is to be in the table with what it lost.

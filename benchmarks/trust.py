@@ -30,12 +30,13 @@ import typer
 
 from kdedge import KdedgeError, Student, TextEncoder, bench_bundles, export_bundle
 from kdedge.bench import agent
-from kdedge.bench.report import Measurement, markdown, three_digits
+from kdedge.bench.report.model import Measurement, three_digits
+from kdedge.bench.report.tables import markdown
 from kdedge.bench.run import SAMPLE_TEXTS
 from kdedge.bench.scenario import scenario
 from kdedge.bench.statistics import bootstrap_interval, p50, ratio_interval
-from kdedge.bundle import verify
-from kdedge.export.export import subject_of
+from kdedge.bundle.manifest import verify
+from kdedge.export.stage import subject_of
 from kdedge.files import write_text
 from kdedge.recipe import export_settings
 from kdedge.text.encoder import Encoded

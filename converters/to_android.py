@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from kdedge import KdedgeError
-from kdedge.bundle import MANIFEST, copy_bundle
+from kdedge.bundle.manifest import MANIFEST, copy_bundle
 from kdedge.cli import told_as_a_line
 
 ASSETS = Path(__file__).parent.parent / "android_demo" / "app" / "src" / "main" / "assets"

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from kdedge import KdedgeError
-from kdedge.bundle import MANIFEST, Manifest, verify
+from kdedge.bundle.manifest import MANIFEST, Manifest, verify
 from kdedge.cli import told_as_a_line
 from kdedge.files import CHECKSUMS, new_folder
 

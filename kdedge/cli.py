@@ -70,7 +70,7 @@ def teach(
         _train_extra()
         from kdedge.files import locked
         from kdedge.recipe import Teach
-        from kdedge.teachers.finetune import finetune
+        from kdedge.teach.stage import finetune
         from kdedge.text.corpus import load_corpus
 
         corpus = load_corpus(data, text=text, label=label, split=split, seed=seed)
@@ -137,9 +137,9 @@ def label(
         _train_extra()
         from kdedge.files import locked
         from kdedge.teachers.bert import load_teacher
+        from kdedge.teachers.label import label_texts
         from kdedge.teachers.prompted import load_prompted_teacher
-        from kdedge.teachers.soft_labels import label_texts
-        from kdedge.text.corpus import TextFiles
+        from kdedge.text.readers import TextFiles
 
         lines = TextFiles(texts, text)
         load = (
@@ -168,8 +168,8 @@ def average_labels(
     """Make one store of several teachers' soft labels: the mean of their logits."""
     with told_as_a_line():
         _train_extra()
-        from kdedge.teachers.ensemble import ensemble_soft_labels
-        from kdedge.teachers.soft_labels import SoftLabels
+        from kdedge.labels.average import ensemble_soft_labels
+        from kdedge.labels.store import SoftLabels
 
         made = ensemble_soft_labels([SoftLabels(store) for store in stores], out, weight)
         _say(f"{out}: soft labels of {len(made)} texts.")
@@ -192,10 +192,10 @@ def attack(
     """Add training texts on which student and teacher part; distil again to learn from them."""
     with told_as_a_line():
         _train_extra()
-        from kdedge.distill.adversary import adversarial_texts
-        from kdedge.students.student import Student
+        from kdedge.distill.adversaries.texts import adversarial_texts
+        from kdedge.labels.store import SoftLabels
+        from kdedge.students.trained import Student
         from kdedge.teachers.bert import load_teacher
-        from kdedge.teachers.soft_labels import SoftLabels
         from kdedge.text.corpus import load_corpus
 
         corpus = load_corpus(data, text=text, label=label, split=split, seed=seed)
@@ -231,8 +231,8 @@ def import_labels(
     """Take soft labels from another teacher: a PyTorch model, an LLM, any Keras classifier."""
     with told_as_a_line():
         _train_extra()
+        from kdedge.labels.imported import import_soft_labels
         from kdedge.teachers.bert import find_pretrained
-        from kdedge.teachers.soft_labels import import_soft_labels
         from kdedge.text.encoder import TextEncoder
 
         folder = find_pretrained(tokenizer, weights=False)
@@ -265,10 +265,10 @@ def distill(
         if student not in PRESETS:
             raise KdedgeError(f"--student: {student!r}. Allowed: {', '.join(PRESETS)}.")
         _train_extra()
-        from kdedge.distill.train import distill_student
+        from kdedge.distill.stage import distill_student
         from kdedge.files import locked
+        from kdedge.labels.store import SoftLabels
         from kdedge.recipe import Distill
-        from kdedge.teachers.soft_labels import SoftLabels
         from kdedge.text.corpus import load_corpus
 
         store = SoftLabels(soft_labels)
@@ -325,9 +325,9 @@ def compress(
         }  # fmt: skip
         settings = Compress.model_validate({k: v for k, v in given.items() if v is not None})
         _train_extra()
-        from kdedge.export.compression import compress as compress_student
-        from kdedge.students.student import Student
-        from kdedge.teachers.soft_labels import SoftLabels
+        from kdedge.compress.stage import compress as compress_student
+        from kdedge.labels.store import SoftLabels
+        from kdedge.students.trained import Student
 
         loaded, store = Student.load(student), SoftLabels(soft_labels)
         if store.label_names != loaded.label_names:
@@ -381,10 +381,10 @@ def export(
     """Convert a student to TFLite and ONNX and prove each file."""
     with told_as_a_line():
         _train_extra()
-        from kdedge.export.export import export_bundle, subject_of
+        from kdedge.export.stage import export_bundle, subject_of
         from kdedge.recipe import ARTIFACTS, export_settings
-        from kdedge.students.student import Student
-        from kdedge.text.corpus import read_texts
+        from kdedge.students.trained import Student
+        from kdedge.text.readers import read_texts
 
         subject = subject_of(Student.load(student))
         if calibration:
@@ -480,8 +480,8 @@ def bench(
         _train_extra()
         from rich.console import Console
 
-        from kdedge.bench.page import render_page
-        from kdedge.bench.report import markdown_table, terminal_table
+        from kdedge.bench.report.page import render_page
+        from kdedge.bench.report.tables import markdown_table, terminal_table
         from kdedge.bench.run import Grid, Labelled, bench_bundles
         from kdedge.files import write_text
 
@@ -528,13 +528,13 @@ def _counts(option: str, given: str | None) -> tuple[int, ...]:
 def _compare(old: Path, new: Path, threshold: float, markdown: bool) -> None:
     from rich.console import Console
 
-    from kdedge.bench.compare import (
+    from kdedge.bench.report.compare import (
         compare,
         comparison_markdown,
         comparison_rows,
         comparison_table,
     )
-    from kdedge.bench.report import BenchReport
+    from kdedge.bench.report.model import BenchReport
 
     before, after = BenchReport.load(old), BenchReport.load(new)
     comparison = compare(before, after)
@@ -600,7 +600,7 @@ def predict(
     """Classify texts: arguments, a file's lines, or the lines of standard input."""
     with told_as_a_line():
         from kdedge.runtime import load_bundle
-        from kdedge.text.corpus import read_texts, split_lines
+        from kdedge.text.readers import read_texts, split_lines
 
         if texts and file:
             raise KdedgeError("--file: given beside texts; one of the two is needed.")
@@ -633,7 +633,7 @@ def sign(
 ) -> None:
     """Sign a bundle, so that an app can take those of its owner alone."""
     with told_as_a_line():
-        from kdedge.signing import sign_bundle
+        from kdedge.bundle.signing import sign_bundle
 
         _say(f"{sign_bundle(bundle, key)}: the signature.")
 
@@ -645,7 +645,7 @@ def verify(
 ) -> None:
     """Check that a bundle is whole and signed by a key's owner."""
     with told_as_a_line():
-        from kdedge.signing import verify_signature
+        from kdedge.bundle.signing import verify_signature
 
         verify_signature(bundle, public_key)
         _say(f"{bundle}: all files are as signed by the owner of {public_key}.")
@@ -655,8 +655,8 @@ def _show(bundle: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from kdedge.bundle import opened
-    from kdedge.bundle import verify as verify_bundle
+    from kdedge.bundle.manifest import opened
+    from kdedge.bundle.manifest import verify as verify_bundle
 
     with opened(bundle) as folder:
         manifest = verify_bundle(folder)

@@ -10,24 +10,27 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from kdedge.bench.page import Disagreement, render_page
-from kdedge.bench.report import BenchReport, terminal_table
+from kdedge.bench.report.model import BenchReport
+from kdedge.bench.report.page import Disagreement, render_page
+from kdedge.bench.report.tables import terminal_table
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
-from kdedge.distill.attribution import explain
-from kdedge.distill.train import distill_student
-from kdedge.export.export import Subject, export_bundle, subject_of
+from kdedge.distill.stage import distill_student
+from kdedge.explain import explain
+from kdedge.export.stage import Subject, export_bundle, subject_of
 from kdedge.files import locked, write_text
+from kdedge.labels.store import SoftLabels
 from kdedge.progress import console
 from kdedge.recipe import Export, Recipe, fingerprint
 from kdedge.runtime import softmax
-from kdedge.students.student import Evaluation, Student
+from kdedge.students.trained import Evaluation, Student
+from kdedge.teach.stage import finetune
 from kdedge.teachers.bert import load_teacher, read_notes
-from kdedge.teachers.finetune import finetune
-from kdedge.teachers.soft_labels import SoftLabels, label_texts
+from kdedge.teachers.label import label_texts
 from kdedge.text.augment import augmented
-from kdedge.text.corpus import Corpus, Split, load_corpus
+from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.neighbours import nearest_words
+from kdedge.text.splits import Split
 
 DISAGREEMENTS_SHOWN = 12
 # Words that the mixture's rule of that name may put in a word's place.

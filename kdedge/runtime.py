@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from kdedge.bundle import Manifest, opened, verify
+from kdedge.bundle.manifest import Manifest, opened, verify
 from kdedge.errors import KdedgeError
-from kdedge.text.corpus import check_text
 from kdedge.text.encoder import Encoded, TextEncoder
+from kdedge.text.readers import check_text
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -164,7 +164,8 @@ def load_bundle(
     Args:
         bundle: the folder, or a zip archive of it.
         artifact: name of the model; None for the bundle's default.
-        public_key: PEM of who must have signed the bundle (`kdedge.signing`); None for anybody.
+        public_key: PEM of who must have signed the bundle (`kdedge.bundle.signing`); None for
+            anybody.
 
     Raises:
         KdedgeError: not a whole bundle, not signed by that key, no such artifact, or its runtime is
@@ -174,7 +175,7 @@ def load_bundle(
         if public_key is None:
             manifest = verify(folder)
         else:
-            from kdedge.signing import verify_signature
+            from kdedge.bundle.signing import verify_signature
 
             manifest = verify_signature(folder, public_key)
         engine = load_engine(folder / manifest.artifact(artifact).file)

@@ -8,9 +8,9 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import BertProcessing
 
 from kdedge.bench.devices.device import Format, Subject
-from kdedge.bench.report import BenchReport, Measurement, Repeat
+from kdedge.bench.report.model import BenchReport, Measurement, Repeat
 from kdedge.bench.scenario import TIERS, Scenario
-from kdedge.bundle import Accuracy, Artifact, Manifest, Parity, Source, write_manifest
+from kdedge.bundle.manifest import Accuracy, Artifact, Manifest, Parity, Source, write_manifest
 from kdedge.files import sha256
 from kdedge.text.encoder import TextEncoder
 

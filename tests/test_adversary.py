@@ -23,10 +23,9 @@ from kdedge import (
     load_teacher,
 )
 from kdedge.cli import app
-from kdedge.distill.losses import divergence
-from kdedge.students.inputs import student_inputs
-from kdedge.students.inside import run_from
-from kdedge.students.student import Evaluation, Student
+from kdedge.objectives.losses import divergence
+from kdedge.students.architecture import run_from, student_inputs
+from kdedge.students.trained import Evaluation, Student
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.neighbours import nearest_pieces
 

@@ -20,7 +20,7 @@ from kdedge.text.augment import (
     typo,
     typos,
 )
-from kdedge.text.corpus import read_texts
+from kdedge.text.readers import read_texts
 
 DATA = Path(__file__).parent.parent / "data" / "movie_reviews.tsv.gz"
 TEXTS = ["a b c d e f", "g h i j k", "l m", "n"]

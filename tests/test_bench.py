@@ -21,23 +21,15 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from kdedge.bench import agent
-from kdedge.bench.compare import compare
 from kdedge.bench.devices import Device, DeviceLostError, Kind, Subject
 from kdedge.bench.devices.device import AGENT
 from kdedge.bench.devices.local import Local
-from kdedge.bench.figures import size_latency_accuracy_figure
 from kdedge.bench.measure import Run, measure
-from kdedge.bench.page import Disagreement, duration, render_page, shaded
-from kdedge.bench.report import (
-    BenchReport,
-    Measurement,
-    Repeat,
-    Summary,
-    Value,
-    markdown_table,
-    terminal_table,
-    three_digits,
-)
+from kdedge.bench.report.compare import compare
+from kdedge.bench.report.figures import size_latency_accuracy_figure
+from kdedge.bench.report.model import BenchReport, Measurement, Repeat, Summary, Value, three_digits
+from kdedge.bench.report.page import Disagreement, duration, render_page, shaded
+from kdedge.bench.report.tables import markdown_table, terminal_table
 from kdedge.bench.run import REPORT, Grid, Labelled, bench_bundles
 from kdedge.bench.scenario import TIERS, Scenario, scenario
 from kdedge.cli import app

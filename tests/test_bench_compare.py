@@ -8,9 +8,10 @@ import pytest
 from bench_parts import make_report, measurement
 from typer.testing import CliRunner, Result
 
-from kdedge.bench import report as report_module
-from kdedge.bench.compare import compare
-from kdedge.bench.report import BenchReport, markdown_table, report_schema
+from kdedge.bench.report import model as report_module
+from kdedge.bench.report.compare import compare
+from kdedge.bench.report.model import BenchReport, report_schema
+from kdedge.bench.report.tables import markdown_table
 from kdedge.cli import app
 
 
@@ -122,7 +123,7 @@ def test_command_line_refuses(tmp_path: Path) -> None:
 
 def test_the_published_schema_is_the_reports() -> None:
     published = Path(report_module.__file__).with_name("report.schema.json")
-    program = 'from kdedge.bench.report import report_schema; print(report_schema(), end="")'
+    program = 'from kdedge.bench.report.model import report_schema; print(report_schema(), end="")'
     command = f"python -c '{program}' > {published.name}"
     assert published.read_text() == report_schema(), command
 

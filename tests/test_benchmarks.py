@@ -12,11 +12,11 @@ from bench_parts import make_encoder, make_report
 
 from benchmarks import peers, trust
 from kdedge import Corpus, Subject, TextEncoder, build_student
-from kdedge.bundle import verify
-from kdedge.export.flatbuffer import parsed
-from kdedge.export.litert import to_litert
-from kdedge.text.corpus import Split
+from kdedge.bundle.manifest import verify
+from kdedge.export.litert.convert import to_litert
+from kdedge.export.litert.flatbuffer import parsed
 from kdedge.text.encoder import Encoded
+from kdedge.text.splits import Split
 
 
 def result() -> dict[str, Any]:

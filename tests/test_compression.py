@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 
 from kdedge import KdedgeError, SoftLabels, Student, TextEncoder, build_student, load_teacher
 from kdedge.cli import app
-from kdedge.export.compression import compress, soft_label_loss
-from kdedge.export.twin import twin_of
+from kdedge.compress.stage import compress, soft_label_loss
+from kdedge.compress.twin import twin_of
+from kdedge.layers.transformer import gelu_tanh
 from kdedge.recipe import PRESETS, Compress
 from kdedge.students.convolutional import convolutional
-from kdedge.students.from_teacher import taylor_importance
-from kdedge.students.layers import gelu_tanh
-from kdedge.students.mini import mini
-from kdedge.students.student import Evaluation, predict_logits
+from kdedge.students.cut import taylor_importance
+from kdedge.students.trained import Evaluation, predict_logits
+from kdedge.students.transformer import mini
 from kdedge.teachers.bert import BertTeacher
 
 NOUNS = "film plot actor".split()

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from converters import from_huggingface, to_android, to_onnx, to_tflite
 from kdedge import TextEncoder, load_bundle, load_teacher
-from kdedge.bundle import read_manifest, verify
-from kdedge.students.inputs import student_inputs
+from kdedge.bundle.manifest import read_manifest, verify
+from kdedge.students.architecture import student_inputs
 
 
 def run(main: Callable[..., None], *arguments: object, status: int = 0) -> str:

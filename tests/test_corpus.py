@@ -15,16 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdedge.errors import KdedgeError
-from kdedge.text import corpus as module
-from kdedge.text.corpus import (
-    MAX_TEXT_CHARS,
-    Corpus,
-    Split,
-    TextFiles,
-    check_text,
-    load_corpus,
-    read_texts,
-)
+from kdedge.text import readers as module
+from kdedge.text.corpus import Corpus, load_corpus
+from kdedge.text.readers import MAX_TEXT_CHARS, TextFiles, check_text, read_texts
+from kdedge.text.splits import Split
 
 DATA = Path(__file__).parent.parent / "data" / "movie_reviews.tsv.gz"
 SUFFIXES = [f".{kind}{gz}" for kind in ("csv", "tsv", "jsonl", "parquet") for gz in ("", ".gz")]

@@ -151,7 +151,7 @@ def web() -> None:
 @pytest.fixture
 def exported(tiny_model: Any, tmp_path: Path) -> Path:
     """The tiny model as a bundle has it: LiteRT.js takes no open batch."""
-    from kdedge.export.litert import to_litert
+    from kdedge.export.litert.convert import to_litert
 
     path = tmp_path / "exported.tflite"
     path.write_bytes(to_litert(tiny_model, 8))

@@ -16,7 +16,7 @@ from conftest import ROOT
 
 from kdedge.bench.devices import device_of
 from kdedge.bench.devices.benchmark_model import input_order, read_output
-from kdedge.bench.report import BenchReport
+from kdedge.bench.report.model import BenchReport
 from kdedge.errors import KdedgeError
 from kdedge.text.encoder import TextEncoder
 

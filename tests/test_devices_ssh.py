@@ -15,7 +15,7 @@ import pytest
 from bench_parts import BRIEF, make_bundle
 
 from kdedge.bench.devices import device_of, ssh
-from kdedge.bench.report import BenchReport
+from kdedge.bench.report.model import BenchReport
 from kdedge.bench.run import bench_bundles
 from kdedge.errors import KdedgeError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import kdedge.distill.train as module
+import kdedge.distill.stage as module
 from kdedge import (
     Corpus,
     KdedgeError,
@@ -20,8 +20,8 @@ from kdedge import (
     load_teacher,
 )
 from kdedge.recipe import Distill
-from kdedge.teachers.soft_labels import label_texts
-from kdedge.text.corpus import Split
+from kdedge.teachers.label import label_texts
+from kdedge.text.splits import Split
 
 NAMES = ("bad", "good")
 SETTINGS = Distill(student="nano", epochs=3, batch_size=8, max_length=16, learning_rate=5e-3)

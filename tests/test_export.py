@@ -18,19 +18,21 @@ from tensorflow.lite.python import schema_py_generated as schema
 from transformers import AutoTokenizer
 
 from kdedge import KdedgeError, Subject, build_student, export_bundle, load_bundle, load_teacher
-from kdedge.bundle import verify
-from kdedge.export import litert
-from kdedge.export.export import _defaults, _write_texts
-from kdedge.export.flatbuffer import parsed
-from kdedge.export.litert import LiteRTQuantization, to_litert
-from kdedge.export.onnx import INPUTS, OnnxQuantization, to_onnx
+from kdedge.bundle.manifest import verify
+from kdedge.export.litert import quantize as litert
+from kdedge.export.litert.convert import to_litert
+from kdedge.export.litert.flatbuffer import parsed
+from kdedge.export.litert.quantize import LiteRTQuantization
+from kdedge.export.onnx.convert import INPUTS, to_onnx
+from kdedge.export.onnx.quantize import OnnxQuantization
 from kdedge.export.parity import accuracy, parity
 from kdedge.export.selective import spare_layers
+from kdedge.export.stage import _defaults, _write_texts
 from kdedge.recipe import ARTIFACTS, PRESETS, Export
 from kdedge.runtime import softmax
-from kdedge.students.from_teacher import taylor_importance
-from kdedge.students.inputs import student_inputs
-from kdedge.students.student import Evaluation
+from kdedge.students.architecture import student_inputs
+from kdedge.students.cut import taylor_importance
+from kdedge.students.trained import Evaluation
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.encoder import Encoded
 

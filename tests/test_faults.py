@@ -19,10 +19,10 @@ from bench_parts import BRIEF, make_bundle
 from test_cli import kdedge, refusal
 from test_distill import Stop, corpus, same, store, train  # noqa: F401
 
-import kdedge.distill.train as module
+import kdedge.distill.stage as module
 from kdedge import KdedgeError, SoftLabels, Student, bench_bundles, load_bundle
 from kdedge.bench.devices.local import Local
-from kdedge.bundle import verify
+from kdedge.bundle.manifest import verify
 from kdedge.files import locked, new_file, new_folder, verify_checksums, write_checksums
 
 LOGITS = np.zeros((1000, 2), np.float32)

@@ -10,7 +10,7 @@ from golden import make
 from typer.testing import CliRunner, Result
 
 from kdedge import KdedgeError, TextEncoder, load_bundle
-from kdedge.bundle import read_manifest
+from kdedge.bundle.manifest import read_manifest
 from kdedge.cli import app
 from kdedge.runtime import TextClassifier
 

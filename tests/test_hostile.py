@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from benchmarks.readers import READERS, SEEDS
 from kdedge import KdedgeError, SoftLabels, Student
-from kdedge.export.flatbuffer import parsed, written
+from kdedge.export.litert.flatbuffer import parsed, written
 from kdedge.files import CHECKSUMS, write_checksums
-from kdedge.text.corpus import read_texts
+from kdedge.text.readers import read_texts
 
 
 @st.composite

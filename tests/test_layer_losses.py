@@ -16,10 +16,10 @@ from kdedge import (
     build_student,
     load_teacher,
 )
-from kdedge.distill.losses import attention_maps
-from kdedge.distill.train import _losses
+from kdedge.distill.stage import _losses
+from kdedge.objectives.losses import attention_maps
 from kdedge.recipe import Distill
-from kdedge.students.from_teacher import Importance, cut_from_teacher
+from kdedge.students.cut import Importance, cut_from_teacher
 from kdedge.teachers.bert import BertTeacher
 
 TEXTS = ["good film", "a very bad plot and the actor is not good"]

@@ -11,7 +11,7 @@ import pytest
 from conftest import DATA, ROOT
 
 from kdedge import load_bundle, load_corpus
-from kdedge.bundle import read_manifest
+from kdedge.bundle.manifest import read_manifest
 
 pytestmark = pytest.mark.clients
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kdedge import KdedgeError, TextEncoder
-from kdedge.export.metadata import with_metadata
+from kdedge.export.litert.metadata import with_metadata
 from kdedge.runtime import LiteRTEngine, classify
 
 LABELS = ["negative", "positive"]

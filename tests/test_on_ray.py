@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from kdedge import KdedgeError, SoftLabels, label_texts, load_teacher
 from kdedge.cli import app
 from kdedge.teachers.on_ray import _share, label_on_ray
-from kdedge.text.corpus import TextFiles
+from kdedge.text.readers import TextFiles
 
 NAMES = ("bad", "good")
 

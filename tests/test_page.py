@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from bench_parts import make_report, measurement, repeat
 
-from kdedge.bench.figures import (
+from kdedge.bench.report.figures import (
     curve_figures,
     latency_distribution_figure,
     size_latency_accuracy_figure,
 )
-from kdedge.bench.page import render_page
-from kdedge.bench.report import Measurement, Repeat, Summary
+from kdedge.bench.report.model import Measurement, Repeat, Summary
+from kdedge.bench.report.page import render_page
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from conftest import ROOT, write_reviews
 from typer.testing import CliRunner
 
 from kdedge import SoftLabels, Student, load_recipe
-from kdedge.bench.report import BenchReport
-from kdedge.bundle import verify
+from kdedge.bench.report.model import BenchReport
+from kdedge.bundle.manifest import verify
 from kdedge.cli import app
 from kdedge.pipeline import read_corpus, transfer_set
 from kdedge.text.corpus import load_corpus
@@ -120,7 +120,7 @@ def small_recipe(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def start(recipe: Path, out: Path) -> subprocess.Popen[str]:
     # Checkpoints at every step, so that a stop in the middle has something to go on from.
     program = (
-        "import kdedge.teachers.finetune as f, kdedge.teachers.soft_labels as s;"
+        "import kdedge.teach.stage as f, kdedge.teachers.label as s;"
         "f.SECONDS_BETWEEN_CHECKPOINTS = 0.2; s.TEXTS_A_SHARD = 64;"
         "from kdedge.cli import app; app()"
     )

@@ -22,8 +22,8 @@ from kdedge import (
     raw_prompt,
     with_task_prompt,
 )
-from kdedge.export.litert import to_litert
-from kdedge.export.onnx import to_onnx
+from kdedge.export.litert.convert import to_litert
+from kdedge.export.onnx.convert import to_onnx
 from kdedge.runtime import softmax
 
 

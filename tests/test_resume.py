@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from test_distill import NAMES, Stop, corpus, same, store  # noqa: F401
 
-import kdedge.distill.train as module
+import kdedge.distill.stage as module
 from kdedge import KdedgeError, SoftLabels, Student, distill_student, load_teacher
 from kdedge.recipe import Distill
 

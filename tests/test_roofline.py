@@ -11,7 +11,7 @@ import tensorflow as tf
 from conftest import ROOT
 from onnx import TensorProto, helper
 
-from kdedge.export.onnx import to_onnx
+from kdedge.export.onnx.convert import to_onnx
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 

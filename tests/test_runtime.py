@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kdedge import KdedgeError, load_bundle
-from kdedge.bundle import read_manifest, verify
+from kdedge.bundle.manifest import read_manifest, verify
 from kdedge.runtime import LiteRTEngine, OnnxEngine, softmax
 
 TEXTS = ["a moving, funny film", "a waste of two hours"]

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import kdedge.teachers.soft_labels as module
+import kdedge.teachers.label as module
 from kdedge import KdedgeError, SoftLabels, label_texts, load_teacher
+from kdedge.labels.imported import import_soft_labels
+from kdedge.labels.index import TextIndex
 from kdedge.teachers.bert import BertTeacher
-from kdedge.teachers.soft_labels import import_soft_labels
-from kdedge.teachers.text_index import TextIndex
-from kdedge.text.corpus import TextFiles
+from kdedge.text.readers import TextFiles
 
 NAMES = ("bad", "good")
 LOGITS = np.array([[1.0, -1.0], [0.25, 2.0]], np.float32)

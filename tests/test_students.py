@@ -10,18 +10,14 @@ import pytest
 from transformers import DistilBertConfig, TFDistilBertForSequenceClassification
 
 from kdedge import KdedgeError, Student, TextEncoder, build_student, load_teacher
+from kdedge.compress.vocabulary import prune_vocabulary
 from kdedge.files import CHECKSUMS, write_checksums
+from kdedge.layers.pooling import TokenMean
+from kdedge.layers.transformer import Attention, PositionEmbedding, gelu_tanh
 from kdedge.recipe import PRESETS
-from kdedge.students.from_teacher import (
-    EMBEDDING_SCALE,
-    Importance,
-    cut_from_teacher,
-    set_token_embeddings,
-    taylor_importance,
-)
-from kdedge.students.layers import Attention, PositionEmbedding, TokenMean, gelu_tanh
-from kdedge.students.student import Evaluation, predict_logits
-from kdedge.students.vocabulary import prune_vocabulary
+from kdedge.students.cut import Importance, cut_from_teacher, taylor_importance
+from kdedge.students.initial import EMBEDDING_SCALE, set_token_embeddings
+from kdedge.students.trained import Evaluation, predict_logits
 from kdedge.teachers.bert import BertTeacher
 
 SIZE = 60

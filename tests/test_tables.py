@@ -23,7 +23,7 @@ from distillation import (
     write,
 )
 
-from kdedge.bench.report import BenchReport
+from kdedge.bench.report.model import BenchReport
 
 NANO = "nano with reviews, more made"
 
@@ -215,7 +215,7 @@ def test_table_of_robustness() -> None:
 def test_typos_are_made_once_and_line_by_line(tmp_path: Path) -> None:
     from robustness import perturbed, read
 
-    from kdedge.text.corpus import Split
+    from kdedge.text.splits import Split
 
     test = Split(("a moving and funny film", "never quite comes together"), np.zeros(2, np.int32))
     path = perturbed("keyboard", test, tmp_path)

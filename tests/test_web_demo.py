@@ -14,7 +14,7 @@ from conftest import ROOT
 from test_docs import program_of
 
 from kdedge import load_bundle
-from kdedge.bundle import MANIFEST, copy_bundle, verify
+from kdedge.bundle.manifest import MANIFEST, copy_bundle, verify
 from kdedge.runtime import TextClassifier
 
 BUNDLE = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from kdedge.bench.devices import Device, DeviceLostError, Kind, Subject
-from kdedge.bench.report import Memory, Repeat, TextTimes, Value, slowing
+from kdedge.bench.report.model import Memory, Repeat, TextTimes, Value, slowing
 from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256, write_text

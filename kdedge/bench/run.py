@@ -12,11 +12,11 @@ import numpy as np
 
 from kdedge.bench.devices import Device, DeviceLostError, Subject
 from kdedge.bench.devices.local import Local
-from kdedge.bench.figures import size_latency_accuracy_figure
 from kdedge.bench.measure import Run, measure, others_of
-from kdedge.bench.report import BenchReport, Measurement, Reference
+from kdedge.bench.report.figures import size_latency_accuracy_figure
+from kdedge.bench.report.model import BenchReport, Measurement, Reference
 from kdedge.bench.scenario import THROUGHPUT, Scenario
-from kdedge.bundle import Artifact, Manifest, verify
+from kdedge.bundle.manifest import Artifact, Manifest, verify
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 from kdedge.progress import progress

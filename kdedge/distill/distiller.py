@@ -7,16 +7,17 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from kdedge.distill.losses import (
+from kdedge.distill.prompts.soft_label import SoftLabelPrompt
+from kdedge.distill.prompts.task import embedded, prompted_place
+from kdedge.errors import KdedgeError
+from kdedge.objectives.losses import (
     AttentionLoss,
     DistillationLoss,
     HiddenStateLoss,
     attention_maps,
 )
-from kdedge.distill.prompts import SoftLabelPrompt, embedded, prompted_place
-from kdedge.distill.schedules import Schedule, value_at, values_of
-from kdedge.errors import KdedgeError
-from kdedge.students.inside import run_from
+from kdedge.objectives.schedules import Schedule, value_at, values_of
+from kdedge.students.architecture import run_from
 
 UNLABELLED = -1
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from kdedge.bundle import Accuracy, Parity
+from kdedge.bundle.manifest import Accuracy, Parity
 
 
 def parity(probabilities: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> Parity:

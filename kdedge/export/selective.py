@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from kdedge.bundle import SparedLayer
+from kdedge.bundle.manifest import SparedLayer
 
 
 class Quantization(Protocol):

@@ -5,8 +5,8 @@ from pathlib import Path
 import keras
 
 from kdedge.errors import KdedgeError
-from kdedge.export.export import Subject, subject_of, subject_of_classifier
-from kdedge.students.student import Student
+from kdedge.export.stage import Subject, subject_of, subject_of_classifier
+from kdedge.students.trained import Student
 from kdedge.text.corpus import load_corpus
 from kdedge.text.encoder import TextEncoder
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import keras
 
-from kdedge.students.inputs import masked, student_inputs
-from kdedge.students.layers import TokenMean
+from kdedge.layers.pooling import TokenMean, masked
+from kdedge.students.architecture import student_inputs
 
 
 def convolutional(

@@ -8,8 +8,8 @@ import keras
 from kdedge.errors import KdedgeError
 from kdedge.recipe import PRESETS
 from kdedge.students.convolutional import convolutional
-from kdedge.students.from_teacher import Importance, cut_from_teacher
-from kdedge.students.mini import mini
+from kdedge.students.cut import Importance, cut_from_teacher
+from kdedge.students.transformer import mini
 
 
 def build_student(

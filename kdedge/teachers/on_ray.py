@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from kdedge.errors import KdedgeError
+from kdedge.labels.index import read_missing
+from kdedge.labels.store import SoftLabels
 from kdedge.progress import progress
 from kdedge.teachers.bert import BertTeacher
-from kdedge.teachers.engines import run_teacher
-from kdedge.teachers.soft_labels import TEXTS_A_SHARD, SoftLabels, open_for
-from kdedge.teachers.text_index import read_missing
-from kdedge.text.corpus import TextFiles
+from kdedge.teachers.label import TEXTS_A_SHARD, open_for, run_teacher
+from kdedge.text.readers import TextFiles
 
 # Of most languages' sentences not more than go into a shard.
 BLOCK_BYTES = 32 * TEXTS_A_SHARD

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from kdedge.bench import agent
 from kdedge.bench.devices.device import Completed, DeviceLostError
-from kdedge.bench.report import Value
+from kdedge.bench.report.model import Value
 from kdedge.errors import KdedgeError
 
 try:

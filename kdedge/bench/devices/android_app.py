@@ -11,7 +11,7 @@ from typing import Any
 from kdedge.bench import agent
 from kdedge.bench.devices.adb import Adb
 from kdedge.bench.devices.device import Device, Kind, Subject, hangs
-from kdedge.bench.report import Value
+from kdedge.bench.report.model import Value
 from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256

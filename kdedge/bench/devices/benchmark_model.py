@@ -12,7 +12,7 @@ from kdedge.bench import agent
 from kdedge.bench.devices.adb import Adb
 from kdedge.bench.devices.device import Device, Format, Kind, Subject, hangs
 from kdedge.bench.devices.remote import Remote
-from kdedge.bench.report import Value
+from kdedge.bench.report.model import Value
 from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256

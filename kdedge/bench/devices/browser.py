@@ -12,7 +12,7 @@ from typing import Any
 
 from kdedge.bench import agent
 from kdedge.bench.devices.device import Device, DeviceLostError, Kind, Subject, hangs
-from kdedge.bench.report import Value
+from kdedge.bench.report.model import Value
 from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
-from kdedge.bench.report import Value
+from kdedge.bench.report.model import Value
 from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
 from kdedge.text.encoder import Encoded

@@ -18,7 +18,7 @@ from kdedge.bench.devices.device import (
     hangs,
     job,
 )
-from kdedge.bench.report import Value
+from kdedge.bench.report.model import Value
 from kdedge.bench.scenario import Scenario
 
 

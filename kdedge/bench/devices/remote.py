@@ -17,7 +17,7 @@ from kdedge.bench.devices.device import (
     hangs,
     job,
 )
-from kdedge.bench.report import RUNTIMES, Value
+from kdedge.bench.report.model import RUNTIMES, Value
 from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
 

@@ -1,0 +1,352 @@
+"""Pictures of a report, as SVG."""
+
+import io
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from kdedge.bench.report.model import BenchReport, Measurement
+
+# Okabe and Ito's colours, which the colour-blind can tell apart.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# Used for nothing else, so that a page can put its own colours in their place.
+INK, RULE, SURFACE = "#20252d", "#d9dde3", "#fefefe"
+STYLE = {
+    "axes.edgecolor": RULE,
+    "axes.facecolor": "none",
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.dpi": 72,  # one pixel is one point
+    "figure.facecolor": SURFACE,
+    "font.family": "sans-serif",
+    "font.size": 11,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "savefig.facecolor": SURFACE,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "kdedge",
+    "text.color": INK,
+    "text.parse_math": False,  # a name may hold a dollar sign
+    "xtick.color": INK,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "ytick.color": INK,
+}
+LARGEST_BUBBLE = 1500.0  # square points
+SMALLEST_BUBBLE = 25.0  # a student may be a hundredth of its teacher and must still be seen
+# Points, as all sizes here; an inch has 72.
+LINE_HEIGHT, LABEL_SIZE = 15.0, 10.0
+ROW_HEIGHT, BINS = 38.0, 60
+# How the distributions mark them.
+PERCENTILES: dict[str, dict[str, Any]] = {
+    "p50": {"marker": "|", "markersize": 18, "markeredgewidth": 1.5},
+    "p90": {"marker": "v", "markersize": 6},
+    "p99": {"marker": "D", "markersize": 4},
+}
+SHORTEST_MS = 1e-6  # a clock's nanosecond; a logarithm needs more than 0
+
+
+class _Dimension(NamedTuple):
+    """What a benchmark may vary: an axis's name, a part of a line's name, its value."""
+
+    axis: str
+    said: str
+    of: Callable[[Measurement], int]
+
+
+DIMENSIONS = {
+    "threads": _Dimension("threads", "threads: {}", lambda m: m.threads),
+    "length": _Dimension("tokens of a text", "{} tokens", lambda m: m.length),
+    "batch": _Dimension("texts an inference", "batch {}", lambda m: m.batch),
+}
+
+
+class _Spot(NamedTuple):
+    """Where a bubble is."""
+
+    measurement: Measurement
+    x: float
+    y: float
+    radius: float
+
+
+def size_latency_accuracy_figure(report: BenchReport) -> str:
+    """An SVG picture: latency across, accuracy up, size as area. Equal reports give equal text.
+
+    An artifact that was measured with several threads, lengths or batches is there once.
+    """
+    measurements = _once(report.measurements)
+    with rc_context(STYLE):
+        # A column at the right: beside the bubbles there is not always a place for all labels.
+        column = max((_width(_label(m)) for m in measurements), default=0)
+        height = max(220.0, LINE_HEIGHT * len(measurements))
+        figure, axes = _axes(330, height, left=48, right=30 + column)
+        axes.set_xlabel("median latency of one text, ms (less is better)")
+        axes.set_ylabel("accuracy, % (more is better)")
+        axes.set_xscale("log")
+        _plain_numbers(axes.xaxis)
+        axes.grid(True)
+        _bubbles(axes, measurements)
+        marks = [
+            Line2D([], [], marker="o", linestyle="", color=INK, label="LiteRT"),
+            Line2D([], [], marker="s", linestyle="", color=INK, label="ONNX Runtime"),
+            Line2D([], [], marker="o", linestyle="", color=INK, mfc="none", label="teacher"),
+            Line2D([], [], linestyle="", label="area: file size"),
+        ]
+        _legend(figure, marks)
+        return _svg(figure)
+
+
+def latency_distribution_figure(report: BenchReport) -> str:
+    """An SVG picture: a histogram of all repeats' samples for each artifact, on a common axis.
+
+    The marks are the measurement's p50, p90 and, where it has one, p99. What was measured without
+    samples is left out; an artifact that was measured with several threads, lengths or batches is
+    there once.
+    """
+    measurements = [m for m in _once(report.measurements) if any(r.samples_ns for r in m.repeats)]
+    with rc_context(STYLE):
+        rows = max(1, len(measurements))
+        figure, axes = _axes(540, ROW_HEIGHT * rows, left=10, right=10)
+        axes.set_xlabel("latency of one inference, ms")
+        axes.set_ylim(rows, 0)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.set_xscale("log")
+        _plain_numbers(axes.xaxis)
+        axes.grid(True, axis="x")
+        colours = _colours(measurements)
+        for row, m in enumerate(measurements):
+            _histogram(axes, m, row + 0.97, colours[m.bundle])
+            for style, ms in zip(PERCENTILES.values(), (m.p50_ms, m.p90_ms, m.p99_ms), strict=True):
+                if ms is not None:
+                    axes.plot(ms, row + 0.72, color=INK, **style)
+            axes.text(
+                0, row + 0.06, m.name, size=LABEL_SIZE, va="top",
+                transform=axes.get_yaxis_transform(),
+            )  # fmt: skip
+        _legend(
+            figure,
+            [
+                Line2D([], [], linestyle="", color=INK, label=name, **style)
+                for name, style in PERCENTILES.items()
+            ],
+        )
+        return _svg(figure)
+
+
+def curve_figures(report: BenchReport) -> dict[str, str]:
+    """SVG curves of p50 by `threads`, `length` and `batch`; of those that the benchmark varied.
+
+    A line is one artifact on one device with all else equal; its bars reach from the fastest
+    repeat's median to the slowest one's.
+    """
+    figures = {}
+    for name, dimension in DIMENSIONS.items():
+        others = [other for other in DIMENSIONS.values() if other is not dimension]
+        lines: dict[tuple[Any, ...], list[Measurement]] = {}
+        for m in sorted(report.measurements, key=dimension.of):
+            key = (m.bundle, m.artifact, m.device, *(other.of(m) for other in others))
+            lines.setdefault(key, []).append(m)
+        varied = [line for line in lines.values() if len(set(map(dimension.of, line))) > 1]
+        if varied:
+            figures[name] = _curve_figure(dimension, others, varied)
+    return figures
+
+
+def training_figures(epochs: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    """SVG curves by measure; `val_loss` is drawn with `loss`, and so on.
+
+    Args:
+        epochs: of each epoch, its number as `epoch` and its measures.
+    """
+    measures = dict.fromkeys(
+        name.removeprefix("val_") for epoch in epochs for name in epoch if name != "epoch"
+    )
+    return {measure: _training_figure(measure, epochs) for measure in measures}
+
+
+def _training_figure(measure: str, epochs: Sequence[Mapping[str, float]]) -> str:
+    with rc_context(STYLE):
+        figure = Figure(figsize=(4, 2.5))
+        axes = figure.add_axes((0.16, 0.19, 0.81, 0.68))
+        lines = (("training", measure, COLOURS[1]), ("validation", f"val_{measure}", COLOURS[0]))
+        for label, key, colour in lines:
+            points = [(epoch["epoch"], epoch[key]) for epoch in epochs if key in epoch]
+            if points:
+                axes.plot(*zip(*points, strict=True), "o-", color=colour, ms=4, label=label)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.grid(True, axis="y")
+        figure.legend(
+            loc="upper left", ncols=2, frameon=False, borderpad=0.2, bbox_to_anchor=(0.13, 1)
+        )
+        return _svg(figure)
+
+
+def _curve_figure(
+    dimension: _Dimension, others: Sequence[_Dimension], lines: Sequence[Sequence[Measurement]]
+) -> str:
+    with rc_context(STYLE):
+        under = LINE_HEIGHT * len(lines)
+        figure, axes = _axes(360, 240, left=56, right=16, bottom=50 + under, top=10)
+        axes.set_xlabel(dimension.axis)
+        axes.set_ylabel("p50, ms")
+        firsts = [line[0] for line in lines]
+        several_devices = len({m.device for m in firsts}) > 1
+        said = [other for other in others if len(set(map(other.of, firsts))) > 1]
+        looks = itertools.product(("-", "--", ":"), COLOURS)
+        for line, (dashes, colour) in zip(lines, itertools.cycle(looks)):  # noqa: B905
+            first, p50s = line[0], [m.p50_ms for m in line]
+            parts = [
+                f"{first.bundle}/{first.artifact}",
+                *(o.said.format(o.of(first)) for o in said),
+            ]
+            axes.errorbar(
+                [dimension.of(m) for m in line], p50s,
+                [
+                    [p50 - min(m.repeats_p50_ms) for p50, m in zip(p50s, line, strict=True)],
+                    [max(m.repeats_p50_ms) - p50 for p50, m in zip(p50s, line, strict=True)],
+                ],
+                fmt="o" if first.format == "litert" else "s", ms=4, capsize=3, color=colour,
+                linestyle=dashes,
+                label=", ".join(parts) + f" on {first.device}" * several_devices,
+            )  # fmt: skip
+        axes.set_xscale("log", base=2)
+        ticks = sorted({dimension.of(m) for line in lines for m in line})
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.set_xticks([], minor=True)
+        axes.set_yscale("log")
+        _plain_numbers(axes.yaxis)
+        axes.grid(True)
+        figure.legend(loc="lower left", frameon=False, fontsize=LABEL_SIZE, borderpad=0.2)
+        return _svg(figure)
+
+
+def _once(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """Of each artifact on each device the one with fewest texts and threads and most tokens."""
+    first: dict[tuple[str, str, str], Measurement] = {}
+    for m in sorted(measurements, key=lambda m: (m.batch, m.threads, -m.length)):
+        first.setdefault((m.bundle, m.artifact, m.device), m)
+    return [m for m in measurements if m in first.values()]
+
+
+def _bubbles(axes: Any, measurements: Sequence[Measurement]) -> None:
+    """Draw each measurement as a bubble, and its label in a column at the right."""
+    if not measurements:
+        return
+    latencies = [m.p50_ms for m in measurements]
+    axes.set_xlim(min(latencies) / 1.6, max(latencies) * 1.6)
+    accuracies = [100 * m.accuracy for m in measurements]
+    margin = 1 + 0.1 * (max(accuracies) - min(accuracies))
+    axes.set_ylim(min(accuracies) - margin, max(accuracies) + margin)
+    colours = _colours(measurements)
+    largest = max(m.bytes for m in measurements)
+
+    spots = []
+    for m, accuracy in zip(measurements, accuracies, strict=True):
+        # Matplotlib's size is the square of a mark's width, which for a circle is not its area.
+        shape, size_of_area = ("o", 4 / math.pi) if m.format == "litert" else ("s", 1.0)
+        size = size_of_area * max(SMALLEST_BUBBLE, LARGEST_BUBBLE * m.bytes / largest)
+        axes.scatter(
+            m.p50_ms, accuracy, size, marker=shape, clip_on=False,
+            facecolor="none" if m.is_teacher else colours[m.bundle],
+            edgecolor=INK if m.is_teacher else SURFACE, alpha=0.85,
+        )  # fmt: skip
+        x, y = axes.transData.transform((m.p50_ms, accuracy))
+        spots.append(_Spot(m, x, y, size**0.5 / 2))
+
+    # From the top, so that the lines from the labels to the bubbles seldom cross.
+    spots.sort(key=lambda spot: (-spot.y, -spot.x))
+    _, bottom, right, top = axes.bbox.extents
+    for spot, y in zip(spots, _spread([spot.y for spot in spots], bottom, top), strict=True):
+        axes.annotate(
+            _label(spot.measurement),
+            (spot.measurement.p50_ms, 100 * spot.measurement.accuracy),
+            (right + 20 - spot.x, y - spot.y), textcoords="offset points",
+            size=LABEL_SIZE, va="center", annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-", "lw": 0.6, "shrinkA": 0, "shrinkB": spot.radius,
+                "color": INK if spot.measurement.is_teacher else colours[spot.measurement.bundle],
+                "relpos": (0, 0.5),
+            },
+        )  # fmt: skip
+
+
+def _spread(wanted: Sequence[float], bottom: float, top: float) -> list[float]:
+    """Heights near the wanted ones, which fall, and at least a line apart from each other."""
+    heights: list[float] = []
+    for y in wanted:
+        heights.append(min(y, heights[-1] - LINE_HEIGHT if heights else top - LINE_HEIGHT / 2))
+    lowest = bottom + LINE_HEIGHT / 2
+    for i in reversed(range(len(heights))):
+        heights[i] = max(heights[i], lowest)
+        lowest = heights[i] + LINE_HEIGHT
+    return heights
+
+
+def _histogram(axes: Any, m: Measurement, bottom: float, colour: str) -> None:
+    """Of all samples of a measurement, upwards from `bottom` on an axis that points down."""
+    samples = np.array([ns for repeat in m.repeats for ns in repeat.samples_ns]) / 1e6
+    # Bins of equal width on the page.
+    counts, edges = np.histogram(np.log(np.maximum(samples, SHORTEST_MS)), BINS)
+    axes.stairs(
+        bottom - 0.5 * counts / counts.max(), np.exp(edges), baseline=bottom, fill=True,
+        color=colour, alpha=0.75,
+    )  # fmt: skip
+
+
+def _label(m: Measurement) -> str:
+    return f"{m.name}, {m.size}"
+
+
+def _width(label: str) -> float:
+    return float(TextPath((0, 0), label, size=LABEL_SIZE).get_extents().width)
+
+
+def _colours(measurements: Sequence[Measurement]) -> dict[str, str]:
+    """By bundle; a teacher's is the ink."""
+    students = dict.fromkeys(m.bundle for m in measurements if not m.is_teacher)
+    teachers = {m.bundle: INK for m in measurements if m.is_teacher}
+    return teachers | dict(zip(students, itertools.cycle(COLOURS)))  # noqa: B905
+
+
+def _axes(
+    width: float, height: float, *, left: float, right: float, bottom: float = 44, top: float = 32
+) -> tuple[Figure, Any]:
+    """Axes of this size in a figure that is larger by these margins."""
+    whole = (left + width + right, bottom + height + top)
+    figure = Figure(figsize=(whole[0] / 72, whole[1] / 72))
+    return figure, figure.add_axes(
+        (left / whole[0], bottom / whole[1], width / whole[0], height / whole[1]), axisbelow=True
+    )
+
+
+def _plain_numbers(axis: Any) -> None:
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _legend(figure: Figure, marks: Sequence[Line2D]) -> None:
+    figure.legend(
+        handles=marks, loc="upper left", ncols=len(marks), frameon=False, handletextpad=0.2,
+        columnspacing=1.2, borderpad=0.2,
+    )  # fmt: skip
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=no_metadata)
+    return buffer.getvalue()

@@ -1,0 +1,362 @@
+"""What a benchmark found: kept as JSON with its raw samples, shown as a table."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
+
+from kdedge.bench.scenario import Scenario
+from kdedge.bench.statistics import p1, p50, p90, p99, ratio_interval, wilson_interval
+from kdedge.errors import KdedgeError
+from kdedge.files import write_text
+
+FORMAT_VERSION = 3
+Value = str | int | float
+LEAST_FOR_P99 = 1000
+# Of fewer samples a median says nothing of how a device's speed changes.
+LEAST_THIRD = 50
+RUNTIMES = {"litert": "LiteRT", "onnx": "ONNX Runtime"}
+
+
+class _Frozen(BaseModel):
+    # What is computed is written for other readers and computed anew here, so it is ignored.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Summary(_Frozen):
+    """What a tool says of its inferences after warm-up, where it keeps no samples."""
+
+    count: int = Field(ge=1)
+    mean_ns: float = Field(gt=0)
+    median_ns: float | None = Field(None, gt=0)
+    p95_ns: float | None = Field(None, gt=0)
+    memory_rise_bytes: int | None = Field(None, description="since the tool's start; approximate")
+
+
+class Repeat(_Frozen):
+    """One process's measurements; on a device that keeps no samples, a summary of them."""
+
+    load_ns: int = Field(ge=0, description="making the interpreter or session; import left out")
+    first_inference_ns: int = Field(ge=0)
+    samples_ns: tuple[int, ...] = Field(description="inferences after warm-up")
+    summary: Summary | None = None
+    peak_rss_bytes: int | None = Field(description="of the process, Python included")
+    joules: float | None = Field(
+        None, ge=0, description="that the processor took for these samples, where it tells"
+    )
+
+    @model_validator(mode="after")
+    def _measured_something(self) -> "Repeat":
+        if not self.samples_ns and not self.summary:
+            raise ValueError("neither samples nor a summary of them")
+        if min(self.samples_ns, default=0) < 0:
+            raise ValueError("a sample is negative")
+        if not self.p1_ns:
+            raise ValueError("the samples' first percentile is 0: the clock is too coarse")
+        return self
+
+    @property
+    def p1_ns(self) -> float:
+        """The first percentile; `p50_ns` where there are no samples."""
+        return p1(self.samples_ns) if self.samples_ns else self.p50_ns
+
+    @property
+    def p50_ns(self) -> float:
+        """The median; the mean where only that is known."""
+        if self.summary:
+            return self.summary.median_ns or self.summary.mean_ns
+        return p50(self.samples_ns)
+
+    @property
+    def slowing(self) -> float | None:
+        """The median of the last third of the samples over that of the first; None of too few."""
+        third = len(self.samples_ns) // 3
+        if third < LEAST_THIRD:
+            return None
+        return p50(self.samples_ns[-third:]) / p50(self.samples_ns[:third])
+
+
+def slowing(repeats: Sequence[Repeat]) -> float | None:
+    """The median of how much slower repeats grew; None where all have too few samples."""
+    found = [repeat.slowing for repeat in repeats if repeat.slowing is not None]
+    return p50(found) if found else None
+
+
+class TextTimes(_Frozen):
+    """How long a text takes from string to probabilities, in a process of its own."""
+
+    tokenize_ns: tuple[int, ...] = Field(min_length=1, description="the part of it that tokenizes")
+    end_to_end_ns: tuple[int, ...] = Field(min_length=1)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def tokenize_p50_ms(self) -> float:
+        """The median."""
+        return p50(self.tokenize_ns) / 1e6
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def end_to_end_p50_ms(self) -> float:
+        """The median."""
+        return p50(self.end_to_end_ns) / 1e6
+
+
+class Memory(_Frozen):
+    """Resident memory, in a process of its own that measures no time."""
+
+    baseline_bytes: int = Field(ge=0, description="with the runtime imported, before the model")
+    load_rise_bytes: int = Field(description="by how much it is more with the model loaded")
+    rise_bytes: int = Field(description="by how much it is more after the texts")
+
+
+class Reference(_Frozen):
+    """What a device says of texts, against this machine's runtime with the same file."""
+
+    texts: int = Field(ge=1)
+    agreement: float = Field(ge=0, le=1, description="share of texts with the same label")
+    max_difference: float = Field(ge=0, description="of probabilities")
+
+
+class Measurement(_Frozen):
+    """One artifact: what its manifest says, and its repeats."""
+
+    name: str = Field(description="unlike any other's in the report")
+    device: str = Field(description="what it was measured on, as the user named it")
+    bundle: str = Field(description="name of the bundle's folder")
+    artifact: str
+    source: str = Field(description="a student's preset, or teacher")
+    format: Literal["litert", "onnx"]
+    quantization: str
+    bytes: int = Field(ge=1)
+    length: int = Field(description="tokens of the texts measured with")
+    threads: int = Field(1, ge=1)
+    batch: int = Field(1, ge=1, description="texts an inference")
+    accuracy: float = Field(
+        ge=0, le=1, description="on the device; without `reference`, what the manifest says"
+    )
+    accuracy_texts: int = Field(ge=1)
+    reference: Reference | None = None
+    text: TextTimes | None = None
+    memory: Memory | None = None
+    agreement: float = Field(ge=0, le=1, description="share of labels as its source's")
+    sha256: str
+    repeats: tuple[Repeat, ...] = Field(min_length=1)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """Wilson's, 95%."""
+        return wilson_interval(self.accuracy, self.accuracy_texts)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def repeats_p1_ms(self) -> tuple[float, ...]:
+        """The first percentile of each repeat, by which artifacts are compared."""
+        return tuple(repeat.p1_ns / 1e6 for repeat in self.repeats)
+
+    @property
+    def p1_ms(self) -> float:
+        """The median of the repeats' first percentiles."""
+        return p50(self.repeats_p1_ms)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def repeats_p50_ms(self) -> tuple[float, ...]:
+        """The median of each repeat."""
+        return tuple(repeat.p50_ns / 1e6 for repeat in self.repeats)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def p50_ms(self) -> float:
+        """The median of the repeats' medians, so that one disturbed repeat changes little."""
+        return p50(self.repeats_p50_ms)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def p90_ms(self) -> float | None:
+        """The median of the repeats' 90th percentiles; None where there are no samples."""
+        if not all(repeat.samples_ns for repeat in self.repeats):
+            return None
+        return p50([p90(repeat.samples_ns) / 1e6 for repeat in self.repeats])
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def p99_ms(self) -> float | None:
+        """The median of the repeats' 99th percentiles; None where a repeat has under 1,000."""
+        if any(len(repeat.samples_ns) < LEAST_FOR_P99 for repeat in self.repeats):
+            return None
+        return p50([p99(repeat.samples_ns) / 1e6 for repeat in self.repeats])
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def cold_start_ms(self) -> float:
+        """Loading and the first inference, the median over the repeats."""
+        return p50([(r.load_ns + r.first_inference_ns) / 1e6 for r in self.repeats])
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def texts_a_second(self) -> float:
+        """At the median latency."""
+        return 1000 * self.batch / self.p50_ms
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def millijoules(self) -> float | None:
+        """Of the processor for a text, the median over the repeats; None where it does not tell."""
+        found = [
+            1000 * repeat.joules / (len(repeat.samples_ns) * self.batch)
+            for repeat in self.repeats
+            if repeat.joules is not None and repeat.samples_ns
+        ]
+        return p50(found) if found else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def p50_is_mean(self) -> bool:
+        """Whether the device's tool gives means alone, so that these stand in p50's place."""
+        return any(r.summary is not None and r.summary.median_ns is None for r in self.repeats)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def load_ms(self) -> float:
+        """The median over the repeats."""
+        return p50([repeat.load_ns / 1e6 for repeat in self.repeats])
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def first_inference_ms(self) -> float:
+        """The median over the repeats."""
+        return p50([repeat.first_inference_ns / 1e6 for repeat in self.repeats])
+
+    @property
+    def tells_more(self) -> bool:
+        """Whether more than inferences was measured."""
+        return bool(self.text or self.memory or self.reference or self.millijoules)
+
+    @property
+    def conditions(self) -> tuple[str, str, int, int, int]:
+        """What must be equal for latencies to compare."""
+        return self.device, self.format, self.threads, self.length, self.batch
+
+    @property
+    def is_teacher(self) -> bool:
+        """Whether it was converted from the teacher."""
+        return self.source == "teacher"
+
+    @property
+    def size(self) -> str:
+        """The file's size for people."""
+        return f"{self.bytes / 1e6:.1f} MB"
+
+
+def three_digits(value: float) -> str:
+    """`0.0512`, `1.20`, `35.0`, `1234`: at least three digits that count."""
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+@dataclass(frozen=True)
+class SpeedUp:
+    """How many times faster than `baseline`, with a 95% interval over the repeats."""
+
+    baseline: Measurement
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """`12.3× faster`, `1.2× slower`, or `no different` where the interval holds 1."""
+        if self.low > 1:
+            return f"{three_digits(self.ratio)}× faster"
+        if self.high < 1:
+            return f"{three_digits(1 / self.ratio)}× slower"
+        return "no different"
+
+    @property
+    def interval(self) -> str:
+        """The interval, said of what the verdict says."""
+        low, high = (1 / self.high, 1 / self.low) if self.high < 1 else (self.low, self.high)
+        return f"{three_digits(low)} to {three_digits(high)}"
+
+
+class _Head(_Frozen):
+    """What a report of any version says."""
+
+    format_version: int = FORMAT_VERSION
+    kdedge: str = Field(description="version of kdedge that measured")
+
+
+class BenchReport(_Head):
+    """What a benchmark found, and whether to believe it."""
+
+    scenario: Scenario
+    environments: dict[str, dict[str, Value]] = Field(description="device -> what it was like")
+    valid: bool
+    reasons: tuple[str, ...] = Field(description="why the run is not valid")
+    failures: dict[str, str] = Field(description="artifact or device -> what went wrong")
+    measurements: tuple[Measurement, ...]
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON, whole or not at all."""
+        write_text(path, self.model_dump_json() + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "BenchReport":
+        """Read what `save` wrote.
+
+        Raises:
+            KdedgeError: no report, or not one of this version.
+        """
+        try:
+            content = path.read_bytes()
+            # First, for another version may have other keys.
+            head = _Head.model_validate_json(content)
+            if head.format_version != FORMAT_VERSION:
+                raise KdedgeError(
+                    f"{path}: format_version is {head.format_version} and this kdedge reads "
+                    f"{FORMAT_VERSION}. Install the kdedge that wrote it ({head.kdedge}), or "
+                    "measure anew."
+                )
+            return cls.model_validate_json(content)
+        except (OSError, ValidationError) as error:
+            raise KdedgeError(f"{path}: not a readable benchmark report: {error}") from None
+
+    def speed_up(self, measurement: Measurement) -> SpeedUp | None:
+        """Against the teacher's fastest artifact on the same device in the same runtime, with as
+        many threads, tokens and texts at a time, which is what one would ship without a student;
+        without a teacher, the slowest of all there. None for that one itself.
+        """  # noqa: D205
+        peers = [m for m in self.measurements if m.conditions == measurement.conditions]
+        teachers = [m for m in peers if m.is_teacher]
+        baseline = (
+            min(teachers, key=lambda m: m.p1_ms) if teachers else max(peers, key=lambda m: m.p1_ms)
+        )
+        if baseline.name == measurement.name:
+            return None
+        low, high = ratio_interval(baseline.repeats_p1_ms, measurement.repeats_p1_ms)
+        return SpeedUp(baseline, baseline.p1_ms / measurement.p1_ms, low, high)
+
+    def retention(self, measurement: Measurement) -> float | None:
+        """Accuracy as a share of the teacher's best artifact's; None without a teacher."""
+        teachers = [m.accuracy for m in self.measurements if m.is_teacher]
+        return measurement.accuracy / max(teachers) if teachers else None
+
+    @property
+    def best(self) -> Measurement | None:
+        """The fastest student artifact within a point of the most accurate one."""
+        students = [m for m in self.measurements if not m.is_teacher]
+        most = max((m.accuracy for m in students), default=0.0)
+        good = [m for m in students if m.accuracy >= most - 0.01]
+        return min(good, key=lambda m: m.p1_ms, default=None)
+
+
+def report_schema() -> str:
+    """The JSON schema of a report, as it is published in report.schema.json."""
+    schema = BenchReport.model_json_schema(mode="serialization")
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["properties"]["format_version"]["const"] = FORMAT_VERSION
+    return json.dumps(schema, indent=2) + "\n"

@@ -1,0 +1,80 @@
+"""A report's figures as tables, for a terminal and for Markdown."""
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from kdedge.bench.report.model import BenchReport, Measurement, slowing, three_digits
+from kdedge.bench.scenario import COLD_START, SINGLE_STREAM, SUSTAINED, THROUGHPUT
+
+COLUMNS = {
+    SINGLE_STREAM: ("p50, ms", "p90, ms", "speed-up"),
+    SUSTAINED: ("p50, ms", "p90, ms", "slowing"),
+    COLD_START: ("load, ms", "first, ms", "cold start, ms"),
+    THROUGHPUT: ("p50, ms", "texts a second", "speed-up"),
+}
+
+
+def _columns(report: BenchReport) -> tuple[str, ...]:
+    """What a table of the report shows of each artifact, besides its name."""
+    return ("MB", "accuracy", "agrees", *COLUMNS[report.scenario.kind])
+
+
+def _figures(report: BenchReport, m: Measurement) -> tuple[str, ...]:
+    """The texts under `_columns`."""
+    speed_up = report.speed_up(m)
+    slower = slowing(m.repeats)
+    texts = {
+        "p50, ms": three_digits(m.p50_ms) + (" (mean)" if m.p50_is_mean else ""),
+        "p90, ms": "" if m.p90_ms is None else three_digits(m.p90_ms),
+        "speed-up": speed_up.verdict if speed_up else "baseline",
+        "slowing": f"{slower:.2f}" if slower else "",
+        "load, ms": three_digits(m.load_ms),
+        "first, ms": three_digits(m.first_inference_ms),
+        "cold start, ms": three_digits(m.cold_start_ms),
+        "texts a second": three_digits(m.texts_a_second),
+    }
+    return (
+        f"{m.bytes / 1e6:.1f}",
+        f"{m.accuracy:.1%}",
+        f"{m.agreement:.1%}",
+        *(texts[column] for column in COLUMNS[report.scenario.kind]),
+    )
+
+
+def markdown_table(report: BenchReport) -> str:
+    """The figures of each artifact, for a README."""
+    rows = [(m.name, *_figures(report, m)) for m in report.measurements]
+    return markdown(("artifact", *_columns(report)), rows)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; all columns but the first are to the right."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    # A bundle's folder may be named anything.
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+
+
+def terminal_table(report: BenchReport) -> Table:
+    """The figures of each artifact, for a terminal."""
+    s = report.scenario
+    # Narrow enough for a terminal of 80 columns.
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        title=f"{s.kind}, {s.name}: {s.repeats} repeats" + ("" if report.valid else ", NOT VALID"),
+    )
+    table.add_column("artifact", no_wrap=True)
+    for name in _columns(report):
+        table.add_column(name, justify="right", no_wrap=True)
+    for m in report.measurements:
+        table.add_row(m.name, *_figures(report, m))
+    if report.best and (text := report.best.text):
+        table.caption = (
+            f"{report.best.name}: tokenization {three_digits(text.tokenize_p50_ms)} ms, "
+            f"text to probabilities {three_digits(text.end_to_end_p50_ms)} ms"
+        )
+    return table

@@ -1,0 +1,1 @@
+"""The bundle: a folder that holds everything an app needs, and its signature."""

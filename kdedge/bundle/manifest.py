@@ -1,0 +1,271 @@
+"""The bundle: a folder that holds everything an app needs, and the proof that it is whole.
+
+manifest.json           versions, SHA-256 of each file, parity and accuracy of each model
+checksums.sha256        SHA-256 of manifest.json
+manifest.sig            if it was signed: see kdedge.bundle.signing
+tokenizer.json          Hugging Face tokenizers' file
+tokenizer_config.json, config.json, vocab.txt, labels.txt
+litert/*.tflite         int32 [1, length] ids, mask, segment_ids -> float32 [1, classes] probabilities
+onnx/*.onnx             int64 [batch, length] input_ids, attention_mask, token_type_ids
+                        -> float32 [batch, classes] logits
+"""  # noqa: E501
+
+import errno
+import shutil
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kdedge.errors import KdedgeError
+from kdedge.files import new_folder, sha256, verify_checksums, write_checksums
+
+MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
+FORMAT_VERSION = 1
+# More than any model for an edge device; an archive that claims more is not unpacked.
+MAX_ZIP_BYTES = 2_000_000_000
+# What zipfile raises for one.
+DAMAGED_ZIP = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, LookupError
+)  # fmt: skip
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Parity(_Frozen):
+    """How far an artifact's probabilities are from its source's, over real texts."""
+
+    texts: int = Field(ge=1)
+    max_difference: float
+    mean_difference: float
+    agreement: float = Field(ge=0, le=1, description="share of texts with the same label")
+
+
+class Accuracy(_Frozen):
+    """Share of `texts` test texts that got their true label."""
+
+    texts: int = Field(ge=1)
+    value: float = Field(ge=0, le=1)
+
+
+class SparedLayer(_Frozen):
+    """A layer that was not quantized as the others, since that did too much harm."""
+
+    name: str = Field(description="its name scope, or its node, in the file")
+    kept_as: str = Field(description="float32, int8")
+    error_before: float = Field(description="mean |probability difference| on calibration texts")
+    error_after: float
+
+
+class Artifact(_Frozen):
+    """One model file of a bundle."""
+
+    name: str = Field(description="for instance litert-int8")
+    file: str = Field(description="path inside the bundle")
+    format: Literal["litert", "onnx"]
+    quantization: str = Field(description="float32, int8, ...")
+    length: int | None = Field(description="tokens; None where any length will do")
+    bytes: int
+    gzip_bytes: int = Field(description="what a download of it takes, gzip -9")
+    spared: tuple[SparedLayer, ...] = ()
+    p50_ms: float = Field(description="one text, one thread, where it was exported; for defaults")
+    parity: Parity
+    accuracy: Accuracy
+
+    def summary(self) -> str:
+        """One line: file, size, accuracy, agreement with its source."""
+        return (
+            f"{self.file}: {self.bytes / 1e6:.2f} MB, accuracy {100 * self.accuracy.value:.2f}%, "
+            f"agreement {100 * self.parity.agreement:.2f}%"
+        )
+
+
+class Source(_Frozen):
+    """The Keras model that the artifacts were converted from."""
+
+    name: str = Field(description="a student's preset, or teacher")
+    parameters: int
+    accuracy: Accuracy
+
+
+class _Head(BaseModel):
+    """What a manifest of any version says."""
+
+    format_version: int
+    kdedge: str = Field(description="version of kdedge that wrote the bundle")
+
+
+class Manifest(_Frozen, _Head):
+    """What `manifest.json` says."""
+
+    labels: tuple[str, ...] = Field(min_length=2)
+    max_length: int = Field(ge=3, description="tokens that a text is cut to")
+    source: Source
+    artifacts: tuple[Artifact, ...] = Field(min_length=1)
+    defaults: dict[str, str] = Field(description="format -> artifact to use on a CPU")
+    files: dict[str, str] = Field(description="path inside the bundle -> SHA-256")
+
+    def artifact(self, name: str | None) -> Artifact:
+        """The artifact of that name; for None LiteRT's default, or else ONNX's.
+
+        Raises:
+            KdedgeError: there is none of that name.
+        """
+        if name is None:
+            name = self.defaults.get("litert") or self.defaults["onnx"]
+        for artifact in self.artifacts:
+            if artifact.name == name:
+                return artifact
+        names = ", ".join(a.name for a in self.artifacts)
+        raise KdedgeError(f"artifact: this bundle has no {name!r}. It has: {names}.")
+
+
+def read_manifest(bundle: Path) -> Manifest:
+    """Read a bundle's manifest, without looking at the other files.
+
+    Raises:
+        KdedgeError: no bundle, not this version's, or not as a manifest should be.
+    """
+    path = bundle / MANIFEST
+    if not path.is_file():
+        raise KdedgeError(
+            f"{bundle} is no bundle: it has no {MANIFEST}. "
+            "`kdedge export STUDENT_DIR --out BUNDLE_DIR` makes one."
+        )
+    content = path.read_bytes()
+    try:
+        # First, for a newer version may have other keys.
+        head = _Head.model_validate_json(content)
+        if head.format_version != FORMAT_VERSION:
+            raise KdedgeError(
+                f"{path}: format_version is {head.format_version} and this kdedge reads "
+                f"{FORMAT_VERSION}. Install the kdedge that wrote it ({head.kdedge})."
+            )
+        manifest = Manifest.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise KdedgeError(f"{path}: {where}: {first['msg']}. Export the bundle anew.") from None
+    for name in manifest.files:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise KdedgeError(f"{path}: the file {name!r} would lie outside the bundle.")
+    names = {artifact.name for artifact in manifest.artifacts}
+    if not manifest.defaults or not names.issuperset(manifest.defaults.values()):
+        raise KdedgeError(f"{path}: defaults name no artifact of this bundle. Export it anew.")
+    for artifact in manifest.artifacts:
+        if artifact.file not in manifest.files:
+            raise KdedgeError(f"{path}: {artifact.file} of {artifact.name} has no checksum.")
+    return manifest
+
+
+def write_manifest(bundle: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` and its checksum: the last files of a bundle."""
+    (bundle / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_checksums(bundle, [MANIFEST])
+
+
+def verify(bundle: Path) -> Manifest:
+    """Read a bundle's manifest and compare it and each file with their SHA-256.
+
+    Raises:
+        KdedgeError: as `read_manifest`, or a file is missing or was changed.
+    """
+    manifest = read_manifest(bundle)
+    verify_checksums(bundle, [MANIFEST], "Copy the bundle again or export it anew.")
+    for name, expected in manifest.files.items():
+        path = bundle / name
+        if not path.is_file():
+            raise KdedgeError(f"{path} is missing. Copy the bundle again or export it anew.")
+        if sha256(path) != expected:
+            raise KdedgeError(
+                f"{path} is not the file that was exported: its SHA-256 differs from the "
+                f"manifest's. Copy the bundle again or export it anew."
+            )
+    return manifest
+
+
+def copy_bundle(bundle: Path, out: Path, artifacts: Collection[str] | None = None) -> Manifest:
+    """Copy a bundle, or a part of its artifacts, into the new folder `out`.
+
+    Args:
+        bundle: a folder or a zip archive of one.
+        out: to be made. It is another bundle, which is not signed.
+        artifacts: names; None for the defaults of each format.
+
+    Raises:
+        KdedgeError: as `verify`, an artifact that is not there, or `out` exists.
+    """
+    with opened(bundle) as folder:
+        manifest = verify(folder)
+        names = manifest.defaults.values() if artifacts is None else artifacts
+        chosen = tuple(manifest.artifact(name) for name in names)
+        if not chosen:
+            raise KdedgeError("artifacts: none named.")
+        dropped = {a.file for a in manifest.artifacts} - {a.file for a in chosen}
+        defaults = {
+            name: default if default in names else next(a.name for a in chosen if a.format == name)
+            for name, default in manifest.defaults.items()
+            if any(a.format == name for a in chosen)
+        }
+        part = manifest.model_copy(
+            update={
+                "artifacts": chosen,
+                "defaults": defaults,
+                "files": {k: v for k, v in manifest.files.items() if k not in dropped},
+            }
+        )
+        with new_folder(out) as copy:
+            for name in part.files:
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / name, copy / name)
+            write_manifest(copy, part)
+    return part
+
+
+@contextmanager
+def opened(bundle: Path) -> Iterator[Path]:
+    """A bundle's folder; of a zip archive, one that is gone afterwards.
+
+    Raises:
+        KdedgeError: not a zip archive, a damaged one, one with files outside its folder or links,
+            or one that would take more than 2 GB.
+    """
+    if not bundle.is_file():
+        yield bundle
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(bundle) as archive:
+                _unpack(archive, bundle, Path(folder))
+        except (*DAMAGED_ZIP, OSError) as error:
+            # An entry before the file's start; a full disk, for instance, is no fault of the zip.
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise
+            raise KdedgeError(
+                f"{bundle}: neither a bundle's folder nor a whole zip archive of one ({error})."
+            ) from None
+        yield Path(folder)
+
+
+def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
+    entries = archive.infolist()
+    for entry in entries:
+        is_link = entry.external_attr >> 16 & 0o170000 == 0o120000
+        name = Path(entry.filename)
+        if is_link or name.is_absolute() or ".." in name.parts or "\\" in entry.filename:
+            raise KdedgeError(f"{path}: {entry.filename!r} would lie outside the bundle.")
+    if (size := sum(entry.file_size for entry in entries)) > MAX_ZIP_BYTES:
+        raise KdedgeError(
+            f"{path}: {size / 1e9:.1f} GB unpacked; at most {MAX_ZIP_BYTES / 1e9:.0f} GB are "
+            "unpacked. Unpack it yourself and name the folder."
+        )
+    archive.extractall(folder)

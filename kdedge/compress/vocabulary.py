@@ -1,0 +1,44 @@
+"""A student without the word pieces that its users will hardly meet."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from kdedge.errors import KdedgeError
+from kdedge.students.trained import Student
+
+
+def prune_vocabulary(student: Student, texts: Sequence[str], min_count: int = 1) -> Student:
+    """Keep the rows of the token embeddings that a corpus needs, and all single characters.
+
+    Args:
+        student: has an embedding layer named `tokens`.
+        texts: the corpus, for instance the transfer set.
+        min_count: how often a word piece must occur in it to be kept.
+
+    Returns:
+        A student that says the same of every text made of the pieces that were kept, evaluated
+        anew.
+
+    Raises:
+        KdedgeError: no text, or the student has no token embeddings.
+    """
+    if not texts:
+        raise KdedgeError("texts: none; they say which word pieces are kept.")
+    if "tokens" not in [layer.name for layer in student.model.layers]:
+        raise KdedgeError(f"{student.model.name}: no embedding layer named tokens to prune.")
+    encoder, kept = student.encoder.pruned(texts, min_count=min_count)
+    table = student.model.get_layer("tokens").get_weights()[0][kept]
+
+    def smaller(layer: Any) -> Any:
+        config = layer.get_config()
+        if layer.name == "tokens":
+            config["input_dim"] = len(kept)
+        return type(layer).from_config(config)
+
+    model = keras.models.clone_model(student.model, clone_function=smaller)
+    for layer in model.layers:
+        old = student.model.get_layer(layer.name).get_weights()
+        layer.set_weights([table] if layer.name == "tokens" else old)
+    return student.with_model(model, encoder)

@@ -1,0 +1,137 @@
+"""An adversary that learns to propose tokens (MATE-KD)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kdedge.distill.adversaries.adversary import Adversary, Inputs
+from kdedge.errors import KdedgeError
+from kdedge.objectives.losses import divergence
+from kdedge.students.architecture import run_from, token_layer
+from kdedge.teachers.bert import BertTeacher
+from kdedge.text.neighbours import may_be_swapped
+
+
+class Generator(Adversary):
+    """Masks a share of the tokens and has a small network, which learns, propose others.
+
+    MATE-KD (Rashid et al. 2021, arXiv 2105.05912): the proposals are samples of a Gumbel-softmax,
+    straight through: both models see the embeddings of single tokens, and the gradient is that of
+    their mixture. The network is trained to raise KL(teacher || student), the student to lower it;
+    it learns in turns, since each of its steps takes a backward pass of the teacher.
+    The paper's network is a pretrained masked-language model; this one is two convolutions between
+    the teacher's word embeddings, which do not change.
+
+    Args:
+        student: has an embedding layer named `tokens`.
+        teacher: a `BertTeacher`, which takes embeddings.
+        vocabulary: word pieces in the order of their ids, [MASK] among them.
+        masked_share: of the tokens that are replaced.
+        temperature: of the Gumbel-softmax.
+        learning_rate: of the network.
+        turns: it learns for so many of the student's steps, then rests for so many.
+        seed: of its weights, the masks and the samples.
+
+    Raises:
+        KdedgeError: an argument that is not as it says here.
+    """
+
+    teacher: BertTeacher
+
+    def __init__(
+        self,
+        student: keras.Model,
+        teacher: BertTeacher,
+        vocabulary: Sequence[str],
+        masked_share: float = 0.3,
+        temperature: float = 1.0,
+        learning_rate: float = 5e-4,
+        turns: tuple[int, int] = (10, 100),
+        seed: int = 0,
+    ) -> None:
+        if not 0 < masked_share <= 1:
+            raise KdedgeError(f"masked_share: {masked_share}; above 0 and at most 1.")
+        if not temperature > 0:
+            raise KdedgeError(f"temperature: {temperature}; it must be above 0.")
+        if turns[0] < 1 or turns[1] < 0:
+            raise KdedgeError(f"turns: {turns}; at least 1 step to learn and 0 to rest.")
+        if not isinstance(teacher, BertTeacher):
+            raise KdedgeError(
+                f"teacher: {type(teacher).__name__}; a BertTeacher, which takes embeddings, is "
+                "needed."
+            )
+        if "[MASK]" not in vocabulary:
+            raise KdedgeError("vocabulary: [MASK] is missing; the generator puts it in.")
+        tokens = token_layer(student)
+        self.student, self.teacher, self.table = student, teacher, tokens.embeddings
+        self.masked_share, self.temperature, self.turns = masked_share, temperature, turns
+        self.mask_id = list(vocabulary).index("[MASK]")
+        self.free = tf.constant([may_be_swapped(piece) for piece in vocabulary])
+        width = int(teacher.word_embeddings.shape[1])
+        weights = keras.initializers.GlorotUniform(seed)
+        conv = keras.layers.Conv1D
+        self.network = keras.Sequential(
+            [
+                conv(width, 5, padding="same", activation="relu", kernel_initializer=weights),
+                conv(width, 5, padding="same", kernel_initializer=weights),
+            ],
+            name="generator",
+        )
+        self.network.build((None, None, width))
+        self.optimizer = keras.optimizers.Adam(learning_rate, clipnorm=1.0)
+        self.optimizer.build(self.network.trainable_variables)
+        self.random = keras.random.SeedGenerator(seed)
+        self.step = keras.Variable(0, dtype="int64", trainable=False)
+        self.variables = (
+            *self.network.variables,
+            *self.optimizer.variables,
+            self.random.state,
+            self.step,
+        )
+
+    def learn(self, inputs: Inputs) -> None:
+        """One step of the network up the divergence, if it is its turn."""
+        its_turn = self.step.value % sum(self.turns) < self.turns[0]
+        self.step.assign_add(1)
+        tf.cond(its_turn, lambda: self._climb(inputs), lambda: None)
+
+    def _climb(self, inputs: Inputs) -> None:
+        variables = self.network.trainable_variables
+        words, table = (tf.convert_to_tensor(t) for t in (self.teacher.word_embeddings, self.table))
+        with tf.GradientTape() as tape:
+            positions, noisy = self._proposals(inputs)
+            soft = tf.nn.softmax(noisy / self.temperature)
+            hard = tf.one_hot(tf.argmax(noisy, 1), tf.shape(noisy)[1])
+            mixture = hard + soft - tf.stop_gradient(soft)
+
+            def mixed(vectors: Any) -> Any:
+                as_they_are = tf.gather(vectors, inputs["ids"])
+                return tf.tensor_scatter_nd_update(as_they_are, positions, mixture @ vectors)
+
+            rest = {name: inputs[name] for name in ("mask", "segment_ids")}
+            teacher = self.teacher(rest | {"embeddings": mixed(words)}, training=False)["logits"]
+            student = run_from(self.student, "tokens", mixed(table), inputs, training=False)
+            loss = -tf.reduce_mean(divergence(teacher, student))
+        self.optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
+
+    def attack(self, inputs: Inputs, teacher_logits: Any) -> Any:
+        """See `Adversary`; what the teacher says of the texts as they are plays no part."""
+        positions, noisy = self._proposals(inputs)
+        proposed = tf.argmax(noisy, 1, output_type=tf.int32)
+        return tf.tensor_scatter_nd_update(inputs["ids"], positions, proposed)
+
+    def _proposals(self, inputs: Inputs) -> tuple[Any, Any]:
+        """Positions int64 [masked, 2]; scores with Gumbel noise, float32 [masked, vocabulary]."""
+        ids = inputs["ids"]
+        words = tf.convert_to_tensor(self.teacher.word_embeddings)
+        chance = keras.random.uniform(tf.shape(ids), seed=self.random)
+        masked = (chance < self.masked_share) & tf.gather(self.free, ids) & (inputs["mask"] > 0)
+        seen = tf.gather(words, tf.where(masked, self.mask_id, ids))
+        positions = tf.where(masked)
+        scores = tf.matmul(tf.gather_nd(self.network(seen), positions), words, transpose_b=True)
+        noise = -tf.math.log(
+            -tf.math.log(keras.random.uniform(tf.shape(scores), 1e-7, 1.0, seed=self.random))
+        )
+        return positions, tf.where(self.free, scores, -1e9) + noise

@@ -1,0 +1,86 @@
+"""An adversary that swaps tokens for near ones (HotFlip)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from kdedge.distill.adversaries.adversary import Adversary, Inputs
+from kdedge.errors import KdedgeError
+from kdedge.objectives.losses import divergence
+from kdedge.students.architecture import run_from, token_layer
+from kdedge.text.neighbours import nearest_pieces
+
+
+class Substitution(Adversary):
+    """Swaps tokens for near ones, those that part teacher and student the most to first order.
+
+    HotFlip (Ebrahimi et al. 2017, arXiv 1712.06751): with the gradient g of KL(teacher || student)
+    at a token's embedding e, a swap to the embedding e' raises it by about g . (e' - e). The best
+    swap of a text is made, the gradient taken anew, and so on. The candidates are the nearest
+    neighbours in a table of vectors, so that the text stays like what it was. Special tokens,
+    padding and what is not made of letters stay.
+
+    Args:
+        student: has an embedding layer named `tokens`.
+        vectors: float [vocabulary, width], by which neighbours are found, for instance
+            `SoftLabels.token_vectors()`.
+        vocabulary: word pieces in the order of their ids.
+        teacher: gives the logits of the changed inputs; `attack` needs none.
+        swaps: at most so many tokens of a text change.
+        neighbours: candidates for each token.
+
+    Raises:
+        KdedgeError: a student without token embeddings, or another vocabulary than its own.
+    """
+
+    def __init__(
+        self,
+        student: keras.Model,
+        vectors: npt.NDArray[np.floating[Any]],
+        vocabulary: Sequence[str],
+        teacher: keras.Model | None = None,
+        swaps: int = 2,
+        neighbours: int = 8,
+    ) -> None:
+        if swaps < 1:
+            raise KdedgeError(f"swaps: {swaps}; at least 1.")
+        tokens = token_layer(student)
+        if tokens.input_dim != len(vocabulary):
+            raise KdedgeError(
+                f"vocabulary: {len(vocabulary)} word pieces; the student has {tokens.input_dim}."
+            )
+        self.student, self.teacher, self.swaps = student, teacher, swaps
+        self.candidates = tf.constant(nearest_pieces(vectors, vocabulary, neighbours))
+
+    def attack(self, inputs: Inputs, teacher_logits: Any) -> Any:
+        """See `Adversary`."""
+        ids = tf.convert_to_tensor(inputs["ids"])
+        table = token_layer(self.student).embeddings
+        changed = tf.zeros_like(ids, tf.bool)
+        for _ in range(self.swaps):
+            embeddings = tf.gather(table, ids)
+            with tf.GradientTape() as tape:
+                tape.watch(embeddings)
+                said = run_from(self.student, "tokens", embeddings, inputs, training=False)
+                apart = divergence(teacher_logits, said)
+            gradient = tape.gradient(apart, embeddings)
+            candidates = tf.gather(self.candidates, ids)
+            gains = tf.einsum("blw,blcw->blc", gradient, tf.gather(table, candidates))
+            gains -= tf.reduce_sum(gradient * embeddings, -1, keepdims=True)
+            # A token that is its own candidate has none; one that changed stays as it is now.
+            free = (candidates != ids[:, :, None]) & ~changed[:, :, None]
+            free &= inputs["mask"][:, :, None] > 0
+            gains = tf.where(free, gains, 0.0)
+            choices = tf.shape(gains)[2]
+            gains = tf.reshape(gains, [tf.shape(ids)[0], -1])
+            best = tf.argmax(gains, 1, output_type=tf.int32)
+            here = tf.one_hot(best // choices, tf.shape(ids)[1], on_value=True, off_value=False)
+            here &= tf.reduce_max(gains, 1, keepdims=True) > 0
+            swapped = tf.gather(tf.reshape(candidates, tf.shape(gains)), best, batch_dims=1)
+            ids = tf.where(here, swapped[:, None], ids)
+            changed |= here
+        return ids

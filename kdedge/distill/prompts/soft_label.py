@@ -1,0 +1,103 @@
+"""Virtual tokens that tell the student the soft label while it trains."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from kdedge.errors import KdedgeError
+from kdedge.objectives.schedules import Schedule, value_at, values_of
+
+
+@keras.saving.register_keras_serializable("kdedge")
+class SoftLabelPrompt(keras.layers.Layer):
+    """Tells the student in training what the teacher says, by virtual tokens, less and less often.
+
+    Each class has vectors of its own, which are learned, as in prompt tuning (Lester et al. 2021,
+    arXiv 2104.08691), and mixed by the teacher's soft label: knowledge that the student has in
+    training only (Lopez-Paz et al. 2015, arXiv 1511.03643). A schedule drops them, text by text,
+    until the student stands alone; in `evaluate`, `predict` and the exported student there are
+    none.
+
+    Args:
+        classes: number of the teacher's logits.
+        tokens: number of virtual tokens.
+        dropped: share of the texts without a prompt, over the training.
+        temperature: of the soft label.
+        seed: of the choice of texts.
+
+    Raises:
+        KdedgeError: an argument that is not as it says here.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        tokens: int = 4,
+        dropped: float | Schedule | None = None,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.dropped = Schedule(0.0, 1.0) if dropped is None else dropped
+        if tokens < 1:
+            raise KdedgeError(f"tokens: {tokens}; at least 1.")
+        if not temperature > 0:
+            raise KdedgeError(f"temperature: {temperature}; it must be above 0.")
+        if any(not 0 <= value <= 1 for value in values_of(self.dropped)):
+            raise KdedgeError(f"dropped: {values_of(self.dropped)}; from 0 to 1 is allowed.")
+        self.classes, self.tokens, self.temperature = classes, tokens, temperature
+        self.random = keras.random.SeedGenerator(seed)
+
+    def build(
+        self,
+        x_shape: tuple[int | None, ...],
+        real_shape: Any = None,
+        teacher_logits_shape: Any = None,
+        done_shape: Any = None,
+    ) -> None:
+        """Make the table, float32 [classes, tokens, width]."""
+        self.table = self.add_weight(
+            shape=(self.classes, self.tokens, x_shape[-1]),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name="table",
+        )
+
+    def call(self, x: Any, real: Any, teacher_logits: Any, done: Any) -> tuple[Any, Any]:
+        """Put the prompt before a text's embeddings.
+
+        Args:
+            x: float32 [batch, length, width].
+            real: int32 [batch, length], 0 for padding.
+            teacher_logits: float32 [batch, classes].
+            done: the share of the training that is done, float32 from 0 to 1.
+
+        Returns:
+            x and `real` with `tokens` places more in front, which are padding where the prompt was
+            dropped.
+        """
+        soft_label = ops.softmax(teacher_logits / self.temperature)
+        vectors = ops.einsum("bc,ctw->btw", soft_label, self.table)
+        chance = keras.random.uniform((ops.shape(x)[0], 1), seed=self.random)
+        kept = ops.cast(chance >= value_at(self.dropped, done), real.dtype)
+        return (
+            ops.concatenate([vectors, x], axis=1),
+            ops.concatenate([ops.tile(kept, (1, self.tokens)), real], axis=1),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` needs."""
+        return {
+            **super().get_config(),
+            "classes": self.classes,
+            "tokens": self.tokens,
+            "dropped": keras.saving.serialize_keras_object(self.dropped),
+            "temperature": self.temperature,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "SoftLabelPrompt":
+        """Build from `get_config`."""
+        dropped = keras.saving.deserialize_keras_object(config["dropped"])
+        return cls(**config | {"dropped": dropped})

@@ -1,0 +1,64 @@
+"""Keras to TFLite (LiteRT), in float32."""
+
+import tempfile
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kdedge.errors import KdedgeError
+from kdedge.export.litert.flatbuffer import parsed, written
+
+INPUTS = ("ids", "mask", "segment_ids")
+SIGNATURE = "serving_default"
+
+
+def to_litert(model: keras.Model, length: int, variables: Any = None) -> bytes:
+    """A float32 `.tflite` file: int32 [1, length] ids, mask, segment_ids -> `probabilities`.
+
+    One subgraph, the inputs in this order, float32 [1, classes] out, and a signature
+    `serving_default` with these names.
+
+    Args:
+        model: takes a dictionary of ids, mask and segment_ids; gives logits, or a dictionary
+            with `logits`.
+        length: tokens.
+        variables: what holds the model's variables, where Keras does not know them.
+
+    Raises:
+        KdedgeError: the converter refuses the model, or would need ops that LiteRT lacks.
+    """
+    signature = [tf.TensorSpec([1, length], tf.int32, name=name) for name in INPUTS]
+
+    def probabilities(ids: Any, mask: Any, segment_ids: Any) -> dict[str, Any]:
+        outputs = model({"ids": ids, "mask": mask, "segment_ids": segment_ids}, training=False)
+        logits = outputs["logits"] if isinstance(outputs, dict) else outputs
+        return {"probabilities": tf.nn.softmax(logits)}
+
+    archive = keras.export.ExportArchive()
+    archive.track(variables or model)
+    archive.add_endpoint(SIGNATURE, probabilities, input_signature=signature)
+    with tempfile.TemporaryDirectory() as folder:
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        try:
+            content = converter.convert()
+        except Exception as error:  # the converter's own kind is not public
+            raise KdedgeError(
+                f"{model.name}: LiteRT's converter refuses this model: {error}"
+            ) from None
+    return _inputs_in_order(content)
+
+
+def _inputs_in_order(content: bytes) -> bytes:
+    """Put the subgraph's inputs in the order that clients without names rely on.
+
+    The converter sorts them by name in one version and by use in another.
+    """
+    model = parsed(content)
+    (graph,) = model.subgraphs
+    (signature,) = model.signatureDefs
+    tensor = {entry.name.decode(): entry.tensorIndex for entry in signature.inputs}
+    graph.inputs = np.array([tensor[name] for name in INPUTS], np.int32)
+    return written(model)

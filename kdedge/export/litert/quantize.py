@@ -1,0 +1,306 @@
+"""Quantization of a float32 `.tflite` file."""
+
+import contextlib
+import io
+import re
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from litert_quantizer import qtyping
+from litert_quantizer.algorithm_manager import AlgorithmName
+from litert_quantizer.calibrator import CalibrationMode, Calibrator
+from litert_quantizer.qtyping import QuantGranularity as Granularity
+from litert_quantizer.qtyping import TFLOperationName as Op
+from litert_quantizer.quantizer import Quantizer
+from litert_quantizer.recipe_manager import RecipeManager
+from litert_quantizer.utils import qsv_utils
+from tensorflow.lite.python import schema_py_generated as schema
+
+from kdedge.errors import KdedgeError
+from kdedge.export.litert.convert import SIGNATURE
+from kdedge.export.litert.flatbuffer import parsed, written
+from kdedge.text.encoder import Encoded
+
+# With so few values a tensor has been clustered: a scale for each channel would make them many
+# again, and the file's download large.
+CLUSTERED = 256
+
+
+class LiteRTQuantization:
+    """One way to quantize one float32 `.tflite` file; some layers can be spared.
+
+    Args:
+        content: of the file, as `to_litert` makes it.
+        quantization: a name in `RECIPES`.
+        calibration: int32 [texts, length] inputs of real texts, for the ranges of activations.
+        integer_output: give probabilities as integers with a scale, where activations are integers.
+
+    Attributes:
+        layers: name scopes of the graph's layers.
+        spared_as: what a layer that is spared computes in.
+    """
+
+    def __init__(
+        self, content: bytes, quantization: str, calibration: Encoded, integer_output: bool = False
+    ) -> None:
+        self.recipe, self.spared_as = RECIPES[quantization]
+        self.integer_output = integer_output
+        # In int8 arithmetic throughout, Gather reads an int8 table; all others read it by lookup.
+        self.content = content if quantization == "int8-full" else _with_lookups(content)
+        model = parsed(self.content)
+        outputs = [model.subgraphs[0].tensors[op.outputs[0]] for op in model.subgraphs[0].operators]
+        scopes = [tensor.name.decode().split(";")[0].rpartition("/")[0] for tensor in outputs]
+        # Of one part is the whole model.
+        self.layers = tuple(dict.fromkeys(scope for scope in scopes if "/" in scope))
+        self.clustered = [
+            scope
+            for scope, op in zip(scopes, model.subgraphs[0].operators, strict=True)
+            if scope and _is_clustered(model, op)
+        ]
+        self.ranges = self._ranges(calibration)
+
+    def __call__(self, spared: Collection[str] = ()) -> bytes:
+        """The quantized file, but for the layers `spared`.
+
+        Raises:
+            KdedgeError: the quantizer refuses the model.
+        """
+        try:
+            with _quiet():
+                result = self._quantizer(spared).quantize(
+                    self.ranges, enable_progress_bar=False, enable_progress_report=False
+                )
+        except (RuntimeError, ValueError) as error:
+            raise KdedgeError(f"litert-quantizer refuses this model: {error}") from None
+        model = parsed(bytes(result.quantized_model))
+        _raise_versions(model)
+        return written(model)
+
+    def _ranges(self, calibration: Encoded) -> Any:
+        quantizer = self._quantizer(())
+        if not quantizer.need_calibration:
+            return None
+        recipe = RecipeManager()
+        recipe.load_quantization_recipe(quantizer.get_quantization_recipe())
+        samples = [
+            {name: values[i : i + 1] for name, values in calibration.inputs.items()}
+            for i in range(len(calibration.ids))
+        ]
+        with _quiet():
+            # By default the quantizer averages the texts' ranges, and so cuts off all that is
+            # rare: a long text's number of tokens, for one.
+            calibrator = Calibrator(
+                bytearray(self.content),
+                num_threads=1,
+                mode=CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS,
+                qsv_update_func=qsv_utils.min_max_update,
+            )
+            calibrator.calibrate({SIGNATURE: samples}, recipe)
+        return calibrator.get_model_qsvs()
+
+    def _quantizer(self, spared: Collection[str]) -> Quantizer:
+        quantizer = Quantizer(bytearray(self.content))
+        self.recipe(quantizer, ".*", Granularity.CHANNELWISE)
+        for scope in self.clustered:
+            self.recipe(quantizer, _within(scope), Granularity.TENSORWISE)
+        for scope in spared:
+            if self.spared_as == "int8":
+                int8(quantizer, _within(scope), Granularity.CHANNELWISE)
+            else:
+                quantizer.update_quantization_recipe(
+                    _within(scope), Op.ALL_SUPPORTED, None, AlgorithmName.NO_QUANTIZE
+                )
+        if not self.integer_output:
+            quantizer.update_quantization_recipe(".*", Op.OUTPUT, None, AlgorithmName.NO_QUANTIZE)
+        return quantizer
+
+
+def float16(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
+    """Weights in half precision, arithmetic in float32."""
+    halves = qtyping.OpQuantizationConfig(
+        weight_tensor_config=qtyping.TensorQuantizationConfig(
+            num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+        ),
+        compute_precision=qtyping.ComputePrecision.FLOAT,
+        explicit_dequantize=True,
+    )
+    quantizer.update_quantization_recipe(
+        scope, Op.ALL_SUPPORTED, halves, AlgorithmName.FLOAT_CASTING
+    )
+
+
+def int8(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
+    """Dynamic range: int8 weights; activations are quantized on the fly.
+
+    Dense layers have one scale each, and so run in every TensorFlow Lite since 2019; with a scale
+    for each channel they need LiteRT 1.0 and are no more accurate.
+    """
+    quantizer.add_dynamic_config(scope, Op.ALL_SUPPORTED, 8, granularity)
+    quantizer.add_dynamic_config(scope, Op.FULLY_CONNECTED, 8, Granularity.TENSORWISE)
+    _int8_table(quantizer, scope)
+
+
+def int8_weights(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
+    """Int8 weights, arithmetic in float32."""
+    quantizer.add_weight_only_config(scope, Op.ALL_SUPPORTED, 8, granularity)
+    _int8_table(quantizer, scope)
+
+
+def int8_full(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
+    """Int8 weights and activations, whose ranges come from calibration (arXiv 1712.05877)."""
+    quantizer.add_static_config(scope, Op.ALL_SUPPORTED, 8, 8, granularity)
+    _masked_scores_in_float(quantizer)
+
+
+def int16x8(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
+    """Int8 weights and int16 activations, whose ranges come from calibration."""
+    quantizer.add_static_config(scope, Op.ALL_SUPPORTED, 16, 8, granularity)
+    _int8_table(quantizer, scope)
+    _masked_scores_in_float(quantizer)
+
+
+def int4(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
+    """Dynamic range with int4 weights; what LiteRT has no int4 for is int8."""
+    quantizer.add_dynamic_config(scope, Op.ALL_SUPPORTED, 8, granularity)
+    for op in (Op.EMBEDDING_LOOKUP, Op.FULLY_CONNECTED, Op.CONV_2D):
+        quantizer.add_dynamic_config(scope, op, 4, Granularity.CHANNELWISE)
+
+
+def _masked_scores_in_float(quantizer: Quantizer) -> None:
+    """Keras's attention sets the scores of padding so low that no integer is left for others."""
+    quantizer.update_quantization_recipe(
+        r"/softmax(_\d+)+/", Op.ALL_SUPPORTED, None, AlgorithmName.NO_QUANTIZE
+    )
+
+
+def _int8_table(quantizer: Quantizer, scope: str) -> None:
+    """One scale for all embeddings: a scale a row would be a tenth of the table's size."""
+    quantizer.add_dynamic_config(scope, Op.EMBEDDING_LOOKUP, 8, Granularity.TENSORWISE)
+
+
+RECIPES: dict[str, tuple[Callable[[Quantizer, str, Granularity], None], str]] = {
+    "float16": (float16, "float32"),
+    "int8": (int8, "float32"),
+    "int8-weights": (int8_weights, "float32"),
+    "int8-full": (int8_full, "float32"),
+    "int16x8": (int16x8, "float32"),
+    "int4": (int4, "int8"),
+}
+
+
+def _within(scope: str) -> str:
+    return rf"^{re.escape(scope)}(/|;|$)"
+
+
+# From which version on an op can have int8 weights with one scale, and with several, by
+# TensorFlow's op_version.cc.
+INT8_VERSIONS = {
+    schema.BuiltinOperator.FULLY_CONNECTED: (3, 12),
+    schema.BuiltinOperator.CONV_2D: (2, 5),
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D: (4, 6),
+    schema.BuiltinOperator.EMBEDDING_LOOKUP: (1, 4),
+    schema.BuiltinOperator.DEQUANTIZE: (2, 5),
+}
+
+
+def _raise_versions(model: Any) -> None:
+    """Say what the ops need, so that an older runtime refuses the file.
+
+    litert-quantizer leaves the versions of the float ops; an old TensorFlow Lite would then read
+    the first of several scales as the only one and give wrong answers.
+    """
+    (graph,) = model.subgraphs
+    for op in graph.operators:
+        code = model.operatorCodes[op.opcodeIndex]
+        if code.builtinCode not in INT8_VERSIONS:
+            continue
+        # DEQUANTIZE has nothing but what it dequantizes.
+        weights = graph.tensors[op.inputs[:2][-1]]
+        one, several = INT8_VERSIONS[code.builtinCode]
+        scales = 0 if weights.quantization is None else np.size(weights.quantization.scale)
+        if weights.type == schema.TensorType.INT4 or scales > 1:
+            code.version = max(code.version, several)
+        elif weights.type == schema.TensorType.INT8:
+            code.version = max(code.version, one)
+
+
+def _is_clustered(model: Any, op: Any) -> bool:
+    """Whether one of the op's weights has few distinct values."""
+    for tensor in (model.subgraphs[0].tensors[i] for i in op.inputs if i >= 0):
+        data = model.buffers[tensor.buffer].data
+        if tensor.type == schema.TensorType.FLOAT32 and data is not None and len(tensor.shape) > 1:
+            values = np.frombuffer(bytes(data), np.float32)
+            if len(values) > 16 * CLUSTERED and len(np.unique(values)) <= CLUSTERED:
+                return True
+    return False
+
+
+def _with_lookups(content: bytes) -> bytes:
+    """Read embedding tables by EMBEDDING_LOOKUP, for which there are quantized kernels.
+
+    GATHER of a quantized table gives quantized rows, which only an integer graph can use.
+    """
+    model = parsed(content)
+    (graph,) = model.subgraphs
+    codes = [code.builtinCode for code in model.operatorCodes]
+
+    def operator(code: int, inputs: list[int], output: int) -> Any:
+        if code not in codes:
+            codes.append(code)
+            entry = schema.OperatorCodeT()
+            entry.builtinCode, entry.deprecatedBuiltinCode, entry.version = code, code, 1
+            model.operatorCodes.append(entry)
+        op = schema.OperatorT()
+        op.opcodeIndex = codes.index(code)
+        op.inputs, op.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
+        return op
+
+    def tensor(name: bytes, kind: int, shape: Sequence[int], buffer: int = 0) -> int:
+        entry = schema.TensorT()
+        entry.name, entry.type, entry.buffer = name, kind, buffer
+        entry.shape = np.array(shape, np.int32)
+        graph.tensors.append(entry)
+        return len(graph.tensors) - 1
+
+    def reshape(source: int, target: int, shape: Sequence[int]) -> Any:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.array(shape, np.int32).tobytes(), np.uint8)
+        model.buffers.append(buffer)
+        name = graph.tensors[target].name + b"/shape"
+        constant = tensor(name, schema.TensorType.INT32, [len(shape)], len(model.buffers) - 1)
+        op = operator(schema.BuiltinOperator.RESHAPE, [source, constant], target)
+        op.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
+        op.builtinOptions = schema.ReshapeOptionsT()
+        op.builtinOptions.newShape = np.array(shape, np.int32)
+        return op
+
+    operators = []
+    for op in graph.operators:
+        if codes[op.opcodeIndex] != schema.BuiltinOperator.GATHER:
+            operators.append(op)
+            continue
+        table, ids = (graph.tensors[i] for i in op.inputs)
+        rows = graph.tensors[op.outputs[0]]
+        if len(table.shape) != 2 or model.buffers[table.buffer].data is None:
+            operators.append(op)
+            continue
+        count = int(np.prod(ids.shape))
+        flat = tensor(rows.name + b"/ids", ids.type, [count])
+        found = tensor(rows.name + b"/rows", table.type, [count, table.shape[1]])
+        operators += [
+            reshape(op.inputs[1], flat, [count]),
+            operator(schema.BuiltinOperator.EMBEDDING_LOOKUP, [flat, op.inputs[0]], found),
+            reshape(found, op.outputs[0], rows.shape.tolist()),
+        ]
+    graph.operators = operators
+    return written(model)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the quantizer's own progress bar and warnings."""
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

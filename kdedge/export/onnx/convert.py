@@ -1,0 +1,166 @@
+"""Keras to ONNX, in float32."""
+
+import contextlib
+import hashlib
+import io
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import tensorflow as tf
+import tf2onnx
+
+from kdedge.errors import KdedgeError
+
+OPSET = 17
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def to_onnx(model: keras.Model) -> bytes:
+    """A float32 `.onnx` file: int64 [batch, length] -> `logits` float32 [batch, classes].
+
+    Inputs are input_ids, attention_mask and token_type_ids, of any batch size and length, as
+    Hugging Face's clients expect. Constants are folded; a model gives the same bytes each time.
+
+    Args:
+        model: takes a dictionary of ids, mask and segment_ids; gives logits, or a dictionary
+            with `logits`.
+
+    Raises:
+        KdedgeError: tf2onnx knows no ONNX for one of the model's ops.
+    """
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None], tf.int64, name=name) for name in INPUTS]
+    )
+    def logits(input_ids: Any, attention_mask: Any, token_type_ids: Any) -> dict[str, Any]:
+        ids, mask, segment_ids = (
+            tf.cast(x, tf.int32) for x in (input_ids, attention_mask, token_type_ids)
+        )
+        outputs = model({"ids": ids, "mask": mask, "segment_ids": segment_ids}, training=False)
+        return {"logits": outputs["logits"] if isinstance(outputs, dict) else outputs}
+
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    handler.setLevel(logging.ERROR)
+    logger = logging.getLogger("tf2onnx")
+    logger.addHandler(handler)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            proto, _ = tf2onnx.convert.from_function(
+                logits,
+                input_signature=logits.input_signature,
+                opset=OPSET,
+                custom_op_handlers={"Erfc": (_erfc, [])},
+            )
+    except Exception as error:  # tf2onnx raises whatever it meets
+        raise KdedgeError(f"{model.name}: tf2onnx refuses this model: {error}") from None
+    finally:
+        logger.removeHandler(handler)
+    # It writes a broken file, and only says so in its log, where it does not know an op.
+    if said.getvalue():
+        raise KdedgeError(f"{model.name}: tf2onnx can't convert this model: {said.getvalue()}")
+    for value in (*proto.graph.input, *proto.graph.output):
+        axes = value.type.tensor_type.shape.dim
+        axes[0].dim_param = "batch_size"
+        if value.name != "logits":
+            axes[1].dim_param = "sequence_length"
+    return bytes(_canonical(_optimized(proto)).SerializeToString())
+
+
+def _optimized(proto: Any) -> Any:
+    """With constants folded and common parts shared, in standard ops only."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimized.onnx"
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(path)
+        options.log_severity_level = 3
+        try:
+            onnxruntime.InferenceSession(
+                proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's errors have no common base
+            raise KdedgeError(f"ONNX Runtime refuses the converted model: {error}") from None
+        return onnx.load(path)
+
+
+def _canonical(proto: Any) -> Any:
+    """The same graph with nodes in an order, and with names, that depend on nothing but itself.
+
+    tf2onnx numbers its names by what the process has converted before. What is there twice is
+    kept once.
+    """
+    graph = proto.graph
+    public = {value.name for value in (*graph.input, *graph.output)}
+    # What a value is computed from, as a hash.
+    key = {"": ""} | {value.name: value.name for value in graph.input}
+    tensors = {}
+    for tensor in graph.initializer:
+        name, tensor.name = tensor.name, ""
+        key[name] = hashlib.sha256(tensor.SerializeToString()).hexdigest()
+        tensors[key[name]] = tensor
+    nodes: dict[str, Any] = {}
+    waiting = list(graph.node)
+    while waiting:
+        ready = [node for node in waiting if all(name in key for name in node.input)]
+        found = {}
+        for node in ready:
+            attributes = sorted(a.SerializeToString() for a in node.attribute)
+            parts = (node.op_type, [key[name] for name in node.input], attributes)
+            digest = hashlib.sha256(repr(parts).encode()).hexdigest()
+            # Where two nodes say the same, an output of the graph keeps its own name.
+            if digest not in found or public & {*node.output}:
+                found[digest] = node
+            key.update({name: f"{digest}:{i}" for i, name in enumerate(node.output) if name})
+        nodes |= {digest: found[digest] for digest in sorted(found) if digest not in nodes}
+        done = {id(node) for node in ready}
+        waiting = [node for node in waiting if id(node) not in done]
+
+    name_of = {"": ""} | {value.name: value.name for value in graph.input}
+    ordered = [tensors[digest] for digest in sorted(tensors)]
+    for i, digest in enumerate(sorted(tensors)):
+        name_of[digest] = tensors[digest].name = f"weight_{i}"
+    for i, (digest, node) in enumerate(nodes.items()):
+        node.name = f"{node.op_type}_{i}"
+        node.input[:] = [name_of[key[name]] for name in node.input]
+        for j, name in enumerate(node.output):
+            name_of[f"{digest}:{j}"] = name if name in public else f"{node.name}_output_{j}"
+        node.output[:] = [name and name_of[f"{digest}:{j}"] for j, name in enumerate(node.output)]
+    replace_all(graph.initializer, ordered)
+    replace_all(graph.node, list(nodes.values()))
+    del graph.value_info[:]
+    graph.name, graph.doc_string, proto.producer_version = "kdedge", "", ""
+    used = {node.domain for node in graph.node}
+    replace_all(proto.opset_import, [o for o in proto.opset_import if o.domain in used])
+    del proto.metadata_props[:]
+    return proto
+
+
+def replace_all(field: Any, values: list[Any]) -> None:
+    """Put copies of values in the place of all that a repeated protobuf field holds."""
+    copies = [type(value).FromString(value.SerializeToString()) for value in values]
+    del field[:]
+    field.extend(copies)
+
+
+def _erfc(graph: Any, node: Any, name: str, arguments: Any) -> None:
+    """Erfc(x) = 1 - Erf(x): TensorFlow's exact GELU needs it and tf2onnx has none."""
+    (output,) = node.output
+    shape, dtype = graph.get_shape(output), graph.get_dtype(output)
+    graph.remove_node(node.name)
+    erf = graph.make_node("Erf", node.input, shapes=[shape], dtypes=[dtype])
+    one = graph.make_const(tf2onnx.utils.make_name("one"), np.array(1, np.float32))
+    graph.make_node(
+        "Sub",
+        [one.output[0], erf.output[0]],
+        name=node.name,
+        outputs=[output],
+        shapes=[shape],
+        dtypes=[dtype],
+    )

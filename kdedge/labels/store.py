@@ -1,0 +1,301 @@
+"""The store of soft labels: Parquet shards that appear whole, keyed by text."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
+
+from kdedge.errors import KdedgeError
+from kdedge.files import (
+    new_file,
+    new_folder,
+    require_space,
+    sha256,
+    verify_checksums,
+    write_checksums,
+)
+from kdedge.labels.index import Rows, TextIndex
+from kdedge.text.encoder import ENCODER, TOKENIZER, VOCABULARY, TextEncoder
+
+FORMAT_VERSION = 2
+STORE = "store.json"
+TOKEN_VECTORS = "token_vectors.npy"
+# Digits of a shard's SHA-256 in its name.
+DIGITS = 16
+REMEDY = "Copy the store again or label the texts anew."
+Logits = npt.NDArray[np.float32]
+Features = npt.NDArray[np.float16]
+
+
+class _Info(BaseModel):
+    """What `store.json` says."""
+
+    format_version: int
+    teacher: str
+    label_names: tuple[str, ...]
+    has_features: bool
+
+
+class SoftLabels:
+    """Teacher logits, and if it was kdedge that labelled, the teacher's pooled vectors.
+
+    A folder with `store.json` (versions, teacher fingerprint, label names) and shards
+    `part-00000-....parquet` with the columns `text`, `logits` float32 [classes] and, where there
+    are features, `pooled` float16 [hidden]. Opened by `SoftLabels(folder)`, made by `create`. A
+    shard's name ends with the first digits of its SHA-256, so that the two appear as one;
+    `checksums.sha256` has those of the other files.
+
+    Raises:
+        KdedgeError: not a store, another version's, or a file that is not as it was written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        path = folder / STORE
+        if not path.is_file():
+            raise KdedgeError(
+                f"{folder}: not a store of soft labels: {STORE} is missing. "
+                "`kdedge label TEXTS --teacher DIR --out SOFT_LABELS_DIR` makes one."
+            )
+        info = _read_info(path)
+        verify_checksums(folder, [STORE], REMEDY)
+        self.teacher = info.teacher
+        self.label_names = info.label_names
+        self.has_features = info.has_features
+        self._shards = sorted(folder.glob("part-*.parquet"))
+        self.index = TextIndex()
+        # The row that each shard starts with, and the one after the last.
+        self._starts = [0]
+        for shard in self._shards:
+            with _readable(shard):
+                if not shard.stem.endswith(sha256(shard)[:DIGITS]):
+                    raise ValueError("its SHA-256 is not the one in its name")
+            self._remember(self._texts(shard))
+
+    @classmethod
+    def create(
+        cls, folder: Path, teacher: str, label_names: Sequence[str], has_features: bool
+    ) -> "SoftLabels":
+        """Open the store in `folder`, or make an empty one for this teacher fingerprint.
+
+        Raises:
+            KdedgeError: there is one, of another teacher.
+        """
+        if (folder / STORE).is_file():
+            store = cls(folder)
+            if store.teacher != teacher or store.label_names != tuple(label_names):
+                raise KdedgeError(
+                    f"{folder}: these soft labels are another teacher's "
+                    f"({store.teacher[:12]}, this one is {teacher[:12]}). Name another folder."
+                )
+            return store
+        if folder.exists() and any(folder.iterdir()):
+            raise KdedgeError(f"{folder} is not empty and holds no soft labels. Name another.")
+        if folder.exists():
+            folder.rmdir()
+        info = _Info(
+            format_version=FORMAT_VERSION,
+            teacher=teacher,
+            label_names=tuple(label_names),
+            has_features=has_features,
+        )
+        with new_folder(folder) as partial:
+            (partial / STORE).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            write_checksums(partial, [STORE])
+        return cls(folder)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __iter__(self) -> Iterator[str]:
+        """The labelled texts, in the order they were stored; memory holds one shard's."""
+        return (text for shard in self._shards for text in self._texts(shard))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The labelled texts, in the order they were stored."""
+        return tuple(self)
+
+    def missing(self, texts: Iterable[str]) -> list[str]:
+        """Those of the texts that have no soft label, each once."""
+        return self.index.missing(texts)
+
+    def rows(self, texts: Sequence[str]) -> Rows:
+        """Where the texts' soft labels are, int64 [texts], counted from the first one stored.
+
+        Raises:
+            KdedgeError: a text has no soft label.
+        """
+        rows = self.index.rows(texts)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            raise KdedgeError(
+                f"{self.folder}: {len(missing)} of {len(texts)} texts have no soft label, first "
+                f"{texts[missing[0]][:60]!r}. Label them: `kdedge label TEXTS --teacher DIR --out "
+                f"{self.folder}`."
+            )
+        return rows
+
+    def lookup(self, texts: Sequence[str]) -> tuple[Logits, Features | None]:
+        """Logits float32 [texts, classes] and pooled float16 [texts, hidden] or None.
+
+        Raises:
+            KdedgeError: a text has no soft label.
+        """
+        return self.at(self.rows(texts))
+
+    def at(self, rows: Rows, pooled_file: Path | None = None) -> tuple[Logits, Features | None]:
+        """Logits float32 [rows, classes] and pooled float16 [rows, hidden] or None.
+
+        Args:
+            rows: of texts, as `rows` says.
+            pooled_file: a `.npy` file to write `pooled` to, which is then mapped from there and
+                not in memory.
+        """
+        logits = np.empty((len(rows), len(self.label_names)), np.float32)
+        pooled: Features | None = None
+        order = np.argsort(rows, kind="stable")
+        bounds = np.searchsorted(rows[order], self._starts)
+        for i, shard in enumerate(self._shards):
+            wanted = order[bounds[i] : bounds[i + 1]]
+            if not len(wanted):
+                continue
+            within = rows[wanted] - self._starts[i]
+            logits[wanted] = self._vectors(shard, "logits")[within]
+            if self.has_features:
+                vectors = self._vectors(shard, "pooled")
+                if pooled is None:
+                    pooled = _new_array(pooled_file, (len(rows), vectors.shape[1]))
+                pooled[wanted] = vectors[within]
+        return logits, pooled
+
+    def add(self, texts: Sequence[str], logits: Logits, pooled: Features | None = None) -> None:
+        """Store new texts as one shard.
+
+        Args:
+            texts: not in the store yet.
+            logits: float32 [texts, classes], finite.
+            pooled: float16 [texts, hidden] if the store has features.
+        """
+        if logits.shape != (len(texts), len(self.label_names)) or not np.isfinite(logits).all():
+            raise KdedgeError(
+                f"logits: shape {logits.shape}; finite numbers of shape "
+                f"{(len(texts), len(self.label_names))} are needed."
+            )
+        if (pooled is not None) != self.has_features:
+            raise KdedgeError(f"pooled: this store has features: {self.has_features}.")
+        columns = {"text": pa.array(texts, pa.string()), "logits": _vectors(logits, pa.float32())}
+        if pooled is not None:
+            columns["pooled"] = _vectors(pooled, pa.float16())
+        if stored := len(texts) - len(self.missing(texts)):
+            raise KdedgeError(
+                f"{self.folder}: {stored} of {len(texts)} texts would be stored twice."
+            )
+        last = int(self._shards[-1].stem.split("-")[1]) if self._shards else -1
+        written = pa.BufferOutputStream()
+        pq.write_table(pa.table(columns), written, compression="zstd")
+        content = written.getvalue().to_pybytes()
+        digest = hashlib.sha256(content).hexdigest()[:DIGITS]
+        shard = self.folder / f"part-{last + 1:05d}-{digest}.parquet"
+        with new_file(shard) as partial:
+            partial.write_bytes(content)
+        self._shards.append(shard)
+        self._remember(texts)
+
+    def keep(self, encoder: TextEncoder, token_vectors: Features | None) -> None:
+        """Store what turns texts into inputs and, if given, the teacher's vectors of its tokens.
+
+        Args:
+            encoder: the teacher's.
+            token_vectors: float16 [vocabulary, hidden].
+        """
+        encoder.save(self.folder)
+        if token_vectors is not None:
+            with new_file(self.folder / TOKEN_VECTORS) as partial, partial.open("wb") as file:
+                np.save(file, token_vectors, allow_pickle=False)
+        files = (STORE, TOKENIZER, VOCABULARY, ENCODER, TOKEN_VECTORS)
+        write_checksums(self.folder, [f for f in files if (self.folder / f).is_file()])
+
+    def token_vectors(self) -> Features | None:
+        """Teacher's vectors of the vocabulary, float16 [vocabulary, hidden], or None.
+
+        Raises:
+            KdedgeError: the file is not as it was written, or no array of numbers.
+        """
+        if TOKEN_VECTORS not in verify_checksums(self.folder, [STORE], REMEDY):
+            return None
+        path = self.folder / TOKEN_VECTORS
+        try:
+            # Mapped, since a header can claim any size.
+            return np.array(np.load(path, allow_pickle=False, mmap_mode="r"))
+        except Exception as error:  # numpy parses a header as Python, and raises what that does
+            raise KdedgeError(f"{path}: no array of numbers ({error}). {REMEDY}") from None
+
+    def encoder(self) -> TextEncoder:
+        """The teacher's text encoder, which students use too.
+
+        Raises:
+            KdedgeError: the store has none, or a file is not as it was written.
+        """
+        verify_checksums(self.folder, [TOKENIZER, ENCODER], REMEDY)
+        return TextEncoder.load(self.folder)
+
+    def _remember(self, texts: Sequence[str]) -> None:
+        if len(self.missing(texts)) < len(texts):
+            raise KdedgeError(f"{self.folder}: a text is stored twice. Label the texts anew.")
+        self.index.add(texts)
+        self._starts.append(len(self))
+
+    def _texts(self, shard: Path) -> list[str]:
+        with _readable(shard):
+            texts = pq.read_table(shard, columns=["text"])["text"].cast(pa.string())
+            if texts.null_count:
+                raise ValueError("a text is missing")
+            return list(texts.to_pylist())
+
+    def _vectors(self, shard: Path, column: str) -> npt.NDArray[Any]:
+        with _readable(shard):
+            vectors = pq.read_table(shard, columns=[column])[column].combine_chunks()
+            return np.asarray(vectors.flatten()).reshape(len(vectors), -1)
+
+
+@contextmanager
+def _readable(shard: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, AttributeError, KeyError, OSError, ValueError) as error:
+        raise KdedgeError(
+            f"{shard}: not a readable shard of soft labels ({error}). "
+            "Remove it and run the labelling again."
+        ) from None
+
+
+def _read_info(path: Path) -> _Info:
+    try:
+        info = _Info.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise KdedgeError(f"{path}: not readable: {error}. Label the texts anew.") from None
+    if info.format_version != FORMAT_VERSION:
+        raise KdedgeError(
+            f"{path}: format_version is {info.format_version} and this kdedge reads "
+            f"{FORMAT_VERSION}."
+        )
+    return info
+
+
+def _vectors(matrix: npt.NDArray[np.generic], dtype: pa.DataType) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel(), dtype), matrix.shape[1])
+
+
+def _new_array(file: Path | None, shape: tuple[int, int]) -> Features:
+    if file is None:
+        return np.empty(shape, np.float16)
+    require_space(file.parent, 2 * shape[0] * shape[1])
+    return np.lib.format.open_memmap(file, "w+", np.float16, shape)

@@ -1,0 +1,1 @@
+"""Keras layers that teachers and students share; saved models name them."""

@@ -1,0 +1,47 @@
+"""Virtual tokens before a text."""
+
+from typing import Any
+
+import keras
+
+from kdedge.errors import KdedgeError
+
+
+@keras.saving.register_keras_serializable("kdedge")
+class TaskPrompt(keras.layers.Layer):
+    """Puts learned vectors before a text's, the same for every text.
+
+    Args:
+        tokens: how many.
+
+    Raises:
+        KdedgeError: fewer than 1.
+    """
+
+    def __init__(self, tokens: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if tokens < 1:
+            raise KdedgeError(f"tokens: {tokens}; at least 1.")
+        self.tokens = tokens
+
+    def build(self, x_shape: tuple[int | None, ...], real_shape: Any) -> None:
+        """Make the table, float32 [tokens, width]."""
+        self.table = self.add_weight(
+            shape=(self.tokens, x_shape[-1]),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name="table",
+        )
+
+    def call(self, x: Any, real: Any) -> tuple[Any, Any]:
+        """Lengthen x, float32 [batch, length, width], and `real`, int32 [batch, length]."""
+        batch = keras.ops.shape(x)[0]
+        table = keras.ops.broadcast_to(self.table[None], (batch, *self.table.shape))
+        ones = keras.ops.tile(keras.ops.ones_like(real[:, :1]), (1, self.tokens))
+        return (
+            keras.ops.concatenate([table, x], axis=1),
+            keras.ops.concatenate([ones, real], axis=1),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` needs."""
+        return {**super().get_config(), "tokens": self.tokens}

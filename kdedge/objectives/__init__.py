@@ -1,0 +1,1 @@
+"""Losses and schedules: what training makes smaller, and how."""

@@ -1,0 +1,180 @@
+"""A trained student on disk: a `.keras` file, its text encoder, and what it was measured to do."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+# Registers what .keras files of students name.
+import kdedge.layers.transformer  # noqa: F401
+from kdedge.errors import KdedgeError
+from kdedge.files import new_folder, verify_checksums, write_checksums
+from kdedge.text.encoder import ENCODER, TOKENIZER, TextEncoder
+
+FORMAT_VERSION = 2
+MODEL, NOTES, EVALUATION = "student.keras", "student.json", "evaluation.parquet"
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A held-out split and what was said of it.
+
+    Attributes:
+        texts: of the split.
+        labels: int32 [texts], the true ones.
+        logits: float32 [texts, classes], the model's.
+        teacher_logits: float32 [texts, classes], or None if a teacher did not label them.
+    """
+
+    texts: tuple[str, ...]
+    labels: npt.NDArray[np.int32]
+    logits: npt.NDArray[np.float32]
+    teacher_logits: npt.NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Student:
+    """A student with all that goes with it; `save` and `load` keep it in a folder.
+
+    Attributes:
+        model: int32 [batch, length] ids, mask, segment_ids -> logits float32 [batch, classes].
+        encoder: what turns texts into its inputs.
+        label_names: the classes, in the order of the logits.
+        valid: the split for choices: the best epoch, the layers that stay in float.
+        test: the split for figures.
+        notes: preset, seed, history and measures, for people and reports.
+    """
+
+    model: keras.Model
+    encoder: TextEncoder
+    label_names: tuple[str, ...]
+    valid: Evaluation
+    test: Evaluation
+    notes: dict[str, Any]
+
+    def with_model(self, model: keras.Model, encoder: TextEncoder) -> "Student":
+        """This student with another model and encoder, evaluated anew."""
+        valid, test = (
+            replace(split, logits=predict_logits(model, encoder, split.texts))
+            for split in (self.valid, self.test)
+        )
+        notes = {
+            **self.notes,
+            "parameters": model.count_params(),
+            "vocabulary": len(encoder.vocabulary),
+            **measures(test),
+        }
+        return replace(self, model=model, encoder=encoder, valid=valid, test=test, notes=notes)
+
+    def save(self, folder: Path) -> None:
+        """Write the folder, whole or not at all.
+
+        Raises:
+            KdedgeError: `folder` exists, or Keras can't write the model.
+        """
+        with new_folder(folder) as partial:
+            try:
+                self.model.save(partial / MODEL)
+            except ValueError as error:
+                # The clock says a year before 1980, which zip archives don't know.
+                raise KdedgeError(f"{folder}: this student can't be written: {error}.") from None
+            self.encoder.save(partial)
+            facts = {"format_version": FORMAT_VERSION, "label_names": self.label_names}
+            (partial / NOTES).write_text(json.dumps(facts | self.notes, indent=2) + "\n")
+            splits = pa.concat_tables([_table("valid", self.valid), _table("test", self.test)])
+            pq.write_table(splits, partial / EVALUATION)
+            write_checksums(partial, [path.name for path in partial.iterdir()])
+
+    @classmethod
+    def load(cls, folder: Path) -> "Student":
+        """Read what `save` wrote; runs no code from the files.
+
+        Raises:
+            KdedgeError: not a student's folder, another version's, or a file is damaged.
+        """
+        if not (folder / NOTES).is_file():
+            raise KdedgeError(
+                f"{folder}: not a student: {NOTES} is missing. "
+                "`kdedge distill DATA --soft-labels DIR --out STUDENT_DIR` makes one."
+            )
+        try:
+            notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+            version = notes.pop("format_version")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise KdedgeError(f"{folder}: cannot read this student: {error}") from None
+        if version != FORMAT_VERSION:
+            raise KdedgeError(
+                f"{folder}: format_version is {version} and this kdedge reads {FORMAT_VERSION}."
+            )
+        files = (MODEL, NOTES, EVALUATION, TOKENIZER, ENCODER)
+        verify_checksums(folder, files, "Copy the student again or distil it anew.")
+        try:
+            labels = tuple(notes.pop("label_names"))
+            table = pq.read_table(folder / EVALUATION)
+            valid, test = (_evaluation(table, split) for split in ("valid", "test"))
+            model = keras.models.load_model(folder / MODEL, compile=False, safe_mode=True)
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            raise KdedgeError(f"{folder}: cannot read this student: {error}") from None
+        return cls(model, TextEncoder.load(folder), labels, valid, test, notes)
+
+
+def predict_logits(
+    model: keras.Model, encoder: TextEncoder, texts: Sequence[str]
+) -> npt.NDArray[np.float32]:
+    """A classifier's logits, float32 [texts, classes]; it may give a dictionary with `logits`."""
+    parts = []
+    for i in range(0, len(texts), BATCH):
+        said = model(encoder.encode(texts[i : i + BATCH]).inputs, training=False)
+        parts.append(np.asarray(said["logits"] if isinstance(said, dict) else said))
+    return np.concatenate(parts)
+
+
+def measures(evaluation: Evaluation) -> dict[str, float]:
+    """Accuracy and, where a teacher labelled the texts, its accuracy, retention and agreement."""
+    said = evaluation.logits.argmax(1)
+    found = {"accuracy": float(np.mean(said == evaluation.labels))}
+    if evaluation.teacher_logits is not None:
+        teacher = evaluation.teacher_logits.argmax(1)
+        found["teacher_accuracy"] = float(np.mean(teacher == evaluation.labels))
+        found["retention"] = found["accuracy"] / found["teacher_accuracy"]
+        found["agreement"] = float(np.mean(said == teacher))
+    return found
+
+
+def _table(split: str, evaluation: Evaluation) -> pa.Table:
+    rows = len(evaluation.texts)
+    teacher = evaluation.teacher_logits
+    return pa.table(
+        {
+            "split": pa.array([split] * rows, pa.string()),
+            "text": pa.array(evaluation.texts, pa.string()),
+            "label": pa.array(evaluation.labels, pa.int32()),
+            "logits": pa.array(list(evaluation.logits), pa.list_(pa.float32())),
+            "teacher_logits": pa.array(
+                [None] * rows if teacher is None else list(teacher), pa.list_(pa.float32())
+            ),
+        }
+    )
+
+
+def _evaluation(table: pa.Table, split: str) -> Evaluation:
+    part = table.filter(pc.equal(table["split"], split))
+    return Evaluation(
+        tuple(part["text"].to_pylist()),
+        part["label"].to_numpy(),
+        _matrix(part, "logits"),
+        None if part["teacher_logits"].null_count else _matrix(part, "teacher_logits"),
+    )
+
+
+def _matrix(table: pa.Table, column: str) -> npt.NDArray[np.float32]:
+    return np.stack(table[column].to_numpy()).astype(np.float32)

@@ -1,0 +1,70 @@
+"""mini: a small transformer."""
+
+from typing import Any
+
+import keras
+
+from kdedge.layers.pooling import TokenMean, masked
+from kdedge.layers.transformer import Attention, FirstToken, PositionEmbedding, gelu_tanh
+from kdedge.students.architecture import student_inputs
+
+
+def mini(
+    vocabulary: int,
+    classes: int,
+    max_length: int,
+    width: int = 128,
+    layers: int = 2,
+    heads: int = 4,
+    head_width: int = 32,
+    feed_forward: int = 512,
+    pooler: bool = False,
+    dropout: float = 0.1,
+    name: str = "mini",
+) -> keras.Model:
+    """BERT's encoder, post-norm (arXiv 1810.04805).
+
+    Args:
+        vocabulary: number of token ids.
+        classes: number of logits.
+        max_length: tokens it can take.
+        width: of embeddings and layers.
+        layers: number of them.
+        heads: attention heads of a layer.
+        head_width: of each.
+        feed_forward: width inside a layer's dense part.
+        pooler: take the sentence from the first token, as BERT does, and not from the mean of all;
+            then the last layer is computed for that token only.
+        dropout: after embeddings, attention and dense parts, and before the logits.
+        name: of the model.
+    """
+    inputs = student_inputs()
+    x: Any = keras.layers.Embedding(vocabulary, width, name="tokens")(inputs["ids"])
+    x = PositionEmbedding(max_length, name="positions")(x)
+    x = keras.layers.LayerNormalization(epsilon=1e-12, name="embedding_norm")(x)
+    x = keras.layers.Dropout(dropout)(x)
+    attended = keras.layers.Reshape((1, -1), name="attended")(inputs["mask"])
+    for i in range(layers):
+        tokens = x
+        if pooler and i == layers - 1:
+            x = FirstToken(name="first")(x)
+        attention = Attention(heads, head_width, dropout=dropout, name=f"attention_{i}")(
+            x, tokens, attention_mask=attended
+        )
+        x = keras.layers.LayerNormalization(epsilon=1e-12, name=f"attention_norm_{i}")(
+            keras.layers.Add()([x, keras.layers.Dropout(dropout)(attention)])
+        )
+        dense = keras.layers.Dense(feed_forward, activation=gelu_tanh, name=f"dense_in_{i}")(x)
+        dense = keras.layers.Dense(width, name=f"dense_out_{i}")(dense)
+        x = keras.layers.LayerNormalization(epsilon=1e-12, name=f"dense_norm_{i}")(
+            keras.layers.Add()([x, keras.layers.Dropout(dropout)(dense)])
+        )
+    if pooler:
+        sentence = keras.layers.Dense(width, activation="tanh", name="sentence")(
+            keras.layers.Flatten()(x)
+        )
+    else:
+        x = masked(x, inputs["mask"])
+        sentence = TokenMean(name="sentence")(x, inputs["mask"])
+    logits = keras.layers.Dense(classes, name="logits")(keras.layers.Dropout(dropout)(sentence))
+    return keras.Model(inputs, logits, name=name)

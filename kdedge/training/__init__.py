@@ -1,0 +1,1 @@
+"""What fine-tuning, distilling and compressing share."""
