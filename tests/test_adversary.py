@@ -23,7 +23,7 @@ from kdedge import (
     load_teacher,
 )
 from kdedge.cli import app
-from kdedge.objectives.losses import divergence
+from kdedge.objectives.classification import divergence
 from kdedge.students.architecture import run_from, student_inputs
 from kdedge.students.trained import Evaluation, Student
 from kdedge.teachers.bert import BertTeacher

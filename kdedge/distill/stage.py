@@ -22,13 +22,8 @@ from kdedge.errors import KdedgeError
 from kdedge.files import require_space, write_text
 from kdedge.labels.store import SoftLabels
 from kdedge.memory import keep_freed_memory
-from kdedge.objectives.losses import (
-    AttentionLoss,
-    DistillationLoss,
-    FeatureLoss,
-    HiddenStateLoss,
-    SoftLabelLoss,
-)
+from kdedge.objectives.classification import SoftLabelLoss
+from kdedge.objectives.losses import AttentionLoss, DistillationLoss, FeatureLoss, HiddenStateLoss
 from kdedge.objectives.schedules import LearningRate, Schedule
 from kdedge.progress import Advance, progress
 from kdedge.recipe import Distill, fingerprint

@@ -6,7 +6,6 @@ import keras
 from keras import ops
 
 from kdedge.errors import KdedgeError
-from kdedge.objectives.schedules import Schedule, value_at, values_of
 
 
 class DistillationLoss(keras.distillation.DistillationLoss):
@@ -60,50 +59,6 @@ class DistillationLoss(keras.distillation.DistillationLoss):
         return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
 
 
-def divergence(teacher_logits: Any, student_logits: Any) -> Any:
-    """KL(softmax(teacher) || softmax(student)), float32 [batch], of logits [batch, classes]."""
-    teacher, student = ops.log_softmax(teacher_logits), ops.log_softmax(student_logits)
-    return ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
-
-
-@keras.saving.register_keras_serializable("kdedge")
-class SoftLabelLoss(DistillationLoss):
-    """T^2 * KL(softmax(teacher / T) || softmax(student / T)), on logits.
-
-    Hinton, Vinyals, Dean 2015, arXiv 1503.02531. Its weight is the alpha of
-    alpha * soft + (1 - alpha) * hard, which is 1 - `student_loss_weight` of the Distiller.
-
-    Args:
-        temperature: T, above 0; higher ones show more of the teacher's doubt.
-
-    Raises:
-        KdedgeError: a temperature that is not above 0.
-    """
-
-    name = "soft_label_loss"
-
-    def __init__(self, temperature: float | Schedule = 1.0) -> None:
-        if not min(values_of(temperature)) > 0:
-            raise KdedgeError(f"temperature: {min(values_of(temperature))}; it must be above 0.")
-        self.temperature = temperature
-
-    def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
-        """Check that both are logits of as many classes."""
-        _same_shape(self, teacher_outputs, student_outputs)
-
-    def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
-        """Loss of each example, float32 [batch], of logits float32 [batch, classes]."""
-        temperature = value_at(self.temperature, kwargs.get("done", 1.0))
-        return temperature**2 * divergence(
-            ops.cast(teacher_outputs, "float32") / temperature,
-            ops.cast(student_outputs, "float32") / temperature,
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"temperature": keras.saving.serialize_keras_object(self.temperature)}
-
-
 @keras.saving.register_keras_serializable("kdedge")
 class FeatureLoss(DistillationLoss):
     """Mean squared difference of a teacher's and a student's vector.
@@ -128,7 +83,7 @@ class FeatureLoss(DistillationLoss):
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         """Check that both, the student's projected, have one shape."""
-        _same_shape(self, teacher_outputs, student_outputs)
+        same_shape(self, teacher_outputs, student_outputs)
 
     def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
         """Loss of each example, float32 [batch], of vectors float32 [batch, ..., width]."""
@@ -168,7 +123,7 @@ class HiddenStateLoss(DistillationLoss):
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         """Check that both, the student's projected, have one shape."""
-        _same_shape(self, teacher_outputs, student_outputs)
+        same_shape(self, teacher_outputs, student_outputs)
 
     def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
         """Loss of each example, float32 [batch], of states float32 [batch, length, width]."""
@@ -211,7 +166,7 @@ class AttentionLoss(DistillationLoss):
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         """Check that both have as many heads, unless their means are matched."""
         if not self.mean_of_heads:
-            _same_shape(self, teacher_outputs, student_outputs)
+            same_shape(self, teacher_outputs, student_outputs)
 
     def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
         """Loss of each example, float32 [batch], of maps float32 [batch, heads, length, length].
@@ -266,38 +221,12 @@ def _mean_where(values: Any, mask: Any) -> Any:
     return ops.sum(values * mask, axis=rest) / ops.sum(mask, axis=rest)
 
 
-@keras.saving.register_keras_serializable("kdedge")
-class TwoSidedCrossEntropy(DistillationLoss):
-    """-sum y log p - sum (1 - y) log(1 - p), of teacher probabilities y and student's p.
+def same_shape(loss: DistillationLoss, teacher: Any, student: Any) -> None:
+    """Check that what a loss compares has one shape.
 
-    Punishes belief in wrong classes as well as doubt of the right one; meant for inputs on which
-    an adversary has driven the two apart.
+    Raises:
+        KdedgeError: it has not.
     """
-
-    name = "two_sided_loss"
-
-    def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
-        """Check that both are logits of as many classes."""
-        _same_shape(self, teacher_outputs, student_outputs)
-
-    def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
-        """Loss of each example, float32 [batch], of logits float32 [batch, classes]."""
-        y = ops.softmax(ops.cast(teacher_outputs, "float32"))
-        student = ops.cast(student_outputs, "float32")
-        log_p = ops.log_softmax(student)
-        # log(1 - p_i) = logsumexp of the others' logits - logsumexp of all: exact where p_i is
-        # near 1, where log(1 - p_i) would be log(0).
-        classes = student.shape[-1]
-        others = ops.expand_dims(student, -2) - 1e9 * ops.eye(classes)
-        log_not_p = ops.logsumexp(others, axis=-1) - ops.logsumexp(student, axis=-1, keepdims=True)
-        return -ops.sum(y * log_p + (1 - y) * log_not_p, axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments: none."""
-        return {}
-
-
-def _same_shape(loss: DistillationLoss, teacher: Any, student: Any) -> None:
     shapes = tuple(teacher.shape[1:]), tuple(student.shape[1:])
     # A length that one of them learns at run time only is None.
     if len(shapes[0]) != len(shapes[1]) or any(

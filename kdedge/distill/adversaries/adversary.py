@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from kdedge.errors import KdedgeError
-from kdedge.objectives.losses import TwoSidedCrossEntropy
+from kdedge.objectives.classification import TwoSidedCrossEntropy
 
 Inputs = dict[str, Any]
 

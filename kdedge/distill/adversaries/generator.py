@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kdedge.distill.adversaries.adversary import Adversary, Inputs
 from kdedge.errors import KdedgeError
-from kdedge.objectives.losses import divergence
+from kdedge.objectives.classification import divergence
 from kdedge.students.architecture import run_from, token_layer
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.neighbours import may_be_swapped

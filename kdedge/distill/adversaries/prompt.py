@@ -8,7 +8,7 @@ import tensorflow as tf
 from kdedge.distill.adversaries.adversary import Adversary, Inputs
 from kdedge.distill.prompts.task import embedded, prompted_place
 from kdedge.errors import KdedgeError
-from kdedge.objectives.losses import divergence
+from kdedge.objectives.classification import divergence
 from kdedge.students.architecture import run_from
 
 

@@ -1,0 +1,143 @@
+"""Classification: one label a text, of two classes or more."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from kdedge.errors import KdedgeError
+from kdedge.tasks.task import Labels, Logits, Outputs, Task
+
+WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
+# 97.5% of a normal distribution are below.
+NORMAL_95 = 1.959964
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable class of a text.
+
+    Attributes:
+        label: its name.
+        probability: of that class.
+        probabilities: of every class, by name.
+    """
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+    def line(self) -> str:
+        """Label and probability."""
+        return f"{self.label}\t{self.probability:.4f}"
+
+    def fields(self) -> dict[str, Any]:
+        """Label and all probabilities."""
+        return {"label": self.label, "probabilities": self.probabilities}
+
+
+class Classification(Task):
+    """One label a text: labels are int32 [texts], positions in `label_names`; -1 is none.
+
+    A model's outputs are probabilities, the softmax of its logits.
+
+        >>> task = Classification(label_names=("bad", "good"))
+        >>> task.answer(np.array([0.2, 0.8], np.float32)).label
+        'good'
+    """
+
+    name: Literal["classification"] = "classification"
+    metric: ClassVar[str] = "accuracy"
+    label_names: tuple[str, ...] = Field(min_length=2, description="the classes, in logits' order")
+
+    @classmethod
+    def parse(cls, value: Any, where: str) -> str | None:
+        """A name or a whole number, as text; see `Task`."""
+        if value is None or not str(value).strip():
+            return None
+        # bool is a kind of int.
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise KdedgeError(f"{where} is {value!r:.40}; a name or a whole number is needed.")
+        return str(value)
+
+    @classmethod
+    def from_labels(cls, parsed: Sequence[str], where: str) -> tuple[Self, Labels]:
+        """The classes are the labels that occur, sorted as what they are; see `Task`."""
+        # 9 before 10, but "b10" before "b9".
+        if all(WHOLE_NUMBER.fullmatch(name) for name in parsed):
+            parsed = [str(int(name)) for name in parsed]
+            names = tuple(sorted(set(parsed), key=int))
+        else:
+            names = tuple(sorted(set(parsed)))
+        if len(names) < 2:
+            raise KdedgeError(
+                f"{where} has {len(names)} different labels ({', '.join(names) or 'none'}); "
+                "at least two are needed."
+            )
+        number = {name: i for i, name in enumerate(names)}
+        labels = np.array([number[name] for name in parsed], np.int32)
+        return cls(label_names=names), labels
+
+    def strata(self, labels: Labels) -> npt.NDArray[np.int64]:
+        """The classes; see `Task`."""
+        return labels.astype(np.int64)
+
+    def stratum_name(self, stratum: int) -> str:
+        """The class; see `Task`."""
+        return f"label {self.label_names[stratum]!r}"
+
+    def unlabelled(self, count: int) -> Labels:
+        """-1 for each; see `Task`."""
+        return np.full(count, -1, np.int32)
+
+    def label_of(self, label: Any) -> str:
+        """The class's name."""
+        return self.label_names[int(label)]
+
+    @property
+    def width(self) -> int:
+        """Number of classes."""
+        return len(self.label_names)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.label_names
+
+    def outputs(self, logits: Logits) -> Outputs:
+        """Probabilities; see `Task`."""
+        shifted = np.exp(logits - logits.max(-1, keepdims=True))
+        return np.asarray(shifted / shifted.sum(-1, keepdims=True), np.float32)
+
+    def answer(self, outputs: Outputs) -> Prediction:
+        """The most probable class; see `Task`."""
+        return Prediction(
+            self.label_names[int(outputs.argmax())],
+            float(outputs.max()),
+            dict(zip(self.label_names, map(float, outputs), strict=True)),
+        )
+
+    def score(self, outputs: Outputs, labels: Labels) -> float:
+        """Accuracy: the share of texts whose most probable class is the true one."""
+        return float(np.mean(outputs.argmax(1) == labels))
+
+    def same(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.bool_]:
+        """Whether the most probable class is the same; see `Task`."""
+        return np.asarray(outputs.argmax(1) == reference.argmax(1))
+
+    def confidence(self, outputs: Outputs) -> npt.NDArray[np.float32]:
+        """The probability of the most probable class; see `Task`."""
+        return np.asarray(outputs.max(1))
+
+    def interval(self, score: float, texts: int) -> tuple[float, float]:
+        """Wilson's (1927); unlike score +- 1.96 standard errors it stays between 0 and 1."""
+        z2 = NORMAL_95**2
+        middle = (score + z2 / (2 * texts)) / (1 + z2 / texts)
+        half = math.sqrt(score * (1 - score) * z2 / texts + z2**2 / (4 * texts**2))
+        half /= 1 + z2 / texts
+        return middle - half, middle + half

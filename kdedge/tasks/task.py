@@ -1,0 +1,134 @@
+"""The contract of a task: how labels are read, what an output means, how good it is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+# One row a text; the task says what a row is.
+Labels = npt.NDArray[Any]
+# float32 [texts, width].
+Logits = npt.NDArray[np.float32]
+Outputs = npt.NDArray[np.float32]
+
+
+class Answer(Protocol):
+    """What an app shows of a text; each task has a class of its own."""
+
+    def line(self) -> str:
+        """The answer as tab-separated columns, for a terminal."""
+        ...
+
+    def fields(self) -> dict[str, Any]:
+        """The answer as a JSON object."""
+        ...
+
+
+class Task(BaseModel, ABC):
+    """A task with the names and numbers that its data has, for instance the classes.
+
+    Frozen, and stored as JSON (`model_dump`) with soft labels, students and bundles. Its
+    TensorFlow half, heads and losses, is in `kdedge.objectives`.
+
+    Attributes:
+        metric: name of the number by which the best epoch is chosen and exported files are judged;
+            from 0 to 1, and more is better.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    metric: ClassVar[str]
+
+    # Labels
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, value: Any, where: str) -> Any | None:
+        """A label as a file has it, checked; None where the row has none.
+
+        Args:
+            value: of the label's column.
+            where: file, line and column, for messages.
+
+        Raises:
+            KdedgeError: it is no label of this task.
+        """
+
+    @classmethod
+    @abstractmethod
+    def from_labels(cls, parsed: Sequence[Any], where: str) -> tuple[Self, Labels]:
+        """The task that a corpus is for, and its labels as numbers, a row a text.
+
+        Args:
+            parsed: what `parse` gave for each labelled row.
+            where: file and column, for messages.
+
+        Raises:
+            KdedgeError: these labels are not enough for this task.
+        """
+
+    @abstractmethod
+    def strata(self, labels: Labels) -> npt.NDArray[np.int64]:
+        """For each text the group whose share every split keeps, int64 [texts]."""
+
+    @abstractmethod
+    def stratum_name(self, stratum: int) -> str:
+        """What messages call a group of `strata`."""
+
+    @abstractmethod
+    def unlabelled(self, count: int) -> Labels:
+        """Labels of `count` texts that say that there are none."""
+
+    @abstractmethod
+    def label_of(self, label: Any) -> str:
+        """A row of labels in words."""
+
+    # Outputs
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """How many logits a text has."""
+
+    @property
+    @abstractmethod
+    def output_names(self) -> tuple[str, ...]:
+        """What each output stands for, in their order: what clients show."""
+
+    @abstractmethod
+    def outputs(self, logits: Logits) -> Outputs:
+        """What an exported model gives where its graph ends in logits, float32 [texts, width]."""
+
+    @abstractmethod
+    def answer(self, outputs: Outputs) -> Answer:
+        """What an app shows of a text's outputs, float32 [width]."""
+
+    def answers(self, outputs: Outputs) -> list[Answer]:
+        """The answer to each text, of outputs float32 [texts, width]."""
+        return [self.answer(row) for row in outputs]
+
+    # Figures
+
+    @abstractmethod
+    def score(self, outputs: Outputs, labels: Labels) -> float:
+        """`metric` of outputs float32 [texts, width]; logits do as well."""
+
+    @abstractmethod
+    def same(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.bool_]:
+        """For each text whether both give the same answer; logits do as well."""
+
+    @abstractmethod
+    def confidence(self, outputs: Outputs) -> npt.NDArray[np.float32]:
+        """How sure each answer is, float32 [texts], from 0 to 1."""
+
+    @abstractmethod
+    def interval(self, score: float, texts: int) -> tuple[float, float]:
+        """The 95% interval of a score that was found on so many texts."""
+
+    def agreement(self, outputs: Outputs, reference: Outputs) -> float:
+        """Share of texts to which both give the same answer."""
+        return float(np.mean(self.same(outputs, reference)))
