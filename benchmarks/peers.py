@@ -168,7 +168,7 @@ def _random(name: str, shape: Any, teacher: Path, corpus: Corpus) -> Subject:
     tf_keras.utils.set_random_seed(1)
     encoder = TextEncoder.load(teacher)
     config = copy.deepcopy(shape)
-    config.vocab_size, config.num_labels = len(encoder.vocabulary), len(corpus.label_names)
+    config.vocab_size, config.num_labels = len(encoder.vocabulary), len(corpus.task.output_names)
     transformer = transformers.TFAutoModelForSequenceClassification.from_config(config)
     transformer.build_in_name_scope()
     # As in trained models. MobileBERT looks at each token's neighbours, and what it says of a
@@ -176,7 +176,7 @@ def _random(name: str, shape: Any, teacher: Path, corpus: Corpus) -> Subject:
     words = transformer.get_input_embeddings().weight
     pad = np.arange(config.vocab_size) == config.pad_token_id
     words.assign(np.where(pad[:, None], 0, words.numpy()))
-    model = BertTeacher(transformer, encoder, corpus.label_names, "random weights")
+    model = BertTeacher(transformer, encoder, corpus.task, "random weights")
     texts = corpus.test.texts[:PROOF_TEXTS]
     logits = predict_logits(model, encoder, texts)
     said = Evaluation(texts, logits.argmax(1).astype(np.int32), logits)
@@ -187,7 +187,7 @@ def _random(name: str, shape: Any, teacher: Path, corpus: Corpus) -> Subject:
         model=model,
         parameters=transformer.count_params(),
         encoder=encoder,
-        label_names=corpus.label_names,
+        task=corpus.task,
         valid=none,
         test=said,
         variables=transformer,

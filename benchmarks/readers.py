@@ -32,6 +32,7 @@ from kdedge.labels.store import DIGITS, STORE, TOKEN_VECTORS, SoftLabels
 from kdedge.recipe import load_recipe
 from kdedge.runtime import load_engine
 from kdedge.students.trained import EVALUATION, MODEL, NOTES, Student
+from kdedge.tasks import Classification
 from kdedge.text.corpus import load_corpus
 from kdedge.text.encoder import ENCODER, TOKENIZER, TextEncoder
 from kdedge.text.readers import read_texts
@@ -198,7 +199,9 @@ RUNTIMES: dict[str, Reader] = {"LiteRT": litert_model, "ONNX Runtime": onnx_mode
 
 def _store(folder: Path) -> SoftLabels:
     shutil.rmtree(folder)
-    return SoftLabels.create(folder, "t", ["a", "b"], has_features=False)
+    return SoftLabels.create(
+        folder, "t", Classification(label_names=["a", "b"]), has_features=False
+    )
 
 
 def _student(folder: Path, name: str, content: bytes) -> None:

@@ -140,6 +140,7 @@ def _load() -> Any:
     from transformers import BertConfig, TFBertForSequenceClassification
 
     from kdedge import load_teacher
+    from kdedge.tasks import Classification
     from kdedge.teachers.bert import BertTeacher, find_pretrained
     from kdedge.text.encoder import TextEncoder
 
@@ -157,7 +158,7 @@ def _load() -> Any:
         )
         model = TFBertForSequenceClassification(config)
         model.build_in_name_scope()
-        BertTeacher(model, encoder, NAMES, "").save_pretrained(TEACHER)
+        BertTeacher(model, encoder, Classification(label_names=NAMES), "").save_pretrained(TEACHER)
     return load_teacher(TEACHER)
 
 
@@ -206,7 +207,7 @@ def _ray(size: int, actors: int) -> dict[str, Any]:
 
 
 def _train(size: int) -> dict[str, float]:
-    from kdedge import Corpus, SoftLabels, distill_student
+    from kdedge import Classification, Corpus, SoftLabels, distill_student
     from kdedge.recipe import Distill
     from kdedge.text.splits import Split
 
@@ -219,7 +220,14 @@ def _train(size: int) -> dict[str, float]:
     out = WORK / f"student-{size}"
     shutil.rmtree(out, ignore_errors=True)
     settings = Distill(student="nano", epochs=1)
-    distill_student(Corpus(NAMES, *splits), store, store.encoder(), settings, out, seed=0)
+    distill_student(
+        Corpus(Classification(label_names=NAMES), *splits),
+        store,
+        store.encoder(),
+        settings,
+        out,
+        seed=0,
+    )
     return clock.read() | {"opening the store": opened}
 
 

@@ -39,6 +39,7 @@ from kdedge.students.architecture import student_inputs
 from kdedge.students.initial import set_token_embeddings
 from kdedge.students.trained import Evaluation, Student, measures, predict_logits
 from kdedge.students.transformer import mini
+from kdedge.tasks import Task
 from kdedge.teach.stage import finetune
 from kdedge.teachers.label import label_texts
 from kdedge.text.batches import shuffled_batches
@@ -138,7 +139,7 @@ def learned(cell: Cell, work: Path, corpus: Corpus, store: SoftLabels) -> dict[s
         shutil.rmtree(folder)
     notes = ("parameters", "transfer_texts", "history")
     return (
-        figures(trained.valid, trained.test)
+        figures(trained.task, trained.valid, trained.test)
         | {"seconds": seconds}
         | {key: trained.notes[key] for key in notes}
     )
@@ -176,7 +177,7 @@ def tasks(cell: Cell, work: Path) -> dict[str, Any]:
     )
     distiller.fit(data, epochs=cell.settings.epochs, verbose=2)
     said = (predict_logits(model, encoder, split.texts) for split in (corpus.valid, corpus.test))
-    return figures(*evaluations(corpus, *said))
+    return figures(corpus.task, *evaluations(corpus, *said))
 
 
 def few(cell: Cell, work: Path) -> dict[str, Any]:
@@ -204,13 +205,13 @@ def few(cell: Cell, work: Path) -> dict[str, Any]:
         trained = distill_student(
             corpus, store, store.encoder(), settings, folder / name, cell.seed
         )
-        return figures(trained.valid, trained.test)
+        return figures(trained.task, trained.valid, trained.test)
 
     said = store.lookup(corpus.valid.texts)[0], store.lookup(corpus.test.texts)[0]
     hard_only = {**cell.distill, **HARD_ONLY, "epochs": 40, "batch_size": 16}
     own_texts = part_of(store, labelled, folder / "own_texts")
     result = {
-        "teacher": figures(*evaluations(corpus, *said)),
+        "teacher": figures(corpus.task, *evaluations(corpus, *said)),
         "distilled": taught(store, cell.settings, "distilled"),
         "hard": taught(own_texts, Distill(**hard_only), "hard"),
         "tfidf": fitted_tfidf(corpus)[2],
@@ -256,7 +257,7 @@ def fitted_tfidf(corpus: Corpus) -> tuple[Any, Any, dict[str, Any]]:
         np.log(classifier.predict_proba(vectorizer.transform(split.texts)))
         for split in (corpus.valid, corpus.test)
     ]
-    return vectorizer, classifier, figures(*evaluations(corpus, *said))
+    return vectorizer, classifier, figures(corpus.task, *evaluations(corpus, *said))
 
 
 def static(cell: Cell, work: Path) -> dict[str, Any]:
@@ -300,10 +301,10 @@ def static_model(table: Any, corpus: Corpus, encoder: TextEncoder) -> keras.Mode
     ]
     best = max(tried, key=lambda classifier: classifier.score(valid, corpus.valid.labels))
     weights, bias = best.coef_.T, best.intercept_
-    if corpus.num_classes == 2:
+    if corpus.task.width == 2:
         # Of two classes scikit-learn keeps the second one's only.
         weights, bias = np.hstack([0 * weights, weights]), np.array([0, bias[0]])
-    head = keras.layers.Dense(corpus.num_classes, name="logits")
+    head = keras.layers.Dense(corpus.task.width, name="logits")
     model = keras.Model(inputs, head(sentence), name="static")
     head.set_weights([weights, bias])
     return model
@@ -359,7 +360,7 @@ def tinybert(cell: Cell, work: Path) -> dict[str, Any]:
     corpus, store = load_corpus(DATA, split="split"), SoftLabels(cell.soft_labels)
     encoder = store.encoder()
     model = mini(
-        len(encoder.vocabulary), corpus.num_classes, encoder.max_length, width=312, layers=4,
+        len(encoder.vocabulary), corpus.task.width, encoder.max_length, width=312, layers=4,
         heads=12, head_width=26, feed_forward=1200, name="tinybert",
     )  # fmt: skip
     texts = not_held_out(store, corpus)
@@ -394,7 +395,7 @@ def built(preset: str, corpus: Corpus, encoder: TextEncoder) -> keras.Model:
     return build_student(
         preset,
         vocabulary=len(encoder.vocabulary),
-        classes=corpus.num_classes,
+        classes=corpus.task.width,
         max_length=encoder.max_length,
     )
 
@@ -468,7 +469,7 @@ def smaller(cell: Cell, corpus: Corpus, store: SoftLabels, work: Path) -> tuple[
 
 def part_of(store: SoftLabels, texts: Any, folder: Path) -> SoftLabels:
     """A store of its own for some of the texts."""
-    part = SoftLabels.create(folder, store.teacher, store.label_names, store.has_features)
+    part = SoftLabels.create(folder, store.teacher, store.task, store.has_features)
     part.keep(store.encoder(), store.token_vectors())
     part.add(list(texts), *store.lookup(texts))
     return part
@@ -486,7 +487,7 @@ def with_bundle(
     )
     if cell.bundle:
         export(subject, cell, work)
-    return figures(valid, test) | {"parameters": model.count_params()}
+    return figures(corpus.task, valid, test) | {"parameters": model.count_params()}
 
 
 def export(subject: Any, cell: Cell, work: Path) -> None:
@@ -505,10 +506,10 @@ def evaluations(corpus: Corpus, valid: Any, test: Any) -> tuple[Evaluation, Eval
     return one(corpus.valid, valid), one(corpus.test, test)
 
 
-def figures(valid: Evaluation, test: Evaluation) -> dict[str, Any]:
+def figures(task: Task, valid: Evaluation, test: Evaluation) -> dict[str, Any]:
     """Measures of both splits, and text by text whether the label was right."""
     return {
-        name: measures(split)
+        name: measures(task, split)
         | {"right": "".join("01"[r] for r in (split.logits.argmax(1) == split.labels).astype(int))}
         for name, split in (("valid", valid), ("test", test))
     }

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from kdedge import KdedgeError, Subject, export_bundle, load_corpus, load_teacher
@@ -26,20 +25,18 @@ def to_subject(checkpoint: str, data: Path, split: str | None, max_length: int) 
     """
     corpus = load_corpus(data, split=split)
     model = load_teacher(checkpoint, max_length=max_length)
-    names = model.label_names
-    if {*names} != {*corpus.label_names}:
+    task = model.task
+    if {*task.output_names} != {*corpus.task.output_names}:
         raise KdedgeError(
-            f"{checkpoint}: its labels are {', '.join(names)}, the data's are "
-            f"{', '.join(corpus.label_names)}. Name them alike in the checkpoint's config.json, "
-            "id2label, or in the data."
+            f"{checkpoint}: its labels are {task}, the data's are {corpus.task}. Name them alike "
+            "in the checkpoint's config.json, id2label, or in the data."
         )
     # Each sorts its labels in a way of its own.
-    order = np.array([names.index(name) for name in corpus.label_names], np.int32)
     train, valid, test = (
-        replace(part, labels=order[part.labels])
+        replace(part, labels=task.numbers([corpus.task.label_of(i) for i in part.labels], "data"))
         for part in (corpus.train, corpus.valid, corpus.test)
     )
-    corpus = replace(corpus, label_names=names, train=train, valid=valid, test=test)
+    corpus = replace(corpus, task=task, train=train, valid=valid, test=test)
     return subject_of_classifier(
         Path(checkpoint).name, model, model.encoder, corpus, variables=model.transformer
     )

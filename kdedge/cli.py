@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -232,12 +232,15 @@ def import_labels(
     with told_as_a_line():
         _train_extra()
         from kdedge.labels.imported import import_soft_labels
+        from kdedge.tasks import Classification
         from kdedge.teachers.bert import find_pretrained
         from kdedge.text.encoder import TextEncoder
 
         folder = find_pretrained(tokenizer, weights=False)
         encoder = TextEncoder.from_pretrained(folder, max_length)
-        store = import_soft_labels(rows, out, labels.split(","), encoder)
+        store = import_soft_labels(
+            rows, out, Classification(label_names=labels.split(",")), encoder
+        )
         _say(f"{out}: soft labels of {len(store)} texts.")
 
 
@@ -330,10 +333,10 @@ def compress(
         from kdedge.students.trained import Student
 
         loaded, store = Student.load(student), SoftLabels(soft_labels)
-        if store.label_names != loaded.label_names:
+        if store.task != loaded.task:
             raise KdedgeError(
-                f"{soft_labels}: the soft labels are for {', '.join(store.label_names)}, the "
-                f"student has {', '.join(loaded.label_names)}."
+                f"{soft_labels}: the soft labels are for {store.task}, the "
+                f"student has {loaded.task}."
             )
         held_out = {*loaded.valid.texts, *loaded.test.texts}
         texts = [text for text in store.texts if text not in held_out]
@@ -494,7 +497,7 @@ def bench(
             parts = [corpus.test] if split else [corpus.train, corpus.valid, corpus.test]
             labelled = Labelled(
                 tuple(text for part in parts for text in part.texts),
-                tuple(corpus.label_names[label] for part in parts for label in part.labels),
+                tuple(corpus.task.label_of(label) for part in parts for label in part.labels),
             )
         grid = Grid(
             _counts("threads", threads),
@@ -611,12 +614,9 @@ def predict(
         classifier = load_bundle(bundle, artifact)
         for line, said in zip(lines, classifier.predict(lines), strict=True):
             if as_json:
-                row: dict[str, Any] = {"text": line, "label": said.label}
-                typer.echo(
-                    json.dumps(row | {"probabilities": said.probabilities}, ensure_ascii=False)
-                )
+                typer.echo(json.dumps({"text": line, **said.fields()}, ensure_ascii=False))
             else:
-                typer.echo(f"{said.label}\t{said.probability:.4f}\t{line}")
+                typer.echo(f"{said.line()}\t{line}")
 
 
 @app.command()
@@ -662,22 +662,23 @@ def _show(bundle: Path) -> None:
         manifest = verify_bundle(folder)
     source = manifest.source
     table = Table(title=f"{bundle}: {source.name}, {source.parameters / 1e6:.2f} M parameters")
-    for column in ("artifact", "size, MB", "accuracy, %", "max |difference|", "agreement, %"):
+    score = f"{source.score.metric}, %"
+    for column in ("artifact", "size, MB", score, "max |difference|", "agreement, %"):
         table.add_column(column, justify="left" if column == "artifact" else "right")
-    table.add_row("(Keras)", "", f"{100 * source.accuracy.value:.2f}", "", "")
+    table.add_row("(Keras)", "", f"{100 * source.score.value:.2f}", "", "")
     for a in manifest.artifacts:
         table.add_row(
             a.name,
             f"{a.bytes / 1e6:.2f}",
-            f"{100 * a.accuracy.value:.2f}",
+            f"{100 * a.score.value:.2f}",
             f"{a.parity.max_difference:.1e}",
             f"{100 * a.parity.agreement:.2f}",
         )
     console = Console(soft_wrap=True)
     console.print(table)
     console.print(
-        f"labels: {', '.join(manifest.labels)}; at most {manifest.max_length} tokens; "
-        f"{source.accuracy.texts} test texts; all {len(manifest.files)} files are as exported."
+        f"{manifest.task.name}: {manifest.task}; at most {manifest.max_length} tokens; "
+        f"{source.score.texts} test texts; all {len(manifest.files)} files are as exported."
     )
 
 

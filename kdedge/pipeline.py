@@ -22,7 +22,6 @@ from kdedge.files import locked, write_text
 from kdedge.labels.store import SoftLabels
 from kdedge.progress import console
 from kdedge.recipe import Export, Recipe, fingerprint
-from kdedge.runtime import softmax
 from kdedge.students.trained import Evaluation, Student
 from kdedge.teach.stage import finetune
 from kdedge.teachers.bert import load_teacher, read_notes
@@ -179,7 +178,7 @@ def _export_teacher(
         model=model,
         parameters=model.transformer.count_params(),
         encoder=model.encoder,
-        label_names=model.label_names,
+        task=model.task,
         valid=said_of(corpus.valid),
         test=said_of(corpus.test),
         variables=model.transformer,
@@ -194,21 +193,21 @@ def _export_teacher(
 
 
 def _disagreements(student: Student) -> list[Disagreement]:
-    e = student.test
+    task, e = student.task, student.test
     if e.teacher_logits is None:
         return []
-    teacher, said = softmax(e.teacher_logits), softmax(e.logits)
-    apart = np.flatnonzero(teacher.argmax(1) != said.argmax(1))
-    surest_first = apart[np.argsort(-(teacher.max(1) + said.max(1))[apart], kind="stable")]
-    names = student.label_names
+    teacher, said = task.outputs(e.teacher_logits), task.outputs(e.logits)
+    apart = np.flatnonzero(~task.same(teacher, said))
+    by_teacher, by_student = task.confidence(teacher), task.confidence(said)
+    surest_first = apart[np.argsort(-(by_teacher + by_student)[apart], kind="stable")]
     return [
         Disagreement(
             text=e.texts[i],
-            label=names[e.labels[i]],
-            teacher=names[teacher[i].argmax()],
-            teacher_probability=float(teacher[i].max()),
-            student=names[said[i].argmax()],
-            student_probability=float(said[i].max()),
+            label=task.label_of(e.labels[i]),
+            teacher=task.answer(teacher[i]).text(),
+            teacher_confidence=float(by_teacher[i]),
+            student=task.answer(said[i]).text(),
+            student_confidence=float(by_student[i]),
         )
         for i in surest_first[:DISAGREEMENTS_SHOWN]
     ]

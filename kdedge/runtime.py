@@ -1,34 +1,24 @@
-"""Bundle -> text -> probabilities: the reference that apps are held against.
+"""Bundle -> text -> answer: the reference that apps are held against.
 
 Needs `pip install 'kdedge[runtime]'` and no TensorFlow.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kdedge.bundle.manifest import Manifest, opened, verify
 from kdedge.errors import KdedgeError
+from kdedge.tasks import Outputs, Task
 from kdedge.text.encoder import Encoded, TextEncoder
 from kdedge.text.readers import check_text
 
-Probabilities = npt.NDArray[np.float32]
-
-
-class Engine(Protocol):
-    """Runs one model file."""
-
-    def probabilities(self, encoded: Encoded) -> Probabilities:
-        """float32 [texts, classes] of int32 [texts, length] inputs."""
-        ...
-
 
 class LiteRTEngine:
-    """A `.tflite` file in LiteRT: int32 [1, length] ids, mask, segment_ids -> probabilities.
+    """A `.tflite` file in LiteRT: int32 [1, length] ids, mask, segment_ids -> outputs.
 
     Args:
         path: of the file.
@@ -62,8 +52,8 @@ class LiteRTEngine:
         scale, zero_point = output["quantization"]
         self._scale, self._zero_point = scale or 1.0, zero_point
 
-    def probabilities(self, encoded: Encoded) -> Probabilities:
-        """float32 [texts, classes] of int32 [texts, length] inputs of the model's length."""
+    def run(self, encoded: Encoded) -> npt.NDArray[np.float32]:
+        """float32 [texts, width] of int32 [texts, length] inputs of the model's length."""
         rows = []
         for row in zip(encoded.ids, encoded.mask, encoded.segment_ids, strict=True):
             for index, values in zip(self._inputs, row, strict=True):
@@ -105,8 +95,8 @@ class OnnxEngine:
             raise KdedgeError(f"{path}: ONNX Runtime refuses this model: {error}") from None
         self._names = {value.name for value in self._session.get_inputs()}
 
-    def probabilities(self, encoded: Encoded) -> Probabilities:
-        """float32 [texts, classes] of int32 [texts, length] inputs of any length."""
+    def run(self, encoded: Encoded) -> npt.NDArray[np.float32]:
+        """float32 [texts, width] of int32 [texts, length] inputs of any length."""
         feeds = {
             "input_ids": encoded.ids.astype(np.int64),
             "attention_mask": encoded.mask.astype(np.int64),
@@ -115,50 +105,40 @@ class OnnxEngine:
         (logits,) = self._session.run(
             ["logits"], {name: feed for name, feed in feeds.items() if name in self._names}
         )
-        return softmax(logits)
+        return np.asarray(logits, np.float32)
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a classifier says of a text."""
+class TextModel:
+    """One model of a bundle with the bundle's tokenizer and task.
 
-    label: str
-    probability: float
-    probabilities: dict[str, float]
-
-
-class TextClassifier:
-    """One model of a bundle with the bundle's tokenizer and labels."""
+    >>> model = load_bundle("bundle")                   # doctest: +SKIP
+    >>> model.predict(["a moving, funny film"])[0].label  # doctest: +SKIP
+    'positive'
+    """
 
     def __init__(self, engine: Any, encoder: TextEncoder, manifest: Manifest) -> None:
         self.engine, self.encoder, self.manifest = engine, encoder, manifest
 
-    def probabilities(self, texts: Sequence[str]) -> Probabilities:
-        """float32 [texts, classes], each text by itself: as an app would ask.
+    def outputs(self, texts: Sequence[str]) -> Outputs:
+        """The task's outputs, float32 [texts, width], each text by itself: as an app would ask.
+
+        For classification they are probabilities, in the order of `manifest.task.label_names`.
 
         Raises:
             KdedgeError: a text is empty or far too long.
         """
         for number, text in enumerate(texts, 1):
             check_text(text, f"text {number}")
-        return classify(self.engine, self.encoder, texts)
+        return run(self.engine, self.manifest.task, self.encoder, texts)
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """The label of each text, and how probable each label is."""
-        labels = self.manifest.labels
-        return [
-            Prediction(
-                labels[int(row.argmax())],
-                float(row.max()),
-                dict(zip(labels, map(float, row), strict=True)),
-            )
-            for row in (self.probabilities(texts) if texts else [])
-        ]
+    def predict(self, texts: Sequence[str]) -> list[Any]:
+        """The answer to each text, as the task has it: for classification a `Prediction`."""
+        return self.manifest.task.answers(self.outputs(texts)) if texts else []
 
 
 def load_bundle(
     bundle: Path | str, artifact: str | None = None, public_key: Path | None = None
-) -> TextClassifier:
+) -> TextModel:
     """Verify a bundle and load one of its models.
 
     Args:
@@ -179,7 +159,7 @@ def load_bundle(
 
             manifest = verify_signature(folder, public_key)
         engine = load_engine(folder / manifest.artifact(artifact).file)
-        return TextClassifier(engine, TextEncoder.load(folder), manifest)
+        return TextModel(engine, TextEncoder.load(folder), manifest)
 
 
 def load_engine(path: Path, threads: int = 1) -> LiteRTEngine | OnnxEngine:
@@ -187,19 +167,14 @@ def load_engine(path: Path, threads: int = 1) -> LiteRTEngine | OnnxEngine:
     return (LiteRTEngine if path.suffix == ".tflite" else OnnxEngine)(path, threads)
 
 
-def classify(
-    engine: LiteRTEngine | OnnxEngine, encoder: TextEncoder, texts: Sequence[str]
-) -> Probabilities:
-    """float32 [texts, classes], each text in a call of its own."""
+def run(
+    engine: LiteRTEngine | OnnxEngine, task: Task, encoder: TextEncoder, texts: Sequence[str]
+) -> Outputs:
+    """The task's outputs, float32 [texts, width], each text in a call of its own."""
     if engine.length is not None:
-        return engine.probabilities(encoder.encode(texts, engine.length))
-    return np.concatenate([engine.probabilities(encoder.encode([text])) for text in texts])
-
-
-def softmax(logits: npt.NDArray[Any]) -> Probabilities:
-    """Probabilities of logits over the last axis."""
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(-1, keepdims=True), np.float32)
+        return engine.run(encoder.encode(texts, engine.length))
+    logits = [engine.run(encoder.encode([text])) for text in texts]
+    return task.outputs(np.concatenate(logits))
 
 
 def _missing(package: str) -> KdedgeError:

@@ -10,8 +10,17 @@ from tokenizers.processors import BertProcessing
 from kdedge.bench.devices.device import Format, Subject
 from kdedge.bench.report.model import BenchReport, Measurement, Repeat
 from kdedge.bench.scenario import TIERS, Scenario
-from kdedge.bundle.manifest import Accuracy, Artifact, Manifest, Parity, Source, write_manifest
+from kdedge.bundle.manifest import (
+    FORMAT_VERSION,
+    Artifact,
+    Manifest,
+    Parity,
+    Score,
+    Source,
+    write_manifest,
+)
 from kdedge.files import sha256
+from kdedge.tasks import Classification
 from kdedge.text.encoder import TextEncoder
 
 BRIEF = Scenario(
@@ -51,17 +60,18 @@ def make_bundle(folder: Path, source: str, models: dict[str, Path]) -> Path:
                 length=8 if name.startswith("litert") else None,
                 bytes=model.stat().st_size,
                 gzip_bytes=1,
-                p50_ms=1.0,
                 parity=Parity(texts=2, max_difference=0.0, mean_difference=0.0, agreement=1.0),
-                accuracy=Accuracy(texts=10, value=0.8),
+                score=Score(metric="accuracy", texts=10, value=0.8),
             )
         )
     manifest = Manifest(
-        format_version=1,
+        format_version=FORMAT_VERSION,
         kdedge="0.1.0",
-        labels=("negative", "positive"),
+        task=Classification(label_names=("negative", "positive")),
         max_length=16,
-        source=Source(name=source, parameters=50, accuracy=Accuracy(texts=10, value=0.8)),
+        source=Source(
+            name=source, parameters=50, score=Score(metric="accuracy", texts=10, value=0.8)
+        ),
         artifacts=tuple(artifacts),
         defaults={artifacts[0].format: artifacts[0].name},
         files={path.name: sha256(path) for path in folder.iterdir()},

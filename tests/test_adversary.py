@@ -26,6 +26,7 @@ from kdedge.cli import app
 from kdedge.objectives.classification import divergence
 from kdedge.students.architecture import run_from, student_inputs
 from kdedge.students.trained import Evaluation, Student
+from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.neighbours import nearest_pieces
 
@@ -145,7 +146,7 @@ def test_of_a_batch_each_so_manieth_text_is_changed() -> None:
 
 @pytest.fixture(scope="module")
 def teacher(tiny_bert: Path) -> BertTeacher:
-    return load_teacher(tiny_bert, label_names=("bad", "good"))
+    return load_teacher(tiny_bert, task=Classification(label_names=("bad", "good")))
 
 
 TEXTS = ["good film", "a very bad plot and the actor is not good", "awful film , bad plot"]
@@ -257,7 +258,9 @@ def test_the_command_adds_them_to_the_store(
     size = len(teacher.encoder.vocabulary)
     model = build_student("nano", vocabulary=size, classes=2, max_length=16)
     one = Evaluation(("awful",), np.array([0], np.int32), np.zeros((1, 2), np.float32))
-    student = Student(model, teacher.encoder, ("bad", "good"), one, one, {})
+    student = Student(
+        model, teacher.encoder, Classification(label_names=("bad", "good")), one, one, {}
+    )
     student.save(tmp_path / "student")
     folders = {"--student": "student", "--teacher": "teacher", "--soft-labels": "labels"}
     arguments = ["attack", tmp_path / "d.csv", "--split", "split"]

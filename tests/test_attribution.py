@@ -14,6 +14,7 @@ from kdedge import (
     integrated_gradients,
     load_teacher,
 )
+from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
 
 
@@ -28,7 +29,7 @@ def test_a_linear_student_worked_out_by_hand(method) -> None:
 
 @pytest.fixture(scope="module")
 def teacher(tiny_bert: Path) -> BertTeacher:
-    return load_teacher(tiny_bert, label_names=("bad", "good"))
+    return load_teacher(tiny_bert, task=Classification(label_names=("bad", "good")))
 
 
 def speaks_for(logits: np.ndarray, chosen: int) -> float:

@@ -234,7 +234,7 @@ def test_bench_of_a_bundle(tflite: Path, onnx_file: Path, tmp_path: Path) -> Non
 def test_bench_finds_the_accuracy_on_the_device(tmp_path: Path) -> None:
     corpus = load_corpus(DATA, split="split")
     texts = corpus.test.texts[:20]
-    true = [corpus.label_names[label] for label in corpus.test.labels[:20]]
+    true = [corpus.task.output_names[label] for label in corpus.test.labels[:20]]
     said = [prediction.label for prediction in load_bundle(SHIPPED).predict(texts)]
     right = sum(a == b for a, b in zip(said, true, strict=True))
     labelled = Labelled(texts, tuple(true))
@@ -249,7 +249,9 @@ def test_bench_finds_the_accuracy_on_the_device(tmp_path: Path) -> None:
         assert found.text and found.memory
     assert report.measurements[0].accuracy == right / 20  # the bundle's default
     assert BenchReport.load(tmp_path / "report" / REPORT) == report
-    with pytest.raises(KdedgeError, match="labelled: neutral. .* has the labels negative, pos"):
+    with pytest.raises(
+        KdedgeError, match="labelled, for .*: neutral. There are the labels negative, pos"
+    ):
         bench_bundles([SHIPPED], tmp_path / "no", BRIEF, labelled=Labelled(("a",), ("neutral",)))
 
 

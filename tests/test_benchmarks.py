@@ -15,8 +15,11 @@ from kdedge import Corpus, Subject, TextEncoder, build_student
 from kdedge.bundle.manifest import verify
 from kdedge.export.litert.convert import to_litert
 from kdedge.export.litert.flatbuffer import parsed
+from kdedge.tasks import Classification
 from kdedge.text.encoder import Encoded
 from kdedge.text.splits import Split
+
+TASK = Classification(label_names=("bad", "good"))
 
 
 def result() -> dict[str, Any]:
@@ -91,7 +94,7 @@ def test_no_ops_are_all_there_and_change_nothing(encoded: Encoded) -> None:
     slowed = trust.Slowed(student, 7)
     assert np.array_equal(slowed(encoded.inputs), student(encoded.inputs))
     counts = [
-        len(parsed(to_litert(model, 16, variables=student)).subgraphs[0].operators)
+        len(parsed(to_litert(model, TASK, 16, variables=student)).subgraphs[0].operators)
         for model in (student, slowed)
     ]
     assert counts[1] == counts[0] + 7
@@ -147,11 +150,11 @@ def test_a_shape_is_exported_once(tmp_path: Path) -> None:
     config = transformers.BertConfig(**tiny, intermediate_size=16)
     TextEncoder(make_encoder().tokenizer, peers.LENGTH).save(tmp_path)
     split = Split(("good film", "bad film"), np.array([1, 0], np.int32))
-    corpus = Corpus(("bad", "good"), split, split, split)
+    corpus = Corpus(Classification(label_names=("bad", "good")), split, split, split)
     bundles = tmp_path / "bundles"
     load_random = partial(peers._random, "TinyBERT", config, tmp_path, corpus)
     assert not peers._export("TinyBERT", load_random, bundles)
-    said = {a.name: a.accuracy.value for name in ("litert", "onnx")
+    said = {a.name: a.score.value for name in ("litert", "onnx")
             for a in verify(bundles / f"TinyBERT-{name}").artifacts}  # fmt: skip
     # What the random model said is the truth, so its float32 exports are always right.
     assert said["litert-float32"] == said["onnx-float32"] == 1.0

@@ -20,6 +20,7 @@ from kdedge.students.convolutional import convolutional
 from kdedge.students.cut import taylor_importance
 from kdedge.students.trained import Evaluation, predict_logits
 from kdedge.students.transformer import mini
+from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
 
 NOUNS = "film plot actor".split()
@@ -31,7 +32,9 @@ TEACHER = np.where(IS_GOOD[:, None], [-1.5, 1.5], [1.5, -1.5]).astype(np.float32
 
 @pytest.fixture(scope="module")
 def teacher(tiny_bert: Path) -> BertTeacher:
-    return load_teacher(tiny_bert, label_names=("bad", "good"), with_hidden_states=True)
+    return load_teacher(
+        tiny_bert, task=Classification(label_names=("bad", "good")), with_hidden_states=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,14 @@ def make_student(encoder: TextEncoder, preset: str = "nano") -> Student:
     split = Evaluation(
         held_out, np.array([1, 0, 1, 0], np.int32), predict_logits(model, encoder, held_out)
     )
-    return Student(model, encoder, ("bad", "good"), split, split, {"preset": preset})
+    return Student(
+        model,
+        encoder,
+        Classification(label_names=("bad", "good")),
+        split,
+        split,
+        {"preset": preset},
+    )
 
 
 def run(student: Student, method: str, seed: int = 1, **settings: Any) -> Student:
@@ -261,7 +271,9 @@ def test_bad_input(encoder: TextEncoder) -> None:
 def test_the_command(encoder: TextEncoder, tmp_path: Path) -> None:
     student = make_student(encoder)
     student.save(tmp_path / "student")
-    store = SoftLabels.create(tmp_path / "soft", "theirs", ("bad", "good"), has_features=False)
+    store = SoftLabels.create(
+        tmp_path / "soft", "theirs", Classification(label_names=("bad", "good")), has_features=False
+    )
     store.add([*TEXTS, "a good film"], np.concatenate([TEACHER, TEACHER[:1]]))
 
     def said(*arguments: object, out: str = "small") -> tuple[int, str]:
@@ -283,7 +295,9 @@ def test_the_command(encoder: TextEncoder, tmp_path: Path) -> None:
                                               "Remove it or name another folder.")  # fmt: skip
     code, output = said("--method", "zip", out="other")
     assert code == 2 and "Allowed: vocabulary, pruning" in output
-    SoftLabels.create(tmp_path / "soft2", "theirs", ("no", "yes"), has_features=False)
+    SoftLabels.create(
+        tmp_path / "soft2", "theirs", Classification(label_names=("no", "yes")), has_features=False
+    )
     code, output = said("--method", "pruning", "--soft-labels", tmp_path / "soft2", out="other")
     assert code == 2 and "are for no, yes, the student has bad, good" in output
     assert not (tmp_path / "other").exists()

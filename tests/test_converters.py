@@ -20,6 +20,7 @@ from converters import from_huggingface, to_android, to_onnx, to_tflite
 from kdedge import TextEncoder, load_bundle, load_teacher
 from kdedge.bundle.manifest import read_manifest, verify
 from kdedge.students.architecture import student_inputs
+from kdedge.tasks import Classification
 
 
 def run(main: Callable[..., None], *arguments: object, status: int = 0) -> str:
@@ -83,7 +84,7 @@ def test_a_model_from_elsewhere(
     encoded = TextEncoder.from_pretrained(tiny_bert, 16).encode([text])
     logits = np.asarray(keras.models.load_model(own_model)(encoded.inputs))[0]
     expected = np.exp(logits) / np.exp(logits).sum()
-    np.testing.assert_allclose(load_bundle(out, names[0]).probabilities([text])[0], expected, 1e-5)
+    np.testing.assert_allclose(load_bundle(out, names[0]).outputs([text])[0], expected, 1e-5)
 
 
 @pytest.mark.slow
@@ -103,7 +104,7 @@ def test_a_student_as_a_user_would(quick_run: Path, tmp_path: Path) -> None:
 def test_a_checkpoint_that_nobody_distilled(tiny_bert: Path, data: Path, tmp_path: Path) -> None:
     # Its labels are in another order than the data's sorted ones.
     names = ("positive", "negative")
-    teacher = load_teacher(tiny_bert, label_names=names, max_length=16)
+    teacher = load_teacher(tiny_bert, task=Classification(label_names=names), max_length=16)
     teacher.save_pretrained(tmp_path / "checkpoint")
     out = tmp_path / "bundle"
     run(
@@ -111,7 +112,7 @@ def test_a_checkpoint_that_nobody_distilled(tiny_bert: Path, data: Path, tmp_pat
         "--length", 16, "--max-accuracy-drop", 50, "--out", out,
     )  # fmt: skip
     manifest = verify(out)
-    assert manifest.labels == names
+    assert manifest.task.output_names == names
     assert [a.name for a in manifest.artifacts] == ["litert-int8", "onnx-float32"]
     texts, labels = [], []
     with data.open(encoding="utf-8", newline="") as file:
@@ -121,9 +122,9 @@ def test_a_checkpoint_that_nobody_distilled(tiny_bert: Path, data: Path, tmp_pat
                 labels.append(row["label"])
     said = load_bundle(out, "onnx-float32").predict(texts)
     right = np.mean([a.label == b for a, b in zip(said, labels, strict=True)])
-    assert manifest.artifact("onnx-float32").accuracy.value == pytest.approx(right)
+    assert manifest.artifact("onnx-float32").score.value == pytest.approx(right)
 
-    other = load_teacher(tiny_bert, label_names=("good", "bad"), max_length=16)
+    other = load_teacher(tiny_bert, task=Classification(label_names=("good", "bad")), max_length=16)
     other.save_pretrained(tmp_path / "other")
     said = run(
         from_huggingface.main, tmp_path / "other", "--data", data, "--out", tmp_path / "b", status=2

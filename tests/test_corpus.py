@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdedge.errors import KdedgeError
+from kdedge.tasks import Classification
 from kdedge.text import readers as module
 from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.readers import MAX_TEXT_CHARS, TextFiles, check_text, read_texts
@@ -80,8 +81,8 @@ def counts(split: Split) -> list[int]:
 
 def test_the_data_that_ships() -> None:
     corpus = load_corpus(DATA, split="split", id="id")
-    assert corpus.label_names == ("negative", "positive")
-    assert corpus.num_classes == 2
+    assert corpus.task.output_names == ("negative", "positive")
+    assert corpus.task.width == 2
     assert (len(corpus.train), len(corpus.valid), len(corpus.test)) == (7566, 1000, 2000)
     assert counts(corpus.train) == [3832, 7566 - 3832]
     assert counts(corpus.test) == [1003, 997]
@@ -94,7 +95,7 @@ def test_the_data_that_ships() -> None:
 
 def test_a_split_column_is_taken_as_it_is(write: Write) -> None:
     corpus = load_corpus(write("c.csv", with_splits()), split="part")
-    assert corpus.label_names == ("a", "b")
+    assert corpus.task.output_names == ("a", "b")
     assert corpus.train.texts == ("a train", "b train", "more")
     assert corpus.train.labels.tolist() == [0, 1, 0]
     assert corpus.valid.texts == ("a valid", "b valid")
@@ -122,7 +123,7 @@ def test_every_format_gives_the_same_corpus(tmp_path: Path, suffix: str) -> None
     texts = tuple(row["says"] for row in rows)
     labels = np.array([row["is"] == "y" for row in rows[:28]], np.int32)
     expected = Corpus(
-        ("n", "y"),
+        Classification(label_names=("n", "y")),
         Split(texts[:20], labels[:20]),
         Split(texts[20:24], labels[20:24]),
         Split(texts[24:28], labels[24:]),
@@ -192,14 +193,14 @@ def test_a_line_that_is_no_text_is_refused(write: Write, monkeypatch: pytest.Mon
 def test_whole_numbers_are_sorted_by_value(write: Write) -> None:
     content = labelled(**{"10": 3, "9": 3, "-1": 3})
     corpus = load_corpus(write("c.csv", content))
-    assert corpus.label_names == ("-1", "9", "10")
+    assert corpus.task.output_names == ("-1", "9", "10")
     for text, label in zip(corpus.train.texts, corpus.train.labels, strict=True):
-        assert text.split()[0] == corpus.label_names[label]
+        assert text.split()[0] == corpus.task.output_names[label]
 
 
 def test_names_are_sorted_as_names(write: Write) -> None:
     corpus = load_corpus(write("c.csv", labelled(b9=3, b10=3, **{"01": 3})))
-    assert corpus.label_names == ("01", "b10", "b9")
+    assert corpus.task.output_names == ("01", "b10", "b9")
 
 
 def test_whole_numbers_in_json_and_parquet_are_those_of_csv(tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ def test_whole_numbers_in_json_and_parquet_are_those_of_csv(tmp_path: Path) -> N
     for suffix in SUFFIXES:
         write_rows(tmp_path / f"c{suffix}", rows)
         corpus = load_corpus(tmp_path / f"c{suffix}")
-        assert corpus.label_names == ("0", "5", "10")
+        assert corpus.task.output_names == ("0", "5", "10")
         prints.add(corpus.fingerprint())
     assert len(prints) == 1
 
@@ -220,7 +221,7 @@ def test_rows_without_a_label_and_the_other_file_are_unlabelled(write: Write) ->
     more = write("more.txt", "x\ny\n")
     corpus = load_corpus(write("c.jsonl", "\n".join(rows)), unlabelled=more)
     assert corpus.unlabelled == ("none", "null", "blank", "x", "y")
-    assert corpus.label_names == ("a", "b")
+    assert corpus.task.output_names == ("a", "b")
 
 
 # How it is divided
@@ -276,7 +277,7 @@ def test_a_subset_keeps_the_share_of_each_label(write: Write) -> None:
 def test_the_smallest_subset_has_each_label_in_train() -> None:
     texts = tuple(map(str, range(1000)))
     split = Split(texts, np.array([0] * 999 + [1], np.int32))
-    corpus = Corpus(("a", "b"), split, split, split)
+    corpus = Corpus(Classification(label_names=("a", "b")), split, split, split)
     assert counts(corpus.subset(2, None, seed=0).train) == [1, 1]
     with pytest.raises(KdedgeError, match=r"train_size: 1\. At least 2"):
         corpus.subset(1, None, seed=0)
@@ -293,7 +294,7 @@ def test_a_fingerprint_changes_with_every_part() -> None:
     ) -> Corpus:
         splits = [Split(("x", "y"), np.array([0, 1], np.int32)) for _ in range(3)]
         splits[part] = Split(("x", "y"), np.array([label, 1], np.int32))
-        return Corpus(names, *splits, unlabelled=extra)
+        return Corpus(Classification(label_names=names), *splits, unlabelled=extra)
 
     same = corpus().fingerprint()
     assert re.fullmatch("[0-9a-f]{64}", same)
@@ -448,7 +449,7 @@ def test_a_gzip_bomb_is_refused_before_it_is_expanded(
     path = write("c.csv.gz", labelled(a=3, b=3))
     size = len(labelled(a=3, b=3))
     monkeypatch.setattr(module, "MAX_FILE_BYTES", size)
-    assert load_corpus(path).num_classes == 2
+    assert load_corpus(path).task.width == 2
     monkeypatch.setattr(module, "MAX_FILE_BYTES", size - 1)
     with pytest.raises(KdedgeError, match=rf"expands to more than {size - 1} bytes"):
         load_corpus(path)

@@ -20,6 +20,9 @@ from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import Scenario
 from kdedge.cli import app
 from kdedge.errors import KdedgeError
+from kdedge.tasks import Classification
+
+TASK = Classification(label_names=("bad", "good"))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +157,7 @@ def exported(tiny_model: Any, tmp_path: Path) -> Path:
     from kdedge.export.litert.convert import to_litert
 
     path = tmp_path / "exported.tflite"
-    path.write_bytes(to_litert(tiny_model, 8))
+    path.write_bytes(to_litert(tiny_model, TASK, 8))
     return path
 
 

@@ -20,6 +20,7 @@ from kdedge import (
     load_teacher,
 )
 from kdedge.recipe import Distill
+from kdedge.tasks import Classification
 from kdedge.teachers.label import label_texts
 from kdedge.text.splits import Split
 
@@ -40,19 +41,21 @@ def corpus() -> Corpus:
         )
         return Split(tuple(texts), labels)
 
-    return Corpus(NAMES, split(64, "train"), split(16, "valid"), split(16, "test"))
+    return Corpus(
+        Classification(label_names=NAMES), split(64, "train"), split(16, "valid"), split(16, "test")
+    )
 
 
 @pytest.fixture(scope="module")
 def store(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> SoftLabels:
     """A real store, whose teacher is sure of the true label."""
-    teacher = load_teacher(tiny_bert, label_names=NAMES)
+    teacher = load_teacher(tiny_bert, task=Classification(label_names=NAMES))
     data = corpus()
     splits = (data.train, data.valid, data.test)
     texts = [text for split in splits for text in split.texts]
     real = label_texts(teacher, texts, tmp_path_factory.mktemp("real") / "s")
     folder = tmp_path_factory.mktemp("sure") / "s"
-    sure = SoftLabels.create(folder, "print", NAMES, has_features=True)
+    sure = SoftLabels.create(folder, "print", Classification(label_names=NAMES), has_features=True)
     labels = np.concatenate([split.labels for split in splits])
     logits = np.where(np.eye(2)[labels] > 0, 2.0, -2.0).astype(np.float32)
     sure.add(texts, logits, real.lookup(texts)[1])
@@ -191,7 +194,9 @@ def test_the_best_epoch_is_kept(
 
 def test_labels_from_elsewhere_are_enough(store: SoftLabels, tmp_path: Path) -> None:
     texts = list(store.texts)
-    bare = SoftLabels.create(tmp_path / "s", "imported", NAMES, has_features=False)
+    bare = SoftLabels.create(
+        tmp_path / "s", "imported", Classification(label_names=NAMES), has_features=False
+    )
     bare.add(texts, store.lookup(texts)[0])
     bare.keep(store.encoder(), None)
     with pytest.raises(KdedgeError, match="no token vectors .* from_teacher = false"):
@@ -242,10 +247,15 @@ def test_more_devices_than_there_are(store: SoftLabels, tmp_path: Path) -> None:
 
 def test_what_does_not_fit_together(store: SoftLabels, tmp_path: Path) -> None:
     data, encoder, out = corpus(), store.encoder(), tmp_path / "student"
-    other = Corpus(("a", "b"), data.train, data.valid, data.test)
+    other = Corpus(Classification(label_names=("a", "b")), data.train, data.valid, data.test)
     with pytest.raises(KdedgeError, match="labels are for bad, good, the data has a, b"):
         distill_student(other, store, encoder, SETTINGS, out, seed=0)
-    more = Corpus(NAMES, Split(("new",), np.array([0], np.int32)), data.valid, data.test)
+    more = Corpus(
+        Classification(label_names=NAMES),
+        Split(("new",), np.array([0], np.int32)),
+        data.valid,
+        data.test,
+    )
     with pytest.raises(KdedgeError, match="1 of 1 texts have no soft label, first 'new'"):
         distill_student(more, store, encoder, SETTINGS, out, seed=0)
     short = TextEncoder(encoder.tokenizer, 8)

@@ -8,12 +8,15 @@ from test_losses import LABELS, X, evaluate, fixed_model
 
 from kdedge import Distiller, Ensemble, KdedgeError, SoftLabelLoss, SoftLabels, TextEncoder
 from kdedge import ensemble_soft_labels as ensemble
+from kdedge.tasks import Classification
 
 NAMES = ("bad", "good")
 
 
 def store(folder: Path, tiny_bert: Path, rows: dict[str, list[float]], names=NAMES) -> SoftLabels:
-    made = SoftLabels.create(folder, folder.name, names, has_features=False)
+    made = SoftLabels.create(
+        folder, folder.name, Classification(label_names=names), has_features=False
+    )
     made.add(list(rows), np.array(list(rows.values()), np.float32))
     made.keep(TextEncoder.from_pretrained(tiny_bert, 16), None)
     return made

@@ -25,16 +25,18 @@ from kdedge.export.litert.flatbuffer import parsed
 from kdedge.export.litert.quantize import LiteRTQuantization
 from kdedge.export.onnx.convert import INPUTS, to_onnx
 from kdedge.export.onnx.quantize import OnnxQuantization
-from kdedge.export.parity import accuracy, parity
+from kdedge.export.parity import parity, score
 from kdedge.export.selective import spare_layers
-from kdedge.export.stage import _defaults, _write_texts
+from kdedge.export.stage import _write_texts
 from kdedge.recipe import ARTIFACTS, PRESETS, Export
-from kdedge.runtime import softmax
 from kdedge.students.architecture import student_inputs
 from kdedge.students.cut import taylor_importance
 from kdedge.students.trained import Evaluation
+from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.encoder import Encoded
+
+TASK = Classification(label_names=("bad", "good"))
 
 NAMES = ("bad", "good")
 LENGTH = 16
@@ -45,7 +47,7 @@ TEXTS = ("good film", "not very good and not bad", "awful plot", "the actor is g
 
 @pytest.fixture(scope="module")
 def teacher(tiny_bert: Path) -> BertTeacher:
-    return load_teacher(tiny_bert, label_names=NAMES, max_length=16)
+    return load_teacher(tiny_bert, task=Classification(label_names=NAMES), max_length=16)
 
 
 def subject(name: str, teacher: BertTeacher) -> Subject:
@@ -69,7 +71,7 @@ def subject(name: str, teacher: BertTeacher) -> Subject:
     logits = np.asarray(said["logits"] if isinstance(said, dict) else said)
     split = Evaluation(TEXTS, logits.argmax(1).astype(np.int32), logits)
     return Subject(
-        name, model, parameters, teacher.encoder, NAMES, split, split, variables=variables
+        name, model, parameters, teacher.encoder, TASK, split, split, variables=variables
     )
 
 
@@ -99,13 +101,13 @@ def test_every_artifact_says_what_its_source_says(
     manifest = export_bundle(source, settings(artifacts=ARTIFACTS), tmp_path / "bundle")
     assert [a.name for a in manifest.artifacts] == list(ARTIFACTS)
     for artifact in manifest.artifacts:
-        said = load_bundle(tmp_path / "bundle", artifact.name).probabilities(TEXTS)
-        difference = np.abs(said - softmax(source.test.logits))
+        said = load_bundle(tmp_path / "bundle", artifact.name).outputs(TEXTS)
+        difference = np.abs(said - TASK.outputs(source.test.logits))
         assert difference.max() < WITHIN[artifact.quantization], artifact.name
         # The manifest's figures are of this very file; of few test texts the valid ones help out.
         assert artifact.parity.max_difference == pytest.approx(difference.max(), abs=1e-6)
         assert artifact.parity.mean_difference == pytest.approx(difference.mean(), abs=1e-6)
-        assert (artifact.parity.texts, artifact.accuracy.texts) == (2 * len(TEXTS), len(TEXTS))
+        assert (artifact.parity.texts, artifact.score.texts) == (2 * len(TEXTS), len(TEXTS))
         content = (tmp_path / "bundle" / artifact.file).read_bytes()
         assert artifact.bytes == len(content)
         assert artifact.gzip_bytes == len(gzip.compress(content, 9))
@@ -116,7 +118,7 @@ def test_a_litert_model_is_as_clients_want_it(
     name: str, teacher: BertTeacher, tmp_path: Path
 ) -> None:
     source = subject(name, teacher)
-    float32 = to_litert(source.model, LENGTH, source.variables)
+    float32 = to_litert(source.model, TASK, LENGTH, source.variables)
     encoded = teacher.encoder.encode(TEXTS, LENGTH)
     contents = [float32, *(LiteRTQuantization(float32, q, encoded)() for q in litert.RECIPES)]
     for content in contents:
@@ -145,7 +147,7 @@ def test_the_embedding_shrinks_too() -> None:
     model = build_student("nano", vocabulary=5000, classes=2, max_length=16)
     ids = np.arange(8 * 10, dtype=np.int32).reshape(10, 8)
     calibration = Encoded(ids, np.ones_like(ids), np.zeros_like(ids))
-    float32 = {"litert": to_litert(model, 8), "onnx": to_onnx(model)}
+    float32 = {"litert": to_litert(model, TASK, 8), "onnx": to_onnx(model)}
     # 5000 * 32 embeddings and 20,258 other weights of so many bytes, and at most 75 kB of the rest.
     for name, size in {
         "litert-float32": 4, "litert-float16": 2, "litert-int8": 1, "litert-int8-weights": 1,
@@ -190,7 +192,7 @@ def test_clustered_weights_keep_their_few_values() -> None:
     grams = model.get_layer("grams_3")
 
     def values() -> int:
-        content = LiteRTQuantization(to_litert(model, 8), "int8", calibration)()
+        content = LiteRTQuantization(to_litert(model, TASK, 8), "int8", calibration)()
         graph = parsed(content)
         (weights,) = (
             graph.buffers[t.buffer].data
@@ -209,7 +211,10 @@ def test_clustered_weights_keep_their_few_values() -> None:
 def test_old_runtimes_are_told_what_they_cannot_run() -> None:
     model = build_student("micro", vocabulary=500, classes=2, max_length=16)
     ids = np.arange(8 * 10, dtype=np.int32).reshape(10, 8)
-    float32, calibration = to_litert(model, 8), Encoded(ids, np.ones_like(ids), np.zeros_like(ids))
+    float32, calibration = (
+        to_litert(model, TASK, 8),
+        Encoded(ids, np.ones_like(ids), np.zeros_like(ids)),
+    )
     ops = schema.BuiltinOperator
     # By TensorFlow's op_version.cc: several scales for one table of weights are 12, 5 and 4.
     for quantization, expected in {
@@ -226,7 +231,7 @@ def test_old_runtimes_are_told_what_they_cannot_run() -> None:
 @pytest.mark.parametrize("preset", ["nano", "micro", "mini"])
 def test_nothing_wide_is_left_to_slow_kernels(preset: str) -> None:
     model = build_student(preset, vocabulary=500, classes=2, max_length=16)
-    codes = {code.builtinCode for code in parsed(to_litert(model, 16)).operatorCodes}
+    codes = {code.builtinCode for code in parsed(to_litert(model, TASK, 16)).operatorCodes}
     # XNNPACK has no SELECT_V2, which Keras makes of masks.
     assert schema.BuiltinOperator.FULLY_CONNECTED in codes
     assert schema.BuiltinOperator.SELECT_V2 not in codes
@@ -235,7 +240,7 @@ def test_nothing_wide_is_left_to_slow_kernels(preset: str) -> None:
 def test_ranges_are_those_of_all_calibration_texts(teacher: BertTeacher) -> None:
     source = subject("nano", teacher)
     encoded = teacher.encoder.encode(TEXTS, LENGTH)
-    quantization = LiteRTQuantization(to_litert(source.model, LENGTH), "int8-full", encoded)
+    quantization = LiteRTQuantization(to_litert(source.model, TASK, LENGTH), "int8-full", encoded)
     lengths = encoded.mask.sum(1)
     (counted,) = (v for k, v in quantization.ranges.items() if k.endswith("mean_2_1/Sum"))
     assert (counted["min"].item(), counted["max"].item()) == (lengths.min(), lengths.max())
@@ -246,7 +251,7 @@ def test_the_same_model_gives_the_same_bytes(teacher: BertTeacher) -> None:
     encoded = teacher.encoder.encode(TEXTS, LENGTH)
 
     def contents() -> list[bytes]:
-        tflite, onnx_ = to_litert(source.model, LENGTH), to_onnx(source.model)
+        tflite, onnx_ = to_litert(source.model, TASK, LENGTH), to_onnx(source.model)
         return [
             tflite,
             onnx_,
@@ -270,8 +275,8 @@ def test_several_lengths(teacher: BertTeacher, tmp_path: Path) -> None:
     short = load_bundle(tmp_path / "bundle", "litert-int8-8")
     # The longest text is cut to eight tokens.
     assert short.engine.length == 8
-    cut = load_bundle(tmp_path / "bundle", "litert-int8").probabilities(["a b c d e f"])
-    np.testing.assert_allclose(short.probabilities([TEXTS[5]]), cut, atol=0.05)
+    cut = load_bundle(tmp_path / "bundle", "litert-int8").outputs(["a b c d e f"])
+    np.testing.assert_allclose(short.outputs([TEXTS[5]]), cut, atol=0.05)
 
 
 def test_integer_output(teacher: BertTeacher, tmp_path: Path) -> None:
@@ -281,8 +286,8 @@ def test_integer_output(teacher: BertTeacher, tmp_path: Path) -> None:
     for artifact, dtype in zip(manifest.artifacts, (np.int8, np.int16), strict=True):
         interpreter = Interpreter(str(tmp_path / "bundle" / artifact.file))
         assert interpreter.get_output_details()[0]["dtype"] == dtype
-        said = load_bundle(tmp_path / "bundle", artifact.name).probabilities(TEXTS)
-        assert np.abs(said - softmax(source.test.logits)).max() < WITHIN[artifact.quantization]
+        said = load_bundle(tmp_path / "bundle", artifact.name).outputs(TEXTS)
+        assert np.abs(said - TASK.outputs(source.test.logits)).max() < WITHIN[artifact.quantization]
 
 
 # Layers that are spared
@@ -325,7 +330,7 @@ def test_a_layer_that_int8_ruins_stays_in_float(teacher: BertTeacher, tmp_path: 
         assert ("sentence" if artifact.format == "litert" else "MatMul") in layer.name
         assert layer.kept_as == "float32"
         assert layer.error_before > 0.05 > 0.01 > layer.error_after
-        assert artifact.accuracy.value == 1
+        assert artifact.score.value == 1
 
 
 def ruined_by_int8(teacher: BertTeacher) -> Subject:
@@ -342,27 +347,21 @@ def ruined_by_int8(teacher: BertTeacher) -> Subject:
 
 
 @pytest.mark.parametrize(
-    ("p50_ms", "default"),
+    ("quantizations", "default"),
     [
-        ((1.0, 0.5, 0.61), "litert-int4"),
-        ((1.0, 0.5, 0.63), "litert-int8"),
-        ((0.4, 0.51, 0.61), "litert-float32"),
-        # 20 microseconds are nothing.
-        ((0.01, 0.02, 0.04), "litert-int8"),
+        (("float32", "int4", "int8"), "litert-int8"),
+        (("int4", "float32", "int8-weights"), "litert-int8-weights"),
+        (("float32", "float16", "int4"), "litert-int4"),
+        (("float32",), "litert-float32"),
     ],
 )
-def test_the_default_is_the_smallest_of_the_fast(
-    p50_ms: tuple[float, ...], default: str, micro: Path
+def test_the_default_follows_a_fixed_rule(
+    quantizations: tuple[str, ...], default: str, teacher: BertTeacher, tmp_path: Path
 ) -> None:
-    like = verify(micro).artifacts[0]
-    names = ("float32", "int8", "int4")
-    artifacts = [
-        like.model_copy(update={"name": f"litert-{q}", "bytes": size, "p50_ms": ms})
-        for q, size, ms in zip(names, (40, 10, 5), p50_ms, strict=True)
-    ]
-    # Of another length, and faster for that.
-    other = like.model_copy(update={"name": "litert-int8-8", "p50_ms": 0.1, "length": 8})
-    assert _defaults([*artifacts, other], LENGTH) == {"litert": default}
+    chosen = settings(artifacts=[f"litert-{q}" for q in quantizations], lengths=[LENGTH, 8])
+    manifest = export_bundle(subject("nano", teacher), chosen, tmp_path / "bundle")
+    # The files of the other length are none's default.
+    assert manifest.defaults == {"litert": default}
 
 
 def test_an_onnx_model_is_as_clients_want_it(micro: Path, teacher: BertTeacher) -> None:
@@ -392,7 +391,7 @@ def test_an_onnx_model_is_as_clients_want_it(micro: Path, teacher: BertTeacher) 
 
 def test_a_bundle_holds_all_that_clients_need(micro: Path, teacher: BertTeacher) -> None:
     manifest = verify(micro)
-    assert manifest.labels == NAMES
+    assert manifest.task.output_names == NAMES
     assert manifest.max_length == 16
     assert set(manifest.files) == {
         "config.json", "encoder.json", "labels.txt", "sample_texts.txt", "tokenizer.json",
@@ -415,11 +414,11 @@ def test_figures_of_parity_and_accuracy() -> None:
     ours = np.array([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]], np.float32)
     theirs = np.array([[0.5, 0.5], [0.25, 0.75], [0.25, 0.75]], np.float32)
     # Differences .25 .25 | .25 .25 | 0 0; labels 0 0 1 against 0 1 1.
-    said = parity(ours, theirs)
+    said = parity(TASK, ours, theirs)
     assert (said.texts, said.max_difference) == (3, 0.25)
     assert said.mean_difference == pytest.approx(1 / 6)
     assert said.agreement == pytest.approx(2 / 3)
-    assert accuracy(ours, [0, 1, 1]).value == pytest.approx(2 / 3)
+    assert score(TASK, ours, np.array([0, 1, 1])).value == pytest.approx(2 / 3)
 
 
 # What is refused

@@ -24,6 +24,7 @@ from kdedge import KdedgeError, SoftLabels, Student, bench_bundles, load_bundle
 from kdedge.bench.devices.local import Local
 from kdedge.bundle.manifest import verify
 from kdedge.files import locked, new_file, new_folder, verify_checksums, write_checksums
+from kdedge.tasks import Classification
 
 LOGITS = np.zeros((1000, 2), np.float32)
 
@@ -48,7 +49,9 @@ def there(folder: Path) -> set[str]:
 
 
 def test_a_full_disk_leaves_what_was_whole(small_disk: Path) -> None:
-    labels = SoftLabels.create(small_disk / "s", "print", ("bad", "good"), has_features=False)
+    labels = SoftLabels.create(
+        small_disk / "s", "print", Classification(label_names=("bad", "good")), has_features=False
+    )
     labels.add(["x"], LOGITS[:1])
     before = there(small_disk)
     rng = random.Random(0)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from kdedge import KdedgeError, TextEncoder, load_bundle
 from kdedge.bundle.manifest import read_manifest
 from kdedge.cli import app
-from kdedge.runtime import TextClassifier
+from kdedge.runtime import TextModel
 
 GOLDEN = ROOT / "tests" / "golden"
 TOKENIZER = json.loads((GOLDEN / "tokenizer.json").read_text())
@@ -26,7 +26,7 @@ def encoder(quick_run: Path) -> TextEncoder:
 
 
 @pytest.fixture(scope="module")
-def classifiers(quick_run: Path) -> list[TextClassifier]:
+def classifiers(quick_run: Path) -> list[TextModel]:
     bundle = quick_run / "bundle"
     return [load_bundle(bundle, artifact.name) for artifact in read_manifest(bundle).artifacts]
 
@@ -59,7 +59,7 @@ def text_of(hostile: dict) -> str:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile["name"])
-def test_hostile_texts(classifiers: list[TextClassifier], hostile: dict) -> None:
+def test_hostile_texts(classifiers: list[TextModel], hostile: dict) -> None:
     text = text_of(hostile)
     for classifier in classifiers:
         if hostile["answer"]:

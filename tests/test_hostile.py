@@ -17,6 +17,7 @@ from benchmarks.readers import READERS, SEEDS
 from kdedge import KdedgeError, SoftLabels, Student
 from kdedge.export.litert.flatbuffer import parsed, written
 from kdedge.files import CHECKSUMS, write_checksums
+from kdedge.tasks import Classification
 from kdedge.text.readers import read_texts
 
 
@@ -132,7 +133,9 @@ class Evil:
 
 def test_pickles_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    store = SoftLabels.create(tmp_path / "s", "print", ("a", "b"), has_features=False)
+    store = SoftLabels.create(
+        tmp_path / "s", "print", Classification(label_names=("a", "b")), has_features=False
+    )
     np.save(tmp_path / "s" / "token_vectors.npy", np.array([Evil()], object))
     write_checksums(tmp_path / "s", ["store.json", "token_vectors.npy"])
     with pytest.raises(KdedgeError, match="token_vectors.npy: no array of numbers"):

@@ -20,6 +20,7 @@ from kdedge.distill.stage import _losses
 from kdedge.objectives.losses import attention_maps
 from kdedge.recipe import Distill
 from kdedge.students.cut import Importance, cut_from_teacher
+from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
 
 TEXTS = ["good film", "a very bad plot and the actor is not good"]
@@ -28,7 +29,10 @@ TEXTS = ["good film", "a very bad plot and the actor is not good"]
 @pytest.fixture(scope="module")
 def teacher(tiny_bert: Path) -> BertTeacher:
     return load_teacher(
-        tiny_bert, label_names=("bad", "good"), with_hidden_states=True, with_attentions=True
+        tiny_bert,
+        task=Classification(label_names=("bad", "good")),
+        with_hidden_states=True,
+        with_attentions=True,
     )
 
 

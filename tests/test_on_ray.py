@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from kdedge import KdedgeError, SoftLabels, label_texts, load_teacher
 from kdedge.cli import app
+from kdedge.tasks import Classification
 from kdedge.teachers.on_ray import _share, label_on_ray
 from kdedge.text.readers import TextFiles
 
@@ -74,7 +75,7 @@ def test_without_ray_it_says_what_to_install(
 @pytest.mark.slow
 @pytest.mark.parametrize("actors", [1, 2])
 def test_the_same_store(actors: int, tiny_bert: Path, folder: Path, tmp_path: Path) -> None:
-    load = partial(load_teacher, tiny_bert, label_names=NAMES)
+    load = partial(load_teacher, tiny_bert, task=Classification(label_names=NAMES))
     here = label_texts(load(), TextFiles(folder), tmp_path / "local")
     # A part of it is there already.
     label_texts(load(), texts(100), tmp_path / "ray")
@@ -99,7 +100,7 @@ def test_every_actor_labels_a_part_of_a_single_file(tiny_bert: Path, tmp_path: P
             time.sleep(0.02)
 
     threading.Thread(target=watch, daemon=True).start()
-    load = partial(load_teacher, tiny_bert, label_names=NAMES)
+    load = partial(load_teacher, tiny_bert, task=Classification(label_names=NAMES))
     label_on_ray(load, TextFiles(tmp_path / "t.txt"), tmp_path / "ray", batch_size=1, actors=2)
     assert len(busy) == 2
 
@@ -109,7 +110,7 @@ def test_every_actor_labels_a_part_of_a_single_file(tiny_bert: Path, tmp_path: P
 def test_a_killed_process_is_replaced(
     victim: str, tiny_bert: Path, folder: Path, tmp_path: Path
 ) -> None:
-    load = partial(load_teacher, tiny_bert, label_names=NAMES)
+    load = partial(load_teacher, tiny_bert, task=Classification(label_names=NAMES))
     here = label_texts(load(), TextFiles(folder), tmp_path / "local", batch_size=1)
     killed: list[int] = []
 

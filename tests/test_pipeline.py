@@ -51,10 +51,10 @@ def test_every_artifact_is_within_the_recipes_gate(quick_run: Path) -> None:
     manifest = verify(quick_run / "bundle")
     assert [a.name for a in manifest.artifacts] == list(recipe.export.artifacts)
     accuracy = Student.load(quick_run / "student").notes["accuracy"]
-    assert manifest.source.accuracy.value == pytest.approx(accuracy)
+    assert manifest.source.score.value == pytest.approx(accuracy)
     for artifact in manifest.artifacts:
-        assert artifact.accuracy.texts == 300
-        assert 100 * (accuracy - artifact.accuracy.value) <= recipe.export.max_accuracy_drop
+        assert artifact.score.texts == 300
+        assert 100 * (accuracy - artifact.score.value) <= recipe.export.max_accuracy_drop
     assert [a.name for a in verify(quick_run / "teacher_bundle").artifacts] == ["litert-float32"]
 
 
@@ -155,7 +155,7 @@ def results(out: Path) -> dict[str, object]:
         "history": student.notes["history"],
         "litert": [sha for name, sha in manifest.files.items() if name.endswith(".tflite")],
         # tf2onnx names nodes as it comes, so its files differ and what they say does not.
-        "parity": {a.name: (a.parity, a.accuracy) for a in manifest.artifacts},
+        "parity": {a.name: (a.parity, a.score) for a in manifest.artifacts},
     }
 
 

@@ -55,7 +55,7 @@ def test_class_logits_are_those_of_the_verbalizers_in_the_blank(folder: Path) ->
     teacher = load_prompted_teacher(
         folder, PATTERNS, VERBALIZERS, pattern_weights=[3.0, 1.0], max_length=16
     )
-    assert teacher.label_names == ("bad", "good")
+    assert teacher.task.output_names == ("bad", "good")
     said = teacher.run(teacher.encoder.encode(TEXTS).inputs)
     for text, logits in zip(TEXTS, said["logits"], strict=True):
         first, second = by_hand(folder, text)
@@ -87,7 +87,7 @@ def test_the_command_labels_by_patterns(folder: Path, tmp_path: Path) -> None:
     said = CliRunner().invoke(app, arguments + words)
     assert said.exit_code == 0, said.output
     labels = SoftLabels(out)
-    assert labels.label_names == ("bad", "good")
+    assert labels.task.output_names == ("bad", "good")
     np.testing.assert_allclose(
         labels.lookup(["good film"])[0][0], by_hand(folder, "good film").mean(0), atol=1e-4
     )

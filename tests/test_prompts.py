@@ -24,7 +24,9 @@ from kdedge import (
 )
 from kdedge.export.litert.convert import to_litert
 from kdedge.export.onnx.convert import to_onnx
-from kdedge.runtime import softmax
+from kdedge.tasks import Classification
+
+TASK = Classification(label_names=("bad", "good"))
 
 
 def test_a_template_goes_around_the_text() -> None:
@@ -80,11 +82,11 @@ def test_a_prompted_student_in_both_runtimes(preset: str) -> None:
     student = prompted(plain)
     said = np.asarray(student(TEXT))
 
-    interpreter = Interpreter(model_content=to_litert(student, 6))
+    interpreter = Interpreter(model_content=to_litert(student, TASK, 6))
     names = {d["op_name"] for d in interpreter._get_ops_details()}
     assert not [name for name in names if name.startswith("Flex")]
     runner = interpreter.get_signature_runner()
-    np.testing.assert_allclose(runner(**TEXT)["probabilities"], softmax(said), atol=1e-5)
+    np.testing.assert_allclose(runner(**TEXT)["probabilities"], TASK.outputs(said), atol=1e-5)
 
     session = onnxruntime.InferenceSession(to_onnx(student))
     two = {k: np.repeat(v, 2, 0).astype(np.int64) for k, v in TEXT.items()}

@@ -8,6 +8,7 @@ from test_distill import NAMES, Stop, corpus, same, store  # noqa: F401
 import kdedge.distill.stage as module
 from kdedge import KdedgeError, SoftLabels, Student, distill_student, load_teacher
 from kdedge.recipe import Distill
+from kdedge.tasks import Classification
 
 # Those with a state of their own first; the last adds none, and its teacher takes long to trace.
 METHODS = [
@@ -41,7 +42,7 @@ METHODS = [
 @pytest.fixture(scope="module")
 def teacher(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("teacher") / "teacher"
-    load_teacher(tiny_bert, label_names=NAMES).save_pretrained(folder)
+    load_teacher(tiny_bert, task=Classification(label_names=NAMES)).save_pretrained(folder)
     return folder
 
 

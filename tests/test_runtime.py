@@ -12,7 +12,7 @@ import pytest
 
 from kdedge import KdedgeError, load_bundle
 from kdedge.bundle.manifest import read_manifest, verify
-from kdedge.runtime import LiteRTEngine, OnnxEngine, softmax
+from kdedge.runtime import LiteRTEngine, OnnxEngine
 
 TEXTS = ["a moving, funny film", "a waste of two hours"]
 Change = Callable[[Path], object]
@@ -29,7 +29,7 @@ def test_every_artifact_answers(bundle: Path) -> None:
     for artifact in read_manifest(bundle).artifacts:
         classifier = load_bundle(bundle, artifact.name)
         said = classifier.predict(TEXTS)
-        by_artifact[artifact.name] = classifier.probabilities(TEXTS)
+        by_artifact[artifact.name] = classifier.outputs(TEXTS)
         for one, row in zip(said, by_artifact[artifact.name], strict=True):
             assert list(one.probabilities) == ["negative", "positive"]
             assert one.label == ("negative", "positive")[row.argmax()]
@@ -41,12 +41,6 @@ def test_every_artifact_answers(bundle: Path) -> None:
     assert load_bundle(bundle).predict([]) == []
     default = read_manifest(bundle).defaults["litert"]
     assert load_bundle(bundle).predict(TEXTS) == load_bundle(bundle, default).predict(TEXTS)
-
-
-def test_softmax_worked_out_by_hand() -> None:
-    # e^0 : e^ln3 = 1 : 3, however large the numbers.
-    said = softmax(np.array([[0, np.log(3)], [1000, 1000 + np.log(3)]]))
-    np.testing.assert_allclose(said, [[0.25, 0.75]] * 2, atol=1e-6)
 
 
 def test_no_tensorflow_is_loaded(bundle: Path) -> None:
@@ -113,7 +107,7 @@ def add_file(name: str) -> Change:
         (lambda b: (b / "manifest.json").unlink(), "is no bundle: it has no manifest.json"),
         (lambda b: (b / "manifest.json").write_text("{"), "manifest.json: the file: "),
         (lambda b: (b / "manifest.json").write_bytes(b"\xff\xfe"), "manifest.json: "),
-        (edit(format_version=2), "format_version is 2 and this kdedge reads 1"),
+        (edit(format_version=3), "format_version is 3 and this kdedge reads 1 and 2"),
         (edit(format_version="new"), "manifest.json: format_version: "),
         (edit(colour="red"), "manifest.json: colour: "),
         (edit(artifacts=[]), "manifest.json: artifacts: "),
@@ -146,8 +140,8 @@ def test_an_artifact_that_is_not_there(bundle: Path) -> None:
 
 
 def test_a_newer_bundle_with_new_keys_says_that_it_is_newer(bundle: Path) -> None:
-    edit(format_version=2, signature="new")(bundle)
-    with pytest.raises(KdedgeError, match="format_version is 2 and this kdedge reads 1"):
+    edit(format_version=3, signature="new")(bundle)
+    with pytest.raises(KdedgeError, match="format_version is 3 and this kdedge reads 1 and 2"):
         load_bundle(bundle)
 
 

@@ -13,6 +13,7 @@ import kdedge.teachers.label as module
 from kdedge import KdedgeError, SoftLabels, label_texts, load_teacher
 from kdedge.labels.imported import import_soft_labels
 from kdedge.labels.index import TextIndex
+from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.readers import TextFiles
 
@@ -22,7 +23,7 @@ LOGITS = np.array([[1.0, -1.0], [0.25, 2.0]], np.float32)
 
 @pytest.fixture(scope="module")
 def teacher(tiny_bert: Path) -> BertTeacher:
-    return load_teacher(tiny_bert, label_names=NAMES)
+    return load_teacher(tiny_bert, task=Classification(label_names=NAMES))
 
 
 def texts(count: int) -> list[str]:
@@ -31,7 +32,9 @@ def texts(count: int) -> list[str]:
 
 
 def test_a_store_keeps_texts_logits_and_features(tmp_path: Path) -> None:
-    store = SoftLabels.create(tmp_path / "s", "print", NAMES, has_features=True)
+    store = SoftLabels.create(
+        tmp_path / "s", "print", Classification(label_names=NAMES), has_features=True
+    )
     pooled = np.array([[0.5, 1, 2], [3, 4, 5]], np.float16)
     store.add(["x", "y"], LOGITS, pooled)
     store.add(["z"], LOGITS[:1] + 1, pooled[:1] + 1)
@@ -136,7 +139,9 @@ def test_a_shard_that_was_removed_is_labelled_again(teacher: BertTeacher, tmp_pa
 
 
 def test_pooled_vectors_can_stay_in_a_file(tmp_path: Path) -> None:
-    store = SoftLabels.create(tmp_path / "s", "print", NAMES, has_features=True)
+    store = SoftLabels.create(
+        tmp_path / "s", "print", Classification(label_names=NAMES), has_features=True
+    )
     store.add(["x", "y"], LOGITS, np.array([[0.5, 1], [3, 4]], np.float16))
     store.add(["z"], LOGITS[:1], np.array([[5, 6]], np.float16))
     _, pooled = store.at(store.rows(["z", "x", "z"]), tmp_path / "pooled.npy")
@@ -172,9 +177,16 @@ def test_an_index_finds_every_text_and_no_other() -> None:
 def test_two_teachers_do_not_mix(teacher: BertTeacher, tmp_path: Path) -> None:
     label_texts(teacher, ["good"], tmp_path / "s")
     with pytest.raises(KdedgeError, match="another teacher's"):
-        SoftLabels.create(tmp_path / "s", "other", NAMES, has_features=True)
+        SoftLabels.create(
+            tmp_path / "s", "other", Classification(label_names=NAMES), has_features=True
+        )
     with pytest.raises(KdedgeError, match="another teacher's"):
-        SoftLabels.create(tmp_path / "s", teacher.fingerprint, ("a", "b"), has_features=True)
+        SoftLabels.create(
+            tmp_path / "s",
+            teacher.fingerprint,
+            Classification(label_names=("a", "b")),
+            has_features=True,
+        )
 
 
 # From elsewhere
@@ -189,7 +201,9 @@ def test_labels_of_another_teacher(
     rows = [{"text": t, kind: v.tolist()} for t, v in zip(("x", "y"), values, strict=True)]
     path = tmp_path / f"theirs{suffix}"
     write(path, rows)
-    store = import_soft_labels(path, tmp_path / "s", NAMES, teacher.encoder)
+    store = import_soft_labels(
+        path, tmp_path / "s", Classification(label_names=NAMES), teacher.encoder
+    )
     logits, pooled = store.lookup(["x", "y"])
     assert pooled is None
     if kind == "logits":
@@ -198,7 +212,14 @@ def test_labels_of_another_teacher(
         # A probability of 0 becomes one of 1e-7: its logit must be finite.
         np.testing.assert_allclose(np.exp(logits), [[0.75, 0.25], [1e-7, 1.0]], rtol=1e-6)
     assert store.encoder().token_ids(["good"]) == teacher.encoder.token_ids(["good"])
-    assert len(import_soft_labels(path, tmp_path / "s", NAMES, teacher.encoder)) == 2
+    assert (
+        len(
+            import_soft_labels(
+                path, tmp_path / "s", Classification(label_names=NAMES), teacher.encoder
+            )
+        )
+        == 2
+    )
 
 
 def write(path: Path, rows: list[dict[str, object]]) -> None:
@@ -233,7 +254,12 @@ def test_labels_from_elsewhere_that_are_refused(
 ) -> None:
     write(tmp_path / "theirs.parquet", rows)
     with pytest.raises(KdedgeError, match=message):
-        import_soft_labels(tmp_path / "theirs.parquet", tmp_path / "s", NAMES, teacher.encoder)
+        import_soft_labels(
+            tmp_path / "theirs.parquet",
+            tmp_path / "s",
+            Classification(label_names=NAMES),
+            teacher.encoder,
+        )
     assert not (tmp_path / "s").exists()
 
 
@@ -241,7 +267,9 @@ def test_labels_from_elsewhere_that_are_refused(
 
 
 def test_what_a_store_does_not_take(tmp_path: Path) -> None:
-    store = SoftLabels.create(tmp_path / "s", "print", NAMES, has_features=False)
+    store = SoftLabels.create(
+        tmp_path / "s", "print", Classification(label_names=NAMES), has_features=False
+    )
     with pytest.raises(KdedgeError, match=r"logits: shape \(1, 3\); .* \(1, 2\)"):
         store.add(["x"], np.zeros((1, 3), np.float32))
     with pytest.raises(KdedgeError, match="finite numbers"):
@@ -258,10 +286,12 @@ def test_what_a_store_does_not_take(tmp_path: Path) -> None:
 def test_no_store_and_a_newer_one(tmp_path: Path) -> None:
     with pytest.raises(KdedgeError, match="not a store of soft labels: store.json is missing"):
         SoftLabels(tmp_path)
-    SoftLabels.create(tmp_path / "s", "print", NAMES, has_features=False)
+    SoftLabels.create(
+        tmp_path / "s", "print", Classification(label_names=NAMES), has_features=False
+    )
     info = tmp_path / "s" / "store.json"
-    info.write_text(info.read_text().replace('"format_version": 2', '"format_version": 9'))
-    with pytest.raises(KdedgeError, match="format_version is 9 and this kdedge reads 2"):
+    info.write_text(info.read_text().replace('"format_version": 3', '"format_version": 9'))
+    with pytest.raises(KdedgeError, match="format_version is 9 and this kdedge reads 2 and 3"):
         SoftLabels(tmp_path / "s")
     info.write_text("{")
     with pytest.raises(KdedgeError, match="not readable"):
@@ -269,11 +299,15 @@ def test_no_store_and_a_newer_one(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.doc").write_text("mine")
     with pytest.raises(KdedgeError, match="is not empty and holds no soft labels"):
-        SoftLabels.create(tmp_path / "other", "print", NAMES, has_features=False)
+        SoftLabels.create(
+            tmp_path / "other", "print", Classification(label_names=NAMES), has_features=False
+        )
 
 
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
-    store = SoftLabels.create(tmp_path / "s", "print", NAMES, has_features=False)
+    store = SoftLabels.create(
+        tmp_path / "s", "print", Classification(label_names=NAMES), has_features=False
+    )
     store.add(["x", "y"], LOGITS)
     (shard,) = (tmp_path / "s").glob("part-*")
     shard.write_bytes(shard.read_bytes()[:-20])

@@ -18,6 +18,7 @@ from kdedge.recipe import PRESETS
 from kdedge.students.cut import Importance, cut_from_teacher, taylor_importance
 from kdedge.students.initial import EMBEDDING_SCALE, set_token_embeddings
 from kdedge.students.trained import Evaluation, predict_logits
+from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
 
 SIZE = 60
@@ -27,7 +28,9 @@ IMPORTANCE = Importance(np.arange(4.0).reshape(2, 2), np.arange(128.0).reshape(2
 
 @pytest.fixture(scope="module")
 def teacher(tiny_bert: Path) -> BertTeacher:
-    return load_teacher(tiny_bert, label_names=("bad", "good"), with_hidden_states=True)
+    return load_teacher(
+        tiny_bert, task=Classification(label_names=("bad", "good")), with_hidden_states=True
+    )
 
 
 def build(preset: str, teacher: BertTeacher) -> keras.Model:
@@ -36,7 +39,7 @@ def build(preset: str, teacher: BertTeacher) -> keras.Model:
     return build_student(
         preset,
         vocabulary=len(teacher.encoder.vocabulary) if cut else SIZE,
-        classes=len(teacher.label_names) if cut else 3,
+        classes=len(teacher.task.output_names) if cut else 3,
         max_length=16,
         transformer=teacher.transformer,
         importance=IMPORTANCE,
@@ -200,7 +203,7 @@ def test_a_cut_student_keeps_what_counts_most(teacher: BertTeacher) -> None:
 
 
 def test_importance_is_what_the_loss_loses_to_first_order(tiny_bert: Path) -> None:
-    teacher = load_teacher(tiny_bert, label_names=("bad", "good"))
+    teacher = load_teacher(tiny_bert, task=Classification(label_names=("bad", "good")))
     # As they are, its weights say too little for a slope in float32.
     for variable in teacher.transformer.trainable_variables:
         variable.assign(8 * variable)
@@ -259,7 +262,7 @@ def test_a_student_comes_back_as_it_was(preset: str, teacher: BertTeacher, tmp_p
     again = Student.load(tmp_path / "student")
     inputs = teacher.encoder.encode(["good film"]).inputs
     np.testing.assert_array_equal(again.model(inputs), student.model(inputs))
-    assert again.label_names == student.label_names
+    assert again.task == student.task
     assert again.notes == student.notes
     for ours, theirs in ((again.valid, student.valid), (again.test, student.test)):
         assert ours.texts == theirs.texts
@@ -283,7 +286,7 @@ def test_a_newer_student_and_no_student(teacher: BertTeacher, tmp_path: Path) ->
     make_student("nano", teacher).save(tmp_path / "student")
     notes = tmp_path / "student" / "student.json"
     notes.write_text(json.dumps(json.loads(notes.read_text()) | {"format_version": 1}))
-    with pytest.raises(KdedgeError, match="format_version is 1 and this kdedge reads 2"):
+    with pytest.raises(KdedgeError, match="format_version is 1 and this kdedge reads 2 and 3"):
         Student.load(tmp_path / "student")
     with pytest.raises(KdedgeError, match="not a student: student.json is missing"):
         Student.load(tmp_path)

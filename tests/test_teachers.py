@@ -16,6 +16,7 @@ import transformers
 import kdedge.teach.stage as module
 from kdedge import Corpus, KdedgeError, load_teacher
 from kdedge.recipe import Teach
+from kdedge.tasks import Classification
 from kdedge.teach.stage import finetune
 from kdedge.teachers.bert import BertTeacher, find_pretrained, read_notes
 from kdedge.teachers.label import run_teacher
@@ -58,7 +59,7 @@ def test_logits_and_states_are_those_of_transformers(
 ) -> None:
     folder = checkpoint(kind, tmp_path / kind, tiny_bert / "vocab.txt")
     teacher = load_teacher(folder, with_hidden_states=True)
-    assert teacher.label_names == NAMES
+    assert teacher.task.output_names == NAMES
     encoded = teacher.encoder.encode(TEXTS)
     said = teacher(encoded.inputs)
 
@@ -110,7 +111,7 @@ def bert_in_numpy(folder: Path, ids: list[int], layers: int, heads: int) -> np.n
 
 
 def test_pytorch_weights_are_read() -> None:
-    teacher = load_teacher(MINILM, label_names=NAMES, max_length=32)
+    teacher = load_teacher(MINILM, task=Classification(label_names=NAMES), max_length=32)
     texts = ["a happy dog", "a joyful puppy", "The stock market fell; nobody knows why."]
     said = teacher(teacher.encoder.encode(texts).inputs)["pooled"].numpy()
     for row, ids in zip(said, teacher.encoder.token_ids(texts), strict=True):
@@ -122,18 +123,21 @@ def test_pytorch_weights_are_read() -> None:
 
 
 def test_a_teacher_comes_back_as_it_was(tmp_path: Path, tiny_bert: Path) -> None:
-    teacher = load_teacher(tiny_bert, label_names=NAMES, max_length=12)
+    teacher = load_teacher(tiny_bert, task=Classification(label_names=NAMES), max_length=12)
     teacher.save_pretrained(tmp_path / "saved")
     again = load_teacher(tmp_path / "saved")
-    assert (again.label_names, again.encoder.max_length) == (NAMES, 12)
+    assert (again.task.output_names, again.encoder.max_length) == (NAMES, 12)
     inputs = teacher.encoder.encode(TEXTS).inputs
     np.testing.assert_array_equal(again(inputs)["logits"], teacher(inputs)["logits"])
     assert again.fingerprint == load_teacher(tmp_path / "saved").fingerprint
-    assert again.fingerprint != load_teacher(tiny_bert, label_names=NAMES).fingerprint
+    assert (
+        again.fingerprint
+        != load_teacher(tiny_bert, task=Classification(label_names=NAMES)).fingerprint
+    )
 
 
 def test_padding_and_order_do_not_change_what_a_teacher_says(tiny_bert: Path) -> None:
-    teacher = load_teacher(tiny_bert, label_names=NAMES)
+    teacher = load_teacher(tiny_bert, task=Classification(label_names=NAMES))
     together = run_teacher(teacher, TEXTS, batch_size=2)
     for i, text in enumerate(TEXTS):
         alone = teacher(teacher.encoder.encode([text]).inputs)
@@ -164,7 +168,7 @@ def test_a_broken_folder_is_refused(
     change: Callable[[Path], object], message: str, tiny_bert: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(KdedgeError, match=message):
-        load_teacher(broken(change, tiny_bert, tmp_path), label_names=NAMES)
+        load_teacher(broken(change, tiny_bert, tmp_path), task=Classification(label_names=NAMES))
 
 
 def test_an_encoder_without_a_head_must_be_fine_tuned(tiny_bert: Path) -> None:
@@ -175,7 +179,7 @@ def test_an_encoder_without_a_head_must_be_fine_tuned(tiny_bert: Path) -> None:
 def test_another_number_of_classes_is_refused(tmp_path: Path, tiny_bert: Path) -> None:
     folder = checkpoint("bert", tmp_path / "two", tiny_bert / "vocab.txt")
     with pytest.raises(KdedgeError, match=r"2 classes \(bad, good\) and the data 3 \(a, b, c\)"):
-        load_teacher(folder, label_names=("a", "b", "c"))
+        load_teacher(folder, task=Classification(label_names=("a", "b", "c")))
 
 
 @pytest.mark.parametrize(
@@ -205,7 +209,7 @@ def small_corpus() -> Corpus:
         texts = (f"{NAMES[label]} {word}" for label, word in zip(labels, fillers, strict=True))
         return Split(tuple(texts), labels)
 
-    return Corpus(NAMES, split(64), split(16), split(16))
+    return Corpus(Classification(label_names=NAMES), split(64), split(16), split(16))
 
 
 def settings(tiny_bert: Path, epochs: int = 3) -> Teach:

@@ -12,7 +12,10 @@ import pytest
 from browser_parts import installed_node_modules, playwright, served, watched
 
 from kdedge import load_bundle
-from kdedge.runtime import TextClassifier, softmax
+from kdedge.runtime import TextModel
+from kdedge.tasks import Classification
+
+TASK = Classification(label_names=("bad", "good"))
 
 # Each package's own files, as they were installed; a bundler would pick the same.
 TRANSFORMERS = "/node_modules/@huggingface/transformers"
@@ -114,13 +117,13 @@ def page(browser: "playwright.Browser", address: str) -> Iterator["playwright.Pa
 
 def assert_same(
     said: object,
-    classifier: TextClassifier,
+    classifier: TextModel,
     texts: list[str],
     record: Record,
     within: float = WITHIN,
 ) -> None:
     """Compare `said`, float [texts, classes], with Python's probabilities and labels."""
-    expected = classifier.probabilities(texts)
+    expected = classifier.outputs(texts)
     # A model that says one thing of everything would prove nothing.
     assert len(set(expected.argmax(-1))) > 1 and np.ptp(expected[:, 0]) > 0.05
     same = np.argmax(said, -1) == expected.argmax(-1)
@@ -147,7 +150,7 @@ def test_transformers_js(
     with page.expect_request(f"**/models/bundle/{file}"):
         answers = page.evaluate(TRANSFORMERS_JS, [texts, dtype, ITS_RUNTIME])
     scores = [{entry["label"]: entry["score"] for entry in answer} for answer in answers]
-    said = [[score[label] for label in classifier.manifest.labels] for score in scores]
+    said = [[score[label] for label in classifier.manifest.task.output_names] for score in scores]
     assert_same(said, classifier, texts, record_property)
 
 
@@ -157,7 +160,7 @@ def test_onnx_runtime_web(
     classifier = load_bundle(bundle, "onnx-float32")
     page.goto("/")
     logits = page.evaluate(ONNX_RUNTIME_WEB, classifier.encoder.token_ids(texts))
-    assert_same(softmax(np.asarray(logits)), classifier, texts, record_property)
+    assert_same(TASK.outputs(np.asarray(logits)), classifier, texts, record_property)
 
 
 @pytest.mark.parametrize("artifact", ["litert-float32", "litert-int8"])

@@ -15,7 +15,7 @@ from test_docs import program_of
 
 from kdedge import load_bundle
 from kdedge.bundle.manifest import MANIFEST, copy_bundle, verify
-from kdedge.runtime import TextClassifier
+from kdedge.runtime import TextModel
 
 BUNDLE = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
 SCREENSHOTS = ROOT / "runs" / "web_demo"
@@ -68,7 +68,7 @@ def page(browser: "playwright.Browser", address: str) -> Iterator["playwright.Pa
 
 
 @pytest.fixture(scope="module")
-def classifier() -> TextClassifier:
+def classifier() -> TextModel:
     return load_bundle(BUNDLE, "onnx-int8")
 
 
@@ -111,7 +111,7 @@ def test_the_bundle_is_packed_as_it_is(site: Path) -> None:
 
 
 def test_the_same_as_python_on_100_texts(
-    page: "playwright.Page", classifier: TextClassifier, samples: list[str]
+    page: "playwright.Page", classifier: TextModel, samples: list[str]
 ) -> None:
     # The last ten are cut, and must keep their [SEP].
     texts = samples[:90] + [" ".join(samples[i : i + 6]) for i in range(10)]
@@ -132,7 +132,7 @@ def test_the_same_as_python_on_100_texts(
 
 
 def test_by_keyboard_in_the_window_of_a_phone(
-    page: "playwright.Page", classifier: TextClassifier, samples: list[str]
+    page: "playwright.Page", classifier: TextModel, samples: list[str]
 ) -> None:
     page.set_viewport_size({"width": 360, "height": 640})
     page.keyboard.type("a moving, funny film")

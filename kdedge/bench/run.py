@@ -20,7 +20,7 @@ from kdedge.bundle.manifest import Artifact, Manifest, verify
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 from kdedge.progress import progress
-from kdedge.runtime import load_bundle, softmax
+from kdedge.runtime import load_bundle
 from kdedge.text.encoder import TOKENIZER, Encoded, TextEncoder
 
 # Texts an inference, in the scenario of that name.
@@ -105,11 +105,8 @@ def bench_bundles(
         grid = grid._replace(batches=THROUGHPUT_BATCHES if several else (1,))
     manifests = [verify(bundle) for bundle in bundles]
     for bundle, manifest in zip(bundles, manifests, strict=True):
-        if labelled and (unknown := set(labelled.labels) - set(manifest.labels)):
-            raise KdedgeError(
-                f"labelled: {', '.join(sorted(unknown))}. {bundle} has the labels "
-                f"{', '.join(manifest.labels)}."
-            )
+        if labelled:
+            manifest.task.numbers(labelled.labels, f"labelled, for {bundle}")
     sources = [manifest.source.name for manifest in manifests]
     prefixes = sources if len(set(sources)) == len(sources) else names
     jobs = [
@@ -132,7 +129,7 @@ def bench_bundles(
     # Several devices are held against the same answer.
     @functools.cache
     def expected(bundle: Path, artifact: str) -> Any:
-        return load_bundle(bundle, artifact).probabilities(labelled.texts if labelled else ())
+        return load_bundle(bundle, artifact).outputs(labelled.texts if labelled else ())
 
     report = BenchReport(
         kdedge=version("kdedge"),
@@ -256,7 +253,7 @@ def _measurement(
     job: _Job, run: Run, labelled: Labelled | None, expected: Callable[[Path, str], Any]
 ) -> Measurement:
     artifact, others = job.artifact, run.others[job.subject.name]
-    accuracy, count, reference = artifact.accuracy.value, artifact.accuracy.texts, None
+    accuracy, count, reference = artifact.score.value, artifact.score.texts, None
     if labelled and (said := others.get("outputs")):
         outputs = np.asarray(said.outputs, np.float32)
         right = expected(job.bundle, artifact.name)
@@ -289,15 +286,16 @@ def _on_device(
     job: _Job, outputs: Any, expected: Any, labelled: Labelled
 ) -> tuple[float, Reference]:
     """Accuracy of what a device said, and how near it is to this machine's runtime."""
-    # ONNX models give logits, LiteRT models probabilities.
-    said = softmax(outputs) if job.artifact.format == "onnx" else outputs
+    task = job.manifest.task
+    # ONNX models give logits.
+    said = task.outputs(outputs) if job.artifact.format == "onnx" else outputs
     if said.shape != expected.shape:
         raise KdedgeError(
             f"{job.subject.name}: answers of shape {said.shape}; {expected.shape} is right."
         )
-    labels = np.array([job.manifest.labels.index(label) for label in labelled.labels])
-    return float(np.mean(said.argmax(1) == labels)), Reference(
+    labels = task.numbers(labelled.labels, "labelled")
+    return task.score(said, labels), Reference(
         texts=len(labels),
-        agreement=float(np.mean(said.argmax(1) == expected.argmax(1))),
+        agreement=task.agreement(said, expected),
         max_difference=float(np.abs(said - expected).max()),
     )

@@ -5,12 +5,13 @@ checksums.sha256        SHA-256 of manifest.json
 manifest.sig            if it was signed: see kdedge.bundle.signing
 tokenizer.json          Hugging Face tokenizers' file
 tokenizer_config.json, config.json, vocab.txt, labels.txt
-litert/*.tflite         int32 [1, length] ids, mask, segment_ids -> float32 [1, classes] probabilities
+litert/*.tflite         int32 [1, length] ids, mask, segment_ids -> float32 [1, width] outputs
 onnx/*.onnx             int64 [batch, length] input_ids, attention_mask, token_type_ids
-                        -> float32 [batch, classes] logits
+                        -> float32 [batch, width] logits
 """  # noqa: E501
 
 import errno
+import json
 import shutil
 import struct
 import tempfile
@@ -19,16 +20,19 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, sha256, verify_checksums, write_checksums
+from kdedge.tasks import StoredTask, upgraded
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# A version 1 was for classification only.
+READABLE_VERSIONS = (1, FORMAT_VERSION)
 # More than any model for an edge device; an archive that claims more is not unpacked.
 MAX_ZIP_BYTES = 2_000_000_000
 # What zipfile raises for one.
@@ -42,17 +46,18 @@ class _Frozen(BaseModel):
 
 
 class Parity(_Frozen):
-    """How far an artifact's probabilities are from its source's, over real texts."""
+    """How far an artifact's outputs are from its source's, over real texts."""
 
     texts: int = Field(ge=1)
     max_difference: float
     mean_difference: float
-    agreement: float = Field(ge=0, le=1, description="share of texts with the same label")
+    agreement: float = Field(ge=0, le=1, description="share of texts with the same answer")
 
 
-class Accuracy(_Frozen):
-    """Share of `texts` test texts that got their true label."""
+class Score(_Frozen):
+    """The task's metric on `texts` test texts."""
 
+    metric: str = Field(description="for classification accuracy")
     texts: int = Field(ge=1)
     value: float = Field(ge=0, le=1)
 
@@ -62,7 +67,7 @@ class SparedLayer(_Frozen):
 
     name: str = Field(description="its name scope, or its node, in the file")
     kept_as: str = Field(description="float32, int8")
-    error_before: float = Field(description="mean |probability difference| on calibration texts")
+    error_before: float = Field(description="mean |difference of outputs| on calibration texts")
     error_after: float
 
 
@@ -77,14 +82,14 @@ class Artifact(_Frozen):
     bytes: int
     gzip_bytes: int = Field(description="what a download of it takes, gzip -9")
     spared: tuple[SparedLayer, ...] = ()
-    p50_ms: float = Field(description="one text, one thread, where it was exported; for defaults")
     parity: Parity
-    accuracy: Accuracy
+    score: Score
 
     def summary(self) -> str:
-        """One line: file, size, accuracy, agreement with its source."""
+        """One line: file, size, score, agreement with its source."""
         return (
-            f"{self.file}: {self.bytes / 1e6:.2f} MB, accuracy {100 * self.accuracy.value:.2f}%, "
+            f"{self.file}: {self.bytes / 1e6:.2f} MB, {self.score.metric} "
+            f"{100 * self.score.value:.2f}%, "
             f"agreement {100 * self.parity.agreement:.2f}%"
         )
 
@@ -94,7 +99,7 @@ class Source(_Frozen):
 
     name: str = Field(description="a student's preset, or teacher")
     parameters: int
-    accuracy: Accuracy
+    score: Score
 
 
 class _Head(BaseModel):
@@ -107,7 +112,7 @@ class _Head(BaseModel):
 class Manifest(_Frozen, _Head):
     """What `manifest.json` says."""
 
-    labels: tuple[str, ...] = Field(min_length=2)
+    task: StoredTask
     max_length: int = Field(ge=3, description="tokens that a text is cut to")
     source: Source
     artifacts: tuple[Artifact, ...] = Field(min_length=1)
@@ -145,12 +150,13 @@ def read_manifest(bundle: Path) -> Manifest:
     try:
         # First, for a newer version may have other keys.
         head = _Head.model_validate_json(content)
-        if head.format_version != FORMAT_VERSION:
+        if head.format_version not in READABLE_VERSIONS:
             raise KdedgeError(
                 f"{path}: format_version is {head.format_version} and this kdedge reads "
-                f"{FORMAT_VERSION}. Install the kdedge that wrote it ({head.kdedge})."
+                f"{' and '.join(map(str, READABLE_VERSIONS))}. Install the kdedge that wrote it "
+                f"({head.kdedge})."
             )
-        manifest = Manifest.model_validate_json(content)
+        manifest = Manifest.model_validate(_upgraded(json.loads(content)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -165,6 +171,25 @@ def read_manifest(bundle: Path) -> Manifest:
         if artifact.file not in manifest.files:
             raise KdedgeError(f"{path}: {artifact.file} of {artifact.name} has no checksum.")
     return manifest
+
+
+def _upgraded(stored: dict[str, Any]) -> dict[str, Any]:
+    """A manifest of version 1 as one of this version; another as it is."""
+    if stored["format_version"] == FORMAT_VERSION:
+        return stored
+
+    def with_score(part: Any) -> Any:
+        if not isinstance(part, dict) or not isinstance(part.get("accuracy"), dict):
+            return part
+        rest = {k: v for k, v in part.items() if k not in ("accuracy", "p50_ms")}
+        return {**rest, "score": {"metric": "accuracy", **part["accuracy"]}}
+
+    if "labels" in stored:
+        stored = upgraded(stored, "labels")
+    changes = {"format_version": FORMAT_VERSION, "source": with_score(stored.get("source"))}
+    if isinstance(stored.get("artifacts"), list):
+        changes["artifacts"] = [with_score(artifact) for artifact in stored["artifacts"]]
+    return stored | changes
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:

@@ -89,7 +89,7 @@ def compress(
         raise KdedgeError(f"method: {method!r}. Allowed: {', '.join(COMPRESSIONS)}.")
     if not texts:
         raise KdedgeError("texts: none; a compressed student is fine-tuned on them.")
-    shape = (len(texts), len(student.label_names))
+    shape = (len(texts), student.task.width)
     if teacher_logits.shape != shape or not np.isfinite(teacher_logits).all():
         raise KdedgeError(
             f"teacher_logits: shape {teacher_logits.shape}; finite numbers of shape {shape} "
@@ -115,8 +115,8 @@ def compress(
         "settings": settings.model_dump(),
         "seed": seed,
         "transfer_texts": len(texts),
-        "valid_accuracy": [measures(s.valid)["accuracy"] for s in (student, smaller)],
-        "accuracy": [measures(s.test)["accuracy"] for s in (student, smaller)],
+        "valid_accuracy": [measures(s.task, s.valid)[s.task.metric] for s in (student, smaller)],
+        "accuracy": [measures(s.task, s.test)[s.task.metric] for s in (student, smaller)],
         "left_out": [layer.name for layer in layers if not _reaches(method, layer)],
         "weights": {
             weight.path: {

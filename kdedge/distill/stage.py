@@ -73,10 +73,9 @@ def distill_student(
     """
     if out.exists():
         raise KdedgeError(f"{out} exists already. Remove it or name another folder.")
-    if store.label_names != corpus.label_names:
+    if store.task != corpus.task:
         raise KdedgeError(
-            f"{store.folder}: the soft labels are for {', '.join(store.label_names)}, the data has "
-            f"{', '.join(corpus.label_names)}."
+            f"{store.folder}: the soft labels are for {store.task}, the data has {corpus.task}."
         )
     if settings.max_length > encoder.max_length:
         raise KdedgeError(
@@ -121,7 +120,7 @@ def distill_student(
         model = build_student(
             settings.student,
             vocabulary=len(kept),
-            classes=corpus.num_classes,
+            classes=corpus.task.width,
             max_length=settings.max_length,
             transformer=live.transformer if live else None,
             importance=importance,
@@ -165,9 +164,9 @@ def distill_student(
         "parameters": model.count_params(),
         "vocabulary": len(kept),
         "history": history,
-        **measures(test),
+        **measures(corpus.task, test),
     }
-    student = Student(model, encoder, corpus.label_names, valid, test, notes)
+    student = Student(model, encoder, corpus.task, valid, test, notes)
     student.save(out)
     shutil.rmtree(training.folder, ignore_errors=True)
     return student

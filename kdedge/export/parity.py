@@ -1,28 +1,22 @@
 """How far a converted model is from its source, in its own runtime, on real text."""
 
-from collections.abc import Sequence
-
 import numpy as np
-import numpy.typing as npt
 
-from kdedge.bundle.manifest import Accuracy, Parity
+from kdedge.bundle.manifest import Parity, Score
+from kdedge.tasks import Labels, Outputs, Task
 
 
-def parity(probabilities: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> Parity:
-    """Compare two models' probabilities, each float32 [texts, classes]."""
-    difference = np.abs(probabilities - reference)
+def parity(task: Task, outputs: Outputs, reference: Outputs) -> Parity:
+    """Compare two models' outputs, each float32 [texts, width]."""
+    difference = np.abs(outputs - reference)
     return Parity(
         texts=len(reference),
         max_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
-        agreement=float(np.mean(probabilities.argmax(1) == reference.argmax(1))),
+        agreement=task.agreement(outputs, reference),
     )
 
 
-def accuracy(
-    probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int32] | Sequence[int]
-) -> Accuracy:
-    """Share of texts whose most probable label, of float32 [texts, classes], is the true one."""
-    return Accuracy(
-        texts=len(labels), value=float(np.mean(probabilities.argmax(1) == np.asarray(labels)))
-    )
+def score(task: Task, outputs: Outputs, labels: Labels) -> Score:
+    """The task's metric of outputs float32 [texts, width]."""
+    return Score(metric=task.metric, texts=len(labels), value=task.score(outputs, labels))

@@ -3,8 +3,6 @@
 import gzip
 import json
 import os
-import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -29,13 +27,14 @@ from kdedge.export.litert.metadata import with_metadata
 from kdedge.export.litert.quantize import LiteRTQuantization
 from kdedge.export.onnx.convert import to_onnx
 from kdedge.export.onnx.quantize import OnnxQuantization
-from kdedge.export.parity import accuracy, parity
+from kdedge.export.parity import parity, score
 from kdedge.export.selective import Quantization, spare_layers
 from kdedge.files import new_folder, require_space, sha256
 from kdedge.progress import progress
 from kdedge.recipe import Export
-from kdedge.runtime import Probabilities, classify, load_engine, softmax
+from kdedge.runtime import load_engine, run
 from kdedge.students.trained import Evaluation, Student, predict_logits
+from kdedge.tasks import Outputs, Task
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.splits import Split
@@ -55,17 +54,19 @@ MIN_PARITY = 500
 VALID_SHARE = 0.5
 ERROR_TEXTS = 128
 SAMPLE_TEXTS = 256
-TIMED_TEXTS, TIMED_ROUNDS = 16, 5
-# An artifact is as fast as the fastest within this factor and these milliseconds; then the smaller
-# one is the default.
-AS_FAST, AS_FAST_MS = 1.2, 0.02
+# What an app should run on a CPU: small and fast. Not chosen by a clock, so that two exports of a
+# student are equal. ONNX Runtime is slow in float16, and at integer convolutions.
+PREFERRED = {
+    "litert": ("int8", "int8-weights", "int8-full", "int16x8", "int4", "float16", "float32"),
+    "onnx": ("int8", "float32", "int8-static", "float16"),
+}
 # Rounding alone gives 1e-6; a wrong op far more.
 FLOAT32_MAX_DIFFERENCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A classifier to export, with what it is held against.
+    """A model to export, with what it is held against.
 
     Attributes:
         name: a student's preset, or teacher.
@@ -73,7 +74,7 @@ class Subject:
             float32 [batch, classes] or a dictionary with `logits`.
         parameters: number of its weights.
         encoder: what turns texts into its inputs.
-        label_names: the classes, in the order of the logits.
+        task: what the logits are of.
         valid: what the model says of the texts on which choices are made.
         test: what it says of the texts for the figures.
         calibration: real texts, for the ranges of activations; None for those of `valid`.
@@ -85,7 +86,7 @@ class Subject:
     model: keras.Model
     parameters: int
     encoder: TextEncoder
-    label_names: tuple[str, ...]
+    task: Task
     valid: Evaluation
     test: Evaluation
     calibration: tuple[str, ...] | None = None
@@ -100,7 +101,7 @@ def subject_of(student: Student) -> Subject:
         model=student.model,
         parameters=student.model.count_params(),
         encoder=student.encoder,
-        label_names=student.label_names,
+        task=student.task,
         valid=student.valid,
         test=student.test,
     )
@@ -137,17 +138,17 @@ def subject_of_classifier(
         raise KdedgeError(
             f"{name}: it can't be run on int32 [batch, length] ids, mask and segment_ids: {error}"
         ) from None
-    if test.logits.ndim != 2 or test.logits.shape[1] != corpus.num_classes:
+    if test.logits.ndim != 2 or test.logits.shape[1] != corpus.task.width:
         raise KdedgeError(
             f"{name}: its output for one text is of shape {list(test.logits.shape[1:])}; the data "
-            f"has {corpus.num_classes} classes: {', '.join(corpus.label_names)}."
+            f"has {corpus.task.width}: {corpus.task}."
         )
     return Subject(
         name=name,
         model=model,
         parameters=(variables or model).count_params(),
         encoder=encoder,
-        label_names=corpus.label_names,
+        task=corpus.task,
         valid=valid,
         test=test,
         variables=variables,
@@ -167,7 +168,8 @@ def export_bundle(subject: Subject, settings: Export, out: Path) -> Manifest:
     """
     jobs = _jobs(settings)
     _check(subject, settings, [job.quantization for job in jobs], out)
-    source_accuracy = accuracy(softmax(subject.test.logits), subject.test.labels)
+    task = subject.task
+    source_score = score(task, task.outputs(subject.test.logits), subject.test.labels)
     converter = _Converter(subject, settings)
     artifacts, refused = [], []
     with new_folder(out) as folder:
@@ -175,7 +177,7 @@ def export_bundle(subject: Subject, settings: Export, out: Path) -> Manifest:
         with progress(f"exporting {subject.name}", len(jobs), "artifacts") as advance:
             for job in jobs:
                 artifact = converter.convert(job, folder)
-                drop = 100 * (source_accuracy.value - artifact.accuracy.value)
+                drop = 100 * (source_score.value - artifact.score.value)
                 if drop > settings.max_accuracy_drop:
                     refused.append(f"{job.name} loses {drop:.2f} points")
                     (folder / artifact.file).unlink()
@@ -183,20 +185,17 @@ def export_bundle(subject: Subject, settings: Export, out: Path) -> Manifest:
                     artifacts.append(artifact)
                 advance(1, job.name)
         lost = (
-            f"{out}: refused: {'; '.join(refused)} of accuracy, more than max_accuracy_drop = "
+            f"{out}: refused: {'; '.join(refused)} of {task.metric}, more than max_accuracy_drop = "
             f"{settings.max_accuracy_drop}."
         )
         if not artifacts:
             raise KdedgeError(f"{lost} No artifact is left, so no bundle was written.")
-        artifacts = _timed(artifacts, folder, subject)
         manifest = Manifest(
             format_version=FORMAT_VERSION,
             kdedge=version("kdedge"),
-            labels=subject.label_names,
+            task=task,
             max_length=subject.encoder.max_length,
-            source=Source(
-                name=subject.name, parameters=subject.parameters, accuracy=source_accuracy
-            ),
+            source=Source(name=subject.name, parameters=subject.parameters, score=source_score),
             artifacts=tuple(artifacts),
             defaults=_defaults(artifacts, settings.lengths[0]),
             files={
@@ -279,7 +278,7 @@ class _Converter:
             # The valid split's are real texts too.
             self.proof_texts += subject.valid.texts
             logits = np.concatenate([logits, subject.valid.logits])
-        self.reference = softmax(logits)
+        self.reference = subject.task.outputs(logits)
 
     def convert(self, job: _Job, folder: Path) -> Artifact:
         path = folder / job.file
@@ -296,11 +295,12 @@ class _Converter:
         said = self._run(path, self.proof_texts)
         if not np.isfinite(said).all():
             raise KdedgeError(f"{job.name}: the converted model gives numbers that are not finite.")
-        difference = parity(said, self.reference)
+        task = self.subject.task
+        difference = parity(task, said, self.reference)
         if job.quantization == "float32" and difference.max_difference > FLOAT32_MAX_DIFFERENCE:
             raise KdedgeError(
                 f"{job.name}: the converted model says something else than its source: "
-                f"probabilities differ by up to {difference.max_difference:.2g}, and "
+                f"{task.output} differ by up to {difference.max_difference:.2g}, and "
                 f"{FLOAT32_MAX_DIFFERENCE:g} is the most. One of its ops was converted wrong."
             )
         labels = self.subject.test.labels
@@ -313,16 +313,17 @@ class _Converter:
             bytes=path.stat().st_size,
             gzip_bytes=len(gzip.compress(path.read_bytes(), 9)),
             spared=spared,
-            p50_ms=0,
             parity=difference,
-            accuracy=accuracy(said[: len(labels)], labels),
+            score=score(task, said[: len(labels)], labels),
         )
 
     def _float32(self, length: int | None) -> bytes:
         if length not in self.float32:
             s = self.subject
             self.float32[length] = (
-                to_onnx(s.model) if length is None else to_litert(s.model, length, s.variables)
+                to_onnx(s.model)
+                if length is None
+                else to_litert(s.model, s.task, length, s.variables)
             )
         return self.float32[length]
 
@@ -336,72 +337,47 @@ class _Converter:
     def _write(self, content: bytes, path: Path) -> None:
         # MediaPipe reads float probabilities only.
         if path.suffix == ".tflite" and not self.settings.integer_output:
-            content = with_metadata(content, self.vocabulary, self.subject.label_names)
+            content = with_metadata(content, self.vocabulary, self.subject.task.output_names)
         path.write_bytes(content)
 
-    def _run(self, path: Path, texts: Sequence[str]) -> Probabilities:
-        return classify(load_engine(path, self.threads), self.subject.encoder, texts)
+    def _run(self, path: Path, texts: Sequence[str]) -> Outputs:
+        s = self.subject
+        return run(load_engine(path, self.threads), s.task, s.encoder, texts)
 
     def _error(self, content: bytes, path: Path) -> float:
-        """Mean |difference| of probabilities from those of the float32 model."""
+        """Mean |difference| of outputs from those of the float32 model."""
         valid = self.subject.valid
         path.write_bytes(content)
-        difference = self._run(path, valid.texts[:ERROR_TEXTS]) - softmax(
-            valid.logits[:ERROR_TEXTS]
-        )
+        source = self.subject.task.outputs(valid.logits[:ERROR_TEXTS])
+        difference = self._run(path, valid.texts[:ERROR_TEXTS]) - source
         return float(np.abs(difference).mean())
 
     def _holds(self, content: bytes, path: Path) -> bool:
-        valid = self.subject.valid
+        task, valid = self.subject.task, self.subject.valid
         if not valid.texts:
             return True
         path.write_bytes(content)
         said = self._run(path, valid.texts)
-        source = softmax(valid.logits)
-        drop = accuracy(source, valid.labels).value - accuracy(said, valid.labels).value
-        # Labels that are the same lose nothing, on whatever texts.
-        changed = 1 - parity(said, source).agreement
+        source = task.outputs(valid.logits)
+        drop = task.score(source, valid.labels) - task.score(said, valid.labels)
+        # Answers that are the same lose nothing, on whatever texts.
+        changed = 1 - task.agreement(said, source)
         return 100 * min(changed, drop / VALID_SHARE) <= self.settings.max_accuracy_drop
 
 
-def _timed(artifacts: list[Artifact], folder: Path, subject: Subject) -> list[Artifact]:
-    """With the median latency of each, interleaved, one text and one thread at a time."""
-    texts = subject.test.texts[:TIMED_TEXTS]
-    engines = [load_engine(folder / artifact.file) for artifact in artifacts]
-    inputs = [
-        [subject.encoder.encode([text], artifact.length) for text in texts]
-        for artifact in artifacts
-    ]
-    seconds: list[list[float]] = [[] for _ in artifacts]
-    for turn in range(TIMED_ROUNDS + 1):
-        for engine, encoded, taken in zip(engines, inputs, seconds, strict=True):
-            for row in encoded:
-                start = time.perf_counter()
-                engine.probabilities(row)
-                # The first round is to warm up.
-                if turn:
-                    taken.append(time.perf_counter() - start)
-    return [
-        artifact.model_copy(update={"p50_ms": 1e3 * statistics.median(taken)})
-        for artifact, taken in zip(artifacts, seconds, strict=True)
-    ]
-
-
 def _defaults(artifacts: list[Artifact], length: int) -> dict[str, str]:
-    """For each format the smallest of the artifacts that are about as fast as the fastest."""
+    """For each format the artifact that comes first in `PREFERRED`."""
     chosen = {}
-    for name in ("litert", "onnx"):
+    for name, order in PREFERRED.items():
         own = [a for a in artifacts if a.format == name and a.length in (None, length)]
         if own:
-            fastest = min(a.p50_ms for a in own)
-            able = [a for a in own if a.p50_ms <= AS_FAST * fastest + AS_FAST_MS]
-            chosen[name] = min(able, key=lambda a: a.bytes).name
+            chosen[name] = min(own, key=lambda a: order.index(a.quantization)).name
     return chosen
 
 
 def _write_texts(subject: Subject, folder: Path) -> None:
     subject.encoder.save(folder)
-    names = subject.label_names
+    names = subject.task.output_names
     (folder / "labels.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
     # A text of several lines would be several texts in this file.
     texts = subject.test.texts if subject.samples is None else subject.samples

@@ -28,17 +28,17 @@ def ensemble_soft_labels(
     shares = shares_of("stores", len(stores), weights)
     first = stores[0]
     for store in stores[1:]:
-        if store.label_names != first.label_names:
+        if store.task != first.task:
             raise KdedgeError(
-                f"{store.folder}: soft labels for {', '.join(store.label_names)}; those in "
-                f"{first.folder} are for {', '.join(first.label_names)}."
+                f"{store.folder}: soft labels for {store.task}; those in "
+                f"{first.folder} are for {first.task}."
             )
     texts = first.texts
     logits = sum(
         share * store.lookup(texts)[0] for share, store in zip(shares, stores, strict=True)
     )
     name = fingerprint(*(s.teacher for s in stores), *(str(share) for share in shares))
-    made = SoftLabels.create(folder, name, first.label_names, first.has_features)
+    made = SoftLabels.create(folder, name, first.task, first.has_features)
     made.keep(first.encoder(), first.token_vectors())
     if missing := made.missing(texts):
         if len(missing) < len(texts):

@@ -1,6 +1,7 @@
 """The store of soft labels: Parquet shards that appear whole, keyed by text."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from kdedge.errors import KdedgeError
 from kdedge.files import (
@@ -22,15 +23,17 @@ from kdedge.files import (
     write_checksums,
 )
 from kdedge.labels.index import Rows, TextIndex
+from kdedge.tasks import Logits, StoredTask, Task, upgraded
 from kdedge.text.encoder import ENCODER, TOKENIZER, VOCABULARY, TextEncoder
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+# A version 2 was for classification only.
+READABLE_VERSIONS = (2, FORMAT_VERSION)
 STORE = "store.json"
 TOKEN_VECTORS = "token_vectors.npy"
 # Digits of a shard's SHA-256 in its name.
 DIGITS = 16
 REMEDY = "Copy the store again or label the texts anew."
-Logits = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float16]
 
 
@@ -39,15 +42,15 @@ class _Info(BaseModel):
 
     format_version: int
     teacher: str
-    label_names: tuple[str, ...]
+    task: StoredTask
     has_features: bool
 
 
 class SoftLabels:
     """Teacher logits, and if it was kdedge that labelled, the teacher's pooled vectors.
 
-    A folder with `store.json` (versions, teacher fingerprint, label names) and shards
-    `part-00000-....parquet` with the columns `text`, `logits` float32 [classes] and, where there
+    A folder with `store.json` (versions, teacher fingerprint, task) and shards
+    `part-00000-....parquet` with the columns `text`, `logits` float32 [width] and, where there
     are features, `pooled` float16 [hidden]. Opened by `SoftLabels(folder)`, made by `create`. A
     shard's name ends with the first digits of its SHA-256, so that the two appear as one;
     `checksums.sha256` has those of the other files.
@@ -67,7 +70,7 @@ class SoftLabels:
         info = _read_info(path)
         verify_checksums(folder, [STORE], REMEDY)
         self.teacher = info.teacher
-        self.label_names = info.label_names
+        self.task = info.task
         self.has_features = info.has_features
         self._shards = sorted(folder.glob("part-*.parquet"))
         self.index = TextIndex()
@@ -80,9 +83,7 @@ class SoftLabels:
             self._remember(self._texts(shard))
 
     @classmethod
-    def create(
-        cls, folder: Path, teacher: str, label_names: Sequence[str], has_features: bool
-    ) -> "SoftLabels":
+    def create(cls, folder: Path, teacher: str, task: Task, has_features: bool) -> "SoftLabels":
         """Open the store in `folder`, or make an empty one for this teacher fingerprint.
 
         Raises:
@@ -90,7 +91,7 @@ class SoftLabels:
         """
         if (folder / STORE).is_file():
             store = cls(folder)
-            if store.teacher != teacher or store.label_names != tuple(label_names):
+            if store.teacher != teacher or store.task != task:
                 raise KdedgeError(
                     f"{folder}: these soft labels are another teacher's "
                     f"({store.teacher[:12]}, this one is {teacher[:12]}). Name another folder."
@@ -103,7 +104,7 @@ class SoftLabels:
         info = _Info(
             format_version=FORMAT_VERSION,
             teacher=teacher,
-            label_names=tuple(label_names),
+            task=task,
             has_features=has_features,
         )
         with new_folder(folder) as partial:
@@ -144,7 +145,7 @@ class SoftLabels:
         return rows
 
     def lookup(self, texts: Sequence[str]) -> tuple[Logits, Features | None]:
-        """Logits float32 [texts, classes] and pooled float16 [texts, hidden] or None.
+        """Logits float32 [texts, width] and pooled float16 [texts, hidden] or None.
 
         Raises:
             KdedgeError: a text has no soft label.
@@ -159,7 +160,7 @@ class SoftLabels:
             pooled_file: a `.npy` file to write `pooled` to, which is then mapped from there and
                 not in memory.
         """
-        logits = np.empty((len(rows), len(self.label_names)), np.float32)
+        logits = np.empty((len(rows), self.task.width), np.float32)
         pooled: Features | None = None
         order = np.argsort(rows, kind="stable")
         bounds = np.searchsorted(rows[order], self._starts)
@@ -181,13 +182,13 @@ class SoftLabels:
 
         Args:
             texts: not in the store yet.
-            logits: float32 [texts, classes], finite.
+            logits: float32 [texts, width], finite.
             pooled: float16 [texts, hidden] if the store has features.
         """
-        if logits.shape != (len(texts), len(self.label_names)) or not np.isfinite(logits).all():
+        if logits.shape != (len(texts), self.task.width) or not np.isfinite(logits).all():
             raise KdedgeError(
                 f"logits: shape {logits.shape}; finite numbers of shape "
-                f"{(len(texts), len(self.label_names))} are needed."
+                f"{(len(texts), self.task.width)} are needed."
             )
         if (pooled is not None) != self.has_features:
             raise KdedgeError(f"pooled: this store has features: {self.has_features}.")
@@ -279,15 +280,16 @@ def _readable(shard: Path) -> Iterator[None]:
 
 def _read_info(path: Path) -> _Info:
     try:
-        info = _Info.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+        stored = json.loads(path.read_bytes())
+        version = stored["format_version"]
+        if version not in READABLE_VERSIONS:
+            raise KdedgeError(
+                f"{path}: format_version is {version} and this kdedge reads "
+                f"{' and '.join(map(str, READABLE_VERSIONS))}."
+            )
+        return _Info.model_validate(upgraded(stored))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise KdedgeError(f"{path}: not readable: {error}. Label the texts anew.") from None
-    if info.format_version != FORMAT_VERSION:
-        raise KdedgeError(
-            f"{path}: format_version is {info.format_version} and this kdedge reads "
-            f"{FORMAT_VERSION}."
-        )
-    return info
 
 
 def _vectors(matrix: npt.NDArray[np.generic], dtype: pa.DataType) -> pa.Array:

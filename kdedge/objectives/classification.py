@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from kdedge.errors import KdedgeError
@@ -93,7 +94,7 @@ class ClassificationObjective(Objective):
 
     def outputs(self, logits: Any) -> Any:
         """Probabilities; see `Objective`."""
-        return ops.softmax(logits)
+        return tf.nn.softmax(logits)
 
     def label_loss(self) -> keras.losses.Loss:
         """Cross-entropy; see `Objective`."""

@@ -17,9 +17,12 @@ import pyarrow.parquet as pq
 import kdedge.layers.transformer  # noqa: F401
 from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, verify_checksums, write_checksums
+from kdedge.tasks import Labels, Task, read_task, upgraded
 from kdedge.text.encoder import ENCODER, TOKENIZER, TextEncoder
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+# A version 2 was for classification only.
+READABLE_VERSIONS = (2, FORMAT_VERSION)
 MODEL, NOTES, EVALUATION = "student.keras", "student.json", "evaluation.parquet"
 BATCH = 256
 
@@ -30,13 +33,13 @@ class Evaluation:
 
     Attributes:
         texts: of the split.
-        labels: int32 [texts], the true ones.
-        logits: float32 [texts, classes], the model's.
-        teacher_logits: float32 [texts, classes], or None if a teacher did not label them.
+        labels: the true ones, a row a text.
+        logits: float32 [texts, width], the model's.
+        teacher_logits: float32 [texts, width], or None if a teacher did not label them.
     """
 
     texts: tuple[str, ...]
-    labels: npt.NDArray[np.int32]
+    labels: Labels
     logits: npt.NDArray[np.float32]
     teacher_logits: npt.NDArray[np.float32] | None = None
 
@@ -46,9 +49,9 @@ class Student:
     """A student with all that goes with it; `save` and `load` keep it in a folder.
 
     Attributes:
-        model: int32 [batch, length] ids, mask, segment_ids -> logits float32 [batch, classes].
+        model: int32 [batch, length] ids, mask, segment_ids -> logits float32 [batch, width].
         encoder: what turns texts into its inputs.
-        label_names: the classes, in the order of the logits.
+        task: what the logits are of.
         valid: the split for choices: the best epoch, the layers that stay in float.
         test: the split for figures.
         notes: preset, seed, history and measures, for people and reports.
@@ -56,7 +59,7 @@ class Student:
 
     model: keras.Model
     encoder: TextEncoder
-    label_names: tuple[str, ...]
+    task: Task
     valid: Evaluation
     test: Evaluation
     notes: dict[str, Any]
@@ -71,7 +74,7 @@ class Student:
             **self.notes,
             "parameters": model.count_params(),
             "vocabulary": len(encoder.vocabulary),
-            **measures(test),
+            **measures(self.task, test),
         }
         return replace(self, model=model, encoder=encoder, valid=valid, test=test, notes=notes)
 
@@ -88,7 +91,7 @@ class Student:
                 # The clock says a year before 1980, which zip archives don't know.
                 raise KdedgeError(f"{folder}: this student can't be written: {error}.") from None
             self.encoder.save(partial)
-            facts = {"format_version": FORMAT_VERSION, "label_names": self.label_names}
+            facts = {"format_version": FORMAT_VERSION, "task": self.task.model_dump(mode="json")}
             (partial / NOTES).write_text(json.dumps(facts | self.notes, indent=2) + "\n")
             splits = pa.concat_tables([_table("valid", self.valid), _table("test", self.test)])
             pq.write_table(splits, partial / EVALUATION)
@@ -111,26 +114,28 @@ class Student:
             version = notes.pop("format_version")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise KdedgeError(f"{folder}: cannot read this student: {error}") from None
-        if version != FORMAT_VERSION:
+        if version not in READABLE_VERSIONS:
             raise KdedgeError(
-                f"{folder}: format_version is {version} and this kdedge reads {FORMAT_VERSION}."
+                f"{folder}: format_version is {version} and this kdedge reads "
+                f"{' and '.join(map(str, READABLE_VERSIONS))}."
             )
         files = (MODEL, NOTES, EVALUATION, TOKENIZER, ENCODER)
         verify_checksums(folder, files, "Copy the student again or distil it anew.")
         try:
-            labels = tuple(notes.pop("label_names"))
+            notes = upgraded(notes)
+            task = read_task(notes.pop("task"))
             table = pq.read_table(folder / EVALUATION)
             valid, test = (_evaluation(table, split) for split in ("valid", "test"))
             model = keras.models.load_model(folder / MODEL, compile=False, safe_mode=True)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise KdedgeError(f"{folder}: cannot read this student: {error}") from None
-        return cls(model, TextEncoder.load(folder), labels, valid, test, notes)
+        return cls(model, TextEncoder.load(folder), task, valid, test, notes)
 
 
 def predict_logits(
     model: keras.Model, encoder: TextEncoder, texts: Sequence[str]
 ) -> npt.NDArray[np.float32]:
-    """A classifier's logits, float32 [texts, classes]; it may give a dictionary with `logits`."""
+    """A classifier's logits, float32 [texts, width]; it may give a dictionary with `logits`."""
     parts = []
     for i in range(0, len(texts), BATCH):
         said = model(encoder.encode(texts[i : i + BATCH]).inputs, training=False)
@@ -138,15 +143,19 @@ def predict_logits(
     return np.concatenate(parts)
 
 
-def measures(evaluation: Evaluation) -> dict[str, float]:
-    """Accuracy and, where a teacher labelled the texts, its accuracy, retention and agreement."""
-    said = evaluation.logits.argmax(1)
-    found = {"accuracy": float(np.mean(said == evaluation.labels))}
+def measures(task: Task, evaluation: Evaluation) -> dict[str, float]:
+    """The task's metric and, where a teacher labelled the texts, its own, retention and agreement.
+
+    For classification `accuracy`, `teacher_accuracy`, `retention` (the student's as a share of the
+    teacher's) and `agreement`.
+    """
+    outputs = task.outputs(evaluation.logits)
+    found = {task.metric: task.score(outputs, evaluation.labels)}
     if evaluation.teacher_logits is not None:
-        teacher = evaluation.teacher_logits.argmax(1)
-        found["teacher_accuracy"] = float(np.mean(teacher == evaluation.labels))
-        found["retention"] = found["accuracy"] / found["teacher_accuracy"]
-        found["agreement"] = float(np.mean(said == teacher))
+        teacher = task.outputs(evaluation.teacher_logits)
+        found[f"teacher_{task.metric}"] = task.score(teacher, evaluation.labels)
+        found["retention"] = found[task.metric] / found[f"teacher_{task.metric}"]
+        found["agreement"] = task.agreement(outputs, teacher)
     return found
 
 

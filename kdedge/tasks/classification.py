@@ -14,6 +14,8 @@ from kdedge.errors import KdedgeError
 from kdedge.tasks.task import Labels, Logits, Outputs, Task
 
 WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
+# What probabilities of 0 are taken for: their logits must be finite.
+SMALLEST_PROBABILITY = 1e-7
 # 97.5% of a normal distribution are below.
 NORMAL_95 = 1.959964
 
@@ -31,6 +33,10 @@ class Prediction:
     label: str
     probability: float
     probabilities: dict[str, float]
+
+    def text(self) -> str:
+        """The label."""
+        return self.label
 
     def line(self) -> str:
         """Label and probability."""
@@ -53,6 +59,7 @@ class Classification(Task):
 
     name: Literal["classification"] = "classification"
     metric: ClassVar[str] = "accuracy"
+    output: ClassVar[str] = "probabilities"
     label_names: tuple[str, ...] = Field(min_length=2, description="the classes, in logits' order")
 
     @classmethod
@@ -79,9 +86,15 @@ class Classification(Task):
                 f"{where} has {len(names)} different labels ({', '.join(names) or 'none'}); "
                 "at least two are needed."
             )
-        number = {name: i for i, name in enumerate(names)}
-        labels = np.array([number[name] for name in parsed], np.int32)
-        return cls(label_names=names), labels
+        task = cls(label_names=names)
+        return task, task.numbers(parsed, where)
+
+    def numbers(self, parsed: Sequence[str], where: str) -> Labels:
+        """Positions in `label_names`; see `Task`."""
+        number = {name: i for i, name in enumerate(self.label_names)}
+        if unknown := sorted({*parsed} - {*number}):
+            raise KdedgeError(f"{where}: {', '.join(unknown)}. There are the labels {self}.")
+        return np.array([number[name] for name in parsed], np.int32)
 
     def strata(self, labels: Labels) -> npt.NDArray[np.int64]:
         """The classes; see `Task`."""
@@ -113,6 +126,12 @@ class Classification(Task):
         """Probabilities; see `Task`."""
         shifted = np.exp(logits - logits.max(-1, keepdims=True))
         return np.asarray(shifted / shifted.sum(-1, keepdims=True), np.float32)
+
+    def logits(self, outputs: Outputs, where: str) -> Logits:
+        """Logarithms; see `Task`."""
+        if (outputs < 0).any() or abs(outputs.sum() - 1) > 1e-3:
+            raise KdedgeError(f"{where}; they must be at least 0 and sum to 1.")
+        return np.asarray(np.log(np.maximum(outputs, SMALLEST_PROBABILITY)))
 
     def answer(self, outputs: Outputs) -> Prediction:
         """The most probable class; see `Task`."""

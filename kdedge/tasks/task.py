@@ -18,6 +18,10 @@ Outputs = npt.NDArray[np.float32]
 class Answer(Protocol):
     """What an app shows of a text; each task has a class of its own."""
 
+    def text(self) -> str:
+        """The answer in a word or two."""
+        ...
+
     def line(self) -> str:
         """The answer as tab-separated columns, for a terminal."""
         ...
@@ -36,12 +40,18 @@ class Task(BaseModel, ABC):
     Attributes:
         metric: name of the number by which the best epoch is chosen and exported files are judged;
             from 0 to 1, and more is better.
+        output: name of a model's outputs, in files and in columns.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     metric: ClassVar[str]
+    output: ClassVar[str]
+
+    def __str__(self) -> str:
+        """What it tells apart, for messages."""
+        return ", ".join(self.output_names)
 
     # Labels
 
@@ -84,6 +94,18 @@ class Task(BaseModel, ABC):
         """Labels of `count` texts that say that there are none."""
 
     @abstractmethod
+    def numbers(self, parsed: Sequence[Any], where: str) -> Labels:
+        """Labels that another corpus has, as this task's numbers, a row a text.
+
+        Args:
+            parsed: what `parse` gave for each.
+            where: they are, for messages.
+
+        Raises:
+            KdedgeError: this task has no such label.
+        """
+
+    @abstractmethod
     def label_of(self, label: Any) -> str:
         """A row of labels in words."""
 
@@ -102,6 +124,18 @@ class Task(BaseModel, ABC):
     @abstractmethod
     def outputs(self, logits: Logits) -> Outputs:
         """What an exported model gives where its graph ends in logits, float32 [texts, width]."""
+
+    @abstractmethod
+    def logits(self, outputs: Outputs, where: str) -> Logits:
+        """Logits that give these outputs, float32 [width]; outputs of 0 get a small finite one.
+
+        Args:
+            outputs: float32 [width], finite.
+            where: they are, for messages.
+
+        Raises:
+            KdedgeError: no logits give them.
+        """
 
     @abstractmethod
     def answer(self, outputs: Outputs) -> Answer:

@@ -40,10 +40,8 @@ def finetune(corpus: Corpus, settings: Teach, out: Path, seed: int) -> BertTeach
     if tf.config.list_physical_devices("GPU"):
         tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
     tf_keras.utils.set_random_seed(seed)
-    teacher = load_teacher(
-        settings.pretrained, label_names=corpus.label_names, max_length=settings.max_length
-    )
-    teacher.label_names = corpus.label_names
+    teacher = load_teacher(settings.pretrained, task=corpus.task, max_length=settings.max_length)
+    teacher.task = corpus.task
     # Weights, two moments, the best epoch so far and the old checkpoint while a new one is written.
     require_space(out.parent, 8 * 4 * teacher.transformer.count_params())
     job = fingerprint(settings, teacher.fingerprint, corpus.fingerprint(), str(seed))

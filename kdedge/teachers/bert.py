@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import json
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
+from kdedge.tasks import Classification, Task
 from kdedge.text.encoder import ENCODER, VOCABULARY, TextEncoder
 
 WEIGHTS = "model.safetensors"
@@ -48,7 +48,7 @@ class BertTeacher(keras.Model):
     Args:
         transformer: a `TF...ForSequenceClassification` of transformers.
         encoder: what turns texts into its inputs.
-        label_names: the classes, in the order of the logits.
+        task: what the logits are of.
         fingerprint: names the weights; soft labels of different fingerprints don't mix.
         with_hidden_states: whether to give `hidden_states`.
         with_attentions: whether to give `attentions`.
@@ -58,7 +58,7 @@ class BertTeacher(keras.Model):
         self,
         transformer: Any,
         encoder: TextEncoder,
-        label_names: Sequence[str],
+        task: Task,
         fingerprint: str,
         with_hidden_states: bool = False,
         with_attentions: bool = False,
@@ -66,7 +66,7 @@ class BertTeacher(keras.Model):
         super().__init__(name="teacher")
         self.transformer = transformer
         self.encoder = encoder
-        self.label_names = tuple(label_names)
+        self.task = task
         self.fingerprint = fingerprint
         self.with_hidden_states = with_hidden_states
         self.with_attentions = with_attentions
@@ -124,8 +124,9 @@ class BertTeacher(keras.Model):
 
     def save_pretrained(self, folder: Path) -> None:
         """Write a Hugging Face folder with the tokenizer; `load_teacher` reads it."""
-        self.transformer.config.id2label = dict(enumerate(self.label_names))
-        self.transformer.config.label2id = {name: i for i, name in enumerate(self.label_names)}
+        names = self.task.output_names
+        self.transformer.config.id2label = dict(enumerate(names))
+        self.transformer.config.label2id = {name: i for i, name in enumerate(names)}
         self.transformer.save_pretrained(folder, safe_serialization=True)
         self.encoder.save(folder)
 
@@ -133,7 +134,7 @@ class BertTeacher(keras.Model):
 def load_teacher(
     source: str | Path,
     *,
-    label_names: Sequence[str] | None = None,
+    task: Task | None = None,
     max_length: int = 128,
     with_hidden_states: bool = False,
     with_attentions: bool = False,
@@ -143,15 +144,15 @@ def load_teacher(
     Args:
         source: a Hugging Face folder, `package:NAME/FOLDER` for one inside an installed Python
             package, or the id of a model on the Hugging Face hub.
-        label_names: the classes. None takes those of a fine-tuned checkpoint; a pretrained encoder
-            has none and gets a new, untrained head for the names given.
+        task: None takes the one of a fine-tuned checkpoint; a pretrained encoder has none and gets
+            a new, untrained head for the one given.
         max_length: tokens that a text is cut to; a folder that kdedge wrote knows its own.
         with_hidden_states: whether the teacher gives its hidden states too.
         with_attentions: whether it gives its attention maps too.
 
     Raises:
         KdedgeError: no such model, no weights that can be read safely, or another number of
-            classes than `label_names` has.
+            outputs than `task` has.
     """
     transformers_logging.set_verbosity_error()
     folder = find_pretrained(source)
@@ -163,33 +164,32 @@ def load_teacher(
             "`model.save_pretrained(folder, safe_serialization=True)`."
         )
     config = AutoConfig.from_pretrained(folder)
-    own_names = _head_labels(config)
-    if own_names is None and label_names is None:
+    own = _head_task(config)
+    if own is None and task is None:
         raise KdedgeError(
             f"{folder}: this encoder has no classifier. Fine-tune it first: "
             "`kdedge teach DATA --pretrained DIR --out DIR`."
         )
-    if own_names and label_names and len(own_names) != len(label_names):
+    if own and task and own.width != task.width:
         raise KdedgeError(
-            f"{folder}: this teacher has {len(own_names)} classes ({', '.join(own_names)}) and the "
-            f"data {len(label_names)} ({', '.join(label_names)})."
+            f"{folder}: this teacher has {own.width} outputs ({own}) and the data {task.width} "
+            f"({task})."
         )
-    names = tuple(own_names or label_names or ())
-    config.num_labels = len(names)
+    task = own or task
+    assert task
+    config.num_labels = task.width
     if (folder / ENCODER).is_file():
         encoder = TextEncoder.load(folder)
     else:
         limit = getattr(config, "max_position_embeddings", max_length)
         encoder = TextEncoder.from_pretrained(folder, min(max_length, limit))
     transformer = load_transformer(
-        folder, config, TFAutoModelForSequenceClassification, new_head=own_names is None
+        folder, config, TFAutoModelForSequenceClassification, new_head=own is None
     )
     fingerprint = hashlib.sha256(
         "\n".join([sha256(weights), encoder.tokenizer.to_str(), str(encoder.max_length)]).encode()
     ).hexdigest()
-    return BertTeacher(
-        transformer, encoder, names, fingerprint, with_hidden_states, with_attentions
-    )
+    return BertTeacher(transformer, encoder, task, fingerprint, with_hidden_states, with_attentions)
 
 
 def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:
@@ -220,10 +220,12 @@ def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:
         ) from None
 
 
-def _head_labels(config: Any) -> tuple[str, ...] | None:
+def _head_task(config: Any) -> Task | None:
+    """What the head of a fine-tuned checkpoint is for; None of a pretrained encoder."""
     if not any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
         return None
-    return tuple(str(config.id2label[i]) for i in range(config.num_labels))
+    names = tuple(str(config.id2label[i]) for i in range(config.num_labels))
+    return Classification(label_names=names)
 
 
 def load_transformer(folder: Path, config: Any, kind: Any, *, new_head: bool = False) -> Any:

@@ -49,7 +49,7 @@ def open_for(
     Raises:
         KdedgeError: another teacher's store, no texts as `TextFiles` says, or too little space.
     """
-    store = SoftLabels.create(folder, teacher.fingerprint, teacher.label_names, has_features=True)
+    store = SoftLabels.create(folder, teacher.fingerprint, teacher.task, has_features=True)
     wanted = TextIndex()
     for chunk in chunks(texts, TEXTS_A_SHARD):
         wanted.add(wanted.missing(store.missing(chunk)))

@@ -10,6 +10,7 @@ from transformers import AutoConfig, TFAutoModelForMaskedLM
 
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
+from kdedge.tasks import Classification
 from kdedge.teachers.bert import WEIGHTS, BertTeacher, Inputs, find_pretrained, load_transformer
 from kdedge.text.encoder import TextEncoder
 
@@ -48,7 +49,10 @@ class PromptedTeacher(BertTeacher):
         verbalizers: Mapping[str, Sequence[str]],
         pattern_weights: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(transformer, encoder, tuple(verbalizers), fingerprint)
+        names = tuple(verbalizers)
+        if len(names) < 2:
+            raise KdedgeError(f"verbalizers: of {', '.join(names)}; two classes are needed.")
+        super().__init__(transformer, encoder, Classification(label_names=names), fingerprint)
         weights = list(pattern_weights or [1.0] * len(patterns))
         if not patterns or len(weights) != len(patterns) or not min(weights) > 0:
             raise KdedgeError(
@@ -57,8 +61,6 @@ class PromptedTeacher(BertTeacher):
             )
         self.shares = [weight / sum(weights) for weight in weights]
         self.patterns = [_pattern(encoder, pattern) for pattern in patterns]
-        if len(verbalizers) < 2:
-            raise KdedgeError(f"verbalizers: of {', '.join(verbalizers)}; two classes are needed.")
         self.verbalizers = [
             [_piece(encoder, word, name) for word in words] for name, words in verbalizers.items()
         ]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,31 +9,25 @@ from pathlib import Path
 import numpy as np
 
 from kdedge.errors import KdedgeError
+from kdedge.tasks import Classification, Task
 from kdedge.text.readers import Row, need_columns, read_rows, read_texts
 from kdedge.text.splits import Split, divide, part_of, smaller
-
-WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
 class Corpus:
     """Labelled texts in three splits, and texts without labels."""
 
-    label_names: tuple[str, ...]
+    task: Task
     train: Split
     valid: Split
     test: Split
     unlabelled: tuple[str, ...] = ()
 
-    @property
-    def num_classes(self) -> int:
-        """Number of labels."""
-        return len(self.label_names)
-
     def fingerprint(self) -> str:
         """SHA-256 over everything in it: equal corpora give equal values."""
         splits = [[s.texts, s.labels.tolist()] for s in (self.train, self.valid, self.test)]
-        content = json.dumps([self.label_names, splits, self.unlabelled])
+        content = json.dumps([self.task.output_names, splits, self.unlabelled])
         return hashlib.sha256(content.encode()).hexdigest()
 
     def subset(self, train_size: int | None, eval_size: int | None, seed: int) -> "Corpus":
@@ -43,15 +36,15 @@ class Corpus:
         Raises:
             KdedgeError: a size is too small; each label must stay in train.
         """
-        sizes = (("train_size", train_size, self.num_classes), ("eval_size", eval_size, 1))
+        sizes = (("train_size", train_size, self.task.width), ("eval_size", eval_size, 1))
         for name, size, least in sizes:
             if size is not None and size < least:
                 raise KdedgeError(f"{name}: {size}. At least {least} is needed for this corpus.")
         return Corpus(
-            self.label_names,
-            smaller(self.train, train_size, seed),
-            smaller(self.valid, eval_size, seed),
-            smaller(self.test, eval_size, seed),
+            self.task,
+            smaller(self.train, self.task, train_size, seed),
+            smaller(self.valid, self.task, eval_size, seed),
+            smaller(self.test, self.task, eval_size, seed),
             self.unlabelled,
         )
 
@@ -61,6 +54,7 @@ def load_corpus(
     *,
     text: str = "text",
     label: str = "label",
+    task: type[Task] = Classification,
     split: str | None = None,
     id: str | None = None,
     unlabelled: Path | None = None,
@@ -73,8 +67,9 @@ def load_corpus(
     Args:
         path: `.csv`, `.tsv`, `.jsonl` or `.parquet`, each also with `.gz`.
         text: column of the texts.
-        label: column of the labels: names or whole numbers; sorted, they give the order of the
-            classes. A row without one is an unlabelled text.
+        label: column of the labels. A row without one is an unlabelled text.
+        task: reads the labels; for `Classification` names or whole numbers, which sorted give the
+            order of the classes.
         split: column that says `train`, `valid` (or `validation`, `dev`, `eval`) or `test`. If no
             row is `valid`, `valid_fraction` of the training rows become those.
             None divides the rows, with the same share of each label in every split.
@@ -103,47 +98,37 @@ def load_corpus(
     given: list[str] = []
     without_label: list[str] = []
     for row in rows:
-        content, name = row.text(text), _label(row, label)
+        content = row.text(text)
+        name = task.parse(row.fields.get(label), f"{row.where}: {label}")
         if name is None:
             without_label.append(content)
         else:
             labelled.append(row)
             texts.append(content)
             given.append(name)
-    # Sorted as what they are: 9 before 10, but "b10" before "b9".
-    if all(WHOLE_NUMBER.fullmatch(name) for name in given):
-        given = [str(int(name)) for name in given]
-        names = tuple(sorted(set(given), key=int))
-    else:
-        names = tuple(sorted(set(given)))
-    if len(names) < 2:
-        raise KdedgeError(
-            f"{path}: column {label!r} has {len(names)} different labels "
-            f"({', '.join(names) or 'none'}); at least two are needed."
-        )
-    number = {name: i for i, name in enumerate(names)}
-    labels = np.array([number[name] for name in given], np.int32)
+    what, labels = task.from_labels(given, f"{path}: column {label!r}")
+    strata = what.strata(labels)
 
     rng = np.random.default_rng(seed)
     parts = np.full(len(labels), "train", "U5")
     if split:
         parts[:] = [part_of(row, split) for row in labelled]
         if "valid" not in parts:
-            divide(path, names, parts, labels, {"valid": valid_fraction}, rng)
+            divide(path, what, parts, strata, {"valid": valid_fraction}, rng)
     else:
         shares = {"valid": valid_fraction, "test": test_fraction}
-        divide(path, names, parts, labels, shares, rng)
+        divide(path, what, parts, strata, shares, rng)
     for part in ("train", "valid", "test"):
         if part not in parts:
             raise KdedgeError(
                 f"{path}: column {split!r} puts no labelled row in {part}. "
                 "Add some, or give no split column and have kdedge split the rows."
             )
-    unknown = ~np.isin(labels, labels[parts == "train"])
+    unknown = ~np.isin(strata, strata[parts == "train"])
     if unknown.any():
         first = int(unknown.argmax())
         raise KdedgeError(
-            f"{labelled[first].where}: label {names[labels[first]]!r} is in {parts[first]} and "
+            f"{labelled[first].where}: {what.stratum_name(strata[first])} is in {parts[first]} and "
             "not in train. Add training rows with it or leave it out."
         )
 
@@ -152,7 +137,7 @@ def load_corpus(
         return Split(tuple(texts[i] for i in positions), labels[positions])
 
     more = read_texts(unlabelled, text) if unlabelled else []
-    return Corpus(names, chosen("train"), chosen("valid"), chosen("test"), (*without_label, *more))
+    return Corpus(what, chosen("train"), chosen("valid"), chosen("test"), (*without_label, *more))
 
 
 def _need_unique(rows: Sequence[Row], column: str) -> None:
@@ -165,15 +150,3 @@ def _need_unique(rows: Sequence[Row], column: str) -> None:
                 "Each may occur once."
             )
         first[value] = row.where
-
-
-def _label(row: Row, column: str) -> str | None:
-    label = row.fields.get(column)
-    if label is None or not str(label).strip():
-        return None
-    # bool is a kind of int.
-    if isinstance(label, bool) or not isinstance(label, str | int):
-        raise KdedgeError(
-            f"{row.where}: {column} is {label!r:.40}; a name or a whole number is needed."
-        )
-    return str(label)

@@ -1,6 +1,5 @@
 """Train, valid and test: told by a column, or divided with the same share of each label."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdedge.errors import KdedgeError
+from kdedge.tasks import Labels, Task
 from kdedge.text.readers import Row
 
 SPLITS = {
@@ -22,10 +22,10 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Split:
-    """A part of a corpus: texts, and labels int32 [texts]."""
+    """A part of a corpus: texts, and their labels, a row a text, as its task has them."""
 
     texts: tuple[str, ...]
-    labels: npt.NDArray[np.int32]
+    labels: Labels
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -45,24 +45,24 @@ def part_of(row: Row, column: str) -> str:
 
 def divide(
     path: Path,
-    names: Sequence[str],
+    task: Task,
     parts: npt.NDArray[np.str_],
-    labels: npt.NDArray[np.int32],
+    strata: npt.NDArray[np.int64],
     shares: dict[str, float],
     rng: np.random.Generator,
 ) -> None:
-    """Move shares of each label's training rows to other parts, at least one row to each.
+    """Move shares of each stratum's training rows to other parts, at least one row to each.
 
     Raises:
         KdedgeError: a label has too few rows.
     """
-    for label in np.unique(labels[parts == "train"]):
-        rows = rng.permutation(np.flatnonzero((parts == "train") & (labels == label)))
+    for stratum in np.unique(strata[parts == "train"]):
+        rows = rng.permutation(np.flatnonzero((parts == "train") & (strata == stratum)))
         counts = [max(1, round(share * len(rows))) for share in shares.values()]
         if sum(counts) >= len(rows):
             raise KdedgeError(
-                f"{path}: label {names[label]!r} has {len(rows)} rows, which leaves none for train "
-                f"after {' and '.join(shares)}. Add rows (each label needs at least "
+                f"{path}: {task.stratum_name(stratum)} has {len(rows)} rows, which leaves none for "
+                f"train after {' and '.join(shares)}. Add rows (each label needs at least "
                 f"{len(shares) + 1}), lower the fractions or leave the label out."
             )
         start = 0
@@ -71,15 +71,16 @@ def divide(
             start += count
 
 
-def smaller(split: Split, size: int | None, seed: int) -> Split:
+def smaller(split: Split, task: Task, size: int | None, seed: int) -> Split:
     """A part of a split with the same share of each label; None keeps all of it."""
     if size is None or size >= len(split):
         return split
     rng = np.random.default_rng(seed)
-    # Each label's rows in random order, from 0 to 1; the first of all labels laid side by side.
+    strata = task.strata(split.labels)
+    # Each stratum's rows in random order, from 0 to 1; the first of all laid side by side.
     rank = np.empty(len(split))
-    for label in np.unique(split.labels):
-        rows = np.flatnonzero(split.labels == label)
+    for stratum in np.unique(strata):
+        rows = np.flatnonzero(strata == stratum)
         rank[rows] = rng.permutation(len(rows)) / len(rows)
     chosen = np.sort(np.argsort(rank, kind="stable")[:size])
     return Split(tuple(split.texts[i] for i in chosen), split.labels[chosen])

@@ -24,18 +24,18 @@ Pieces = Sequence[tuple[str, float]]
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A text to which teacher and student give different labels; probabilities of those labels.
+    """A text to which teacher and student give different answers, and how sure each is.
 
-    The pieces are the text's word pieces, with what each adds to the label given; none if it was
+    The pieces are the text's word pieces, with what each adds to the answer given; none if it was
     not worked out.
     """
 
     text: str
     label: str
     teacher: str
-    teacher_probability: float
+    teacher_confidence: float
     student: str
-    student_probability: float
+    student_confidence: float
     teacher_pieces: Pieces = ()
     student_pieces: Pieces = ()
 

@@ -9,20 +9,23 @@ import tensorflow as tf
 
 from kdedge.errors import KdedgeError
 from kdedge.export.litert.flatbuffer import parsed, written
+from kdedge.objectives import objective_of
+from kdedge.tasks import Task
 
 INPUTS = ("ids", "mask", "segment_ids")
 SIGNATURE = "serving_default"
 
 
-def to_litert(model: keras.Model, length: int, variables: Any = None) -> bytes:
-    """A float32 `.tflite` file: int32 [1, length] ids, mask, segment_ids -> `probabilities`.
+def to_litert(model: keras.Model, task: Task, length: int, variables: Any = None) -> bytes:
+    """A float32 `.tflite` file: int32 [1, length] ids, mask, segment_ids -> the task's outputs.
 
-    One subgraph, the inputs in this order, float32 [1, classes] out, and a signature
-    `serving_default` with these names.
+    One subgraph, the inputs in this order, float32 [1, width] out, and a signature
+    `serving_default` with these names and the task's `output`, for classification `probabilities`.
 
     Args:
         model: takes a dictionary of ids, mask and segment_ids; gives logits, or a dictionary
             with `logits`.
+        task: makes outputs of the logits.
         length: tokens.
         variables: what holds the model's variables, where Keras does not know them.
 
@@ -31,14 +34,14 @@ def to_litert(model: keras.Model, length: int, variables: Any = None) -> bytes:
     """
     signature = [tf.TensorSpec([1, length], tf.int32, name=name) for name in INPUTS]
 
-    def probabilities(ids: Any, mask: Any, segment_ids: Any) -> dict[str, Any]:
-        outputs = model({"ids": ids, "mask": mask, "segment_ids": segment_ids}, training=False)
-        logits = outputs["logits"] if isinstance(outputs, dict) else outputs
-        return {"probabilities": tf.nn.softmax(logits)}
+    def outputs(ids: Any, mask: Any, segment_ids: Any) -> dict[str, Any]:
+        said = model({"ids": ids, "mask": mask, "segment_ids": segment_ids}, training=False)
+        logits = said["logits"] if isinstance(said, dict) else said
+        return {task.output: objective_of(task).outputs(logits)}
 
     archive = keras.export.ExportArchive()
     archive.track(variables or model)
-    archive.add_endpoint(SIGNATURE, probabilities, input_signature=signature)
+    archive.add_endpoint(SIGNATURE, outputs, input_signature=signature)
     with tempfile.TemporaryDirectory() as folder:
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)

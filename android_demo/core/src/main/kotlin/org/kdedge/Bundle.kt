@@ -67,7 +67,8 @@ private constructor(
     }
 
     companion object {
-        private const val FORMAT_VERSION = 1
+        /** Version 1 was for classification only. */
+        private val FORMAT_VERSIONS = 1..2
 
         /** Reads the manifest. Models and tokenizer are read, and checked, when they are used. */
         fun open(files: Files): Bundle {
@@ -91,8 +92,9 @@ private constructor(
         private fun parse(manifest: JSONObject, files: Files): Bundle {
             // First, for a newer version may have other keys.
             val version = manifest.getInt("format_version")
-            demand(version == FORMAT_VERSION) {
-                "format_version is $version and this app reads $FORMAT_VERSION. " +
+            demand(version in FORMAT_VERSIONS) {
+                "format_version is $version and this app reads " +
+                    "${FORMAT_VERSIONS.first} to ${FORMAT_VERSIONS.last}. " +
                     "Update the app or export the bundle anew."
             }
 
@@ -121,10 +123,16 @@ private constructor(
             ) {
                 "defaults name no artifact of this bundle."
             }
-            val labels =
-                manifest.getJSONArray("labels").let { list ->
-                    List(list.length()) { list.getString(it) }
+            val names =
+                if (version == 1) manifest.getJSONArray("labels")
+                else {
+                    val task = manifest.getJSONObject("task")
+                    demand(task.getString("name") == "classification") {
+                        "task: ${task.getString("name")}. This app knows classification only."
+                    }
+                    task.getJSONArray("label_names")
                 }
+            val labels = List(names.length()) { names.getString(it) }
             demand(labels.size >= 2) { "labels: ${labels.size}. At least 2 are needed." }
             val maxLength = manifest.getInt("max_length")
             demand(maxLength >= 3) {

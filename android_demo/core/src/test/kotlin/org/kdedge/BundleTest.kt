@@ -71,8 +71,8 @@ class BundleTest {
 
     @Test
     fun `a newer version`() {
-        changeManifest { JSONObject().put("format_version", 2).put("unheard", "of") }
-        assertRefused("format_version is 2 and this app reads 1")
+        changeManifest { JSONObject().put("format_version", 3).put("unheard", "of") }
+        assertRefused("format_version is 3 and this app reads 1 to 2")
     }
 
     @Test
