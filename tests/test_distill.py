@@ -82,14 +82,14 @@ def test_each_epoch_has_typos_of_its_own(
     store: SoftLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[list[int]]] = []
-    written = module._TokenIds
+    written = module.TokenIds
 
     class Watched(written):  # type: ignore[misc, valid-type]
         def __init__(self, *arguments: object) -> None:
             super().__init__(*arguments)
             seen.append([self.of(i) for i in range(len(self))])
 
-    monkeypatch.setattr(module, "_TokenIds", Watched)
+    monkeypatch.setattr(module, "TokenIds", Watched)
     student = train(store, tmp_path / "student", typos=0.5)
     clean, *epochs = seen
     assert len(epochs) == 3

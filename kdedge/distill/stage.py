@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kdedge.distill.adversaries.adversary import AdversarialLoss, Adversary
-from kdedge.distill.adversaries.generator import Generator
-from kdedge.distill.adversaries.prompt import AdversarialPrompt
-from kdedge.distill.adversaries.substitution import Substitution
+from kdedge.distill.adversaries.adversary import AdversarialLoss
 from kdedge.distill.distiller import UNLABELLED, Distiller
 from kdedge.distill.prompts.soft_label import SoftLabelPrompt
 from kdedge.distill.prompts.task import with_task_prompt
+from kdedge.distill.terms import adversary_of, losses_of, toward
+from kdedge.distill.transfer_set import TokenIds, TransferSet
 from kdedge.errors import KdedgeError
 from kdedge.files import require_space, write_text
 from kdedge.labels.store import SoftLabels
 from kdedge.memory import keep_freed_memory
-from kdedge.objectives.classification import SoftLabelLoss
-from kdedge.objectives.losses import AttentionLoss, DistillationLoss, FeatureLoss, HiddenStateLoss
-from kdedge.objectives.schedules import LearningRate, Schedule
+from kdedge.objectives.schedules import LearningRate
 from kdedge.progress import Advance, progress
 from kdedge.recipe import Distill, fingerprint
 from kdedge.students.cut import Importance, taylor_importance
@@ -33,13 +29,12 @@ from kdedge.students.presets import build_student
 from kdedge.students.trained import Evaluation, Student, measures, predict_logits
 from kdedge.teachers.bert import BertTeacher, load_teacher
 from kdedge.text.augment import some_with_typos
-from kdedge.text.batches import chunks, shuffled_batches
+from kdedge.text.batches import shuffled_batches
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder, padded
 from kdedge.training.resumable import STATE, read_state, restore
 
 EVALUATION_BATCH = 256
-TOKENIZED_TOGETHER = 4096
 # Of the train split, that say which parts of a teacher count most.
 IMPORTANCE_TEXTS = 1024
 
@@ -92,7 +87,7 @@ def distill_student(
             f"distill.devices: {settings.devices}; each takes a part of the valid split, which has "
             f"{len(corpus.valid)} texts."
         )
-    transfer = _TransferSet(store, {*corpus.valid.texts, *corpus.test.texts})
+    transfer = TransferSet(store, {*corpus.valid.texts, *corpus.test.texts})
     encoder = TextEncoder(encoder.tokenizer, settings.max_length)
     kept = list(range(len(encoder.vocabulary)))
     if settings.most_pieces < len(kept):
@@ -172,46 +167,12 @@ def distill_student(
     return student
 
 
-class _TransferSet:
-    """A store's texts but those that are held out; memory does not hold them."""
-
-    def __init__(self, store: SoftLabels, held_out: set[str]) -> None:
-        self.store, self.held_out = store, held_out
-        self.rows = np.flatnonzero(np.fromiter((text not in held_out for text in store), bool))
-
-    def __iter__(self) -> Iterator[str]:
-        return (text for text in self.store if text not in self.held_out)
-
-
-class _TokenIds:
-    """Token ids of many texts, one after the other in a file; memory does not hold them."""
-
-    def __init__(self, encoder: TextEncoder, texts: Iterable[str], file: Path) -> None:
-        lengths = []
-        # An older one may still be mapped.
-        file.unlink(missing_ok=True)
-        with file.open("wb") as written:
-            for chunk in chunks(texts, TOKENIZED_TOGETHER):
-                rows = encoder.token_ids(chunk)
-                np.fromiter(chain.from_iterable(rows), np.int32).tofile(written)
-                lengths.append(np.array([len(row) for row in rows], np.int32))
-        self.lengths = np.concatenate(lengths)
-        self._ids, self._ends = np.memmap(file, np.int32, "r"), np.cumsum(self.lengths)
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def of(self, row: int) -> list[int]:
-        end = self._ends[row]
-        return list(self._ids[end - self.lengths[row] : end].tolist())
-
-
 class _Training:
     def __init__(
         self,
         model: keras.Model,
         corpus: Corpus,
-        transfer: _TransferSet,
+        transfer: TransferSet,
         encoder: TextEncoder,
         settings: Distill,
         out: Path,
@@ -238,9 +199,9 @@ class _Training:
         self.valid = (encoder.encode(corpus.valid.texts[:size]), corpus.valid.labels[:size])
         self.valid_soft = store.lookup(corpus.valid.texts[:size])
 
-        losses = _losses(settings, model, self.pooled, teacher)
+        losses = losses_of(settings, model, self.pooled, teacher)
         if settings.adversary != "none":
-            adversary = _adversary(settings, model, store, encoder, teacher, seed)
+            adversary = adversary_of(settings, model, store, encoder, teacher, seed)
             loss = AdversarialLoss(adversary, settings.adversarial_every)
             losses.append((loss, settings.adversarial_weight))
         if "feature_loss" not in [loss.name for loss, _ in losses]:
@@ -253,7 +214,7 @@ class _Training:
             model,
             [loss for loss, _ in losses],
             [weight for _, weight in losses],
-            _toward(
+            toward(
                 1 - settings.alpha,
                 None if settings.alpha_end is None else 1 - settings.alpha_end,
                 settings.schedule,
@@ -318,8 +279,8 @@ class _Training:
         restore(self.best.checkpoint, self.best.latest_checkpoint, self.folder).expect_partial()
         return history
 
-    def _token_ids(self, texts: Iterable[str]) -> _TokenIds:
-        return _TokenIds(self.encoder, texts, self.folder / "token_ids.int32")
+    def _token_ids(self, texts: Iterable[str]) -> TokenIds:
+        return TokenIds(self.encoder, texts, self.folder / "token_ids.int32")
 
     def _targets(self, labels: Any, logits: Any, pooled: Any) -> dict[str, Any]:
         targets = {"label": labels, "teacher_logits": logits}
@@ -371,64 +332,6 @@ def _strategy(devices: int) -> tf.distribute.Strategy:
             f"{', '.join(device.name for device in there)}."
         )
     return tf.distribute.MirroredStrategy([device.name for device in there[:devices]])
-
-
-def _toward(start: float, end: float | None, kind: str) -> float | Schedule:
-    return start if end is None else Schedule(start, end, kind)
-
-
-def _losses(
-    settings: Distill, student: keras.Model, pooled: Any, teacher: BertTeacher | None
-) -> list[tuple[DistillationLoss, float]]:
-    temperature = _toward(settings.temperature, settings.temperature_end, settings.schedule)
-    losses: list[tuple[DistillationLoss, float]] = [(SoftLabelLoss(temperature), 1.0)]
-    if settings.feature_weight and pooled is not None:
-        losses.append((FeatureLoss(pooled.shape[1]), settings.feature_weight))
-    if teacher is None or not settings.matches_layers:
-        return losses
-    config = teacher.transformer.config
-    layers = [la for la in student.layers if isinstance(la, keras.layers.MultiHeadAttention)]
-    for i, layer in enumerate(layers):
-        # A last layer that gives one token has nothing to match: the pooler makes it that.
-        if student.get_layer(f"dense_norm_{i}").output.shape[1] == 1:
-            continue
-        # Of the teacher's layers every so manieth, the last with the last, as in TinyBERT.
-        above = (i + 1) * config.num_hidden_layers // len(layers)
-        if settings.hidden_weight:
-            loss = HiddenStateLoss(config.hidden_size, f"dense_norm_{i}", above)
-            losses.append((loss, settings.hidden_weight / len(layers)))
-        if settings.attention_weight:
-            mean = layer.num_heads != config.num_attention_heads
-            losses.append(
-                (
-                    AttentionLoss(layer.name, above - 1, mean),
-                    settings.attention_weight / len(layers),
-                )
-            )
-    return losses
-
-
-def _adversary(
-    settings: Distill,
-    student: keras.Model,
-    store: SoftLabels,
-    encoder: TextEncoder,
-    teacher: BertTeacher | None,
-    seed: int,
-) -> Adversary:
-    if settings.adversary == "prompt":
-        return AdversarialPrompt(student, settings.prompt_tokens, settings.adversarial_radius)
-    vocabulary = encoder.vocabulary
-    if settings.adversary == "generator" and teacher:
-        share = settings.adversarial_share
-        return Generator(student, teacher, vocabulary, masked_share=share, seed=seed)
-    vectors = store.token_vectors()
-    if vectors is None:
-        raise KdedgeError(
-            f"{store.folder}: no token vectors of a teacher, by which adversary = "
-            '"substitution" finds words.'
-        )
-    return Substitution(student, vectors, vocabulary, teacher, swaps=settings.adversarial_swaps)
 
 
 class _Report(keras.callbacks.Callback):
