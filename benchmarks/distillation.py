@@ -306,7 +306,7 @@ def latencies(report: BenchReport) -> dict[str, Any]:
             "p50_ms": fastest.p50_ms,
             "repeats_p50_ms": fastest.repeats_p50_ms,
             "times_faster": faster and [faster.ratio, faster.low, faster.high],
-            "accuracy": fastest.accuracy,
+            "accuracy": fastest.score,
             "int8_bytes": next((m.bytes for m in own if m.quantization == "int8"), None),
         }
     environment = report.environments["local"]

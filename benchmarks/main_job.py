@@ -40,7 +40,7 @@ def main() -> None:
         RESULTS.mkdir(exist_ok=True)
         text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
         (RESULTS / "movie_reviews.json").write_text(text, encoding="utf-8")
-        picture = (run / "size_latency_accuracy.svg").read_bytes()
+        picture = (run / "size_latency_score.svg").read_bytes()
         (RESULTS / "movie_reviews.svg").write_bytes(picture)
 
 
@@ -55,7 +55,7 @@ def _figures(run: Path) -> dict[str, Any]:
     parity = {
         f"{m['source']['name']}/{a['name']}": a["parity"] for m in manifests for a in m["artifacts"]
     }
-    kept = "accuracy accuracy_interval bytes length p50_ms p90_ms load_ms first_inference_ms"
+    kept = "metric score score_interval bytes length p50_ms p90_ms load_ms first_inference_ms"
     return {
         "stages, s": {name: entry["seconds"] for name, entry in stages.items()},
         "teacher": {"accuracy": student["teacher_accuracy"]},

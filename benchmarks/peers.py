@@ -249,7 +249,7 @@ def figures(report: BenchReport, m: Measurement, no_accuracy: Collection[str]) -
         "p90_ms": m.p90_ms,
         "repeats_p50_ms": m.repeats_p50_ms,
         "teacher_ratio": ratio,
-        "accuracy": None if m.source in no_accuracy else m.accuracy,
+        "accuracy": None if m.source in no_accuracy else m.score,
     }
 
 

@@ -102,8 +102,10 @@ def measurement(name: str, size: int, ms: float, accuracy: float, agreement: flo
         quantization=artifact.split("-")[1],
         bytes=size,
         length=64,
-        accuracy=accuracy,
-        accuracy_texts=2000,
+        metric="accuracy",
+        score=accuracy,
+        score_texts=2000,
+        score_interval=(accuracy - 0.01, accuracy + 0.01),
         agreement=agreement,
         sha256="0" * 64,
         repeats=tuple(

@@ -26,7 +26,7 @@ from kdedge.bench.devices.device import AGENT
 from kdedge.bench.devices.local import Local
 from kdedge.bench.measure import Run, measure
 from kdedge.bench.report.compare import compare
-from kdedge.bench.report.figures import size_latency_accuracy_figure
+from kdedge.bench.report.figures import size_latency_score_figure
 from kdedge.bench.report.model import BenchReport, Measurement, Repeat, Summary, Value, three_digits
 from kdedge.bench.report.page import Disagreement, duration, render_page, shaded
 from kdedge.bench.report.tables import markdown_table, terminal_table
@@ -227,7 +227,7 @@ def test_bench_of_a_bundle(tflite: Path, onnx_file: Path, tmp_path: Path) -> Non
     assert report.measurements[0].source == "nano"
     assert all(len(m.repeats) == 2 for m in report.measurements)
     assert BenchReport.load(tmp_path / "report/results.json") == report
-    svg = (tmp_path / "report/size_latency_accuracy.svg").read_text()
+    svg = (tmp_path / "report/size_latency_score.svg").read_text()
     assert "litert-float32" in svg
 
 
@@ -240,14 +240,14 @@ def test_bench_finds_the_accuracy_on_the_device(tmp_path: Path) -> None:
     labelled = Labelled(texts, tuple(true))
     report = bench_bundles([SHIPPED], tmp_path / "report", BRIEF, labelled=labelled)
     for found in report.measurements:
-        assert found.accuracy_texts == 20 and found.accuracy == pytest.approx(right / 20, abs=0.051)
+        assert found.score_texts == 20 and found.score == pytest.approx(right / 20, abs=0.051)
         assert found.reference and found.reference.texts == 20
         assert found.reference.agreement == 1.0
         # ONNX Runtime there gets texts padded, which moves what int8 is scaled by.
         most = 1e-6 if found.format == "litert" else 1e-2
         assert found.reference.max_difference < most
         assert found.text and found.memory
-    assert report.measurements[0].accuracy == right / 20  # the bundle's default
+    assert report.measurements[0].score == right / 20  # the bundle's default
     assert BenchReport.load(tmp_path / "report" / REPORT) == report
     with pytest.raises(
         KdedgeError, match="labelled, for .*: neutral. There are the labels negative, pos"
@@ -454,7 +454,7 @@ def test_report_goes_to_json_and_back(report: BenchReport, tmp_path: Path) -> No
     assert len(stored["measurements"][3]["repeats"][0]["samples_ns"]) == 3
 
     path.write_text(json.dumps(stored | {"format_version": 9}))
-    with pytest.raises(KdedgeError, match="format_version is 9 and this kdedge reads 3"):
+    with pytest.raises(KdedgeError, match="format_version is 9 and this kdedge reads 4"):
         BenchReport.load(path)
     path.write_text("{}")
     with pytest.raises(KdedgeError, match="not a readable benchmark report"):
@@ -472,8 +472,8 @@ def test_terminal_table(report: BenchReport) -> None:
 
 
 def test_figure_is_the_same_each_time(report: BenchReport) -> None:
-    svg = size_latency_accuracy_figure(report)
-    assert svg == size_latency_accuracy_figure(report)
+    svg = size_latency_score_figure(report)
+    assert svg == size_latency_score_figure(report)
     assert "<dc:date>" not in svg
     for m in report.measurements:
         assert f"{m.name}, {m.size}" in svg
@@ -481,9 +481,9 @@ def test_figure_is_the_same_each_time(report: BenchReport) -> None:
 
 def test_figure_of_nothing_and_of_odd_names(report: BenchReport) -> None:
     odd = measurement("$x^2$ <b>/litert-int8", 10, 1.0, 0.8, 1.0)
-    svg = size_latency_accuracy_figure(report.model_copy(update={"measurements": (odd,)}))
+    svg = size_latency_score_figure(report.model_copy(update={"measurements": (odd,)}))
     assert "$x^2$ &lt;b&gt;/litert-int8" in svg
-    assert "<svg" in size_latency_accuracy_figure(report.model_copy(update={"measurements": ()}))
+    assert "<svg" in size_latency_score_figure(report.model_copy(update={"measurements": ()}))
 
 
 def make_page(report: BenchReport) -> str:

@@ -106,7 +106,7 @@ def test_command_line_refuses(tmp_path: Path) -> None:
     (tmp_path / "rubbish.json").write_text("rubbish")
     (tmp_path / "half.json").write_text(json.dumps(stored | {"measurements": [{}]}))
     for name, said in (
-        ("other", "format_version is 1 and this kdedge reads 3. Install the kdedge that wrote it"),
+        ("other", "format_version is 1 and this kdedge reads 4. Install the kdedge that wrote it"),
         ("rubbish", "not a readable benchmark report"),
         ("half", "not a readable benchmark report"),
         ("missing", "not a readable benchmark report"),

@@ -11,7 +11,6 @@ from kdedge.bench.statistics import (
     p50,
     p90,
     ratio_interval,
-    wilson_interval,
 )
 
 
@@ -76,10 +75,3 @@ def test_a_thing_is_seldom_called_different_from_itself() -> None:
         draws = np.exp(rng.normal(0, 0.1, (1000, 2, count)))
         ends = [ratio_interval(a, b) for a, b in draws]
         assert sum(low > 1 or high < 1 for low, high in ends) <= 50
-
-
-def test_wilson_interval() -> None:
-    # Middle and half for 8 of 10, with z = 1.96: (0.8 + 0.19207) / 1.38415 and
-    # sqrt(0.016 * 3.84146 + 0.0368920) / 1.38415.
-    assert wilson_interval(0.8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
-    assert wilson_interval(1.0, 10) == pytest.approx((0.7224672, 1.0), abs=1e-6)

@@ -12,7 +12,7 @@ from bench_parts import make_report, measurement, repeat
 from kdedge.bench.report.figures import (
     curve_figures,
     latency_distribution_figure,
-    size_latency_accuracy_figure,
+    size_latency_score_figure,
 )
 from kdedge.bench.report.model import Measurement, Repeat, Summary
 from kdedge.bench.report.page import render_page
@@ -94,7 +94,7 @@ def test_labels_do_not_overlap(browser: Any, tmp_path: Path) -> None:
     ]
     report = make_report()
     report = report.model_copy(update={"measurements": (*report.measurements, *crowd)})
-    (tmp_path / "picture.svg").write_text(size_latency_accuracy_figure(report))
+    (tmp_path / "picture.svg").write_text(size_latency_score_figure(report))
     page = browser.new_page()
     page.goto((tmp_path / "picture.svg").as_uri())
     boxes = page.locator("text").evaluate_all(

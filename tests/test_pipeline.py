@@ -32,7 +32,7 @@ def test_a_run_leaves_every_stages_result(quick_run: Path) -> None:
     there = {path.name for path in quick_run.iterdir() if not path.name.startswith(".")}
     assert there == {
         "teacher", "soft_labels", "student", "bundle", "teacher_bundle", "stages.json",
-        "results.json", "report.html", "size_latency_accuracy.svg",
+        "results.json", "report.html", "size_latency_score.svg",
     }  # fmt: skip
     assert list(json.loads((quick_run / "stages.json").read_text())) == STAGES
     assert not list(quick_run.rglob("*.partial"))

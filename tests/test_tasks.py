@@ -57,3 +57,10 @@ def test_unknown_tasks_are_refused() -> None:
         read_task({"name": "translation"})
     with pytest.raises(ValueError, match="label_names"):
         read_task({"name": "classification", "label_names": ["one"]})
+
+
+def test_the_interval_of_an_accuracy() -> None:
+    # Wilson's middle and half for 8 of 10, with z = 1.96: (0.8 + 0.19207) / 1.38415 and
+    # sqrt(0.016 * 3.84146 + 0.0368920) / 1.38415.
+    assert TASK.interval(0.8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+    assert TASK.interval(1.0, 10) == pytest.approx((0.7224672, 1.0), abs=1e-6)

@@ -13,7 +13,7 @@ import numpy as np
 from kdedge.bench.devices import Device, DeviceLostError, Subject
 from kdedge.bench.devices.local import Local
 from kdedge.bench.measure import Run, measure, others_of
-from kdedge.bench.report.figures import size_latency_accuracy_figure
+from kdedge.bench.report.figures import size_latency_score_figure
 from kdedge.bench.report.model import BenchReport, Measurement, Reference
 from kdedge.bench.scenario import THROUGHPUT, Scenario
 from kdedge.bundle.manifest import Artifact, Manifest, verify
@@ -25,7 +25,7 @@ from kdedge.text.encoder import TOKENIZER, Encoded, TextEncoder
 
 # Texts an inference, in the scenario of that name.
 THROUGHPUT_BATCHES = (1, 8, 32)
-REPORT, FIGURE, SAMPLE_TEXTS = "results.json", "size_latency_accuracy.svg", "sample_texts.txt"
+REPORT, FIGURE, SAMPLE_TEXTS = "results.json", "size_latency_score.svg", "sample_texts.txt"
 # Inside the report's folder: each answer of a run that is not whole yet.
 KEPT = "measured"
 
@@ -69,7 +69,7 @@ def bench_bundles(
     labelled: Labelled | None = None,
     grid: Grid | None = None,
 ) -> BenchReport:
-    """Measure every artifact of `bundles`; write results.json and size_latency_accuracy.svg.
+    """Measure every artifact of `bundles`; write results.json and size_latency_score.svg.
 
     What a run that was stopped had measured is in a folder of `report_dir`, and the same call does
     not measure it again.
@@ -80,7 +80,7 @@ def bench_bundles(
         scenario: how long to measure.
         texts: to measure with; by default each bundle's own sample texts.
         devices: one after the other, with URLs that differ; by default this machine.
-        labelled: texts to find the accuracy with on the devices that can run them.
+        labelled: texts to find the score with on the devices that can run them.
         grid: threads, tokens and batches to measure with; by default `Grid()`.
 
     Raises:
@@ -145,7 +145,7 @@ def bench_bundles(
         ),
     )
     report.save(report_dir / REPORT)
-    write_text(report_dir / FIGURE, size_latency_accuracy_figure(report))
+    write_text(report_dir / FIGURE, size_latency_score_figure(report))
     if report.failures:
         lines = "\n  ".join(f"{name}: {why}" for name, why in report.failures.items())
         raise KdedgeError(
@@ -253,11 +253,11 @@ def _measurement(
     job: _Job, run: Run, labelled: Labelled | None, expected: Callable[[Path, str], Any]
 ) -> Measurement:
     artifact, others = job.artifact, run.others[job.subject.name]
-    accuracy, count, reference = artifact.score.value, artifact.score.texts, None
+    score, count, reference = artifact.score.value, artifact.score.texts, None
     if labelled and (said := others.get("outputs")):
         outputs = np.asarray(said.outputs, np.float32)
         right = expected(job.bundle, artifact.name)
-        accuracy, reference = _on_device(job, outputs, right, labelled)
+        score, reference = _on_device(job, outputs, right, labelled)
         count = len(labelled.texts)
     return Measurement(
         name=job.subject.name,
@@ -271,8 +271,10 @@ def _measurement(
         length=job.subject.inputs.ids.shape[1],
         threads=job.subject.threads,
         batch=job.subject.batch,
-        accuracy=accuracy,
-        accuracy_texts=count,
+        metric=artifact.score.metric,
+        score=score,
+        score_texts=count,
+        score_interval=job.manifest.task.interval(score, count),
         reference=reference,
         text=others.get("text"),
         memory=others.get("memory"),
@@ -285,7 +287,7 @@ def _measurement(
 def _on_device(
     job: _Job, outputs: Any, expected: Any, labelled: Labelled
 ) -> tuple[float, Reference]:
-    """Accuracy of what a device said, and how near it is to this machine's runtime."""
+    """The score of what a device said, and how near it is to this machine's runtime."""
     task = job.manifest.task
     # ONNX models give logits.
     said = task.outputs(outputs) if job.artifact.format == "onnx" else outputs

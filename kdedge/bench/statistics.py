@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 RESAMPLES = 2000
-NORMAL_95 = 1.959964
 # Student's t, two-sided 95%, for 1, 2, ... degrees of freedom; beyond 30 it is hardly less.
 STUDENT_95 = (
     12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,
@@ -82,17 +81,6 @@ def ratio_interval(a_repeats: Sequence[float], b_repeats: Sequence[float]) -> tu
         student = np.interp(freedom, range(1, 1 + len(STUDENT_95)), STUDENT_95)
         half = float(student) * math.sqrt(variance)
     return math.exp(middle - half), math.exp(middle + half)
-
-
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """95% interval of a share seen in `count` trials (Wilson 1927).
-
-    Unlike share +- 1.96 standard errors it stays between 0 and 1 and holds near the ends.
-    """
-    z2 = NORMAL_95**2
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = math.sqrt(share * (1 - share) * z2 / count + z2**2 / (4 * count**2)) / (1 + z2 / count)
-    return middle - half, middle + half
 
 
 def _middle_95(values: npt.ArrayLike) -> tuple[float, float]:

@@ -20,18 +20,20 @@ class Change:
         name: in both.
         ratio: the new p1 over the old one.
         low, high: its 95% interval over the repeats.
-        accuracy: of the new one less that of the old one.
+        metric: what the score is.
+        score: of the new one less that of the old one.
         size: the new number of bytes over the old one.
-        relative_accuracy: the new accuracy over the old one.
+        relative_score: the new score over the old one.
     """
 
     name: str
     ratio: float
     low: float
     high: float
-    accuracy: float
+    metric: str
+    score: float
     size: float
-    relative_accuracy: float
+    relative_score: float
 
     @property
     def verdict(self) -> str:
@@ -47,8 +49,8 @@ class Change:
             found.append(f"{self.name}: {self.ratio - 1:.1%} slower")
         if self.size > 1 + threshold:
             found.append(f"{self.name}: {self.size - 1:.1%} larger")
-        if self.relative_accuracy < 1 - threshold:
-            found.append(f"{self.name}: accuracy down by {-100 * self.accuracy:.1f} points")
+        if self.relative_score < 1 - threshold:
+            found.append(f"{self.name}: {self.metric} down by {-100 * self.score:.1f} points")
         return found
 
 
@@ -93,9 +95,10 @@ def _change(old: Measurement, new: Measurement) -> Change:
         ratio=new.p1_ms / old.p1_ms,
         low=low,
         high=high,
-        accuracy=new.accuracy - old.accuracy,
+        metric=new.metric,
+        score=new.score - old.score,
         size=new.bytes / old.bytes,
-        relative_accuracy=new.accuracy / old.accuracy if old.accuracy else math.inf,
+        relative_score=new.score / old.score if old.score else math.inf,
     )
 
 
@@ -136,7 +139,7 @@ def comparison_rows(
             f"{c.ratio:.3f}",
             f"{c.low:.3f} to {c.high:.3f}",
             c.verdict,
-            f"{100 * c.accuracy:+.1f} points",
+            f"{100 * c.score:+.1f} points",
             f"{c.size - 1:+.1%}",
         )
         for c in comparison.changes

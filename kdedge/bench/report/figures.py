@@ -79,8 +79,8 @@ class _Spot(NamedTuple):
     radius: float
 
 
-def size_latency_accuracy_figure(report: BenchReport) -> str:
-    """An SVG picture: latency across, accuracy up, size as area. Equal reports give equal text.
+def size_latency_score_figure(report: BenchReport) -> str:
+    """An SVG picture: latency across, score up, size as area. Equal reports give equal text.
 
     An artifact that was measured with several threads, lengths or batches is there once.
     """
@@ -91,7 +91,7 @@ def size_latency_accuracy_figure(report: BenchReport) -> str:
         height = max(220.0, LINE_HEIGHT * len(measurements))
         figure, axes = _axes(330, height, left=48, right=30 + column)
         axes.set_xlabel("median latency of one text, ms (less is better)")
-        axes.set_ylabel("accuracy, % (more is better)")
+        axes.set_ylabel(f"{report.metric}, % (more is better)")
         axes.set_xscale("log")
         _plain_numbers(axes.xaxis)
         axes.grid(True)
@@ -247,23 +247,23 @@ def _bubbles(axes: Any, measurements: Sequence[Measurement]) -> None:
         return
     latencies = [m.p50_ms for m in measurements]
     axes.set_xlim(min(latencies) / 1.6, max(latencies) * 1.6)
-    accuracies = [100 * m.accuracy for m in measurements]
-    margin = 1 + 0.1 * (max(accuracies) - min(accuracies))
-    axes.set_ylim(min(accuracies) - margin, max(accuracies) + margin)
+    scores = [100 * m.score for m in measurements]
+    margin = 1 + 0.1 * (max(scores) - min(scores))
+    axes.set_ylim(min(scores) - margin, max(scores) + margin)
     colours = _colours(measurements)
     largest = max(m.bytes for m in measurements)
 
     spots = []
-    for m, accuracy in zip(measurements, accuracies, strict=True):
+    for m, score in zip(measurements, scores, strict=True):
         # Matplotlib's size is the square of a mark's width, which for a circle is not its area.
         shape, size_of_area = ("o", 4 / math.pi) if m.format == "litert" else ("s", 1.0)
         size = size_of_area * max(SMALLEST_BUBBLE, LARGEST_BUBBLE * m.bytes / largest)
         axes.scatter(
-            m.p50_ms, accuracy, size, marker=shape, clip_on=False,
+            m.p50_ms, score, size, marker=shape, clip_on=False,
             facecolor="none" if m.is_teacher else colours[m.bundle],
             edgecolor=INK if m.is_teacher else SURFACE, alpha=0.85,
         )  # fmt: skip
-        x, y = axes.transData.transform((m.p50_ms, accuracy))
+        x, y = axes.transData.transform((m.p50_ms, score))
         spots.append(_Spot(m, x, y, size**0.5 / 2))
 
     # From the top, so that the lines from the labels to the bubbles seldom cross.
@@ -272,7 +272,7 @@ def _bubbles(axes: Any, measurements: Sequence[Measurement]) -> None:
     for spot, y in zip(spots, _spread([spot.y for spot in spots], bottom, top), strict=True):
         axes.annotate(
             _label(spot.measurement),
-            (spot.measurement.p50_ms, 100 * spot.measurement.accuracy),
+            (spot.measurement.p50_ms, 100 * spot.measurement.score),
             (right + 20 - spot.x, y - spot.y), textcoords="offset points",
             size=LABEL_SIZE, va="center", annotation_clip=False,
             arrowprops={

@@ -10,11 +10,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
 from kdedge.bench.scenario import Scenario
-from kdedge.bench.statistics import p1, p50, p90, p99, ratio_interval, wilson_interval
+from kdedge.bench.statistics import p1, p50, p90, p99, ratio_interval
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 Value = str | int | float
 LEAST_FOR_P99 = 1000
 # Of fewer samples a median says nothing of how a device's speed changes.
@@ -117,7 +117,7 @@ class Reference(_Frozen):
     """What a device says of texts, against this machine's runtime with the same file."""
 
     texts: int = Field(ge=1)
-    agreement: float = Field(ge=0, le=1, description="share of texts with the same label")
+    agreement: float = Field(ge=0, le=1, description="share of texts with the same answer")
     max_difference: float = Field(ge=0, description="of probabilities")
 
 
@@ -135,22 +135,18 @@ class Measurement(_Frozen):
     length: int = Field(description="tokens of the texts measured with")
     threads: int = Field(1, ge=1)
     batch: int = Field(1, ge=1, description="texts an inference")
-    accuracy: float = Field(
+    metric: str = Field(description="what `score` is: for classification accuracy")
+    score: float = Field(
         ge=0, le=1, description="on the device; without `reference`, what the manifest says"
     )
-    accuracy_texts: int = Field(ge=1)
+    score_texts: int = Field(ge=1)
+    score_interval: tuple[float, float] = Field(description="95%, over the texts")
     reference: Reference | None = None
     text: TextTimes | None = None
     memory: Memory | None = None
-    agreement: float = Field(ge=0, le=1, description="share of labels as its source's")
+    agreement: float = Field(ge=0, le=1, description="share of answers as its source's")
     sha256: str
     repeats: tuple[Repeat, ...] = Field(min_length=1)
-
-    @computed_field  # type: ignore[prop-decorator]
-    @cached_property
-    def accuracy_interval(self) -> tuple[float, float]:
-        """Wilson's, 95%."""
-        return wilson_interval(self.accuracy, self.accuracy_texts)
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
@@ -341,16 +337,21 @@ class BenchReport(_Head):
         return SpeedUp(baseline, baseline.p1_ms / measurement.p1_ms, low, high)
 
     def retention(self, measurement: Measurement) -> float | None:
-        """Accuracy as a share of the teacher's best artifact's; None without a teacher."""
-        teachers = [m.accuracy for m in self.measurements if m.is_teacher]
-        return measurement.accuracy / max(teachers) if teachers else None
+        """The score as a share of the teacher's best artifact's; None without a teacher."""
+        teachers = [m.score for m in self.measurements if m.is_teacher]
+        return measurement.score / max(teachers) if teachers else None
+
+    @property
+    def metric(self) -> str:
+        """What the scores are; several, where bundles of several tasks were measured."""
+        return ", ".join(dict.fromkeys(m.metric for m in self.measurements))
 
     @property
     def best(self) -> Measurement | None:
-        """The fastest student artifact within a point of the most accurate one."""
+        """The fastest student artifact within a point of the one with the best score."""
         students = [m for m in self.measurements if not m.is_teacher]
-        most = max((m.accuracy for m in students), default=0.0)
-        good = [m for m in students if m.accuracy >= most - 0.01]
+        most = max((m.score for m in students), default=0.0)
+        good = [m for m in students if m.score >= most - 0.01]
         return min(good, key=lambda m: m.p1_ms, default=None)
 
 

@@ -14,7 +14,7 @@ from kdedge.bench.report.figures import (
     SURFACE,
     curve_figures,
     latency_distribution_figure,
-    size_latency_accuracy_figure,
+    size_latency_score_figure,
     training_figures,
 )
 from kdedge.bench.report.model import RUNTIMES, BenchReport, three_digits
@@ -72,7 +72,7 @@ def render_page(
         title=title,
         runtimes=RUNTIMES,
         figure=inline_svg(
-            size_latency_accuracy_figure(report), "Accuracy against median latency of each artifact"
+            size_latency_score_figure(report), "Score against median latency of each artifact"
         ),
         distribution=inline_svg(
             latency_distribution_figure(report), "Distribution of the latencies of each artifact"

@@ -18,7 +18,7 @@ COLUMNS = {
 
 def _columns(report: BenchReport) -> tuple[str, ...]:
     """What a table of the report shows of each artifact, besides its name."""
-    return ("MB", "accuracy", "agrees", *COLUMNS[report.scenario.kind])
+    return ("MB", report.metric, "agrees", *COLUMNS[report.scenario.kind])
 
 
 def _figures(report: BenchReport, m: Measurement) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ def _figures(report: BenchReport, m: Measurement) -> tuple[str, ...]:
     }
     return (
         f"{m.bytes / 1e6:.1f}",
-        f"{m.accuracy:.1%}",
+        f"{m.score:.1%}",
         f"{m.agreement:.1%}",
         *(texts[column] for column in COLUMNS[report.scenario.kind]),
     )
