@@ -57,7 +57,7 @@ from kdedge.bench.report.tables import markdown
 from kdedge.bench.run import REPORT
 from kdedge.bench.scenario import scenario
 from kdedge.bundle.manifest import MANIFEST
-from kdedge.export.stage import subject_of, subject_of_classifier
+from kdedge.export.subject import subject_of, subject_of_classifier
 from kdedge.files import write_text
 from kdedge.recipe import export_settings
 from kdedge.students.trained import NOTES, Evaluation, predict_logits

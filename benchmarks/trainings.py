@@ -27,7 +27,8 @@ from kdedge.distill.adversaries.texts import adversarial_texts
 from kdedge.distill.distiller import UNLABELLED
 from kdedge.distill.multitask import MultiTaskDistiller
 from kdedge.distill.stage import distill_student
-from kdedge.export.stage import export_bundle, subject_of, subject_of_classifier
+from kdedge.export.stage import export_bundle
+from kdedge.export.subject import subject_of, subject_of_classifier
 from kdedge.files import write_text
 from kdedge.labels.average import ensemble_soft_labels
 from kdedge.labels.store import SoftLabels

@@ -36,7 +36,7 @@ from kdedge.bench.run import SAMPLE_TEXTS
 from kdedge.bench.scenario import scenario
 from kdedge.bench.statistics import bootstrap_interval, p50, ratio_interval
 from kdedge.bundle.manifest import verify
-from kdedge.export.stage import subject_of
+from kdedge.export.subject import subject_of
 from kdedge.files import write_text
 from kdedge.recipe import export_settings
 from kdedge.text.encoder import Encoded

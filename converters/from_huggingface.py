@@ -13,7 +13,7 @@ import typer
 
 from kdedge import KdedgeError, Subject, export_bundle, load_corpus, load_teacher
 from kdedge.cli import told_as_a_line
-from kdedge.export.stage import subject_of_classifier
+from kdedge.export.subject import subject_of_classifier
 from kdedge.recipe import export_settings
 
 

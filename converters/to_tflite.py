@@ -14,7 +14,7 @@ import typer
 
 from kdedge import export_bundle
 from kdedge.cli import told_as_a_line
-from kdedge.export.source import load_subject
+from kdedge.export.subject import load_subject
 from kdedge.recipe import export_settings
 
 

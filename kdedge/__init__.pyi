@@ -16,8 +16,8 @@ from .errors import KdedgeError as KdedgeError
 from .explain import explain as explain
 from .explain import gradient_x_input as gradient_x_input
 from .explain import integrated_gradients as integrated_gradients
-from .export.stage import Subject as Subject
 from .export.stage import export_bundle as export_bundle
+from .export.subject import Subject as Subject
 from .labels.average import ensemble_soft_labels as ensemble_soft_labels
 from .labels.store import SoftLabels as SoftLabels
 from .objectives.classification import SoftLabelLoss as SoftLabelLoss

@@ -384,7 +384,8 @@ def export(
     """Convert a student to TFLite and ONNX and prove each file."""
     with told_as_a_line():
         _train_extra()
-        from kdedge.export.stage import export_bundle, subject_of
+        from kdedge.export.stage import export_bundle
+        from kdedge.export.subject import subject_of
         from kdedge.recipe import ARTIFACTS, export_settings
         from kdedge.students.trained import Student
         from kdedge.text.readers import read_texts
@@ -394,7 +395,7 @@ def export(
             subject = replace(subject, calibration=tuple(read_texts(calibration)))
         if samples:
             subject = replace(subject, samples=tuple(read_texts(samples)))
-        names = ARTIFACTS if artifacts == "all" else artifacts and artifacts.split(",")
+        names = [*ARTIFACTS] if artifacts == "all" else artifacts and artifacts.split(",")
         settings = export_settings(
             artifacts=names or None,
             lengths=lengths.split(",") if lengths else [subject.encoder.max_length],

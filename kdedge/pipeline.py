@@ -17,7 +17,8 @@ from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
 from kdedge.distill.stage import distill_student
 from kdedge.explain import explain
-from kdedge.export.stage import Subject, export_bundle, subject_of
+from kdedge.export.stage import export_bundle
+from kdedge.export.subject import Subject, subject_of
 from kdedge.files import locked, write_text
 from kdedge.labels.store import SoftLabels
 from kdedge.progress import console

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kdedge.errors import KdedgeError
 
@@ -29,20 +29,31 @@ Compression = Literal[
     "vocabulary", "pruning", "clustering", "pruning-clustering", "quantization-aware"
 ]
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
-ArtifactName = Literal[
-    "litert-float32",
-    "litert-float16",
-    "litert-int8",
-    "litert-int8-weights",
-    "litert-int8-full",
-    "litert-int16x8",
-    "litert-int4",
-    "onnx-float32",
-    "onnx-float16",
-    "onnx-int8",
-    "onnx-int8-static",
-]
-ARTIFACTS: tuple[ArtifactName, ...] = get_args(ArtifactName)
+# How each artifact is quantized: the module that holds its `QUANTIZATION`. Of a format the first
+# that a bundle has is the one that an app should run on a CPU. No clock chooses it, so that two
+# exports of a student are equal. ONNX Runtime is slow in float16, and at integer convolutions.
+ARTIFACTS: dict[str, str | None] = {
+    "litert-int8": "kdedge.export.litert.quantizations.int8",
+    "litert-int8-weights": "kdedge.export.litert.quantizations.int8_weights",
+    "litert-int8-full": "kdedge.export.litert.quantizations.int8_full",
+    "litert-int16x8": "kdedge.export.litert.quantizations.int16x8",
+    "litert-int4": "kdedge.export.litert.quantizations.int4",
+    "litert-float16": "kdedge.export.litert.quantizations.float16",
+    "litert-float32": None,
+    "onnx-int8": "kdedge.export.onnx.quantizations.int8",
+    "onnx-float32": None,
+    "onnx-int8-static": "kdedge.export.onnx.quantizations.int8_static",
+    "onnx-float16": "kdedge.export.onnx.quantizations.float16",
+}
+
+
+def _artifact(name: str) -> str:
+    if name not in ARTIFACTS:
+        raise ValueError(f"there is no artifact {name!r}; allowed: {', '.join(ARTIFACTS)}")
+    return name
+
+
+ArtifactName = Annotated[str, AfterValidator(_artifact)]
 
 
 class Section(BaseModel):

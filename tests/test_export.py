@@ -19,15 +19,15 @@ from transformers import AutoTokenizer
 
 from kdedge import KdedgeError, Subject, build_student, export_bundle, load_bundle, load_teacher
 from kdedge.bundle.manifest import verify
-from kdedge.export.litert import quantize as litert
+from kdedge.export.files import write_files
 from kdedge.export.litert.convert import to_litert
 from kdedge.export.litert.flatbuffer import parsed
-from kdedge.export.litert.quantize import LiteRTQuantization
+from kdedge.export.litert.quantize import LiteRTQuantizer
 from kdedge.export.onnx.convert import INPUTS, to_onnx
-from kdedge.export.onnx.quantize import OnnxQuantization
+from kdedge.export.onnx.quantize import OnnxQuantizer
 from kdedge.export.parity import parity, score
+from kdedge.export.prove import quantization_of
 from kdedge.export.selective import spare_layers
-from kdedge.export.stage import _write_texts
 from kdedge.recipe import ARTIFACTS, PRESETS, Export
 from kdedge.students.architecture import student_inputs
 from kdedge.students.cut import taylor_importance
@@ -98,7 +98,7 @@ def test_every_artifact_says_what_its_source_says(
     name: str, teacher: BertTeacher, tmp_path: Path
 ) -> None:
     source = subject(name, teacher)
-    manifest = export_bundle(source, settings(artifacts=ARTIFACTS), tmp_path / "bundle")
+    manifest = export_bundle(source, settings(artifacts=[*ARTIFACTS]), tmp_path / "bundle")
     assert [a.name for a in manifest.artifacts] == list(ARTIFACTS)
     for artifact in manifest.artifacts:
         said = load_bundle(tmp_path / "bundle", artifact.name).outputs(TEXTS)
@@ -120,7 +120,8 @@ def test_a_litert_model_is_as_clients_want_it(
     source = subject(name, teacher)
     float32 = to_litert(source.model, TASK, LENGTH, source.variables)
     encoded = teacher.encoder.encode(TEXTS, LENGTH)
-    contents = [float32, *(LiteRTQuantization(float32, q, encoded)() for q in litert.RECIPES)]
+    ways = [quantization_of(name) for name in ARTIFACTS if name.startswith("litert")]
+    contents = [float32, *(LiteRTQuantizer(float32, way, encoded)() for way in ways if way)]
     for content in contents:
         interpreter = Interpreter(model_content=content)
         interpreter.allocate_tensors()
@@ -154,11 +155,11 @@ def test_the_embedding_shrinks_too() -> None:
         "litert-int8-full": 1, "litert-int16x8": 1, "litert-int4": 0.5,
         "onnx-float32": 4, "onnx-float16": 2, "onnx-int8": 1, "onnx-int8-static": 1,
     }.items():  # fmt: skip
-        runtime, _, quantization = name.partition("-")
+        runtime = name.partition("-")[0]
         content = float32[runtime]
-        if quantization != "float32":
-            kind = LiteRTQuantization if runtime == "litert" else OnnxQuantization
-            content = kind(content, quantization, calibration)()
+        if way := quantization_of(name):
+            kind = LiteRTQuantizer if runtime == "litert" else OnnxQuantizer
+            content = kind(content, way, calibration)()
         extra = len(content) - 180_258 * size
         # Each row has a scale, of 12 bytes for LiteRT's int4.
         rows = {"litert-int4": 60_000, "onnx-int8": 20_000, "onnx-int8-static": 20_000}
@@ -180,7 +181,7 @@ def test_a_long_vector_does_not_ruin_the_others(quantization: str) -> None:
 
     float32 = to_onnx(model)
     expected = logits(float32)
-    said = logits(OnnxQuantization(float32, quantization, calibration)())
+    said = logits(OnnxQuantizer(float32, quantization_of(f"onnx-{quantization}"), calibration)())
     # With one scale for the whole table all other vectors would be zeros, and the texts alike.
     assert np.abs(said - expected).max() < 0.2 * expected.std(0).max()
 
@@ -192,7 +193,9 @@ def test_clustered_weights_keep_their_few_values() -> None:
     grams = model.get_layer("grams_3")
 
     def values() -> int:
-        content = LiteRTQuantization(to_litert(model, TASK, 8), "int8", calibration)()
+        content = LiteRTQuantizer(
+            to_litert(model, TASK, 8), quantization_of("litert-int8"), calibration
+        )()
         graph = parsed(content)
         (weights,) = (
             graph.buffers[t.buffer].data
@@ -223,7 +226,9 @@ def test_old_runtimes_are_told_what_they_cannot_run() -> None:
         "int8-full": {ops.FULLY_CONNECTED: 12, ops.CONV_2D: 5},
         "int4": {ops.FULLY_CONNECTED: 12, ops.CONV_2D: 5, ops.EMBEDDING_LOOKUP: 4},
     }.items():
-        written = parsed(LiteRTQuantization(float32, quantization, calibration)())
+        written = parsed(
+            LiteRTQuantizer(float32, quantization_of(f"litert-{quantization}"), calibration)()
+        )
         versions = {code.builtinCode: code.version for code in written.operatorCodes}
         assert {op: versions[op] for op in expected} == expected, quantization
 
@@ -240,7 +245,9 @@ def test_nothing_wide_is_left_to_slow_kernels(preset: str) -> None:
 def test_ranges_are_those_of_all_calibration_texts(teacher: BertTeacher) -> None:
     source = subject("nano", teacher)
     encoded = teacher.encoder.encode(TEXTS, LENGTH)
-    quantization = LiteRTQuantization(to_litert(source.model, TASK, LENGTH), "int8-full", encoded)
+    quantization = LiteRTQuantizer(
+        to_litert(source.model, TASK, LENGTH), quantization_of("litert-int8-full"), encoded
+    )
     lengths = encoded.mask.sum(1)
     (counted,) = (v for k, v in quantization.ranges.items() if k.endswith("mean_2_1/Sum"))
     assert (counted["min"].item(), counted["max"].item()) == (lengths.min(), lengths.max())
@@ -255,9 +262,9 @@ def test_the_same_model_gives_the_same_bytes(teacher: BertTeacher) -> None:
         return [
             tflite,
             onnx_,
-            LiteRTQuantization(tflite, "int8-full", encoded)(),
-            OnnxQuantization(onnx_, "int8", encoded)(),
-            OnnxQuantization(onnx_, "int8-static", encoded)(),
+            LiteRTQuantizer(tflite, quantization_of("litert-int8-full"), encoded)(),
+            OnnxQuantizer(onnx_, quantization_of("onnx-int8"), encoded)(),
+            OnnxQuantizer(onnx_, quantization_of("onnx-int8-static"), encoded)(),
         ]
 
     assert contents() == contents()
@@ -358,9 +365,8 @@ def ruined_by_int8(teacher: BertTeacher) -> Subject:
 def test_the_default_follows_a_fixed_rule(
     quantizations: tuple[str, ...], default: str, teacher: BertTeacher, tmp_path: Path
 ) -> None:
-    chosen = settings(artifacts=[f"litert-{q}" for q in quantizations], lengths=[LENGTH, 8])
+    chosen = settings(artifacts=[f"litert-{q}" for q in quantizations])
     manifest = export_bundle(subject("nano", teacher), chosen, tmp_path / "bundle")
-    # The files of the other length are none's default.
     assert manifest.defaults == {"litert": default}
 
 
@@ -406,7 +412,7 @@ def test_a_bundle_holds_all_that_clients_need(micro: Path, teacher: BertTeacher)
 
 
 def test_other_texts_than_those_of_the_test_split(teacher: BertTeacher, tmp_path: Path) -> None:
-    _write_texts(replace(subject("nano", teacher), samples=("mine", "two\nlines")), tmp_path)
+    write_files(replace(subject("nano", teacher), samples=("mine", "two\nlines")), tmp_path)
     assert (tmp_path / "sample_texts.txt").read_text() == "mine\n"
 
 

@@ -6,8 +6,8 @@ from typing import Protocol
 from kdedge.bundle.manifest import SparedLayer
 
 
-class Quantization(Protocol):
-    """One way to quantize one model."""
+class Quantizer(Protocol):
+    """Quantizes one model in one way."""
 
     layers: tuple[str, ...]
     spared_as: str
@@ -18,7 +18,7 @@ class Quantization(Protocol):
 
 
 def spare_layers(
-    quantization: Quantization,
+    quantizer: Quantizer,
     error: Callable[[bytes], float],
     holds: Callable[[bytes], bool],
 ) -> tuple[bytes, tuple[SparedLayer, ...]]:
@@ -28,7 +28,7 @@ def spare_layers(
     together are found, which measuring each by itself would miss.
 
     Args:
-        quantization: gives a file for a choice of layers.
+        quantizer: gives a file for a choice of layers.
         error: of a file, on calibration texts; less is better.
         holds: whether a file is good enough.
 
@@ -36,22 +36,22 @@ def spare_layers(
         The file, and the layers that were spared. If no layer helps any more the file is returned
         as it is then, though it does not hold.
     """
-    content = quantization()
+    content = quantizer()
     spared: list[SparedLayer] = []
     while not holds(content):
         before = error(content)
         names = [layer.name for layer in spared]
         trials = []
-        for layer in quantization.layers:
+        for layer in quantizer.layers:
             if layer not in names:
-                trial = quantization([*names, layer])
+                trial = quantizer([*names, layer])
                 trials.append((error(trial), layer, trial))
         if not trials or min(trials)[0] >= before:
             break
         after, layer, content = min(trials)
         spared.append(
             SparedLayer(
-                name=layer, kept_as=quantization.spared_as, error_before=before, error_after=after
+                name=layer, kept_as=quantizer.spared_as, error_before=before, error_after=after
             )
         )
     return content, tuple(spared)

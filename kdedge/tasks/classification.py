@@ -141,6 +141,14 @@ class Classification(Task):
             dict(zip(self.label_names, map(float, outputs), strict=True)),
         )
 
+    def config(self) -> dict[str, Any]:
+        """A sequence classifier's; see `Task`."""
+        return {
+            "architectures": ["BertForSequenceClassification"],
+            "id2label": {str(i): name for i, name in enumerate(self.label_names)},
+            "label2id": {name: i for i, name in enumerate(self.label_names)},
+        }
+
     def score(self, outputs: Outputs, labels: Labels) -> float:
         """Accuracy: the share of texts whose most probable class is the true one."""
         return float(np.mean(outputs.argmax(1) == labels))

@@ -145,6 +145,10 @@ class Task(BaseModel, ABC):
         """The answer to each text, of outputs float32 [texts, width]."""
         return [self.answer(row) for row in outputs]
 
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """What `config.json` says of the task, for Hugging Face's clients."""
+
     # Figures
 
     @abstractmethod

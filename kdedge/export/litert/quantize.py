@@ -5,10 +5,10 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from litert_quantizer import qtyping
 from litert_quantizer.algorithm_manager import AlgorithmName
 from litert_quantizer.calibrator import CalibrationMode, Calibrator
 from litert_quantizer.qtyping import QuantGranularity as Granularity
@@ -28,12 +28,29 @@ from kdedge.text.encoder import Encoded
 CLUSTERED = 256
 
 
+@dataclass(frozen=True)
 class LiteRTQuantization:
-    """One way to quantize one float32 `.tflite` file; some layers can be spared.
+    """A way to quantize `.tflite` files.
+
+    Attributes:
+        apply: tells litert-quantizer what to do in a scope, with a scale a channel or a tensor.
+        spared_as: what a layer that is spared computes in.
+        needs_calibration: whether it needs real texts, for the ranges of activations.
+        with_lookups: whether embedding tables are read by EMBEDDING_LOOKUP.
+    """
+
+    apply: Callable[[Quantizer, str, Granularity], None]
+    spared_as: str = "float32"
+    needs_calibration: bool = False
+    with_lookups: bool = True
+
+
+class LiteRTQuantizer:
+    """Quantizes one float32 `.tflite` file in one way; some layers can be spared.
 
     Args:
         content: of the file, as `to_litert` makes it.
-        quantization: a name in `RECIPES`.
+        quantization: how.
         calibration: int32 [texts, length] inputs of real texts, for the ranges of activations.
         integer_output: give probabilities as integers with a scale, where activations are integers.
 
@@ -43,12 +60,15 @@ class LiteRTQuantization:
     """
 
     def __init__(
-        self, content: bytes, quantization: str, calibration: Encoded, integer_output: bool = False
+        self,
+        content: bytes,
+        quantization: LiteRTQuantization,
+        calibration: Encoded,
+        integer_output: bool = False,
     ) -> None:
-        self.recipe, self.spared_as = RECIPES[quantization]
+        self.quantization, self.spared_as = quantization, quantization.spared_as
         self.integer_output = integer_output
-        # In int8 arithmetic throughout, Gather reads an int8 table; all others read it by lookup.
-        self.content = content if quantization == "int8-full" else _with_lookups(content)
+        self.content = _with_lookups(content) if quantization.with_lookups else content
         model = parsed(self.content)
         outputs = [model.subgraphs[0].tensors[op.outputs[0]] for op in model.subgraphs[0].operators]
         scopes = [tensor.name.decode().split(";")[0].rpartition("/")[0] for tensor in outputs]
@@ -102,9 +122,9 @@ class LiteRTQuantization:
 
     def _quantizer(self, spared: Collection[str]) -> Quantizer:
         quantizer = Quantizer(bytearray(self.content))
-        self.recipe(quantizer, ".*", Granularity.CHANNELWISE)
+        self.quantization.apply(quantizer, ".*", Granularity.CHANNELWISE)
         for scope in self.clustered:
-            self.recipe(quantizer, _within(scope), Granularity.TENSORWISE)
+            self.quantization.apply(quantizer, _within(scope), Granularity.TENSORWISE)
         for scope in spared:
             if self.spared_as == "int8":
                 int8(quantizer, _within(scope), Granularity.CHANNELWISE)
@@ -117,20 +137,6 @@ class LiteRTQuantization:
         return quantizer
 
 
-def float16(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
-    """Weights in half precision, arithmetic in float32."""
-    halves = qtyping.OpQuantizationConfig(
-        weight_tensor_config=qtyping.TensorQuantizationConfig(
-            num_bits=16, dtype=qtyping.TensorDataType.FLOAT
-        ),
-        compute_precision=qtyping.ComputePrecision.FLOAT,
-        explicit_dequantize=True,
-    )
-    quantizer.update_quantization_recipe(
-        scope, Op.ALL_SUPPORTED, halves, AlgorithmName.FLOAT_CASTING
-    )
-
-
 def int8(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
     """Dynamic range: int8 weights; activations are quantized on the fly.
 
@@ -139,55 +145,19 @@ def int8(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
     """
     quantizer.add_dynamic_config(scope, Op.ALL_SUPPORTED, 8, granularity)
     quantizer.add_dynamic_config(scope, Op.FULLY_CONNECTED, 8, Granularity.TENSORWISE)
-    _int8_table(quantizer, scope)
+    int8_table(quantizer, scope)
 
 
-def int8_weights(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
-    """Int8 weights, arithmetic in float32."""
-    quantizer.add_weight_only_config(scope, Op.ALL_SUPPORTED, 8, granularity)
-    _int8_table(quantizer, scope)
-
-
-def int8_full(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
-    """Int8 weights and activations, whose ranges come from calibration (arXiv 1712.05877)."""
-    quantizer.add_static_config(scope, Op.ALL_SUPPORTED, 8, 8, granularity)
-    _masked_scores_in_float(quantizer)
-
-
-def int16x8(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
-    """Int8 weights and int16 activations, whose ranges come from calibration."""
-    quantizer.add_static_config(scope, Op.ALL_SUPPORTED, 16, 8, granularity)
-    _int8_table(quantizer, scope)
-    _masked_scores_in_float(quantizer)
-
-
-def int4(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
-    """Dynamic range with int4 weights; what LiteRT has no int4 for is int8."""
-    quantizer.add_dynamic_config(scope, Op.ALL_SUPPORTED, 8, granularity)
-    for op in (Op.EMBEDDING_LOOKUP, Op.FULLY_CONNECTED, Op.CONV_2D):
-        quantizer.add_dynamic_config(scope, op, 4, Granularity.CHANNELWISE)
-
-
-def _masked_scores_in_float(quantizer: Quantizer) -> None:
+def masked_scores_in_float(quantizer: Quantizer) -> None:
     """Keras's attention sets the scores of padding so low that no integer is left for others."""
     quantizer.update_quantization_recipe(
         r"/softmax(_\d+)+/", Op.ALL_SUPPORTED, None, AlgorithmName.NO_QUANTIZE
     )
 
 
-def _int8_table(quantizer: Quantizer, scope: str) -> None:
+def int8_table(quantizer: Quantizer, scope: str) -> None:
     """One scale for all embeddings: a scale a row would be a tenth of the table's size."""
     quantizer.add_dynamic_config(scope, Op.EMBEDDING_LOOKUP, 8, Granularity.TENSORWISE)
-
-
-RECIPES: dict[str, tuple[Callable[[Quantizer, str, Granularity], None], str]] = {
-    "float16": (float16, "float32"),
-    "int8": (int8, "float32"),
-    "int8-weights": (int8_weights, "float32"),
-    "int8-full": (int8_full, "float32"),
-    "int16x8": (int16x8, "float32"),
-    "int4": (int4, "int8"),
-}
 
 
 def _within(scope: str) -> str:

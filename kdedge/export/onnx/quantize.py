@@ -3,28 +3,41 @@
 import logging
 import tempfile
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime.quantization as ort_quantization
-from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from kdedge.export.onnx.convert import INPUTS, replace_all
+from kdedge.export.onnx.convert import replace_all
 from kdedge.text.encoder import Encoded
 
-MULTIPLYING = ["MatMul", "Gemm", "Conv"]
-WITH_WEIGHTS = [*MULTIPLYING, "Gather"]
+WITH_WEIGHTS = ["MatMul", "Gemm", "Conv", "Gather"]
 FLOAT = onnx.TensorProto.FLOAT
 
 
+@dataclass(frozen=True)
 class OnnxQuantization:
-    """One way to quantize one float32 `.onnx` file; some layers can be spared.
+    """A way to quantize `.onnx` files.
+
+    Attributes:
+        apply: reads a file, writes the quantized one, and leaves out the nodes that are spared.
+        file: its name; transformers.js and optimum look for theirs.
+        needs_calibration: whether it needs real texts, for the ranges of activations.
+    """
+
+    apply: Callable[[Path, Path, list[str], Encoded], None]
+    file: str
+    needs_calibration: bool = False
+
+
+class OnnxQuantizer:
+    """Quantizes one float32 `.onnx` file in one way; some layers can be spared.
 
     Args:
         content: of the file, as `to_onnx` makes it.
-        quantization: a name in `RECIPES`.
+        quantization: how.
         calibration: int32 [texts, length] inputs of real texts, for the ranges of activations.
 
     Attributes:
@@ -34,9 +47,11 @@ class OnnxQuantization:
 
     spared_as = "float32"
 
-    def __init__(self, content: bytes, quantization: str, calibration: Encoded) -> None:
+    def __init__(
+        self, content: bytes, quantization: OnnxQuantization, calibration: Encoded
+    ) -> None:
         self.content, self.calibration = content, calibration
-        self.recipe = RECIPES[quantization]
+        self.quantization = quantization
         graph = onnx.load_from_string(content).graph
         weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
         self.layers = tuple(
@@ -53,51 +68,13 @@ class OnnxQuantization:
             # The warning is about a preparation that `to_onnx` has done.
             logging.disable(logging.WARNING)
             try:
-                self.recipe(source, target, list(spared), self.calibration)
+                self.quantization.apply(source, target, list(spared), self.calibration)
             finally:
                 logging.disable(logging.NOTSET)
             return target.read_bytes()
 
 
-def float16(source: Path, target: Path, spared: list[str], calibration: Encoded) -> None:
-    """Weights and arithmetic in half precision; logits in float32."""
-    halves = convert_float_to_float16(
-        onnx.load(source), keep_io_types=True, node_block_list=spared, disable_shape_infer=True
-    )
-    onnx.save(halves, target)
-
-
-def int8(source: Path, target: Path, spared: list[str], calibration: Encoded) -> None:
-    """Dynamic range: int8 embeddings and dense layers; convolutions stay in float32.
-
-    ONNX Runtime's ConvInteger is several times slower on CPUs than the float convolution.
-    """
-    ort_quantization.quantize_dynamic(
-        _with_int8_embeddings(source, spared),
-        target,
-        op_types_to_quantize=["MatMul"],
-        weight_type=ort_quantization.QuantType.QInt8,
-        nodes_to_exclude=spared,
-    )
-
-
-def int8_static(source: Path, target: Path, spared: list[str], calibration: Encoded) -> None:
-    """Int8 weights and activations, whose ranges come from calibration, as pairs of
-    QuantizeLinear and DequantizeLinear (QDQ)."""  # noqa: D205, D209
-    ort_quantization.quantize_static(
-        _with_int8_embeddings(source, spared),
-        target,
-        _Calibration(calibration),
-        quant_format=ort_quantization.QuantFormat.QDQ,
-        op_types_to_quantize=MULTIPLYING,
-        per_channel=True,
-        activation_type=ort_quantization.QuantType.QInt8,
-        weight_type=ort_quantization.QuantType.QInt8,
-        nodes_to_exclude=spared,
-    )
-
-
-def _with_int8_embeddings(source: Path, spared: list[str]) -> Any:
+def with_int8_embeddings(source: Path, spared: list[str]) -> Any:
     """The graph with tables of int8 and a scale a row.
 
     ONNX Runtime's own quantization has one scale for a whole table, which costs students accuracy.
@@ -125,23 +102,3 @@ def _with_int8_embeddings(source: Path, spared: list[str]) -> Any:
         ]
     replace_all(proto.graph.node, nodes)
     return proto
-
-
-Recipe = Callable[[Path, Path, list[str], Encoded], None]
-RECIPES: dict[str, Recipe] = {"float16": float16, "int8": int8, "int8-static": int8_static}
-
-
-class _Calibration(ort_quantization.CalibrationDataReader):
-    def __init__(self, encoded: Encoded) -> None:
-        arrays = (encoded.ids, encoded.mask, encoded.segment_ids)
-        self.rows = iter(
-            {
-                name: array[i : i + 1].astype(np.int64)
-                for name, array in zip(INPUTS, arrays, strict=True)
-            }
-            for i in range(len(encoded.ids))
-        )
-
-    def get_next(self) -> dict[str, Any] | None:
-        """The next text's inputs."""
-        return next(self.rows, None)

@@ -1,0 +1,36 @@
+"""What a bundle holds beside its models: tokenizer, labels, sample texts, configurations."""
+
+import json
+from pathlib import Path
+
+from kdedge.export.subject import Subject
+
+SAMPLE_TEXTS = 256
+
+
+def write_files(subject: Subject, folder: Path) -> None:
+    """Write them into the bundle's folder."""
+    subject.encoder.save(folder)
+    names = subject.task.output_names
+    (folder / "labels.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    # A text of several lines would be several texts in this file.
+    texts = subject.test.texts if subject.samples is None else subject.samples
+    samples = [text for text in texts if len(text.splitlines()) == 1][:SAMPLE_TEXTS]
+    (folder / "sample_texts.txt").write_text("\n".join(samples) + "\n", encoding="utf-8")
+    # What Hugging Face's clients read: AutoTokenizer, optimum, transformers.js.
+    config = {"model_type": "bert", **subject.task.config()}
+    normalizer = json.loads(subject.encoder.tokenizer.to_str())["normalizer"] or {}
+    tokenizer_config = {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": normalizer.get("lowercase", True),
+        "model_max_length": subject.encoder.max_length,
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "mask_token": "[MASK]",
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(tokenizer_config, indent=2) + "\n", encoding="utf-8"
+    )

@@ -1,0 +1,1 @@
+"""How LiteRT files are quantized, a file each; `ARTIFACTS` in kdedge.recipe names them."""

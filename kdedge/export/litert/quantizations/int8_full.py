@@ -1,0 +1,20 @@
+"""Int8 weights and activations."""
+
+from litert_quantizer.qtyping import QuantGranularity as Granularity
+from litert_quantizer.qtyping import TFLOperationName as Op
+from litert_quantizer.quantizer import Quantizer
+
+from kdedge.export.litert.quantize import (
+    LiteRTQuantization,
+    masked_scores_in_float,
+)
+
+
+def int8_full(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
+    """Int8 weights and activations, whose ranges come from calibration (arXiv 1712.05877)."""
+    quantizer.add_static_config(scope, Op.ALL_SUPPORTED, 8, 8, granularity)
+    masked_scores_in_float(quantizer)
+
+
+# In int8 arithmetic throughout, Gather reads an int8 table; all others read it by lookup.
+QUANTIZATION = LiteRTQuantization(int8_full, needs_calibration=True, with_lookups=False)

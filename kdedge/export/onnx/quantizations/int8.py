@@ -1,0 +1,25 @@
+"""Dynamic range: int8 weights; activations are quantized on the fly."""
+
+from pathlib import Path
+
+import onnxruntime.quantization as ort_quantization
+
+from kdedge.export.onnx.quantize import OnnxQuantization, with_int8_embeddings
+from kdedge.text.encoder import Encoded
+
+
+def int8(source: Path, target: Path, spared: list[str], calibration: Encoded) -> None:
+    """Dynamic range: int8 embeddings and dense layers; convolutions stay in float32.
+
+    ONNX Runtime's ConvInteger is several times slower on CPUs than the float convolution.
+    """
+    ort_quantization.quantize_dynamic(
+        with_int8_embeddings(source, spared),
+        target,
+        op_types_to_quantize=["MatMul"],
+        weight_type=ort_quantization.QuantType.QInt8,
+        nodes_to_exclude=spared,
+    )
+
+
+QUANTIZATION = OnnxQuantization(int8, "model_quantized.onnx")
