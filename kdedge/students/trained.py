@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 # Registers what .keras files of students name.
+import kdedge.layers.pooling
+import kdedge.layers.prompt
 import kdedge.layers.transformer  # noqa: F401
 from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, verify_checksums, write_checksums
