@@ -88,25 +88,13 @@ def bench_bundles(
             artifact fails in its runtime or a device goes away; in the last two cases what the
             others measured is written all the same.
     """
-    names = [bundle.resolve().name for bundle in bundles]
-    if not names or len(set(names)) < len(names):
-        raise KdedgeError(
-            f"bundles: {', '.join(names) or 'none given'}. At least one is needed, and their "
-            "folders' names must differ."
-        )
     devices = devices or [Local()]
-    if len({device.url for device in devices}) < len(devices):
-        raise KdedgeError(
-            f"devices: {', '.join(device.url for device in devices)}. Each may be named once."
-        )
+    manifests = _checked(bundles, devices, labelled)
     grid = grid or Grid()
     if not grid.batches:
         several = scenario.kind == THROUGHPUT
         grid = grid._replace(batches=THROUGHPUT_BATCHES if several else (1,))
-    manifests = [verify(bundle) for bundle in bundles]
-    for bundle, manifest in zip(bundles, manifests, strict=True):
-        if labelled:
-            manifest.task.numbers(labelled.labels, f"labelled, for {bundle}")
+    names = [bundle.resolve().name for bundle in bundles]
     sources = [manifest.source.name for manifest in manifests]
     prefixes = sources if len(set(sources)) == len(sources) else names
     jobs = [
@@ -154,6 +142,27 @@ def bench_bundles(
     # The next run is to measure anew.
     shutil.rmtree(report_dir / KEPT, ignore_errors=True)
     return report
+
+
+def _checked(
+    bundles: Sequence[Path], devices: Sequence[Device], labelled: Labelled | None
+) -> list[Manifest]:
+    """The bundles' manifests, if all can be measured in one run."""
+    names = [bundle.resolve().name for bundle in bundles]
+    if not names or len(set(names)) < len(names):
+        raise KdedgeError(
+            f"bundles: {', '.join(names) or 'none given'}. At least one is needed, and their "
+            "folders' names must differ."
+        )
+    if len({device.url for device in devices}) < len(devices):
+        raise KdedgeError(
+            f"devices: {', '.join(device.url for device in devices)}. Each may be named once."
+        )
+    manifests = [verify(bundle) for bundle in bundles]
+    if labelled:
+        for bundle, manifest in zip(bundles, manifests, strict=True):
+            manifest.task.numbers(labelled.labels, f"labelled, for {bundle}")
+    return manifests
 
 
 def _measure(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from kdedge.errors import KdedgeError
 from kdedge.tasks import Classification, Task
@@ -93,51 +94,54 @@ def load_corpus(
     need_columns(path, rows, [text, label, *filter(None, (split, id))])
     if id:
         _need_unique(rows, id)
-    labelled: list[Row] = []
-    texts: list[str] = []
-    given: list[str] = []
-    without_label: list[str] = []
-    for row in rows:
-        content = row.text(text)
-        name = task.parse(row.fields.get(label), f"{row.where}: {label}")
-        if name is None:
-            without_label.append(content)
-        else:
-            labelled.append(row)
-            texts.append(content)
-            given.append(name)
-    what, labels = task.from_labels(given, f"{path}: column {label!r}")
-    strata = what.strata(labels)
+    texts = [row.text(text) for row in rows]
+    given = [task.parse(row.fields.get(label), f"{row.where}: {label}") for row in rows]
+    labelled = [i for i, parsed in enumerate(given) if parsed is not None]
+    what, labels = task.from_labels([given[i] for i in labelled], f"{path}: column {label!r}")
 
+    strata, shares = what.strata(labels), {"valid": valid_fraction, "test": test_fraction}
+    of = _parts(path, [rows[i] for i in labelled], what, strata, split, shares, seed)
+
+    def part(name: str) -> Split:
+        chosen = np.flatnonzero(of == name)
+        return Split(tuple(texts[labelled[i]] for i in chosen), labels[chosen])
+
+    more = [text for text, parsed in zip(texts, given, strict=True) if parsed is None]
+    more += read_texts(unlabelled, text) if unlabelled else []
+    return Corpus(what, part("train"), part("valid"), part("test"), tuple(more))
+
+
+def _parts(
+    path: Path,
+    rows: Sequence[Row],
+    task: Task,
+    strata: npt.NDArray[np.int64],
+    column: str | None,
+    shares: dict[str, float],
+    seed: int,
+) -> npt.NDArray[np.str_]:
+    """For each labelled row `train`, `valid` or `test`."""
     rng = np.random.default_rng(seed)
-    parts = np.full(len(labels), "train", "U5")
-    if split:
-        parts[:] = [part_of(row, split) for row in labelled]
-        if "valid" not in parts:
-            divide(path, what, parts, strata, {"valid": valid_fraction}, rng)
-    else:
-        shares = {"valid": valid_fraction, "test": test_fraction}
-        divide(path, what, parts, strata, shares, rng)
+    parts = np.full(len(rows), "train", "U5")
+    if column:
+        parts[:] = [part_of(row, column) for row in rows]
+        shares = {} if "valid" in parts else {"valid": shares["valid"]}
+    if shares:
+        divide(path, task, parts, strata, shares, rng)
     for part in ("train", "valid", "test"):
         if part not in parts:
             raise KdedgeError(
-                f"{path}: column {split!r} puts no labelled row in {part}. "
+                f"{path}: column {column!r} puts no labelled row in {part}. "
                 "Add some, or give no split column and have kdedge split the rows."
             )
     unknown = ~np.isin(strata, strata[parts == "train"])
     if unknown.any():
         first = int(unknown.argmax())
         raise KdedgeError(
-            f"{labelled[first].where}: {what.stratum_name(strata[first])} is in {parts[first]} and "
+            f"{rows[first].where}: {task.stratum_name(strata[first])} is in {parts[first]} and "
             "not in train. Add training rows with it or leave it out."
         )
-
-    def chosen(part: str) -> Split:
-        positions = np.flatnonzero(parts == part)
-        return Split(tuple(texts[i] for i in positions), labels[positions])
-
-    more = read_texts(unlabelled, text) if unlabelled else []
-    return Corpus(what, chosen("train"), chosen("valid"), chosen("test"), (*without_label, *more))
+    return parts
 
 
 def _need_unique(rows: Sequence[Row], column: str) -> None:
