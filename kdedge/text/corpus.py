@@ -106,7 +106,7 @@ def load_corpus(
         chosen = np.flatnonzero(of == name)
         return Split(tuple(texts[labelled[i]] for i in chosen), labels[chosen])
 
-    more = [text for text, parsed in zip(texts, given, strict=True) if parsed is None]
+    more = [one for one, parsed in zip(texts, given, strict=True) if parsed is None]
     more += read_texts(unlabelled, text) if unlabelled else []
     return Corpus(what, part("train"), part("valid"), part("test"), tuple(more))
 
