@@ -25,6 +25,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bundle", type=Path, help="default: the one of recipes/quick.toml")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes by its mark gets half an hour until it counts as hanging."""
+    for item in items:
+        if item.get_closest_marker("slow") or item.get_closest_marker("clients"):
+            item.add_marker(pytest.mark.timeout(1800))
+
+
 WORDS = (
     "[PAD] [UNK] [CLS] [SEP] [MASK] a b c d e f g h i l m n o r s t u v w y "
     "##a ##b ##c ##d ##e ##f ##g ##i ##l ##m ##n ##o ##r ##s ##t ##u ##v ##w ##y "
