@@ -1,13 +1,17 @@
 """Names of devices, what this machine says of itself, and a real Chromium."""
 
 import ast
+import contextlib
 import json
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from bench_parts import BRIEF, make_bundle, make_subject
 from conftest import ROOT
@@ -195,15 +199,86 @@ def test_the_browser_names_what_fails(web: None, onnx_file: Path, tmp_path: Path
     assert "onnx-float32: " not in str(caught.value)
 
 
+SPINS = "export async function answer(job) {\n  while (job.format === 'litert');"
+
+
+def spin(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have the page spin instead of measuring LiteRT models, for 2 seconds."""
+    program = browser.AGENT.read_text()
+    (folder / "agent.mjs").write_text(program.replace("export async function answer(job) {", SPINS))
+    monkeypatch.setattr(browser, "AGENT", folder / "agent.mjs")
+    monkeypatch.setattr(Scenario, "limit_seconds", 2)
+
+
+def chromiums() -> list[psutil.Process]:
+    """The processes of the browsers that this one has started."""
+    found = psutil.Process().children(recursive=True)
+    return [process for process in found if process.name().startswith("chrom")]
+
+
+def ended(processes: list[psutil.Process]) -> bool:
+    """Whether all come to an end; being killed takes a moment."""
+    for _ in range(100):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            processes = [process for process in processes if process.is_running()]
+            processes = [p for p in processes if p.status() != psutil.STATUS_ZOMBIE]
+        if not processes:
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def test_a_page_that_hangs_is_given_up(
     web: None, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device = browser.Browser()
-    with device:
-        (device._root / "agent.mjs").write_text("export function answer() { while (true); }")
-        monkeypatch.setattr(Scenario, "limit_seconds", 2)
+    spin(monkeypatch, tmp_path)
+    measured = make_subject("a", onnx_file, tmp_path)
+    with device_of("browser") as device:
+        first = chromiums()
         with pytest.raises(KdedgeError, match="not done after 2 s, and was stopped"):
-            device.run(make_subject("a", onnx_file, tmp_path), BRIEF, "time")
+            device.run(replace(measured, format="litert"), BRIEF, "time")
+        assert first and ended(first)
+        # The next one gets a browser again.
+        assert len(device.run(measured, BRIEF, "time")["samples_ns"]) == BRIEF.min_count
+        second = chromiums()
+    assert second and ended(second)
+
+
+@pytest.mark.slow
+def test_pages_that_hang_on_a_busy_machine(
+    web: None, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spin(monkeypatch, tmp_path)
+    subject = replace(make_subject("a", onnx_file, tmp_path), format="litert")
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(10)]
+    try:
+        for _ in range(10):
+            with device_of("browser") as device:
+                started = chromiums()
+                with pytest.raises(KdedgeError, match="not done after 2 s, and was stopped"):
+                    device.run(subject, BRIEF, "time")
+            assert started and ended(started)
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def test_a_browser_that_does_nothing_any_more_is_ended(
+    web: None, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(browser, "SPARE_SECONDS", 2)
+    monkeypatch.setattr(Scenario, "limit_seconds", 2)
+    # While it measures, and when it is to be closed.
+    for measures in (True, False):
+        with device_of("browser") as device:
+            started = chromiums()
+            for process in started:
+                process.suspend()
+            if measures:
+                with pytest.raises(KdedgeError, match="not done after 2 s, and was stopped"):
+                    device.run(make_subject("a", onnx_file, tmp_path), BRIEF, "time")
+        assert started and ended(started)
 
 
 def test_the_browser_without_its_packages(web: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from bench_parts import make_bundle
 from conftest import ROOT
@@ -182,7 +183,7 @@ for flag in "$@"; do case "$flag" in --input_layer_value_files=*)
     for pair in $(echo "${{flag#*=}}" | tr , ' '); do cp "${{pair#*:}}" "{kept}/${{pair%%:*}}"; done
 esac; done
 if [ -e {kept}/cut ]; then kill -9 "$(cat {kept}/adbd.pid)"; sleep 60; fi
-if [ -e {kept}/hang ]; then sleep 60; fi
+if [ -e {kept}/hang ]; then echo $$ > {kept}/hung; exec sleep 60; fi
 cat {kept}/output
 """
 FLAGS = (
@@ -312,6 +313,7 @@ def test_a_program_that_hangs_is_given_up(phone: Phone) -> None:
     done = phone.bench(*program(phone))
     assert done.returncode == 2
     assert "not done after 3 s, and was stopped" in done.stderr
+    assert not psutil.pid_exists(int((phone.folder / "hung").read_text()))
 
 
 @pytest.mark.clients

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from bench_parts import BRIEF, make_bundle
 
 from kdedge.bench.devices import device_of, ssh
 from kdedge.bench.report.model import BenchReport
 from kdedge.bench.run import bench_bundles
+from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
 
 pytest.importorskip("asyncssh")
@@ -259,6 +261,29 @@ def test_a_pulled_cable_is_noticed(
         assert time.monotonic() - start < 60
     finally:
         os.kill(int(stopped.read_text()), signal.SIGKILL)
+
+
+def test_an_agent_that_hangs_is_killed_there(
+    board: Board,
+    bench: Callable[..., BenchReport],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(Scenario, "limit_seconds", 2)
+    hung = tmp_path / "hung"
+    board.install(f'case "$*" in *job.json) echo $$ >> {hung}; exec sleep 60;; esac\n{PYTHON}')
+    assert "not done after 2 s, and was stopped" in refusal(bench, board.url)
+    pids = [int(line) for line in hung.read_text().splitlines()]
+    assert pids and not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_a_board_whose_python_hangs(
+    board: Board, bench: Callable[..., BenchReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "ANSWER_SECONDS", 2)
+    board.install("exec sleep 60")
+    said = refusal(bench, board.url)
+    assert f"{board.url} went away: " in said and "was not done after 2 s" in said
 
 
 @pytest.mark.clients

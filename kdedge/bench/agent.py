@@ -18,6 +18,7 @@ Reads one JSON object from stdin or from the file:
     texts, length   "text": strings, and the tokens that they are padded and cut to
     warmup_count, warmup_seconds    "time" and "text": not measured; both must be reached
     min_count, min_seconds          "time" and "text": measured; both must be reached
+    limit_seconds   if given: soon after it, what has not ended is killed
 
 Prints one JSON object with runtime {name, version} and by kind
 
@@ -46,6 +47,7 @@ import json
 import platform
 import re
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -391,9 +393,12 @@ def answer() -> dict[str, Any]:
         return environment()
     if sys.argv[1:] == ["state"]:
         return state(read_files)
-    if len(sys.argv) > 1:
-        return measure(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    return measure(json.load(sys.stdin))
+    given = Path(sys.argv[1]).read_text(encoding="utf-8") if len(sys.argv) > 1 else sys.stdin.read()
+    job = json.loads(given)
+    if "limit_seconds" in job:
+        # The host stops what hangs, but not when it has lost this device.
+        signal.alarm(10 + round(job["limit_seconds"]))
+    return measure(job)
 
 
 def main() -> int:

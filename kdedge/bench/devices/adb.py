@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kdedge.bench import agent
-from kdedge.bench.devices.device import Completed, DeviceLostError
+from kdedge.bench.devices.device import ANSWER_SECONDS, Completed, DeviceLostError
 from kdedge.bench.report.model import Value
 from kdedge.errors import KdedgeError
 
@@ -44,7 +44,7 @@ class Adb:
             raise DeviceLostError(
                 f"{self.url} is {states.get(self._serial, 'not there')}. {remedy}"
             )
-        self._device = adbutils.AdbClient().device(self._serial)
+        self._device = _client().device(self._serial)
 
     def close(self) -> None:
         """Nothing: each command has a connection of its own."""
@@ -55,8 +55,10 @@ class Adb:
 
         def run() -> Any:
             try:
-                return self._device.shell2(line, timeout=limit_seconds, v2=True)
+                return self._device.shell2(line, timeout=limit_seconds or ANSWER_SECONDS, v2=True)
             except (adbutils.AdbTimeout, TimeoutError):
+                if limit_seconds is None:
+                    raise
                 return None
 
         done = self._try(run)
@@ -97,6 +99,10 @@ class Adb:
             ) from None
 
 
+def _client() -> Any:
+    return adbutils.AdbClient(socket_timeout=ANSWER_SECONDS)
+
+
 def adb_states() -> dict[str, str]:
     """State by serial of the devices that adb has: `device` is ready, others need the user.
 
@@ -106,7 +112,7 @@ def adb_states() -> dict[str, str]:
     if adbutils is None:
         raise KdedgeError("adbutils is not installed: pip install 'kdedge[devices]'")
     try:
-        found: list[Any] = adbutils.AdbClient().list()
+        found: list[Any] = _client().list()
     except (adbutils.AdbError, OSError) as error:
         raise KdedgeError(
             f"adb: no server can be started: {error}. `adb start-server` says more."

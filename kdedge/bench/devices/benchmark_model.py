@@ -10,7 +10,7 @@ from typing import Any
 
 from kdedge.bench import agent
 from kdedge.bench.devices.adb import Adb
-from kdedge.bench.devices.device import Device, Format, Kind, Subject, hangs
+from kdedge.bench.devices.device import Device, Format, Kind, Subject
 from kdedge.bench.devices.remote import Remote
 from kdedge.bench.report.model import Value
 from kdedge.bench.scenario import Scenario
@@ -76,10 +76,7 @@ class BenchmarkModel(Device):
         )
         if self._takes_texts:
             command += self._inputs(subject)
-        try:
-            done = self._adb.execute(*command, limit_seconds=scenario.limit_seconds)
-        except TimeoutError:
-            raise hangs(scenario.limit_seconds) from None
+        done = self._remote.run(*command, limit_seconds=scenario.limit_seconds)
         answer = read_output(done.stdout + "\n" + done.stderr, done.status)
         if answer["summary"]["count"] < scenario.min_count:
             raise KdedgeError(

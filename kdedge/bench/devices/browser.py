@@ -4,9 +4,12 @@ import contextlib
 import functools
 import http.server
 import json
+import os
 import shutil
+import signal
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from kdedge.bench.report.model import Value
 from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
 
+AGENT = Path(__file__).with_name("agent.mjs")
 ROOT = Path(__file__).parents[3]
 NODE_MODULES = ROOT / "web_demo" / "node_modules"
 PACKAGES = {"ONNX Runtime Web": "onnxruntime-web", "LiteRT.js": "@litertjs/core"}
@@ -31,6 +35,8 @@ ARGUMENTS = (
     "--no-sandbox --disable-gpu --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+# What a browser may take for all but the measurement itself, before it is killed.
+SPARE_SECONDS = 60
 
 
 def chromium() -> str | None:
@@ -46,6 +52,7 @@ class Browser(Device):
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
+        self._killed = False
 
     def open(self) -> None:
         """Start the server and the browser."""
@@ -64,9 +71,10 @@ class Browser(Device):
                 "npm ci --prefix web_demo"
             )
         self._error, self._timeout = sync_api.Error, sync_api.TimeoutError
-        root = self._root = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        root = self._root = Path(self._stack.enter_context(folder))
         (root / "index.html").write_text(PAGE)
-        (root / "agent.mjs").write_bytes(Path(__file__).with_name("agent.mjs").read_bytes())
+        (root / "agent.mjs").write_bytes(AGENT.read_bytes())
         (root / "node_modules").symlink_to(NODE_MODULES)
         handler = functools.partial(_Handler, directory=str(root))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -74,15 +82,13 @@ class Browser(Device):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self._stack.callback(server.shutdown)
         self._address = f"http://127.0.0.1:{server.server_port}/"
-        started = self._stack.enter_context(sync_api.sync_playwright())
-        try:
-            self._browser = started.chromium.launch(executable_path=program, args=ARGUMENTS)
-        except sync_api.Error as error:
-            raise KdedgeError(f"browser: {program} does not start: {error.message}") from None
-        self._stack.callback(self._browser.close)
+        self._playwright = self._stack.enter_context(sync_api.sync_playwright())
+        self._program = program
+        self._start()
+        self._stack.callback(self._stop)
 
     def close(self) -> None:
-        """Stop the browser and the server."""
+        """Stop the browser and the server, whatever its pages do."""
         self._stack.close()
 
     def environment(self) -> dict[str, Value]:
@@ -133,24 +139,65 @@ class Browser(Device):
             ".catch((error) => ({ error: String(error) }))"
             ".then((answer) => { globalThis.answer = answer; }); }"
         )
+        if self._killed:
+            self._start()
         try:
-            with self._browser.new_context() as context:
-                page = context.new_page()
-                page.goto(self._address)
-                page.evaluate(program, list(arguments))
-                # Looking takes time from what is measured: once a second.
-                answer = page.wait_for_function(
-                    "globalThis.answer", polling=1000, timeout=1000 * limit_seconds
-                ).json_value()
-        except self._timeout:
-            raise hangs(limit_seconds) from None
+            with self._limit(limit_seconds + SPARE_SECONDS), self._browser.new_context() as context:
+                try:
+                    page = context.new_page()
+                    page.goto(self._address)
+                    page.evaluate(program, list(arguments))
+                    # Looking takes time from what is measured: once a second.
+                    answer = page.wait_for_function(
+                        "globalThis.answer", polling=1000, timeout=1000 * limit_seconds
+                    ).json_value()
+                except self._timeout:
+                    # Its context may wait for a spinning page for ever before it is closed.
+                    self._kill()
+                    raise
         except self._error as error:
+            if self._killed:
+                raise hangs(limit_seconds) from None
             if self._browser.is_connected():
                 raise KdedgeError(f"browser: {error.message.splitlines()[0]}") from None
             raise DeviceLostError(f"browser went away: {error.message.splitlines()[0]}.") from None
         if "error" in answer:
             raise KdedgeError(answer["error"])
         return answer
+
+    def _start(self) -> None:
+        # Of what is killed, nothing stays in the folder for temporary files.
+        environment: dict[str, str | float | bool] = {**os.environ, "TMPDIR": str(self._root)}
+        try:
+            self._browser = self._playwright.chromium.launch(
+                executable_path=self._program, args=ARGUMENTS, env=environment
+            )
+            session = self._browser.new_browser_cdp_session()
+            processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+        except self._error as error:
+            raise KdedgeError(f"browser: {self._program} does not start: {error.message}") from None
+        # Playwright makes it the leader of a group, which its other processes belong to.
+        self._group = next(one["id"] for one in processes if one["type"] == "browser")
+        self._killed = False
+
+    def _stop(self) -> None:
+        with self._limit(SPARE_SECONDS), contextlib.suppress(self._error):
+            self._browser.close()
+
+    @contextlib.contextmanager
+    def _limit(self, seconds: float) -> Iterator[None]:
+        """Kill the browser after so long: what waits for it then fails."""
+        timer = threading.Timer(seconds, self._kill)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _kill(self) -> None:
+        self._killed = True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._group, signal.SIGKILL)
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

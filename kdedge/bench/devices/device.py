@@ -16,6 +16,8 @@ from kdedge.errors import KdedgeError
 from kdedge.text.encoder import Encoded
 
 AGENT = Path(__file__).parents[1] / "agent.py"
+# What a device may take to answer: a small command, or the next part of a file.
+ANSWER_SECONDS = 300
 Format = Literal["litert", "onnx"]
 Kind = Literal["time", "text", "memory", "outputs"]
 
@@ -146,6 +148,7 @@ def job(
         "threads": subject.threads,
         "batch": subject.batch,
         **scenario.model_dump(include={"warmup_count", "warmup_seconds", "min_count"}),
+        "limit_seconds": scenario.limit_seconds,
         # That texts take their time is known from fewer of them.
         "min_seconds": scenario.min_seconds if kind == "time" else 0,
     }

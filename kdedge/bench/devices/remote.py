@@ -23,6 +23,8 @@ from kdedge.errors import KdedgeError
 
 # Beside the user's other caches there, so that the next run finds it again.
 VENV = ".cache/kdedge/venv"
+# On a small board, from its memory card.
+INSTALL_SECONDS = 3600
 
 
 class Transport(Protocol):
@@ -41,8 +43,13 @@ class Transport(Protocol):
     def execute(self, *command: str, limit_seconds: float | None = None) -> Completed:
         """Run a program with its arguments and wait for its end.
 
+        Args:
+            command: the program and its arguments.
+            limit_seconds: what it may take; by default `ANSWER_SECONDS`, after which the device is
+                taken to be gone.
+
         Raises:
-            TimeoutError: it takes longer than that; it may still run.
+            TimeoutError: it takes longer than `limit_seconds`; it may still run.
         """
 
     def send(self, content: bytes, path: str) -> None:
@@ -76,9 +83,31 @@ class Remote:
         self.folder = ""
         self.transport.close()
 
-    def checked(self, *command: str) -> str:
-        """What a command that must succeed prints."""
-        done = self.transport.execute(*command)
+    def run(self, *command: str, limit_seconds: float) -> Completed:
+        """Run a program, which is killed if it takes longer.
+
+        Raises:
+            KdedgeError: it was.
+        """
+        pid = f"{self.folder}/pid"
+        # `exec`: the program becomes the process whose number was written.
+        script = 'echo $$ > "$0" && exec "$@"'
+        try:
+            return self.transport.execute(
+                "sh", "-c", script, pid, *command, limit_seconds=limit_seconds
+            )
+        except TimeoutError:
+            self.transport.execute("sh", "-c", 'kill -9 "$(cat "$0")"', pid)
+            raise hangs(limit_seconds) from None
+
+    def checked(self, *command: str, limit_seconds: float | None = None) -> str:
+        """What a command that must succeed prints.
+
+        Raises:
+            KdedgeError: it fails.
+            TimeoutError: it takes longer than `limit_seconds`.
+        """
+        done = self.transport.execute(*command, limit_seconds=limit_seconds)
         if done.status:
             said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
             raise KdedgeError(
@@ -144,15 +173,12 @@ class CopiedAgent(Device):
                 f"{self._remote.transport.remedy}"
             )
         asked = job(subject, scenario, kind, self._remote.send, self._remote.write)
-        try:
-            done = self._remote.transport.execute(
-                self._python,
-                self._agent,
-                self._remote.write("job.json", json.dumps(asked).encode()),
-                limit_seconds=scenario.limit_seconds,
-            )
-        except TimeoutError:
-            raise hangs(scenario.limit_seconds) from None
+        done = self._remote.run(
+            self._python,
+            self._agent,
+            self._remote.write("job.json", json.dumps(asked).encode()),
+            limit_seconds=scenario.limit_seconds,
+        )
         return answer_of(done)
 
     def _find_python(self) -> tuple[str, dict[str, Value]]:
@@ -191,4 +217,11 @@ class CopiedAgent(Device):
     def _make(self, venv: str) -> None:
         self._remote.checked("python3", "-m", "venv", "--clear", venv)
         packages = ("numpy", "tokenizers", *PACKAGES.values())
-        self._remote.checked(f"{venv}/bin/python", "-m", "pip", "install", "--quiet", *packages)
+        install = (f"{venv}/bin/python", "-m", "pip", "install", "--quiet", *packages)
+        try:
+            self._remote.checked(*install, limit_seconds=INSTALL_SECONDS)
+        except TimeoutError:
+            raise KdedgeError(
+                f"--setup: {self.url} has not installed {', '.join(packages)} after "
+                f"{INSTALL_SECONDS} s. Does it reach the package index?"
+            ) from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import SplitResult
 
-from kdedge.bench.devices.device import Completed, DeviceLostError
+from kdedge.bench.devices.device import ANSWER_SECONDS, Completed, DeviceLostError
 from kdedge.errors import KdedgeError
 
 try:
@@ -19,6 +19,7 @@ except ImportError:  # the extra is not installed; `Ssh.open` says so
 
 CONNECT_SECONDS = 10  # for the network, and again for the greeting and the keys
 ALIVE_SECONDS, ALIVE_MISSED = 5, 3  # a pulled cable is noticed after 15 to 20 s
+SLOWEST_SEND = 20_000  # bytes a second
 
 T = TypeVar("T")
 
@@ -48,13 +49,13 @@ class Ssh:
         # In a thread: keep-alives go on between calls, and the caller may have a loop of its own.
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._run_loop, args=(self._loop,), daemon=True).start()
-        self._connection = self._wait(self._connect())
+        self._connection = self._wait(self._connect(), 3 * CONNECT_SECONDS)
 
     def close(self) -> None:
         """Disconnect."""
         if self._connection:
             with contextlib.suppress(DeviceLostError):
-                self._wait(self._disconnect(self._connection))
+                self._wait(self._disconnect(self._connection), CONNECT_SECONDS)
         if self._loop:
             self._loop.call_soon_threadsafe(self._loop.stop)
         self._connection = self._loop = None
@@ -72,9 +73,19 @@ class Ssh:
     def _run(
         self, command: tuple[str, ...], stdin: bytes | None, limit: float | None = None
     ) -> Completed:
-        return self._wait(self._execute(shlex.join(command), stdin, limit))
+        most = limit or ANSWER_SECONDS + len(stdin or b"") / SLOWEST_SEND
+        try:
+            return self._wait(
+                self._execute(shlex.join(command), stdin, most), most + CONNECT_SECONDS
+            )
+        except TimeoutError:
+            if limit:
+                raise
+            raise DeviceLostError(
+                f"{self.url} went away: `{command[0]}` was not done after {most:.0f} s."
+            ) from None
 
-    async def _execute(self, command: str, stdin: bytes | None, limit: float | None) -> Completed:
+    async def _execute(self, command: str, stdin: bytes | None, limit: float) -> Completed:
         assert self._connection
         done = await self._connection.run(
             command, input=stdin, encoding=None, check=False, timeout=limit
@@ -107,10 +118,10 @@ class Ssh:
         loop.run_forever()
         loop.close()
 
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+    def _wait(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         assert self._loop
         try:
-            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+            return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
         except asyncssh.HostKeyNotVerifiable:
             raise self._bad_host_key() from None
         except asyncssh.PermissionDenied:
