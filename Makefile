@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-clients android-check web-check check install install-dev
+.PHONY: demo test test-slow test-clients android-check web-check check check-all install install-dev
 
 demo: install
 	$(BIN)/kdedge run recipes/movie_reviews.toml
@@ -35,6 +35,11 @@ check: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What takes too long for CI: slow tests, clients, Android, other Pythons, each extra alone. Goes on
+# where it was stopped; `make check-all PARTS="docs installs"` runs some.
+check-all: install-dev
+	$(BIN)/python .ci/check_all.py $(PARTS)
 
 install: $(VENV)/.installed
 

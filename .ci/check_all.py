@@ -1,0 +1,150 @@
+"""What takes too long for `.ci/run`, one part after the other; `make check-all` runs it.
+
+    python .ci/check_all.py [PART ...]
+
+What passed is kept in runs/check_all/ with the files it passed with, and is not run again until one
+of them changes. The log of each part is there too. A part whose programs are not on this machine,
+or whose downloads can't be had, is skipped with the reason. The exit status is 1 if a part failed.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).parent.parent
+OUT = ROOT / "runs" / "check_all"
+# As in sysexits.h: what a command ends with when what it needs can't be had.
+UNAVAILABLE = 75
+
+
+class Part(NamedTuple):
+    """A command, what it may take, and what it needs: programs, and packages from the index."""
+
+    command: tuple[str, ...]
+    minutes: float
+    programs: tuple[str, ...] = ()
+    index: bool = False
+
+
+def parts() -> dict[str, Part]:
+    """All that there is to run, by name."""
+    python = sys.executable
+    return {
+        "docs": Part((python, "-m", "pytest", "tests/test_docs.py", "-m", "not clients"), 30),
+        "installs": Part((".ci/check-installs",), 30, index=True),
+        "test-slow": Part(("make", "test-slow"), 120),
+        "test-clients": Part(("make", "test-clients"), 60),
+        "web-check": Part(("make", "web-check"), 20, ("chromium", "npm")),
+        "android-check": Part(
+            (python, "android_demo/check.py"),
+            60,
+            ("java", "mvn", "aapt", "zipalign", "apksigner"),
+        ),
+        **{f"python-{version}": other_python(version) for version in other_versions()},
+        "demo": Part(("make", "demo"), 240),
+    }
+
+
+def other_versions() -> list[str]:
+    """Those that pyproject.toml allows, but for the one that all else runs with."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    allowed = SpecifierSet(project["requires-python"])
+    here = sys.version_info.minor
+    return [f"3.{n}" for n in range(40) if f"3.{n}" in allowed and n != here]
+
+
+def other_python(version: str) -> Part:
+    """The tests in an environment of that Python, from pyenv or the PATH."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
+    found = sorted(pyenv.glob(f"{version}.*/bin/python{version}"))
+    python = str(found[-1]) if found else f"python{version}"
+    environment = f"VENV=runs/check_all/venv-{version}"
+    return Part(("make", "test", f"PYTHON={python}", environment), 90, (python,), index=True)
+
+
+def tree() -> str:
+    """Git's name for all files as they are now, but for those that it ignores."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"GIT_INDEX_FILE": f"{folder}/index"}
+        for command in (("add", "--all"), ("write-tree",)):
+            done = subprocess.run(
+                ["git", *command], cwd=ROOT, env=environment, check=True, capture_output=True
+            )
+    return done.stdout.decode().strip()
+
+
+def missing(part: Part) -> str:
+    """Why it can't run here, or nothing."""
+    absent = [program for program in part.programs if not shutil.which(program)]
+    if absent:
+        return f"not on this machine: {', '.join(absent)}"
+    if part.index:
+        with tempfile.TemporaryDirectory() as folder:
+            small = ["download", "--quiet", "--no-deps", "--dest", folder, "packaging"]
+            if subprocess.run(
+                [sys.executable, "-m", "pip", *small], capture_output=True
+            ).returncode:
+                return "the package index can't be reached"
+    return ""
+
+
+def run(part: Part, log: Path) -> tuple[str, str]:
+    """`passed`, `failed` or `skipped`, and its last words."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            part.command, cwd=ROOT, stdout=file, stderr=file, start_new_session=True
+        )
+        try:
+            status = process.wait(60 * part.minutes)
+        except subprocess.TimeoutExpired:
+            return "failed", f"not done after {part.minutes:g} minutes"
+        finally:
+            # Also what it has left behind.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    lines = log.read_text(errors="replace").split("\n")
+    said = ([line.strip(" =") for line in lines if line.strip(" =")] or ["it printed nothing"])[-1]
+    return {0: "passed", UNAVAILABLE: "skipped"}.get(status, "failed"), said[:100]
+
+
+def main(names: list[str]) -> int:
+    """Run those parts, or all; the result is the exit status."""
+    known = parts()
+    if unknown := set(names) - set(known):
+        print(f"{', '.join(sorted(unknown))}: no such part. Parts: {', '.join(known)}")
+        return 2
+    OUT.mkdir(parents=True, exist_ok=True)
+    results = {}
+    for name in names or known:
+        passed, files = OUT / f"{name}.passed", tree()
+        if passed.is_file() and passed.read_text() == files:
+            results[name] = ("passed", "before, with the same files")
+            continue
+        if why := missing(known[name]):
+            results[name] = ("skipped", why)
+            continue
+        print(f"{name}: {OUT.relative_to(ROOT)}/{name}.log", flush=True)
+        start = time.monotonic()
+        outcome, said = run(known[name], OUT / f"{name}.log")
+        results[name] = (outcome, f"{(time.monotonic() - start) / 60:.1f} min: {said}")
+        if outcome == "passed":
+            passed.write_text(files)
+    print()
+    for name, (outcome, why) in results.items():
+        print(f"{name:14} {outcome:8} {why}")
+    return int(any(outcome == "failed" for outcome, _ in results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
