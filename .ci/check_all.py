@@ -41,7 +41,7 @@ def parts() -> dict[str, Part]:
     python = sys.executable
     return {
         "docs": Part((python, "-m", "pytest", "tests/test_docs.py", "-m", "not clients"), 30),
-        "installs": Part((".ci/check-installs",), 30, index=True),
+        "installs": Part((".ci/check-installs",), 60, index=True),
         "test-slow": Part(("make", "test-slow"), 120),
         "test-clients": Part(("make", "test-clients"), 60),
         "web-check": Part(("make", "web-check"), 20, ("chromium", "npm")),
