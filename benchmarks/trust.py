@@ -36,6 +36,7 @@ from kdedge.bench.run import SAMPLE_TEXTS
 from kdedge.bench.scenario import scenario
 from kdedge.bench.statistics import bootstrap_interval, p50, ratio_interval
 from kdedge.bundle.manifest import verify
+from kdedge.engines import ENGINES
 from kdedge.export.subject import subject_of
 from kdedge.files import write_text
 from kdedge.recipe import export_settings
@@ -215,10 +216,10 @@ def overhead(
 ) -> None:
     """Time inferences with the agent's loop and in a bare one, in turn."""
     (found,) = (a for a in verify(bundle).artifacts if a.name == artifact)
-    loaded = agent.LOADERS[found.format](str(bundle / found.file), 1)
-    feeds = agent.feeds_of(loaded, _texts(bundle).inputs, batch=1)
+    engine = ENGINES[found.format](bundle / found.file, 1)
+    feeds = [engine.feed(text) for text in agent.batches_of(_texts(bundle).inputs, batch=1)]
     results = {
-        "an inference": paired_overhead(loaded.infer, feeds, blocks),
+        "an inference": paired_overhead(engine.infer, feeds, blocks),
         "nothing": paired_overhead(lambda feed: None, feeds, blocks),
     }
     _keep("overhead", model=f"{bundle.name}/{artifact}", blocks=blocks, **results)

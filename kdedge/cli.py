@@ -475,11 +475,14 @@ def bench(
         if report is None:
             raise KdedgeError("--report: none given. It names the folder to write to.")
         from kdedge.bench import scenario as scenarios
-        from kdedge.bench.devices import device_of
+        from kdedge.bench.devices import devices_of
 
-        devices = [
-            device_of(url, setup, benchmark_model, app_package) for url in device or ["local"]
-        ]
+        devices = devices_of(
+            *(device or ["local"]),
+            setup=setup,
+            benchmark_model=benchmark_model,
+            app=app_package,
+        )
         how_long = scenarios.scenario(tier, scenario)
         _train_extra()
         from rich.console import Console

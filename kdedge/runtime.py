@@ -8,104 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from kdedge import engines
 from kdedge.bundle.manifest import Manifest, opened, verify
+from kdedge.engines import Engine, EngineError, RuntimeMissingError
 from kdedge.errors import KdedgeError
 from kdedge.tasks import Outputs, Task
-from kdedge.text.encoder import Encoded, TextEncoder
+from kdedge.text.encoder import TextEncoder
 from kdedge.text.readers import check_text
-
-
-class LiteRTEngine:
-    """A `.tflite` file in LiteRT: int32 [1, length] ids, mask, segment_ids -> outputs.
-
-    Args:
-        path: of the file.
-        threads: that an inference may use.
-
-    Raises:
-        KdedgeError: LiteRT is not installed or refuses the file.
-    """
-
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError:
-            raise _missing("ai-edge-litert") from None
-        try:
-            self._interpreter = Interpreter(str(path), num_threads=threads)
-            self._interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
-            raise KdedgeError(f"{path}: LiteRT refuses this model: {error}") from None
-        inputs = self._interpreter.get_input_details()
-        shapes = [tuple(int(n) for n in detail["shape"]) for detail in inputs]
-        if len(inputs) != 3 or len(set(shapes)) != 1 or len(shapes[0]) != 2 or shapes[0][0] != 1:
-            raise KdedgeError(
-                f"{path}: inputs of shapes {shapes}; three int32 [1, length] are needed."
-            )
-        self.length = shapes[0][1]
-        self._inputs = [detail["index"] for detail in inputs]
-        output = self._interpreter.get_output_details()[0]
-        self._output = output["index"]
-        # Of integer probabilities: value = scale * (integer - zero point).
-        scale, zero_point = output["quantization"]
-        self._scale, self._zero_point = scale or 1.0, zero_point
-
-    def run(self, encoded: Encoded) -> npt.NDArray[np.float32]:
-        """float32 [texts, width] of int32 [texts, length] inputs of the model's length."""
-        rows = []
-        for row in zip(encoded.ids, encoded.mask, encoded.segment_ids, strict=True):
-            for index, values in zip(self._inputs, row, strict=True):
-                self._interpreter.set_tensor(index, values[None])
-            self._interpreter.invoke()
-            rows.append(self._interpreter.get_tensor(self._output)[0])
-        values = np.stack(rows).astype(np.float32)
-        return np.asarray(self._scale * (values - self._zero_point), np.float32)
-
-
-class OnnxEngine:
-    """A `.onnx` file in ONNX Runtime: int64 [batch, length] inputs -> logits.
-
-    Args:
-        path: of the file.
-        threads: that an inference may use.
-
-    Raises:
-        KdedgeError: ONNX Runtime is not installed or refuses the file.
-    """
-
-    length = None
-
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise _missing("onnxruntime") from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # Without VNNI the int8 sums of x86 overflow, which those of phones and browsers don't.
-        options.add_session_config_entry("session.x64quantprecision", "1")
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's errors have no common base
-            raise KdedgeError(f"{path}: ONNX Runtime refuses this model: {error}") from None
-        self._names = {value.name for value in self._session.get_inputs()}
-
-    def run(self, encoded: Encoded) -> npt.NDArray[np.float32]:
-        """float32 [texts, width] of int32 [texts, length] inputs of any length."""
-        feeds = {
-            "input_ids": encoded.ids.astype(np.int64),
-            "attention_mask": encoded.mask.astype(np.int64),
-            "token_type_ids": encoded.segment_ids.astype(np.int64),
-        }
-        (logits,) = self._session.run(
-            ["logits"], {name: feed for name, feed in feeds.items() if name in self._names}
-        )
-        return np.asarray(logits, np.float32)
 
 
 class TextModel:
@@ -162,20 +72,23 @@ def load_bundle(
         return TextModel(engine, TextEncoder.load(folder), manifest)
 
 
-def load_engine(path: Path, threads: int = 1) -> LiteRTEngine | OnnxEngine:
-    """Load a `.tflite` or `.onnx` file in its runtime."""
-    return (LiteRTEngine if path.suffix == ".tflite" else OnnxEngine)(path, threads)
+def load_engine(path: Path, threads: int = 1) -> Engine:
+    """Load a `.tflite` or `.onnx` file in its runtime.
+
+    Raises:
+        KdedgeError: the runtime is not installed or refuses the file.
+    """
+    try:
+        return engines.load(path, threads)
+    except RuntimeMissingError as error:
+        raise KdedgeError(f"{error}: pip install 'kdedge[runtime]'") from None
+    except EngineError as error:
+        raise KdedgeError(f"{path}: {error}") from None
 
 
-def run(
-    engine: LiteRTEngine | OnnxEngine, task: Task, encoder: TextEncoder, texts: Sequence[str]
-) -> Outputs:
+def run(engine: Engine, task: Task, encoder: TextEncoder, texts: Sequence[str]) -> Outputs:
     """The task's outputs, float32 [texts, width], each text in a call of its own."""
     if engine.length is not None:
-        return engine.run(encoder.encode(texts, engine.length))
-    logits = [engine.run(encoder.encode([text])) for text in texts]
+        return engine.run(encoder.encode(texts, engine.length).inputs)
+    logits = [engine.run(encoder.encode([text]).inputs) for text in texts]
     return task.outputs(np.concatenate(logits))
-
-
-def _missing(package: str) -> KdedgeError:
-    return KdedgeError(f"{package} is not installed: pip install 'kdedge[runtime]'")

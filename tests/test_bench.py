@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 
 from kdedge.bench import agent
 from kdedge.bench.devices import Device, DeviceLostError, Kind, Subject
-from kdedge.bench.devices.device import AGENT
+from kdedge.bench.devices.device import agent_program
 from kdedge.bench.devices.local import Local
 from kdedge.bench.measure import Run, measure
 from kdedge.bench.report.compare import compare
@@ -43,8 +43,10 @@ SHIPPED = ROOT / "android_demo/app/src/main/assets/bundle"
 
 
 def run_agent(job: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    program = Path(job["model"]).with_name("agent.pyz")
+    program.write_bytes(agent_program())
     process = subprocess.run(
-        [sys.executable, "-P", AGENT], input=json.dumps(job), capture_output=True, text=True
+        [sys.executable, program], input=json.dumps(job), capture_output=True, text=True
     )
     return process.returncode, json.loads(process.stdout)
 
@@ -84,7 +86,7 @@ def test_agent_answers_an_error_as_json(tmp_path: Path, encoded: Encoded) -> Non
     broken.write_bytes(b"no model")
     status, answer = run_agent(job(broken, "litert", tmp_path, encoded))
     assert status == 1
-    assert "ValueError" in answer["error"]
+    assert "EngineError: LiteRT refuses this model: " in answer["error"]
 
 
 class Scripted(Device):

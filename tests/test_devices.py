@@ -2,15 +2,18 @@
 
 import ast
 import contextlib
+import io
 import json
 import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from bench_parts import BRIEF, make_bundle, make_subject
@@ -18,13 +21,16 @@ from conftest import ROOT
 from typer.testing import CliRunner
 
 from kdedge.bench import agent
-from kdedge.bench.devices import browser, device_of
-from kdedge.bench.devices.device import AGENT
+from kdedge.bench import devices as kinds
+from kdedge.bench.devices import Device, browser, device_of, devices_of, look_at, reachable
+from kdedge.bench.devices.device import agent_program, npz
+from kdedge.bench.devices.local import Local
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import Scenario
 from kdedge.cli import app
 from kdedge.errors import KdedgeError
 from kdedge.tasks import Classification
+from kdedge.text.encoder import Encoded
 
 TASK = Classification(label_names=("bad", "good"))
 
@@ -47,6 +53,49 @@ def test_other_urls_are_refused(url: str) -> None:
         device_of(url)
     assert repr(url) in str(caught.value)
     assert "Allowed: local, ssh://USER@HOST:PORT, adb://SERIAL, browser." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "said"),
+    [
+        ("local", {"setup": True}, "--setup: True is of no use to local"),
+        ("browser", {"app": "org.kdedge.demo"}, "--app: org.kdedge.demo is of no use to browser"),
+        ("adb://1", {"setup": True}, "--setup: True is of no use to adb://1"),
+        ("ssh://a", {"benchmark_model": Path("m")}, "--benchmark-model: m is of no use to ssh://a"),
+        ("local", {"colour": "red"}, "--colour: red is of no use to local"),
+    ],
+)
+def test_an_option_that_the_device_does_not_know(
+    url: str, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(KdedgeError, match=said):
+        device_of(url, **options)
+    assert device_of(url, **dict.fromkeys(options)).url == url
+
+
+def test_an_option_is_for_those_devices_that_know_it() -> None:
+    found = devices_of("local", "ssh://board", "adb://1", setup=True, app="org.kdedge.demo")
+    assert [type(device).__name__ for device in found] == ["Local", "Board", "AndroidApp"]
+
+
+def test_a_new_kind_of_device_is_a_class_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Toy(Local):
+        form, url = "toy://COLOUR", "toy://red"
+
+        @classmethod
+        def from_url(cls, url: str, options: dict[str, Any]) -> "Toy | None":
+            return cls() if url == cls.url and options.pop("colour", None) != "blue" else None
+
+        def environment(self) -> dict[str, str | int | float]:
+            return {"CPU": "a toy", "cores": 3, "LiteRT": "2.1"}
+
+    monkeypatch.setattr(kinds, "DEVICES", (*kinds.DEVICES, Toy))
+    device: Device = device_of("toy://red", colour="red")
+    assert isinstance(device, Toy)
+    assert look_at("toy://red") == ("a toy", "3", "", "LiteRT 2.1")
+    assert "toy://red" in reachable()
+    with pytest.raises(KdedgeError, match="browser, toy://COLOUR"):
+        device_of("toy://green")
 
 
 def test_command_line_refuses_a_device_before_any_work(tmp_path: Path) -> None:
@@ -72,25 +121,62 @@ def test_a_bundle_without_an_artifact_for_the_device(onnx_file: Path, tmp_path: 
         bench_bundles([bundle], tmp_path / "report", BRIEF, devices=[device])
 
 
-def test_the_agent_is_python_3_9_and_stands_alone() -> None:
-    tree = ast.parse(AGENT.read_text(), feature_version=(3, 9))
-    top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    names = [alias.name for node in top if isinstance(node, ast.Import) for alias in node.names]
-    names += [node.module or "" for node in top if isinstance(node, ast.ImportFrom)]
-    roots = {name.partition(".")[0] for name in names}
-    assert roots - set(sys.stdlib_module_names) == {"numpy"}
+def test_the_agent_is_python_3_9_and_stands_alone(tmp_path: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(agent_program())) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    assert "kdedge/engines.py" in files
+    for content in files.values():
+        tree = ast.parse(content, feature_version=(3, 9))
+        top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = [alias.name for node in top if isinstance(node, ast.Import) for alias in node.names]
+        names += [node.module or "" for node in top if isinstance(node, ast.ImportFrom)]
+        others = {name for name in names if name.partition(".")[0] not in sys.stdlib_module_names}
+        assert others <= {"numpy", "kdedge.engines", "kdedge.bench.agent"}
 
 
-def test_the_agent_describes_its_machine() -> None:
-    def ask(what: str) -> dict[str, object]:
-        command = [sys.executable, "-P", AGENT, what]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        return dict(json.loads(done.stdout))
+def test_the_agent_is_the_same_bytes_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = agent_program()
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    assert agent_program() == first
 
-    facts = ask("environment")
+
+def ask_agent(*command: str | Path, what: str) -> dict[str, object]:
+    done = subprocess.run([*command, what], capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
+@pytest.fixture
+def agent_pyz(tmp_path: Path) -> Path:
+    path = tmp_path / "agent.pyz"
+    path.write_bytes(agent_program())
+    return path
+
+
+def test_the_agent_describes_its_machine(agent_pyz: Path) -> None:
+    facts = ask_agent(sys.executable, agent_pyz, what="environment")
     assert facts["cores"] == Path("/proc/cpuinfo").read_text().count("processor\t")
     assert {"CPU", "memory, MB", "OS", "Python", "LiteRT", "ONNX Runtime"} <= set(facts)
-    assert {"load", "busy, %"} <= set(ask("state"))
+    assert {"load", "busy, %"} <= set(ask_agent(sys.executable, agent_pyz, what="state"))
+    installed = ask_agent(sys.executable, "-m", "kdedge.bench.agent", what="environment")
+    assert installed == facts
+
+
+def test_the_agent_needs_no_kdedge(
+    agent_pyz: Path, onnx_file: Path, encoded: Encoded, tmp_path: Path
+) -> None:
+    (tmp_path / "texts.npz").write_bytes(npz(encoded))
+    job = {"kind": "outputs", "model": str(onnx_file), "format": "onnx", "threads": 1}
+    (tmp_path / "job.json").write_text(json.dumps(job | {"inputs": str(tmp_path / "texts.npz")}))
+    # Without `site`, packages are found and the .pth file that leads to this checkout is not read.
+    done = subprocess.run(
+        [sys.executable, "-S", agent_pyz, tmp_path / "job.json"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(np.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    answer = json.loads(done.stdout)
+    assert answer.get("outputs") == (encoded.ids * encoded.mask).tolist(), answer
 
 
 # As a Raspberry Pi 4 says it, in part.

@@ -16,7 +16,7 @@ from bench_parts import make_bundle
 from conftest import ROOT
 
 from kdedge.bench.devices import device_of
-from kdedge.bench.devices.benchmark_model import input_order, read_output
+from kdedge.bench.devices.benchmark_model import read_output
 from kdedge.bench.report.model import BenchReport
 from kdedge.errors import KdedgeError
 from kdedge.text.encoder import TextEncoder
@@ -160,18 +160,6 @@ def test_all_forms_of_output(
 def test_what_is_no_measurement(output: str, status: int, said: str) -> None:
     with pytest.raises(KdedgeError, match=said):
         read_output(output, status)
-
-
-def test_order_of_inputs(tflite: Path) -> None:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(str(tflite))
-    tensors = [detail["name"] for detail in interpreter.get_input_details()]
-    order = input_order(tflite)
-    assert sorted(order) == ["ids", "mask", "segment_ids"]
-    # The converter names its tensors after the inputs.
-    for name, tensor in zip(order, tensors, strict=True):
-        assert f"_{name}:" in tensor
 
 
 # Stands for the user's benchmark_model on the device: keeps its flags and the files they name.

@@ -11,7 +11,7 @@ import pytest
 
 from kdedge import KdedgeError, TextEncoder
 from kdedge.export.litert.metadata import with_metadata
-from kdedge.runtime import LiteRTEngine
+from kdedge.runtime import load_engine
 
 LABELS = ["negative", "positive"]
 
@@ -36,8 +36,8 @@ def test_the_model_answers_as_before(
         (tmp_path / "after.tflite", with_metadata(content, vocabulary, LABELS)),
     ):
         path.write_bytes(model)
-        engine = LiteRTEngine(path)
-        said.append(engine.run(encoder.encode(["a moving film", "dull"], engine.length)))
+        engine = load_engine(path)
+        said.append(engine.run(encoder.encode(["a moving film", "dull"], engine.length).inputs))
     np.testing.assert_array_equal(*said)
 
 

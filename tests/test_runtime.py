@@ -12,7 +12,7 @@ import pytest
 
 from kdedge import KdedgeError, load_bundle
 from kdedge.bundle.manifest import read_manifest, verify
-from kdedge.runtime import LiteRTEngine, OnnxEngine
+from kdedge.runtime import load_engine
 
 TEXTS = ["a moving, funny film", "a waste of two hours"]
 Change = Callable[[Path], object]
@@ -145,13 +145,19 @@ def test_a_newer_bundle_with_new_keys_says_that_it_is_newer(bundle: Path) -> Non
         load_bundle(bundle)
 
 
-@pytest.mark.parametrize("engine", [LiteRTEngine, OnnxEngine])
-def test_files_that_are_no_models(engine: type, tmp_path: Path) -> None:
-    path = tmp_path / "model"
+@pytest.mark.parametrize("name", ["model.tflite", "model.onnx"])
+def test_files_that_are_no_models(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
     for content in (b"", b"rubbish", b"TFL3" * 100):
         path.write_bytes(content)
-        with pytest.raises(KdedgeError, match="refuses this model"):
-            engine(path)
+        with pytest.raises(KdedgeError, match=f"{name}: .* refuses this model"):
+            load_engine(path)
+
+
+def test_a_runtime_that_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(KdedgeError, match=r"onnxruntime is not installed: .* 'kdedge\[runtime\]'"):
+        load_engine(tmp_path / "model.onnx")
 
 
 def test_a_litert_model_with_other_inputs(tmp_path: Path) -> None:
@@ -161,4 +167,4 @@ def test_a_litert_model_with_other_inputs(tmp_path: Path) -> None:
     model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
     model.export(tmp_path / "other.tflite", format="litert", verbose=False)
     with pytest.raises(KdedgeError, match="three int32"):
-        LiteRTEngine(tmp_path / "other.tflite")
+        load_engine(tmp_path / "other.tflite")

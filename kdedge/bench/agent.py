@@ -1,9 +1,9 @@
 """What runs on the device: looks at one model in this process.
 
-    python agent.py < job.json
-    python agent.py JOB.json
-    python agent.py environment
-    python agent.py state
+    python agent.pyz < job.json
+    python agent.pyz JOB.json
+    python agent.pyz environment
+    python agent.pyz state
 
 Reads one JSON object from stdin or from the file:
 
@@ -36,7 +36,8 @@ or {"error": ...} with exit status 1.
 its CPU, and what changes, such as its load.
 
 Needs Python 3.9 or later, numpy, the model's runtime and, for "text", tokenizers, and nothing of
-kdedge: it is copied to devices on its own.
+kdedge but `kdedge.engines`: the two are copied to devices as one file, agent.pyz. Where kdedge is
+installed, it is `python -m kdedge.bench.agent`.
 """
 
 from __future__ import annotations
@@ -52,14 +53,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-NAMES = ("ids", "mask", "segment_ids")
-ONNX_NAMES = {"input_ids": "ids", "attention_mask": "mask", "token_type_ids": "segment_ids"}
-PACKAGES = {"LiteRT": "ai-edge-litert", "ONNX Runtime": "onnxruntime"}
-MODULES = {"litert": "ai_edge_litert.interpreter", "onnx": "onnxruntime"}
+from kdedge.engines import ENGINES, NAMES
+
 # What matrix products profit from.
 FLAGS = (
     "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8",
@@ -68,89 +67,6 @@ FLAGS = (
 
 # Takes a pattern of paths, gives the texts of the files that match, one after the other.
 Read = Callable[[str], str]
-
-
-class Loaded(NamedTuple):
-    """A model in its runtime."""
-
-    # Of int32 [batch, length] by name makes what `infer` takes.
-    feed: Callable[[dict[str, Any]], Any]
-    infer: Callable[[Any], Any]  # gives [batch, classes]
-    load_ns: int
-    runtime: dict[str, str]
-    # What integers that `infer` gives stand for: scale * (integer - zero).
-    scale: float = 1.0
-    zero: int = 0
-
-
-def load_litert(path: str, threads: int) -> Loaded:
-    """Load a .tflite model with int32 [1, length] inputs ids, mask and segment_ids."""
-    import ai_edge_litert
-    from ai_edge_litert.interpreter import Interpreter
-
-    start = time.perf_counter_ns()
-    interpreter = Interpreter(model_path=path, num_threads=threads)
-    interpreter.allocate_tensors()
-    load_ns = time.perf_counter_ns() - start
-
-    indexes = litert_inputs(interpreter)
-    output = interpreter.get_output_details()[0]["index"]
-
-    def feed(texts: dict[str, Any]) -> Any:
-        return [(indexes[name], texts[name]) for name in NAMES]
-
-    def infer(arrays: Any) -> Any:
-        for index, array in arrays:
-            interpreter.set_tensor(index, array)
-        interpreter.invoke()
-        return interpreter.get_tensor(output)
-
-    scale, zero = interpreter.get_output_details()[0]["quantization"]
-    runtime = {"name": "LiteRT", "version": ai_edge_litert.__version__}
-    return Loaded(feed, infer, load_ns, runtime, scale or 1.0, zero)
-
-
-def litert_inputs(interpreter: Any) -> dict[str, int]:
-    """The tensors of ids, mask and segment_ids: by the signature's names, else in that order.
-
-    Raises:
-        ValueError: the model's inputs are others.
-    """
-    # Converters don't keep the order of the inputs, so only the signature is sure.
-    for signature in interpreter.get_signature_list():
-        details = interpreter.get_signature_runner(signature).get_input_details()
-        if set(details) != set(NAMES):
-            raise ValueError(f"inputs are {sorted(details)}; needed are {sorted(NAMES)}")
-        return {name: details[name]["index"] for name in NAMES}
-    details = interpreter.get_input_details()
-    if len(details) != len(NAMES):
-        raise ValueError(f"{len(details)} inputs; needed are {', '.join(NAMES)}")
-    return {name: details[i]["index"] for i, name in enumerate(NAMES)}
-
-
-def load_onnx(path: str, threads: int) -> Loaded:
-    """Load an .onnx model with int64 [batch, length] inputs, all or some of `ONNX_NAMES`."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    start = time.perf_counter_ns()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    load_ns = time.perf_counter_ns() - start
-    wanted = [tensor.name for tensor in session.get_inputs()]
-
-    def feed(texts: dict[str, Any]) -> Any:
-        return {name: texts[ONNX_NAMES[name]].astype(np.int64) for name in wanted}
-
-    def infer(arrays: Any) -> Any:
-        return session.run(None, arrays)[0]
-
-    runtime = {"name": "ONNX Runtime", "version": onnxruntime.__version__}
-    return Loaded(feed, infer, load_ns, runtime)
-
-
-LOADERS = {"litert": load_litert, "onnx": load_onnx}
 
 
 def time_inferences(
@@ -191,30 +107,29 @@ def joules(before: int | None, after: int | None) -> float | None:
     return None if before is None or after is None or after < before else (after - before) / 1e6
 
 
-def feeds_of(loaded: Loaded, texts: dict[str, Any], batch: int) -> list[Any]:
-    """What the model takes, in batches that are all full."""
+def batches_of(texts: dict[str, Any], batch: int) -> list[dict[str, Any]]:
+    """The texts in batches that are all full."""
     starts = range(0, len(texts["ids"]) - batch + 1, batch)
     return [
-        loaded.feed({name: array[start : start + batch] for name, array in texts.items()})
-        for start in starts
+        {name: array[start : start + batch] for name, array in texts.items()} for start in starts
     ]
 
 
 def measure_time(job: dict[str, Any]) -> dict[str, Any]:
     """Do a job of kind "time"."""
-    loaded = LOADERS[job["format"]](job["model"], job["threads"])
-    feeds = feeds_of(loaded, read_inputs(job["inputs"]), job["batch"])
-    first = time_inferences(loaded.infer, feeds, 1, 0)
-    time_inferences(loaded.infer, feeds, job["warmup_count"], job["warmup_seconds"])
+    engine = ENGINES[job["format"]](job["model"], job["threads"])
+    feeds = [engine.feed(batch) for batch in batches_of(read_inputs(job["inputs"]), job["batch"])]
+    first = time_inferences(engine.infer, feeds, 1, 0)
+    time_inferences(engine.infer, feeds, job["warmup_count"], job["warmup_seconds"])
     before = microjoules(read_files)
-    samples = time_inferences(loaded.infer, feeds, job["min_count"], job["min_seconds"])
+    samples = time_inferences(engine.infer, feeds, job["min_count"], job["min_seconds"])
     return {
-        "load_ns": loaded.load_ns,
+        "load_ns": engine.load_ns,
         "first_inference_ns": first[0],
         "samples_ns": samples,
         "peak_rss_bytes": peak_rss_bytes(),
         "joules": joules(before, microjoules(read_files)),
-        "runtime": loaded.runtime,
+        "runtime": engine.runtime,
     }
 
 
@@ -225,7 +140,7 @@ def measure_text(job: dict[str, Any]) -> dict[str, Any]:
     tokenizer = Tokenizer.from_file(job["tokenizer"])
     tokenizer.enable_truncation(job["length"])
     tokenizer.enable_padding(length=job["length"])
-    loaded = LOADERS[job["format"]](job["model"], job["threads"])
+    engine = ENGINES[job["format"]](job["model"], job["threads"])
     tokenized: list[int] = []
 
     def classify(text: str) -> Any:
@@ -234,38 +149,36 @@ def measure_text(job: dict[str, Any]) -> dict[str, Any]:
         rows = (encoding.ids, encoding.attention_mask, encoding.type_ids)
         arrays = {name: np.array([row], np.int32) for name, row in zip(NAMES, rows)}  # noqa: B905
         tokenized.append(time.perf_counter_ns() - start)
-        return loaded.infer(loaded.feed(arrays))
+        return engine.infer(engine.feed(arrays))
 
     time_inferences(classify, job["texts"], job["warmup_count"], job["warmup_seconds"])
     tokenized.clear()
     whole = time_inferences(classify, job["texts"], job["min_count"], job["min_seconds"])
-    return {"tokenize_ns": tokenized, "end_to_end_ns": whole, "runtime": loaded.runtime}
+    return {"tokenize_ns": tokenized, "end_to_end_ns": whole, "runtime": engine.runtime}
 
 
 def measure_memory(job: dict[str, Any]) -> dict[str, Any]:
     """Do a job of kind "memory"."""
     texts = read_inputs(job["inputs"])
-    importlib.import_module(MODULES[job["format"]])
+    importlib.import_module(ENGINES[job["format"]].module)
     baseline = rss_bytes()
-    loaded = LOADERS[job["format"]](job["model"], job["threads"])
+    engine = ENGINES[job["format"]](job["model"], job["threads"])
     after_load = rss_bytes()
-    for feed in feeds_of(loaded, texts, 1):
-        loaded.infer(feed)
+    for text in batches_of(texts, 1):
+        engine.infer(engine.feed(text))
     return {
         "baseline_bytes": baseline,
         "load_rise_bytes": after_load - baseline,
         "rise_bytes": rss_bytes() - baseline,
-        "runtime": loaded.runtime,
+        "runtime": engine.runtime,
     }
 
 
 def outputs(job: dict[str, Any]) -> dict[str, Any]:
     """Do a job of kind "outputs"."""
-    loaded = LOADERS[job["format"]](job["model"], job["threads"])
-    feeds = feeds_of(loaded, read_inputs(job["inputs"]), 1)
-    said = [np.asarray(loaded.infer(feed), np.float64)[0] for feed in feeds]
-    values = [(loaded.scale * (row - loaded.zero)).tolist() for row in said]
-    return {"outputs": values, "runtime": loaded.runtime}
+    engine = ENGINES[job["format"]](job["model"], job["threads"])
+    rows = [engine.run(text)[0].tolist() for text in batches_of(read_inputs(job["inputs"]), 1)]
+    return {"outputs": rows, "runtime": engine.runtime}
 
 
 KINDS = {
@@ -369,7 +282,8 @@ def _numbers(text: str) -> list[int]:
 def installed() -> dict[str, str]:
     """Version by name of each runtime that is installed, and of tokenizers."""
     found = {}
-    for name, package in {**PACKAGES, "tokenizers": "tokenizers"}.items():
+    packages = {engine.name: engine.package for engine in ENGINES.values()}
+    for name, package in {**packages, "tokenizers": "tokenizers"}.items():
         try:
             found[name] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -1,81 +1,82 @@
 """The devices that a bundle can be measured on, each behind the same few methods."""
 
-import shutil
-from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
-from kdedge.bench.agent import PACKAGES
-from kdedge.bench.devices.adb import Adb, adb_states
+from kdedge.bench.devices.adb import AndroidPython
 from kdedge.bench.devices.android_app import AndroidApp
 from kdedge.bench.devices.benchmark_model import BenchmarkModel
-from kdedge.bench.devices.browser import PACKAGES as BROWSER_PACKAGES
-from kdedge.bench.devices.browser import Browser, chromium
+from kdedge.bench.devices.browser import Browser
 from kdedge.bench.devices.device import Device as Device
 from kdedge.bench.devices.device import DeviceLostError as DeviceLostError
 from kdedge.bench.devices.device import Kind as Kind
 from kdedge.bench.devices.device import Subject as Subject
 from kdedge.bench.devices.local import Local
-from kdedge.bench.devices.remote import CopiedAgent
-from kdedge.bench.devices.ssh import Ssh
+from kdedge.bench.devices.ssh import Board
 from kdedge.errors import KdedgeError
 
-ALLOWED = "local, ssh://USER@HOST:PORT, adb://SERIAL, browser"
+# A URL's device is the first that says so: one that needs an option stands before one that doesn't.
+DEVICES: tuple[type[Device], ...] = (
+    Local, Board, BenchmarkModel, AndroidApp, AndroidPython, Browser,
+)  # fmt: skip
 
 
-def device_of(
-    url: str,
-    setup: bool = False,
-    benchmark_model: Path | None = None,
-    app: str | None = None,
-) -> Device:
-    """The device of that URL; nothing is connected yet.
+def devices_of(*urls: str, **options: Any) -> list[Device]:
+    """The device of each URL; nothing is connected yet.
 
     Args:
-        url: `local`, `browser`, `adb://SERIAL`, or `ssh://USER@HOST:PORT`, where USER and PORT may
-            be left out as with `ssh`.
-        setup: whether a virtual environment may be made on an `ssh://` device that has no runtime.
-        benchmark_model: TensorFlow Lite's program of that name, built for the `adb://` device.
-            Without it and `app`, the device's own Python is used.
-        app: package of an app with android_demo's benchmark, installed on the `adb://` device.
+        urls: each of the `form` of one of `DEVICES`.
+        options: for those devices that make use of them, as their classes say; None and False are
+            left out.
 
     Raises:
-        KdedgeError: a URL of another form, no file `benchmark_model`, or an app beside it.
+        KdedgeError: a URL of another form, an option of no use to any of these devices, or one
+            whose value can't be used.
     """
+    given = {name: value for name, value in options.items() if value}
+    devices = []
+    unused = set(given)
+    for url in urls:
+        left = dict(given)
+        devices.append(_device(url, left))
+        unused &= set(left)
+    if unused:
+        name = min(unused)
+        beside = "".join(f" beside {_flag(other)}" for other in sorted(set(given) - unused))
+        raise KdedgeError(
+            f"{_flag(name)}: {given[name]}{beside} is of no use to {', '.join(urls)}. Leave it out."
+        )
+    return devices
+
+
+def device_of(url: str, **options: Any) -> Device:
+    """The device of one URL, as `devices_of`."""
+    return devices_of(url, **options)[0]
+
+
+def _device(url: str, options: dict[str, Any]) -> Device:
+    """Takes out of the options what the device makes use of."""
+    why = ""
     try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises where it is no number
+        for kind in DEVICES:
+            if device := kind.from_url(url, options):
+                return device
     except ValueError as error:
-        raise KdedgeError(f"device: {url!r}: {error}. Allowed: {ALLOWED}.") from None
-    bare = not (parts.path or parts.query or parts.fragment or parts.password)
-    if url == "local":
-        return Local()
-    if url == "browser":
-        return Browser()
-    if parts.scheme == "ssh" and parts.hostname and bare:
-        return CopiedAgent(Ssh(url, parts), setup)
-    # A serial may hold a colon (HOST:PORT), and its case counts, so that it is not parsed.
-    if parts.scheme == "adb" and (serial := url.partition("://")[2]):
-        adb = Adb(url, serial)
-        if app and benchmark_model:
-            raise KdedgeError(f"--app: {app} beside --benchmark-model; one of the two is needed.")
-        if app:
-            return AndroidApp(adb, app)
-        if benchmark_model is None:
-            return CopiedAgent(adb, setup=False)
-        if not benchmark_model.is_file():
-            raise KdedgeError(f"benchmark_model: {benchmark_model}: no such file.")
-        return BenchmarkModel(adb, benchmark_model)
-    raise KdedgeError(f"device: {url!r}. Allowed: {ALLOWED}.")
+        why = f": {error}"
+    allowed = ", ".join(dict.fromkeys(kind.form for kind in DEVICES))
+    raise KdedgeError(f"device: {url!r}{why}. Allowed: {allowed}.")
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
 
 
 def reachable() -> list[str]:
     """URLs of what can be found without being told where to look.
 
     Raises:
-        KdedgeError: adb is installed and adbutils is not, or its server can't be started.
+        KdedgeError: a program that looks for devices doesn't run.
     """
-    serials = adb_states() if shutil.which("adb") else {}
-    return ["local", *(f"adb://{serial}" for serial in serials), *["browser"] * bool(chromium())]
+    return [url for kind in DEVICES for url in kind.found()]
 
 
 def look_at(url: str) -> tuple[str, str, str, str]:
@@ -86,6 +87,6 @@ def look_at(url: str) -> tuple[str, str, str, str]:
     """
     with device_of(url) as device:
         facts = device.environment()
-    runtimes = [f"{name} {facts[name]}" for name in (*PACKAGES, *BROWSER_PACKAGES) if name in facts]
+    runtimes = [f"{name} {facts[name]}" for name in device.runtimes if name in facts]
     cpu, cores, memory = (str(facts.get(name, "")) for name in ("CPU", "cores", "memory, MB"))
     return cpu, cores, memory, ", ".join(runtimes)

@@ -1,11 +1,13 @@
 """Android devices, reached by adb."""
 
 import shlex
+import shutil
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from kdedge.bench import agent
 from kdedge.bench.devices.device import ANSWER_SECONDS, Completed, DeviceLostError
+from kdedge.bench.devices.remote import CopiedAgent
 from kdedge.bench.report.model import Value
 from kdedge.errors import KdedgeError
 
@@ -13,6 +15,8 @@ try:
     import adbutils
 except ImportError:  # the extra is not installed; `_adb` says so
     adbutils = None
+
+FORM = "adb://SERIAL"
 
 T = TypeVar("T")
 
@@ -29,6 +33,13 @@ class Adb:
 
     def __init__(self, url: str, serial: str) -> None:
         self.url, self._serial = url, serial
+
+    @classmethod
+    def from_url(cls, url: str) -> Self | None:
+        """Of `adb://SERIAL`."""
+        # A serial may hold a colon (HOST:PORT), and its case counts, so that it is not parsed.
+        scheme, _, serial = url.partition("://")
+        return cls(url, serial) if scheme.lower() == "adb" and serial else None
 
     def open(self) -> None:
         """Find the device among those that the adb server has."""
@@ -97,6 +108,23 @@ class Adb:
             raise DeviceLostError(
                 f"{self.url} went away: {error or 'the connection was closed'}."
             ) from None
+
+
+class AndroidPython(CopiedAgent):
+    """An Android device that has a Python."""
+
+    form = FORM
+
+    @classmethod
+    def from_url(cls, url: str, options: dict[str, Any]) -> Self | None:
+        """Of `adb://SERIAL`."""
+        adb = Adb.from_url(url)
+        return cls(adb, setup=False) if adb else None
+
+    @classmethod
+    def found(cls) -> list[str]:
+        """All that adb has."""
+        return [f"adb://{serial}" for serial in adb_states()] if shutil.which("adb") else []
 
 
 def _client() -> Any:

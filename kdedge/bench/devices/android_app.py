@@ -6,10 +6,10 @@ itself, and writes a JSON file that is fetched from there.
 
 import json
 import time
-from typing import Any
+from typing import Any, Self
 
 from kdedge.bench import agent
-from kdedge.bench.devices.adb import Adb
+from kdedge.bench.devices.adb import FORM, Adb
 from kdedge.bench.devices.device import Device, Kind, Subject, hangs
 from kdedge.bench.report.model import Value
 from kdedge.bench.scenario import Scenario
@@ -20,13 +20,14 @@ FORMAT_VERSION = 1
 
 
 class AndroidApp(Device):
-    """A device on which such an app is installed.
+    """A device on which such an app is installed. The option `app` is its package.
 
     Args:
         adb: how it is reached.
         package: of the app, such as `org.kdedge.demo`.
     """
 
+    form = FORM
     kinds = ("time", "text")
     # The app's own folder, which adb may read.
     files = "/sdcard/Android/data/{package}/files"
@@ -34,6 +35,12 @@ class AndroidApp(Device):
     def __init__(self, adb: Adb, package: str) -> None:
         self._adb, self._package, self.url = adb, package, adb.url
         self._result = f"{self.files.format(package=package)}/benchmark.json"
+
+    @classmethod
+    def from_url(cls, url: str, options: dict[str, Any]) -> Self | None:
+        """Of `adb://SERIAL` with the option."""
+        adb = Adb.from_url(url)
+        return cls(adb, options.pop("app")) if adb and "app" in options else None
 
     def open(self) -> None:
         """Connect and look for the app."""

@@ -6,16 +6,17 @@ It measures LiteRT models only and knows no tokenizer. It prints statistics and 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kdedge.bench import agent
-from kdedge.bench.devices.adb import Adb
+from kdedge.bench.devices.adb import FORM, Adb
 from kdedge.bench.devices.device import Device, Format, Kind, Subject
 from kdedge.bench.devices.remote import Remote
 from kdedge.bench.report.model import Value
 from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
+from kdedge.runtime import load_engine
 
 RUNTIME = "benchmark_model"
 
@@ -23,18 +24,30 @@ _NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)"
 
 
 class BenchmarkModel(Device):
-    """A device on which the user's benchmark_model runs.
+    """A device on which the user's benchmark_model runs. The option of that name is its file.
 
     Args:
         adb: how it is reached.
         program: benchmark_model, built for the device.
     """
 
+    form = FORM
     formats: tuple[Format, ...] = ("litert",)
 
     def __init__(self, adb: Adb, program: Path) -> None:
         self._adb, self._remote, self._file = adb, Remote(adb), program
         self.url = adb.url
+
+    @classmethod
+    def from_url(cls, url: str, options: dict[str, Any]) -> Self | None:
+        """Of `adb://SERIAL` with the option."""
+        adb = Adb.from_url(url)
+        if adb is None or "benchmark_model" not in options:
+            return None
+        program = options.pop("benchmark_model")
+        if not program.is_file():
+            raise KdedgeError(f"benchmark_model: {program}: no such file.")
+        return cls(adb, program)
 
     def open(self) -> None:
         """Connect, send the program and ask it which flags it knows."""
@@ -95,7 +108,7 @@ class BenchmarkModel(Device):
 
     def _inputs(self, subject: Subject) -> list[str]:
         """Flags for the first text, in the order that the model has its inputs in."""
-        names = input_order(subject.model)
+        names = load_engine(subject.model).inputs
         arrays = subject.inputs.inputs
         files = [self._remote.write(f"{n}.bin", arrays[n][:1].tobytes()) for n in names]
         shape = f"1,{subject.inputs.ids.shape[1]}"
@@ -105,15 +118,6 @@ class BenchmarkModel(Device):
             f"--input_layer_shape={':'.join([shape] * len(names))}",
             f"--input_layer_value_files={values}",
         ]
-
-
-def input_order(model: Path) -> list[str]:
-    """`ids`, `mask` and `segment_ids` in the order of the model's inputs."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(str(model))
-    by_index = {index: name for name, index in agent.litert_inputs(interpreter).items()}
-    return [by_index[detail["index"]] for detail in interpreter.get_input_details()]
 
 
 def read_output(output: str, status: int = 0) -> dict[str, Any]:

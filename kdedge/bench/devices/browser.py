@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kdedge.bench import agent
 from kdedge.bench.devices.device import Device, DeviceLostError, Kind, Subject, hangs
@@ -47,12 +47,23 @@ def chromium() -> str | None:
 class Browser(Device):
     """This machine's Chromium, with a fresh page for each artifact and repeat."""
 
-    url = "browser"
+    form = url = "browser"
     kinds = ("time", "outputs")
+    runtimes = tuple(PACKAGES)
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
         self._killed = False
+
+    @classmethod
+    def from_url(cls, url: str, options: dict[str, Any]) -> Self | None:
+        """Of `browser`."""
+        return cls() if url == cls.url else None
+
+    @classmethod
+    def found(cls) -> list[str]:
+        """If Chromium is installed."""
+        return [cls.url] if chromium() else []
 
     def open(self) -> None:
         """Start the server and the browser."""

@@ -1,21 +1,22 @@
 """What every device can do, however it is reached."""
 
+import importlib.resources
 import io
 import json
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 
-from kdedge.bench.report.model import Value
+from kdedge.bench.report.model import RUNTIMES, Value
 from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
 from kdedge.text.encoder import Encoded
 
-AGENT = Path(__file__).parents[1] / "agent.py"
 # What a device may take to answer: a small command, or the next part of a file.
 ANSWER_SECONDS = 300
 Format = Literal["litert", "onnx"]
@@ -57,14 +58,18 @@ class Device(ABC):
     """Where artifacts are measured. A context: connected inside, left as it was outside.
 
     Attributes:
+        form: of the URLs of this kind of device, for messages.
         url: what the user calls it.
         formats: of the artifacts that can run there at all.
+        runtimes: whose versions `environment` has, where they are installed.
         kinds: of measurements that can be made there, as `kdedge.bench.agent` names them; known
             once it is open.
     """
 
+    form: ClassVar[str]
     url: str
     formats: tuple[Format, ...] = ("litert", "onnx")
+    runtimes: tuple[str, ...] = tuple(RUNTIMES.values())
     kinds: tuple[Kind, ...] = ("time",)
 
     def __enter__(self) -> Self:
@@ -77,6 +82,29 @@ class Device(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @classmethod
+    def from_url(cls, url: str, options: dict[str, Any]) -> Self | None:
+        """The device of a URL, if it is of this kind; nothing is connected yet.
+
+        Args:
+            url: as the user gave it.
+            options: given by the user; those that the device makes use of are taken out.
+
+        Raises:
+            ValueError: the URL can't be read.
+            KdedgeError: an option's value can't be used.
+        """
+        return None
+
+    @classmethod
+    def found(cls) -> list[str]:
+        """URLs of this kind that are found without being told where to look.
+
+        Raises:
+            KdedgeError: a program that looks for them doesn't run.
+        """
+        return []
 
     @abstractmethod
     def open(self) -> None:
@@ -116,6 +144,24 @@ class Completed(NamedTuple):
     status: int
     stdout: str
     stderr: str
+
+
+def agent_program() -> bytes:
+    """The agent and the engines as one file, which any Python runs: `python agent.pyz`."""
+    package = importlib.resources.files("kdedge")
+    files = {
+        "__main__.py": b"import sys\nfrom kdedge.bench.agent import main\nsys.exit(main())\n",
+        "kdedge/__init__.py": b"",
+        "kdedge/bench/__init__.py": b"",
+    }
+    for name in ("engines.py", "bench/agent.py"):
+        files[f"kdedge/{name}"] = package.joinpath(name).read_bytes()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            # Without a date, so that the same sources are the same bytes.
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return buffer.getvalue()
 
 
 def npz(inputs: Encoded) -> bytes:

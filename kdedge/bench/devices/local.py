@@ -5,15 +5,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kdedge.bench import agent
 from kdedge.bench.devices.device import (
-    AGENT,
     Completed,
     Device,
     Kind,
     Subject,
+    agent_program,
     answer_of,
     hangs,
     job,
@@ -25,8 +25,18 @@ from kdedge.bench.scenario import Scenario
 class Local(Device):
     """The machine that this runs on, and its Python."""
 
-    url = "local"
+    form = url = "local"
     kinds: tuple[Kind, ...] = ("time", "text", "memory", "outputs")
+
+    @classmethod
+    def from_url(cls, url: str, options: dict[str, Any]) -> Self | None:
+        """Of `local`."""
+        return cls() if url == cls.url else None
+
+    @classmethod
+    def found(cls) -> list[str]:
+        """Always."""
+        return [cls.url]
 
     def open(self) -> None:
         """Nothing to do."""
@@ -53,10 +63,8 @@ class Local(Device):
 
             asked = json.dumps(job(subject, scenario, kind, str, write))
             try:
-                # -P: the agent's neighbours must not be found in place of the standard library's
-                # `statistics`.
                 process = subprocess.run(
-                    [sys.executable, "-P", AGENT],
+                    [sys.executable, write("agent.pyz", agent_program())],
                     input=asked,
                     capture_output=True,
                     text=True,

@@ -5,20 +5,20 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
-from kdedge.bench.agent import PACKAGES
 from kdedge.bench.devices.device import (
-    AGENT,
     Completed,
     Device,
     DeviceLostError,
     Kind,
     Subject,
+    agent_program,
     answer_of,
     hangs,
     job,
 )
 from kdedge.bench.report.model import RUNTIMES, Value
 from kdedge.bench.scenario import Scenario
+from kdedge.engines import ENGINES
 from kdedge.errors import KdedgeError
 
 # Beside the user's other caches there, so that the next run finds it again.
@@ -147,7 +147,7 @@ class CopiedAgent(Device):
     def open(self) -> None:
         """Connect, send the agent and find a Python for it."""
         self._remote.open()
-        self._agent = self._remote.send(AGENT)
+        self._agent = self._remote.write("agent.pyz", agent_program())
         self._python, self._environment = self._find_python()
         if "tokenizers" not in self._environment:
             self.kinds = ("time", "memory", "outputs")
@@ -186,13 +186,13 @@ class CopiedAgent(Device):
         home = self._remote.checked("sh", "-c", 'echo "$HOME"')
         venv = f"{home}/{VENV}"
         found = self._try(f"{venv}/bin/python", "python3")
-        if self._setup and (not found or not set(PACKAGES) <= set(found[0][1])):
+        if self._setup and (not found or not set(self.runtimes) <= set(found[0][1])):
             self._make(venv)
             found = self._try(f"{venv}/bin/python")
         if not found:
             raise KdedgeError(
                 f"{self.url}: neither {venv} nor `python3` there has numpy and one of "
-                f"{', '.join(PACKAGES)}. {self._remote.transport.remedy}"
+                f"{', '.join(self.runtimes)}. {self._remote.transport.remedy}"
             )
         return found[0]
 
@@ -200,9 +200,9 @@ class CopiedAgent(Device):
         """Those that can run a model, the one with most runtimes first."""
         found = [(python, self._ask(python, "environment")) for python in pythons]
         usable = [
-            (python, facts) for python, facts in found if facts and set(PACKAGES) & set(facts)
+            (python, facts) for python, facts in found if facts and set(self.runtimes) & set(facts)
         ]
-        return sorted(usable, key=lambda one: -len(set(PACKAGES) & set(one[1])))
+        return sorted(usable, key=lambda one: -len(set(self.runtimes) & set(one[1])))
 
     def _ask(self, python: str, what: str) -> dict[str, Value] | None:
         """`environment` or `state` as the agent says it with this Python, if it can."""
@@ -216,7 +216,7 @@ class CopiedAgent(Device):
 
     def _make(self, venv: str) -> None:
         self._remote.checked("python3", "-m", "venv", "--clear", venv)
-        packages = ("numpy", "tokenizers", *PACKAGES.values())
+        packages = ("numpy", "tokenizers", *(engine.package for engine in ENGINES.values()))
         install = (f"{venv}/bin/python", "-m", "pip", "install", "--quiet", *packages)
         try:
             self._remote.checked(*install, limit_seconds=INSTALL_SECONDS)

@@ -6,10 +6,11 @@ import shlex
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import SplitResult
+from typing import Any, Self, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 from kdedge.bench.devices.device import ANSWER_SECONDS, Completed, DeviceLostError
+from kdedge.bench.devices.remote import CopiedAgent
 from kdedge.errors import KdedgeError
 
 try:
@@ -22,6 +23,22 @@ ALIVE_SECONDS, ALIVE_MISSED = 5, 3  # a pulled cable is noticed after 15 to 20 s
 SLOWEST_SEND = 20_000  # bytes a second
 
 T = TypeVar("T")
+
+
+class Board(CopiedAgent):
+    """A Linux board or server. The option `setup` lets a virtual environment be made there."""
+
+    form = "ssh://USER@HOST:PORT"
+
+    @classmethod
+    def from_url(cls, url: str, options: dict[str, Any]) -> Self | None:
+        """Of `ssh://USER@HOST:PORT`, where USER and PORT may be left out as with `ssh`."""
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is no number
+        bare = not (parts.path or parts.query or parts.fragment or parts.password)
+        if parts.scheme != "ssh" or not parts.hostname or not bare:
+            return None
+        return cls(Ssh(url, parts), setup=options.pop("setup", False))
 
 
 class Ssh:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 
 from kdedge.bench.scenario import Scenario
 from kdedge.bench.statistics import p1, p50, p90, p99, ratio_interval
+from kdedge.engines import ENGINES
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 
@@ -19,7 +20,8 @@ Value = str | int | float
 LEAST_FOR_P99 = 1000
 # Of fewer samples a median says nothing of how a device's speed changes.
 LEAST_THIRD = 50
-RUNTIMES = {"litert": "LiteRT", "onnx": "ONNX Runtime"}
+# Name of a format's runtime.
+RUNTIMES = {format: engine.name for format, engine in ENGINES.items()}
 
 
 class _Frozen(BaseModel):

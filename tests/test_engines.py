@@ -1,0 +1,170 @@
+"""Numbers of model files, worked out by hand, and the options that the files are opened with."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kdedge import engines
+from kdedge.bench import agent
+from kdedge.bench.devices.device import npz
+from kdedge.engines import EngineError
+from kdedge.export.litert.flatbuffer import parsed, written
+from kdedge.runtime import load_engine
+from kdedge.text.encoder import Encoded
+
+
+@pytest.fixture
+def texts() -> Encoded:
+    """Two, whose ids, mask and segment ids are all different."""
+    ids = np.array([[2, 5, 6, 7, 8, 9, 9, 3], [2, 5, 3, 0, 0, 0, 0, 0]], np.int32)
+    segment_ids = np.array([[0, 0, 0, 0, 1, 1, 1, 1], [0, 1, 1, 0, 0, 0, 0, 0]], np.int32)
+    return Encoded(ids, (ids > 0).astype(np.int32), segment_ids)
+
+
+def by_hand(model: Any, texts: Encoded) -> Any:
+    """What the tiny model computes, in numpy."""
+    ids, segments, kernel, bias = model.get_weights()
+    if len(ids) == 2:
+        ids, segments = segments, ids
+    rows = (ids[texts.ids] + segments[texts.segment_ids]) * texts.mask[..., None]
+    return rows.reshape(len(texts.ids), -1) @ kernel + bias
+
+
+def test_numbers_of_a_tflite_file(tiny_model: Any, tflite: Path, texts: Encoded) -> None:
+    engine = engines.load(tflite)
+    assert engine.length == 8
+    said = engine.run(texts.inputs)
+    assert said.dtype == np.float32
+    np.testing.assert_allclose(said, by_hand(tiny_model, texts), atol=1e-6)
+    (row,) = engine.infer(engine.feed({name: a[1:] for name, a in texts.inputs.items()}))
+    np.testing.assert_array_equal(row, said[1])
+
+
+def test_inputs_go_by_their_names_and_else_by_their_places(
+    tiny_model: Any, tflite: Path, texts: Encoded, tmp_path: Path
+) -> None:
+    # The converter names its tensors after the inputs.
+    names = ("ids", "mask", "segment_ids")
+    model = parsed(tflite.read_bytes())
+    (graph,) = model.subgraphs
+    tensors = {
+        graph.tensors[tensor].name.decode().removeprefix("serving_default_")[:-2]: tensor
+        for tensor in graph.inputs
+    }
+    path = tmp_path / "turned.tflite"
+    for order in (names, names[::-1], ("mask", "ids", "segment_ids")):
+        graph.inputs = [tensors[name] for name in order]
+        path.write_bytes(written(model))
+        engine = engines.load(path)
+        assert engine.inputs == order
+        np.testing.assert_allclose(engine.run(texts.inputs), by_hand(tiny_model, texts), atol=1e-6)
+
+    graph.inputs = [tensors[name] for name in names]
+    model.signatureDefs = None
+    path.write_bytes(written(model))
+    engine = engines.load(path)
+    assert engine.inputs == names
+    np.testing.assert_allclose(engine.run(texts.inputs), by_hand(tiny_model, texts), atol=1e-6)
+
+
+def test_inputs_of_other_names(tflite: Path, tmp_path: Path) -> None:
+    model = parsed(tflite.read_bytes())
+    model.signatureDefs[0].inputs[0].name = b"words"
+    path = tmp_path / "other.tflite"
+    path.write_bytes(written(model))
+    with pytest.raises(EngineError, match="inputs are .*words.*; needed are .*'segment_ids'"):
+        engines.load(path)
+
+
+def test_numbers_of_an_onnx_file(onnx_file: Path, texts: Encoded) -> None:
+    engine = engines.load(onnx_file)
+    # It has no token_type_ids.
+    assert (engine.length, engine.inputs) == (None, ("ids", "mask"))
+    said = engine.run(texts.inputs)
+    assert said.dtype == np.float32
+    np.testing.assert_array_equal(said, texts.ids * texts.mask)
+
+
+def test_sums_of_8_bit_integers_are_whole(tmp_path: Path) -> None:
+    """Where two products are added in 16 bits, as without VNNI, they would be cut to 32767."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    kernel = numpy_helper.from_array(np.array([[127, -128]] * 4, np.int8), "kernel")
+    nodes = [
+        helper.make_node("Cast", ["input_ids"], ["bytes"], to=TensorProto.UINT8),
+        helper.make_node("MatMulInteger", ["bytes", "kernel"], ["sums"]),
+        helper.make_node("Cast", ["sums"], ["logits"], to=TensorProto.FLOAT),
+    ]
+    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", 4])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])
+    graph = helper.make_graph(nodes, "sums", [ids], [logits], [kernel])
+    path = tmp_path / "sums.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    said = engines.load(path).run({"ids": np.full((1, 4), 255, np.int32)})
+    # 4 * 255 * 127 and 4 * 255 * -128.
+    np.testing.assert_array_equal(said, [[129540, -130560]])
+
+
+@pytest.mark.parametrize("format", ["litert", "onnx"])
+def test_runtime_and_agent_open_files_with_the_same_options(
+    format: str,
+    tflite: Path,
+    onnx_file: Path,
+    texts: Encoded,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import onnxruntime
+    from ai_edge_litert import interpreter
+
+    opened: list[dict[str, Any]] = []
+    interpreter_of, session_of = interpreter.Interpreter, onnxruntime.InferenceSession
+
+    def open_tflite(**given: Any) -> Any:
+        opened.append(given)
+        return interpreter_of(**given)
+
+    def open_onnx(path: str, options: Any, **given: Any) -> Any:
+        precision = options.get_session_config_entry("session.x64quantprecision")
+        public = [name for name in dir(options) if not name.startswith("_")]
+        values = {name: getattr(options, name) for name in public}
+        plain = {name: value for name, value in values.items() if not callable(value)}
+        opened.append({"path": path, "precision": precision, **plain, **given})
+        return session_of(path, options, **given)
+
+    monkeypatch.setattr(interpreter, "Interpreter", open_tflite)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_onnx)
+    model = {"litert": tflite, "onnx": onnx_file}[format]
+    load_engine(model, threads=2)
+    inputs = tmp_path / "texts.npz"
+    inputs.write_bytes(npz(texts))
+    job = {"kind": "outputs", "model": str(model), "format": format, "inputs": str(inputs)}
+    agent.measure({**job, "threads": 2})
+    of_runtime, of_agent = opened
+    assert of_runtime == of_agent
+    if format == "litert":
+        assert of_runtime == {"model_path": str(model), "num_threads": 2}
+    else:
+        assert of_runtime["precision"] == "1"
+        assert of_runtime["intra_op_num_threads"] == 2
+        assert of_runtime["providers"] == ["CPUExecutionProvider"]
+
+
+def test_a_file_of_another_format(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"suffix is '.pt'; allowed are .tflite, .onnx"):
+        engines.load(tmp_path / "model.pt")
+
+
+def test_an_onnx_file_with_other_inputs(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, save
+
+    words = helper.make_tensor_value_info("words", TensorProto.INT64, ["batch"])
+    logits = helper.make_tensor_value_info("logits", TensorProto.INT64, ["batch"])
+    node = helper.make_node("Identity", ["words"], ["logits"])
+    graph = helper.make_graph([node], "other", [words], [logits])
+    path = tmp_path / "other.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    with pytest.raises(EngineError, match="inputs are .'words'.; allowed are .'input_ids', "):
+        engines.load(path)
