@@ -107,6 +107,20 @@ def test_sums_of_8_bit_integers_are_whole(tmp_path: Path) -> None:
     np.testing.assert_array_equal(said, [[129540, -130560]])
 
 
+@pytest.mark.parametrize(
+    ("cpuinfo", "saturate"),
+    [
+        ("flags\t\t: fpu avx avx2 fma avx512f avx512_vnni avx512_bf16\n", False),
+        ("flags\t\t: fpu avx avx2 fma avx_vnni\n", False),
+        ("flags\t\t: fpu avx avx2 fma avx512f avx512vbmi\n", True),
+        ("Features\t: fp asimd asimddp\n", True),
+        ("", True),
+    ],
+)
+def test_where_int8_sums_need_an_option_to_be_whole(cpuinfo: str, saturate: bool) -> None:
+    assert engines.int8_sums_saturate(cpuinfo) is saturate
+
+
 @pytest.mark.parametrize("format", ["litert", "onnx"])
 def test_runtime_and_agent_open_files_with_the_same_options(
     format: str,
@@ -147,7 +161,8 @@ def test_runtime_and_agent_open_files_with_the_same_options(
     if format == "litert":
         assert of_runtime == {"model_path": str(model), "num_threads": 2}
     else:
-        assert of_runtime["precision"] == "1"
+        cpuinfo = Path("/proc/cpuinfo").read_text()
+        assert of_runtime["precision"] == "01"[engines.int8_sums_saturate(cpuinfo)]
         assert of_runtime["intra_op_num_threads"] == 2
         assert of_runtime["providers"] == ["CPUExecutionProvider"]
 
