@@ -1,4 +1,6 @@
 from .bench.run import bench_bundles as bench_bundles
+from .bundle.package import package_android as package_android
+from .bundle.package import package_web as package_web
 from .compress.stage import compress as compress
 from .distill.adversaries.adversary import AdversarialLoss as AdversarialLoss
 from .distill.adversaries.adversary import Adversary as Adversary

@@ -266,7 +266,7 @@ def test_the_page_of_the_docs(browser: "playwright.Browser", site: Path) -> None
 def test_page_without_a_bundle(browser: "playwright.Browser") -> None:
     with served(WEB_DEMO) as address, browser.new_page() as page:
         page.goto(address)
-        playwright.expect(status(page)).to_contain_text("converters.to_web BUNDLE")
+        playwright.expect(status(page)).to_contain_text("kdedge package web BUNDLE")
 
 
 def refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
@@ -300,7 +300,9 @@ def test_bad_inputs_leave_nothing(site: Path, tmp_path: Path) -> None:
 
 
 def test_packages_not_installed(tmp_path: Path) -> None:
+    # A checkout without node_modules.
     shutil.copytree(ROOT / "converters", tmp_path / "converters")
+    shutil.copytree(ROOT / "kdedge", tmp_path / "kdedge")
     done = to_web(BUNDLE, "--out", tmp_path / "site", cwd=tmp_path)
     refused(done, "web_demo/node_modules", "npm ci --prefix web_demo")
     assert not (tmp_path / "site").exists()

@@ -22,14 +22,14 @@ async function load(path) {
   if (!response.ok) {
     throw new Error(
       `There is no bundle here: ${path} is missing. ` +
-        "Make this folder with: python -m converters.to_web BUNDLE --out SITE",
+        "Make this folder with: kdedge package web BUNDLE --out SITE",
     );
   }
   return response;
 }
 
 /**
- * Loads the bundle that `converters.to_web` put beside this file.
+ * Loads the bundle that `kdedge package web` put beside this file.
  *
  * Gives `samples`, texts of the kind that the model knows, and `classify`, an async function:
  * text -> [{label, score}], the most probable first. It throws an Error whose message
