@@ -59,7 +59,7 @@ from kdedge.bench.scenario import scenario
 from kdedge.bundle.manifest import MANIFEST
 from kdedge.export.subject import subject_of, subject_of_classifier
 from kdedge.files import write_text
-from kdedge.recipe import export_settings
+from kdedge.recipe import Export, settings_of
 from kdedge.students.trained import NOTES, Evaluation, predict_logits
 
 ROOT = Path(__file__).parent.parent
@@ -220,7 +220,8 @@ def _export_to(
         raise KdedgeError(
             f"{name}: takes {subject.encoder.max_length} tokens; all are measured with {LENGTH}."
         )
-    settings = export_settings(
+    settings = settings_of(
+        Export,
         artifacts=[f"{runtime}-{q}" for q in QUANTIZATIONS],
         lengths=[LENGTH],
         max_accuracy_drop=100 if name in SHAPES else 1,

@@ -123,9 +123,9 @@ def fuzz(seconds: int = 60) -> None:
     """Feed each reader what atheris finds, guided by coverage; 10 s and 1 GB are the limits."""
     import atheris
 
-    from kdedge.cli import _train_extra
+    from kdedge.cli.common import load_tensorflow
 
-    _train_extra()
+    load_tensorflow()
     sys.path.insert(0, str(ROOT))
     with atheris.instrument_imports(include=["kdedge"], enable_loader_override=False):
         from benchmarks.readers import READERS, RUNTIMES
@@ -250,9 +250,9 @@ def _tiny_recipe(folder: Path) -> None:
 
 def _import_once() -> None:
     """What a run needs, so that a try costs no start of TensorFlow; nothing of it is run yet."""
-    from kdedge.cli import _train_extra
+    from kdedge.cli.common import load_tensorflow
 
-    _train_extra()
+    load_tensorflow()
     import kdedge.bench.measure as measure
     import kdedge.distill.stage as train
     import kdedge.labels.store as soft_labels

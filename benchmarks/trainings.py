@@ -35,7 +35,7 @@ from kdedge.labels.store import SoftLabels
 from kdedge.layers.pooling import TokenMean, masked
 from kdedge.objectives.schedules import LearningRate
 from kdedge.pipeline import NEIGHBOURS, transfer_set
-from kdedge.recipe import Data, Distill, Export, Label, Recipe, Teach
+from kdedge.recipe import Distill, Export, Label, Teach
 from kdedge.students.architecture import student_inputs
 from kdedge.students.initial import set_token_embeddings
 from kdedge.students.trained import Evaluation, Student, measures, predict_logits
@@ -434,14 +434,12 @@ def with_made_texts(cell: Cell, corpus: Corpus, store: SoftLabels, work: Path) -
     splits = (corpus.train, corpus.valid, corpus.test)
     own = [*(text for split in splits for text in split.texts), *corpus.unlabelled]
     made = SoftLabels(folder) if folder.is_dir() else part_of(store, own, folder)
-    recipe = Recipe(
-        name="made", data=Data(path=DATA), label=Label(augmented=cell.made, mixture=cell.rules)
-    )
+    settings = Label(augmented=cell.made, mixture=cell.rules)
     neighbours = None
     if cell.rules.neighbours:
         words = np.asarray(load_teacher(cell.teacher).word_embeddings)
         neighbours = nearest_words(words, store.encoder().vocabulary, NEIGHBOURS)
-    texts = transfer_set(recipe, corpus, neighbours)
+    texts = transfer_set(corpus, settings, 0, neighbours)
     return label_texts(load_teacher(cell.teacher), texts, folder) if made.missing(texts) else made
 
 

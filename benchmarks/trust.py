@@ -39,7 +39,7 @@ from kdedge.bundle.manifest import verify
 from kdedge.engines import ENGINES
 from kdedge.export.subject import subject_of
 from kdedge.files import write_text
-from kdedge.recipe import export_settings
+from kdedge.recipe import Export, settings_of
 from kdedge.text.encoder import Encoded
 
 ROOT = Path(__file__).parent.parent
@@ -260,7 +260,7 @@ def _bundle(student: Path, no_ops: int) -> Path:
     if not bundle.exists():
         subject = subject_of(Student.load(student))
         slowed = replace(subject, model=Slowed(subject.model, no_ops), variables=subject.model)
-        export_bundle(slowed, export_settings(artifacts=[ARTIFACT], lengths=[LENGTH]), bundle)
+        export_bundle(slowed, settings_of(Export, artifacts=[ARTIFACT], lengths=[LENGTH]), bundle)
     return bundle
 
 

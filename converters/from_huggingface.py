@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from kdedge import KdedgeError, Subject, export_bundle, load_corpus, load_teacher
-from kdedge.cli import told_as_a_line
+from kdedge.errors import errors_as_lines
 from kdedge.export.subject import subject_of_classifier
-from kdedge.recipe import export_settings
+from kdedge.recipe import Export, settings_of
 
 
 def to_subject(checkpoint: str, data: Path, split: str | None, max_length: int) -> Subject:
@@ -42,6 +42,7 @@ def to_subject(checkpoint: str, data: Path, split: str | None, max_length: int) 
     )
 
 
+@errors_as_lines()
 def main(
     checkpoint: Annotated[str, typer.Argument(help="folder or hub id, fine-tuned, with its head")],
     data: Annotated[Path, typer.Option(help="labelled texts to prove the bundle on")],
@@ -52,11 +53,13 @@ def main(
     max_accuracy_drop: Annotated[float, typer.Option(help="points an artifact may lose")] = 0.5,
 ) -> None:
     """Make a bundle of a fine-tuned BERT."""
-    with told_as_a_line():
-        settings = export_settings(
-            artifacts=artifacts.split(","), lengths=[length], max_accuracy_drop=max_accuracy_drop
-        )
-        manifest = export_bundle(to_subject(checkpoint, data, split, length), settings, out)
+    settings = settings_of(
+        Export,
+        artifacts=artifacts.split(","),
+        lengths=[length],
+        max_accuracy_drop=max_accuracy_drop,
+    )
+    manifest = export_bundle(to_subject(checkpoint, data, split, length), settings, out)
     for artifact in manifest.artifacts:
         typer.echo(f"{out}/{artifact.summary()}")
 

@@ -13,11 +13,12 @@ from typing import Annotated
 import typer
 
 from kdedge import export_bundle
-from kdedge.cli import told_as_a_line
+from kdedge.errors import errors_as_lines
 from kdedge.export.subject import load_subject
-from kdedge.recipe import export_settings
+from kdedge.recipe import Export, settings_of
 
 
+@errors_as_lines()
 def main(
     model: Annotated[Path, typer.Argument(help="a student's folder or a .keras file")],
     out: Annotated[Path, typer.Option(help="the bundle to make")],
@@ -33,14 +34,14 @@ def main(
     max_length: Annotated[int, typer.Option(help="tokens a text is cut to, of a .keras file")] = 64,
 ) -> None:
     """Convert a classifier to ONNX, and prove each file on real texts."""
-    with told_as_a_line():
-        subject = load_subject(model, data, split, tokenizer, max_length)
-        settings = export_settings(
-            artifacts=[f"onnx-{name}" for name in quantization.split(",")],
-            lengths=[subject.encoder.max_length],
-            max_accuracy_drop=max_accuracy_drop,
-        )
-        manifest = export_bundle(subject, settings, out)
+    subject = load_subject(model, data, split, tokenizer, max_length)
+    settings = settings_of(
+        Export,
+        artifacts=[f"onnx-{name}" for name in quantization.split(",")],
+        lengths=[subject.encoder.max_length],
+        max_accuracy_drop=max_accuracy_drop,
+    )
+    manifest = export_bundle(subject, settings, out)
     for artifact in manifest.artifacts:
         typer.echo(f"{out}/{artifact.summary()}")
 

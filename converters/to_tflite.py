@@ -13,11 +13,12 @@ from typing import Annotated
 import typer
 
 from kdedge import export_bundle
-from kdedge.cli import told_as_a_line
+from kdedge.errors import errors_as_lines
 from kdedge.export.subject import load_subject
-from kdedge.recipe import export_settings
+from kdedge.recipe import Export, settings_of
 
 
+@errors_as_lines()
 def main(
     model: Annotated[Path, typer.Argument(help="a student's folder or a .keras file")],
     out: Annotated[Path, typer.Option(help="the bundle to make")],
@@ -37,15 +38,15 @@ def main(
     ] = None,
 ) -> None:
     """Convert a classifier to TFLite, and prove each file on real texts."""
-    with told_as_a_line():
-        settings = export_settings(
-            artifacts=[f"litert-{name}" for name in quantization.split(",")],
-            lengths=lengths.split(","),
-            integer_output=integer_output,
-            max_accuracy_drop=max_accuracy_drop,
-        )
-        subject = load_subject(model, data, split, tokenizer, max(settings.lengths))
-        manifest = export_bundle(subject, settings, out)
+    settings = settings_of(
+        Export,
+        artifacts=[f"litert-{name}" for name in quantization.split(",")],
+        lengths=lengths.split(","),
+        integer_output=integer_output,
+        max_accuracy_drop=max_accuracy_drop,
+    )
+    subject = load_subject(model, data, split, tokenizer, max(settings.lengths))
+    manifest = export_bundle(subject, settings, out)
     for artifact in manifest.artifacts:
         typer.echo(f"{out}/{artifact.summary()}")
 

@@ -22,10 +22,10 @@ from kdedge.export.subject import Subject, subject_of
 from kdedge.files import locked, write_text
 from kdedge.labels.store import SoftLabels
 from kdedge.progress import console
-from kdedge.recipe import Export, Recipe, fingerprint
+from kdedge.recipe import Data, Export, Label, Recipe, fingerprint
 from kdedge.students.trained import Evaluation, Student
 from kdedge.teach.stage import finetune
-from kdedge.teachers.bert import load_teacher, read_notes
+from kdedge.teachers.bert import BertTeacher, load_teacher, read_notes
 from kdedge.teachers.label import label_texts
 from kdedge.text.augment import augmented
 from kdedge.text.corpus import Corpus, load_corpus
@@ -37,9 +37,8 @@ DISAGREEMENTS_SHOWN = 12
 NEIGHBOURS = 8
 
 
-def read_corpus(recipe: Recipe) -> Corpus:
-    """The recipe's corpus, cut to the sizes that it asks for."""
-    data = recipe.data
+def read_corpus(data: Data, seed: int) -> Corpus:
+    """A recipe's corpus, cut to the sizes that it asks for."""
     corpus = load_corpus(
         data.path,
         text=data.text,
@@ -49,9 +48,9 @@ def read_corpus(recipe: Recipe) -> Corpus:
         unlabelled=data.unlabelled,
         valid_fraction=data.valid_fraction,
         test_fraction=data.test_fraction,
-        seed=recipe.seed,
+        seed=seed,
     )
-    return corpus.subset(data.train_size, data.eval_size, recipe.seed)
+    return corpus.subset(data.train_size, data.eval_size, seed)
 
 
 def run(recipe: Recipe, out: Path) -> BenchReport:
@@ -63,7 +62,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
     Raises:
         KdedgeError: bad data or settings, or another run works in `out`.
     """
-    corpus = read_corpus(recipe)
+    corpus = read_corpus(recipe.data, recipe.seed)
     with locked(out):
         out.mkdir(exist_ok=True)
         stages = _Stages(out)
@@ -121,20 +120,23 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
 
 
 def transfer_set(
-    recipe: Recipe, corpus: Corpus, neighbours: Mapping[str, Sequence[str]] | None = None
+    corpus: Corpus,
+    settings: Label,
+    seed: int,
+    neighbours: Mapping[str, Sequence[str]] | None = None,
 ) -> list[str]:
-    """The texts that the teacher labels: the corpus and texts made from its training part.
+    """The texts that the teacher labels: the corpus, and augmented texts of its training part.
 
     Args:
-        recipe: its [label] section says how many are made, and how.
         corpus: gives the texts.
-        neighbours: of words, if the recipe's mixture has a part for them.
+        settings: of the recipe: how many augmented texts, and by which rules.
+        seed: of the augmentation.
+        neighbours: of words, if the mixture has a part for them.
     """
-    settings = recipe.label
     made = augmented(
         (*corpus.train.texts, *corpus.unlabelled),
         settings.augmented,
-        recipe.seed,
+        seed,
         settings.mixture.model_dump(),
         neighbours,
     )
@@ -148,13 +150,18 @@ def transfer_set(
     ]
 
 
+def texts_to_label(teacher: BertTeacher, corpus: Corpus, settings: Label, seed: int) -> list[str]:
+    """The transfer set, with neighbours of words by the teacher's vectors where it needs them."""
+    neighbours = None
+    if settings.mixture.neighbours:
+        vectors = np.asarray(teacher.word_embeddings)
+        neighbours = nearest_words(vectors, teacher.encoder.vocabulary, NEIGHBOURS)
+    return transfer_set(corpus, settings, seed, neighbours)
+
+
 def _label(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path) -> None:
     model = load_teacher(teacher)
-    neighbours = None
-    if recipe.label.mixture.neighbours:
-        vectors = np.asarray(model.word_embeddings)
-        neighbours = nearest_words(vectors, model.encoder.vocabulary, NEIGHBOURS)
-    texts = transfer_set(recipe, corpus, neighbours)
+    texts = texts_to_label(model, corpus, recipe.label, recipe.seed)
     label_texts(model, texts, labels, recipe.label.batch_size)
 
 

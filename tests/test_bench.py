@@ -296,9 +296,9 @@ def test_the_command_line_has_all_of_it(onnx_file: Path, tmp_path: Path) -> None
     assert "texts a second" in done.output
     for arguments, said in (
         (("--data", str(tmp_path / "data.csv")), "has the labels negative, positive"),
-        (("--threads", "1,0"), "--threads: '1,0'. Whole numbers above 0, each once: 1,2,4"),
-        (("--lengths", "8,8"), "--lengths: '8,8'. Whole numbers above 0, each once"),
-        (("--batches", "many"), "--batches: 'many'. Whole numbers above 0"),
+        (("--threads", "1,0"), "--threads: Input should be greater than or equal to 1. Got '0'"),
+        (("--lengths", "8,8"), "--lengths: (8, 8). Give each number once"),
+        (("--batches", "many"), "--batches: Input should be a valid integer"),
         (("--scenario", "warm"), "scenario: there is no 'warm'"),
     ):
         refused = run(*arguments)

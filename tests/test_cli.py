@@ -1,18 +1,28 @@
 """The command line as a user meets it; the whole job is in test_pipeline.py and test_docs.py."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
+import typer
+from conftest import ROOT
 from typer.testing import CliRunner, Result
 
+from kdedge import KdedgeError, load_recipe
+from kdedge.bundle.manifest import verify
 from kdedge.cli import app
+from kdedge.cli.settings import Options, settings_as_options
+from kdedge.recipe import Bench, Compress, Data, Distill, Export, Label, Section, Teach
 
 COMMANDS = (
     "run teach label average-labels import-labels attack distill compress export bench devices "
-    "predict inspect sign verify"
+    "predict inspect sign verify compare package"
 ).split()
 
 
@@ -41,6 +51,200 @@ def test_help_loads_no_tensorflow(command: list[str]) -> None:
     assert "Usage" in said.stdout
     if not command:
         assert all(name in said.stdout for name in COMMANDS)
+
+
+# Options made from the settings of a recipe
+
+# What a command needs to be given, its section, and the fields that mean nothing to it.
+STAGES = {
+    "teach": (["d.csv", "--out", "o"], Teach, set()),
+    "label": (["d.csv", "--teacher", "t", "--out", "o"], Label, set()),
+    "distill": (["d.csv", "--soft-labels", "s", "--out", "o"], Distill, set()),
+    "compress": (
+        ["s", "--soft-labels", "s", "--method", "pruning", "--out", "o"], Compress, set()
+    ),
+    "export": (["s", "--out", "o"], Export, {"teacher_artifacts"}),
+    "bench": (["b", "--report", "r"], Bench, {"quote_texts"}),
+}  # fmt: skip
+OF_DATA = {
+    "teach": {"unlabelled"},
+    "label": set(),
+    "distill": {"unlabelled"},
+    "attack": {"unlabelled"},
+}
+# What a stage finds out for itself where the recipe has a fixed default.
+OF_THE_COMMAND = {"max_length", "from_teacher", "lengths", "augmented"}
+
+
+def options_of(command: str) -> dict[str, Any]:
+    commands: Any = typer.main.get_command(app)
+    return {flag: option for option in commands.commands[command].params for flag in option.opts}
+
+
+def settings_given(section: type[Section], *arguments: str) -> Section:
+    """What a command gets whose options are made from a section."""
+    seen: list[Section] = []
+
+    @settings_as_options
+    def command(settings: Annotated[section, Options()]) -> None:  # type: ignore[valid-type]
+        seen.append(settings)
+
+    program = typer.Typer()
+    program.command()(command)
+    result = CliRunner().invoke(program, [*arguments])
+    if isinstance(result.exception, KdedgeError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return seen[0]
+
+
+@pytest.mark.parametrize("command", [*STAGES])
+def test_each_setting_of_a_stage_is_an_option(command: str) -> None:
+    _, section, without = STAGES[command]
+    options = options_of(command)
+    for name, field in section.model_fields.items():
+        flag = "--" + name.replace("_", "-")
+        assert (flag in options) == (name not in without), flag
+        assert field.description, f"{command}: {name} explains itself to nobody"
+        if name in without or (name in OF_THE_COMMAND and command != "teach"):
+            continue
+        default = options[flag].default
+        given = [] if default is None else [flag] if default is False else [flag, default]
+        assert default is not False or field.default is False
+        if default is not False:
+            assert getattr(settings_given(section, *given), name) == field.default
+
+
+@pytest.mark.parametrize("command", [*OF_DATA])
+def test_each_key_of_data_is_an_option(command: str) -> None:
+    flags = {f"--{name.replace('_', '-')}" for name in Data.model_fields.keys() - {"path"}}
+    without = {f"--{name}" for name in OF_DATA[command]}
+    assert flags - options_of(command).keys() == without
+
+
+@pytest.mark.parametrize("section", [section for _, section, _ in STAGES.values()])
+def test_nothing_given_is_what_an_empty_recipe_says(section: type[Section]) -> None:
+    assert settings_given(section) == section()
+    assert not settings_given(section).model_fields_set
+
+
+def test_options_are_read_as_a_recipe_is() -> None:
+    assert settings_given(
+        Distill, "--from-teacher", "false", "--adaptive-weights", "--alpha-end", "0.5",
+        "--vocabulary", "50", "--prompt", "soft-label",
+    ) == Distill(
+        from_teacher=False, adaptive_weights=True, alpha_end=0.5, vocabulary=50,
+        prompt="soft-label",
+    )  # fmt: skip
+    assert settings_given(Label, "--mixture", "typos=2, drop=0") == Label.model_validate(
+        {"mixture": {"typos": 2, "drop": 0}}
+    )
+    assert settings_given(Export, "--artifacts", "litert-int8,onnx-float32", "--lengths", "64,32") \
+        == Export(artifacts=("litert-int8", "onnx-float32"), lengths=(64, 32))  # fmt: skip
+    assert len(settings_given(Export, "--artifacts", "all").artifacts) == 11
+
+
+@pytest.mark.parametrize("command", [*STAGES])
+def test_bad_values_are_told_in_a_recipes_words(command: str, tmp_path: Path) -> None:
+    given, section, without = STAGES[command]
+    recipe = tmp_path / "r.toml"
+    for name, field in section.model_fields.items():
+        if name in without or field.annotation in (str, bool) or name == "mixture":
+            continue
+        bad = "['-1']" if isinstance(field.default, tuple) else "'-1'"
+        recipe.write_text(f'name = "r"\n[data]\npath = "d.csv"\n[{command}]\n{name} = {bad}\n')
+        if command != "compress":
+            with pytest.raises(KdedgeError) as told:
+                load_recipe(recipe)
+            of_recipe = str(told.value).partition(f"{command}.{name}")[2]
+        else:
+            with pytest.raises(ValueError) as refused:
+                section.model_validate({name: "-1"})
+            of_recipe = f": {refused.value.errors()[0]['msg']}. Got '-1'."
+        flag = "--" + name.replace("_", "-")
+        result = kdedge(command, *given, flag, "-1")
+        assert result.exit_code == 2
+        assert result.stderr.splitlines() == [f"error: {flag}{of_recipe.removeprefix('.0')}"]
+
+
+def test_settings_that_do_not_go_together(tmp_path: Path) -> None:
+    distill = ("distill", "d.csv", "--soft-labels", "s", "--out", "o")
+    said = refusal(*distill, "--hidden-weight", "1")
+    assert "hidden_weight and attention_weight match the layers of a transformer" in said
+    label = ("label", "d.csv", "--teacher", "t", "--out", "o")
+    assert "--mixture dorp: unknown key. Known here: drop" in refusal(*label, "--mixture", "dorp=1")
+    assert "--mixture, --split: only with --augmented" in refusal(
+        *label, "--mixture", "typos=1", "--split", "split"
+    )
+    assert "for --engine local" in refusal(*label, "--engine", "ray", "--augmented", "5")
+
+
+# package
+
+
+BUNDLE = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
+
+
+def test_package_android(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = kdedge("package", "android", BUNDLE, "--artifacts", "onnx-int8")
+    assert said.exit_code == 0, said.output
+    assert said.stdout.startswith("app/src/main/assets/bundle: onnx-int8; ")
+    # Again, in its place.
+    assert kdedge("package", "android", BUNDLE).exit_code == 0
+    both = verify(Path("app/src/main/assets/bundle")).artifacts
+    assert {artifact.format for artifact in both} == {"litert", "onnx"}
+    (tmp_path / "mine").mkdir()
+    assert "is there and is no bundle" in refusal("package", "android", BUNDLE, "--out", "mine")
+    assert "has no 'int2'" in refusal("package", "android", BUNDLE, "--artifacts", "int2")
+
+
+def test_package_web_of_a_wheel(tmp_path: Path) -> None:
+    """The files lie as the wheel has them; there is no checkout, and no node_modules yet."""
+    installed, site = tmp_path / "site-packages", tmp_path / "site"
+    leave = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "kdedge", installed / "kdedge", ignore=leave)
+    targets = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    for source, target in targets["targets"]["wheel"]["force-include"].items():
+        (installed / target).parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / source, installed / target)
+
+    def package_web(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from kdedge.cli import app; app()", "package", "web"]
+        return subprocess.run(
+            [*command, BUNDLE, "--out", site, *arguments],
+            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(installed)},
+            capture_output=True, text=True,
+        )  # fmt: skip
+
+    done = package_web()
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "npm install --ignore-scripts --prefix page @huggingface/transformers@4." in done.stderr
+    assert "--node-modules page/node_modules" in done.stderr
+    assert not site.exists()
+
+    # As npm lays them out: ONNX Runtime beside transformers.js.
+    modules = tmp_path / "node_modules"
+    runtime = {
+        "transformers.web.min.js": "@huggingface/transformers/dist",
+        "ort.wasm.min.mjs": "onnxruntime-web/dist",
+        "ort-wasm-simd-threaded.mjs": "onnxruntime-web/dist",
+        "ort-wasm-simd-threaded.wasm": "onnxruntime-web/dist",
+    }
+    for name, folder in runtime.items():
+        (modules / folder).mkdir(parents=True, exist_ok=True)
+        (modules / folder / name).write_text(name)
+    done = package_web("--node-modules", modules)
+    assert (done.returncode, done.stderr) == (0, "")
+    for name in ("index.html", "main.js", "classifier.js", "worker.js"):
+        assert (site / name).read_bytes() == (ROOT / "web_demo" / name).read_bytes()
+    assert {file.name: file.read_text() for file in (site / "runtime").iterdir()} == {
+        name: name for name in runtime
+    }
+    verify(site / "models" / "bundle")
+    assert json.loads((site / "models" / "index.json").read_text()) == {
+        "model": "bundle", "dtype": "q8"
+    }  # fmt: skip
 
 
 # predict and inspect
@@ -109,11 +313,12 @@ def test_stages_refuse(tmp_path: Path, tiny_bert: Path) -> None:
     assert "no classifier" in refusal("label", data, "--teacher", tiny_bert, "--out", out)
     store = ("distill", data, "--out", out, "--soft-labels")
     assert "not a store of soft labels" in refusal(*store, tmp_path)
-    assert "Allowed: nano, micro, mini" in refusal(*store, tmp_path, "--student", "huge")
+    said = refusal(*store, tmp_path, "--student", "huge")
+    assert "--student: Input should be 'nano', 'micro', 'mini' or 'mini-cut'. Got 'huge'" in said
     assert "not a student" in refusal("export", tmp_path, "--out", out)
     assert "is no bundle" in refusal("bench", tmp_path, "--report", out)
-    assert "no 'fast'. Allowed: quick" in refusal("bench", tmp_path, "--report", out,
-                                                   "--tier", "fast")  # fmt: skip
+    said = refusal("bench", tmp_path, "--report", out, "--tier", "fast")
+    assert "--tier: Input should be 'quick', 'light', 'standard' or 'full'. Got 'fast'" in said
     labels = ("import-labels", data, "--labels", "a,b", "--out", out, "--tokenizer")
     assert "neither a column logits" in refusal(*labels, tiny_bert)
     assert "no tokenizer" in refusal(*labels, tmp_path)

@@ -87,8 +87,8 @@ def test_the_same_command_again_does_nothing_again(quick_run: Path) -> None:
 
 def test_only_training_texts_make_new_texts(quick_run: Path) -> None:
     recipe = load_recipe(ROOT / "recipes/quick.toml")
-    corpus = read_corpus(recipe)
-    texts = transfer_set(recipe, corpus)
+    corpus = read_corpus(recipe.data, recipe.seed)
+    texts = transfer_set(corpus, recipe.label, recipe.seed)
     held_out = {*corpus.valid.texts, *corpus.test.texts}
     assert sum(text in held_out for text in texts) == len(held_out) == 600
     assert sorted(SoftLabels(quick_run / "soft_labels").texts) == sorted(dict.fromkeys(texts))
@@ -229,7 +229,8 @@ def test_unlabelled_texts_join_the_transfer_set(tmp_path: Path) -> None:
         'name = "r"\n[data]\npath = "d.csv"\nunlabelled = "more.txt"\n[label]\naugmented = 5\n'
     )
     recipe = load_recipe(tmp_path / "r.toml")
-    texts = transfer_set(recipe, read_corpus(recipe))
+    corpus = read_corpus(recipe.data, recipe.seed)
+    texts = transfer_set(corpus, recipe.label, recipe.seed)
     assert {"none yet", "one more"} <= set(texts)
     assert len(texts) == 18 + 2 + 5
     corpus = load_corpus(tmp_path / "d.csv")

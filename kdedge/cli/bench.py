@@ -1,0 +1,192 @@
+"""Commands that measure: bench, compare, devices."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import Field, model_validator
+
+from kdedge.cli.common import load_tensorflow, say
+from kdedge.cli.settings import Options, settings_as_options
+from kdedge.errors import KdedgeError
+from kdedge.recipe import Bench, Count, Data, Section
+
+if TYPE_CHECKING:
+    from kdedge.bench.run import Labelled
+
+Markdown = Annotated[bool, typer.Option("--markdown", help="print the table as Markdown")]
+Threshold = Annotated[
+    float, typer.Option("--threshold", min=0, help="percent of change to let pass")
+]
+
+
+class GridOptions(Section):
+    """What each artifact is measured with, in all combinations."""
+
+    threads: tuple[Count, ...] = Field((1,), description="threads of the runtime, as 1 or 1,2,4")
+    lengths: tuple[Count, ...] = Field(
+        (), description="tokens of the texts, as 16,64; default: the artifact's own"
+    )
+    batches: tuple[Count, ...] = Field(
+        (), description="texts an inference, as 1,8,32; default: the scenario's"
+    )
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "GridOptions":
+        for name, counts in self:
+            if len(set(counts)) < len(counts):
+                raise ValueError(f"--{name}: {counts}. Give each number once")
+        return self
+
+
+class DeviceOptions(Section):
+    """What devices of some kinds need."""
+
+    setup: bool = Field(False, description="make a virtual environment on ssh:// devices if needed")
+    benchmark_model: Path | None = Field(
+        None, description="TensorFlow Lite's program, for adb:// devices"
+    )
+    app: str | None = Field(
+        None, description="org.kdedge.demo: android_demo, installed on adb:// devices"
+    )
+
+
+@settings_as_options
+def bench(
+    settings: Annotated[Bench, Options(main=("tier",), without=("quote_texts",))],
+    labelled: Annotated[
+        Data | None,
+        Options(
+            only=("path", "text", "label", "split"),
+            required="--data",
+            help={"path": "labelled texts, to find the accuracy with on the device"},
+        ),
+    ],
+    grid: Annotated[GridOptions, Options(main=("threads", "lengths", "batches"))],
+    of_devices: Annotated[DeviceOptions, Options()],
+    bundles: Annotated[list[Path] | None, typer.Argument(metavar="BUNDLE_DIR...")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="folder of the report")] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--device",
+            help="local, ssh://USER@HOST:PORT, adb://SERIAL or browser; may be given again; "
+            "default: local",
+        ),
+    ] = None,
+    scenario: Annotated[
+        str,
+        typer.Option("--scenario", help="single-stream, cold-start, sustained or throughput"),
+    ] = "single-stream",
+    markdown: Markdown = False,
+    reports: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--compare", metavar="OLD.json NEW.json", help="same as kdedge compare"),
+    ] = None,
+    threshold: Threshold = 5.0,
+) -> None:
+    """Measure bundles on devices."""
+    if reports:
+        if bundles:
+            raise KdedgeError("--compare: measures nothing; give no bundles with it.")
+        compare(*reports, threshold, markdown)
+        return
+    if report is None:
+        raise KdedgeError("--report: none given. It names the folder to write to.")
+    from kdedge.bench import scenario as scenarios
+    from kdedge.bench.devices import device_of
+
+    devices = [device_of(url, **dict(of_devices)) for url in device or ["local"]]
+    how_long = scenarios.scenario(settings.tier, scenario)
+    load_tensorflow()
+    from rich.console import Console
+
+    from kdedge.bench.report.page import render_page
+    from kdedge.bench.report.tables import markdown_table, terminal_table
+    from kdedge.bench.run import Grid, bench_bundles
+    from kdedge.files import write_text
+
+    result = bench_bundles(
+        bundles or [],
+        report,
+        how_long,
+        devices=devices,
+        labelled=_texts_of(labelled) if labelled else None,
+        grid=Grid(**dict(grid)),
+    )
+    page = render_page(result, title="benchmark", training=None, disagreements=None, stages=None)
+    write_text(report / "report.html", page)
+    if markdown:
+        typer.echo(markdown_table(result), nl=False)
+    else:
+        Console(highlight=False).print(terminal_table(result))
+
+
+def _texts_of(data: Data) -> "Labelled":
+    """The test texts; without a column that says which texts are for testing, all."""
+    from kdedge.bench.run import Labelled
+    from kdedge.text.corpus import load_corpus
+
+    corpus = load_corpus(data.path, text=data.text, label=data.label, split=data.split)
+    parts = [corpus.test] if data.split else [corpus.train, corpus.valid, corpus.test]
+    return Labelled(
+        tuple(text for part in parts for text in part.texts),
+        tuple(corpus.task.label_of(label) for part in parts for label in part.labels),
+    )
+
+
+def compare(
+    old: Annotated[Path, typer.Argument(metavar="OLD.json", help="results.json of a report")],
+    new: Annotated[Path, typer.Argument(metavar="NEW.json", help="results.json of a later one")],
+    threshold: Threshold = 5.0,
+    markdown: Markdown = False,
+) -> None:
+    """Say what changed between two reports; exit with 1 if anything got worse."""
+    from rich.console import Console
+
+    from kdedge.bench.report import compare as comparing
+    from kdedge.bench.report.model import BenchReport
+
+    before, after = BenchReport.load(old), BenchReport.load(new)
+    comparison = comparing.compare(before, after)
+    rows = comparing.comparison_rows(comparison, before, after)
+    if markdown:
+        typer.echo(comparing.comparison_markdown(rows), nl=False)
+    else:
+        Console(highlight=False, width=160).print(comparing.comparison_table(rows))
+    for doubt in comparison.doubts:
+        say(f"careful: {doubt}")
+    regressions = comparison.regressions(threshold / 100)
+    for line in regressions:
+        say(f"worse: {line}")
+    if regressions:
+        raise typer.Exit(1)
+
+
+def devices(
+    urls: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="URL...", help="default: what is found on and at this machine"),
+    ] = None,
+) -> None:
+    """List devices that can be measured on, with CPU, memory and runtimes."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from kdedge.bench.devices import look_at, reachable
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in ("device", "CPU", "cores", "memory, MB", "runtimes"):
+        table.add_column(column)
+    failures = []
+    for url in urls or reachable():
+        try:
+            facts = look_at(url)
+        except KdedgeError as error:
+            failures.append(f"{url}: {error}")
+        else:
+            table.add_row(url, *facts)
+    Console(highlight=False, width=160).print(table)
+    if failures:
+        raise KdedgeError("\n  ".join(["These can't be measured on:", *failures]))

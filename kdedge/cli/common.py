@@ -1,0 +1,61 @@
+"""What several commands share: options, TensorFlow's start, and how they speak to the user."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kdedge.errors import KdedgeError
+
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, metavar="INTEGER", help="of all that is random (0 or more)")
+]
+Out = Annotated[Path, typer.Option("--out", help="folder to make")]
+Bundle = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", help="folder that `kdedge export` wrote, or its zip")
+]
+Store = Annotated[Path, typer.Option("--soft-labels", help="store of soft labels")]
+OutStore = Annotated[Path, typer.Option("--out", help="store of soft labels to make")]
+
+
+def say(text: str) -> None:
+    """Print a line beside the command's output."""
+    typer.echo(text, err=True)
+
+
+def load_tensorflow() -> None:
+    """Check that TensorFlow is installed, and keep its start-up messages away.
+
+    Raises:
+        KdedgeError: it is not.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("tensorflow") is None or find_spec("transformers") is None:
+        raise KdedgeError("TensorFlow is not installed: pip install 'kdedge[train]'")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "0")
+    import logging
+    import warnings
+
+    for name in ("tensorflow", "absl", "tf_keras", "tf2onnx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="tf_keras|keras|tensorflow|transformers")
+    # While it is loaded TensorFlow writes lines of its own, whatever the level of its logs.
+    with _stderr_of_the_process_to(os.devnull):
+        import tensorflow  # noqa: F401
+
+
+@contextmanager
+def _stderr_of_the_process_to(path: str) -> Iterator[None]:
+    kept = os.dup(2)
+    with Path(path).open("w") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -1,0 +1,103 @@
+"""Commands that make bundles and say what is in them: export, inspect, sign, verify."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kdedge.cli.common import Bundle, Out, load_tensorflow, say
+from kdedge.cli.settings import Options, settings_as_options
+from kdedge.recipe import Export
+
+
+@settings_as_options
+def export(
+    student: Annotated[Path, typer.Argument(metavar="STUDENT_DIR")],
+    out: Out,
+    settings: Annotated[
+        Export,
+        Options(
+            main=("artifacts", "lengths", "max_accuracy_drop", "integer_output"),
+            without=("teacher_artifacts",),
+            defaults={"lengths": "what the student takes"},
+        ),
+    ],
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", help="texts for the ranges of activations; default: valid"),
+    ] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option("--samples", help="texts for the bundle to be measured with; default: test"),
+    ] = None,
+) -> None:
+    """Convert a student to TFLite and ONNX and prove each file."""
+    load_tensorflow()
+    from kdedge.export.stage import export_bundle
+    from kdedge.export.subject import subject_of
+    from kdedge.students.trained import Student
+    from kdedge.text.readers import read_texts
+
+    subject = subject_of(Student.load(student))
+    if calibration:
+        subject = replace(subject, calibration=tuple(read_texts(calibration)))
+    if samples:
+        subject = replace(subject, samples=tuple(read_texts(samples)))
+    if "lengths" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"lengths": (subject.encoder.max_length,)})
+    export_bundle(subject, settings, out)
+    inspect(out)
+
+
+def inspect(bundle: Bundle) -> None:
+    """Show what is in a bundle and check every file against its checksum."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from kdedge.bundle.manifest import opened
+    from kdedge.bundle.manifest import verify as verify_bundle
+
+    with opened(bundle) as folder:
+        manifest = verify_bundle(folder)
+    source = manifest.source
+    table = Table(title=f"{bundle}: {source.name}, {source.parameters / 1e6:.2f} M parameters")
+    score = f"{source.score.metric}, %"
+    for column in ("artifact", "size, MB", score, "max |difference|", "agreement, %"):
+        table.add_column(column, justify="left" if column == "artifact" else "right")
+    table.add_row("(Keras)", "", f"{100 * source.score.value:.2f}", "", "")
+    for a in manifest.artifacts:
+        table.add_row(
+            a.name,
+            f"{a.bytes / 1e6:.2f}",
+            f"{100 * a.score.value:.2f}",
+            f"{a.parity.max_difference:.1e}",
+            f"{100 * a.parity.agreement:.2f}",
+        )
+    console = Console(soft_wrap=True)
+    console.print(table)
+    console.print(
+        f"{manifest.task.name}: {manifest.task}; at most {manifest.max_length} tokens; "
+        f"{source.score.texts} test texts; all {len(manifest.files)} files are as exported."
+    )
+
+
+def sign(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE_DIR")],
+    key: Annotated[Path, typer.Option("--key", help="private key for P-256, PEM")],
+) -> None:
+    """Sign a bundle, so that an app can take those of its owner alone."""
+    from kdedge.bundle.signing import sign_bundle
+
+    say(f"{sign_bundle(bundle, key)}: the signature.")
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE_DIR")],
+    public_key: Annotated[Path, typer.Option("--public-key", help="of who must have signed, PEM")],
+) -> None:
+    """Check that a bundle is whole and signed by a key's owner."""
+    from kdedge.bundle.signing import verify_signature
+
+    verify_signature(bundle, public_key)
+    say(f"{bundle}: all files are as signed by the owner of {public_key}.")

@@ -1,0 +1,198 @@
+"""Options of a command, made from the settings of a stage in `kdedge.recipe`.
+
+    @settings_as_options
+    def teach(out: Out, settings: Annotated[Teach, Options(main=("epochs",))]) -> None: ...
+
+`kdedge teach` then has an option for each field of `Teach`, with its name, default, bounds and
+description, and `settings` holds what was given. A value that a recipe can't have is refused in the
+recipe's words.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import NoneType
+from typing import Annotated, Any, get_args
+
+import typer
+from pydantic import ValidationError
+
+from kdedge.errors import KdedgeError
+from kdedge.recipe import AnySection, Section, problems
+
+MORE = "More settings"
+# Words for what JSON schema says of a field.
+METAVARS = {"integer": "INTEGER", "number": "NUMBER", "boolean": "true|false"}
+BOUNDS = {
+    "minimum": "{:g} or more",
+    "exclusiveMinimum": "above {:g}",
+    "maximum": "{:g} or less",
+    "exclusiveMaximum": "below {:g}",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a command takes a section's fields.
+
+    Attributes:
+        main: fields that its help shows first; the others are in the panel `MORE`.
+        only: the fields that it takes; all if empty.
+        without: fields that mean nothing to it.
+        help: of a field, where the recipe's description does not fit.
+        defaults: of a field that is left to the command if it is not given, in words.
+        required: what its help calls the field that has no default, an argument; with `--` in
+            front it is an option, and where that is not given the section is None.
+    """
+
+    main: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    help: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    required: str = "DATA"
+
+    def fields_of(self, section: type[Section]) -> list[str]:
+        """Names of the fields that become options."""
+        return [
+            name
+            for name in section.model_fields
+            if name not in self.without and name in (self.only or (name,))
+        ]
+
+
+def settings_as_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn each parameter of type `Annotated[Section, Options(...)]` into options.
+
+    The command gets the section; its `model_fields_set` are the fields that were given and are not
+    the default.
+    """
+    sections: dict[str, tuple[type[Section], Options]] = {}
+    parameters = []
+    for parameter in inspect.signature(command).parameters.values():
+        kind, *notes = get_args(parameter.annotation) or (None,)
+        if notes and isinstance(notes[0], Options):
+            section = next(part for part in (*get_args(kind), kind) if part is not NoneType)
+            sections[parameter.name] = section, notes[0]
+            names = notes[0].fields_of(section)
+            parameters += [_parameter(section, name, notes[0]) for name in names]
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @functools.wraps(command)
+    def filled(**given: Any) -> None:
+        for name, (section, options) in sections.items():
+            values = {key: given.pop(key) for key in options.fields_of(section)}
+            given[name] = _settings(section, options, values)
+        command(**given)
+
+    filled.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    filled.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return filled
+
+
+def _parameter(section: type[Section], name: str, options: Options) -> inspect.Parameter:
+    info, schema = section.model_fields[name], _schemas(section)[name]
+    default = _default(section, name, options)
+    # What is on by default is said as in a recipe: `--from-teacher false`.
+    kind: Any = bool if info.default is False else str
+    words = options.help.get(name) or (info.description or "") + _limits(schema)
+    if name in options.defaults:
+        words += f"; default: {options.defaults[name]}"
+    note: Any
+    if info.is_required() and not options.required.startswith("--"):
+        note = typer.Argument(metavar=options.required, help=words)
+        default = inspect.Parameter.empty
+    else:
+        flag = options.required if info.is_required() else _flag(name)
+        note = typer.Option(flag, help=words, metavar=None if kind is bool else _metavar(schema))
+        note.rich_help_panel = None if name in options.main else MORE
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind | None if default is None else kind, note],
+    )
+
+
+def _settings(
+    section: type[AnySection], options: Options, values: Mapping[str, Any]
+) -> AnySection | None:
+    """The section of what was given, or None if the field without a default was not."""
+    given = {}
+    for name, value in values.items():
+        if value is None and section.model_fields[name].is_required():
+            return None
+        if value is not None and value != _default(section, name, options):
+            given[name] = _parts(_schemas(section)[name], value)
+    try:
+        return section.model_validate(given)
+    except ValidationError as error:
+        raise KdedgeError(
+            " ".join(
+                f"{_option(key)}: {words}" if key else words
+                for key, words in problems(section, error)
+            )
+        ) from None
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _option(key: str) -> str:
+    """`--artifacts` of `artifacts.0`, `--mixture typos` of `mixture.typos`."""
+    name, _, inside = key.partition(".")
+    return _flag(name) + (f" {inside}" if inside and not inside.isdigit() else "")
+
+
+@functools.cache
+def _schemas(section: type[Section]) -> dict[str, dict[str, Any]]:
+    """The JSON schema of each field; of `int | None`, that of int."""
+    fields = section.model_json_schema()["properties"]
+    return {name: schema | schema.get("anyOf", [{}])[0] for name, schema in fields.items()}
+
+
+def _default(section: type[Section], name: str, options: Options) -> Any:
+    """A field's default as an option's: text, False, or None where there is none."""
+    info = section.model_fields[name]
+    default = None if info.is_required() or name in options.defaults else info.default
+    if isinstance(default, Section):
+        return ", ".join(f"{key}={value}" for key, value in default)
+    if isinstance(default, tuple):
+        return ", ".join(map(str, default)) or None
+    if isinstance(default, float):
+        return f"{default:g}"
+    if default is True:
+        return "true"
+    return default if default is None or default is False else str(default)
+
+
+def _parts(schema: Mapping[str, Any], value: Any) -> Any:
+    """What pydantic takes for an option's text: `a,b` is a tuple, `a=1,b=2` a section."""
+    if schema.get("type") == "array":
+        return [part.strip() for part in value.split(",")]
+    if "$ref" in schema:
+        return dict(part.strip().partition("=")[::2] for part in value.split(","))
+    return value
+
+
+def _metavar(schema: Mapping[str, Any]) -> str:
+    if "$ref" in schema:
+        return "NAME=VALUE,..."
+    if schema.get("type") == "array":
+        return f"{_metavar(schema['items'])},..."
+    if schema.get("format") == "path":
+        return "PATH"
+    return METAVARS.get(schema.get("type", ""), "TEXT")
+
+
+def _limits(schema: Mapping[str, Any]) -> str:
+    """` (1 or more)` or ` (linear or cosine)`, for the end of a help text."""
+    schema = schema.get("items", schema)
+    if "enum" in schema:
+        *most, last = schema["enum"]
+        return f" ({', '.join(most)} or {last})"
+    bounds = [words.format(schema[name]) for name, words in BOUNDS.items() if name in schema]
+    return f" ({', '.join(bounds)})" if bounds else ""

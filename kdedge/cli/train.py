@@ -1,0 +1,328 @@
+"""Commands from texts to a student: run, teach, label, distill, compress and what goes between."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kdedge.cli.common import Out, OutStore, Seed, Store, load_tensorflow, say
+from kdedge.cli.settings import Options, settings_as_options
+from kdedge.errors import KdedgeError
+from kdedge.recipe import COMPRESSIONS, Compress, Data, Distill, Label, Teach
+
+if TYPE_CHECKING:
+    from kdedge.teachers.bert import BertTeacher
+
+TeacherDir = Annotated[Path, typer.Option("--teacher", help="the teacher's folder")]
+# What has labels is all that these commands look at.
+Labelled = Annotated[Data, Options(main=("text", "label", "split"), without=("unlabelled",))]
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, TOML")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder of the run; default: runs/NAME")
+    ] = None,
+) -> None:
+    """Run a recipe; run it again to go on where it stopped."""
+    from kdedge.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    load_tensorflow()
+    from kdedge.pipeline import run as run_recipe
+
+    run_recipe(loaded, out or Path("runs") / loaded.name)
+
+
+@settings_as_options
+def teach(
+    data: Labelled,
+    out: Out,
+    settings: Annotated[Teach, Options(main=("pretrained", "epochs", "max_length"))],
+    seed: Seed = 0,
+) -> None:
+    """Fine-tune a pretrained BERT on labelled texts."""
+    load_tensorflow()
+    from kdedge.files import locked
+    from kdedge.pipeline import read_corpus
+    from kdedge.teach.stage import finetune
+
+    corpus = read_corpus(data, seed)
+    with locked(out):
+        finetune(corpus, settings, out, seed)
+    say(f"{out}: the teacher.")
+
+
+@settings_as_options
+def label(
+    data: Annotated[
+        Data,
+        Options(
+            main=("text",),
+            required="TEXTS",
+            help={
+                "path": ".csv, .tsv, .jsonl, .parquet or .txt, also .gz; a folder of them, or a "
+                "pattern in quotes: 'texts/*.parquet'. With --augmented: labelled texts, one file"
+            },
+        ),
+    ],
+    teacher: TeacherDir,
+    out: Annotated[Path, typer.Option("--out", help="store of soft labels, made or added to")],
+    settings: Annotated[
+        Label, Options(main=("batch_size", "augmented"), defaults={"augmented": "0"})
+    ],
+    engine: Annotated[
+        str, typer.Option("--engine", help="local, or ray: on several processes or machines")
+    ] = "local",
+    actors: Annotated[
+        int | None, typer.Option("--actors", min=1, help="for ray: copies of the teacher; 1")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="for ray: of one that runs; default: one on this machine"),
+    ] = None,
+    pattern: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pattern",
+            help="the teacher is a masked-language model and fills in a blank: "
+            "'{text} It was \\[MASK].'; several are averaged",
+        ),
+    ] = None,
+    verbalizer: Annotated[
+        list[str] | None,
+        typer.Option("--verbalizer", help="for a blank: LABEL=WORD, for each label: good=great"),
+    ] = None,
+    max_length: Annotated[
+        int, typer.Option("--max-length", min=3, help="with --pattern: tokens of a text")
+    ] = 64,
+    seed: Seed = 0,
+) -> None:
+    """Have a teacher write soft labels of texts; those that are in the store are skipped.
+
+    With --augmented it labels what a recipe's stage does: the corpus, --unlabelled texts, and so
+    many augmented ones.
+    """
+    if engine not in ("local", "ray"):
+        raise KdedgeError(f"--engine: {engine!r}. Allowed: local, ray.")
+    if engine != "ray" and (actors or address):
+        raise KdedgeError("--actors and --address are for --engine ray.")
+    augmented = "augmented" in settings.model_fields_set and settings.augmented
+    if augmented and engine == "ray":
+        raise KdedgeError("--augmented: is for --engine local.")
+    needless = (data.model_fields_set - {"path", "text"}) | (
+        settings.model_fields_set & {"mixture"}
+    )
+    if needless and not augmented:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(needless))
+        raise KdedgeError(f"{options}: only with --augmented.")
+    load = _teacher_loader(teacher, pattern or [], verbalizer or [], max_length)
+    load_tensorflow()
+    from kdedge.files import locked
+    from kdedge.teachers.label import label_texts
+    from kdedge.text.readers import TextFiles
+
+    with locked(out):
+        if augmented:
+            from kdedge.pipeline import read_corpus, texts_to_label
+
+            corpus, model = read_corpus(data, seed), load()
+            texts = texts_to_label(model, corpus, settings, seed)
+            store = label_texts(model, texts, out, settings.batch_size)
+        elif engine == "ray":
+            from kdedge.teachers.on_ray import label_on_ray
+
+            lines = TextFiles(data.path, data.text)
+            store = label_on_ray(load, lines, out, settings.batch_size, actors or 1, address)
+        else:
+            lines = TextFiles(data.path, data.text)
+            store = label_texts(load(), lines, out, settings.batch_size)
+    say(f"{out}: soft labels of {len(store)} texts.")
+
+
+def _teacher_loader(
+    folder: Path, patterns: list[str], verbalizer: list[str], max_length: int
+) -> "Callable[[], BertTeacher]":
+    verbalizers: dict[str, list[str]] = {}
+    for pair in verbalizer:
+        name, equals, word = pair.partition("=")
+        if not equals or not name or not word:
+            raise KdedgeError(f"--verbalizer: {pair!r}. Write LABEL=WORD.")
+        verbalizers.setdefault(name, []).append(word)
+    if bool(patterns) != bool(verbalizers):
+        raise KdedgeError("--pattern and --verbalizer: each needs the other.")
+    load_tensorflow()
+    from kdedge.teachers.bert import load_teacher
+    from kdedge.teachers.prompted import load_prompted_teacher
+
+    if patterns:
+        return partial(load_prompted_teacher, folder, patterns, verbalizers, max_length=max_length)
+    return partial(load_teacher, folder)
+
+
+def average_labels(
+    stores: Annotated[list[Path], typer.Argument(metavar="SOFT_LABELS_DIR...")],
+    out: OutStore,
+    weight: Annotated[
+        list[float] | None, typer.Option("--weight", help="of each store in turn; default: 1")
+    ] = None,
+) -> None:
+    """Make one store of several teachers' soft labels: the mean of their logits."""
+    load_tensorflow()
+    from kdedge.labels.average import ensemble_soft_labels
+    from kdedge.labels.store import SoftLabels
+
+    made = ensemble_soft_labels([SoftLabels(store) for store in stores], out, weight)
+    say(f"{out}: soft labels of {len(made)} texts.")
+
+
+def import_labels(
+    rows: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help=".parquet or .jsonl, with text and logits or probabilities"
+        ),
+    ],
+    labels: Annotated[
+        str, typer.Option("--labels", help="the classes in the order of the numbers: bad,good")
+    ],
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", help="folder, hub id or package:NAME/FOLDER of a BERT")
+    ],
+    out: OutStore,
+    max_length: Annotated[int, typer.Option("--max-length", min=3, help="tokens")] = 64,
+) -> None:
+    """Take soft labels from another teacher: a PyTorch model, an LLM, any Keras classifier."""
+    load_tensorflow()
+    from kdedge.labels.imported import import_soft_labels
+    from kdedge.tasks import Classification
+    from kdedge.teachers.bert import find_pretrained
+    from kdedge.text.encoder import TextEncoder
+
+    folder = find_pretrained(tokenizer, weights=False)
+    encoder = TextEncoder.from_pretrained(folder, max_length)
+    task = Classification(label_names=labels.split(","))
+    store = import_soft_labels(rows, out, task, encoder)
+    say(f"{out}: soft labels of {len(store)} texts.")
+
+
+@settings_as_options
+def distill(
+    data: Labelled,
+    soft_labels: Store,
+    out: Out,
+    settings: Annotated[
+        Distill,
+        Options(
+            main=("student", "epochs"),
+            defaults={
+                "from_teacher": "where the soft labels come with token vectors",
+                "max_length": "as in the store of soft labels",
+            },
+        ),
+    ],
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            "--teacher", help="the teacher's folder, for students and losses that need it"
+        ),
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Train a student on soft labels."""
+    load_tensorflow()
+    from kdedge.distill.stage import distill_student
+    from kdedge.files import locked
+    from kdedge.labels.store import SoftLabels
+    from kdedge.pipeline import read_corpus
+
+    store = SoftLabels(soft_labels)
+    corpus = read_corpus(data, seed)
+    encoder = store.encoder()
+    found = {
+        "max_length": encoder.max_length,
+        "from_teacher": settings.student == "mini-cut" or store.token_vectors() is not None,
+    }
+    missing = {key: found[key] for key in found.keys() - settings.model_fields_set}
+    settings = settings.model_copy(update=missing)
+    with locked(out):
+        trained = distill_student(corpus, store, encoder, settings, out, seed, teacher)
+    say(f"{out}: accuracy {100 * trained.notes['accuracy']:.2f}% on the test split.")
+
+
+@settings_as_options
+def attack(
+    data: Labelled,
+    student: Annotated[Path, typer.Option("--student", help="the student's folder")],
+    teacher: TeacherDir,
+    soft_labels: Annotated[
+        Path, typer.Option("--soft-labels", help="store of soft labels, which is added to")
+    ],
+    swaps: Annotated[int, typer.Option("--swaps", min=1, help="tokens of a text to change")] = 2,
+    seed: Seed = 0,
+) -> None:
+    """Add training texts on which student and teacher differ; distil again to learn from them."""
+    load_tensorflow()
+    from kdedge.distill.adversaries.texts import adversarial_texts
+    from kdedge.labels.store import SoftLabels
+    from kdedge.pipeline import read_corpus
+    from kdedge.students.trained import Student
+    from kdedge.teachers.bert import load_teacher
+
+    corpus = read_corpus(data, seed)
+    attacked = Student.load(student)
+    made, _ = adversarial_texts(
+        attacked.model,
+        attacked.encoder,
+        load_teacher(teacher),
+        corpus.train.texts,
+        SoftLabels(soft_labels),
+        swaps,
+    )
+    say(f"{soft_labels}: {len(made)} texts more.")
+
+
+@settings_as_options
+def compress(
+    student: Annotated[Path, typer.Argument(metavar="STUDENT_DIR")],
+    soft_labels: Store,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            help="vocabulary, pruning, clustering, pruning-clustering or quantization-aware",
+        ),
+    ],
+    out: Out,
+    settings: Annotated[Compress, Options(main=("epochs", "sparsity", "clusters", "min_count"))],
+    seed: Seed = 0,
+) -> None:
+    """Make a student smaller or fit for int8, and fine-tune it on the soft labels."""
+    if method not in COMPRESSIONS:
+        raise KdedgeError(f"--method: {method!r}. Allowed: {', '.join(COMPRESSIONS)}.")
+    if out.exists():
+        raise KdedgeError(f"{out} exists already. Remove it or name another folder.")
+    load_tensorflow()
+    from kdedge.compress.stage import compress as compress_student
+    from kdedge.labels.store import SoftLabels
+    from kdedge.students.trained import Student
+
+    loaded, store = Student.load(student), SoftLabels(soft_labels)
+    if store.task != loaded.task:
+        raise KdedgeError(
+            f"{soft_labels}: the soft labels are for {store.task}, the student has {loaded.task}."
+        )
+    held_out = {*loaded.valid.texts, *loaded.test.texts}
+    texts = [text for text in store.texts if text not in held_out]
+    if not texts:
+        raise KdedgeError(f"{soft_labels}: no texts but the student's own valid and test texts.")
+    logits, _ = store.lookup(texts)
+    smaller = compress_student(loaded, method, texts, logits, settings, seed)
+    smaller.save(out)
+    before, after = smaller.notes["compression"][-1]["accuracy"]
+    say(
+        f"{out}: accuracy {100 * after:.2f}% on the test split, {100 * before:.2f}% before; "
+        f"{smaller.notes['parameters'] / 1e6:.2f} M parameters."
+    )
