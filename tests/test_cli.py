@@ -219,8 +219,8 @@ def test_package_web_of_a_wheel(tmp_path: Path) -> None:
 
     done = package_web()
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert "npm install --ignore-scripts --prefix page @huggingface/transformers@4." in done.stderr
-    assert "--node-modules page/node_modules" in done.stderr
+    assert done.stderr.startswith("error: node_modules/@huggingface/transformers/")
+    assert "npm install --ignore-scripts --prefix . @huggingface/transformers@4." in done.stderr
     assert not site.exists()
 
     # As npm lays them out: ONNX Runtime beside transformers.js.
@@ -234,7 +234,10 @@ def test_package_web_of_a_wheel(tmp_path: Path) -> None:
     for name, folder in runtime.items():
         (modules / folder).mkdir(parents=True, exist_ok=True)
         (modules / folder / name).write_text(name)
-    done = package_web("--node-modules", modules)
+    done = package_web()
+    assert (done.returncode, done.stderr) == (0, "")
+    shutil.rmtree(site)
+    done = package_web("--node-modules", modules.rename(tmp_path / "elsewhere"))
     assert (done.returncode, done.stderr) == (0, "")
     for name in ("index.html", "main.js", "classifier.js", "worker.js"):
         assert (site / name).read_bytes() == (ROOT / "web_demo" / name).read_bytes()

@@ -58,7 +58,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run_commands(block: str) -> None:
-    for line in block.strip().splitlines():
+    for line in block.strip().replace("\\\n", " ").splitlines():
         program, *arguments = shlex.split(line)
         if program == "python":
             environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -142,6 +142,14 @@ def test_links_lead_somewhere() -> None:
 
 def text_of(hostile: dict[str, Any]) -> str:
     return hostile["text"] if "text" in hostile else hostile["repeat"] * hostile["count"]
+
+
+def test_android_assets(here: Path) -> None:
+    (here / "runs" / "movie_reviews").mkdir(parents=True)
+    (here / "runs" / "movie_reviews" / "bundle").symlink_to(COMMITTED_BUNDLE)
+    (command,) = blocks("sh", (DOCS / "android.md").read_text(encoding="utf-8"))
+    run_commands(command)
+    assert load_bundle(here / "YOUR_APP/app/src/main/assets/bundle").predict(["a moving film"])
 
 
 def test_linux_board(here: Path) -> None:

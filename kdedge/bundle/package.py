@@ -55,7 +55,8 @@ def package_web(bundle: Path, out: Path, node_modules: Path | None = None) -> No
     Args:
         bundle: a folder.
         out: folder to make.
-        node_modules: npm's folder with transformers.js; None for that of a checkout's web_demo.
+        node_modules: npm's folder with transformers.js; None for that of web_demo in a checkout,
+            and otherwise the one in the current folder.
 
     Raises:
         KdedgeError: not a whole bundle, one that the page cannot run, `out` exists, or the
@@ -100,7 +101,7 @@ def _dtype(bundle: Path, manifest: Manifest) -> str:
 
 def _runtime(node_modules: Path | None, page: Path) -> list[Path]:
     """The files of transformers.js and of the ONNX Runtime that it comes with."""
-    folder = node_modules or WEB_DEMO / "node_modules"
+    folder = node_modules or (page if page == WEB_DEMO else Path()) / "node_modules"
     transformers = folder / TRANSFORMERS
     # npm puts it beside transformers.js, unless another version is there.
     own = transformers / "node_modules" / "onnxruntime-web"
@@ -117,7 +118,4 @@ def _npm(page: Path) -> str:
     if page == WEB_DEMO:
         return "npm ci --prefix web_demo"
     version = json.loads((page / "package.json").read_text())["dependencies"][TRANSFORMERS]
-    return (
-        f"npm install --ignore-scripts --prefix page {TRANSFORMERS}@{version}, and then add "
-        "--node-modules page/node_modules"
-    )
+    return f"npm install --ignore-scripts --prefix . {TRANSFORMERS}@{version}"

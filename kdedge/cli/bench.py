@@ -94,9 +94,9 @@ def bench(
     if report is None:
         raise KdedgeError("--report: none given. It names the folder to write to.")
     from kdedge.bench import scenario as scenarios
-    from kdedge.bench.devices import device_of
+    from kdedge.bench.devices import devices_of
 
-    devices = [device_of(url, **dict(of_devices)) for url in device or ["local"]]
+    devices = devices_of(*(device or ["local"]), **dict(of_devices))
     how_long = scenarios.scenario(settings.tier, scenario)
     load_tensorflow()
     from rich.console import Console

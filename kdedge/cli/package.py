@@ -37,8 +37,8 @@ def web(
         Path | None,
         typer.Option(
             "--node-modules",
-            help="folder of that name, with transformers.js, as npm makes it; default: "
-            "web_demo's in a checkout",
+            help="folder of that name with transformers.js, as npm makes it; default: the "
+            "current folder's, in a checkout web_demo's",
         ),
     ] = None,
 ) -> None:
