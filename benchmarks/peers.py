@@ -40,13 +40,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter
 
 from kdedge import (
-    BertTeacher,
     Corpus,
     KdedgeError,
     Student,
     Subject,
     TextEncoder,
-    bench_bundles,
     export_bundle,
     load_corpus,
     load_teacher,
@@ -54,13 +52,14 @@ from kdedge import (
 from kdedge.bench.report.figures import COLOURS, INK, STYLE, SURFACE
 from kdedge.bench.report.model import RUNTIMES, BenchReport, Measurement, three_digits
 from kdedge.bench.report.tables import markdown
-from kdedge.bench.run import REPORT
+from kdedge.bench.run import REPORT, bench_bundles
 from kdedge.bench.scenario import scenario
 from kdedge.bundle.manifest import MANIFEST
 from kdedge.export.subject import subject_of, subject_of_classifier
 from kdedge.files import write_text
 from kdedge.recipe import Export, settings_of
 from kdedge.students.trained import NOTES, Evaluation, predict_logits
+from kdedge.teachers.bert import BertTeacher
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

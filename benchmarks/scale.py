@@ -163,7 +163,7 @@ def _load() -> Any:
 
 
 def _label(size: int) -> dict[str, float]:
-    from kdedge import label_texts
+    from kdedge.teachers.label import label_texts
     from kdedge.text.readers import TextFiles
 
     teacher = _load()
@@ -176,7 +176,8 @@ def _label(size: int) -> dict[str, float]:
 
 def _ray(size: int, actors: int) -> dict[str, Any]:
     """Seconds of the local engine and of Ray, in turn, each into a store that has nothing."""
-    from kdedge import label_texts, load_teacher
+    from kdedge import load_teacher
+    from kdedge.teachers.label import label_texts
     from kdedge.teachers.on_ray import label_on_ray
     from kdedge.text.readers import TextFiles
 
@@ -207,8 +208,10 @@ def _ray(size: int, actors: int) -> dict[str, Any]:
 
 
 def _train(size: int) -> dict[str, float]:
-    from kdedge import Classification, Corpus, SoftLabels, distill_student
+    from kdedge import Corpus, SoftLabels
+    from kdedge.distill.stage import distill_student
     from kdedge.recipe import Distill
+    from kdedge.tasks.classification import Classification
     from kdedge.text.splits import Split
 
     clock = _Clock()

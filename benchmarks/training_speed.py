@@ -74,7 +74,8 @@ def measured(way: str, texts: int, teacher: Path, soft_labels: Path) -> dict[str
     import tensorflow as tf
     from trainings import DATA, built, dataset, smaller, stock_distiller
 
-    from kdedge import SoftLabels, distill_student, load_corpus, load_teacher
+    from kdedge import SoftLabels, load_corpus, load_teacher
+    from kdedge.distill.stage import distill_student
 
     settings = {"student": "micro", "epochs": EPOCHS}
     cell = Cell(name="speed", seed=SEEDS[0], texts=texts, distill=settings)

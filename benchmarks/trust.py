@@ -28,11 +28,11 @@ import numpy as np
 import tensorflow as tf
 import typer
 
-from kdedge import KdedgeError, Student, TextEncoder, bench_bundles, export_bundle
+from kdedge import KdedgeError, Student, TextEncoder, export_bundle
 from kdedge.bench import agent
 from kdedge.bench.report.model import Measurement, three_digits
 from kdedge.bench.report.tables import markdown
-from kdedge.bench.run import SAMPLE_TEXTS
+from kdedge.bench.run import SAMPLE_TEXTS, bench_bundles
 from kdedge.bench.scenario import scenario
 from kdedge.bench.statistics import bootstrap_interval, p50, ratio_interval
 from kdedge.bundle.manifest import verify

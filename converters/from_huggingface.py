@@ -11,9 +11,15 @@ from typing import Annotated
 
 import typer
 
-from kdedge import KdedgeError, Subject, export_bundle, load_corpus, load_teacher
+from kdedge import (
+    KdedgeError,
+    Subject,
+    export_bundle,
+    load_corpus,
+    load_teacher,
+    subject_of_classifier,
+)
 from kdedge.errors import errors_as_lines
-from kdedge.export.subject import subject_of_classifier
 from kdedge.recipe import Export, settings_of
 
 

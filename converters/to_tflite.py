@@ -12,9 +12,8 @@ from typing import Annotated
 
 import typer
 
-from kdedge import export_bundle
+from kdedge import export_bundle, load_subject
 from kdedge.errors import errors_as_lines
-from kdedge.export.subject import load_subject
 from kdedge.recipe import Export, settings_of
 
 

@@ -9,25 +9,25 @@ import tensorflow as tf
 from typer.testing import CliRunner
 
 from kdedge import (
-    AdversarialLoss,
     Adversary,
     Distiller,
-    Generator,
     KdedgeError,
     SoftLabelLoss,
     SoftLabels,
-    Substitution,
-    adversarial_texts,
     build_student,
-    label_texts,
     load_teacher,
 )
 from kdedge.cli import app
+from kdedge.distill.adversaries.adversary import AdversarialLoss
+from kdedge.distill.adversaries.generator import Generator
+from kdedge.distill.adversaries.substitution import Substitution
+from kdedge.distill.adversaries.texts import adversarial_texts
 from kdedge.objectives.classification import divergence
 from kdedge.students.architecture import run_from, student_inputs
 from kdedge.students.trained import Evaluation, Student
 from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
+from kdedge.teachers.label import label_texts
 from kdedge.text.neighbours import nearest_pieces
 
 VOCABULARY = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "film", "good", "bad", "great", "awful", ","]

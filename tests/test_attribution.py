@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 from test_adversary import TEXT, linear_student
 
-from kdedge import (
-    KdedgeError,
-    build_student,
-    explain,
-    gradient_x_input,
-    integrated_gradients,
-    load_teacher,
-)
+from kdedge import KdedgeError, build_student, load_teacher
+from kdedge.explain import explain, gradient_x_input, integrated_gradients
 from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
 

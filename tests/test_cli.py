@@ -14,11 +14,11 @@ import typer
 from conftest import ROOT
 from typer.testing import CliRunner, Result
 
-from kdedge import KdedgeError, load_recipe
+from kdedge import KdedgeError
 from kdedge.bundle.manifest import verify
 from kdedge.cli import app
 from kdedge.cli.settings import Options, settings_as_options
-from kdedge.recipe import Bench, Compress, Data, Distill, Export, Label, Section, Teach
+from kdedge.recipe import Bench, Compress, Data, Distill, Export, Label, Section, Teach, load_recipe
 
 COMMANDS = (
     "run teach label average-labels import-labels attack distill compress export bench devices "

@@ -1,5 +1,6 @@
 """The programs in converters/, as a user calls them."""
 
+import ast
 import csv
 import gzip
 import subprocess
@@ -16,6 +17,7 @@ import typer
 from conftest import DATA, ROOT
 from typer.testing import CliRunner
 
+import kdedge
 from converters import from_huggingface, to_android, to_onnx, to_tflite
 from kdedge import TextEncoder, load_bundle, load_teacher
 from kdedge.bundle.manifest import read_manifest, verify
@@ -29,6 +31,22 @@ def run(main: Callable[..., None], *arguments: object, status: int = 0) -> str:
     result = CliRunner().invoke(app, [str(a) for a in arguments])
     assert result.exit_code == status, result.output
     return result.output
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "converters").glob("*.py")), ids=lambda p: p.name)
+def test_converters_import_public_names_only(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("kdedge"):
+            assert node.module in ("kdedge", "kdedge.errors", "kdedge.recipe")
+            names = [name.name for name in node.names]
+            assert not [name for name in names if name.startswith("_")]
+            assert node.module != "kdedge" or {*names} <= {*kdedge.__all__}
+
+
+def test_every_public_name_is_there() -> None:
+    assert len(kdedge.__all__) < 25
+    for name in kdedge.__all__:
+        assert getattr(kdedge, name).__module__.startswith("kdedge"), name
 
 
 @pytest.fixture

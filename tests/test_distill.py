@@ -10,15 +10,8 @@ import numpy as np
 import pytest
 
 import kdedge.distill.stage as module
-from kdedge import (
-    Corpus,
-    KdedgeError,
-    SoftLabels,
-    Student,
-    TextEncoder,
-    distill_student,
-    load_teacher,
-)
+from kdedge import Corpus, KdedgeError, SoftLabels, Student, TextEncoder, load_teacher
+from kdedge.distill.stage import distill_student
 from kdedge.recipe import Distill
 from kdedge.tasks import Classification
 from kdedge.teachers.label import label_texts

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from test_losses import LABELS, X, evaluate, fixed_model
 
-from kdedge import Distiller, Ensemble, KdedgeError, SoftLabelLoss, SoftLabels, TextEncoder
-from kdedge import ensemble_soft_labels as ensemble
+from kdedge import Distiller, KdedgeError, SoftLabelLoss, SoftLabels, TextEncoder
+from kdedge.labels.average import ensemble_soft_labels as ensemble
 from kdedge.tasks import Classification
+from kdedge.teachers.ensemble import Ensemble
 
 NAMES = ("bad", "good")
 

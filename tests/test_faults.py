@@ -20,8 +20,9 @@ from test_cli import kdedge, refusal
 from test_distill import Stop, corpus, same, store, train  # noqa: F401
 
 import kdedge.distill.stage as module
-from kdedge import KdedgeError, SoftLabels, Student, bench_bundles, load_bundle
+from kdedge import KdedgeError, SoftLabels, Student, load_bundle
 from kdedge.bench.devices.local import Local
+from kdedge.bench.run import bench_bundles
 from kdedge.bundle.manifest import verify
 from kdedge.files import locked, new_file, new_folder, verify_checksums, write_checksums
 from kdedge.tasks import Classification

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdedge import SoftLabels, Student, label_texts, load_bundle, load_teacher
+from kdedge import SoftLabels, Student, load_bundle, load_teacher
+from kdedge.teachers.label import label_texts
 
 FIXTURES = Path(__file__).parent / "fixtures" / "0.1.0"
 ANSWERS = json.loads((FIXTURES / "answers.json").read_text())

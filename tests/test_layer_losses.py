@@ -6,18 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from kdedge import (
-    AttentionLoss,
-    Distiller,
-    FeatureLoss,
-    HiddenStateLoss,
-    KdedgeError,
-    SoftLabelLoss,
-    build_student,
-    load_teacher,
-)
+from kdedge import Distiller, FeatureLoss, KdedgeError, SoftLabelLoss, build_student, load_teacher
 from kdedge.distill.stage import _losses
-from kdedge.objectives.losses import attention_maps
+from kdedge.objectives.losses import AttentionLoss, HiddenStateLoss, attention_maps
 from kdedge.recipe import Distill
 from kdedge.students.cut import Importance, cut_from_teacher
 from kdedge.tasks import Classification

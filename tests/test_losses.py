@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from kdedge import Distiller, FeatureLoss, KdedgeError, SoftLabelLoss, TwoSidedCrossEntropy
+from kdedge import Distiller, FeatureLoss, KdedgeError, SoftLabelLoss
+from kdedge.objectives.classification import TwoSidedCrossEntropy
 
 LOG = np.log
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from test_losses import LOG, Fixed, X, stored
 
-from kdedge import Distiller, FeatureLoss, KdedgeError, MultiTaskDistiller, SoftLabelLoss
+from kdedge import Distiller, FeatureLoss, KdedgeError, SoftLabelLoss
+from kdedge.distill.multitask import MultiTaskDistiller
 
 
 def two_tasks(**options) -> tuple[MultiTaskDistiller, Fixed]:

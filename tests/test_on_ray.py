@@ -16,9 +16,10 @@ import pytest
 from test_soft_labels import texts
 from typer.testing import CliRunner
 
-from kdedge import KdedgeError, SoftLabels, label_texts, load_teacher
+from kdedge import KdedgeError, SoftLabels, load_teacher
 from kdedge.cli import app
 from kdedge.tasks import Classification
+from kdedge.teachers.label import label_texts
 from kdedge.teachers.on_ray import _share, label_on_ray
 from kdedge.text.readers import TextFiles
 

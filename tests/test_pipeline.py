@@ -14,11 +14,12 @@ import pytest
 from conftest import ROOT, write_reviews
 from typer.testing import CliRunner
 
-from kdedge import SoftLabels, Student, load_recipe
+from kdedge import SoftLabels, Student
 from kdedge.bench.report.model import BenchReport
 from kdedge.bundle.manifest import verify
 from kdedge.cli import app
 from kdedge.pipeline import read_corpus, transfer_set
+from kdedge.recipe import load_recipe
 from kdedge.text.corpus import load_corpus
 
 KDEDGE = Path(sys.executable).with_name("kdedge")

@@ -9,8 +9,10 @@ from conftest import WORDS
 from transformers import BertConfig, TFBertForMaskedLM
 from typer.testing import CliRunner
 
-from kdedge import KdedgeError, SoftLabels, label_texts, load_prompted_teacher
+from kdedge import KdedgeError, SoftLabels
 from kdedge.cli import app
+from kdedge.teachers.label import label_texts
+from kdedge.teachers.prompted import load_prompted_teacher
 
 PATTERNS = ["{text} it w [MASK]", "[MASK] is the film {text}"]
 VERBALIZERS = {"bad": ["awful", "bad"], "good": ["great"]}

@@ -9,21 +9,16 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from test_adversary import TEXT, linear_student
 
-from kdedge import (
-    AdversarialLoss,
-    AdversarialPrompt,
-    Distiller,
-    HiddenStateLoss,
-    KdedgeError,
-    Schedule,
-    SoftLabelLoss,
-    SoftLabelPrompt,
-    build_student,
-    raw_prompt,
-    with_task_prompt,
-)
+from kdedge import Distiller, KdedgeError, SoftLabelLoss, build_student
+from kdedge.distill.adversaries.adversary import AdversarialLoss
+from kdedge.distill.adversaries.prompt import AdversarialPrompt
+from kdedge.distill.prompts.raw import raw_prompt
+from kdedge.distill.prompts.soft_label import SoftLabelPrompt
+from kdedge.distill.prompts.task import with_task_prompt
 from kdedge.export.litert.convert import to_litert
 from kdedge.export.onnx.convert import to_onnx
+from kdedge.objectives.losses import HiddenStateLoss
+from kdedge.objectives.schedules import Schedule
 from kdedge.tasks import Classification
 
 TASK = Classification(label_names=("bad", "good"))

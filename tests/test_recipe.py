@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from kdedge import KdedgeError, load_recipe
-from kdedge.recipe import Distill
+from kdedge import KdedgeError
+from kdedge.recipe import Distill, load_recipe
 
 GOOD = 'name = "x"\n[data]\npath = "texts.csv"\n'
 

@@ -6,7 +6,8 @@ import pytest
 from test_distill import NAMES, Stop, corpus, same, store  # noqa: F401
 
 import kdedge.distill.stage as module
-from kdedge import KdedgeError, SoftLabels, Student, distill_student, load_teacher
+from kdedge import KdedgeError, SoftLabels, Student, load_teacher
+from kdedge.distill.stage import distill_student
 from kdedge.recipe import Distill
 from kdedge.tasks import Classification
 

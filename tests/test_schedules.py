@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from test_losses import X, fixed_model, stored
 
-from kdedge import Distiller, KdedgeError, LearningRate, Schedule, SoftLabelLoss
+from kdedge import Distiller, KdedgeError, SoftLabelLoss
+from kdedge.objectives.schedules import LearningRate, Schedule
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import kdedge.teachers.label as module
-from kdedge import KdedgeError, SoftLabels, label_texts, load_teacher
+from kdedge import KdedgeError, SoftLabels, load_teacher
 from kdedge.labels.imported import import_soft_labels
 from kdedge.labels.index import TextIndex
 from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
+from kdedge.teachers.label import label_texts
 from kdedge.text.readers import TextFiles
 
 NAMES = ("bad", "good")
