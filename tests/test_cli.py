@@ -14,11 +14,23 @@ import typer
 from conftest import ROOT
 from typer.testing import CliRunner, Result
 
-from kdedge import KdedgeError
+from kdedge import KdedgeError, SoftLabels, Student, load_corpus
 from kdedge.bundle.manifest import verify
 from kdedge.cli import app
 from kdedge.cli.settings import Options, settings_as_options
-from kdedge.recipe import Bench, Compress, Data, Distill, Export, Label, Section, Teach, load_recipe
+from kdedge.pipeline import transfer_set
+from kdedge.recipe import (
+    Bench,
+    Compress,
+    Data,
+    Distill,
+    Export,
+    Label,
+    Mixture,
+    Section,
+    Teach,
+    load_recipe,
+)
 
 COMMANDS = (
     "run teach label average-labels import-labels attack distill compress export bench devices "
@@ -342,3 +354,28 @@ def test_labels_of_any_teacher_make_a_student(tmp_path: Path, tiny_bert: Path) -
     assert said.exit_code == 0, said.output
     notes = json.loads((tmp_path / "student" / "student.json").read_text())
     assert notes["teacher_accuracy"] == notes["accuracy"] == 1.0
+
+
+def test_stages_by_command_are_those_of_a_recipe(tmp_path: Path, tiny_bert: Path) -> None:
+    data, teacher, soft = tmp_path / "d.csv", tmp_path / "teacher", tmp_path / "soft"
+    data.write_text(
+        "text,label\n"
+        + "".join(f"a good film number {i},a\na bad film number {i},b\n" for i in range(20))
+    )
+    for command in (
+        ("teach", data, "--pretrained", tiny_bert, "--out", teacher, "--epochs", 1,
+         "--max-length", 12, "--batch-size", 8, "--learning-rate", "1e-4", "--train-size", 20),
+        ("label", data, "--teacher", teacher, "--out", soft, "--augmented", 20,
+         "--mixture", "crop=0,splice=0,mask=1", "--batch-size", 16),
+        ("distill", data, "--soft-labels", soft, "--out", tmp_path / "student", "--epochs", 1,
+         "--student", "nano", "--temperature", 3, "--from-teacher", "false", "--max-length", 8),
+    ):  # fmt: skip
+        said = kdedge(*command)
+        assert said.exit_code == 0, said.output
+    made = transfer_set(
+        load_corpus(data), Label(augmented=20, mixture=Mixture(crop=0, splice=0, mask=1)), 0
+    )
+    assert {*SoftLabels(soft).texts} == {*made} and len({*made}) > 55
+    settings = Student.load(tmp_path / "student").notes["settings"]
+    asked = Distill(student="nano", epochs=1, temperature=3, from_teacher=False, max_length=8)
+    assert settings == asked.model_dump()

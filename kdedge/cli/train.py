@@ -119,7 +119,6 @@ def label(
         options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(needless))
         raise KdedgeError(f"{options}: only with --augmented.")
     load = _teacher_loader(teacher, pattern or [], verbalizer or [], max_length)
-    load_tensorflow()
     from kdedge.files import locked
     from kdedge.teachers.label import label_texts
     from kdedge.text.readers import TextFiles
@@ -145,6 +144,7 @@ def label(
 def _teacher_loader(
     folder: Path, patterns: list[str], verbalizer: list[str], max_length: int
 ) -> "Callable[[], BertTeacher]":
+    """What loads the teacher, here or in another process; with patterns one that fills in blanks."""
     verbalizers: dict[str, list[str]] = {}
     for pair in verbalizer:
         name, equals, word = pair.partition("=")
