@@ -225,13 +225,16 @@ def test_models_that_cannot_be_converted(
         ("none.keras", "no such student's folder or .keras file"),
         ("evil.keras", "not a .keras file that is safe to load"),
         ("text.keras", "not a .keras file that is safe to load"),
-        ("three.keras", "of shape [3]; the data has 2 classes: negative, positive"),
+        ("three.keras", "of shape [3]; the data has 2: negative, positive"),
         ("image.keras", "image: it can't be run on int32 [batch, length] ids, mask and segment"),
     ):
         said = run(to_tflite.main, tmp_path / name, *beside, "--lengths", 16, status=2)
         assert message in " ".join(said.split()), said
     for arguments, message in (
-        (["--quantization", "int3"], "artifacts.0: Input should be 'litert-float32'"),
+        (
+            ["--quantization", "int3"],
+            "artifacts.0: there is no such artifact; allowed: litert-int8, ",
+        ),
         (["--lengths", "2"], "lengths.0: Input should be greater than or equal to 3"),
         (["--lengths", "16,16"], "each once"),
     ):

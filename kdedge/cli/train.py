@@ -144,7 +144,7 @@ def label(
 def _teacher_loader(
     folder: Path, patterns: list[str], verbalizer: list[str], max_length: int
 ) -> "Callable[[], BertTeacher]":
-    """What loads the teacher, here or in another process; with patterns one that fills in blanks."""
+    """What loads the teacher, here or in another process."""
     verbalizers: dict[str, list[str]] = {}
     for pair in verbalizer:
         name, equals, word = pair.partition("=")
