@@ -22,6 +22,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -254,18 +255,34 @@ def _import_once() -> None:
 
     load_tensorflow()
     import kdedge.bench.measure as measure
-    import kdedge.distill.stage as train
     import kdedge.labels.store as soft_labels
     import kdedge.pipeline  # noqa: F401
-    import kdedge.teach.stage as finetune
+    import kdedge.teachers.label as labelling
+    import kdedge.training.resumable as resumable
 
     # Often, so that a kill in the middle leaves something to go on from.
-    finetune.SECONDS_BETWEEN_CHECKPOINTS = 0.2
-    soft_labels.TEXTS_A_SHARD = 128
-    _count_calls(finetune._Training, "_step")
-    _count_calls(train._Report, "on_train_batch_end")
+    resumable.SECONDS_BETWEEN_CHECKPOINTS = 0.2
+    labelling.TEXTS_A_SHARD = 128
+    _count_steps(resumable)
     _count_calls(soft_labels.SoftLabels, "add")
     _count_calls(measure, "_checked")
+
+
+def _count_steps(resumable: Any) -> None:
+    """Write a byte to `work` in the run's folder for each step of a training."""
+    shown = resumable.progress
+
+    @contextmanager
+    def watched(*arguments: Any) -> Iterator[Any]:
+        with shown(*arguments) as advance:
+
+            def advance_and_count(count: int, /, note: str = "") -> None:
+                _worked()
+                advance(count, note)
+
+            yield advance_and_count
+
+    resumable.progress = watched
 
 
 def _count_calls(owner: Any, name: str) -> None:
@@ -274,11 +291,15 @@ def _count_calls(owner: Any, name: str) -> None:
 
     def counted(*arguments: Any, **named: Any) -> Any:
         result = function(*arguments, **named)
-        with Path(os.environ["RELIABILITY_OUT"], "work").open("ab") as file:
-            file.write(b".")
+        _worked()
         return result
 
     setattr(owner, name, counted)
+
+
+def _worked() -> None:
+    with Path(os.environ["RELIABILITY_OUT"], "work").open("ab") as file:
+        file.write(b".")
 
 
 def _start(out: Path) -> int:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training_parts import Stop, watch_steps
 
-import kdedge.distill.stage as module
 from kdedge import Corpus, KdedgeError, SoftLabels, Student, TextEncoder, load_teacher
 from kdedge.distill.stage import distill_student
+from kdedge.distill.transfer_set import TransferSet
 from kdedge.recipe import Distill
+from kdedge.students.trained import predict_logits
 from kdedge.tasks import Classification
 from kdedge.teachers.label import label_texts
 from kdedge.text.splits import Split
@@ -71,25 +73,20 @@ def same(a: Student, b: Student) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
 
 
-def test_each_epoch_has_typos_of_its_own(
-    store: SoftLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[list[list[int]]] = []
-    written = module.TokenIds
+def test_each_epoch_has_typos_of_its_own(store: SoftLabels, tmp_path: Path) -> None:
+    transfer, file = TransferSet(store, corpus()), tmp_path / "ids"
 
-    class Watched(written):  # type: ignore[misc, valid-type]
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments)
-            seen.append([self.of(i) for i in range(len(self))])
+    def ids(typos: float, seed: list[int]) -> list[list[int]]:
+        written = transfer.token_ids(store.encoder(), file, typos, seed)
+        return [written.of(i) for i in range(len(written))]
 
-    monkeypatch.setattr(module, "TokenIds", Watched)
-    student = train(store, tmp_path / "student", typos=0.5)
-    clean, *epochs = seen
-    assert len(epochs) == 3
+    clean, *epochs = ids(0.0, [3]), *(ids(0.5, [3, epoch]) for epoch in range(3))
     for epoch in epochs:
         # Half of 66 texts of 7 words, nearly each with a typo or more; standard error 4.
         assert 16 < sum(ids != old for ids, old in zip(epoch, clean, strict=True)) < 46
     assert epochs[0] != epochs[1] != epochs[2]
+    assert ids(0.5, [3, 1]) == epochs[1]
+    student = train(store, tmp_path / "student", typos=0.5)
     assert not same(student, train(store, tmp_path / "without"))
 
 
@@ -109,7 +106,7 @@ def test_a_student_learns_what_the_teacher_knows(
     again = Student.load(tmp_path / "student")
     assert same(again, student)
     np.testing.assert_array_equal(again.test.teacher_logits[:, 0] < 0, corpus().test.labels)
-    said = module.predict_logits(again.model, again.encoder, corpus().test.texts)
+    said = predict_logits(again.model, again.encoder, corpus().test.texts)
     np.testing.assert_allclose(said, again.test.logits, atol=1e-6)
 
 
@@ -135,54 +132,40 @@ def test_the_same_seed_gives_the_same_student(store: SoftLabels, tmp_path: Path)
     assert not same(first, train(store, tmp_path / "c", learning_rate=4e-3))
 
 
-class Stop(BaseException):
-    """Like a kill: nothing catches it."""
-
-
 @pytest.mark.parametrize("typos", [0.0, 0.5])
 def test_a_stopped_run_goes_on_to_the_same_student(
     typos: float, store: SoftLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = train(store, tmp_path / "undisturbed", student="micro", typos=typos)
-    steps: list[int] = []
-    whole = module._Report.on_train_batch_end
-
-    def stop(self, batch, logs=None):
-        steps.append(batch)
-        if len(steps) == 14:
-            raise Stop
-        whole(self, batch, logs)
-
     with monkeypatch.context() as patched:
-        patched.setattr(module._Report, "on_train_batch_end", stop)
+        watch_steps(patched, stop_at=14)
         with pytest.raises(Stop):
             train(store, tmp_path / "stopped", student="micro", typos=typos)
     # 66 texts make 9 batches: it was in the second epoch, which is done again.
-    steps.clear()
-    monkeypatch.setattr(
-        module._Report, "on_train_batch_end", lambda self, batch, logs=None: steps.append(batch)
-    )
+    steps = watch_steps(monkeypatch)
     again = train(store, tmp_path / "stopped", student="micro", typos=typos)
     assert len(steps) == 18
+    assert steps[0].startswith("epoch 2, loss ")
     assert same(again, undisturbed)
     assert again.notes == undisturbed.notes
     assert not list(tmp_path.glob(".*"))
 
 
-def test_the_best_epoch_is_kept(
-    store: SoftLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[list[np.ndarray]] = []
-    losses = iter([0.5, 0.1, 0.3])
-
-    def evaluate(self, *arguments, **options):
-        seen.append(self.student.get_weights())
-        return {"loss": next(losses)}
-
-    monkeypatch.setattr(module.Distiller, "evaluate", evaluate)
-    student = train(store, tmp_path / "student")
-    for ours, second in zip(weights(student), seen[1], strict=True):
-        np.testing.assert_array_equal(ours, second)
+def test_the_best_epoch_is_kept(store: SoftLabels, tmp_path: Path) -> None:
+    """So high a rate throws the student off in the end."""
+    student = train(
+        store, tmp_path / "s", epochs=6, learning_rate=0.5, learning_rate_decay="constant"
+    )
+    losses = [epoch["val_loss"] for epoch in student.notes["history"]]
+    assert min(losses) < losses[-1]
+    best = student.notes["history"][losses.index(min(losses))]
+    # 2^2 KL(softmax(teacher / 2) || softmax(student / 2)), the mean over the valid split.
+    teacher, said = (
+        z / 2 - np.log(np.exp(z / 2).sum(1, keepdims=True))
+        for z in (student.valid.teacher_logits, student.valid.logits)
+    )
+    loss = 4 * (np.exp(teacher) * (teacher - said)).sum(1).mean()
+    assert loss == pytest.approx(best["val_soft_label_loss"], rel=1e-4)
 
 
 def test_labels_from_elsewhere_are_enough(store: SoftLabels, tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from bench_parts import BRIEF, make_bundle
 from test_cli import kdedge, refusal
-from test_distill import Stop, corpus, same, store, train  # noqa: F401
+from test_distill import corpus, same, store, train  # noqa: F401
+from training_parts import Stop, watch_steps
 
-import kdedge.distill.stage as module
 from kdedge import KdedgeError, SoftLabels, Student, load_bundle
 from kdedge.bench.devices.local import Local
 from kdedge.bench.run import bench_bundles
@@ -130,18 +130,12 @@ def test_checkpoints_that_break_or_vanish(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The clock goes back ten years besides."""
-    steps: list[int] = []
-
-    def stop(self, batch, logs=None):  # type: ignore[no-untyped-def]
-        steps.append(batch)
-        if len(steps) == 14:
-            raise Stop
 
     def again() -> Student:
         return train(store, tmp_path / "s", epochs=2)
 
     with monkeypatch.context() as patched:
-        patched.setattr(module._Report, "on_train_batch_end", stop)
+        watch_steps(patched, stop_at=14)
         with pytest.raises(Stop):
             again()
     kept, whole = tmp_path / ".s.checkpoints", tmp_path / "whole"

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from test_distill import NAMES, Stop, corpus, same, store  # noqa: F401
+from test_distill import NAMES, corpus, same, store  # noqa: F401
+from training_parts import Stop, watch_steps
 
-import kdedge.distill.stage as module
 from kdedge import KdedgeError, SoftLabels, Student, load_teacher
 from kdedge.distill.stage import distill_student
 from kdedge.recipe import Distill
@@ -65,15 +65,8 @@ def test_a_stopped_run_goes_on_to_the_same_student(
         return distill_student(corpus(), store, encoder, settings, tmp_path / name, 3, beside)
 
     undisturbed = train("undisturbed")
-    steps: list[int] = []
-
-    def stop(self, batch, logs=None):
-        steps.append(batch)
-        if len(steps) == 14:
-            raise Stop
-
     with monkeypatch.context() as patched:
-        patched.setattr(module._Report, "on_train_batch_end", stop)
+        watch_steps(patched, stop_at=14)
         with pytest.raises(Stop):
             train("stopped")
     again = train("stopped")

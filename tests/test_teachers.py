@@ -12,8 +12,10 @@ import safetensors.numpy
 import tensorflow as tf
 import tf_keras
 import transformers
+from training_parts import Stop, watch_steps
 
 import kdedge.teach.stage as module
+import kdedge.training.resumable as resumable
 from kdedge import Corpus, KdedgeError, load_teacher
 from kdedge.recipe import Teach
 from kdedge.tasks import Classification
@@ -235,21 +237,6 @@ def test_it_learns_and_says_how_it_went(tiny_bert: Path, tmp_path: Path) -> None
         finetune(corpus, settings(tiny_bert), tmp_path / "teacher", seed=1)
 
 
-class Stop(BaseException):
-    """Like a kill: nothing catches it."""
-
-
-def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = module._Training._step
-
-    def step(self, *batch):
-        if self.state["step"] == steps:
-            raise Stop
-        return whole(self, *batch)
-
-    monkeypatch.setattr(module._Training, "_step", step)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("undisturbed") / "teacher"
@@ -266,16 +253,12 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     corpus, two_epochs = small_corpus(), settings(tiny_bert, epochs=2)
-    monkeypatch.setattr(module, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(resumable, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     with monkeypatch.context() as patched:
-        stop_after(steps, patched)
+        watch_steps(patched, stop_at=steps)
         with pytest.raises(Stop):
             finetune(corpus, two_epochs, tmp_path / "stopped", seed=1)
-    done = []
-    whole = module._Training._step
-    monkeypatch.setattr(
-        module._Training, "_step", lambda self, *b: done.append(1) or whole(self, *b)
-    )
+    done = watch_steps(monkeypatch)
     finetune(corpus, two_epochs, tmp_path / "stopped", seed=1)
     assert len(done) == 16 - steps
     for name in ("model.safetensors", "teacher.json"):
@@ -285,9 +268,9 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
 def test_a_checkpoint_of_another_job_is_not_taken(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(resumable, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     with monkeypatch.context() as patched:
-        stop_after(5, patched)
+        watch_steps(patched, stop_at=5)
         with pytest.raises(Stop):
             finetune(small_corpus(), settings(tiny_bert, 1), tmp_path / "teacher", seed=1)
     other = finetune(small_corpus(), settings(tiny_bert, 1), tmp_path / "teacher", seed=2)
@@ -319,14 +302,13 @@ def test_the_best_epoch_is_kept(
 def test_the_learning_rate_warms_up_and_falls(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rates = []
-    whole = module._Training.__init__
+    rates: list[float] = []
 
-    def start(self, *arguments):
-        whole(self, *arguments)
-        self.apply = lambda inputs, labels, rate, step: rates.append(rate) or 0.0
+    class Watched(module.Adam):
+        def apply(self, gradients: object, rate: tf.Tensor, step: tf.Tensor) -> None:
+            tf.py_function(lambda rate: rates.append(float(rate)), [rate], [])
 
-    monkeypatch.setattr(module._Training, "__init__", start)
+    monkeypatch.setattr(module, "Adam", Watched)
     ten_steps = settings(tiny_bert, 1).model_copy(
         update={"batch_size": 7, "warmup_fraction": 0.2, "learning_rate": 0.8}
     )

@@ -1,27 +1,119 @@
-"""The texts that a student learns from, as token ids in a file: memory does not hold them."""
+"""The texts that a student learns from: which ones are labelled, and which of those are learned."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from kdedge.labels.store import SoftLabels
+from kdedge.recipe import Label
+from kdedge.teachers.bert import load_teacher
+from kdedge.teachers.label import label_texts
+from kdedge.text.augment import augmented, some_with_typos
 from kdedge.text.batches import chunks
+from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.neighbours import nearest_words
 
 TOKENIZED_TOGETHER = 4096
+# Words that the mixture's rule of that name may put in a word's place.
+NEIGHBOURS = 8
+
+
+def label_transfer_set(
+    corpus: Corpus, settings: Label, teacher: Path, out: Path, seed: int
+) -> SoftLabels:
+    """Have a teacher label the texts that `texts_to_label` gives; a stopped run is gone on with.
+
+    Args:
+        corpus: gives the texts.
+        settings: of the recipe.
+        teacher: its folder.
+        out: the store of soft labels.
+        seed: of the texts that are made.
+    """
+    model, neighbours = load_teacher(teacher), None
+    if settings.mixture.neighbours:
+        vectors = np.asarray(model.word_embeddings)
+        neighbours = nearest_words(vectors, model.encoder.vocabulary, NEIGHBOURS)
+    texts = texts_to_label(corpus, settings, seed, neighbours)
+    return label_texts(model, texts, out, settings.batch_size)
+
+
+def texts_to_label(
+    corpus: Corpus,
+    settings: Label,
+    seed: int,
+    neighbours: Mapping[str, Sequence[str]] | None = None,
+) -> list[str]:
+    """The texts that the teacher labels: the corpus and texts made from its training part.
+
+    Args:
+        corpus: gives the texts.
+        settings: of the recipe: how many are made, and how.
+        seed: equal seeds make equal texts.
+        neighbours: of words, if the mixture has a part for them.
+    """
+    made = augmented(
+        (*corpus.train.texts, *corpus.unlabelled),
+        settings.augmented,
+        seed,
+        settings.mixture.model_dump(),
+        neighbours,
+    )
+    held_out = {*corpus.valid.texts, *corpus.test.texts}
+    return [
+        *corpus.train.texts,
+        *corpus.valid.texts,
+        *corpus.test.texts,
+        *corpus.unlabelled,
+        *(text for text in made if text not in held_out),
+    ]
 
 
 class TransferSet:
-    """A store's texts but those that are held out; memory does not hold them."""
+    """A store's texts but the valid and test ones; memory does not hold them.
 
-    def __init__(self, store: SoftLabels, held_out: set[str]) -> None:
-        self.store, self.held_out = store, held_out
-        self.rows = np.flatnonzero(np.fromiter((text not in held_out for text in store), bool))
+    Args:
+        store: of soft labels.
+        corpus: names the texts that are held out, and gives labels of its train split.
+
+    Attributes:
+        rows: of the texts in the store.
+        labels: a row a text; the task says which ones say that there is none.
+
+    Raises:
+        KdedgeError: a text of the train split has no soft label.
+    """
+
+    def __init__(self, store: SoftLabels, corpus: Corpus) -> None:
+        self.store = store
+        self._held_out = {*corpus.valid.texts, *corpus.test.texts}
+        labels = corpus.task.unlabelled(len(store))
+        labels[store.rows(corpus.train.texts)] = corpus.train.labels
+        learned = np.fromiter((text not in self._held_out for text in store), bool)
+        self.rows = np.flatnonzero(learned)
+        self.labels = labels[self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
     def __iter__(self) -> Iterator[str]:
-        return (text for text in self.store if text not in self.held_out)
+        return (text for text in self.store if text not in self._held_out)
+
+    def token_ids(
+        self, encoder: TextEncoder, file: Path, typos: float = 0.0, seed: Sequence[int] = (0,)
+    ) -> "TokenIds":
+        """The texts as token ids.
+
+        Args:
+            encoder: the student's.
+            file: to write them to.
+            typos: share of the texts that get typos.
+            seed: equal seeds give equal typos.
+        """
+        return TokenIds(encoder, some_with_typos(self, typos, seed) if typos else self, file)
 
 
 class TokenIds:

@@ -1,28 +1,22 @@
 """Fine-tuning a pretrained BERT on a corpus. Devlin et al. 2018, arXiv 1810.04805."""
 
-import json
-import shutil
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from kdedge.errors import KdedgeError
-from kdedge.files import new_folder, require_space, write_text
+from kdedge.files import new_folder, require_space
 from kdedge.memory import keep_freed_memory
-from kdedge.progress import progress
+from kdedge.objectives import objective_of
 from kdedge.recipe import Teach, fingerprint
 from kdedge.teachers.bert import BertTeacher, load_teacher, write_notes
 from kdedge.teachers.label import run_teacher
 from kdedge.text.batches import shuffled_batches
 from kdedge.text.corpus import Corpus
-from kdedge.training.resumable import STATE, read_state, restore
-
-SECONDS_BETWEEN_CHECKPOINTS = 45.0
+from kdedge.training.resumable import Resumable, remove_checkpoints
 
 
 def finetune(corpus: Corpus, settings: Teach, out: Path, seed: int) -> BertTeacher:
@@ -45,12 +39,29 @@ def finetune(corpus: Corpus, settings: Teach, out: Path, seed: int) -> BertTeach
     # Weights, two moments, the best epoch so far and the old checkpoint while a new one is written.
     require_space(out.parent, 8 * 4 * teacher.transformer.count_params())
     job = fingerprint(settings, teacher.fingerprint, corpus.fingerprint(), str(seed))
-    history = _Training(teacher, corpus, settings, seed, out, job).run()
+    training, tuning = Resumable(out, job), FineTuning(teacher, corpus, settings, seed)
+    _train(training, tuning)
     with new_folder(out) as folder:
         teacher.save_pretrained(folder)
-        write_notes(folder, {"history": history, "seed": seed, "settings": settings.model_dump()})
-    shutil.rmtree(_checkpoints(out), ignore_errors=True)
+        notes = {"history": training.history, "seed": seed, "settings": settings.model_dump()}
+        write_notes(folder, notes)
+    remove_checkpoints(out)
     return load_teacher(out)
+
+
+def _train(training: Resumable, tuning: "FineTuning") -> None:
+    """Train to the end and leave the best epoch's weights in the teacher."""
+    model, epochs, steps = tuning.teacher.transformer, tuning.settings.epochs, tuning.steps_an_epoch
+    measure = f"val_{tuning.corpus.task.metric}"
+    training.track([model, tuning.optimizer], model, by=measure, highest=True)
+    with training.progress("fine-tuning the teacher", steps, epochs) as advance:
+        for epoch in training.epochs_left(epochs):
+            for inputs, labels in tuning.batches(epoch, training.step):
+                loss = tuning.step(epoch * steps + training.step, inputs, labels)
+                training.end_step(loss)
+                advance(1, f"epoch {epoch + 1}, loss {training.loss / training.step:.3f}")
+            training.end_epoch({"loss": training.loss / steps, measure: tuning.score()})
+    training.restore_best()
 
 
 class Adam(tf.Module):
@@ -99,15 +110,22 @@ class Adam(tf.Module):
                 )
 
 
-class _Training:
-    def __init__(
-        self, teacher: BertTeacher, corpus: Corpus, settings: Teach, seed: int, out: Path, job: str
-    ) -> None:
+class FineTuning:
+    """The steps of a fine-tuning; each is the same whether or not it was stopped before.
+
+    Args:
+        teacher: to train.
+        corpus: its train split is learned, its valid split says how well.
+        settings: of the recipe.
+        seed: of the order of the texts and of dropout.
+    """
+
+    def __init__(self, teacher: BertTeacher, corpus: Corpus, settings: Teach, seed: int) -> None:
         self.teacher, self.corpus, self.settings, self.seed = teacher, corpus, settings, seed
-        self.rows = teacher.encoder.token_ids(corpus.train.texts)
-        self.steps_an_epoch = -(-len(self.rows) // settings.batch_size)
-        self.steps = self.steps_an_epoch * settings.epochs
+        self.lengths = [len(row) for row in teacher.encoder.token_ids(corpus.train.texts)]
+        self.steps_an_epoch = -(-len(self.lengths) // settings.batch_size)
         self.optimizer = Adam(teacher.transformer.trainable_variables)
+        self.label_loss = objective_of(corpus.task).label_loss()
         # Makes the generators of dropout layers that have not run yet.
         teacher(teacher.encoder.encode(corpus.train.texts[:1]).inputs)
         self.dropouts = [
@@ -117,95 +135,45 @@ class _Training:
         ]
         # One graph for batches of any size and length.
         rows = tf.TensorSpec([None, None], tf.int32)
+        labels = tf.TensorSpec([None, *corpus.train.labels.shape[1:]], corpus.train.labels.dtype)
+        number = tf.TensorSpec([], tf.float32)
         self.apply = tf.function(
             self._apply,
             input_signature=[
-                {"ids": rows, "mask": rows, "segment_ids": rows},
-                tf.TensorSpec([None], tf.int32),
-                tf.TensorSpec([], tf.float32),
-                tf.TensorSpec([], tf.float32),
+                {"ids": rows, "mask": rows, "segment_ids": rows}, labels, number, number
             ],
-        )
-        self.folder = _checkpoints(out)
-        self.job = job
-        self.state: dict[str, Any] = {"job": job, "step": 0, "loss": 0.0, "history": []}
-        checkpoint = tf.train.Checkpoint(model=teacher.transformer, optimizer=self.optimizer)
-        self.latest = tf.train.CheckpointManager(checkpoint, self.folder / "latest", 2)
-        best = tf.train.Checkpoint(model=teacher.transformer)
-        self.best = tf.train.CheckpointManager(best, self.folder / "best", 1)
+        )  # fmt: skip
 
-    def run(self) -> list[dict[str, float]]:
-        """Train to the end, leave the best epoch's weights in the teacher, give the history."""
-        self._restore()
-        state, saved = self.state, time.monotonic()
-        with progress("fine-tuning the teacher", self.steps, "steps", state["step"]) as advance:
-            while state["step"] < self.steps:
-                epoch, first = divmod(state["step"], self.steps_an_epoch)
-                for batch in self._batches(epoch, first):
-                    state["loss"] += float(self._step(*batch))
-                    state["step"] += 1
-                    done = state["step"] - epoch * self.steps_an_epoch
-                    advance(1, f"epoch {epoch + 1}, loss {state['loss'] / done:.3f}")
-                    if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-                        self._save()
-                        saved = time.monotonic()
-                self._end_epoch(epoch)
-                self._save()
-        restore(self.best.checkpoint, self.best.latest_checkpoint, self.folder).expect_partial()
-        return list(state["history"])
-
-    def _batches(self, epoch: int, first: int) -> Iterator[tuple[Any, Any]]:
+    def batches(self, epoch: int, first: int) -> Iterator[tuple[Any, Any]]:
         """The epoch's batches from number `first` on, each of texts of like length."""
-        lengths = [len(row) for row in self.rows]
-        size = self.settings.batch_size
-        for chosen in shuffled_batches(lengths, size, [self.seed, epoch])[first:]:
-            encoded = self.teacher.encoder.encode([self.corpus.train.texts[i] for i in chosen])
-            yield encoded.inputs, self.corpus.train.labels[chosen]
+        train, size = self.corpus.train, self.settings.batch_size
+        for chosen in shuffled_batches(self.lengths, size, [self.seed, epoch])[first:]:
+            encoded = self.teacher.encoder.encode([train.texts[i] for i in chosen])
+            yield encoded.inputs, train.labels[chosen]
 
-    def _step(self, inputs: Any, labels: Any) -> Any:
-        step = self.state["step"]
-        warmup = max(1, round(self.settings.warmup_fraction * self.steps))
-        scale = min((step + 1) / warmup, (self.steps - step) / max(1, self.steps - warmup))
-        for number, generator in enumerate(self.dropouts):
-            generator.reset_from_seed([self.seed, step, number])
-        return self.apply(inputs, labels, self.settings.learning_rate * scale, float(step))
+    def step(self, number: int, inputs: Any, labels: Any) -> float:
+        """Learn a batch; `number` is how many steps were before. Gives the mean loss."""
+        steps = self.steps_an_epoch * self.settings.epochs
+        warmup = max(1, round(self.settings.warmup_fraction * steps))
+        scale = min((number + 1) / warmup, (steps - number) / max(1, steps - warmup))
+        for place, generator in enumerate(self.dropouts):
+            generator.reset_from_seed([self.seed, number, place])
+        rate = self.settings.learning_rate * scale
+        return float(self.apply(inputs, labels, rate, float(number)))
 
     def _apply(self, inputs: Any, labels: Any, rate: Any, step: Any) -> Any:
         variables = self.optimizer.variables_to_train
         with tf.GradientTape() as tape:
             logits = self.teacher(inputs, training=True)["logits"]
-            loss = tf.reduce_mean(
-                tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-            )
+            loss = tf.reduce_mean(self.label_loss.call(labels, logits))
         gradients, _ = tf.clip_by_global_norm(
             tape.gradient(loss, variables), self.settings.clip_norm
         )
         self.optimizer.apply(gradients, rate, step)
         return loss
 
-    def _end_epoch(self, epoch: int) -> None:
+    def score(self) -> float:
+        """The task's metric on the valid split."""
         valid = self.corpus.valid
         logits = run_teacher(self.teacher, valid.texts, self.settings.batch_size)["logits"]
-        accuracy = float(np.mean(logits.argmax(1) == valid.labels))
-        history = self.state["history"]
-        if accuracy > max((past["val_accuracy"] for past in history), default=-1.0):
-            self.best.save()
-        loss = self.state["loss"] / self.steps_an_epoch
-        history.append({"epoch": epoch + 1, "loss": loss, "val_accuracy": accuracy})
-        self.state["loss"] = 0.0
-
-    def _save(self) -> None:
-        path = self.latest.save()
-        write_text(self.folder / STATE, json.dumps(self.state | {"checkpoint": path}))
-
-    def _restore(self) -> None:
-        state = read_state(self.folder)
-        if state and state["job"] == self.job:
-            restore(self.latest.checkpoint, state.pop("checkpoint"), self.folder).assert_consumed()
-            self.state = state
-            return
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _checkpoints(out: Path) -> Path:
-    return out.with_name(f".{out.name}.checkpoints")
+        return self.corpus.task.score(logits, valid.labels)

@@ -1,0 +1,79 @@
+"""The transfer set and the valid split as the Distiller takes them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kdedge.distill.plan import Plan
+from kdedge.memory import keep_freed_memory
+from kdedge.text.batches import shuffled_batches
+from kdedge.text.encoder import padded
+
+
+class Examples:
+    """Token ids, labels and soft labels: what is large is in files, not in memory.
+
+    Args:
+        plan: names the texts.
+        folder: of those files.
+
+    Attributes:
+        steps: batches of an epoch.
+        pooled: the teacher's sentence vectors, float16 [texts, hidden], where they are targets.
+    """
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self._plan, self._file = plan, folder / "token_ids.int32"
+        self._ids = plan.transfer.token_ids(plan.encoder, self._file)
+        self._logits, pooled = plan.store.at(plan.transfer.rows, folder / "pooled.npy")
+        self.pooled = pooled if plan.settings.feature_weight else None
+        self.steps = -(-len(self._ids) // plan.settings.batch_size)
+
+    def valid(self) -> tuple[Any, Any]:
+        """Inputs and targets of the valid split, for `Distiller.evaluate`."""
+        plan, split = self._plan, self._plan.corpus.valid
+        # Each device must have a part of every batch, of the last one too.
+        size = len(split) // plan.settings.devices * plan.settings.devices
+        texts = split.texts[:size]
+        targets = self._targets(split.labels[:size], *plan.store.lookup(texts))
+        return plan.encoder.encode(texts).inputs, targets
+
+    def epoch(self, epoch: int) -> tf.data.Dataset:
+        """An epoch's batches, each of texts of like length, with typos of the epoch's own."""
+        plan, settings, seed = self._plan, self._plan.settings, [self._plan.seed, epoch]
+        if settings.typos:
+            self._ids = plan.transfer.token_ids(plan.encoder, self._file, settings.typos, seed)
+        chosen = shuffled_batches(self._ids.lengths, settings.batch_size, seed)
+
+        def batches() -> Iterator[tuple[Any, Any]]:
+            # On Python 3.11 TensorFlow asks for the contrary when it makes a dataset of a generator
+            # (ApplyPython311MemoryPatch), before the generator runs.
+            keep_freed_memory()
+            for rows in chosen:
+                # As many for each device: some of the last batch twice.
+                rows = np.resize(rows, -(-len(rows) // settings.devices) * settings.devices)
+                yield self._batch(rows)
+
+        inputs, targets = self._batch(chosen[0][:1])
+        signature = (
+            {name: tf.TensorSpec([None, None], array.dtype) for name, array in inputs.items()},
+            {
+                name: tf.TensorSpec([None, *array.shape[1:]], array.dtype)
+                for name, array in targets.items()
+            },
+        )
+        return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(8)
+
+    def _batch(self, rows: Any) -> tuple[Any, Any]:
+        inputs = padded([self._ids.of(row) for row in rows.tolist()]).inputs
+        pooled = None if self.pooled is None else self.pooled[rows]
+        return inputs, self._targets(self._plan.transfer.labels[rows], self._logits[rows], pooled)
+
+    def _targets(self, labels: Any, logits: Any, pooled: Any) -> dict[str, Any]:
+        targets = {"label": labels, "teacher_logits": logits}
+        if self.pooled is not None:
+            targets["teacher_pooled"] = pooled.astype(np.float32)
+        return targets

@@ -1,0 +1,134 @@
+"""What is to be distilled: parts that are checked to fit together before any long work."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from kdedge.distill.transfer_set import TransferSet
+from kdedge.errors import KdedgeError
+from kdedge.files import require_space
+from kdedge.labels.store import SoftLabels
+from kdedge.recipe import Distill, fingerprint
+from kdedge.text.corpus import Corpus
+from kdedge.text.encoder import TextEncoder
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A distillation that can begin; `plan_of` makes one.
+
+    Attributes:
+        corpus: gives the task, the labels, and the valid and test splits.
+        store: soft labels of at least its training and valid texts.
+        transfer: the texts that are learned.
+        encoder: the student's.
+        kept: the teacher's ids of the student's tokens.
+        settings: of the recipe.
+        seed: of weights, order and dropout.
+        teacher: a teacher's folder, or None where soft labels are enough.
+        strategy: how the devices share the work.
+    """
+
+    corpus: Corpus
+    store: SoftLabels
+    transfer: TransferSet
+    encoder: TextEncoder
+    kept: tuple[int, ...]
+    settings: Distill
+    seed: int
+    teacher: Path | None
+    strategy: tf.distribute.Strategy
+
+    @property
+    def fingerprint(self) -> str:
+        """Of everything that the student comes from."""
+        of_texts = (self.corpus.fingerprint(), str(len(self.store)))
+        return fingerprint(self.settings, self.store.teacher, *of_texts, str(self.seed))
+
+    def require_space(self, out: Path, parameters: int) -> None:
+        """Check that what the training keeps fits on the disk of `out`.
+
+        Raises:
+            KdedgeError: it does not.
+        """
+        # An epoch's token ids are written before the last one's are gone.
+        written = 2 if self.settings.typos else 1
+        token_ids = len(self.transfer) * self.settings.max_length * written
+        require_space(out.parent, 4 * (6 * parameters + token_ids))
+
+
+def plan_of(
+    corpus: Corpus,
+    store: SoftLabels,
+    encoder: TextEncoder,
+    settings: Distill,
+    seed: int,
+    teacher: Path | None,
+) -> Plan:
+    """Check that settings, soft labels, data and teacher fit together.
+
+    Args:
+        corpus: see `Plan`.
+        store: see `Plan`.
+        encoder: the teacher's.
+        settings: see `Plan`.
+        seed: see `Plan`.
+        teacher: see `Plan`.
+
+    Raises:
+        KdedgeError: they don't.
+    """
+    if store.task != corpus.task:
+        raise KdedgeError(
+            f"{store.folder}: the soft labels are for {store.task}, the data has {corpus.task}."
+        )
+    if settings.max_length > encoder.max_length:
+        raise KdedgeError(
+            f"distill.max_length is {settings.max_length}, more than the teacher's "
+            f"{encoder.max_length} (teach.max_length)."
+        )
+    if settings.needs_teacher and teacher is None:
+        raise KdedgeError(
+            "teacher: None; hidden_weight, attention_weight and adversary need one that runs "
+            "beside the student: --teacher DIR."
+        )
+    strategy = _strategy(settings.devices, corpus)
+    encoder = TextEncoder(encoder.tokenizer, settings.max_length)
+    kept = list(range(len(encoder.vocabulary)))
+    own_pieces = settings.most_pieces < len(kept)
+    if own_pieces and settings.needs_teacher:
+        raise KdedgeError(
+            f"distill.vocabulary: {settings.most_pieces} gives the student word pieces of its "
+            "own; hidden_weight, attention_weight and this adversary need all of the "
+            f"teacher's: set vocabulary = {len(kept)}."
+        )
+    # mini-cut takes the token vectors from the teacher itself.
+    if settings.from_teacher and settings.student != "mini-cut" and store.token_vectors() is None:
+        raise KdedgeError(
+            f"{store.folder}: no token vectors of a teacher to start the student from. "
+            "Set from_teacher = false in the recipe's [distill] section."
+        )
+    # Those of the train split are asked for by the transfer set.
+    store.rows(corpus.valid.texts)
+    transfer = TransferSet(store, corpus)
+    if own_pieces:
+        encoder, kept = encoder.pruned(transfer, min_count=0, most=settings.most_pieces)
+    return Plan(corpus, store, transfer, encoder, tuple(kept), settings, seed, teacher, strategy)
+
+
+def _strategy(devices: int, corpus: Corpus) -> tf.distribute.Strategy:
+    if devices > len(corpus.valid):
+        raise KdedgeError(
+            f"distill.devices: {devices}; each takes a part of the valid split, which has "
+            f"{len(corpus.valid)} texts."
+        )
+    if devices == 1:
+        return tf.distribute.get_strategy()
+    there = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if devices > len(there):
+        raise KdedgeError(
+            f"distill.devices: {devices}; TensorFlow sees {len(there)} here: "
+            f"{', '.join(device.name for device in there)}."
+        )
+    return tf.distribute.MirroredStrategy([device.name for device in there[:devices]])
