@@ -1,5 +1,6 @@
 """A trained student on disk: a `.keras` file, its text encoder, and what it was measured to do."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ import kdedge.layers.prompt
 import kdedge.layers.transformer  # noqa: F401
 from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, verify_checksums, write_checksums
+from kdedge.students.archive import number_layers, write_keras
 from kdedge.tasks import Labels, Task, read_task, upgraded
 from kdedge.text.encoder import ENCODER, TOKENIZER, TextEncoder
 
@@ -50,6 +52,8 @@ class Evaluation:
 class Student:
     """A student with all that goes with it; `save` and `load` keep it in a folder.
 
+    Equal students give equal bytes: layers of the model that Keras has named are numbered anew.
+
     Attributes:
         model: int32 [batch, length] ids, mask, segment_ids -> logits float32 [batch, width].
         encoder: what turns texts into its inputs.
@@ -65,6 +69,16 @@ class Student:
     valid: Evaluation
     test: Evaluation
     notes: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        number_layers(self.model)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over what it computes with: word pieces and weights."""
+        digest = hashlib.sha256(self.encoder.tokenizer.to_str().encode())
+        for weight in self.model.get_weights():
+            digest.update(np.ascontiguousarray(weight).tobytes())
+        return digest.hexdigest()
 
     def with_model(self, model: keras.Model, encoder: TextEncoder) -> "Student":
         """This student with another model and encoder, evaluated anew."""
@@ -88,7 +102,7 @@ class Student:
         """
         with new_folder(folder) as partial:
             try:
-                self.model.save(partial / MODEL)
+                write_keras(self.model, partial / MODEL)
             except ValueError as error:
                 # The clock says a year before 1980, which zip archives don't know.
                 raise KdedgeError(f"{folder}: this student can't be written: {error}.") from None
