@@ -27,7 +27,7 @@ from kdedge.distill.adversaries.texts import adversarial_texts
 from kdedge.distill.distiller import UNLABELLED
 from kdedge.distill.multitask import MultiTaskDistiller
 from kdedge.distill.stage import distill_student
-from kdedge.distill.transfer_set import NEIGHBOURS, texts_to_label
+from kdedge.distill.transfer_set import NEIGHBOURS, transfer_set
 from kdedge.export.stage import export_bundle
 from kdedge.export.subject import subject_of, subject_of_classifier
 from kdedge.files import write_text
@@ -439,7 +439,7 @@ def with_made_texts(cell: Cell, corpus: Corpus, store: SoftLabels, work: Path) -
     if cell.rules.neighbours:
         words = np.asarray(load_teacher(cell.teacher).word_embeddings)
         neighbours = nearest_words(words, store.encoder().vocabulary, NEIGHBOURS)
-    texts = texts_to_label(corpus, settings, 0, neighbours)
+    texts = transfer_set(corpus, settings, 0, neighbours)
     return label_texts(load_teacher(cell.teacher), texts, folder) if made.missing(texts) else made
 
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,26 +15,24 @@ from kdedge.bench.report.page import Disagreement, render_page
 from kdedge.bench.report.tables import terminal_table
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
+from kdedge.compress.stage import compress_student
 from kdedge.distill.stage import distill_student
+from kdedge.distill.transfer_set import texts_to_label
 from kdedge.explain import explain
 from kdedge.export.stage import export_bundle
 from kdedge.export.subject import Subject, subject_of
 from kdedge.files import locked, write_text
 from kdedge.labels.store import SoftLabels
 from kdedge.progress import console
-from kdedge.recipe import Data, Export, Label, Recipe, fingerprint
+from kdedge.recipe import Data, Export, Recipe, fingerprint
 from kdedge.students.trained import Evaluation, Student
 from kdedge.teach.stage import finetune
-from kdedge.teachers.bert import BertTeacher, load_teacher, read_notes
+from kdedge.teachers.bert import load_teacher, read_notes
 from kdedge.teachers.label import label_texts
-from kdedge.text.augment import augmented
 from kdedge.text.corpus import Corpus, load_corpus
-from kdedge.text.neighbours import nearest_words
 from kdedge.text.splits import Split
 
 DISAGREEMENTS_SHOWN = 12
-# Words that the mixture's rule of that name may put in a word's place.
-NEIGHBOURS = 8
 
 
 def read_corpus(data: Data, seed: int) -> Corpus:
@@ -56,8 +54,8 @@ def read_corpus(data: Data, seed: int) -> Corpus:
 def run(recipe: Recipe, out: Path) -> BenchReport:
     """Do the whole job in the folder `out`; the same call again goes on where it stopped.
 
-    Leaves there teacher/, soft_labels/, student/, bundle/, teacher_bundle/, results.json and
-    report.html.
+    Leaves there teacher/, soft_labels/, student/, compressed/ if the recipe asks for it, bundle/,
+    teacher_bundle/, results.json and report.html.
 
     Raises:
         KdedgeError: bad data or settings, or another run works in `out`.
@@ -79,12 +77,25 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         key = fingerprint(recipe.distill, key)
         stages.run("distill", key, student, lambda: _distill(recipe, corpus, labels, student))
 
+        trained = student
+        if recipe.compress.methods:
+            trained = out / "compressed"
+            key = fingerprint(recipe.compress, key)
+            stages.run(
+                "compress",
+                key,
+                trained,
+                lambda: compress_student(
+                    Student.load(student), SoftLabels(labels), recipe.compress, trained, recipe.seed
+                ),
+            )
+
         key = fingerprint(recipe.export, key)
         stages.run(
             "export",
             key,
             bundle,
-            lambda: export_bundle(subject_of(Student.load(student)), recipe.export, bundle),
+            lambda: export_bundle(subject_of(Student.load(trained)), recipe.export, bundle),
         )
         stages.run(
             "export teacher",
@@ -100,15 +111,15 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
             lambda: bench_bundles([teacher_bundle, bundle], out, scenario(recipe.bench.tier)),
         )
         report = BenchReport.load(results)
-        trained = Student.load(student)
+        exported = Student.load(trained)
         page = render_page(
             report,
             title=recipe.name,
             training={
                 "teacher": read_notes(teacher)["history"],
-                "student": trained.notes["history"],
+                "student": exported.notes["history"],
             },
-            disagreements=_explained(_disagreements(trained), trained, teacher)
+            disagreements=_explained(_disagreements(exported), exported, teacher)
             if recipe.bench.quote_texts
             else None,
             stages=stages.seconds(),
@@ -117,46 +128,6 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
     Console(highlight=False).print(terminal_table(report))
     console.print(f"{out / 'report.html'} has the whole report; the bundle is {bundle}.")
     return report
-
-
-def transfer_set(
-    corpus: Corpus,
-    settings: Label,
-    seed: int,
-    neighbours: Mapping[str, Sequence[str]] | None = None,
-) -> list[str]:
-    """The texts that the teacher labels: the corpus, and augmented texts of its training part.
-
-    Args:
-        corpus: gives the texts.
-        settings: of the recipe: how many augmented texts, and by which rules.
-        seed: of the augmentation.
-        neighbours: of words, if the mixture has a part for them.
-    """
-    made = augmented(
-        (*corpus.train.texts, *corpus.unlabelled),
-        settings.augmented,
-        seed,
-        settings.mixture.model_dump(),
-        neighbours,
-    )
-    held_out = {*corpus.valid.texts, *corpus.test.texts}
-    return [
-        *corpus.train.texts,
-        *corpus.valid.texts,
-        *corpus.test.texts,
-        *corpus.unlabelled,
-        *(text for text in made if text not in held_out),
-    ]
-
-
-def texts_to_label(teacher: BertTeacher, corpus: Corpus, settings: Label, seed: int) -> list[str]:
-    """The transfer set, with neighbours of words by the teacher's vectors where it needs them."""
-    neighbours = None
-    if settings.mixture.neighbours:
-        vectors = np.asarray(teacher.word_embeddings)
-        neighbours = nearest_words(vectors, teacher.encoder.vocabulary, NEIGHBOURS)
-    return transfer_set(corpus, settings, seed, neighbours)
 
 
 def _label(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path) -> None:
@@ -243,8 +214,10 @@ class _Stages:
     def __init__(self, out: Path) -> None:
         self.path = out / "stages.json"
         self.done = json.loads(self.path.read_text()) if self.path.is_file() else {}
+        self.asked_for: list[str] = []
 
     def run(self, name: str, key: str, result: Path, work: Callable[[], object]) -> None:
+        self.asked_for.append(name)
         entry = self.done.get(name, {})
         if entry.get("key") == key and "seconds" in entry and result.exists():
             console.print(f"{name}: done already, in {entry['seconds']:.0f} s")
@@ -263,7 +236,8 @@ class _Stages:
         console.print(f"{name}: {seconds:.0f} s")
 
     def seconds(self) -> dict[str, float]:
-        return {name: entry["seconds"] for name, entry in self.done.items() if "seconds" in entry}
+        """How long each of the recipe's stages took."""
+        return {name: self.done[name]["seconds"] for name in self.asked_for}
 
     def _note(self, name: str, entry: dict[str, object]) -> None:
         self.done[name] = entry

@@ -280,6 +280,7 @@ class Compress(Section):
     gzipped int8 .tflite, after `vocabulary` and then `pruning-clustering`, is below 0.6 MB.
     """
 
+    methods: tuple[Compression, ...] = Field((), description="what is done, one after the other")
     epochs: Count = Field(
         1, description="passes over the transfer set, for each of a method's steps"
     )
@@ -354,8 +355,18 @@ class Recipe(Section):
     teach: Teach = Teach()
     label: Label = Label()
     distill: Distill = Distill()
+    compress: Compress = Compress()
     export: Export = Export()
     bench: Bench = Bench()
+
+    @model_validator(mode="after")
+    def _compressed_by_something(self) -> "Recipe":
+        if "compress" in self.model_fields_set and not self.compress.methods:
+            raise ValueError(
+                f"compress.methods: name at least one of {', '.join(COMPRESSIONS)}, or leave out "
+                "[compress]"
+            )
+        return self
 
     @model_validator(mode="after")
     def _lengths_fit(self) -> "Recipe":

@@ -8,11 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from training_parts import Stop, watch_steps
 from typer.testing import CliRunner
 
 from kdedge import KdedgeError, SoftLabels, Student, TextEncoder, build_student, load_teacher
 from kdedge.cli import app
-from kdedge.compress.stage import compress, soft_label_loss
+from kdedge.compress.stage import compress, compress_student, soft_label_loss
 from kdedge.compress.twin import twin_of
 from kdedge.layers.transformer import gelu_tanh
 from kdedge.recipe import PRESETS, Compress
@@ -256,7 +257,82 @@ def test_one_seed_one_student(encoder: TextEncoder) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_bad_input(encoder: TextEncoder) -> None:
+# As a stage
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> SoftLabels:
+    """Soft labels of the texts and of one that the students are tested with."""
+    folder = tmp_path_factory.mktemp("soft") / "s"
+    task = Classification(label_names=("bad", "good"))
+    store = SoftLabels.create(folder, "theirs", task, has_features=False)
+    store.add([*TEXTS, "a good film"], np.concatenate([TEACHER, TEACHER[:1]]))
+    return SoftLabels(folder)
+
+
+TWO_METHODS = Compress(
+    methods=("vocabulary", "pruning-clustering"), epochs=2, batch_size=9, clusters=8, min_count=2
+)
+
+
+def test_one_method_after_the_other(
+    encoder: TextEncoder, store: SoftLabels, tmp_path: Path
+) -> None:
+    student = make_student(encoder)
+    smaller = compress_student(student, store, TWO_METHODS, tmp_path / "s", 1)
+    by_hand = student
+    for method in TWO_METHODS.methods:
+        by_hand = compress(by_hand, method, TEXTS, TEACHER, TWO_METHODS, 1)
+    for a, b in zip(smaller.model.get_weights(), by_hand.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert smaller.notes == by_hand.notes
+    assert [done["method"] for done in smaller.notes["compression"]] == [*TWO_METHODS.methods]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_stopped_compression_goes_on_to_the_same_student(
+    encoder: TextEncoder, store: SoftLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(name: str) -> dict[str, bytes]:
+        compress_student(make_student(encoder), store, TWO_METHODS, tmp_path / name, 1)
+        return {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+
+    # 36 texts make 4 batches; two epochs each for the vocabulary, for pruning and for clustering.
+    # Stopped in an epoch of the first one, then twice before the first epoch of the next one ends,
+    # and in the last epoch: each time what is whole is not done again.
+    for steps in (6, 4 + 3, 8 + 2, 4 + 3):
+        with monkeypatch.context() as patched:
+            watch_steps(patched, stop_at=steps)
+            with pytest.raises(Stop):
+                made("stopped")
+    done = watch_steps(monkeypatch)
+    stopped = made("stopped")
+    assert len(done) == 4
+    assert not list(tmp_path.glob(".*"))
+    assert stopped == made("undisturbed")
+    assert len(done) == 4 + 24
+
+
+def test_held_out_texts_are_not_learned(
+    encoder: TextEncoder, store: SoftLabels, tmp_path: Path
+) -> None:
+    student = make_student(encoder)
+    texts = ["a good film", *TEXTS, "awful"]
+    logits = np.concatenate([TEACHER[:1], TEACHER, TEACHER[:1]])
+    mixed = compress(student, "pruning", texts, logits, Compress(), 1)
+    alone = compress(student, "pruning", TEXTS, TEACHER, Compress(), 1)
+    for a, b in zip(mixed.model.get_weights(), alone.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert mixed.notes["compression"][0]["transfer_texts"] == len(TEXTS)
+    with pytest.raises(KdedgeError, match="texts: none but the student's own valid and test"):
+        compress(student, "pruning", ["awful"], TEACHER[:1], Compress(), 1)
+    only = SoftLabels.create(tmp_path / "only", "theirs", student.task, has_features=False)
+    only.add(["awful"], TEACHER[:1])
+    with pytest.raises(KdedgeError, match="no texts but the student's own valid and test texts"):
+        compress_student(student, only, TWO_METHODS, tmp_path / "s", 1)
+
+
+def test_bad_input(encoder: TextEncoder, store: SoftLabels, tmp_path: Path) -> None:
     student, settings = make_student(encoder), Compress()
     with pytest.raises(KdedgeError, match="'zip'. Allowed: vocabulary, pruning, clustering"):
         compress(student, "zip", TEXTS, TEACHER, settings, 1)
@@ -266,18 +342,19 @@ def test_bad_input(encoder: TextEncoder) -> None:
         compress(student, "pruning", TEXTS, TEACHER[1:], settings, 1)
     with pytest.raises(KdedgeError, match="finite"):
         compress(student, "pruning", TEXTS, TEACHER * np.inf, settings, 1)
+    with pytest.raises(KdedgeError, match="compress.methods: none"):
+        compress_student(student, store, settings, tmp_path / "s", 1)
+    (tmp_path / "s").mkdir()
+    with pytest.raises(KdedgeError, match="exists already"):
+        compress_student(student, store, TWO_METHODS, tmp_path / "s", 1)
 
 
-def test_the_command(encoder: TextEncoder, tmp_path: Path) -> None:
+def test_the_command(encoder: TextEncoder, store: SoftLabels, tmp_path: Path) -> None:
     student = make_student(encoder)
     student.save(tmp_path / "student")
-    store = SoftLabels.create(
-        tmp_path / "soft", "theirs", Classification(label_names=("bad", "good")), has_features=False
-    )
-    store.add([*TEXTS, "a good film"], np.concatenate([TEACHER, TEACHER[:1]]))
 
     def said(*arguments: object, out: str = "small") -> tuple[int, str]:
-        given = ("compress", tmp_path / "student", "--soft-labels", tmp_path / "soft")
+        given = ("compress", tmp_path / "student", "--soft-labels", store.folder)
         all_of_it = [*given, "--out", tmp_path / out, *arguments]
         result = CliRunner().invoke(app, [str(a) for a in all_of_it])
         return result.exit_code, " ".join(result.output.split())

@@ -18,7 +18,8 @@ from kdedge import SoftLabels, Student
 from kdedge.bench.report.model import BenchReport
 from kdedge.bundle.manifest import verify
 from kdedge.cli import app
-from kdedge.pipeline import read_corpus, transfer_set
+from kdedge.distill.transfer_set import transfer_set
+from kdedge.pipeline import read_corpus
 from kdedge.recipe import load_recipe
 from kdedge.text.corpus import load_corpus
 
@@ -121,7 +122,7 @@ def small_recipe(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def start(recipe: Path, out: Path) -> subprocess.Popen[str]:
     # Checkpoints at every step, so that a stop in the middle has something to go on from.
     program = (
-        "import kdedge.teach.stage as f, kdedge.teachers.label as s;"
+        "import kdedge.training.resumable as f, kdedge.teachers.label as s;"
         "f.SECONDS_BETWEEN_CHECKPOINTS = 0.2; s.TEXTS_A_SHARD = 64;"
         "from kdedge.cli import app; app()"
     )

@@ -125,7 +125,8 @@ def label(
 
     with locked(out):
         if augmented:
-            from kdedge.pipeline import read_corpus, texts_to_label
+            from kdedge.distill.transfer_set import texts_to_label
+            from kdedge.pipeline import read_corpus
 
             corpus, model = read_corpus(data, seed), load()
             texts = texts_to_label(model, corpus, settings, seed)
@@ -296,31 +297,25 @@ def compress(
         ),
     ],
     out: Out,
-    settings: Annotated[Compress, Options(main=("epochs", "sparsity", "clusters", "min_count"))],
+    settings: Annotated[
+        Compress,
+        Options(main=("epochs", "sparsity", "clusters", "min_count"), without=("methods",)),
+    ],
     seed: Seed = 0,
 ) -> None:
     """Make a student smaller or fit for int8, and fine-tune it on the soft labels."""
     if method not in COMPRESSIONS:
         raise KdedgeError(f"--method: {method!r}. Allowed: {', '.join(COMPRESSIONS)}.")
-    if out.exists():
-        raise KdedgeError(f"{out} exists already. Remove it or name another folder.")
     load_tensorflow()
-    from kdedge.compress.stage import compress as compress_student
+    from kdedge.compress.stage import compress_student
+    from kdedge.files import locked
     from kdedge.labels.store import SoftLabels
     from kdedge.students.trained import Student
 
-    loaded, store = Student.load(student), SoftLabels(soft_labels)
-    if store.task != loaded.task:
-        raise KdedgeError(
-            f"{soft_labels}: the soft labels are for {store.task}, the student has {loaded.task}."
-        )
-    held_out = {*loaded.valid.texts, *loaded.test.texts}
-    texts = [text for text in store.texts if text not in held_out]
-    if not texts:
-        raise KdedgeError(f"{soft_labels}: no texts but the student's own valid and test texts.")
-    logits, _ = store.lookup(texts)
-    smaller = compress_student(loaded, method, texts, logits, settings, seed)
-    smaller.save(out)
+    with locked(out):
+        loaded, store = Student.load(student), SoftLabels(soft_labels)
+        settings = settings.model_copy(update={"methods": (method,)})
+        smaller = compress_student(loaded, store, settings, out, seed)
     before, after = smaller.notes["compression"][-1]["accuracy"]
     say(
         f"{out}: accuracy {100 * after:.2f}% on the test split, {100 * before:.2f}% before; "

@@ -1,7 +1,9 @@
 """Students made smaller by training on: fewer word pieces, zeros, few distinct values, int8."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,39 +12,62 @@ import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
-from tensorflow_model_optimization.python.core.clustering.keras.experimental.cluster import (
-    cluster_weights,
-)
 
-from kdedge.compress.twin import TokenMeanTwin, twin_of
-from kdedge.compress.vocabulary import prune_vocabulary
+from kdedge.compress.method import Layer, Round, rounds_of
+from kdedge.compress.twin import twin_of
 from kdedge.errors import KdedgeError
-from kdedge.progress import Advance, progress
-from kdedge.recipe import COMPRESSIONS, Compress
+from kdedge.labels.store import SoftLabels
+from kdedge.progress import Advance
+from kdedge.recipe import Compress, fingerprint
 from kdedge.students.trained import Student, measures
 from kdedge.text.batches import shuffled_batches
 from kdedge.text.encoder import TextEncoder
+from kdedge.training.resumable import Resumable, remove_checkpoints
 
 Logits = npt.NDArray[np.float32]
-# Where nearly all weights are. Biases and norms are few, and matter too much to be made coarse.
-WRAPPED = (
-    tf_keras.layers.Embedding,
-    tf_keras.layers.Conv1D,
-    tf_keras.layers.Dense,
-    tf_keras.layers.MultiHeadAttention,
-)
-# A layer with fewer weights, such as the logits', saves nothing and costs accuracy.
-FEWEST_WEIGHTS = 1000
-# Whose outputs, and weights if they are among the above, are rounded to int8.
-ROUNDED = (
-    *WRAPPED,
-    tf_keras.layers.Add,
-    tf_keras.layers.GlobalAveragePooling1D,
-    tf_keras.layers.LayerNormalization,
-    TokenMeanTwin,
-)
-# Masks are made anew so often while sparsity rises: each time sorts all weights.
-PRUNING_UPDATES = 20
+
+
+def compress_student(
+    student: Student, store: SoftLabels, settings: Compress, out: Path, seed: int
+) -> Student:
+    """Make a student smaller by each of `settings.methods` in turn; see `compress`.
+
+    Learns from everything in the store but the student's valid and test texts. Goes on from the
+    last whole epoch of an interrupted run, with the same result as an undisturbed one.
+
+    Args:
+        student: as trained or as compressed before; it is left as it is.
+        store: soft labels.
+        settings: of the recipe.
+        out: the smaller student's folder, to be made.
+        seed: of the order of the texts and of dropout.
+
+    Raises:
+        KdedgeError: the parts don't fit together, a layer that tf_keras lacks, or `out` exists.
+    """
+    if out.exists():
+        raise KdedgeError(f"{out} exists already. Remove it or name another folder.")
+    if not settings.methods:
+        raise KdedgeError("compress.methods: none; name at least one.")
+    if store.task != student.task:
+        raise KdedgeError(
+            f"{store.folder}: the soft labels are for {store.task}, the student has {student.task}."
+        )
+    held_out = {*student.valid.texts, *student.test.texts}
+    texts = [text for text in store.texts if text not in held_out]
+    if not texts:
+        raise KdedgeError(f"{store.folder}: no texts but the student's own valid and test texts.")
+    logits, _ = store.lookup(texts)
+    job = fingerprint(settings, student.fingerprint(), store.teacher, str(len(store)), str(seed))
+    smaller = student
+    for number, method in enumerate(settings.methods):
+        trainings = [
+            Resumable(out, job, f"{number}-{method}-{i}") for i in range(len(rounds_of(method)))
+        ]
+        smaller = _compressed(smaller, method, texts, logits, settings, seed, trainings)
+    smaller.save(out)
+    remove_checkpoints(out)
+    return smaller
 
 
 def compress(
@@ -72,63 +97,195 @@ def compress(
     Args:
         student: as trained or as compressed before; it is left as it is.
         method: one of these.
-        texts: to train on; none of the student's valid and test texts should be among them.
-        teacher_logits: float32 [texts, classes].
-        settings: of the recipe.
+        texts: to train on; the student's valid and test texts are left out.
+        teacher_logits: float32 [texts, width].
+        settings: of the recipe; its `methods` do not count here.
         seed: of the order of the texts and of dropout.
 
     Returns:
         The student with its valid and test splits evaluated anew, and in its notes' `compression`
-        what was done, the accuracy before and after, the layers that were left out, and each
+        what was done, the task's metric before and after, the layers that were left out, and each
         weight's share of zeros and number of distinct values.
 
     Raises:
         KdedgeError: unknown method, no texts, logits that don't fit, a layer that tf_keras lacks.
     """
-    if method not in COMPRESSIONS:
-        raise KdedgeError(f"method: {method!r}. Allowed: {', '.join(COMPRESSIONS)}.")
-    if not texts:
-        raise KdedgeError("texts: none; a compressed student is fine-tuned on them.")
+    rounds = rounds_of(method)
     shape = (len(texts), student.task.width)
     if teacher_logits.shape != shape or not np.isfinite(teacher_logits).all():
         raise KdedgeError(
             f"teacher_logits: shape {teacher_logits.shape}; finite numbers of shape {shape} "
             "are needed."
         )
+    held_out = {*student.valid.texts, *student.test.texts}
+    learned = [i for i, text in enumerate(texts) if text not in held_out]
+    if not learned:
+        raise KdedgeError(
+            "texts: none but the student's own valid and test texts; a compressed student is "
+            "fine-tuned on others."
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        trainings = [Resumable(Path(folder) / "student", "", str(i)) for i in range(len(rounds))]
+        return _compressed(
+            student,
+            method,
+            [texts[i] for i in learned],
+            teacher_logits[learned],
+            settings,
+            seed,
+            trainings,
+        )
+
+
+def _compressed(
+    student: Student,
+    method: str,
+    texts: Sequence[str],
+    logits: Logits,
+    settings: Compress,
+    seed: int,
+    trainings: Sequence[Resumable],
+) -> Student:
+    """The student after all rounds of a method, of which each is a training of its own."""
+    rounds = rounds_of(method)
     layers = [layer for layer in twin_of(student.model).layers if layer.weights]
-    model, encoder = student.model, student.encoder
-    if method == "vocabulary":
-        pruned = prune_vocabulary(student, texts, settings.min_count)
-        model, encoder = pruned.model, pruned.encoder
-    data = _Batches(encoder, texts, teacher_logits, settings.batch_size, seed)
+    prepared = student
+    for a_round in rounds:
+        prepared = a_round.prepare(prepared, texts, settings)
+    model, encoder = prepared.model, prepared.encoder
+    learned = _Texts(encoder, texts, logits, settings.batch_size, seed)
     tf_keras.utils.set_random_seed(seed)
-    rounds = STEPS[method]
-    with progress(
-        f"compressing by {method}", len(rounds) * len(data) * settings.epochs, "steps"
-    ) as advance:
-        for wrap, settle in rounds:
-            model = _fine_tune(model, wrap, settle, data, settings, advance)
+    for number, training in enumerate(trainings):
+        title = f"compressing by {method}"
+        model = _fine_tuned(model, rounds[number], number, learned, settings, training, title)
 
     smaller = student.with_model(model, encoder)
     done = {
         "method": method,
-        "settings": settings.model_dump(),
+        "settings": settings.model_dump(exclude={"methods"}),
         "seed": seed,
         "transfer_texts": len(texts),
-        "valid_accuracy": [measures(s.task, s.valid)[s.task.metric] for s in (student, smaller)],
-        "accuracy": [measures(s.task, s.test)[s.task.metric] for s in (student, smaller)],
-        "left_out": [layer.name for layer in layers if not _reaches(method, layer)],
-        "weights": {
-            weight.path: {
-                "zeros": float(np.mean(weight.numpy() == 0)),
-                "distinct": len(np.unique(weight.numpy())),
-            }
-            for weight in model.weights
-            if weight.ndim > 1
-        },
+        **_scores(student, smaller),
+        "left_out": [layer.name for layer in layers if not any(r.reaches(layer) for r in rounds)],
+        "weights": _shares(model),
     }
     before = student.notes.get("compression", [])
     return replace(smaller, notes={**smaller.notes, "compression": [*before, done]})
+
+
+def _fine_tuned(
+    model: keras.Model,
+    a_round: Round,
+    number: int,
+    texts: "_Texts",
+    settings: Compress,
+    training: Resumable,
+    title: str,
+) -> keras.Model:
+    """A copy of the model, fine-tuned while its layers are wrapped; `number` is the round's."""
+    twin = twin_of(model)
+    # A wrapper hides a layer's variables from it.
+    variables = {layer.name: list(layer.weights) for layer in twin.layers}
+    steps = texts.steps * settings.epochs
+
+    def wrap(layer: Layer) -> Layer:
+        return a_round.wrap(layer, settings, steps) if a_round.reaches(layer) else layer
+
+    wrapped = tf_keras.models.clone_model(twin, clone_function=wrap)
+    schedule = tf_keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
+    wrapped.compile(
+        tf_keras.optimizers.Adam(schedule, clipnorm=1.0), soft_label_loss(settings.temperature)
+    )
+    wrapped.optimizer.build(wrapped.trainable_variables)
+    training.track(_changed_by_a_step(wrapped, variables))
+    with training.progress(title, texts.steps, settings.epochs) as advance:
+        for epoch in training.epochs_left(settings.epochs):
+            learned = wrapped.fit(
+                texts.epoch(number * settings.epochs + epoch),
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                shuffle=False,
+                verbose=0,
+                callbacks=[tfmot.sparsity.keras.UpdatePruningStep(), _report(advance, epoch)],
+            ).history
+            training.end_epoch({"loss": float(learned["loss"][0])})
+    for layer in wrapped.layers:
+        a_round.settle(layer)
+    tuned = keras.models.clone_model(model)
+    for layer in tuned.layers:
+        # Masks leave zeros of both signs, which would be two values to compress.
+        layer.set_weights([variable.numpy() + 0.0 for variable in variables[layer.name]])
+    return tuned
+
+
+def _changed_by_a_step(
+    wrapped: tf_keras.Model, variables: dict[str, list[tf.Variable]]
+) -> list[tf.Variable]:
+    """The variables, those that wrappers hide among them, and the state of dropout."""
+    found = [*wrapped.variables, *wrapped.optimizer.variables]
+    found += [variable for of_layer in variables.values() for variable in of_layer]
+    found += [
+        layer._random_generator._generator.state
+        for layer in wrapped.submodules
+        if isinstance(layer, tf_keras.layers.Dropout)
+    ]
+    return list({id(variable): variable for variable in found}.values())
+
+
+def _report(advance: Advance, epoch: int) -> tf_keras.callbacks.Callback:
+    def report(batch: int, logs: dict[str, float]) -> None:
+        advance(1, f"epoch {epoch + 1}, loss {logs['loss']:.3f}")
+
+    return tf_keras.callbacks.LambdaCallback(on_batch_end=report)
+
+
+def _scores(*students: Student) -> dict[str, list[float]]:
+    """The task's metric of each, on both held-out splits."""
+    metric = students[0].task.metric
+    return {
+        f"valid_{metric}": [measures(s.task, s.valid)[metric] for s in students],
+        metric: [measures(s.task, s.test)[metric] for s in students],
+    }
+
+
+def _shares(model: keras.Model) -> dict[str, dict[str, float]]:
+    """Of each weight but biases and norms: the share of zeros, and how many values it has."""
+    return {
+        weight.path: {
+            "zeros": float(np.mean(weight.numpy() == 0)),
+            "distinct": len(np.unique(weight.numpy())),
+        }
+        for weight in model.weights
+        if weight.ndim > 1
+    }
+
+
+class _Texts:
+    """What is learned, in batches of texts of like length."""
+
+    def __init__(
+        self, encoder: TextEncoder, texts: Sequence[str], logits: Logits, size: int, seed: int
+    ) -> None:
+        self.encoder, self.texts, self.logits = encoder, texts, logits
+        self.size, self.seed = size, seed
+        self.lengths = [len(ids) for ids in encoder.token_ids(texts)]
+        self.steps = -(-len(texts) // size)
+
+    def epoch(self, number: int) -> tf_keras.utils.Sequence:
+        batches = shuffled_batches(self.lengths, self.size, [self.seed, number])
+        return _Epoch(self, batches)
+
+
+class _Epoch(tf_keras.utils.Sequence):
+    def __init__(self, texts: _Texts, batches: list[npt.NDArray[np.intp]]) -> None:
+        self.texts, self.batches = texts, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, i: int) -> tuple[Any, Logits]:
+        rows, of = self.batches[i], self.texts
+        return of.encoder.encode([of.texts[j] for j in rows]).inputs, of.logits[rows]
 
 
 def soft_label_loss(temperature: float) -> Callable[[Any, Any], Any]:
@@ -144,202 +301,3 @@ def soft_label_loss(temperature: float) -> Callable[[Any, Any], Any]:
         return temperature**2 * tf.reduce_sum(tf.exp(teacher) * (teacher - student), -1)
 
     return loss
-
-
-# Wraps a layer for the training of so many steps; puts what was learned into its variables.
-_Wrap = Callable[[tf_keras.layers.Layer, Compress, int], tf_keras.layers.Layer]
-_Settle = Callable[[tf_keras.layers.Layer], None]
-
-
-def _fine_tune(
-    model: keras.Model,
-    wrap: _Wrap,
-    settle: _Settle,
-    data: "_Batches",
-    settings: Compress,
-    advance: Advance,
-) -> keras.Model:
-    twin = twin_of(model)
-    # A wrapper hides a layer's variables from it.
-    variables = {layer.name: list(layer.weights) for layer in twin.layers}
-    steps = len(data) * settings.epochs
-    wrapped = tf_keras.models.clone_model(twin, clone_function=lambda x: wrap(x, settings, steps))
-    schedule = tf_keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
-    wrapped.compile(
-        tf_keras.optimizers.Adam(schedule, clipnorm=1.0), soft_label_loss(settings.temperature)
-    )
-    wrapped.fit(
-        data,
-        epochs=settings.epochs,
-        shuffle=False,
-        verbose=0,
-        callbacks=[tfmot.sparsity.keras.UpdatePruningStep(), _Report(advance)],
-    )
-    for layer in wrapped.layers:
-        settle(layer)
-    tuned = keras.models.clone_model(model)
-    for layer in tuned.layers:
-        # Masks leave zeros of both signs, which would be two values to compress.
-        layer.set_weights([variable.numpy() + 0.0 for variable in variables[layer.name]])
-    return tuned
-
-
-class _Batches(tf_keras.utils.Sequence):
-    def __init__(
-        self, encoder: TextEncoder, texts: Sequence[str], logits: Logits, size: int, seed: int
-    ) -> None:
-        self.encoder, self.texts, self.logits = encoder, texts, logits
-        self.size, self.seed, self.epoch = size, seed, -1
-        self.lengths = [len(ids) for ids in encoder.token_ids(texts)]
-        self.on_epoch_end()
-
-    def on_epoch_end(self) -> None:
-        self.epoch += 1
-        self.batches = shuffled_batches(self.lengths, self.size, [self.seed, self.epoch])
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, i: int) -> tuple[Any, Logits]:
-        rows = self.batches[i]
-        return self.encoder.encode([self.texts[j] for j in rows]).inputs, self.logits[rows]
-
-
-class _Report(tf_keras.callbacks.Callback):
-    def __init__(self, advance: Advance) -> None:
-        super().__init__()
-        self.advance = advance
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self.advance(1, f"loss {(logs or {}).get('loss', float('nan')):.3f}")
-
-
-def _reaches(method: str, layer: tf_keras.layers.Layer) -> bool:
-    if method == "quantization-aware":
-        return _is_rounded(layer)
-    return method == "vocabulary" or _is_wrapped(layer)
-
-
-def _is_wrapped(layer: tf_keras.layers.Layer) -> bool:
-    return isinstance(layer, WRAPPED) and layer.count_params() >= FEWEST_WEIGHTS
-
-
-def _is_rounded(layer: tf_keras.layers.Layer) -> bool:
-    return isinstance(layer, ROUNDED)
-
-
-def _prune(layer: tf_keras.layers.Layer, settings: Compress, steps: int) -> tf_keras.layers.Layer:
-    if not _is_wrapped(layer):
-        return layer
-    # Half of the training is left for the weights that stay. The last update must be a multiple
-    # of the frequency, or the sparsity asked for is not reached.
-    frequency = max(1, steps // 2 // PRUNING_UPDATES)
-    end = max(1, steps // 2 // frequency) * frequency
-    schedule = tfmot.sparsity.keras.PolynomialDecay(
-        0.0, settings.sparsity, begin_step=0, end_step=end, frequency=frequency
-    )
-    return tfmot.sparsity.keras.prune_low_magnitude(layer, schedule)
-
-
-def _cluster(preserve_sparsity: bool) -> _Wrap:
-    def wrap(layer: Any, settings: Compress, steps: int) -> tf_keras.layers.Layer:
-        if not _is_wrapped(layer):
-            return layer
-        return cluster_weights(layer, settings.clusters, preserve_sparsity=preserve_sparsity)
-
-    return wrap
-
-
-def _settle_clusters(layer: tf_keras.layers.Layer) -> None:
-    # strip_clustering leaves tensors in the place of an attention layer's variables.
-    if hasattr(layer, "update_clustered_weights_associations"):
-        layer.update_clustered_weights_associations()
-        for name, variable in layer.original_clusterable_weights.items():
-            variable.assign(layer.get_weight_from_layer(name))
-
-
-class _Kernel(tfmot.quantization.keras.quantizers.LastValueQuantizer):
-    """A scale for each index of the last axis; tfmot's own takes no kernels of three axes."""
-
-    def __call__(self, inputs: Any, training: bool, weights: Any, **kwargs: Any) -> Any:
-        rows = tf.reshape(inputs, (-1, inputs.shape[-1]))
-        return tf.reshape(super().__call__(rows, training, weights, **kwargs), inputs.shape)
-
-
-class _Int8(tfmot.quantization.keras.QuantizeConfig):
-    """As LiteRT does: kernels by channel, embeddings as a whole, both symmetric; outputs are not.
-
-    What happens inside attention and layer normalization stays in float while training: tfmot
-    rounds a layer's weights and output only.
-    """
-
-    def get_weights_and_quantizers(self, layer: Any) -> list[Any]:
-        return [
-            (
-                getattr(owner, name),
-                _Kernel(8, per_axis=name == "kernel", symmetric=True, narrow_range=True),
-            )
-            for owner, name in self._weights(layer)
-        ]
-
-    def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
-        for (owner, name), weight in zip(self._weights(layer), quantize_weights, strict=True):
-            setattr(owner, name, weight)
-
-    def get_activations_and_quantizers(self, layer: Any) -> list[Any]:
-        return []
-
-    def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
-        pass
-
-    def get_output_quantizers(self, layer: Any) -> list[Any]:
-        if isinstance(layer, tf_keras.layers.MultiHeadAttention):
-            return []  # its shape is not known before it is called, and a rounded sum follows
-        # By each batch's range. tfmot's moving average begins at 6 and needs thousands of steps.
-        quantizers = tfmot.quantization.keras.quantizers
-        return [quantizers.LastValueQuantizer(8, False, symmetric=False, narrow_range=False)]
-
-    def get_config(self) -> dict[str, Any]:
-        return {}
-
-    def _weights(self, layer: Any) -> list[tuple[Any, str]]:
-        if isinstance(layer, tf_keras.layers.Embedding):
-            return [(layer, "embeddings")]
-        if isinstance(layer, tf_keras.layers.Dense | tf_keras.layers.Conv1D):
-            return [(layer, "kernel")]
-        if isinstance(layer, tf_keras.layers.MultiHeadAttention):
-            parts = ("_query_dense", "_key_dense", "_value_dense", "_output_dense")
-            return [(getattr(layer, part), "kernel") for part in parts]
-        return []
-
-
-def _round(layer: tf_keras.layers.Layer, settings: Compress, steps: int) -> tf_keras.layers.Layer:
-    if not _is_rounded(layer):
-        return layer
-    return tfmot.quantization.keras.QuantizeWrapperV2(layer, _Int8())
-
-
-def _settle_int8(layer: tf_keras.layers.Layer) -> None:
-    if isinstance(layer, tfmot.quantization.keras.QuantizeWrapperV2):
-        for variable, quantizer, ranges in layer._weight_vars:
-            variable.assign(quantizer(variable, True, weights=ranges))
-
-
-def _as_it_is(layer: tf_keras.layers.Layer, *_: Any) -> tf_keras.layers.Layer:
-    return layer
-
-
-def _settled(layer: tf_keras.layers.Layer) -> None:
-    """Variables hold what was learned already; masks are applied at the end of an epoch."""
-
-
-STEPS: dict[str, list[tuple[_Wrap, _Settle]]] = {
-    "vocabulary": [(_as_it_is, _settled)],
-    "pruning": [(_prune, _settled)],
-    "clustering": [(_cluster(preserve_sparsity=False), _settle_clusters)],
-    "pruning-clustering": [
-        (_prune, _settled),
-        (_cluster(preserve_sparsity=True), _settle_clusters),
-    ],
-    "quantization-aware": [(_round, _settle_int8)],
-}

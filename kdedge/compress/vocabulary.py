@@ -5,7 +5,9 @@ from typing import Any
 
 import keras
 
+from kdedge.compress.method import Layer, Round
 from kdedge.errors import KdedgeError
+from kdedge.recipe import Compress
 from kdedge.students.trained import Student
 
 
@@ -42,3 +44,18 @@ def prune_vocabulary(student: Student, texts: Sequence[str], min_count: int = 1)
         old = student.model.get_layer(layer.name).get_weights()
         layer.set_weights([table] if layer.name == "tokens" else old)
     return student.with_model(model, encoder)
+
+
+class ShorterVocabulary(Round):
+    """Word pieces that are rarer than `min_count` go before the fine-tuning."""
+
+    def prepare(self, student: Student, texts: Sequence[str], settings: Compress) -> Student:
+        """See `Round`."""
+        return prune_vocabulary(student, texts, settings.min_count)
+
+    def reaches(self, layer: Layer) -> bool:
+        """Every layer: they all learn to do without those pieces."""
+        return True
+
+
+ROUNDS = (ShorterVocabulary(),)

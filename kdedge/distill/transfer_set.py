@@ -8,8 +8,7 @@ import numpy as np
 
 from kdedge.labels.store import SoftLabels
 from kdedge.recipe import Label
-from kdedge.teachers.bert import load_teacher
-from kdedge.teachers.label import label_texts
+from kdedge.teachers.bert import BertTeacher
 from kdedge.text.augment import augmented, some_with_typos
 from kdedge.text.batches import chunks
 from kdedge.text.corpus import Corpus
@@ -21,38 +20,18 @@ TOKENIZED_TOGETHER = 4096
 NEIGHBOURS = 8
 
 
-def label_transfer_set(
-    corpus: Corpus, settings: Label, teacher: Path, out: Path, seed: int
-) -> SoftLabels:
-    """Have a teacher label the texts that `texts_to_label` gives; a stopped run is gone on with.
-
-    Args:
-        corpus: gives the texts.
-        settings: of the recipe.
-        teacher: its folder.
-        out: the store of soft labels.
-        seed: of the texts that are made.
-    """
-    model, neighbours = load_teacher(teacher), None
-    if settings.mixture.neighbours:
-        vectors = np.asarray(model.word_embeddings)
-        neighbours = nearest_words(vectors, model.encoder.vocabulary, NEIGHBOURS)
-    texts = texts_to_label(corpus, settings, seed, neighbours)
-    return label_texts(model, texts, out, settings.batch_size)
-
-
-def texts_to_label(
+def transfer_set(
     corpus: Corpus,
     settings: Label,
     seed: int,
     neighbours: Mapping[str, Sequence[str]] | None = None,
 ) -> list[str]:
-    """The texts that the teacher labels: the corpus and texts made from its training part.
+    """The texts that the teacher labels: the corpus, and augmented texts of its training part.
 
     Args:
         corpus: gives the texts.
-        settings: of the recipe: how many are made, and how.
-        seed: equal seeds make equal texts.
+        settings: of the recipe: how many augmented texts, and by which rules.
+        seed: of the augmentation.
         neighbours: of words, if the mixture has a part for them.
     """
     made = augmented(
@@ -70,6 +49,15 @@ def texts_to_label(
         *corpus.unlabelled,
         *(text for text in made if text not in held_out),
     ]
+
+
+def texts_to_label(teacher: BertTeacher, corpus: Corpus, settings: Label, seed: int) -> list[str]:
+    """The transfer set, with neighbours of words by the teacher's vectors where it needs them."""
+    neighbours = None
+    if settings.mixture.neighbours:
+        vectors = np.asarray(teacher.word_embeddings)
+        neighbours = nearest_words(vectors, teacher.encoder.vocabulary, NEIGHBOURS)
+    return transfer_set(corpus, settings, seed, neighbours)
 
 
 class TransferSet:

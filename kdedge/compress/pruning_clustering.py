@@ -1,0 +1,6 @@
+"""Pruning, then clustering: zeros stay zeros."""
+
+from kdedge.compress.clustering import Clustering
+from kdedge.compress.pruning import Pruning
+
+ROUNDS = (Pruning(), Clustering(keep_zeros=True))
