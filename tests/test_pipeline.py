@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,12 +20,13 @@ from kdedge.bench.report.model import BenchReport
 from kdedge.bundle.manifest import verify
 from kdedge.cli import app
 from kdedge.distill.transfer_set import transfer_set
-from kdedge.pipeline import read_corpus
-from kdedge.recipe import load_recipe
+from kdedge.pipeline import read_corpus, run
+from kdedge.recipe import Compress, load_recipe
 from kdedge.text.corpus import load_corpus
 
 KDEDGE = Path(sys.executable).with_name("kdedge")
 STAGES = ["teach", "label", "distill", "export", "export teacher", "bench"]
+WITH_COMPRESS = [*STAGES[:3], "compress", *STAGES[3:]]
 
 
 # The quick recipe, run once for all tests
@@ -96,6 +98,30 @@ def test_only_training_texts_make_new_texts(quick_run: Path) -> None:
     assert sorted(SoftLabels(quick_run / "soft_labels").texts) == sorted(dict.fromkeys(texts))
 
 
+def test_a_recipe_can_ask_for_compression(quick_run: Path, tmp_path: Path) -> None:
+    """The student that is there already is compressed, and the smaller one is exported."""
+    out = tmp_path / "run"
+    shutil.copytree(quick_run, out)
+    recipe = load_recipe(ROOT / "recipes/quick.toml")
+    compress = Compress(methods=("vocabulary", "pruning"), min_count=2)
+    export = recipe.export.model_copy(update={"artifacts": ("litert-int8",)})
+    report = run(recipe.model_copy(update={"compress": compress, "export": export}), out)
+    stages = json.loads((out / "stages.json").read_text())
+    assert {*stages} == {*WITH_COMPRESS}
+    before = json.loads((quick_run / "stages.json").read_text())
+    assert all(stages[name] == before[name] for name in STAGES[:3])
+    smaller, student = Student.load(out / "compressed"), Student.load(out / "student")
+    assert [done["method"] for done in smaller.notes["compression"]] == [*compress.methods]
+    # All that is in the store but the 600 valid and test texts.
+    assert smaller.notes["compression"][0]["transfer_texts"] == 1200 + 800
+    source = verify(out / "bundle").source
+    assert source.parameters == smaller.notes["parameters"] < student.notes["parameters"]
+    assert [m.name for m in report.measurements] == [
+        "teacher/litert-float32", "micro/litert-int8",
+    ]  # fmt: skip
+    assert "compress" in (out / "report.html").read_text(encoding="utf-8")
+
+
 # Stopped at any point
 
 
@@ -110,6 +136,7 @@ def small_recipe(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         teach = {{ pretrained = "{tiny_bert}", epochs = 3, batch_size = 8, max_length = 24 }}
         label = {{ augmented = 2000, batch_size = 8 }}
         distill = {{ student = "nano", epochs = 4, batch_size = 8, max_length = 24 }}
+        compress = {{ methods = ["vocabulary", "pruning"], epochs = 2, batch_size = 16 }}
         bench = {{ tier = "quick" }}
         [export]
         lengths = [24]
@@ -149,11 +176,12 @@ def undisturbed(small_recipe: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def results(out: Path) -> dict[str, object]:
     """What a run made, but for times."""
     manifest = verify(out / "bundle")
-    student = Student.load(out / "student")
+    student = Student.load(out / "compressed")
     return {
         "teacher": (out / "teacher" / "model.safetensors").read_bytes(),
         "soft labels": {p.name: p.read_bytes() for p in (out / "soft_labels").glob("part-*")},
-        "student": [w.tobytes() for w in student.model.get_weights()],
+        "student": (out / "student" / "student.keras").read_bytes(),
+        "compressed": (out / "compressed" / "student.keras").read_bytes(),
         "history": student.notes["history"],
         "litert": [sha for name, sha in manifest.files.items() if name.endswith(".tflite")],
         # tf2onnx names nodes as it comes, so its files differ and what they say does not.
@@ -162,12 +190,28 @@ def results(out: Path) -> dict[str, object]:
 
 
 @pytest.mark.slow
+def test_two_runs_are_equal_bytes(small_recipe: Path, undisturbed: Path, tmp_path: Path) -> None:
+    finish(small_recipe, tmp_path / "run")
+
+    def made(out: Path) -> dict[str, bytes]:
+        return {
+            f"{name}/{path.name}": path.read_bytes()
+            for name in ("teacher", "soft_labels", "student", "compressed", "bundle")
+            for path in (out / name).iterdir()
+        }
+
+    first, second = made(undisturbed), made(tmp_path / "run")
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+@pytest.mark.slow
 def test_killed_in_every_stage_it_ends_as_if_undisturbed(
     small_recipe: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     rng, out = random.Random(4), tmp_path / "run"
     took = json.loads((undisturbed / "stages.json").read_text())
-    for stage in STAGES:
+    for stage in WITH_COMPRESS:
         process = start(small_recipe, out)
         assert process.stderr is not None
         for line in process.stderr:
@@ -184,7 +228,7 @@ def test_killed_in_every_stage_it_ends_as_if_undisturbed(
     assert not list(out.rglob("*.checkpoints"))
     done = [line.split(":")[0] for line in said.splitlines() if "done already" in line]
     # What was whole before the last kill was not done again; the kill may have come too late.
-    assert done[:5] == STAGES[:5]
+    assert done[:6] == WITH_COMPRESS[:6]
 
 
 def test_ctrl_c(small_recipe: Path, tmp_path: Path) -> None:

@@ -40,6 +40,12 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
         (GOOD + "[distill]\nstudent = 'huge'", "distill.student: .*'nano', 'micro'.* Got 'huge'"),
         (GOOD + "[distill]\nalpha = 1.5", "distill.alpha: .*less than or equal to 1. Got 1.5"),
         (GOOD + "[distill]\ntemperature = 0", "distill.temperature: .*greater than 0"),
+        (
+            GOOD + "[compress]\nepochs = 2",
+            "compress.methods: name at least one of vocabulary, ",
+        ),
+        (GOOD + "[compress]\nmethods = ['zip']", "compress.methods.0: .*'pruning'.* Got 'zip'"),
+        (GOOD + "[compress]\nsparsty = 0.5", "compress.sparsty: unknown key. Known here: methods"),
         (GOOD + "[export]\nartifacts = []", "export: .*at least one"),
         (
             GOOD + "[export]\nlengths = [64, 128]",

@@ -8,8 +8,10 @@ import keras
 import tensorflow as tf
 
 from kdedge.errors import KdedgeError
+from kdedge.labels.store import SoftLabels
 from kdedge.students.trained import Evaluation, Student, predict_logits
 from kdedge.tasks import Task
+from kdedge.teachers.bert import BertTeacher
 from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.splits import Split
@@ -55,6 +57,33 @@ def subject_of(student: Student) -> Subject:
         task=student.task,
         valid=student.valid,
         test=student.test,
+    )
+
+
+def subject_of_teacher(teacher: BertTeacher, corpus: Corpus, store: SoftLabels) -> Subject:
+    """A teacher as something to export, with what it has said of the valid and test splits.
+
+    Args:
+        teacher: as loaded.
+        corpus: gives the splits.
+        store: its soft labels.
+
+    Raises:
+        KdedgeError: a text has no soft label.
+    """
+
+    def said_of(split: Split) -> Evaluation:
+        return Evaluation(split.texts, split.labels, store.lookup(split.texts)[0])
+
+    return Subject(
+        name="teacher",
+        model=teacher,
+        parameters=teacher.transformer.count_params(),
+        encoder=teacher.encoder,
+        task=teacher.task,
+        valid=said_of(corpus.valid),
+        test=said_of(corpus.test),
+        variables=teacher.transformer,
     )
 
 
