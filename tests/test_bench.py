@@ -295,7 +295,10 @@ def test_the_command_line_has_all_of_it(onnx_file: Path, tmp_path: Path) -> None
     assert (found.batch, found.threads, found.length) == (2, 2, 4)
     assert "texts a second" in done.output
     for arguments, said in (
-        (("--data", str(tmp_path / "data.csv")), "has the labels negative, positive"),
+        (
+            ("--data", str(tmp_path / "data.csv")),
+            "bad, good. There are the labels negative, positive",
+        ),
         (("--threads", "1,0"), "--threads: Input should be greater than or equal to 1. Got '0'"),
         (("--lengths", "8,8"), "--lengths: (8, 8). Give each number once"),
         (("--batches", "many"), "--batches: Input should be a valid integer"),
