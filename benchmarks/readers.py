@@ -254,8 +254,9 @@ def _onnx() -> bytes:
 def _report(repeat: dict[str, object]) -> bytes:
     measurement = {
         "name": "m", "device": "local", "bundle": "b", "artifact": "litert-int8", "source": "micro",
-        "format": "litert", "quantization": "int8", "bytes": 9, "length": 8, "accuracy": 0.5,
-        "accuracy_texts": 4, "agreement": 1, "sha256": "0" * 64, "repeats": [repeat, repeat],
+        "format": "litert", "quantization": "int8", "bytes": 9, "length": 8, "metric": "accuracy",
+        "score": 0.5, "score_texts": 4, "score_interval": [0.1, 0.9], "agreement": 1,
+        "sha256": "0" * 64, "repeats": [repeat, repeat],
     }  # fmt: skip
     whole = BenchReport(
         kdedge="0.1.0",
