@@ -1,0 +1,82 @@
+"""What trainings share to be stopped and to go on, with a training that one can follow by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from training_parts import Stop, watch_steps
+
+import kdedge.training.resumable as resumable
+from kdedge import KdedgeError
+from kdedge.training.resumable import Resumable, remove_checkpoints
+
+STEPS, LOSSES = 4, [0.5, 0.1, 0.3]
+
+
+def train(out: Path, job: str = "job", part: str = "", highest: bool = False) -> tuple[int, list]:
+    """Each step adds 1 to the weight; gives that of the best epoch, and the history."""
+    weight = tf.Variable(0)
+    training = Resumable(out, job, part)
+    training.track([weight], {"weight": weight}, by="val_loss", highest=highest)
+    with training.progress("adding", STEPS, len(LOSSES)) as advance:
+        for epoch in training.epochs_left(len(LOSSES)):
+            for _ in range(training.step, STEPS):
+                weight.assign_add(1)
+                training.end_step(float(weight))
+                advance(1, f"step {int(weight)}")
+            training.end_epoch({"loss": training.loss / STEPS, "val_loss": LOSSES[epoch]})
+    training.restore_best()
+    return int(weight), training.history
+
+
+# Means of 1 to 4, 5 to 8 and 9 to 12.
+HISTORY = [{"epoch": i + 1, "loss": 2.5 + 4 * i, "val_loss": loss} for i, loss in enumerate(LOSSES)]
+
+
+def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
+    assert train(tmp_path / "lowest") == (2 * STEPS, HISTORY)
+    assert train(tmp_path / "highest", highest=True) == (STEPS, HISTORY)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 99.0])
+@pytest.mark.parametrize("stop_at", [1, 3, 4, 5, 12])
+def test_a_stopped_training_goes_on(
+    seconds: float, stop_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the last step where all are saved, otherwise from the last whole epoch."""
+    monkeypatch.setattr(resumable, "SECONDS_BETWEEN_CHECKPOINTS", seconds)
+    with monkeypatch.context() as patched:
+        watch_steps(patched, stop_at=stop_at)
+        with pytest.raises(Stop):
+            train(tmp_path / "s")
+    said = watch_steps(monkeypatch)
+    assert train(tmp_path / "s") == (2 * STEPS, HISTORY)
+    kept = stop_at if seconds == 0 else (stop_at - 1) // STEPS * STEPS
+    assert said == [f"step {step}" for step in range(kept + 1, 13)]
+
+
+def test_another_job_begins_anew_and_a_part_is_on_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tmp_path / "s", part="one")
+    said = watch_steps(monkeypatch)
+    train(tmp_path / "s", part="one")
+    assert not said
+    train(tmp_path / "s", part="two")
+    assert len(said) == 12
+    train(tmp_path / "s", job="other", part="one")
+    assert len(said) == 24
+    assert sorted(p.name for p in (tmp_path / ".s.checkpoints").iterdir()) == ["one", "two"]
+    remove_checkpoints(tmp_path / "s")
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("state", ["", "[]", "{}", '{"job": '])
+def test_a_damaged_state_is_told(state: str, tmp_path: Path) -> None:
+    train(tmp_path / "s")
+    file = tmp_path / ".s.checkpoints" / "state.json"
+    assert json.loads(file.read_text())["history"] == HISTORY
+    file.write_text(state)
+    with pytest.raises(KdedgeError, match="is damaged: .* Remove this folder"):
+        train(tmp_path / "s")
