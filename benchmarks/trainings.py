@@ -27,6 +27,7 @@ from kdedge.distill.adversaries.texts import adversarial_texts
 from kdedge.distill.distiller import UNLABELLED
 from kdedge.distill.multitask import MultiTaskDistiller
 from kdedge.distill.stage import distill_student
+from kdedge.distill.terms import needs_teacher
 from kdedge.distill.transfer_set import NEIGHBOURS, transfer_set
 from kdedge.export.stage import export_bundle
 from kdedge.export.subject import subject_of, subject_of_classifier
@@ -36,8 +37,9 @@ from kdedge.labels.store import SoftLabels
 from kdedge.layers.pooling import TokenMean, masked
 from kdedge.objectives.schedules import LearningRate
 from kdedge.recipe import Distill, Export, Label, Teach
-from kdedge.students.architecture import student_inputs
+from kdedge.students.architecture import SENTENCE, TOKENS, Parts, Request, student_inputs
 from kdedge.students.initial import set_token_embeddings
+from kdedge.students.presets import find_preset
 from kdedge.students.trained import Evaluation, Student, measures, predict_logits
 from kdedge.students.transformer import mini
 from kdedge.tasks import Task
@@ -124,7 +126,7 @@ def two_teachers(cell: Cell, work: Path) -> dict[str, Any]:
 
 def learned(cell: Cell, work: Path, corpus: Corpus, store: SoftLabels) -> dict[str, Any]:
     """Figures of the student that the distillation stage makes."""
-    needed = cell.settings.student == "mini-cut" or cell.settings.needs_teacher
+    needed = find_preset(cell.settings.student).needs_teacher or needs_teacher(cell.settings)
     folder = cell.folder(work, "students")
     shutil.rmtree(folder, ignore_errors=True)
     resumed = folder.with_name(f".{folder.name}.checkpoints").exists()
@@ -158,7 +160,7 @@ def tasks(cell: Cell, work: Path) -> dict[str, Any]:
     targets = {"polarity": soft_targets(store, corpus, texts)}
     if cell.kind == "two tasks":
         head = keras.layers.Dense(len(RATINGS) + 1, name="rating")
-        rating = keras.Model(model.inputs, head(model.get_layer("sentence").output))
+        rating = keras.Model(model.inputs, head(Parts(model).sentence))
         # The teacher says nothing of the rating: it has labels only, the soft ones no weight.
         heads["rating"] = Distiller(None, rating, [SoftLabelLoss()], [0.0], student_loss_weight=1.0)
         none = np.zeros((len(texts), len(RATINGS) + 1), np.float32)
@@ -173,7 +175,8 @@ def tasks(cell: Cell, work: Path) -> dict[str, Any]:
     distiller = MultiTaskDistiller(heads)
     distiller.compile(
         keras.optimizers.Adam(
-            LearningRate(cell.settings.highest_rate, total, total // 20), clipnorm=1.0
+            LearningRate(find_preset(cell.settings.student).learning_rate, total, total // 20),
+            clipnorm=1.0,
         )
     )
     distiller.fit(data, epochs=cell.settings.epochs, verbose=2)
@@ -289,9 +292,9 @@ def static_table(vectors: Any, vocabulary: list[str]) -> Any:
 def static_model(table: Any, corpus: Corpus, encoder: TextEncoder) -> keras.Model:
     """A Keras model of the table and of what logistic regression makes of the train split."""
     inputs = student_inputs()
-    tokens = keras.layers.Embedding(*table.shape, weights=[table], name="tokens")(inputs["ids"])
+    tokens = keras.layers.Embedding(*table.shape, weights=[table], name=TOKENS)(inputs["ids"])
     mean = TokenMean()(masked(tokens, inputs["mask"]), inputs["mask"])
-    sentence = keras.layers.UnitNormalization(name="sentence")(mean)
+    sentence = keras.layers.UnitNormalization(name=SENTENCE)(mean)
     body = keras.Model(inputs, sentence)
     train, valid = (
         predict_logits(body, encoder, split.texts) for split in (corpus.train, corpus.valid)
@@ -361,7 +364,7 @@ def tinybert(cell: Cell, work: Path) -> dict[str, Any]:
     corpus, store = load_corpus(DATA, split="split"), SoftLabels(cell.soft_labels)
     encoder = store.encoder()
     model = mini(
-        len(encoder.vocabulary), corpus.task.width, encoder.max_length, width=312, layers=4,
+        Request(corpus.task, len(encoder.vocabulary), encoder.max_length), width=312, layers=4,
         heads=12, head_width=26, feed_forward=1200, name="tinybert",
     )  # fmt: skip
     texts = not_held_out(store, corpus)
@@ -396,7 +399,7 @@ def built(preset: str, corpus: Corpus, encoder: TextEncoder) -> keras.Model:
     return build_student(
         preset,
         vocabulary=len(encoder.vocabulary),
-        classes=corpus.task.width,
+        task=corpus.task,
         max_length=encoder.max_length,
     )
 

@@ -1,4 +1,4 @@
-"""Which tokens made a classifier decide."""
+"""Which tokens made a model decide."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +9,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from kdedge.errors import KdedgeError
-from kdedge.students.architecture import run_from, token_layer
+from kdedge.objectives import objective_of
+from kdedge.students.architecture import Parts
+from kdedge.tasks import Task
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.encoder import TextEncoder
 
@@ -17,15 +19,16 @@ Attributions = npt.NDArray[np.float32]
 
 
 def gradient_x_input(
-    model: keras.Model, inputs: dict[str, Any], classes: Sequence[int]
+    model: keras.Model, inputs: dict[str, Any], answers: Sequence[int], task: Task | None = None
 ) -> Attributions:
     """Each token's embedding times the gradient there (Shrikumar et al. 2016, arXiv 1605.01713).
 
     Args:
-        model: a student with an embedding layer named `tokens`, or a `BertTeacher`.
+        model: a student with token embeddings, or a `BertTeacher`.
         inputs: int32 [batch, length] `ids`, `mask` and `segment_ids`.
-        classes: for each text the class that tokens speak for; what they raise or lower is its
-            logit less the mean of the others'.
+        answers: for each text the output that tokens speak for; what they raise or lower is its
+            logit, of classes less the mean of the others'.
+        task: what the logits are of; None for classification.
 
     Returns:
         float32 [batch, length], 0 for padding.
@@ -34,11 +37,15 @@ def gradient_x_input(
         KdedgeError: a model without token embeddings.
     """
     embeddings, logits = _opened(model, inputs)
-    return _summed(embeddings, _gradient(embeddings, logits, classes), inputs)
+    return _summed(embeddings, _gradient(embeddings, logits, answers, task), inputs)
 
 
 def integrated_gradients(
-    model: keras.Model, inputs: dict[str, Any], classes: Sequence[int], steps: int = 32
+    model: keras.Model,
+    inputs: dict[str, Any],
+    answers: Sequence[int],
+    steps: int = 32,
+    task: Task | None = None,
 ) -> Attributions:
     """Gradients on the way from embeddings of 0 to the text's, times the way.
 
@@ -49,8 +56,9 @@ def integrated_gradients(
     Args:
         model: see `gradient_x_input`.
         inputs: see `gradient_x_input`.
-        classes: see `gradient_x_input`.
+        answers: see `gradient_x_input`.
         steps: on the way.
+        task: see `gradient_x_input`.
 
     Returns:
         float32 [batch, length], 0 for padding.
@@ -62,7 +70,7 @@ def integrated_gradients(
         raise KdedgeError(f"steps: {steps}; at least 1.")
     embeddings, logits = _opened(model, inputs)
     # A transformer's step takes several times as long outside of a graph.
-    gradient = tf.function(lambda x: _gradient(x, logits, classes))
+    gradient = tf.function(lambda x: _gradient(x, logits, answers, task))
     total = tf.zeros_like(embeddings)
     for i in range(steps):
         total += gradient(embeddings * ((i + 0.5) / steps))
@@ -70,16 +78,21 @@ def integrated_gradients(
 
 
 def explain(
-    model: keras.Model, encoder: TextEncoder, texts: Sequence[str], steps: int = 32
+    model: keras.Model,
+    encoder: TextEncoder,
+    texts: Sequence[str],
+    steps: int = 32,
+    task: Task | None = None,
 ) -> list[list[tuple[str, float]]]:
-    """For each text its word pieces with what they add to the class that the model decides for.
+    """For each text its word pieces with what they add to what the model decides for.
 
     Integrated gradients; [CLS] and [SEP] are left out.
     """
     inputs = encoder.encode(texts).inputs
     said = model(inputs, training=False)
-    logits = np.asarray(said["logits"] if isinstance(said, dict) else said)
-    values = integrated_gradients(model, inputs, logits.argmax(1).tolist(), steps)
+    logits = said["logits"] if isinstance(said, dict) else said
+    answers = np.asarray(objective_of(task).decided(logits)).tolist()
+    values = integrated_gradients(model, inputs, answers, steps, task)
     name = encoder.tokenizer.id_to_token
     return [
         [(name(int(i)), float(v)) for i, v in zip(ids[1 : n - 1], row[1 : n - 1], strict=True)]
@@ -93,18 +106,19 @@ def _opened(model: keras.Model, inputs: dict[str, Any]) -> tuple[Any, Callable[[
         rest = {name: inputs[name] for name in ("mask", "segment_ids")}
         embeddings = tf.gather(tf.convert_to_tensor(model.word_embeddings), inputs["ids"])
         return embeddings, lambda x: model({**rest, "embeddings": x}, training=False)["logits"]
-    embeddings = tf.convert_to_tensor(token_layer(model)(inputs["ids"]))
-    return embeddings, lambda x: run_from(model, "tokens", x, inputs, training=False)
+    student = Parts(model)
+    tokens = student.token_embedding
+    embeddings = tf.convert_to_tensor(tokens(inputs["ids"]))
+    return embeddings, lambda x: student.run_from(tokens, x, inputs, training=False)
 
 
-def _gradient(embeddings: Any, logits: Callable[[Any], Any], classes: Sequence[int]) -> Any:
+def _gradient(
+    embeddings: Any, logits: Callable[[Any], Any], answers: Sequence[int], task: Task | None
+) -> Any:
     with tf.GradientTape() as tape:
         tape.watch(embeddings)
-        said = logits(embeddings)
-        count = said.shape[1]
-        chosen = tf.one_hot(classes, count)
-        speaks_for = tf.reduce_sum(said * (chosen - (1 - chosen) / (count - 1)))
-    return tape.gradient(speaks_for, embeddings)
+        evidence = tf.reduce_sum(objective_of(task).evidence(logits(embeddings), answers))
+    return tape.gradient(evidence, embeddings)
 
 
 def _summed(embeddings: Any, gradient: Any, inputs: dict[str, Any]) -> Attributions:

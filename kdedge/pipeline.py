@@ -16,6 +16,7 @@ from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
 from kdedge.compress.stage import compress_student
 from kdedge.distill.stage import distill_student
+from kdedge.distill.terms import check, needs_teacher
 from kdedge.distill.transfer_set import texts_to_label
 from kdedge.export.stage import export_bundle
 from kdedge.export.subject import subject_of, subject_of_teacher
@@ -23,6 +24,7 @@ from kdedge.files import locked, write_text
 from kdedge.labels.store import SoftLabels
 from kdedge.progress import console
 from kdedge.recipe import Data, Export, Recipe, fingerprint
+from kdedge.students.presets import find_preset
 from kdedge.students.trained import Student
 from kdedge.teach.stage import finetune
 from kdedge.teachers.bert import load_teacher, read_notes
@@ -55,6 +57,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
     Raises:
         KdedgeError: bad data or settings, or another run works in `out`.
     """
+    check(recipe.distill, find_preset(recipe.distill.student))
     corpus, seed = read_corpus(recipe.data, recipe.seed), recipe.seed
     with locked(out):
         out.mkdir(exist_ok=True)
@@ -105,7 +108,7 @@ def _label(recipe: Recipe, corpus: Corpus, teacher: Path, out: Path) -> None:
 
 def _distill(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path, out: Path) -> None:
     store, settings = SoftLabels(labels), recipe.distill
-    needed = settings.student == "mini-cut" or settings.needs_teacher
+    needed = find_preset(settings.student).needs_teacher or needs_teacher(settings)
     beside = teacher if needed else None
     distill_student(corpus, store, store.encoder(), settings, out, recipe.seed, beside)
 

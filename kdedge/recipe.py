@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from kdedge.errors import KdedgeError
+from kdedge.extensions import beside, code_of
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -27,14 +28,6 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 # A text has a token at least, and [CLS] and [SEP] around it.
 Length = Annotated[int, Field(ge=3)]
 
-Preset = Literal["nano", "micro", "mini", "mini-cut"]
-PRESETS: tuple[Preset, ...] = get_args(Preset)
-# With batches of 128. The layers of mini-cut have been trained before.
-LEARNING_RATES: dict[Preset, float] = {"nano": 2e-3, "micro": 2e-3, "mini": 1e-3, "mini-cut": 3e-4}
-# As many as leave room in the megabytes that each is to have as int8.
-VOCABULARIES: dict[Preset, int] = {
-    "nano": 20_000, "micro": 18_000, "mini": 13_000, "mini-cut": 15_000,
-}  # fmt: skip
 Decay = Literal["cosine", "linear", "exponential", "constant"]
 DECAYS: tuple[Decay, ...] = get_args(Decay)
 Compression = Literal[
@@ -74,6 +67,10 @@ class Section(BaseModel):
     """A part of a recipe: unknown keys are errors, values don't change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def identity(self) -> str:
+        """What a result of these settings depends on."""
+        return self.model_dump_json()
 
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -156,7 +153,11 @@ class Label(Section):
 class Distill(Section):
     """Training of the student on the soft labels."""
 
-    student: Preset = Field("micro", description="architecture of the student")
+    student: str = Field(
+        "micro",
+        description="architecture of the student: nano, micro, mini, mini-cut or module:NAME, a "
+        "Preset in a Python file beside the recipe, in the working directory or installed",
+    )
     vocabulary: Count | None = Field(
         None,
         description="word pieces of the student: the most frequent in the texts and, in any case, "
@@ -199,21 +200,26 @@ class Distill(Section):
     attention_weight: Weight = Field(
         0.0, description="weight of the loss on the teacher's attention maps; needs the teacher"
     )
+    losses: dict[str, Weight] = Field(
+        {},
+        description="more losses with their weights: two-sided or module:NAME, a DistillationLoss "
+        "in a Python file, as for the student",
+    )
     typos: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0,
         description="share of the texts that get typos, new ones in each epoch; the soft label "
         "stays that of the text without",
     )
-    prompt: Literal["none", "task", "soft-label"] = Field(
+    prompt: str = Field(
         "none",
         description="virtual tokens before the text: task, learned and part of the student; "
-        "soft-label, mixed by the soft label, in training only",
+        "soft-label, mixed by the soft label, in training only; or none",
     )
     prompt_tokens: Count = Field(4, description="virtual tokens of a prompt")
-    adversary: Literal["none", "substitution", "generator", "prompt"] = Field(
+    adversary: str = Field(
         "none",
-        description="makes inputs on which teacher and student differ; substitution and generator "
-        "need the teacher",
+        description="makes inputs on which teacher and student differ: substitution or generator, "
+        "which need the teacher, prompt, or none",
     )
     adversarial_weight: Weight = Field(
         1.0, description="weight of the loss on the adversary's inputs"
@@ -238,35 +244,19 @@ class Distill(Section):
     )
 
     @property
-    def most_pieces(self) -> int:
-        """Word pieces that may have a place in the student."""
-        return self.vocabulary or VOCABULARIES[self.student]
-
-    @property
-    def highest_rate(self) -> float:
-        """The learning rate after the warm-up."""
-        return self.learning_rate or LEARNING_RATES[self.student]
-
-    @property
     def matches_layers(self) -> bool:
         """Whether the teacher's layers are targets."""
         return self.hidden_weight > 0 or self.attention_weight > 0
 
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether the student learns from a teacher that runs beside it in each step."""
-        return self.matches_layers or self.adversary in ("substitution", "generator")
+    def identity(self) -> str:
+        """With the code of the files that they name."""
+        return super().identity() + "".join(map(code_of, (self.student, *self.losses)))
 
     @model_validator(mode="after")
-    def _layers_to_match(self) -> "Distill":
-        if self.matches_layers and self.student not in ("mini", "mini-cut"):
-            raise ValueError(
-                "hidden_weight and attention_weight match the layers of a transformer; "
-                f"student {self.student!r} has none: use mini or mini-cut"
-            )
+    def _fit_together(self) -> "Distill":
         if self.matches_layers and self.prompt != "none":
             raise ValueError("hidden_weight and attention_weight need texts without a prompt")
-        if self.devices > 1 and (self.needs_teacher or self.adversary != "none"):
+        if self.devices > 1 and (self.matches_layers or self.adversary != "none"):
             raise ValueError("devices: a teacher or adversary beside the student works on one only")
         if self.batch_size % self.devices:
             raise ValueError("devices: batch_size must be a multiple of it")
@@ -379,7 +369,7 @@ class Recipe(Section):
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read and check a recipe; paths in it are relative to its folder.
+    """Read and check a recipe, running no code; paths in it are relative to its folder.
 
     Raises:
         KdedgeError: no such file, not TOML, or a key or value that a recipe can't have.
@@ -400,7 +390,14 @@ def load_recipe(path: Path) -> Recipe:
             "unlabelled": here / recipe.data.unlabelled if recipe.data.unlabelled else None,
         }
     )
-    return recipe.model_copy(update={"data": data})
+    own = recipe.distill
+    distill = own.model_copy(
+        update={
+            "student": beside(own.student, here),
+            "losses": {beside(name, here): weight for name, weight in own.losses.items()},
+        }
+    )
+    return recipe.model_copy(update={"data": data, "distill": distill})
 
 
 def settings_of(section: type[AnySection], **given: Any) -> AnySection:
@@ -442,5 +439,5 @@ def problems(section: type[Section], error: ValidationError) -> list[tuple[str, 
 
 def fingerprint(*parts: str | Section) -> str:
     """SHA-256 over sections and strings: equal parts give equal values."""
-    texts = [p if isinstance(p, str) else p.model_dump_json() for p in parts]
+    texts = [p if isinstance(p, str) else p.identity() for p in parts]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()

@@ -14,7 +14,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 
+from kdedge.tasks import Classification
+from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import Encoded
+from kdedge.text.splits import Split
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data" / "movie_reviews.tsv.gz"
@@ -37,6 +40,17 @@ WORDS = (
     "##a ##b ##c ##d ##e ##f ##g ##i ##l ##m ##n ##o ##r ##s ##t ##u ##v ##w ##y "
     "good bad film great awful plot actor the is and not very"
 ).split()
+
+
+def classes(count: int) -> Classification:
+    """A task of so many classes."""
+    return Classification(label_names=[f"class {i}" for i in range(count)])
+
+
+def few_texts(*texts: str) -> Corpus:
+    """A corpus of two classes, which these texts have in turn, in every split."""
+    split = Split(texts, np.arange(len(texts), dtype=np.int32) % 2)
+    return Corpus(classes(2), split, split, split)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import classes
 from typer.testing import CliRunner
 
 from kdedge import (
@@ -23,7 +24,7 @@ from kdedge.distill.adversaries.generator import Generator
 from kdedge.distill.adversaries.substitution import Substitution
 from kdedge.distill.adversaries.texts import adversarial_texts
 from kdedge.objectives.classification import divergence
-from kdedge.students.architecture import run_from, student_inputs
+from kdedge.students.architecture import Parts, student_inputs
 from kdedge.students.trained import Evaluation, Student
 from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
@@ -154,13 +155,14 @@ TEXTS = ["good film", "a very bad plot and the actor is not good", "awful film ,
 
 @pytest.mark.parametrize("preset", ["nano", "micro", "mini"])
 def test_a_student_runs_from_its_embeddings(preset: str, tmp_path: Path) -> None:
-    student = build_student(preset, vocabulary=10, classes=2, max_length=8)
-    embeddings = student.get_layer("tokens")(TEXT["ids"])
-    said = run_from(student, "tokens", embeddings, TEXT)
+    student = build_student(preset, vocabulary=10, task=classes(2), max_length=8)
+    parts = Parts(student)
+    tokens = parts.token_embedding
+    said = parts.run_from(tokens, tokens(TEXT["ids"]), TEXT)
     np.testing.assert_allclose(said, student(TEXT), atol=1e-6)
     student.save(tmp_path / "s.keras")
     keras.utils.set_random_seed(0)
-    noisy = [run_from(student, "tokens", embeddings, TEXT, training=True) for _ in range(2)]
+    noisy = [parts.run_from(tokens, tokens(TEXT["ids"]), TEXT, training=True) for _ in range(2)]
     assert np.abs(noisy[0] - noisy[1]).max() > 1e-4
 
 
@@ -169,8 +171,8 @@ def test_substitution_parts_teacher_and_student(preset: str, teacher: BertTeache
     # A swap is the best to first order only: with some random students it brings a text nearer.
     keras.utils.set_random_seed(1)
     vocabulary = teacher.encoder.vocabulary
-    student = build_student(preset, vocabulary=len(vocabulary), classes=2, max_length=16)
-    tokens = student.get_layer("tokens").embeddings
+    student = build_student(preset, vocabulary=len(vocabulary), task=classes(2), max_length=16)
+    tokens = Parts(student).token_embedding.embeddings
     tokens.assign(np.random.default_rng(0).normal(size=tokens.shape) * 0.3)
     encoded = teacher.encoder.encode(TEXTS)
     said = teacher(encoded.inputs)["logits"]
@@ -187,8 +189,8 @@ def test_substitution_parts_teacher_and_student(preset: str, teacher: BertTeache
 def test_the_generator_changes_its_share_and_learns_to_part_them(teacher: BertTeacher) -> None:
     keras.utils.set_random_seed(6)
     vocabulary = teacher.encoder.vocabulary
-    student = build_student("nano", vocabulary=len(vocabulary), classes=2, max_length=16)
-    tokens = student.get_layer("tokens").embeddings
+    student = build_student("nano", vocabulary=len(vocabulary), task=classes(2), max_length=16)
+    tokens = Parts(student).token_embedding.embeddings
     tokens.assign(np.random.default_rng(0).normal(size=tokens.shape) * 0.3)
     x = {name: np.repeat(a, 32, 0) for name, a in teacher.encoder.encode(TEXTS).inputs.items()}
     inputs = {name: keras.ops.convert_to_tensor(array) for name, array in x.items()}
@@ -218,7 +220,7 @@ def test_the_generator_changes_its_share_and_learns_to_part_them(teacher: BertTe
 
 def test_the_generator_learns_in_turns(teacher: BertTeacher) -> None:
     vocabulary = teacher.encoder.vocabulary
-    student = build_student("nano", vocabulary=len(vocabulary), classes=2, max_length=16)
+    student = build_student("nano", vocabulary=len(vocabulary), task=classes(2), max_length=16)
     generator = Generator(student, teacher, vocabulary, turns=(2, 3))
     inputs = {name: tf.constant(a) for name, a in teacher.encoder.encode(TEXTS).inputs.items()}
     learn, learned = tf.function(generator.learn), []
@@ -233,7 +235,7 @@ def test_the_generator_learns_in_turns(teacher: BertTeacher) -> None:
 def test_adversarial_texts_are_labelled_and_stored(teacher: BertTeacher, tmp_path: Path) -> None:
     store = label_texts(teacher, TEXTS, tmp_path / "s")
     vocabulary = teacher.encoder.vocabulary
-    student = build_student("nano", vocabulary=len(vocabulary), classes=2, max_length=16)
+    student = build_student("nano", vocabulary=len(vocabulary), task=classes(2), max_length=16)
     made, grown = adversarial_texts(student, teacher.encoder, teacher, TEXTS, store, neighbours=4)
     assert made
     assert set(grown.texts) == {*TEXTS, *made}
@@ -256,7 +258,7 @@ def test_the_command_adds_them_to_the_store(
     saved = load_teacher(tmp_path / "teacher")
     store = label_texts(saved, [row[0] for row in rows], tmp_path / "labels")
     size = len(teacher.encoder.vocabulary)
-    model = build_student("nano", vocabulary=size, classes=2, max_length=16)
+    model = build_student("nano", vocabulary=size, task=classes(2), max_length=16)
     one = Evaluation(("awful",), np.array([0], np.int32), np.zeros((1, 2), np.float32))
     student = Student(
         model, teacher.encoder, Classification(label_names=("bad", "good")), one, one, {}

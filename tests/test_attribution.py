@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import classes
 from test_adversary import TEXT, linear_student
 
 from kdedge import KdedgeError, build_student, load_teacher
@@ -33,7 +34,7 @@ def speaks_for(logits: np.ndarray, chosen: int) -> float:
 # Not of a transformer: its norms are so steep near embeddings of 0 that it takes many steps.
 @pytest.mark.parametrize("preset", ["nano", "micro"])
 def test_integrated_gradients_sum_to_the_difference(preset: str) -> None:
-    student = build_student(preset, vocabulary=10, classes=3, max_length=8)
+    student = build_student(preset, vocabulary=10, task=classes(3), max_length=8)
     table = np.random.default_rng(0).normal(size=student.get_layer("tokens").embeddings.shape)
     student.get_layer("tokens").set_weights([table])
     there = np.asarray(student(TEXT))
@@ -49,7 +50,9 @@ def test_a_teacher_is_explained_beside_its_student(teacher: BertTeacher) -> None
     texts = ["good film", "a very bad plot"]
     explained = explain(teacher, encoder, texts, steps=4)
     assert [[piece for piece, _ in pieces] for pieces in explained] == [t.split() for t in texts]
-    student = build_student("nano", vocabulary=len(encoder.vocabulary), classes=2, max_length=16)
+    student = build_student(
+        "nano", task=classes(2), vocabulary=len(encoder.vocabulary), max_length=16
+    )
     inputs = encoder.encode(texts).inputs
     decided = np.asarray(student(inputs)).argmax(1).tolist()
     values = integrated_gradients(student, inputs, decided)

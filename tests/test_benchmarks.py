@@ -90,7 +90,7 @@ def test_no_op_cost() -> None:
 
 
 def test_no_ops_are_all_there_and_change_nothing(encoded: Encoded) -> None:
-    student = build_student("nano", vocabulary=100, classes=2, max_length=16)
+    student = build_student("nano", vocabulary=100, task=TASK, max_length=16)
     slowed = trust.Slowed(student, 7)
     assert np.array_equal(slowed(encoded.inputs), student(encoded.inputs))
     counts = [

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from conftest import classes, few_texts
 from training_parts import Stop, watch_steps
 from typer.testing import CliRunner
 
@@ -16,9 +17,10 @@ from kdedge.cli import app
 from kdedge.compress.stage import compress, compress_student, soft_label_loss
 from kdedge.compress.twin import twin_of
 from kdedge.layers.transformer import gelu_tanh
-from kdedge.recipe import PRESETS, Compress
+from kdedge.recipe import Compress
+from kdedge.students.architecture import Request
 from kdedge.students.convolutional import convolutional
-from kdedge.students.cut import taylor_importance
+from kdedge.students.presets import PRESETS
 from kdedge.students.trained import Evaluation, predict_logits
 from kdedge.students.transformer import mini
 from kdedge.tasks import Classification
@@ -45,17 +47,15 @@ def encoder(teacher: BertTeacher) -> TextEncoder:
 
 def make_student(encoder: TextEncoder, preset: str = "nano") -> Student:
     keras.utils.set_random_seed(3)
-    size = len(encoder.vocabulary)
+    request = Request(classes(2), len(encoder.vocabulary), 24)
     model = {
         "nano": lambda: convolutional(
-            size, 2, width=32, kernels=(1,), filters=32, hidden=40, dropout=0.2, name="nano"
+            request, width=32, kernels=(1,), filters=32, hidden=40, dropout=0.2, name="nano"
         ),
         "micro": lambda: convolutional(
-            size, 2, width=32, kernels=(1, 3), filters=32, hidden=32, dropout=0.2, name="micro"
+            request, width=32, kernels=(1, 3), filters=32, hidden=32, dropout=0.2, name="micro"
         ),
-        "mini": lambda: mini(
-            size, 2, 24, width=32, layers=1, heads=2, head_width=16, feed_forward=48
-        ),
+        "mini": lambda: mini(request, width=32, layers=1, heads=2, head_width=16, feed_forward=48),
     }[preset]()
     held_out = ("a good film", "a bad film", "great", "awful")
     split = Evaluation(
@@ -94,14 +94,13 @@ def matrices(student: Student) -> dict[str, np.ndarray]:
 def test_the_twin_says_the_same(preset: str, teacher: BertTeacher) -> None:
     keras.utils.set_random_seed(5)
     size = len(teacher.encoder.vocabulary)
-    labels = IS_GOOD.astype(np.int32)
     model = build_student(
         preset,
+        task=classes(2 if PRESETS[preset].needs_teacher else 3),
         vocabulary=size,
-        classes=2 if preset == "mini-cut" else 3,
         max_length=16,
-        transformer=teacher.transformer,
-        importance=taylor_importance(teacher.transformer, teacher.encoder, TEXTS, labels),
+        teacher=teacher,
+        corpus=few_texts(*TEXTS),
     )
     # Biases of 0 and norms of 1 would hide that they are missing.
     for variable in model.trainable_variables:

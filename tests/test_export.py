@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from conftest import few_texts
 from tensorflow.lite.python import schema_py_generated as schema
 from transformers import AutoTokenizer
 
@@ -28,9 +29,9 @@ from kdedge.export.onnx.quantize import OnnxQuantizer
 from kdedge.export.parity import parity, score
 from kdedge.export.prove import quantization_of
 from kdedge.export.selective import spare_layers
-from kdedge.recipe import ARTIFACTS, PRESETS, Export
-from kdedge.students.architecture import student_inputs
-from kdedge.students.cut import taylor_importance
+from kdedge.recipe import ARTIFACTS, Export
+from kdedge.students.architecture import Parts, student_inputs
+from kdedge.students.presets import PRESETS
 from kdedge.students.trained import Evaluation
 from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
@@ -58,13 +59,11 @@ def subject(name: str, teacher: BertTeacher) -> Subject:
         parameters = teacher.transformer.count_params()
     else:
         keras.utils.set_random_seed(11)
-        labels = np.arange(len(TEXTS), dtype=np.int32) % 2
         model = build_student(
-            name, vocabulary=len(teacher.encoder.vocabulary), classes=2, max_length=16,
-            transformer=teacher.transformer,
-            importance=taylor_importance(teacher.transformer, teacher.encoder, TEXTS, labels),
+            name, task=TASK, vocabulary=len(teacher.encoder.vocabulary), max_length=16,
+            teacher=teacher, corpus=few_texts(*TEXTS),
         )  # fmt: skip
-        tokens = model.get_layer("tokens").embeddings
+        tokens = Parts(model).token_embedding.embeddings
         tokens.assign(np.random.default_rng(1).normal(size=tokens.shape))
         parameters = model.count_params()
     said = model(teacher.encoder.encode(TEXTS).inputs, training=False)
@@ -145,7 +144,7 @@ def test_a_litert_model_is_as_clients_want_it(
 
 
 def test_the_embedding_shrinks_too() -> None:
-    model = build_student("nano", vocabulary=5000, classes=2, max_length=16)
+    model = build_student("nano", vocabulary=5000, task=TASK, max_length=16)
     ids = np.arange(8 * 10, dtype=np.int32).reshape(10, 8)
     calibration = Encoded(ids, np.ones_like(ids), np.zeros_like(ids))
     float32 = {"litert": to_litert(model, TASK, 8), "onnx": to_onnx(model)}
@@ -168,8 +167,8 @@ def test_the_embedding_shrinks_too() -> None:
 
 @pytest.mark.parametrize("quantization", ["int8", "int8-static"])
 def test_a_long_vector_does_not_ruin_the_others(quantization: str) -> None:
-    model = build_student("nano", vocabulary=100, classes=2, max_length=16)
-    table = model.get_layer("tokens").embeddings
+    model = build_student("nano", vocabulary=100, task=TASK, max_length=16)
+    table = Parts(model).token_embedding.embeddings
     table.assign(tf.tensor_scatter_nd_update(table, [[99]], 1000 * table[99:]))
     ids = np.arange(8 * 10, dtype=np.int32).reshape(10, 8)
     calibration = Encoded(ids, np.ones_like(ids), np.zeros_like(ids))
@@ -187,7 +186,7 @@ def test_a_long_vector_does_not_ruin_the_others(quantization: str) -> None:
 
 
 def test_clustered_weights_keep_their_few_values() -> None:
-    model = build_student("micro", vocabulary=500, classes=2, max_length=16)
+    model = build_student("micro", vocabulary=500, task=TASK, max_length=16)
     ids = np.zeros((8, 8), np.int32)
     calibration = Encoded(ids, ids, ids)
     grams = model.get_layer("grams_3")
@@ -212,7 +211,7 @@ def test_clustered_weights_keep_their_few_values() -> None:
 
 
 def test_old_runtimes_are_told_what_they_cannot_run() -> None:
-    model = build_student("micro", vocabulary=500, classes=2, max_length=16)
+    model = build_student("micro", vocabulary=500, task=TASK, max_length=16)
     ids = np.arange(8 * 10, dtype=np.int32).reshape(10, 8)
     float32, calibration = (
         to_litert(model, TASK, 8),
@@ -235,7 +234,7 @@ def test_old_runtimes_are_told_what_they_cannot_run() -> None:
 
 @pytest.mark.parametrize("preset", ["nano", "micro", "mini"])
 def test_nothing_wide_is_left_to_slow_kernels(preset: str) -> None:
-    model = build_student(preset, vocabulary=500, classes=2, max_length=16)
+    model = build_student(preset, vocabulary=500, task=TASK, max_length=16)
     codes = {code.builtinCode for code in parsed(to_litert(model, TASK, 16)).operatorCodes}
     # XNNPACK has no SELECT_V2, which Keras makes of masks.
     assert schema.BuiltinOperator.FULLY_CONNECTED in codes

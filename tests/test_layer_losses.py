@@ -5,9 +5,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from conftest import classes
 
 from kdedge import Distiller, FeatureLoss, KdedgeError, SoftLabelLoss, build_student, load_teacher
-from kdedge.distill.stage import _losses
+from kdedge.distill.terms import terms_of
 from kdedge.objectives.losses import AttentionLoss, HiddenStateLoss, attention_maps
 from kdedge.recipe import Distill
 from kdedge.students.cut import Importance, cut_from_teacher
@@ -79,7 +80,7 @@ def test_the_teacher_takes_embeddings_in_the_place_of_ids(teacher: BertTeacher) 
 def test_a_mini_learns_from_the_layers_in_one_pass(teacher: BertTeacher, tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
     size = len(teacher.encoder.vocabulary)
-    student = build_student("mini", vocabulary=size, classes=2, max_length=16)
+    student = build_student("mini", vocabulary=size, task=classes(2), max_length=16)
     losses = [
         SoftLabelLoss(),
         FeatureLoss(32),
@@ -106,7 +107,7 @@ def test_a_mini_learns_from_the_layers_in_one_pass(teacher: BertTeacher, tmp_pat
 
 def test_as_many_heads_are_needed(teacher: BertTeacher) -> None:
     size = len(teacher.encoder.vocabulary)
-    student = build_student("mini", vocabulary=size, classes=2, max_length=16)
+    student = build_student("mini", vocabulary=size, task=classes(2), max_length=16)
     distiller = Distiller(teacher, student, AttentionLoss("attention_0", 0))
     distiller.compile(run_eagerly=True)
     x = teacher.encoder.encode(TEXTS).inputs
@@ -119,10 +120,10 @@ def test_as_many_heads_are_needed(teacher: BertTeacher) -> None:
 def test_the_layer_that_gives_one_token_is_not_matched(teacher: BertTeacher) -> None:
     importance = Importance(np.ones((2, 2)), np.ones((2, 64)))
     student = cut_from_teacher(
-        teacher.transformer, importance, 2, 16, layers=2, heads=2, neurons=64
+        teacher.transformer, importance, teacher.task, 16, layers=2, heads=2, neurons=64
     )
     settings = Distill(student="mini-cut", hidden_weight=1.0, attention_weight=1.0)
-    losses = [loss for loss, _ in _losses(settings, student, None, teacher)]
+    losses = [loss for loss, _ in terms_of(settings, student, teacher.task, None, teacher)]
     assert [loss.name for loss in losses] == [
         "soft_label_loss", "hidden_state_loss_dense_norm_0", "attention_loss_attention_0",
     ]  # fmt: skip

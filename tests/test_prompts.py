@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from conftest import classes
 from test_adversary import TEXT, linear_student
 
 from kdedge import Distiller, KdedgeError, SoftLabelLoss, build_student
@@ -19,6 +20,7 @@ from kdedge.export.litert.convert import to_litert
 from kdedge.export.onnx.convert import to_onnx
 from kdedge.objectives.losses import HiddenStateLoss
 from kdedge.objectives.schedules import Schedule
+from kdedge.students.architecture import Parts
 from kdedge.tasks import Classification
 
 TASK = Classification(label_names=("bad", "good"))
@@ -55,7 +57,7 @@ def prompted(plain: keras.Model) -> keras.Model:
 @pytest.mark.parametrize("preset", ["nano", "micro", "mini"])
 def test_a_prompted_student_is_a_student(preset: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(2)
-    plain = build_student(preset, vocabulary=10, classes=2, max_length=6)
+    plain = build_student(preset, vocabulary=10, task=classes(2), max_length=6)
     student = prompted(plain)
     said = np.asarray(student(TEXT))
     assert np.abs(said - plain(TEXT)).max() > 1e-3
@@ -73,7 +75,7 @@ def test_a_prompted_student_is_a_student(preset: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("preset", ["micro", "mini"])
 def test_a_prompted_student_in_both_runtimes(preset: str) -> None:
     keras.utils.set_random_seed(2)
-    plain = build_student(preset, vocabulary=10, classes=2, max_length=6)
+    plain = build_student(preset, vocabulary=10, task=classes(2), max_length=6)
     student = prompted(plain)
     said = np.asarray(student(TEXT))
 
@@ -123,7 +125,7 @@ def test_a_soft_label_prompt_goes_as_its_schedule_says() -> None:
 @pytest.mark.parametrize(("preset", "rate"), [("nano", 0.01), ("mini", 0.003)])
 def test_the_student_is_prompted_in_training_only(preset: str, rate: float) -> None:
     keras.utils.set_random_seed(0)
-    student = build_student(preset, vocabulary=10, classes=2, max_length=6)
+    student = build_student(preset, vocabulary=10, task=classes(2), max_length=6)
     prompt = SoftLabelPrompt(2, tokens=2, dropped=0.0, seed=1)
     distiller = Distiller(None, student, SoftLabelLoss(), None, 0.0, prompt=prompt)
     distiller.compile(keras.optimizers.Adam(rate))
@@ -157,7 +159,7 @@ def test_an_adversarial_prompt_worked_out_by_hand() -> None:
 
 
 def test_an_adversarial_prompt_needs_no_live_teacher() -> None:
-    student = build_student("nano", vocabulary=10, classes=2, max_length=6)
+    student = build_student("nano", vocabulary=10, task=classes(2), max_length=6)
     losses = [SoftLabelLoss(), AdversarialLoss(AdversarialPrompt(student))]
     distiller = Distiller(None, student, losses)
     distiller.compile()
@@ -179,9 +181,9 @@ def test_what_prompts_refuse() -> None:
         SoftLabelPrompt(2, dropped=Schedule(0.0, 1.5))
     with pytest.raises(KdedgeError, match="schedule_steps: None; schedules need"):
         Distiller(None, student, SoftLabelLoss(), prompt=SoftLabelPrompt(2))
-    mini = build_student("mini", vocabulary=10, classes=2, max_length=6)
+    mini = build_student("mini", vocabulary=10, task=classes(2), max_length=6)
     with pytest.raises(KdedgeError, match="can't be matched with the teacher's then"):
-        losses = HiddenStateLoss(4, "dense_norm_0", 1)
+        losses = HiddenStateLoss(4, Parts(mini).blocks[0].last.name, 1)
         Distiller(None, mini, losses, prompt=SoftLabelPrompt(2, dropped=0.0))
     with pytest.raises(KdedgeError, match="radius: 0; it must be above 0"):
         AdversarialPrompt(student, radius=0)

@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 
 from kdedge import KdedgeError
-from kdedge.recipe import Distill, load_recipe
+from kdedge.recipe import load_recipe
 
 GOOD = 'name = "x"\n[data]\npath = "texts.csv"\n'
 
@@ -37,7 +37,6 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
         (GOOD + "[tecah]", "tecah: unknown key. Known here: name, seed, data, teach"),
         (GOOD + "[teach]\nepochs = 'two'", "teach.epochs: .*valid integer.* Got 'two'"),
         (GOOD + "[teach]\nepochs = 0", "teach.epochs: .*greater than or equal to 1. Got 0"),
-        (GOOD + "[distill]\nstudent = 'huge'", "distill.student: .*'nano', 'micro'.* Got 'huge'"),
         (GOOD + "[distill]\nalpha = 1.5", "distill.alpha: .*less than or equal to 1. Got 1.5"),
         (GOOD + "[distill]\ntemperature = 0", "distill.temperature: .*greater than 0"),
         (
@@ -56,7 +55,6 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
             "label.mixture.dorp: unknown key. Known here: drop, crop, splice, mask",
         ),
         (GOOD + "[label.mixture]\ndrop = 0\ncrop = 0\nsplice = 0", "one rule needs a part"),
-        (GOOD + "[distill]\nattention_weight = 1", "'micro' has none: use mini or mini-cut"),
         (GOOD.replace('"x"', '"../x"'), "name: .*pattern.* Got '../x'"),
     ],
 )
@@ -68,10 +66,3 @@ def test_bad_recipes(tmp_path: Path, text: str, message: str) -> None:
 def test_no_such_recipe(tmp_path: Path) -> None:
     with pytest.raises(KdedgeError, match="no such recipe"):
         load_recipe(tmp_path / "recipe.toml")
-
-
-def test_what_suits_a_student_unless_the_recipe_says() -> None:
-    some = [Distill(student="micro"), Distill(student="mini-cut"), Distill(vocabulary=50)]
-    assert [one.most_pieces for one in some] == [18_000, 15_000, 50]
-    rates = [Distill(student="mini-cut"), Distill(learning_rate=0.1)]
-    assert [one.highest_rate for one in rates] == [3e-4, 0.1]

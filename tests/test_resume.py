@@ -8,6 +8,7 @@ from training_parts import Stop, watch_steps
 
 from kdedge import KdedgeError, SoftLabels, Student, load_teacher
 from kdedge.distill.stage import distill_student
+from kdedge.distill.terms import needs_teacher
 from kdedge.recipe import Distill
 from kdedge.tasks import Classification
 
@@ -58,7 +59,7 @@ def test_a_stopped_run_goes_on_to_the_same_student(
     settings = Distill.model_validate(
         {"student": "nano", "epochs": 2, "batch_size": 8, "max_length": 16} | method
     )
-    beside = teacher if settings.needs_teacher else None
+    beside = teacher if needs_teacher(settings) else None
 
     def train(name: str) -> Student:
         encoder = store.encoder()

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from conftest import classes, few_texts
 from transformers import DistilBertConfig, TFDistilBertForSequenceClassification
 
 from kdedge import KdedgeError, Student, TextEncoder, build_student, load_teacher
@@ -14,9 +15,10 @@ from kdedge.compress.vocabulary import prune_vocabulary
 from kdedge.files import CHECKSUMS, write_checksums
 from kdedge.layers.pooling import TokenMean
 from kdedge.layers.transformer import Attention, PositionEmbedding, gelu_tanh
-from kdedge.recipe import PRESETS
+from kdedge.students.architecture import Parts
 from kdedge.students.cut import Importance, cut_from_teacher, taylor_importance
 from kdedge.students.initial import EMBEDDING_SCALE, set_token_embeddings
+from kdedge.students.presets import PRESETS
 from kdedge.students.trained import Evaluation, predict_logits
 from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
@@ -35,14 +37,14 @@ def teacher(tiny_bert: Path) -> BertTeacher:
 
 def build(preset: str, teacher: BertTeacher) -> keras.Model:
     keras.utils.set_random_seed(5)
-    cut = preset == "mini-cut"
+    cut = PRESETS[preset].needs_teacher
     return build_student(
         preset,
+        task=teacher.task if cut else classes(3),
         vocabulary=len(teacher.encoder.vocabulary) if cut else SIZE,
-        classes=len(teacher.task.output_names) if cut else 3,
         max_length=16,
-        transformer=teacher.transformer,
-        importance=IMPORTANCE,
+        teacher=teacher,
+        corpus=few_texts("good film", "awful plot"),
     )
 
 
@@ -67,7 +69,14 @@ def test_padding_does_not_change_the_logits(preset: str, teacher: BertTeacher) -
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_student_is_functional_and_has_a_sentence(preset: str, teacher: BertTeacher) -> None:
     student = build(preset, teacher)
-    assert len(student.get_layer("sentence").output.shape) == 2
+    parts = Parts(student)
+    assert len(parts.sentence.shape) == 2
+    assert parts.logits.shape == student.output.shape
+    assert parts.token_embedding.output.shape[-1] == parts.token_embedding.output_dim
+    assert len(parts.blocks) == (2 if PRESETS[preset].has_blocks else 0)
+    for block in parts.blocks:
+        assert isinstance(block.attention, keras.layers.MultiHeadAttention)
+        assert block.input.shape[-1] == block.output.shape[-1]
     assert {tensor.name: tensor.dtype for tensor in student.inputs} == {
         "ids": "int32", "mask": "int32", "segment_ids": "int32",
     }  # fmt: skip
@@ -127,8 +136,9 @@ def test_attention_is_that_of_keras() -> None:
 
 def cut_whole(teacher: BertTeacher, layers: int, kept: list[int] | None = None) -> keras.Model:
     return cut_from_teacher(
-        teacher.transformer, IMPORTANCE, 2, 16, layers=layers, heads=9, neurons=99, kept=kept
-    )
+        teacher.transformer, IMPORTANCE, teacher.task, 16,
+        layers=layers, heads=9, neurons=99, kept=kept,
+    )  # fmt: skip
 
 
 def test_a_cut_student_begins_as_the_teacher(teacher: BertTeacher) -> None:
@@ -141,33 +151,35 @@ def test_a_cut_student_begins_as_the_teacher(teacher: BertTeacher) -> None:
     for layers in (1, 2):
         student = cut_whole(teacher, layers)
         for i in range(layers):
-            norm = student.get_layer(f"dense_norm_{i}").output
-            found = np.asarray(keras.Model(student.inputs, norm)(inputs))
+            output = Parts(student).blocks[i].output
+            found = np.asarray(keras.Model(student.inputs, output)(inputs))
             # The last layer gives the first token only.
             some = mask if i < layers - 1 else np.s_[:, :1]
             np.testing.assert_allclose(found[some], states[i + 1].numpy()[some], **within)
-        assert student.get_layer("tokens").embeddings.shape == (size, 32)
+        assert Parts(student).token_embedding.embeddings.shape == (size, 32)
     np.testing.assert_allclose(student(inputs), said["logits"], **within)
     # No dropout.
     np.testing.assert_array_equal(student(inputs, training=True), student(inputs))
     few = cut_whole(teacher, 1, kept=[0, 2, 7])
-    whole = student.get_layer("tokens").embeddings.numpy()
-    np.testing.assert_array_equal(few.get_layer("tokens").embeddings.numpy(), whole[[0, 2, 7]])
+    whole = Parts(student).token_embedding.embeddings.numpy()
+    np.testing.assert_array_equal(Parts(few).token_embedding.embeddings.numpy(), whole[[0, 2, 7]])
 
 
 def test_a_cut_student_has_the_teachers_classes(teacher: BertTeacher) -> None:
-    with pytest.raises(KdedgeError, match="classes: 3; the teacher, whose head .* has 2"):
-        cut_from_teacher(teacher.transformer, IMPORTANCE, 3, 16, layers=1, heads=1, neurons=1)
+    with pytest.raises(KdedgeError, match="task: 3 logits; the teacher, whose head .* has 2"):
+        cut_from_teacher(
+            teacher.transformer, IMPORTANCE, classes(3), 16, layers=1, heads=1, neurons=1
+        )
 
 
 def test_embeddings_by_principal_components() -> None:
-    student = build_student("nano", vocabulary=4, classes=2, max_length=8)
+    student = build_student("nano", vocabulary=4, task=classes(2), max_length=8)
     with pytest.raises(KdedgeError, match="vectors: of 5 vocabulary entries; the student has 4"):
         set_token_embeddings(student, np.zeros((5, 200), np.float32))
     # A teacher that is narrower fills its own columns only.
-    before = student.get_layer("tokens").embeddings.numpy()
+    before = Parts(student).token_embedding.embeddings.numpy()
     set_token_embeddings(student, np.eye(4, 3, dtype=np.float32))
-    after = student.get_layer("tokens").embeddings.numpy()
+    after = Parts(student).token_embedding.embeddings.numpy()
     np.testing.assert_array_equal(after[:, 3:], before[:, 3:])
     assert after[:, :3].std() == pytest.approx(EMBEDDING_SCALE)
 
@@ -177,7 +189,7 @@ def test_embeddings_by_principal_components() -> None:
     # -7.5, -2.5, 2.5, 7.5, with a standard deviation of sqrt(31.25).
     vectors = np.array([[0, 0], [3, 4], [6, 8], [9, 12]], np.float32)
     set_token_embeddings(plain, vectors)
-    table = plain.get_layer("tokens").embeddings.numpy()[:, 0]
+    table = Parts(plain).token_embedding.embeddings.numpy()[:, 0]
     expected = np.array([-7.5, -2.5, 2.5, 7.5]) / np.sqrt(31.25) * EMBEDDING_SCALE
     # An axis has no sign of its own.
     np.testing.assert_allclose(table * np.sign(table[-1]), expected, atol=1e-6)
@@ -185,18 +197,20 @@ def test_embeddings_by_principal_components() -> None:
 
 def test_unknown_presets_and_missing_teachers() -> None:
     with pytest.raises(KdedgeError, match="'huge' is unknown. Allowed: nano, micro, mini, mini-c"):
-        build_student("huge", vocabulary=9, classes=2, max_length=8)
+        build_student("huge", vocabulary=9, task=classes(2), max_length=8)
     with pytest.raises(KdedgeError, match="mini-cut is made of the teacher's layers.* --teacher"):
-        build_student("mini-cut", vocabulary=9, classes=2, max_length=8)
+        build_student("mini-cut", vocabulary=9, task=classes(2), max_length=8)
 
 
 def test_a_cut_student_keeps_what_counts_most(teacher: BertTeacher) -> None:
-    cut = cut_from_teacher(teacher.transformer, IMPORTANCE, 2, 16, layers=1, heads=1, neurons=3)
+    cut = cut_from_teacher(
+        teacher.transformer, IMPORTANCE, teacher.task, 16, layers=1, heads=1, neurons=3
+    )
     block = teacher.transformer.bert.encoder.layer[0]
     query = block.attention.self_attention.query.kernel.numpy()
     # Of 32 columns the last 16 are the second head's.
     np.testing.assert_array_equal(
-        cut.get_layer("attention_0").get_weights()[0][:, 0], query[:, 16:]
+        Parts(cut).blocks[0].attention.get_weights()[0][:, 0], query[:, 16:]
     )
     out = block.bert_output.dense.kernel.numpy()
     np.testing.assert_array_equal(cut.get_layer("dense_out_0").get_weights()[0], out[61:])
@@ -208,7 +222,9 @@ def test_importance_is_what_the_loss_loses_to_first_order(tiny_bert: Path) -> No
     for variable in teacher.transformer.trainable_variables:
         variable.assign(8 * variable)
     texts, labels = ["good film", "awful plot"], np.array([1, 0], np.int32)
-    importance = taylor_importance(teacher.transformer, teacher.encoder, texts, labels)
+    importance = taylor_importance(
+        teacher.transformer, teacher.encoder, texts, labels, teacher.task
+    )
     block = teacher.transformer.bert.encoder.layer[1]
     kernels = {
         "heads": (block.attention.dense_output.dense.kernel, slice(16, 32)),
@@ -237,7 +253,7 @@ def test_only_a_bert_can_be_cut() -> None:
     config = DistilBertConfig(vocab_size=9, dim=8, n_layers=1, n_heads=2, hidden_dim=8)
     other = TFDistilBertForSequenceClassification(config)
     with pytest.raises(KdedgeError, match="distilbert; a student can be cut from a BERT only"):
-        cut_from_teacher(other, IMPORTANCE, 2, 16, layers=1, heads=1, neurons=1)
+        cut_from_teacher(other, IMPORTANCE, classes(2), 16, layers=1, heads=1, neurons=1)
 
 
 # On disk
@@ -252,7 +268,7 @@ def make_student(preset: str, teacher: BertTeacher) -> Student:
         np.array([[0.5, 1.5], [2.0, -1.0]], np.float32),
     )
     notes = {"preset": preset, "history": [{"epoch": 1, "loss": 0.5}]}
-    return Student(build(preset, teacher), teacher.encoder, ("bad", "good"), valid, test, notes)
+    return Student(build(preset, teacher), teacher.encoder, teacher.task, valid, test, notes)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -313,7 +329,7 @@ def test_a_pruned_student_says_the_same_of_its_corpus(preset: str, teacher: Bert
     corpus = ["good film", "bad plot", "good"]
     pruned = prune_vocabulary(student, corpus)
     assert pruned.notes["vocabulary"] == len(pruned.encoder.vocabulary)
-    rows = pruned.model.get_layer("tokens").embeddings.shape[0]
+    rows = Parts(pruned.model).token_embedding.embeddings.shape[0]
     assert rows == pruned.notes["vocabulary"] < len(student.encoder.vocabulary)
     np.testing.assert_array_equal(
         predict_logits(pruned.model, pruned.encoder, corpus),
@@ -331,5 +347,5 @@ def test_no_corpus_and_no_embedding(teacher: BertTeacher) -> None:
         prune_vocabulary(student, [])
     inputs = keras.Input((4,))
     other = replace(student, model=keras.Model(inputs, inputs, name="own"))
-    with pytest.raises(KdedgeError, match="own: no embedding layer named tokens"):
+    with pytest.raises(KdedgeError, match="own has no embedding layer named tokens"):
         prune_vocabulary(other, ["good"])

@@ -158,8 +158,8 @@ def _default(section: type[Section], name: str, options: Options) -> Any:
     """A field's default as an option's: text, False, or None where there is none."""
     info = section.model_fields[name]
     default = None if info.is_required() or name in options.defaults else info.default
-    if isinstance(default, Section):
-        return ", ".join(f"{key}={value}" for key, value in default)
+    if isinstance(default, Section | dict):
+        return ", ".join(f"{key}={value}" for key, value in dict(default).items()) or None
     if isinstance(default, tuple):
         return ", ".join(map(str, default)) or None
     if isinstance(default, float):
@@ -170,16 +170,20 @@ def _default(section: type[Section], name: str, options: Options) -> Any:
 
 
 def _parts(schema: Mapping[str, Any], value: Any) -> Any:
-    """What pydantic takes for an option's text: `a,b` is a tuple, `a=1,b=2` a section."""
+    """What pydantic takes for an option's text: `a,b` is a tuple, `a=1,b=2` a dictionary."""
     if schema.get("type") == "array":
         return [part.strip() for part in value.split(",")]
-    if "$ref" in schema:
+    if _has_names(schema):
         return dict(part.strip().partition("=")[::2] for part in value.split(","))
     return value
 
 
+def _has_names(schema: Mapping[str, Any]) -> bool:
+    return "$ref" in schema or schema.get("type") == "object"
+
+
 def _metavar(schema: Mapping[str, Any]) -> str:
-    if "$ref" in schema:
+    if _has_names(schema):
         return "NAME=VALUE,..."
     if schema.get("type") == "array":
         return f"{_metavar(schema['items'])},..."

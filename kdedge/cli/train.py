@@ -244,7 +244,7 @@ def distill(
     encoder = store.encoder()
     found = {
         "max_length": encoder.max_length,
-        "from_teacher": settings.student == "mini-cut" or store.token_vectors() is not None,
+        "from_teacher": store.token_vectors() is not None,
     }
     missing = {key: found[key] for key in found.keys() - settings.model_fields_set}
     settings = settings.model_copy(update=missing)

@@ -8,6 +8,7 @@ import keras
 from kdedge.compress.method import Layer, Round
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Compress
+from kdedge.students.architecture import Parts
 from kdedge.students.trained import Student
 
 
@@ -15,7 +16,7 @@ def prune_vocabulary(student: Student, texts: Sequence[str], min_count: int = 1)
     """Keep the rows of the token embeddings that a corpus needs, and all single characters.
 
     Args:
-        student: has an embedding layer named `tokens`.
+        student: has token embeddings.
         texts: the corpus, for instance the transfer set.
         min_count: how often a word piece must occur in it to be kept.
 
@@ -28,21 +29,20 @@ def prune_vocabulary(student: Student, texts: Sequence[str], min_count: int = 1)
     """
     if not texts:
         raise KdedgeError("texts: none; they say which word pieces are kept.")
-    if "tokens" not in [layer.name for layer in student.model.layers]:
-        raise KdedgeError(f"{student.model.name}: no embedding layer named tokens to prune.")
+    tokens = Parts(student.model).token_embedding
     encoder, kept = student.encoder.pruned(texts, min_count=min_count)
-    table = student.model.get_layer("tokens").get_weights()[0][kept]
+    table = tokens.get_weights()[0][kept]
 
     def smaller(layer: Any) -> Any:
         config = layer.get_config()
-        if layer.name == "tokens":
+        if layer is tokens:
             config["input_dim"] = len(kept)
         return type(layer).from_config(config)
 
     model = keras.models.clone_model(student.model, clone_function=smaller)
     for layer in model.layers:
         old = student.model.get_layer(layer.name).get_weights()
-        layer.set_weights([table] if layer.name == "tokens" else old)
+        layer.set_weights([table] if layer.name == tokens.name else old)
     return student.with_model(model, encoder)
 
 

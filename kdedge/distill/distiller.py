@@ -7,17 +7,13 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from kdedge.distill.prompts.soft_label import SoftLabelPrompt
-from kdedge.distill.prompts.task import embedded, prompted_place
+from kdedge.distill.prompts.prompt import Prompt
 from kdedge.errors import KdedgeError
-from kdedge.objectives.losses import (
-    AttentionLoss,
-    DistillationLoss,
-    HiddenStateLoss,
-    attention_maps,
-)
+from kdedge.objectives import objective_of
+from kdedge.objectives.losses import DistillationLoss
 from kdedge.objectives.schedules import Schedule, value_at, values_of
-from kdedge.students.architecture import run_from
+from kdedge.students.architecture import Parts
+from kdedge.tasks import Task, read_task
 
 UNLABELLED = -1
 
@@ -34,21 +30,21 @@ class Distiller(keras.distillation.Distiller):
 
     `fit` and `evaluate` take as targets
 
-    - with a live teacher: labels, int [batch]
-    - with stored soft labels (`teacher=None`): a dictionary of `label`, int [batch], and
-      `teacher_logits`, float [batch, classes], and `teacher_<output>` for any other of the
-      teacher's outputs that a loss needs
+    - with a live teacher: labels, as the task has them; of classification int [batch]
+    - with stored soft labels (`teacher=None`): a dictionary of `label`, and `teacher_logits`,
+      float [batch, width], and `teacher_<output>` for any other of the teacher's outputs that a
+      loss needs
 
     Weights and temperatures can be schedules over the training. In `evaluate` these stand at their
     ends, and adaptive weights at what was given, so that the losses of epochs can be compared.
 
-    A label of -1 says that there is none: such an example counts in the distillation losses only.
-    Each loss has a metric of its name, `student_loss` is the loss on the labels.
+    An example without a label, in classification -1, counts in the distillation losses only. Each
+    loss has a metric of its name, `student_loss` is the loss on the labels.
 
     Args:
-        teacher: any Keras classifier that gives logits, or a dictionary with `logits`; None if
-            the targets hold what it said. It is frozen.
-        student: a Keras model that gives logits, float [batch, classes].
+        teacher: any Keras model that gives logits, or a dictionary with `logits`; None if the
+            targets hold what it said. It is frozen.
+        student: a Keras model that gives logits, float [batch, width].
         distillation_losses: one loss or several, each once.
         distillation_loss_weights: a weight a loss; None is 1 for each.
         student_loss_weight: from 0 (soft labels only) to 1.
@@ -56,7 +52,8 @@ class Distiller(keras.distillation.Distiller):
         adaptive_weights: learn a log variance s a term, so that in training a loss L counts as
             exp(-s) L + s / 2 times its weight: terms that stay large count less (Kendall, Gal,
             Cipolla 2017, arXiv 1705.07115).
-        prompt: what the student is told of the soft label in training.
+        prompt: runs the student in training.
+        task: what the labels and logits are of; None for classification.
         name: of the model.
 
     Raises:
@@ -72,7 +69,8 @@ class Distiller(keras.distillation.Distiller):
         student_loss_weight: float | Schedule = 0.5,
         schedule_steps: int | None = None,
         adaptive_weights: bool = False,
-        prompt: SoftLabelPrompt | None = None,
+        prompt: Prompt | None = None,
+        task: Task | None = None,
         name: str = "distiller",
         **kwargs: Any,
     ) -> None:
@@ -92,35 +90,28 @@ class Distiller(keras.distillation.Distiller):
         self.student_loss_weight = student_loss_weight
         self.schedule_steps = schedule_steps
         self.adaptive_weights = adaptive_weights
-        self.prompt = prompt
-        if prompt is not None and not prompt.built:
-            width = student.get_layer(prompted_place(student)).output.shape[-1]
-            prompt.build((None, None, width))
+        self.prompt, self.task, self.objective = prompt, task, objective_of(task)
+        parts = Parts(student)
+        if prompt is not None:
+            prompt.attach(parts, losses)
+        taps = {loss.name: tap for loss in losses if (tap := loss.tap(parts)) is not None}
+        self._adapters = {
+            loss.name: adapter for loss in losses if (adapter := loss.adapter(parts)) is not None
+        }
+        for name, adapter in self._adapters.items():
+            # Makes the weights of those that are layers.
+            adapter(taps.get(name, parts.logits))
+        # One pass of the student gives its logits and all that losses look at.
+        self.symbolic_outputs = {"logits": parts.logits, **taps} if parts.functional else {}
+        self._student_with_taps = (
+            keras.Model(student.inputs, self.symbolic_outputs) if taps else None
+        )
         if adaptive_weights:
             self.log_variances = self.add_weight(
                 shape=(1 + len(losses),), initializer="zeros", name="log_variances"
             )
         if teacher is not None:
             teacher.trainable = False
-
-        tapped = {_tap(loss): loss for loss in losses if loss.student_layer}
-        # One pass of the student gives its logits and every layer that a loss looks at.
-        self.symbolic_outputs: dict[str, Any] = {}
-        if getattr(student, "outputs", None):
-            taps = {tap: _tapped_tensor(student, loss) for tap, loss in tapped.items()}
-            self.symbolic_outputs = {"logits": student.outputs[0]} | taps
-        self._student_with_layers = (
-            keras.Model(student.inputs, self.symbolic_outputs) if tapped else None
-        )
-        self._projections = {
-            loss.name: keras.layers.Dense(loss.projection_width, name=f"{loss.name}_projection")
-            for loss in losses
-            if loss.projection_width
-        }
-        for loss in losses:
-            if loss.projection_width:
-                layer = student.get_layer(loss.student_layer)
-                self._projections[loss.name].build(layer.output.shape)
         self.loss_means = {
             name: keras.metrics.Mean(name=name)
             for name in ["student_loss", *(loss.name for loss in losses)]
@@ -133,7 +124,7 @@ class Distiller(keras.distillation.Distiller):
 
         Args:
             optimizer: as in Keras.
-            loss: on labels and the student's logits; None is sparse categorical cross-entropy.
+            loss: on labels and the student's logits; None is the task's.
             metrics: of labels and the student's logits, over the examples that have labels.
             **kwargs: as in Keras.
 
@@ -141,7 +132,7 @@ class Distiller(keras.distillation.Distiller):
             KdedgeError: a loss that would read the logits as probabilities.
         """
         if loss is None:
-            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            loss = self.objective.label_loss()
         if not isinstance(loss, keras.losses.Loss):
             raise KdedgeError(
                 f"loss: {loss!r}; an object is needed, as `keras.losses."
@@ -166,23 +157,18 @@ class Distiller(keras.distillation.Distiller):
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None, **kwargs: Any) -> Any:
-        """The student's logits; with losses on layers, a dictionary of `logits` and those."""
-        student = self._student_with_layers or self.student
+        """The student's logits; with losses that look inside, a dictionary of `logits` and more."""
+        student = self._student_with_taps or self.student
         if self.prompt is None or not training:
             return student(inputs, training=training, **kwargs)
-        said = inputs["teacher"]["logits"]
-        x, mask = self.prompt(
-            embedded(self.student, inputs), inputs["mask"], said, done=self._done(training)
-        )
-        place = prompted_place(self.student)
-        return run_from(student, place, x, {**inputs, "mask": mask}, training=training)
+        inputs, teacher = _apart(inputs)
+        return self.prompt.run(Parts(student), inputs, teacher, self._done(training))
 
     def train_step(self, data: Any) -> Any:
-        """As Keras's, after a step of the adversaries that learn."""
+        """As Keras's, after what losses do before a step."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         for loss in self.distillation_losses:
-            if loss.adversary is not None:
-                loss.adversary.learn(_each(loss.every, x))
+            loss.before_step(x)
         if self.prompt is not None:
             x = {**x, "teacher": self._teacher_outputs(x, y)}
         return super().train_step((x, y, sample_weight))
@@ -202,43 +188,35 @@ class Distiller(keras.distillation.Distiller):
     ) -> Any:
         """The total loss of a batch, a scalar; updates the metric of each term."""
         student = self._named(self(x, training=training) if y_pred is None else y_pred)
-        teacher = self._teacher_outputs(x, y)
-        if isinstance(x, dict):
-            x = {name: value for name, value in x.items() if name != "teacher"}
-        labels = _labels(y)
+        inputs, teacher = _apart(x)
+        if teacher is None:
+            teacher = self._teacher_outputs(inputs, y)
         logits = student["logits"]
         weight = _example_weights(sample_weight, logits)
-
         done = self._done(training)
-        mask = x.get("mask") if isinstance(x, dict) else None
+        mask = inputs.get("mask") if isinstance(inputs, dict) else None
         soft_share = 1 - value_at(self.student_loss_weight, done)
 
         hard = 0.0
-        if labels is not None:
-            labelled = weight * ops.cast(labels >= 0, "float32")
+        if (given := _labels(y)) is not None:
+            labels, labelled = self.objective.labels(given)
+            own_weight = weight * labelled
             # Loss objects reduce; a batch of one value each is what an example costs.
-            values = self._student_loss.call(ops.maximum(labels, 0), logits)
-            hard = ops.mean(values * labelled)
-            self.loss_means["student_loss"].update_state(values, labelled)
+            values = self._student_loss.call(labels, logits)
+            hard = ops.mean(values * own_weight)
+            self.loss_means["student_loss"].update_state(values, own_weight)
         terms = [(value_at(self.student_loss_weight, done), hard)]
         for loss, factor in zip(
             self.distillation_losses, self.distillation_loss_weights, strict=True
         ):
-            if loss.adversary is not None and not training:
+            if loss.training_only and not training:
                 continue
-            from_teacher = teacher[loss.teacher_output]
-            from_student = student[_tap(loss)]
-            own_weight = weight
-            if loss.adversary is not None:
-                some, from_teacher, own_weight = _each(loss.every, (x, from_teacher, weight))
-                from_teacher, from_student = loss.adversary.logits(some, from_teacher)
-            if loss.matches_attention:
-                layer = self.student.get_layer(loss.student_layer)
-                from_student = attention_maps(layer, from_student, mask)
-            if loss.name in self._projections:
-                from_student = self._projections[loss.name](from_student)
-            loss.validate_outputs(from_teacher, from_student)
-            values = loss.compute_loss(from_teacher, from_student, done=done, mask=mask)
+            said, answered = teacher[loss.teacher_output], student.get(loss.name, logits)
+            if loss.name in self._adapters:
+                answered = self._adapters[loss.name](answered)
+            loss.validate_outputs(said, answered)
+            values = loss.compute_loss(said, answered, done=done, mask=mask, inputs=inputs)
+            own_weight = weight[loss.rows]
             self.loss_means[loss.name].update_state(values, own_weight)
             terms.append((soft_share * value_at(factor, done), ops.mean(values * own_weight)))
         if self.adaptive_weights and training:
@@ -263,19 +241,17 @@ class Distiller(keras.distillation.Distiller):
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
         """As Keras's, over the examples that have labels."""
-        labels = _labels(y)
-        if labels is not None:
+        if (given := _labels(y)) is not None:
             logits = self._named(y_pred)["logits"]
-            weight = _example_weights(sample_weight, logits) * ops.cast(labels >= 0, "float32")
-            return dict(super().compute_metrics(x, ops.maximum(labels, 0), logits, weight))
+            labels, labelled = self.objective.labels(given)
+            weight = _example_weights(sample_weight, logits) * labelled
+            return dict(super().compute_metrics(x, labels, logits, weight))
         return dict(self.get_metrics_result())
 
     def _named(self, outputs: Any) -> dict[str, Any]:
         return outputs if isinstance(outputs, dict) else {"logits": outputs}
 
     def _teacher_outputs(self, x: Any, y: Any) -> dict[str, Any]:
-        if isinstance(x, dict) and "teacher" in x:
-            return dict(x["teacher"])
         if self.teacher is not None:
             outputs = self._named(self.teacher(x, training=False))
         elif isinstance(y, dict):
@@ -314,6 +290,7 @@ class Distiller(keras.distillation.Distiller):
             "schedule_steps": self.schedule_steps,
             "adaptive_weights": self.adaptive_weights,
             "prompt": None if self.prompt is None else serialize(self.prompt),
+            "task": None if self.task is None else self.task.model_dump(mode="json"),
             "name": self.name,
         }
 
@@ -334,6 +311,7 @@ class Distiller(keras.distillation.Distiller):
                 ],
                 "student_loss_weight": deserialize(config["student_loss_weight"]),
                 "prompt": None if config["prompt"] is None else deserialize(config["prompt"]),
+                "task": None if config.get("task") is None else read_task(config["task"]),
             }
         )
 
@@ -342,8 +320,11 @@ class Distiller(keras.distillation.Distiller):
         keras.Model.reset_metrics(self)
 
 
-def _each(every: int, arrays: Any) -> Any:
-    return tf.nest.map_structure(lambda array: array[::every], arrays)
+def _apart(x: Any) -> tuple[Any, Any]:
+    """A batch's inputs, and what the teacher says where `train_step` put it with them."""
+    if not isinstance(x, dict) or "teacher" not in x:
+        return x, None
+    return {name: value for name, value in x.items() if name != "teacher"}, x["teacher"]
 
 
 def _example_weights(sample_weight: Any, logits: Any) -> Any:
@@ -354,20 +335,7 @@ def _example_weights(sample_weight: Any, logits: Any) -> Any:
 
 
 def _labels(y: Any) -> Any:
-    labels = y.get("label") if isinstance(y, dict) else y
-    return None if labels is None else ops.reshape(ops.cast(labels, "int32"), (-1,))
-
-
-def _tap(loss: DistillationLoss) -> str:
-    """The name, among the student's outputs, of what a loss looks at."""
-    if loss.student_layer is None:
-        return "logits"
-    return f"into_{loss.student_layer}" if loss.matches_attention else loss.student_layer
-
-
-def _tapped_tensor(student: keras.Model, loss: DistillationLoss) -> Any:
-    layer = student.get_layer(loss.student_layer)
-    return keras.tree.flatten(layer.input)[0] if loss.matches_attention else layer.output
+    return y.get("label") if isinstance(y, dict) else y
 
 
 def _validate(
@@ -377,7 +345,7 @@ def _validate(
     weights: Sequence[float | Schedule],
     student_loss_weight: float | Schedule,
     schedule_steps: int | None,
-    prompt: SoftLabelPrompt | None,
+    prompt: Prompt | None,
 ) -> None:
     if teacher is not None and not isinstance(teacher, keras.Model):
         raise KdedgeError(f"teacher: {type(teacher).__name__}; a keras.Model or None is needed.")
@@ -391,19 +359,6 @@ def _validate(
                 f"distillation_losses: {type(loss).__name__}; a kdedge DistillationLoss is needed, "
                 "which gives a value an example, so that sample weights can be respected."
             )
-        if loss.student_layer and not student.inputs:
-            raise KdedgeError(
-                f"{loss.name}: the student must be a functional model to look inside."
-            )
-        if loss.student_layer and loss.student_layer not in [la.name for la in student.layers]:
-            raise KdedgeError(
-                f"{loss.name}: the student has no layer {loss.student_layer!r}. It has: "
-                f"{', '.join(layer.name for layer in student.layers)}."
-            )
-        if loss.matches_attention and not isinstance(
-            student.get_layer(loss.student_layer), keras.layers.MultiHeadAttention
-        ):
-            raise KdedgeError(f"{loss.name}: {loss.student_layer!r} is no MultiHeadAttention.")
     names = [loss.name for loss in losses]
     if len(set(names)) != len(names):
         raise KdedgeError(f"distillation_losses: {names}; their names must differ.")
@@ -416,15 +371,8 @@ def _validate(
     for value in values_of(student_loss_weight):
         if not 0 <= value <= 1:
             raise KdedgeError(f"student_loss_weight: {value}; from 0 to 1 is allowed.")
-    if prompt is not None:
-        prompted_place(student)
-        if any(isinstance(loss, HiddenStateLoss | AttentionLoss) for loss in losses):
-            raise KdedgeError(
-                "prompt: it lengthens the student's texts, and its layers can't be matched with "
-                "the teacher's then."
-            )
-    given = [student_loss_weight, *weights, *(v for loss in losses for v in vars(loss).values())]
-    given.append(None if prompt is None else prompt.dropped)
+    parts = [*losses, *([] if prompt is None else [prompt])]
+    given = [student_loss_weight, *weights, *(v for part in parts for v in vars(part).values())]
     if schedule_steps is None and any(isinstance(value, Schedule) for value in given):
         raise KdedgeError("schedule_steps: None; schedules need the number of training steps.")
     if schedule_steps is not None and schedule_steps < 1:

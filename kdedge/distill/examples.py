@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdedge.distill.plan import Plan
+from kdedge.distill.terms import needs_pooled
 from kdedge.memory import keep_freed_memory
 from kdedge.text.batches import shuffled_batches
 from kdedge.text.encoder import padded
@@ -29,7 +30,7 @@ class Examples:
         self._plan, self._file = plan, folder / "token_ids.int32"
         self._ids = plan.transfer.token_ids(plan.encoder, self._file)
         self._logits, pooled = plan.store.at(plan.transfer.rows, folder / "pooled.npy")
-        self.pooled = pooled if plan.settings.feature_weight else None
+        self.pooled = pooled if needs_pooled(plan.settings) else None
         self.steps = -(-len(self._ids) // plan.settings.batch_size)
 
     def valid(self) -> tuple[Any, Any]:

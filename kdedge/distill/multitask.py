@@ -1,4 +1,7 @@
-"""Several tasks in one student: one encoder, a head a task."""
+"""Several tasks in one student: one encoder, a head a task. Apart from the main path.
+
+The ablation (benchmarks/results/distillation.md) shows no gain from a second task.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -50,7 +53,8 @@ class MultiTaskDistiller(keras.Model):
                 raise KdedgeError(f"tasks: the student of {name} must be a functional model.")
             if [id(tensor) for tensor in task.student.inputs] != [id(x) for x in first.inputs]:
                 raise KdedgeError(f"tasks: the student of {name} must have the others' inputs.")
-            if task.prompt is not None or any(loss.adversary for loss in task.distillation_losses):
+            # A step of theirs comes before the student's, which is the Distiller's own.
+            if task.prompt or any(loss.training_only for loss in task.distillation_losses):
                 raise KdedgeError(f"tasks: {name} has a prompt or an adversary; none may.")
         self.tasks, self.task_weights = dict(tasks), weights
         self.adaptive_weights = adaptive_weights
@@ -63,7 +67,7 @@ class MultiTaskDistiller(keras.Model):
         )
 
     def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:
-        """As Keras's; each task's loss on labels is cross-entropy of its student's logits."""
+        """As Keras's; each task's loss on labels is its Distiller's own."""
         for task in self.tasks.values():
             task.compile(optimizer=None)
         keras.Model.compile(self, optimizer=optimizer, **{"jit_compile": False} | kwargs)

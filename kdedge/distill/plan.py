@@ -5,11 +5,14 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from kdedge.distill.terms import check, needs_teacher
 from kdedge.distill.transfer_set import TransferSet
 from kdedge.errors import KdedgeError
 from kdedge.files import require_space
 from kdedge.labels.store import SoftLabels
 from kdedge.recipe import Distill, fingerprint
+from kdedge.students.architecture import Preset
+from kdedge.students.presets import find_preset
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
 
@@ -25,6 +28,7 @@ class Plan:
         encoder: the student's.
         kept: the teacher's ids of the student's tokens.
         settings: of the recipe.
+        preset: the student that they name.
         seed: of weights, order and dropout.
         teacher: a teacher's folder, or None where soft labels are enough.
         strategy: how the devices share the work.
@@ -36,6 +40,7 @@ class Plan:
     encoder: TextEncoder
     kept: tuple[int, ...]
     settings: Distill
+    preset: Preset
     seed: int
     teacher: Path | None
     strategy: tf.distribute.Strategy
@@ -88,23 +93,27 @@ def plan_of(
             f"distill.max_length is {settings.max_length}, more than the teacher's "
             f"{encoder.max_length} (teach.max_length)."
         )
-    if settings.needs_teacher and teacher is None:
+    preset = find_preset(settings.student)
+    check(settings, preset)
+    beside = needs_teacher(settings)
+    if beside and teacher is None:
         raise KdedgeError(
-            "teacher: None; hidden_weight, attention_weight and adversary need one that runs "
-            "beside the student: --teacher DIR."
+            "teacher: None; hidden_weight, attention_weight, adversary and some losses need one "
+            "that runs beside the student: --teacher DIR."
         )
     strategy = _strategy(settings.devices, corpus)
     encoder = TextEncoder(encoder.tokenizer, settings.max_length)
     kept = list(range(len(encoder.vocabulary)))
-    own_pieces = settings.most_pieces < len(kept)
-    if own_pieces and settings.needs_teacher:
+    most = settings.vocabulary or preset.vocabulary
+    own_pieces = most < len(kept)
+    if own_pieces and beside:
         raise KdedgeError(
-            f"distill.vocabulary: {settings.most_pieces} gives the student word pieces of its "
-            "own; hidden_weight, attention_weight and this adversary need all of the "
+            f"distill.vocabulary: {most} gives the student word pieces of its own; "
+            "hidden_weight, attention_weight and this adversary need all of the "
             f"teacher's: set vocabulary = {len(kept)}."
         )
-    # mini-cut takes the token vectors from the teacher itself.
-    if settings.from_teacher and settings.student != "mini-cut" and store.token_vectors() is None:
+    # A student that is made of the teacher takes the token vectors from there.
+    if settings.from_teacher and not preset.needs_teacher and store.token_vectors() is None:
         raise KdedgeError(
             f"{store.folder}: no token vectors of a teacher to start the student from. "
             "Set from_teacher = false in the recipe's [distill] section."
@@ -113,8 +122,10 @@ def plan_of(
     store.rows(corpus.valid.texts)
     transfer = TransferSet(store, corpus)
     if own_pieces:
-        encoder, kept = encoder.pruned(transfer, min_count=0, most=settings.most_pieces)
-    return Plan(corpus, store, transfer, encoder, tuple(kept), settings, seed, teacher, strategy)
+        encoder, kept = encoder.pruned(transfer, min_count=0, most=most)
+    return Plan(
+        corpus, store, transfer, encoder, tuple(kept), settings, preset, seed, teacher, strategy
+    )
 
 
 def _strategy(devices: int, corpus: Corpus) -> tf.distribute.Strategy:

@@ -6,32 +6,35 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kdedge.distill.adversaries.adversary import AdversarialLoss
+from kdedge.distill.adversaries.adversary import Context
 from kdedge.distill.distiller import Distiller
 from kdedge.distill.examples import Examples
 from kdedge.distill.plan import Plan, plan_of
-from kdedge.distill.prompts.soft_label import SoftLabelPrompt
-from kdedge.distill.prompts.task import with_task_prompt
-from kdedge.distill.terms import adversary_of, losses_of, toward
+from kdedge.distill.prompts import PROMPTS
+from kdedge.distill.terms import (
+    STORED,
+    adversarial_term,
+    load_beside,
+    needs_teacher,
+    terms_of,
+    toward,
+)
 from kdedge.errors import KdedgeError
 from kdedge.labels.store import SoftLabels
 from kdedge.objectives import objective_of
 from kdedge.objectives.schedules import LearningRate
 from kdedge.progress import Advance
 from kdedge.recipe import Distill
-from kdedge.students.cut import Importance, taylor_importance
+from kdedge.students.architecture import Request
 from kdedge.students.initial import set_token_embeddings
-from kdedge.students.presets import build_student
 from kdedge.students.trained import Evaluation, Student, measures, predict_logits
-from kdedge.teachers.bert import BertTeacher, load_teacher
+from kdedge.teachers.bert import BertTeacher
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.splits import Split
 from kdedge.training.resumable import Resumable, remove_checkpoints
 
 EVALUATION_BATCH = 256
-# Of the train split, that say which parts of a teacher count most.
-IMPORTANCE_TEXTS = 1024
 
 
 def distill_student(
@@ -65,13 +68,13 @@ def distill_student(
         raise KdedgeError(f"{out} exists already. Remove it or name another folder.")
     plan = plan_of(corpus, store, encoder, settings, seed, teacher)
     keras.utils.set_random_seed(seed)
-    live = _live_teacher(plan)
+    live = load_beside(plan.teacher, settings) if plan.teacher else None
     model = _untrained(plan, live)
     plan.require_space(out, model.count_params())
     training = Resumable(out, plan.fingerprint)
     examples = Examples(plan, training.folder)
     with plan.strategy.scope():
-        distiller = _distiller(plan, model, examples, live if settings.needs_teacher else None)
+        distiller = _distiller(plan, model, examples, live if needs_teacher(settings) else None)
     _train(training, distiller, examples, settings.epochs)
     student = _trained(plan, model, training.history)
     student.save(out)
@@ -79,45 +82,29 @@ def distill_student(
     return student
 
 
-def _live_teacher(plan: Plan) -> BertTeacher | None:
-    if plan.teacher is None:
-        return None
-    return load_teacher(
-        plan.teacher,
-        with_hidden_states=plan.settings.hidden_weight > 0,
-        with_attentions=plan.settings.attention_weight > 0,
-    )
-
-
 def _untrained(plan: Plan, teacher: BertTeacher | None) -> keras.Model:
     """The student that the settings name, with what it takes from the teacher."""
-    settings = plan.settings
-    cut = settings.student == "mini-cut"
-    importance = _importance(teacher, plan) if teacher and cut else None
+    settings, corpus = plan.settings, plan.corpus
     with plan.strategy.scope():
-        model = build_student(
-            settings.student,
-            vocabulary=len(plan.kept),
-            classes=plan.corpus.task.width,
-            max_length=settings.max_length,
-            transformer=teacher.transformer if teacher else None,
-            importance=importance,
-            kept=plan.kept,
+        model = plan.preset.build(
+            Request(
+                corpus.task,
+                len(plan.kept),
+                settings.max_length,
+                teacher,
+                corpus,
+                plan.kept,
+                plan.seed,
+            )
         )
-    if settings.from_teacher and not cut:
+    if settings.from_teacher and not plan.preset.needs_teacher:
         vectors = plan.store.token_vectors()
         assert vectors is not None  # the plan has seen to it
         set_token_embeddings(model, vectors[list(plan.kept)])
-    if settings.prompt == "task":
+    if into := PROMPTS[settings.prompt].into:
         with plan.strategy.scope():
-            model = with_task_prompt(model, settings.prompt_tokens)
+            model = into(model, settings)
     return model
-
-
-def _importance(teacher: BertTeacher, plan: Plan) -> Importance:
-    size = min(IMPORTANCE_TEXTS, len(plan.corpus.train))
-    train = plan.corpus.subset(size, None, plan.seed).train
-    return taylor_importance(teacher.transformer, teacher.encoder, train.texts, train.labels)
 
 
 def _distiller(
@@ -126,34 +113,34 @@ def _distiller(
     """The student's losses, their weights and the optimizer, as the settings say."""
     settings, task = plan.settings, plan.corpus.task
     steps = examples.steps * settings.epochs
-    losses = losses_of(settings, model, examples.pooled, teacher)
-    if settings.adversary != "none":
-        adversary = adversary_of(settings, model, plan.store, plan.encoder, teacher, plan.seed)
-        loss = AdversarialLoss(adversary, settings.adversarial_every)
-        losses.append((loss, settings.adversarial_weight))
+    width = None if examples.pooled is None else examples.pooled.shape[1]
+    terms = terms_of(settings, model, task, width, teacher)
+    terms += adversarial_term(
+        settings, Context(model, task, plan.store, plan.encoder, teacher, plan.seed)
+    )
+    losses = [loss for loss, _ in terms]
+    prompt = PROMPTS[settings.prompt].beside
     hard_end = None if settings.alpha_end is None else 1 - settings.alpha_end
     distiller = Distiller(
         # Where it is the adversary that needs the teacher, what is stored is enough.
-        teacher if settings.matches_layers else None,
+        teacher if any(loss.teacher_output not in STORED for loss in losses) else None,
         model,
-        [loss for loss, _ in losses],
-        [weight for _, weight in losses],
+        losses,
+        [weight for _, weight in terms],
         toward(1 - settings.alpha, hard_end, settings.schedule),
         schedule_steps=steps,
         adaptive_weights=settings.adaptive_weights,
-        prompt=SoftLabelPrompt(task.width, settings.prompt_tokens, seed=plan.seed)
-        if settings.prompt == "soft-label"
-        else None,
+        prompt=prompt(settings, task, plan.seed) if prompt else None,
+        task=task,
     )
     rate = LearningRate(
-        settings.highest_rate,
+        settings.learning_rate or plan.preset.learning_rate,
         steps,
         min(round(settings.warmup_fraction * steps), steps - 1),
         settings.learning_rate_decay,
     )
-    objective = objective_of(task)
     distiller.compile(
-        keras.optimizers.Adam(rate, clipnorm=1.0), objective.label_loss(), objective.metrics()
+        keras.optimizers.Adam(rate, clipnorm=1.0), metrics=objective_of(task).metrics()
     )
     distiller.optimizer.build(distiller.trainable_variables)
     return distiller
@@ -195,7 +182,7 @@ def _changed_by_a_step(distiller: Distiller) -> list[tf.Variable]:
     """The variables; those of the teacher, which is not the Distiller's own, are not in it."""
     variables: list[Any] = [*distiller.variables, *distiller.optimizer.variables]
     for loss in distiller.distillation_losses:
-        variables += loss.adversary.variables if loss.adversary else ()
+        variables += loss.variables
     return [variable.value for variable in variables]
 
 
@@ -210,7 +197,7 @@ def _trained(plan: Plan, model: keras.Model, history: list[dict[str, float]]) ->
 
     valid, test = evaluated(plan.corpus.valid), evaluated(plan.corpus.test)
     notes = {
-        "preset": plan.settings.student,
+        "preset": plan.preset.name,
         "seed": plan.seed,
         "settings": plan.settings.model_dump(),
         "teacher": store.teacher,

@@ -1,21 +1,78 @@
-"""The terms of the loss that a recipe asks for, and its adversary."""
+"""The terms of the loss that a recipe asks for, and what they need of the teacher."""
 
-from typing import Any
+from pathlib import Path
 
 import keras
 
-from kdedge.distill.adversaries.adversary import Adversary
-from kdedge.distill.adversaries.generator import Generator
-from kdedge.distill.adversaries.prompt import AdversarialPrompt
-from kdedge.distill.adversaries.substitution import Substitution
+from kdedge.distill.adversaries import ADVERSARIES
+from kdedge.distill.adversaries.adversary import AdversarialLoss, Context
+from kdedge.distill.prompts import PROMPTS
 from kdedge.errors import KdedgeError
-from kdedge.labels.store import SoftLabels
-from kdedge.objectives.classification import SoftLabelLoss
+from kdedge.extensions import find, one_of
+from kdedge.objectives import LOSSES, objective_of
 from kdedge.objectives.losses import AttentionLoss, DistillationLoss, FeatureLoss, HiddenStateLoss
 from kdedge.objectives.schedules import Schedule
 from kdedge.recipe import Distill
-from kdedge.teachers.bert import BertTeacher
-from kdedge.text.encoder import TextEncoder
+from kdedge.students.architecture import Parts, Preset
+from kdedge.students.presets import PRESETS
+from kdedge.tasks import Task
+from kdedge.teachers.bert import BertTeacher, load_teacher
+
+Terms = list[tuple[DistillationLoss, float]]
+
+# What soft labels hold of the teacher's outputs; all others need the teacher itself.
+STORED = ("logits", "pooled")
+
+
+def check(settings: Distill, preset: Preset) -> None:
+    """Check that there is what the settings name, and that the student can be taught so.
+
+    Raises:
+        KdedgeError: there is not, or it can't.
+    """
+    if settings.matches_layers and not preset.has_blocks:
+        able = " or ".join(name for name, other in PRESETS.items() if other.has_blocks)
+        raise KdedgeError(
+            "distill: hidden_weight and attention_weight match the layers of a transformer; "
+            f"student {settings.student!r} has none: use {able}."
+        )
+    one_of("distill.prompt", settings.prompt, PROMPTS)
+    one_of("distill.adversary", settings.adversary, ADVERSARIES)
+    _own_losses(settings)
+
+
+def needs_teacher(settings: Distill) -> bool:
+    """Whether the student learns from a teacher that runs beside it in each step."""
+    adversary = ADVERSARIES[settings.adversary]
+    return (
+        settings.matches_layers
+        or (adversary is not None and adversary.needs_teacher)
+        or any(loss.teacher_output not in STORED for loss, _ in _own_losses(settings))
+    )
+
+
+def needs_pooled(settings: Distill) -> bool:
+    """Whether a term needs the teacher's sentence vectors."""
+    wanted = [loss.teacher_output for loss, _ in _own_losses(settings)]
+    return settings.feature_weight > 0 or "pooled" in wanted
+
+
+def load_beside(teacher: Path, settings: Distill) -> BertTeacher:
+    """The teacher, with the outputs that the terms need.
+
+    Raises:
+        KdedgeError: `teacher` is no teacher's folder.
+    """
+    wanted = [loss.teacher_output for loss, _ in _own_losses(settings)]
+
+    def asked_for(output: str) -> bool:
+        return any(name.startswith(output) for name in wanted)
+
+    return load_teacher(
+        teacher,
+        with_hidden_states=settings.hidden_weight > 0 or asked_for("hidden_states"),
+        with_attentions=settings.attention_weight > 0 or asked_for("attentions"),
+    )
 
 
 def toward(start: float, end: float | None, kind: str) -> float | Schedule:
@@ -23,61 +80,75 @@ def toward(start: float, end: float | None, kind: str) -> float | Schedule:
     return start if end is None else Schedule(start, end, kind)
 
 
-def losses_of(
-    settings: Distill, student: keras.Model, pooled: Any, teacher: BertTeacher | None
-) -> list[tuple[DistillationLoss, float]]:
-    """The distillation losses with their weights."""
-    temperature = toward(settings.temperature, settings.temperature_end, settings.schedule)
-    losses: list[tuple[DistillationLoss, float]] = [(SoftLabelLoss(temperature), 1.0)]
-    if settings.feature_weight and pooled is not None:
-        losses.append((FeatureLoss(pooled.shape[1]), settings.feature_weight))
-    if teacher is None or not settings.matches_layers:
-        return losses
-    config = teacher.transformer.config
-    layers = [la for la in student.layers if isinstance(la, keras.layers.MultiHeadAttention)]
-    for i, layer in enumerate(layers):
-        # A last layer that gives one token has nothing to match: the pooler makes it that.
-        if student.get_layer(f"dense_norm_{i}").output.shape[1] == 1:
-            continue
-        # Of the teacher's layers every so manieth, the last with the last, as in TinyBERT.
-        above = (i + 1) * config.num_hidden_layers // len(layers)
-        if settings.hidden_weight:
-            loss = HiddenStateLoss(config.hidden_size, f"dense_norm_{i}", above)
-            losses.append((loss, settings.hidden_weight / len(layers)))
-        if settings.attention_weight:
-            mean = layer.num_heads != config.num_attention_heads
-            losses.append(
-                (
-                    AttentionLoss(layer.name, above - 1, mean),
-                    settings.attention_weight / len(layers),
-                )
-            )
-    return losses
-
-
-def adversary_of(
+def terms_of(
     settings: Distill,
     student: keras.Model,
-    store: SoftLabels,
-    encoder: TextEncoder,
+    task: Task,
+    feature_width: int | None,
     teacher: BertTeacher | None,
-    seed: int,
-) -> Adversary:
-    """The adversary that the settings name.
+) -> Terms:
+    """The distillation losses with their weights, but for the adversary's.
+
+    Args:
+        settings: of the recipe.
+        student: that is trained.
+        task: what its logits are of.
+        feature_width: of the teacher's sentence vectors, if there are any.
+        teacher: beside the student; None where soft labels are enough.
+    """
+    temperature = toward(settings.temperature, settings.temperature_end, settings.schedule)
+    terms: Terms = [(objective_of(task).soft_label_loss(temperature), 1.0)]
+    if settings.feature_weight and feature_width:
+        terms.append((FeatureLoss(feature_width), settings.feature_weight))
+    if teacher is not None and settings.matches_layers:
+        terms += _of_layers(settings, student, teacher)
+    return terms + _own_losses(settings)
+
+
+def adversarial_term(settings: Distill, context: Context) -> Terms:
+    """The loss at what the settings' adversary makes; none without one.
 
     Raises:
-        KdedgeError: it needs what the store lacks.
+        KdedgeError: the adversary needs what there is not.
     """
-    if settings.adversary == "prompt":
-        return AdversarialPrompt(student, settings.prompt_tokens, settings.adversarial_radius)
-    vocabulary = encoder.vocabulary
-    if settings.adversary == "generator" and teacher:
-        share = settings.adversarial_share
-        return Generator(student, teacher, vocabulary, masked_share=share, seed=seed)
-    vectors = store.token_vectors()
-    if vectors is None:
-        raise KdedgeError(
-            f"{store.folder}: no token vectors of a teacher, by which adversary = "
-            '"substitution" finds words.'
-        )
-    return Substitution(student, vectors, vocabulary, teacher, swaps=settings.adversarial_swaps)
+    kind = ADVERSARIES[settings.adversary]
+    if kind is None:
+        return []
+    loss = AdversarialLoss(
+        kind.of(settings, context),
+        settings.adversarial_every,
+        objective_of(context.task).two_sided_loss(),
+    )
+    return [(loss, settings.adversarial_weight)]
+
+
+def _of_layers(settings: Distill, student: keras.Model, teacher: BertTeacher) -> Terms:
+    config, blocks = teacher.transformer.config, Parts(student).blocks
+    terms: Terms = []
+    for i, block in enumerate(blocks):
+        # A last layer that gives one token has nothing to match: the pooler makes it that.
+        if block.output.shape[1] == 1:
+            continue
+        # Teacher layers at even distances, the last with the last, as in TinyBERT.
+        above = (i + 1) * config.num_hidden_layers // len(blocks)
+        if settings.hidden_weight:
+            loss = HiddenStateLoss(config.hidden_size, block.last.name, above)
+            terms.append((loss, settings.hidden_weight / len(blocks)))
+        if settings.attention_weight:
+            mean = block.attention.num_heads != config.num_attention_heads
+            maps = AttentionLoss(block.attention.name, above - 1, mean)
+            terms.append((maps, settings.attention_weight / len(blocks)))
+    return terms
+
+
+def _own_losses(settings: Distill) -> Terms:
+    terms: Terms = []
+    for name, weight in settings.losses.items():
+        found = find("distill.losses", name, LOSSES)
+        loss = found() if isinstance(found, type) else found
+        if not isinstance(loss, DistillationLoss):
+            raise KdedgeError(
+                f"distill.losses: {name} is a {type(loss).__name__}; a DistillationLoss is needed."
+            )
+        terms.append((loss, weight))
+    return terms

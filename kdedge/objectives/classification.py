@@ -116,9 +116,14 @@ class ClassificationObjective(Objective):
         """Accuracy; see `Objective`."""
         return [keras.metrics.SparseCategoricalAccuracy(name=self.task.metric)]
 
-    def labelled(self, labels: Any) -> Any:
-        """0 where the label is -1; see `Objective`."""
-        return ops.cast(labels >= 0, "float32")
+    def labels(self, given: Any) -> tuple[Any, Any]:
+        """int32 [batch], -1 where there is none; see `Objective`."""
+        labels = ops.reshape(ops.cast(given, self.label_dtype), (-1,))
+        return ops.maximum(labels, 0), ops.cast(labels >= 0, "float32")
+
+    def decided(self, logits: Any) -> Any:
+        """The most probable class; see `Objective`."""
+        return ops.argmax(logits, axis=-1)
 
     def evidence(self, logits: Any, answers: Any) -> Any:
         """A class's logit less the mean of the others'; see `Objective`."""

@@ -1,5 +1,6 @@
 """What a student can be held against: small objects that validate, then compute."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -11,41 +12,74 @@ from kdedge.errors import KdedgeError
 class DistillationLoss(keras.distillation.DistillationLoss):
     """Base class: a value for each example of a batch.
 
-    The Distiller applies sample weights, the loss's own weight and the mean over the batch.
+    The Distiller applies sample weights, the loss's own weight and the mean over the batch. What a
+    loss needs of teacher and student it says by `teacher_output` and `tap`:
+
+        class CosineLoss(DistillationLoss):
+            name = "cosine_loss"
+            teacher_output = "pooled"
+
+            def tap(self, student):
+                return student.sentence
+
+            def adapter(self, student):
+                return keras.layers.Dense(384)
+
+            def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
+                return 1 + keras.losses.cosine_similarity(teacher_outputs, student_outputs)
 
     Attributes:
         name: of the loss's metric.
-        student_layer: the student's layer whose output `compute_loss` needs; None if logits do.
-        teacher_output: what it needs of the teacher's outputs.
-        projection_width: width of a learned linear projection that the Distiller puts between the
-            student's layer and the loss; None for no projection.
-        matches_attention: whether `compute_loss` needs the attention maps of `student_layer`, a
-            `keras.layers.MultiHeadAttention`, and not its output.
-        adversary: makes the inputs at which the loss is taken, in training only; None for the
-            inputs as they are.
-        every: of a batch the adversary takes each so manieth example.
+        teacher_output: which of the teacher's outputs it needs.
+        training_only: whether it counts in training only, not in `evaluate`.
+        rows: of a batch the examples that `compute_loss` gives a value for.
+        of_tokens: whether it compares teacher and student token by token.
+        variables: Keras variables that it changes by itself; a run that is resumed needs them.
     """
 
     name: str
-    student_layer: str | None = None
     teacher_output = "logits"
-    projection_width: int | None = None
-    matches_attention = False
-    adversary: Any = None
-    every = 1
+    training_only = False
+    rows = slice(None)
+    of_tokens = False
+    variables: Sequence[Any] = ()
+
+    def tap(self, student: Any) -> Any:
+        """What of the student it needs, one symbolic tensor or more; None for the logits.
+
+        Args:
+            student: a functional student's parts, `kdedge.students.architecture.Parts`.
+
+        Raises:
+            KdedgeError: the student has no such part.
+        """
+        return None
+
+    def adapter(self, student: Any) -> Callable[[Any], Any] | None:
+        """What is between what it taps and itself; None for nothing.
+
+        A new Keras layer, which is then learned with the student, or a function.
+
+        Args:
+            student: see `tap`.
+        """
+        return None
+
+    def before_step(self, inputs: Any) -> None:
+        """What it does before each step of the student, with the batch's inputs: nothing."""
 
     def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
         """Loss of each example.
 
         Args:
             teacher_outputs: the teacher's `teacher_output`.
-            student_outputs: the student's logits, or the output of its `student_layer`.
-            **kwargs: `done`, the share of the training that is done, float32 from 0 to 1, and
-                `mask`, int32 [batch, length], 1 for tokens and 0 for padding, or None where the
-                student has no such input.
+            student_outputs: what `tap` asked for, through the `adapter`; or the student's logits.
+            **kwargs: `done`, the share of the training that is done, float32 from 0 to 1; `inputs`
+                of the batch; `mask`, int32 [batch, length], 1 for tokens and 0 for padding, or None
+                where the student has no such input.
 
         Returns:
-            float32 [batch].
+            float32 [batch], or of those examples that `rows` has.
         """
         raise NotImplementedError
 
@@ -68,18 +102,26 @@ class FeatureLoss(DistillationLoss):
 
     Args:
         width: of the teacher's vector.
-        student_layer: name of the student's layer whose output is matched.
+        student_layer: name of the student's layer whose output is matched; None for the sentence
+            vector.
         teacher_output: which of the teacher's outputs.
     """
 
     name = "feature_loss"
 
     def __init__(
-        self, width: int, student_layer: str = "sentence", teacher_output: str = "pooled"
+        self, width: int, student_layer: str | None = None, teacher_output: str = "pooled"
     ) -> None:
-        self.projection_width = width
-        self.student_layer = student_layer
+        self.width, self.student_layer = width, student_layer
         self.teacher_output = teacher_output
+
+    def tap(self, student: Any) -> Any:
+        """The student's vector; see `DistillationLoss`."""
+        return student.layer(self.student_layer).output if self.student_layer else student.sentence
+
+    def adapter(self, student: Any) -> keras.layers.Layer:
+        """The projection; see `DistillationLoss`."""
+        return keras.layers.Dense(self.width, name=f"{self.name}_projection")
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         """Check that both, the student's projected, have one shape."""
@@ -94,7 +136,7 @@ class FeatureLoss(DistillationLoss):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
-            "width": self.projection_width,
+            "width": self.width,
             "student_layer": self.student_layer,
             "teacher_output": self.teacher_output,
         }
@@ -111,15 +153,25 @@ class HiddenStateLoss(DistillationLoss):
     Args:
         width: of the teacher's hidden states.
         student_layer: name of the student's layer whose output, [batch, length, width], is
-            matched: `dense_norm_0` is the first transformer layer's.
+            matched: `Parts(student).blocks[0].last.name` is the first transformer layer's.
         teacher_layer: 0 for the teacher's embeddings, 1 for its first layer, and so on.
     """
 
+    of_tokens = True
+
     def __init__(self, width: int, student_layer: str, teacher_layer: int) -> None:
         self.name = f"hidden_state_loss_{student_layer}"
-        self.projection_width = width
+        self.width = width
         self.student_layer, self.teacher_layer = student_layer, teacher_layer
         self.teacher_output = f"hidden_states_{teacher_layer}"
+
+    def tap(self, student: Any) -> Any:
+        """The student's hidden states; see `DistillationLoss`."""
+        return student.layer(self.student_layer).output
+
+    def adapter(self, student: Any) -> keras.layers.Layer:
+        """The projection; see `DistillationLoss`."""
+        return keras.layers.Dense(self.width, name=f"{self.name}_projection")
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         """Check that both, the student's projected, have one shape."""
@@ -134,7 +186,7 @@ class HiddenStateLoss(DistillationLoss):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
-            "width": self.projection_width,
+            "width": self.width,
             "student_layer": self.student_layer,
             "teacher_layer": self.teacher_layer,
         }
@@ -155,13 +207,26 @@ class AttentionLoss(DistillationLoss):
             as many; False matches head by head.
     """
 
-    matches_attention = True
+    of_tokens = True
 
     def __init__(self, student_layer: str, teacher_layer: int, mean_of_heads: bool = False) -> None:
         self.name = f"attention_loss_{student_layer}"
         self.student_layer, self.teacher_layer = student_layer, teacher_layer
         self.teacher_output = f"attentions_{teacher_layer}"
         self.mean_of_heads = mean_of_heads
+
+    def tap(self, student: Any) -> Any:
+        """What goes into the attention, and the mask of tokens; see `DistillationLoss`."""
+        layer = student.layer(self.student_layer)
+        if not isinstance(layer, keras.layers.MultiHeadAttention):
+            raise KdedgeError(f"{self.name}: {self.student_layer!r} is no MultiHeadAttention.")
+        x = keras.tree.flatten(layer.input)[0]
+        return [x] if student.mask is None else [x, student.mask]
+
+    def adapter(self, student: Any) -> Callable[[Any], Any]:
+        """Makes the attention's maps, by its own weights; see `DistillationLoss`."""
+        layer = student.layer(self.student_layer)
+        return lambda tapped: attention_maps(layer, *tapped)
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         """Check that both have as many heads, unless their means are matched."""
@@ -192,7 +257,7 @@ class AttentionLoss(DistillationLoss):
         }
 
 
-def attention_maps(layer: Any, x: Any, mask: Any) -> Any:
+def attention_maps(layer: Any, x: Any, mask: Any = None) -> Any:
     """The maps of a self-attention layer whose input was x, without dropout.
 
     Args:
@@ -234,6 +299,6 @@ def same_shape(loss: DistillationLoss, teacher: Any, student: Any) -> None:
     ):
         raise KdedgeError(
             f"{loss.name}: the teacher's {loss.teacher_output} has shape {tuple(teacher.shape)} "
-            f"and the student's {loss.student_layer or 'logits'} {tuple(student.shape)}; all but "
-            "the first number must be equal."
+            f"and what is compared with it of the student {tuple(student.shape)}; all but the "
+            "first number must be equal."
         )

@@ -54,8 +54,20 @@ class Objective(ABC):
         """Keras metrics of labels and logits; the first is the task's own."""
 
     @abstractmethod
-    def labelled(self, labels: Any) -> Any:
-        """1 for examples that have a label and 0 for the others, float32 [batch]."""
+    def labels(self, given: Any) -> tuple[Any, Any]:
+        """Labels as `label_loss` and `metrics` take them, and which examples have one.
+
+        Args:
+            given: a batch's, as in `kdedge.tasks.Labels`.
+
+        Returns:
+            The labels, something that can be read in the place of missing ones; and 1 for examples
+            that have a label and 0 for the others, float32 [batch].
+        """
+
+    @abstractmethod
+    def decided(self, logits: Any) -> Any:
+        """For each text the output that its answer stands on, int [batch]."""
 
     @abstractmethod
     def evidence(self, logits: Any, answers: Any) -> Any:
@@ -63,5 +75,5 @@ class Objective(ABC):
 
         Args:
             logits: float32 [batch, width].
-            answers: int [batch], which of the outputs is asked about.
+            answers: int [batch], which of the outputs is asked about, for instance `decided`.
         """

@@ -1,17 +1,17 @@
 """nano and micro: one layer of convolutions of several sizes."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
 
 from kdedge.layers.pooling import TokenMean, masked
-from kdedge.students.architecture import student_inputs
+from kdedge.students.architecture import SENTENCE, TOKENS, Preset, Request, student_inputs
 
 
 def convolutional(
-    vocabulary: int,
-    classes: int,
+    request: Request,
     *,
     width: int,
     kernels: Sequence[int],
@@ -23,8 +23,7 @@ def convolutional(
     """Conv1D of several kernel sizes, their maximum and mean over the text (arXiv 1408.5882).
 
     Args:
-        vocabulary: number of token ids.
-        classes: number of logits.
+        request: what it is for.
         width: of the embeddings.
         kernels: sizes of the convolutions, in tokens.
         filters: channels of each convolution.
@@ -33,7 +32,7 @@ def convolutional(
         name: of the model.
     """
     inputs = student_inputs()
-    tokens: Any = keras.layers.Embedding(vocabulary, width, name="tokens")(inputs["ids"])
+    tokens: Any = keras.layers.Embedding(request.vocabulary, width, name=TOKENS)(inputs["ids"])
     tokens = masked(keras.layers.Dropout(dropout)(tokens), inputs["mask"])
     pooled = []
     for kernel in kernels:
@@ -44,6 +43,36 @@ def convolutional(
         pooled.append(keras.layers.GlobalMaxPooling1D(name=f"max_{kernel}")(grams))
         pooled.append(TokenMean(name=f"mean_{kernel}")(grams, inputs["mask"]))
     text = keras.layers.Dropout(dropout)(keras.layers.Concatenate()(pooled))
-    sentence = keras.layers.Dense(hidden, activation="relu", name="sentence")(text)
-    logits = keras.layers.Dense(classes, name="logits")(keras.layers.Dropout(dropout)(sentence))
+    sentence = keras.layers.Dense(hidden, activation="relu", name=SENTENCE)(text)
+    logits = request.head()(keras.layers.Dropout(dropout)(sentence))
     return keras.Model(inputs, logits, name=name)
+
+
+NANO = Preset(
+    name="nano",
+    build=partial(
+        convolutional,
+        width=32,
+        kernels=(2, 3),
+        filters=48,
+        hidden=64,
+        dropout=0.1,
+        name="nano",
+    ),
+    vocabulary=20_000,
+    learning_rate=2e-3,
+)
+MICRO = Preset(
+    name="micro",
+    build=partial(
+        convolutional,
+        width=56,
+        kernels=(1, 2, 3, 5),
+        filters=128,
+        hidden=192,
+        dropout=0.2,
+        name="micro",
+    ),
+    vocabulary=18_000,
+    learning_rate=2e-3,
+)

@@ -10,10 +10,23 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from kdedge.errors import KdedgeError
+from kdedge.objectives import objective_of
+from kdedge.students.architecture import (
+    POSITIONS,
+    SENTENCE,
+    TOKENS,
+    Preset,
+    Request,
+    attention_name,
+    output_name,
+)
 from kdedge.students.transformer import mini
+from kdedge.tasks import Labels, Task
 from kdedge.text.encoder import TextEncoder
 
 IMPORTANCE_BATCH = 8
+# Of the train split, that say which parts of a teacher count most.
+IMPORTANCE_TEXTS = 1024
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,7 @@ class Importance:
 
 
 def taylor_importance(
-    transformer: Any, encoder: TextEncoder, texts: Sequence[str], labels: npt.NDArray[np.int32]
+    transformer: Any, encoder: TextEncoder, texts: Sequence[str], labels: Labels, task: Task
 ) -> Importance:
     """How much a BERT's loss would change without a head or a neuron, to first order.
 
@@ -41,7 +54,8 @@ def taylor_importance(
         transformer: transformers' `TFBertForSequenceClassification`, fine-tuned.
         encoder: its own.
         texts: for instance some of the train split.
-        labels: int32 [texts], the true ones.
+        labels: the true ones, a row a text.
+        task: what they are of.
 
     Raises:
         KdedgeError: not a BERT.
@@ -53,6 +67,8 @@ def taylor_importance(
     counts += [(transformer.config.intermediate_size, 1)] * len(layers)
     sums = [np.zeros(count) for count, _ in counts]
 
+    loss_of = objective_of(task).label_loss().call
+
     # Traced: eagerly it takes more than twice as long.
     @tf.function(reduce_retracing=True)
     def gradients(inputs: dict[str, tf.Tensor], labels: tf.Tensor) -> Any:
@@ -63,8 +79,7 @@ def taylor_importance(
                 token_type_ids=inputs["segment_ids"],
                 training=False,
             ).logits
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            loss = tf.reduce_mean(losses)
+            loss = tf.reduce_mean(loss_of(labels, logits))
         return tape.gradient(loss, kernels)
 
     for start in range(0, len(texts), IMPORTANCE_BATCH):
@@ -79,7 +94,7 @@ def taylor_importance(
 def cut_from_teacher(
     transformer: Any,
     importance: Importance,
-    classes: int,
+    task: Task,
     max_length: int,
     *,
     layers: int,
@@ -95,7 +110,7 @@ def cut_from_teacher(
     Args:
         transformer: transformers' `TFBertForSequenceClassification`.
         importance: of its heads and neurons.
-        classes: number of logits, the teacher's.
+        task: the teacher's.
         max_length: tokens the student takes; at most the teacher's.
         layers: how many, or all where the teacher has fewer.
         heads: attention heads of a layer, or all.
@@ -103,12 +118,12 @@ def cut_from_teacher(
         kept: the teacher's ids of the student's tokens; None for all of them.
 
     Raises:
-        KdedgeError: not a BERT, or another number of classes.
+        KdedgeError: not a BERT, or another number of logits.
     """
     bert, config = _bert(transformer), transformer.config
-    if classes != config.num_labels:
+    if task.width != config.num_labels:
         raise KdedgeError(
-            f"classes: {classes}; the teacher, whose head the student takes, has "
+            f"task: {task.width} logits; the teacher, whose head the student takes, has "
             f"{config.num_labels}."
         )
     words, head_width = bert.embeddings, config.hidden_size // config.num_attention_heads
@@ -119,9 +134,7 @@ def cut_from_teacher(
     last = config.num_hidden_layers - 1
     chosen = np.linspace(0, last, min(layers, last + 1)).round().astype(int).tolist()
     student = mini(
-        len(table),
-        classes,
-        max_length,
+        Request(task, len(table), max_length),
         width=config.hidden_size,
         layers=len(chosen),
         heads=heads,
@@ -134,11 +147,11 @@ def cut_from_teacher(
     )
     # Segment 0 is the only one in a single text: its vector goes into the positions'.
     positions = words.position_embeddings[:max_length] + words.token_type_embeddings[0]
-    student.get_layer("tokens").set_weights([table])
-    student.get_layer("positions").set_weights([positions.numpy()])
+    student.get_layer(TOKENS).set_weights([table])
+    student.get_layer(POSITIONS).set_weights([positions.numpy()])
     student.get_layer("embedding_norm").set_weights(words.LayerNorm.get_weights())
-    student.get_layer("sentence").set_weights(bert.pooler.dense.get_weights())
-    student.get_layer("logits").set_weights(transformer.classifier.get_weights())
+    student.get_layer(SENTENCE).set_weights(bert.pooler.dense.get_weights())
+    student.layers[-1].set_weights(transformer.classifier.get_weights())
     for i, number in enumerate(chosen):
         block = bert.encoder.layer[number]
         own = block.attention.self_attention
@@ -150,7 +163,7 @@ def cut_from_teacher(
             weights += [kernel[:, some], bias.reshape(-1, head_width)[some]]
         kernel, bias = block.attention.dense_output.dense.get_weights()
         weights += [kernel.reshape(-1, head_width, kernel.shape[1])[some], bias]
-        student.get_layer(f"attention_{i}").set_weights(weights)
+        student.get_layer(attention_name(i)).set_weights(weights)
         student.get_layer(f"attention_norm_{i}").set_weights(
             block.attention.dense_output.LayerNorm.get_weights()
         )
@@ -159,7 +172,7 @@ def cut_from_teacher(
         student.get_layer(f"dense_in_{i}").set_weights([kernel[:, some], bias[some]])
         kernel, bias = block.bert_output.dense.get_weights()
         student.get_layer(f"dense_out_{i}").set_weights([kernel[some], bias])
-        student.get_layer(f"dense_norm_{i}").set_weights(block.bert_output.LayerNorm.get_weights())
+        student.get_layer(output_name(i)).set_weights(block.bert_output.LayerNorm.get_weights())
     return student
 
 
@@ -173,3 +186,41 @@ def _bert(transformer: Any) -> Any:
 
 def _largest(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
     return np.sort(np.argsort(-values, kind="stable")[:count])
+
+
+def mini_cut(request: Request) -> keras.Model:
+    """Three layers of the teacher's, each with its most important heads and neurons.
+
+    Raises:
+        KdedgeError: no teacher or no corpus, or the teacher is not a BERT.
+    """
+    teacher, corpus = request.teacher, request.corpus
+    if teacher is None or corpus is None:
+        raise KdedgeError(
+            "student: mini-cut is made of the teacher's layers, those that count most on the "
+            "training texts; name the teacher: --teacher DIR."
+        )
+    train = corpus.subset(min(IMPORTANCE_TEXTS, len(corpus.train)), None, request.seed).train
+    return cut_from_teacher(
+        teacher.transformer,
+        taylor_importance(
+            teacher.transformer, teacher.encoder, train.texts, train.labels, request.task
+        ),
+        request.task,
+        request.max_length,
+        layers=3,
+        heads=4,
+        neurons=512,
+        kept=request.kept,
+    )
+
+
+MINI_CUT = Preset(
+    name="mini-cut",
+    build=mini_cut,
+    vocabulary=15_000,
+    # Its layers have been trained before.
+    learning_rate=3e-4,
+    needs_teacher=True,
+    has_blocks=True,
+)

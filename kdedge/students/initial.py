@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdedge.errors import KdedgeError
+from kdedge.students.architecture import Parts
 
 
 def set_token_embeddings(student: keras.Model, vectors: npt.NDArray[np.floating[Any]]) -> None:
@@ -18,13 +19,13 @@ def set_token_embeddings(student: keras.Model, vectors: npt.NDArray[np.floating[
     the student, the other columns stay as they are.
 
     Args:
-        student: has an embedding layer named `tokens`.
+        student: has token embeddings.
         vectors: float [vocabulary, hidden], for instance `SoftLabels.token_vectors()`.
 
     Raises:
-        KdedgeError: another vocabulary.
+        KdedgeError: no token embeddings, or another vocabulary.
     """
-    table = student.get_layer("tokens").embeddings
+    table = Parts(student).token_embedding.embeddings
     vocabulary, width = table.shape
     if vectors.shape[0] != vocabulary:
         raise KdedgeError(

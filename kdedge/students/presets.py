@@ -1,81 +1,66 @@
 """The students by name."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import keras
 
 from kdedge.errors import KdedgeError
-from kdedge.recipe import PRESETS
-from kdedge.students.convolutional import convolutional
-from kdedge.students.cut import Importance, cut_from_teacher
-from kdedge.students.transformer import mini
+from kdedge.extensions import find
+from kdedge.students.architecture import Preset, Request
+from kdedge.students.convolutional import MICRO, NANO
+from kdedge.students.cut import MINI_CUT
+from kdedge.students.transformer import MINI
+from kdedge.tasks import Task
+from kdedge.teachers.bert import BertTeacher
+from kdedge.text.corpus import Corpus
+
+# A new student: a file here and a line in this list.
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        NANO,
+        MICRO,
+        MINI,
+        MINI_CUT,
+    )
+}
+
+
+def find_preset(student: str) -> Preset:
+    """The preset that a recipe's `student` names.
+
+    Args:
+        student: `nano`, `micro`, `mini`, `mini-cut`, or `module:NAME` of a Python file of the
+            user's.
+
+    Raises:
+        KdedgeError: there is no such preset.
+    """
+    preset = find("student", student, PRESETS)
+    if not isinstance(preset, Preset):
+        raise KdedgeError(f"student: {student} is a {type(preset).__name__}; a Preset is needed.")
+    return preset
 
 
 def build_student(
     preset: str,
     *,
+    task: Task,
     vocabulary: int,
-    classes: int,
     max_length: int,
-    transformer: Any = None,
-    importance: Importance | None = None,
-    kept: Sequence[int] | None = None,
+    teacher: BertTeacher | None = None,
+    corpus: Corpus | None = None,
 ) -> keras.Model:
-    """Build a student: int32 [batch, length] ids, mask, segment_ids -> float32 [batch, classes].
-
-    Every student has a layer `sentence` whose output, [batch, width], a feature loss can use.
+    """Build a student: int32 [batch, length] ids, mask, segment_ids -> logits [batch, width].
 
     Args:
-        preset: `nano`, `micro`, `mini` or, made of parts of the teacher's layers, `mini-cut`.
+        preset: as for `find_preset`.
+        task: what the logits are of.
         vocabulary: number of token ids.
-        classes: number of logits.
         max_length: tokens that the student must take.
-        transformer: the teacher's transformer, for `mini-cut` only.
-        importance: of the transformer's parts, for `mini-cut` only.
-        kept: the teacher's ids of the student's tokens, for `mini-cut` only; None for all of them.
+        teacher: for presets that are made of its layers.
+        corpus: for the same presets: its training texts say which layers count.
 
     Raises:
-        KdedgeError: unknown preset, or `mini-cut` without a teacher.
+        KdedgeError: unknown preset, or one that needs a teacher without one.
     """
-    match preset:
-        case "nano":
-            return convolutional(
-                vocabulary,
-                classes,
-                width=32,
-                kernels=(2, 3),
-                filters=48,
-                hidden=64,
-                dropout=0.1,
-                name=preset,
-            )
-        case "micro":
-            return convolutional(
-                vocabulary,
-                classes,
-                width=56,
-                kernels=(1, 2, 3, 5),
-                filters=128,
-                hidden=192,
-                dropout=0.2,
-                name=preset,
-            )
-        case "mini":
-            return mini(vocabulary, classes, max_length)
-        case "mini-cut":
-            if transformer is None or importance is None:
-                raise KdedgeError(
-                    "student: mini-cut is made of the teacher's layers; name it: --teacher DIR."
-                )
-            return cut_from_teacher(
-                transformer,
-                importance,
-                classes,
-                max_length,
-                layers=3,
-                heads=4,
-                neurons=512,
-                kept=kept,
-            )
-    raise KdedgeError(f"student: {preset!r} is unknown. Allowed: {', '.join(PRESETS)}.")
+    request = Request(task, vocabulary, max_length, teacher, corpus)
+    return find_preset(preset).build(request)

@@ -6,13 +6,20 @@ import keras
 
 from kdedge.layers.pooling import TokenMean, masked
 from kdedge.layers.transformer import Attention, FirstToken, PositionEmbedding, gelu_tanh
-from kdedge.students.architecture import student_inputs
+from kdedge.students.architecture import (
+    POSITIONS,
+    SENTENCE,
+    TOKENS,
+    Preset,
+    Request,
+    attention_name,
+    output_name,
+    student_inputs,
+)
 
 
 def mini(
-    vocabulary: int,
-    classes: int,
-    max_length: int,
+    request: Request,
     width: int = 128,
     layers: int = 2,
     heads: int = 4,
@@ -25,9 +32,7 @@ def mini(
     """BERT's encoder, post-norm (arXiv 1810.04805).
 
     Args:
-        vocabulary: number of token ids.
-        classes: number of logits.
-        max_length: tokens it can take.
+        request: what it is for.
         width: of embeddings and layers.
         layers: number of them.
         heads: attention heads of a layer.
@@ -39,8 +44,8 @@ def mini(
         name: of the model.
     """
     inputs = student_inputs()
-    x: Any = keras.layers.Embedding(vocabulary, width, name="tokens")(inputs["ids"])
-    x = PositionEmbedding(max_length, name="positions")(x)
+    x: Any = keras.layers.Embedding(request.vocabulary, width, name=TOKENS)(inputs["ids"])
+    x = PositionEmbedding(request.max_length, name=POSITIONS)(x)
     x = keras.layers.LayerNormalization(epsilon=1e-12, name="embedding_norm")(x)
     x = keras.layers.Dropout(dropout)(x)
     attended = keras.layers.Reshape((1, -1), name="attended")(inputs["mask"])
@@ -48,7 +53,7 @@ def mini(
         tokens = x
         if pooler and i == layers - 1:
             x = FirstToken(name="first")(x)
-        attention = Attention(heads, head_width, dropout=dropout, name=f"attention_{i}")(
+        attention = Attention(heads, head_width, dropout=dropout, name=attention_name(i))(
             x, tokens, attention_mask=attended
         )
         x = keras.layers.LayerNormalization(epsilon=1e-12, name=f"attention_norm_{i}")(
@@ -56,15 +61,18 @@ def mini(
         )
         dense = keras.layers.Dense(feed_forward, activation=gelu_tanh, name=f"dense_in_{i}")(x)
         dense = keras.layers.Dense(width, name=f"dense_out_{i}")(dense)
-        x = keras.layers.LayerNormalization(epsilon=1e-12, name=f"dense_norm_{i}")(
+        x = keras.layers.LayerNormalization(epsilon=1e-12, name=output_name(i))(
             keras.layers.Add()([x, keras.layers.Dropout(dropout)(dense)])
         )
     if pooler:
-        sentence = keras.layers.Dense(width, activation="tanh", name="sentence")(
+        sentence = keras.layers.Dense(width, activation="tanh", name=SENTENCE)(
             keras.layers.Flatten()(x)
         )
     else:
         x = masked(x, inputs["mask"])
-        sentence = TokenMean(name="sentence")(x, inputs["mask"])
-    logits = keras.layers.Dense(classes, name="logits")(keras.layers.Dropout(dropout)(sentence))
+        sentence = TokenMean(name=SENTENCE)(x, inputs["mask"])
+    logits = request.head()(keras.layers.Dropout(dropout)(sentence))
     return keras.Model(inputs, logits, name=name)
+
+
+MINI = Preset(name="mini", build=mini, vocabulary=13_000, learning_rate=1e-3, has_blocks=True)

@@ -1,1 +1,18 @@
-"""What makes inputs on which teacher and student part. None of it is on by default."""
+"""What makes inputs on which teacher and student part: usable, and not on the main path.
+
+The ablation (benchmarks/results/distillation.md) shows no gain from the substitution and harm from
+the generator.
+"""
+
+from kdedge.distill.adversaries.adversary import Adversary
+from kdedge.distill.adversaries.generator import Generator
+from kdedge.distill.adversaries.prompt import AdversarialPrompt
+from kdedge.distill.adversaries.substitution import Substitution
+
+# A new adversary: a file here and a line in this table.
+ADVERSARIES: dict[str, type[Adversary] | None] = {
+    "none": None,
+    "substitution": Substitution,
+    "generator": Generator,
+    "prompt": AdversarialPrompt,
+}

@@ -1,15 +1,17 @@
 """An adversary that learns to propose tokens (MATE-KD)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
-from kdedge.distill.adversaries.adversary import Adversary, Inputs
+from kdedge.distill.adversaries.adversary import Adversary, Context, Inputs
 from kdedge.errors import KdedgeError
-from kdedge.objectives.classification import divergence
-from kdedge.students.architecture import run_from, token_layer
+from kdedge.objectives import objective_of
+from kdedge.recipe import Distill
+from kdedge.students.architecture import Parts
+from kdedge.tasks import Task
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.neighbours import may_be_swapped
 
@@ -25,7 +27,7 @@ class Generator(Adversary):
     the teacher's word embeddings, which do not change.
 
     Args:
-        student: has an embedding layer named `tokens`.
+        student: has token embeddings.
         teacher: a `BertTeacher`, which takes embeddings.
         vocabulary: word pieces in the order of their ids, [MASK] among them.
         masked_share: of the tokens that are replaced.
@@ -33,11 +35,13 @@ class Generator(Adversary):
         learning_rate: of the network.
         turns: it learns for so many of the student's steps, then rests for so many.
         seed: of its weights, the masks and the samples.
+        task: what the logits are of; None for classification.
 
     Raises:
         KdedgeError: an argument that is not as it says here.
     """
 
+    needs_teacher = True
     teacher: BertTeacher
 
     def __init__(
@@ -50,6 +54,7 @@ class Generator(Adversary):
         learning_rate: float = 5e-4,
         turns: tuple[int, int] = (10, 100),
         seed: int = 0,
+        task: Task | None = None,
     ) -> None:
         if not 0 < masked_share <= 1:
             raise KdedgeError(f"masked_share: {masked_share}; above 0 and at most 1.")
@@ -64,8 +69,9 @@ class Generator(Adversary):
             )
         if "[MASK]" not in vocabulary:
             raise KdedgeError("vocabulary: [MASK] is missing; the generator puts it in.")
-        tokens = token_layer(student)
-        self.student, self.teacher, self.table = student, teacher, tokens.embeddings
+        self.parts, self.divergence = Parts(student), objective_of(task).divergence
+        self.student, self.teacher = student, teacher
+        self.table = self.parts.token_embedding.embeddings
         self.masked_share, self.temperature, self.turns = masked_share, temperature, turns
         self.mask_id = list(vocabulary).index("[MASK]")
         self.free = tf.constant([may_be_swapped(piece) for piece in vocabulary])
@@ -91,6 +97,18 @@ class Generator(Adversary):
             self.step,
         )
 
+    @classmethod
+    def of(cls, settings: Distill, context: Context) -> Self:
+        """Of the run's own teacher; see `Adversary`."""
+        return cls(
+            context.student,
+            context.teacher,
+            context.encoder.vocabulary,
+            masked_share=settings.adversarial_share,
+            seed=context.seed,
+            task=context.task,
+        )
+
     def learn(self, inputs: Inputs) -> None:
         """One step of the network up the divergence, if it is its turn."""
         its_turn = self.step.value % sum(self.turns) < self.turns[0]
@@ -112,8 +130,10 @@ class Generator(Adversary):
 
             rest = {name: inputs[name] for name in ("mask", "segment_ids")}
             teacher = self.teacher(rest | {"embeddings": mixed(words)}, training=False)["logits"]
-            student = run_from(self.student, "tokens", mixed(table), inputs, training=False)
-            loss = -tf.reduce_mean(divergence(teacher, student))
+            student = self.parts.run_from(
+                self.parts.token_embedding, mixed(table), inputs, training=False
+            )
+            loss = -tf.reduce_mean(self.divergence(teacher, student))
         self.optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
 
     def attack(self, inputs: Inputs, teacher_logits: Any) -> Any:

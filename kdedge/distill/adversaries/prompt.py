@@ -1,15 +1,16 @@
 """An adversary that moves virtual tokens against the student."""
 
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
-from kdedge.distill.adversaries.adversary import Adversary, Inputs
-from kdedge.distill.prompts.task import embedded, prompted_place
+from kdedge.distill.adversaries.adversary import Adversary, Context, Inputs
 from kdedge.errors import KdedgeError
-from kdedge.objectives.classification import divergence
-from kdedge.students.architecture import run_from
+from kdedge.objectives import objective_of
+from kdedge.recipe import Distill
+from kdedge.students.architecture import Parts
+from kdedge.tasks import Task
 
 
 class AdversarialPrompt(Adversary):
@@ -20,10 +21,11 @@ class AdversarialPrompt(Adversary):
     teacher need not look again: stored soft labels are enough.
 
     Args:
-        student: has an embedding layer named `tokens`.
+        student: has token embeddings.
         tokens: number of virtual tokens.
         radius: of the ball, the norm of a text's virtual tokens together.
         steps: how often the gradient is taken.
+        task: what the logits are of; None for classification.
 
     Raises:
         KdedgeError: an argument that is not as it says here.
@@ -32,32 +34,48 @@ class AdversarialPrompt(Adversary):
     teacher = None
 
     def __init__(
-        self, student: keras.Model, tokens: int = 4, radius: float = 1.0, steps: int = 1
+        self,
+        student: keras.Model,
+        tokens: int = 4,
+        radius: float = 1.0,
+        steps: int = 1,
+        task: Task | None = None,
     ) -> None:
         if tokens < 1 or steps < 1:
             raise KdedgeError(f"tokens: {tokens}, steps: {steps}; at least 1 each.")
         if not radius > 0:
             raise KdedgeError(f"radius: {radius}; it must be above 0.")
-        self.student, self.place = student, prompted_place(student)
+        self.student, self.parts = student, Parts(student)
+        self.place, self.divergence = self.parts.embedded, objective_of(task).divergence
         self.tokens, self.radius, self.steps = tokens, radius, steps
+
+    @classmethod
+    def of(cls, settings: Distill, context: Context) -> Self:
+        """See `Adversary`."""
+        return cls(
+            context.student,
+            settings.prompt_tokens,
+            settings.adversarial_radius,
+            task=context.task,
+        )
 
     def logits(self, inputs: Inputs, teacher_logits: Any) -> tuple[Any, Any]:
         """See `Adversary`."""
-        x = embedded(self.student, inputs)
+        x = self.parts.embed(inputs["ids"])
         ones = tf.ones_like(inputs["mask"][:, :1])
         mask = tf.concat([tf.tile(ones, [1, self.tokens]), inputs["mask"]], 1)
 
         def said(prompt: Any, training: bool) -> Any:
             prompted = tf.concat([prompt, x], 1)
-            return run_from(
-                self.student, self.place, prompted, {**inputs, "mask": mask}, training=training
+            return self.parts.run_from(
+                self.place, prompted, {**inputs, "mask": mask}, training=training
             )
 
         prompt = tf.zeros([tf.shape(x)[0], self.tokens, x.shape[-1]])
         for _ in range(self.steps):
             with tf.GradientTape() as tape:
                 tape.watch(prompt)
-                apart = divergence(teacher_logits, said(prompt, training=False))
+                apart = self.divergence(teacher_logits, said(prompt, training=False))
             gradient = tape.gradient(apart, prompt)
             prompt = _cut(prompt + _scaled(gradient, self.radius), self.radius)
         return teacher_logits, said(tf.stop_gradient(prompt), training=True)

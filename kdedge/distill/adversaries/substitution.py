@@ -1,17 +1,19 @@
 """An adversary that swaps tokens for near ones (HotFlip)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from kdedge.distill.adversaries.adversary import Adversary, Inputs
+from kdedge.distill.adversaries.adversary import Adversary, Context, Inputs
 from kdedge.errors import KdedgeError
-from kdedge.objectives.classification import divergence
-from kdedge.students.architecture import run_from, token_layer
+from kdedge.objectives import objective_of
+from kdedge.recipe import Distill
+from kdedge.students.architecture import Parts
+from kdedge.tasks import Task
 from kdedge.text.neighbours import nearest_pieces
 
 
@@ -25,17 +27,20 @@ class Substitution(Adversary):
     padding and what is not made of letters stay.
 
     Args:
-        student: has an embedding layer named `tokens`.
+        student: has token embeddings.
         vectors: float [vocabulary, width], by which neighbours are found, for instance
             `SoftLabels.token_vectors()`.
         vocabulary: word pieces in the order of their ids.
         teacher: gives the logits of the changed inputs; `attack` needs none.
         swaps: at most so many tokens of a text change.
         neighbours: candidates for each token.
+        task: what the logits are of; None for classification.
 
     Raises:
         KdedgeError: a student without token embeddings, or another vocabulary than its own.
     """
+
+    needs_teacher = True
 
     def __init__(
         self,
@@ -45,28 +50,48 @@ class Substitution(Adversary):
         teacher: keras.Model | None = None,
         swaps: int = 2,
         neighbours: int = 8,
+        task: Task | None = None,
     ) -> None:
         if swaps < 1:
             raise KdedgeError(f"swaps: {swaps}; at least 1.")
-        tokens = token_layer(student)
-        if tokens.input_dim != len(vocabulary):
-            raise KdedgeError(
-                f"vocabulary: {len(vocabulary)} word pieces; the student has {tokens.input_dim}."
-            )
+        self.parts = Parts(student)
+        size = self.parts.token_embedding.input_dim
+        if size != len(vocabulary):
+            raise KdedgeError(f"vocabulary: {len(vocabulary)} word pieces; the student has {size}.")
         self.student, self.teacher, self.swaps = student, teacher, swaps
+        self.divergence = objective_of(task).divergence
         self.candidates = tf.constant(nearest_pieces(vectors, vocabulary, neighbours))
+
+    @classmethod
+    def of(cls, settings: Distill, context: Context) -> Self:
+        """With the teacher's own token vectors; see `Adversary`."""
+        vectors = context.store.token_vectors()
+        if vectors is None:
+            raise KdedgeError(
+                f"{context.store.folder}: no token vectors of a teacher, by which adversary = "
+                '"substitution" finds words.'
+            )
+        return cls(
+            context.student,
+            vectors,
+            context.encoder.vocabulary,
+            context.teacher,
+            swaps=settings.adversarial_swaps,
+            task=context.task,
+        )
 
     def attack(self, inputs: Inputs, teacher_logits: Any) -> Any:
         """See `Adversary`."""
         ids = tf.convert_to_tensor(inputs["ids"])
-        table = token_layer(self.student).embeddings
+        tokens = self.parts.token_embedding
+        table = tokens.embeddings
         changed = tf.zeros_like(ids, tf.bool)
         for _ in range(self.swaps):
             embeddings = tf.gather(table, ids)
             with tf.GradientTape() as tape:
                 tape.watch(embeddings)
-                said = run_from(self.student, "tokens", embeddings, inputs, training=False)
-                apart = divergence(teacher_logits, said)
+                said = self.parts.run_from(tokens, embeddings, inputs, training=False)
+                apart = self.divergence(teacher_logits, said)
             gradient = tape.gradient(apart, embeddings)
             candidates = tf.gather(self.candidates, ids)
             gains = tf.einsum("blw,blcw->blc", gradient, tf.gather(table, candidates))

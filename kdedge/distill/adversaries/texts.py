@@ -49,7 +49,9 @@ def adversarial_texts(
     vectors = store.token_vectors()
     if vectors is None:
         raise KdedgeError(f"{store.folder}: no token vectors of a teacher, by which to find words.")
-    adversary = Substitution(student, vectors, encoder.vocabulary, None, swaps, neighbours)
+    adversary = Substitution(
+        student, vectors, encoder.vocabulary, None, swaps, neighbours, store.task
+    )
     attack = tf.function(adversary.attack, reduce_retracing=True)
     said, _ = store.lookup(texts)
     made: list[str] = []

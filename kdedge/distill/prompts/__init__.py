@@ -1,1 +1,41 @@
-"""Text around the text, or virtual tokens before it. None of it is on by default."""
+"""Text around the text, or virtual tokens before it: usable, and not on the main path.
+
+The ablation (benchmarks/results/distillation.md) shows no difference from a prompt of the task, and
+that one of the soft label harms.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+
+from kdedge.distill.prompts.prompt import Prompt
+from kdedge.distill.prompts.soft_label import SoftLabelPrompt
+from kdedge.distill.prompts.task import with_task_prompt
+from kdedge.recipe import Distill
+from kdedge.tasks import Task
+
+
+@dataclass(frozen=True)
+class Way:
+    """What a recipe's `prompt` does.
+
+    Attributes:
+        into: gives the student with a prompt that becomes part of it; None if none does.
+        beside: gives a prompt for training only, of settings, task and seed; None if there is none.
+    """
+
+    into: Callable[[keras.Model, Distill], keras.Model] | None = None
+    beside: Callable[[Distill, Task, int], Prompt] | None = None
+
+
+# A new prompt: a file here and a line in this table.
+PROMPTS = {
+    "none": Way(),
+    "task": Way(into=lambda student, settings: with_task_prompt(student, settings.prompt_tokens)),
+    "soft-label": Way(
+        beside=lambda settings, task, seed: SoftLabelPrompt(
+            task.width, settings.prompt_tokens, seed=seed
+        )
+    ),
+}

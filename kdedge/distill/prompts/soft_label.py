@@ -1,16 +1,20 @@
 """Virtual tokens that tell the student the soft label while it trains."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from kdedge.distill.prompts.prompt import Prompt
 from kdedge.errors import KdedgeError
+from kdedge.objectives.losses import DistillationLoss
 from kdedge.objectives.schedules import Schedule, value_at, values_of
+from kdedge.students.architecture import Parts
 
 
 @keras.saving.register_keras_serializable("kdedge")
-class SoftLabelPrompt(keras.layers.Layer):
+class SoftLabelPrompt(Prompt):
     """Tells the student in training what the teacher says, by virtual tokens, less and less often.
 
     Each class has vectors of its own, which are learned, as in prompt tuning (Lester et al. 2021,
@@ -49,6 +53,22 @@ class SoftLabelPrompt(keras.layers.Layer):
             raise KdedgeError(f"dropped: {values_of(self.dropped)}; from 0 to 1 is allowed.")
         self.classes, self.tokens, self.temperature = classes, tokens, temperature
         self.random = keras.random.SeedGenerator(seed)
+
+    def attach(self, student: Parts, losses: Sequence[DistillationLoss]) -> None:
+        """Make the table; see `Prompt`."""
+        width = student.embedded.output.shape[-1]
+        if any(loss.of_tokens for loss in losses):
+            raise KdedgeError(
+                "prompt: it lengthens the student's texts, and its layers can't be matched with "
+                "the teacher's then."
+            )
+        if not self.built:
+            self.build((None, None, width))
+
+    def run(self, student: Parts, inputs: Any, teacher: dict[str, Any], done: Any) -> Any:
+        """Put virtual tokens before the texts' embeddings; see `Prompt`."""
+        x, mask = self(student.embed(inputs["ids"]), inputs["mask"], teacher["logits"], done=done)
+        return student.run_from(student.embedded, x, {**inputs, "mask": mask}, training=True)
 
     def build(
         self,
