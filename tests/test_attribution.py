@@ -9,6 +9,7 @@ from test_adversary import TEXT, linear_student
 
 from kdedge import KdedgeError, build_student, load_teacher
 from kdedge.explain import explain, gradient_x_input, integrated_gradients
+from kdedge.students.architecture import Parts
 from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
 
@@ -35,11 +36,12 @@ def speaks_for(logits: np.ndarray, chosen: int) -> float:
 @pytest.mark.parametrize("preset", ["nano", "micro"])
 def test_integrated_gradients_sum_to_the_difference(preset: str) -> None:
     student = build_student(preset, vocabulary=10, task=classes(3), max_length=8)
-    table = np.random.default_rng(0).normal(size=student.get_layer("tokens").embeddings.shape)
-    student.get_layer("tokens").set_weights([table])
+    tokens = Parts(student).token_embedding
+    table = np.random.default_rng(0).normal(size=tokens.embeddings.shape)
+    tokens.set_weights([table])
     there = np.asarray(student(TEXT))
     given = integrated_gradients(student, TEXT, [2], steps=50)
-    student.get_layer("tokens").set_weights([np.zeros_like(table)])
+    tokens.set_weights([np.zeros_like(table)])
     difference = speaks_for(there, 2) - speaks_for(np.asarray(student(TEXT)), 2)
     assert given.sum() == pytest.approx(difference, rel=0.02)
     assert given[0, -1] == 0.0

@@ -324,7 +324,7 @@ def test_stages_refuse(tmp_path: Path, tiny_bert: Path) -> None:
     store = ("distill", data, "--out", out, "--soft-labels")
     assert "not a store of soft labels" in refusal(*store, tmp_path)
     said = refusal(*store, tmp_path, "--student", "huge")
-    assert "--student: Input should be 'nano', 'micro', 'mini' or 'mini-cut'. Got 'huge'" in said
+    assert "student: 'huge' is unknown. Allowed: nano, micro, mini, mini-cut, or module" in said
     assert "not a student" in refusal("export", tmp_path, "--out", out)
     assert "is no bundle" in refusal("bench", tmp_path, "--report", out)
     said = refusal("bench", tmp_path, "--report", out, "--tier", "fast")

@@ -18,7 +18,7 @@ from kdedge.compress.stage import compress, compress_student, soft_label_loss
 from kdedge.compress.twin import twin_of
 from kdedge.layers.transformer import gelu_tanh
 from kdedge.recipe import Compress
-from kdedge.students.architecture import Request
+from kdedge.students.architecture import Parts, Request
 from kdedge.students.convolutional import convolutional
 from kdedge.students.presets import PRESETS
 from kdedge.students.trained import Evaluation, predict_logits
@@ -221,7 +221,7 @@ def test_a_shorter_vocabulary(encoder: TextEncoder) -> None:
     # `film` is in 12 texts, `good` in 9; single characters stay, whatever they count.
     kept = smaller.encoder.vocabulary
     assert "film" in kept and "good" not in kept and "w" in kept
-    assert smaller.model.get_layer("tokens").embeddings.shape[0] == len(kept)
+    assert Parts(smaller.model).token_embedding.embeddings.shape[0] == len(kept)
     assert smaller.notes["vocabulary"] == len(kept) < len(encoder.vocabulary)
 
 

@@ -14,6 +14,7 @@ from kdedge import Corpus, KdedgeError, SoftLabels, Student, TextEncoder, load_t
 from kdedge.distill.stage import distill_student
 from kdedge.distill.transfer_set import TransferSet
 from kdedge.recipe import Distill
+from kdedge.students.architecture import Parts
 from kdedge.students.trained import predict_logits
 from kdedge.tasks import Classification
 from kdedge.teachers.label import label_texts
@@ -121,7 +122,7 @@ def test_rare_pieces_get_no_place_in_the_student(store: SoftLabels, tmp_path: Pa
         out, teacher = tmp_path / "other", tmp_path / "teacher"
         distill_student(corpus(), store, store.encoder(), settings, out, 3, teacher)
     assert student.notes["vocabulary"] == len(kept) < len(store.encoder().vocabulary)
-    assert student.model.get_layer("tokens").embeddings.shape[0] == len(kept)
+    assert Parts(student.model).token_embedding.embeddings.shape[0] == len(kept)
     assert student.notes["accuracy"] == 1.0
     assert Student.load(tmp_path / "student").encoder.vocabulary == kept
 

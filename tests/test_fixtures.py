@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from kdedge import SoftLabels, Student, load_bundle, load_teacher
+from kdedge.students.architecture import Parts
+from kdedge.students.presets import find_preset
 from kdedge.teachers.label import label_texts
 
 FIXTURES = Path(__file__).parent / "fixtures" / "0.1.0"
@@ -87,6 +89,10 @@ def test_a_student(name: str, artefacts: Path) -> None:
     assert student.encoder.token_ids(UNSEEN) == expected["ids"]
     logits = student.model(student.encoder.encode(UNSEEN).inputs, training=False)
     np.testing.assert_allclose(logits, expected["logits"], rtol=0, atol=FLOAT32)
+    parts = Parts(student.model)
+    assert parts.token_embedding.input_dim == len(student.encoder.vocabulary)
+    assert len(parts.sentence.shape) == 2
+    assert bool(parts.blocks) == find_preset(student.notes["preset"]).has_blocks
 
     assert list(student.test.texts) == expected["test_texts"]
     for found, recorded in [

@@ -50,7 +50,7 @@ def prompted(plain: keras.Model) -> keras.Model:
     for seed, name in enumerate(("tokens", "prompt")):
         weights = student.get_layer(name).weights[0]
         weights.assign(np.random.default_rng(seed).normal(size=weights.shape))
-    plain.get_layer("tokens").set_weights(student.get_layer("tokens").get_weights())
+    Parts(plain).token_embedding.set_weights(Parts(student).token_embedding.get_weights())
     return student
 
 

@@ -235,10 +235,13 @@ def distill(
     """Train a student on soft labels."""
     load_tensorflow()
     from kdedge.distill.stage import distill_student
+    from kdedge.distill.terms import check
     from kdedge.files import locked
     from kdedge.labels.store import SoftLabels
     from kdedge.pipeline import read_corpus
+    from kdedge.students.presets import find_preset
 
+    check(settings, find_preset(settings.student))
     store = SoftLabels(soft_labels)
     corpus = read_corpus(data, seed)
     encoder = store.encoder()
