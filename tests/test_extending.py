@@ -8,12 +8,12 @@ import pytest
 from conftest import ROOT, classes, write_reviews
 from typer.testing import CliRunner
 
-from kdedge import KdedgeError, Student, load_bundle, load_recipe
+from kdedge import KdedgeError, Student, load_bundle
 from kdedge.bundle.manifest import verify
 from kdedge.cli import app
 from kdedge.distill.terms import check, needs_teacher
 from kdedge.extensions import find
-from kdedge.recipe import Distill, fingerprint
+from kdedge.recipe import Distill, fingerprint, load_recipe
 from kdedge.students.architecture import Request
 from kdedge.students.presets import PRESETS, find_preset
 
