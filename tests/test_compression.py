@@ -147,11 +147,12 @@ def test_activations_of_our_own_have_twins() -> None:
 
 
 def test_soft_label_loss_by_hand() -> None:
+    task = Classification(label_names=("bad", "good"))
     teacher, said = np.log([[0.7, 0.3]]), np.log([[0.6, 0.4]])
     # 0.7 ln(0.7 / 0.6) + 0.3 ln(0.3 / 0.4)
-    assert float(soft_label_loss(1.0)(teacher, said)[0]) == pytest.approx(0.021601, abs=1e-6)
+    assert float(soft_label_loss(task, 1.0)(teacher, said)[0]) == pytest.approx(0.021601, abs=1e-6)
     # Twice the logits at twice the temperature: the same, times 2^2.
-    assert float(soft_label_loss(2.0)(2 * teacher, 2 * said)[0]) == pytest.approx(
+    assert float(soft_label_loss(task, 2.0)(2 * teacher, 2 * said)[0]) == pytest.approx(
         4 * 0.021601, abs=4e-6
     )
 

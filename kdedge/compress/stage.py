@@ -17,11 +17,12 @@ from kdedge.compress.method import Layer, Round, rounds_of
 from kdedge.compress.twin import twin_of
 from kdedge.errors import KdedgeError
 from kdedge.labels.store import SoftLabels
+from kdedge.objectives import objective_of
 from kdedge.progress import Advance
 from kdedge.recipe import Compress, fingerprint
 from kdedge.students.trained import Student, measures
+from kdedge.tasks import Task
 from kdedge.text.batches import shuffled_batches
-from kdedge.text.encoder import TextEncoder
 from kdedge.training.resumable import Resumable, remove_checkpoints
 
 Logits = npt.NDArray[np.float32]
@@ -152,14 +153,14 @@ def _compressed(
     prepared = student
     for a_round in rounds:
         prepared = a_round.prepare(prepared, texts, settings)
-    model, encoder = prepared.model, prepared.encoder
-    learned = _Texts(encoder, texts, logits, settings.batch_size, seed)
+    model = prepared.model
+    learned = _Texts(prepared, texts, logits, settings.batch_size, seed)
     tf_keras.utils.set_random_seed(seed)
     for number, training in enumerate(trainings):
         title = f"compressing by {method}"
         model = _fine_tuned(model, rounds[number], number, learned, settings, training, title)
 
-    smaller = student.with_model(model, encoder)
+    smaller = student.with_model(model, prepared.encoder)
     done = {
         "method": method,
         "settings": settings.model_dump(exclude={"methods"}),
@@ -194,7 +195,8 @@ def _fine_tuned(
     wrapped = tf_keras.models.clone_model(twin, clone_function=wrap)
     schedule = tf_keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
     wrapped.compile(
-        tf_keras.optimizers.Adam(schedule, clipnorm=1.0), soft_label_loss(settings.temperature)
+        tf_keras.optimizers.Adam(schedule, clipnorm=1.0),
+        soft_label_loss(texts.task, settings.temperature),
     )
     wrapped.optimizer.build(wrapped.trainable_variables)
     training.track(_changed_by_a_step(wrapped, variables))
@@ -264,11 +266,12 @@ class _Texts:
     """What is learned, in batches of texts of like length."""
 
     def __init__(
-        self, encoder: TextEncoder, texts: Sequence[str], logits: Logits, size: int, seed: int
+        self, student: Student, texts: Sequence[str], logits: Logits, size: int, seed: int
     ) -> None:
-        self.encoder, self.texts, self.logits = encoder, texts, logits
+        self.task, self.encoder = student.task, student.encoder
+        self.texts, self.logits = texts, logits
         self.size, self.seed = size, seed
-        self.lengths = [len(ids) for ids in encoder.token_ids(texts)]
+        self.lengths = [len(ids) for ids in self.encoder.token_ids(texts)]
         self.steps = -(-len(texts) // size)
 
     def epoch(self, number: int) -> tf_keras.utils.Sequence:
@@ -288,16 +291,10 @@ class _Epoch(tf_keras.utils.Sequence):
         return of.encoder.encode([of.texts[j] for j in rows]).inputs, of.logits[rows]
 
 
-def soft_label_loss(temperature: float) -> Callable[[Any, Any], Any]:
-    """T^2 * KL(softmax(teacher / T) || softmax(student / T)) of each example, on logits.
+def soft_label_loss(task: Task, temperature: float) -> Callable[[Any, Any], Any]:
+    """The task's loss on soft labels, for tf_keras.
 
-    What `kdedge.objectives.losses.SoftLabelLoss` computes (Hinton, Vinyals, Dean 2015,
-    arXiv 1503.02531), for tf_keras: float32 [batch, classes] twice -> float32 [batch].
+    Takes the teacher's and the student's logits, float32 [batch, width]; gives float32 [batch].
     """
-
-    def loss(teacher_logits: Any, logits: Any) -> Any:
-        teacher = tf.nn.log_softmax(teacher_logits / temperature)
-        student = tf.nn.log_softmax(logits / temperature)
-        return temperature**2 * tf.reduce_sum(tf.exp(teacher) * (teacher - student), -1)
-
-    return loss
+    loss = objective_of(task).soft_label_loss(temperature)
+    return lambda teacher_logits, logits: loss.compute_loss(teacher_logits, logits)
