@@ -124,6 +124,8 @@ def main(names: list[str]) -> int:
     if unknown := set(names) - set(known):
         print(f"{', '.join(sorted(unknown))}: no such part. Parts: {', '.join(known)}")
         return 2
+    # Ended from outside, it still ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     OUT.mkdir(parents=True, exist_ok=True)
     results = {}
     for name in names or known:
