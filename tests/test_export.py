@@ -1,8 +1,9 @@
 """Converted models in their own runtimes, against Keras, on text."""
 
+import functools
 import gzip
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,36 +93,50 @@ WITHIN = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def exported(
+    teacher: BertTeacher, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Subject, Path]]:
+    """Of a name: the model, and its bundle of every artifact."""
+
+    @functools.cache
+    def export(name: str) -> tuple[Subject, Path]:
+        source, bundle = subject(name, teacher), tmp_path_factory.mktemp(name) / "bundle"
+        export_bundle(source, settings(artifacts=[*ARTIFACTS]), bundle)
+        return source, bundle
+
+    return export
+
+
 @pytest.mark.parametrize("name", [*PRESETS, "teacher"])
 def test_every_artifact_says_what_its_source_says(
-    name: str, teacher: BertTeacher, tmp_path: Path
+    name: str, exported: Callable[[str], tuple[Subject, Path]]
 ) -> None:
-    source = subject(name, teacher)
-    manifest = export_bundle(source, settings(artifacts=[*ARTIFACTS]), tmp_path / "bundle")
+    source, bundle = exported(name)
+    manifest = verify(bundle)
     assert [a.name for a in manifest.artifacts] == list(ARTIFACTS)
     for artifact in manifest.artifacts:
-        said = load_bundle(tmp_path / "bundle", artifact.name).outputs(TEXTS)
+        said = load_bundle(bundle, artifact.name).outputs(TEXTS)
         difference = np.abs(said - TASK.outputs(source.test.logits))
         assert difference.max() < WITHIN[artifact.quantization], artifact.name
         # The manifest's figures are of this very file; of few test texts the valid ones help out.
         assert artifact.parity.max_difference == pytest.approx(difference.max(), abs=1e-6)
         assert artifact.parity.mean_difference == pytest.approx(difference.mean(), abs=1e-6)
         assert (artifact.parity.texts, artifact.score.texts) == (2 * len(TEXTS), len(TEXTS))
-        content = (tmp_path / "bundle" / artifact.file).read_bytes()
+        content = (bundle / artifact.file).read_bytes()
         assert artifact.bytes == len(content)
         assert artifact.gzip_bytes == len(gzip.compress(content, 9))
 
 
 @pytest.mark.parametrize("name", [*PRESETS, "teacher"])
 def test_a_litert_model_is_as_clients_want_it(
-    name: str, teacher: BertTeacher, tmp_path: Path
+    name: str, exported: Callable[[str], tuple[Subject, Path]]
 ) -> None:
-    source = subject(name, teacher)
-    float32 = to_litert(source.model, TASK, LENGTH, source.variables)
-    encoded = teacher.encoder.encode(TEXTS, LENGTH)
-    ways = [quantization_of(name) for name in ARTIFACTS if name.startswith("litert")]
-    contents = [float32, *(LiteRTQuantizer(float32, way, encoded)() for way in ways if way)]
-    for content in contents:
+    _, bundle = exported(name)
+    files = [artifact.file for artifact in verify(bundle).artifacts if artifact.format == "litert"]
+    assert len(files) == sum(name.startswith("litert") for name in ARTIFACTS)
+    for file in files:
+        content = (bundle / file).read_bytes()
         interpreter = Interpreter(model_content=content)
         interpreter.allocate_tensors()
         ops = {op["op_name"] for op in interpreter._get_ops_details()}
