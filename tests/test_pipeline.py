@@ -183,9 +183,10 @@ def undisturbed(small_recipe: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def results(out: Path) -> dict[str, bytes]:
     """All that a run makes but what is measured of time."""
     return {
-        f"{name}/{path.name}": path.read_bytes()
+        str(path.relative_to(out)): path.read_bytes()
         for name in ("teacher", "soft_labels", "student", "compressed", "bundle", "teacher_bundle")
-        for path in sorted((out / name).iterdir())
+        for path in sorted((out / name).rglob("*"))
+        if path.is_file()
     }
 
 
