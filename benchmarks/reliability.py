@@ -351,7 +351,8 @@ def _made(out: Path) -> dict[str, str]:
     for path in sorted(out.rglob("*")):
         name = str(path.relative_to(out))
         if path.is_file():
-            found |= {name: _sha256(content) for content in _contents(path)}
+            for content in _contents(path):
+                found[name] = _sha256(content)
     return found
 
 
