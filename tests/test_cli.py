@@ -161,7 +161,8 @@ def test_bad_values_are_told_in_a_recipes_words(command: str, tmp_path: Path) ->
     given, section, without = STAGES[command]
     recipe = tmp_path / "r.toml"
     for name, field in section.model_fields.items():
-        if name in without or field.annotation in (str, bool) or name == "mixture":
+        # Tables have a test of their own.
+        if name in without or field.annotation in (str, bool) or name in ("mixture", "losses"):
             continue
         bad = "['-1']" if isinstance(field.default, tuple) else "'-1'"
         recipe.write_text(f'name = "r"\n[data]\npath = "d.csv"\n[{command}]\n{name} = {bad}\n')
@@ -172,6 +173,23 @@ def test_bad_values_are_told_in_a_recipes_words(command: str, tmp_path: Path) ->
         result = kdedge(command, *given, flag, "-1")
         assert result.exit_code == 2
         assert result.stderr.splitlines() == [f"error: {flag}{of_recipe.removeprefix('.0')}"]
+
+
+@pytest.mark.parametrize(
+    ("command", "table", "bad"),
+    [("distill", "losses", "two-sided=much"), ("label", "mixture", "typos=-1")],
+)
+def test_a_bad_value_in_a_table(command: str, table: str, bad: str, tmp_path: Path) -> None:
+    key, _, value = bad.partition("=")
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        f'name = "r"\n[data]\npath = "d.csv"\n[{command}.{table}]\n{key} = "{value}"\n'
+    )
+    with pytest.raises(KdedgeError) as told:
+        load_recipe(recipe)
+    of_recipe = str(told.value).partition(f"{command}.{table}.{key}")[2]
+    result = kdedge(command, *STAGES[command][0], f"--{table}", bad)
+    assert (result.exit_code, result.stderr) == (2, f"error: --{table} {key}{of_recipe}\n")
 
 
 def test_settings_that_do_not_go_together(tmp_path: Path) -> None:

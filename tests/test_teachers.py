@@ -180,7 +180,7 @@ def test_an_encoder_without_a_head_must_be_fine_tuned(tiny_bert: Path) -> None:
 
 def test_another_number_of_classes_is_refused(tmp_path: Path, tiny_bert: Path) -> None:
     folder = checkpoint("bert", tmp_path / "two", tiny_bert / "vocab.txt")
-    with pytest.raises(KdedgeError, match=r"2 classes \(bad, good\) and the data 3 \(a, b, c\)"):
+    with pytest.raises(KdedgeError, match=r"2 outputs \(bad, good\) and the data 3 \(a, b, c\)"):
         load_teacher(folder, task=Classification(label_names=("a", "b", "c")))
 
 
