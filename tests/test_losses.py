@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 import pytest
+from conftest import classes
 
-from kdedge import Distiller, FeatureLoss, KdedgeError, SoftLabelLoss
+from kdedge import DistillationLoss, Distiller, FeatureLoss, KdedgeError, SoftLabelLoss
+from kdedge.objectives import objective_of
 from kdedge.objectives.classification import TwoSidedCrossEntropy
 
 LOG = np.log
@@ -177,14 +179,54 @@ def test_predict_gives_logits_only() -> None:
     assert distiller.predict(X, verbose=0).shape == (4, 2)
 
 
+class OwnLoss(DistillationLoss):
+    """The sum of the student's sentence, by an adapter that is learned."""
+
+    name = "own_loss"
+
+    def tap(self, student):
+        return student.sentence
+
+    def adapter(self, student):
+        return keras.layers.Dense(1, kernel_initializer="ones")
+
+    def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
+        return student_outputs[:, 0]
+
+
+def test_a_loss_learns_what_it_puts_between() -> None:
+    student, layer = layered_student(0.0)
+    layer.values.assign([1.0, 2.0])
+    distiller = Distiller(None, student, OwnLoss(), None, 0.0)
+    distiller.compile(keras.optimizers.SGD(0.5))
+    history = distiller.fit(X, stored(), batch_size=4, epochs=2, verbose=0).history
+    # 1 + 2; then sentence and kernel are less by half of the other, and the bias by a half:
+    # (1 - 0.5) * (1 - 0.5 * 1) + (2 - 0.5) * (1 - 0.5 * 2) - 0.5
+    assert history["own_loss"] == pytest.approx([3.0, -0.25])
+    assert len(distiller.trainable_variables) == len(student.trainable_variables) + 2
+
+
+def test_labels_of_classes_and_what_they_decide() -> None:
+    objective = objective_of(None)
+    labels, labelled = objective.labels(np.array([[2], [-1]]))
+    assert np.asarray(labels).tolist() == [2, 0]
+    assert np.asarray(labelled).tolist() == [1.0, 0.0]
+    logits = np.array([[1.0, 2.0, 6.0]])
+    assert np.asarray(objective.decided(logits)).tolist() == [2]
+    # 6 less the mean of 1 and 2
+    assert np.asarray(objective.evidence(logits, [2])).tolist() == [4.5]
+
+
 def test_config_round_trip() -> None:
     inputs = keras.Input((3,), name="x")
     hidden = keras.layers.Dense(4, name="sentence")(inputs)
     student = keras.Model(inputs, keras.layers.Dense(2)(hidden))
-    distiller = Distiller(None, student, [SoftLabelLoss(3.0), FeatureLoss(5)], [0.5, 2.0], 0.1)
+    losses = [SoftLabelLoss(3.0), FeatureLoss(5)]
+    distiller = Distiller(None, student, losses, [0.5, 2.0], 0.1, task=classes(2))
     again = Distiller.from_config(distiller.get_config())
     assert again.get_config() == distiller.get_config()
     assert again.distillation_losses[0].temperature == 3.0
+    assert again.task == classes(2)
     assert isinstance(again, keras.distillation.Distiller)
 
 

@@ -25,8 +25,8 @@ def disagreements_of(student: Student, teacher: Path) -> list[Disagreement]:
         return []
     texts = [d.text for d in found]
     model = load_teacher(teacher)
-    by_teacher = explain(model, model.encoder, texts)
-    by_student = explain(student.model, student.encoder, texts)
+    by_teacher = explain(model, model.encoder, texts, task=student.task)
+    by_student = explain(student.model, student.encoder, texts, task=student.task)
     return [
         replace(d, teacher_pieces=said, student_pieces=answered)
         for d, said, answered in zip(found, by_teacher, by_student, strict=True)
