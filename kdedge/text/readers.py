@@ -1,18 +1,20 @@
-"""Rows of CSV, TSV, JSONL, Parquet and plain text files, each also gzipped."""
+"""Rows of CSV, TSV, JSON, Parquet, fastText and plain text files, each also gzipped."""
 
-import csv
+import functools
 import gzip
 import io
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from kdedge.errors import KdedgeError
+from kdedge.text.decoding import Tell, decoded_lines, tell_once
+from kdedge.text.delimited import delimited_rows
 
 MAX_TEXT_CHARS = 100_000
 # A .gz or Parquet file that expands past this is refused: it may be a decompression bomb.
@@ -21,10 +23,26 @@ MAX_FILE_BYTES = 8 * 2**30
 MAX_LINE_BYTES = 64 * 2**20
 PARQUET_ROWS_AT_ONCE = 4096
 SURROGATE = re.compile("[\ud800-\udfff]")
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")
-QUOTING_HINT = (
-    "A field with a delimiter, a quote or a line break in it must be in quotes, its own doubled."
-)
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt")
+FASTTEXT = "__label__"
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a text file is written. What is None is recognised, and told if it is unusual.
+
+    Attributes:
+        encoding: a name that Python knows, for instance utf-8 or cp1252.
+        delimiter: of .csv and .tsv files.
+        quoting: whether fields of .csv and .tsv files may be in double quotes.
+    """
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    quoting: bool | None = None
+
+
+RECOGNISED = Format()
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,11 @@ class Row:
         check_text(text, f"{self.where}, column {column!r}")
         return text
 
+    def is_empty(self, column: str) -> bool:
+        """Whether the column has no text: nothing, or blanks only."""
+        text = self.fields.get(column)
+        return text is None or (isinstance(text, str) and not text.strip())
+
 
 class TextFiles:
     """The texts of one file or several, which memory does not hold: iterating reads them anew.
@@ -59,43 +82,58 @@ class TextFiles:
         path: a file as for `load_corpus`, a `.txt` with a text a line, a folder of such files, or
             a pattern such as `texts/*.parquet`. Several are read in the order of their names.
         text: column of the texts; a `.txt` has none.
+        form: how the files are written.
+        empty: `error`, or `skip` to leave out rows without a text.
 
     Raises:
         KdedgeError: there is no such file; in iterating as `load_corpus`.
     """
 
-    def __init__(self, path: Path, text: str = "text") -> None:
-        self.files, self.text = _files(path), text
+    def __init__(
+        self,
+        path: Path,
+        text: str = "text",
+        form: Format = RECOGNISED,
+        empty: Literal["error", "skip"] = "error",
+    ) -> None:
+        self.files, self.text, self.form, self.empty = _files(path), text, form, empty
 
     def __iter__(self) -> Iterator[str]:
         for path in self.files:
             column = "text" if _suffix(path) == ".txt" else self.text
-            for number, row in enumerate(iter_rows(path)):
+            for number, row in enumerate(iter_rows(path, self.form)):
                 if number == 0:
                     need_columns(path, [row], [column])
-                yield row.text(column)
+                if not (self.empty == "skip" and row.is_empty(column)):
+                    yield row.text(column)
 
 
-def read_texts(path: Path, text: str = "text") -> list[str]:
+def read_texts(
+    path: Path,
+    text: str = "text",
+    form: Format = RECOGNISED,
+    empty: Literal["error", "skip"] = "error",
+) -> list[str]:
     """The texts of `TextFiles` as a list.
 
     Raises:
         KdedgeError: as `TextFiles`.
     """
-    return list(TextFiles(path, text))
+    return list(TextFiles(path, text, form, empty))
 
 
 def split_lines(content: bytes, source: str) -> list[str]:
-    """The texts of UTF-8 content, a text a line.
+    """The texts of content, a text a line.
 
     Args:
         content: for instance what standard input gave.
         source: what messages call it.
 
     Raises:
-        KdedgeError: not UTF-8, or a line is not a text.
+        KdedgeError: its encoding is not recognised, or a line is not a text.
     """
-    return [row.text("text") for row in _text_rows(source, _decoded(source, io.BytesIO(content)))]
+    lines = decoded_lines(source, lambda: io.BytesIO(content))
+    return [row.text("text") for row in _text_rows(source, lines)]
 
 
 def check_text(text: str, where: str) -> None:
@@ -116,17 +154,22 @@ def check_text(text: str, where: str) -> None:
         raise KdedgeError(f"{where}: the text has half a surrogate pair. Write it as UTF-8 again.")
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path, form: Format = RECOGNISED) -> list[Row]:
     """The rows of `iter_rows` as a list.
 
     Raises:
         KdedgeError: as `iter_rows`.
     """
-    return list(iter_rows(path))
+    return list(iter_rows(path, form))
 
 
-def iter_rows(path: Path) -> Iterator[Row]:
+def iter_rows(path: Path, form: Format = RECOGNISED, tell: Tell = tell_once) -> Iterator[Row]:
     """Read the rows of any kind of file that `TextFiles` takes, one after the other.
+
+    Args:
+        path: of one file.
+        form: how it is written.
+        tell: is told what was recognised, if it is unusual.
 
     Raises:
         KdedgeError: as `load_corpus`, or it has none.
@@ -134,15 +177,25 @@ def iter_rows(path: Path) -> Iterator[Row]:
     suffix = _suffix(path)
     if not path.is_file():
         raise KdedgeError(f"{path}: no such file.")
+
+    # A file may be looked at before it is read.
+    tell = functools.cache(tell)
+
+    def lines() -> Iterator[str]:
+        return decoded_lines(path, lambda: _lines(path), form.encoding, tell)
+
     if suffix == ".parquet":
         rows = _parquet_rows(path)
-    elif suffix == ".jsonl":
-        rows = _json_rows(path, _decoded(path, _lines(path)))
+    elif suffix == ".json" and _first_character(lines()) == "[":
+        rows = _json_list_rows(path, lines())
+    elif suffix in (".jsonl", ".json"):
+        rows = _json_rows(path, lines())
     elif suffix == ".txt":
-        rows = _text_rows(path, _decoded(path, _lines(path)))
+        rows = _text_rows(path, lines())
     else:
-        delimiter = "," if suffix == ".csv" else "\t"
-        rows = _csv_rows(path, _decoded(path, _lines(path)), delimiter)
+        usual = "," if suffix == ".csv" else "\t"
+        found = delimited_rows(path, lines, usual, form.delimiter, form.quoting, tell)
+        rows = (Row(where, fields) for where, fields in found)
     row = None
     for row in rows:
         yield row
@@ -209,43 +262,6 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield line
 
 
-def _decoded(path: Path | str, lines: Iterable[bytes]) -> Iterator[str]:
-    for number, line in enumerate(lines, 1):
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise KdedgeError(
-                f"{path}, line {number}: not UTF-8 (byte {error.object[error.start]:#04x}). "
-                "Convert it, for instance with iconv -f LATIN1 -t UTF-8."
-            ) from None
-
-
-def _csv_rows(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[Row]:
-    # What a lone carriage return ends is a line as well.
-    lines = (part for line in lines for part in io.StringIO(line, newline=""))
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    # A row in quotes can go over many lines: messages name its first.
-    line = 1
-    try:
-        header = next(reader, [])
-        if len(set(header)) < len(header):
-            raise KdedgeError(f"{path}, line 1: a column name occurs twice: {', '.join(header)}.")
-        line = reader.line_num + 1
-        for values in reader:
-            where = f"{path}, line {line}"
-            line = reader.line_num + 1
-            if not values:
-                continue
-            if len(values) != len(header):
-                raise KdedgeError(
-                    f"{where}: {len(values)} fields where the header has {len(header)}. "
-                    f"{QUOTING_HINT}"
-                )
-            yield Row(where, dict(zip(header, values, strict=True)))
-    except csv.Error as error:
-        raise KdedgeError(f"{path}, line {line}: broken row: {error}. {QUOTING_HINT}") from None
-
-
 def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
     for number, line in enumerate(map(str.strip, lines), 1):
         if not line:
@@ -260,11 +276,41 @@ def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
         yield Row(where, fields)
 
 
+def _first_character(lines: Iterable[str]) -> str:
+    return next((line.lstrip()[0] for line in lines if line.strip()), "")
+
+
+def _json_list_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
+    try:
+        items = json.loads("".join(lines))
+    except (ValueError, RecursionError) as error:
+        raise KdedgeError(f"{path}: not JSON: {error}. A list of JSON objects is needed.") from None
+    for number, fields in enumerate(items, 1):
+        where = f"{path}, item {number}"
+        if not isinstance(fields, dict):
+            raise KdedgeError(f"{where}: {fields!r:.40} is no JSON object. Each must be one.")
+        yield Row(where, fields)
+
+
 def _text_rows(path: Path | str, lines: Iterable[str]) -> Iterator[Row]:
     # Not splitlines: it also splits at form feeds and other characters that texts may have.
     parts = (part for line in lines for part in io.StringIO(line, newline=None))
+    fasttext = False
     for number, line in enumerate(parts, 1):
-        yield Row(f"{path}, line {number}", {"text": line.removesuffix("\n")})
+        where, text = f"{path}, line {number}", line.removesuffix("\n")
+        if number == 1:
+            fasttext = text.startswith(FASTTEXT)
+        yield Row(where, _fasttext_fields(where, text) if fasttext else {"text": text})
+
+
+def _fasttext_fields(where: str, line: str) -> dict[str, str]:
+    label, _, text = line.partition(" ")
+    if not label.startswith(FASTTEXT) or text.startswith(FASTTEXT):
+        raise KdedgeError(
+            f"{where}: {line!r:.40}. Each line of this file, as the first, must be one "
+            f"{FASTTEXT}NAME, a blank, and the text."
+        )
+    return {"text": text, "label": label.removeprefix(FASTTEXT)}
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
@@ -289,12 +335,39 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                 size += table.nbytes + sum(_laid_out(table[name]) for name in strings)
                 _check_size(path, size)
         with pq.ParquetFile(source) as file:
+            names = _class_names(file.schema_arrow.metadata or {})
             batches = file.iter_batches(PARQUET_ROWS_AT_ONCE)
             rows = (fields for batch in batches for fields in batch.to_pylist())
             for number, fields in enumerate(rows, 1):
-                yield Row(f"{path}, row {number}", fields)
+                where = f"{path}, row {number}"
+                named = {key: _named(where, key, fields.get(key), names[key]) for key in names}
+                yield Row(where, fields | named)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise KdedgeError(f"{path}: not a readable Parquet file: {error}") from None
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """The names behind the numbers of columns that Hugging Face's datasets has as ClassLabel."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        return {
+            column: [str(name) for name in feature["names"]]
+            for column, feature in features.items()
+            if feature.get("_type") == "ClassLabel"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _named(where: str, column: str, number: Any, names: Sequence[str]) -> str | None:
+    # datasets has -1 for what has no label.
+    if number is None or number == -1:
+        return None
+    if not isinstance(number, int) or not 0 <= number < len(names):
+        raise KdedgeError(
+            f"{where}: {column} is {number!r}; the file has the names of 0 to {len(names) - 1}."
+        )
+    return names[number]
 
 
 def _laid_out(column: Any) -> int:
@@ -317,4 +390,6 @@ def need_columns(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> Non
     there = dict.fromkeys(name for row in rows for name in row.fields)
     for column in columns:
         if column not in there:
-            raise KdedgeError(f"{path}: no column {column!r}. There are: {', '.join(there)}.")
+            # With quotes where blanks would not be seen.
+            names = (name if name == name.strip() else repr(name) for name in there)
+            raise KdedgeError(f"{path}: no column {column!r}. There are: {', '.join(names)}.")

@@ -1,0 +1,180 @@
+"""Bytes of a file to its lines. The encoding is a setting, or is recognised by these rules:
+
+1. A byte order mark says UTF-8, UTF-16 or UTF-32.
+2. A zero in one of the first two bytes, and only there, says UTF-16: all files that are read here
+   begin with a character of ASCII.
+3. What is UTF-8 as a whole is UTF-8.
+4. What has no line that only UTF-8 explains, no byte without a meaning in Windows-1252, at most a
+   quarter of its letters beyond ASCII, and in no word a sign such as \xb3 or a capital such as \xd5
+   between letters, where other encodings have letters and apostrophes, is Windows-1252.
+
+Anything else is refused. What is not UTF-8 is told, with the first word that shows it.
+"""
+
+import codecs
+import functools
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from kdedge.errors import KdedgeError
+
+# The longer marks first: that of UTF-16 begins that of UTF-32.
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8",
+}
+WESTERN = "cp1252"
+MOST_WESTERN_LETTERS = 0.25
+NO_WESTERN_WORD = re.compile(
+    r"\w*(?:[A-Za-zÀ-ÿ][¡-©¬®-´¶¸¹¼-¿]+[A-Za-zÀ-ÿ]|[a-zß-ÿ][À-ÞŠŒŽŸ][a-zß-ÿ])\w*"
+)
+REMEDY = "Name the encoding: encoding in [data], or --encoding."
+
+Pieces = Callable[[], Iterable[bytes]]
+Tell = Callable[[str], None]
+
+
+@functools.cache
+def tell_once(words: str) -> None:
+    """Print a line about a file to stderr, the first time that it is said."""
+    print(words, file=sys.stderr)
+
+
+def decoded_lines(
+    source: Path | str, pieces: Pieces, encoding: str | None = None, tell: Tell = tell_once
+) -> Iterator[str]:
+    r"""The lines of a file, with what ends them; "\n" ends a line.
+
+    Args:
+        source: what messages call it.
+        pieces: gives the file's bytes, anew with each call, in pieces that end after each byte 10.
+        encoding: a name that Python knows, for instance utf-8 or cp1252; None recognises it.
+        tell: is told what was recognised, if that is not UTF-8.
+
+    Raises:
+        KdedgeError: there is no such encoding, or the file is not in it or in none of those above.
+    """
+    name = _known(encoding) if encoding else _by_first_bytes(next(iter(pieces()), b""))
+    if not encoding and name not in (None, "utf-8"):
+        tell(f"{source}: read as {str(name).upper()}, by its first bytes.")
+    if name is None:
+        lines = _recognised(source, pieces, tell)
+    elif "\n".encode(name) == b"\n":
+        lines = _narrow(source, pieces(), name)
+    else:
+        lines = _wide(source, pieces(), name)
+    for number, line in enumerate(lines):
+        yield line if number else line.removeprefix("\ufeff")
+
+
+def _known(encoding: str) -> str:
+    try:
+        "".encode(encoding)
+        # Marks are taken off below, whatever the encoding.
+        return codecs.lookup(encoding).name.removesuffix("-sig")
+    except (LookupError, UnicodeError):
+        raise KdedgeError(
+            f"encoding: {encoding!r} is none. For instance: utf-8, utf-16, cp1252 (Windows, "
+            "Western Europe), cp1250, cp1251, latin-1, shift_jis, gb18030."
+        ) from None
+
+
+def _by_first_bytes(head: bytes) -> str | None:
+    for mark, name in MARKS.items():
+        if head.startswith(mark):
+            return name
+    if len(head) < 2 or (head[0] == 0) == (head[1] == 0):
+        return None
+    return "utf-16-le" if head[0] else "utf-16-be"
+
+
+def _narrow(source: Path | str, lines: Iterable[bytes], encoding: str) -> Iterator[str]:
+    """Of an encoding in which the byte 10 ends a line and nothing else."""
+    for number, line in enumerate(lines, 1):
+        try:
+            yield line.decode(encoding)
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            raise KdedgeError(
+                f"{source}, line {number}: not {encoding.upper()} (byte {byte:#04x}). {REMEDY}"
+            ) from None
+
+
+def _wide(source: Path | str, pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    number, rest = 1, ""
+    try:
+        for piece in pieces:
+            *whole, rest = (rest + decoder.decode(piece)).split("\n")
+            for line in whole:
+                yield line + "\n"
+            number += len(whole)
+        rest += decoder.decode(b"", final=True)
+    except UnicodeError as error:
+        raise KdedgeError(
+            f"{source}, near line {number}: not {encoding.upper()} ({error}). {REMEDY}"
+        ) from None
+    if rest:
+        yield rest
+
+
+def _recognised(source: Path | str, pieces: Pieces, tell: Tell) -> Iterator[str]:
+    """Without a mark: UTF-8 as far as it goes, or else Windows-1252."""
+    encoding, seen = "utf-8", False
+    for number, line in enumerate(pieces(), 1):
+        try:
+            text = line.decode(encoding)
+        except UnicodeDecodeError as error:
+            byte = f"{error.object[error.start]:#04x}"
+            why, word = ("other lines are", "") if seen else _western(pieces())
+            if why:
+                raise KdedgeError(
+                    f"{source}, line {number}: not UTF-8 (byte {byte}), and not taken for "
+                    f"Windows-1252: {why}. {REMEDY}"
+                ) from None
+            encoding = WESTERN
+            text = line.decode(encoding)
+            tell(
+                f"{source}: read as Windows-1252, for line {number} is not UTF-8 (byte {byte}). "
+                f"The first word that shows it: {word!r}. If that is wrong, name the encoding: "
+                "encoding in [data], or --encoding."
+            )
+        seen = seen or not text.isascii()
+        yield text
+
+
+def _western(lines: Iterable[bytes]) -> tuple[str, str]:
+    """Why a file is not Windows-1252, "" if it may be; and its first word beyond ASCII."""
+    first, letters, beyond = "", 0, 0
+    for number, line in enumerate(lines, 1):
+        try:
+            text = line.decode(WESTERN)
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            return f"byte {byte:#04x} in line {number} has no meaning in it", ""
+        letters += sum(map(str.isalpha, text))
+        if text.isascii():
+            continue
+        if _is_utf8(line):
+            return f"line {number} is UTF-8", ""
+        if strange := NO_WESTERN_WORD.search(text):
+            return f"line {number} would have the word {strange[0]!r:.40}", ""
+        beyond += sum(c > "\x7f" and c.isalpha() for c in text)
+        if not first:
+            first = next(word for word in re.split(r"[\s,;|]+", text) if not word.isascii())
+    if beyond > MOST_WESTERN_LETTERS * letters:
+        return f"{beyond:,} of {letters:,} letters would be beyond ASCII", ""
+    return "", first[:40]
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,122 @@
+"""Rows of .csv and .tsv files. What is not set is recognised by these rules:
+
+Delimiter: the comma of a .csv and the tab of a .tsv, if the header has one; or else that of
+comma, semicolon, tab and | which occurs most often in the header, which is told.
+
+Quoting: fields may be in double quotes. But a file with tabs whose lines all have as many fields
+as the header, and quotes that no quoting explains, has none, which is told: a stray quote never
+joins lines.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from kdedge.errors import KdedgeError
+from kdedge.text.decoding import Tell
+
+DELIMITERS = (",", ";", "\t", "|")
+NAMES = {"tab": "\t", r"\t": "\t"}
+QUOTED_FIELD = re.compile(r'"(?:[^"]|"")*"')
+QUOTING_HINT = (
+    "A field with a delimiter, a quote or a line break in it must be in quotes, its own doubled. "
+    "If quotes mean nothing in this file: quoting = false in [data], or --quoting false."
+)
+
+
+def delimited_rows(
+    path: Path,
+    lines: Callable[[], Iterable[str]],
+    usual: str,
+    delimiter: str | None,
+    quoting: bool | None,
+    tell: Tell,
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """For each row where it is, for messages, and its fields by column.
+
+    Args:
+        path: for messages.
+        lines: gives the file's lines, anew with each call.
+        usual: the delimiter that files of this kind have.
+        delimiter: that of this file; None recognises it.
+        quoting: whether fields may be in double quotes; None recognises it.
+        tell: is told what was recognised, if that is not the usual.
+
+    Raises:
+        KdedgeError: a row that is not as its header says, or quotes that don't match.
+    """
+
+    def parts() -> Iterator[str]:
+        # What a lone carriage return ends is a line as well.
+        return (part for line in lines() for part in io.StringIO(line, newline=""))
+
+    if delimiter is None:
+        delimiter = _delimiter(path, next(parts(), ""), usual, tell)
+    else:
+        delimiter = NAMES.get(delimiter, delimiter)
+        if len(delimiter) != 1 or delimiter in '"\r\n':
+            raise KdedgeError(f"delimiter: {delimiter!r}. One character is needed, or tab.")
+    strict = delimiter == "\t" and quoting is None
+    if quoting is None:
+        quoting = delimiter != "\t" or _quoted(path, parts(), tell)
+    if quoting:
+        reader = csv.reader(parts(), delimiter=delimiter, strict=True)
+    else:
+        reader = csv.reader(parts(), delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    # A row in quotes can go over many lines: messages name its first.
+    line = 1
+    try:
+        header = next(reader, [])
+        if len(set(header)) < len(header):
+            raise KdedgeError(f"{path}, line 1: a column name occurs twice: {', '.join(header)}.")
+        line = reader.line_num + 1
+        for values in reader:
+            where = f"{path}, line {line}"
+            line = reader.line_num + 1
+            if not values:
+                continue
+            if len(values) != len(header):
+                raise KdedgeError(
+                    f"{where}: {len(values)} fields where the header has {len(header)}. "
+                    f"{QUOTING_HINT}"
+                )
+            if strict and any("\t" in v and ("\n" in v or "\r" in v) for v in values):
+                raise KdedgeError(
+                    f"{where}: a quote opens a field of several lines with tabs in it. If it is "
+                    "meant to: quoting = true in [data], or --quoting true. If quotes mean nothing "
+                    "in this file: false."
+                )
+            yield where, dict(zip(header, values, strict=True))
+    except csv.Error as error:
+        raise KdedgeError(f"{path}, line {line}: broken row: {error}. {QUOTING_HINT}") from None
+
+
+def _delimiter(path: Path, header: str, usual: str, tell: Tell) -> str:
+    found = usual if usual in header else max((usual, *DELIMITERS), key=header.count)
+    if found != usual:
+        tell(f"{path}: split at {found!r}, which its first line has, and not at {usual!r}.")
+    return found
+
+
+def _quoted(path: Path, lines: Iterable[str], tell: Tell) -> bool:
+    """Whether a file with tabs is in quotes, or just has some."""
+    fields = stray = 0
+    for number, line in enumerate(lines, 1):
+        values = line.rstrip("\r\n").split("\t")
+        if values == [""]:
+            continue
+        fields = fields or len(values)
+        if len(values) != fields:
+            return True
+        if '"' in line and not stray:
+            unexplained = ('"' in v and not QUOTED_FIELD.fullmatch(v) for v in values)
+            stray = number if any(unexplained) else 0
+    if stray:
+        tell(
+            f"{path}: read without quoting, for each line has {fields} fields and line {stray} has "
+            "a quote that no quoting explains. If that is wrong: quoting = true in [data], or "
+            "--quoting true."
+        )
+    return not stray

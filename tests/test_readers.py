@@ -1,0 +1,299 @@
+"""Files as they come: encodings, delimiters, quotes, and kinds of JSON, Parquet and text."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from kdedge.errors import KdedgeError
+from kdedge.text.readers import Format, Row, iter_rows
+
+Save = Callable[[str, str | bytes], Path]
+# What people have in their texts and Windows-1252 has in bytes that UTF-8 has not.
+LINES = "text,label\r\nit’s €5 – “naïve” café,a\r\nplain,b\r\nfür Ümläute,a\r\n"
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    def save_file(name: str, content: str | bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return save_file
+
+
+def read(path: Path, **form: str | bool) -> tuple[list[Row], list[str]]:
+    """The rows, and what was told."""
+    told: list[str] = []
+    rows = list(iter_rows(path, Format(**form), told.append))  # type: ignore[arg-type]
+    return rows, told
+
+
+def fields(path: Path, **form: str | bool) -> list[list[object]]:
+    return [list(row.fields.values()) for row in read(path, **form)[0]]
+
+
+# Encodings
+
+EXPECTED = [["it’s €5 – “naïve” café", "a"], ["plain", "b"], ["für Ümläute", "a"]]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"),
+    [
+        ("utf-8", ""),
+        ("utf-8-sig", ""),
+        ("utf-16", "read as UTF-16, by its first bytes"),
+        ("utf-16-le", "read as UTF-16-LE, by its first bytes"),
+        ("utf-16-be", "read as UTF-16-BE, by its first bytes"),
+        ("utf-32", "read as UTF-32, by its first bytes"),
+        ("cp1252", r"read as Windows-1252, for line 2 is not UTF-8 \(byte 0x92\)\. .*'it’s'"),
+    ],
+)
+def test_encodings_are_recognised_and_told(
+    save: Save, encoding: str, told: str, request: pytest.FixtureRequest
+) -> None:
+    path = save("c.csv", LINES.encode(encoding))
+    assert fields(path) == EXPECTED
+    _, said = read(path)
+    assert len(said) == bool(told)
+    assert re.search(told, "".join(said))
+    # The same where it is set, and then nothing is told.
+    rows, said = read(path, encoding=encoding)
+    assert [list(row.fields.values()) for row in rows] == EXPECTED
+    assert not said
+    assert [row.where for row in rows] == [f"{path}, line {n}" for n in (2, 3, 4)]
+
+
+def test_a_big_endian_mark_is_taken_off(save: Save) -> None:
+    path = save("c.csv", b"\xfe\xff" + LINES.encode("utf-16-be"))
+    assert fields(path) == EXPECTED
+    assert fields(path, encoding="utf-16-be") == EXPECTED
+
+
+def test_a_byte_that_is_a_line_feed_inside_a_character_ends_no_line(save: Save) -> None:
+    # U+010A and U+0A05 have the byte 0x0a.
+    path = save("c.csv", "text,label\nĊਅ\u0a0ax,a\n".encode("utf-16"))
+    assert fields(path) == [["Ċਅ\u0a0ax", "a"]]
+
+
+@pytest.mark.parametrize("kind", ["c.csv", "c.tsv", "c.jsonl", "c.json", "c.txt"])
+def test_each_kind_of_text_file_is_recognised(save: Save, kind: str) -> None:
+    content = {
+        "c.csv": "text\nnaïve\n",
+        "c.tsv": "text\nnaïve\n",
+        "c.jsonl": '{"text": "naïve"}\n',
+        "c.json": '[{"text": "naïve"}]',
+        "c.txt": "naïve\n",
+    }[kind]
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "cp1252"):
+        assert fields(save(kind, content.encode(encoding))) == [["naïve"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        # Russian: most letters are beyond ASCII.
+        ("text\nпривет мир\n".encode("cp1251"), "line 2: .*9 of 13 letters would be beyond ASCII"),
+        # Japanese: bytes that Windows-1252 has no letter for.
+        ("text\nとても良い映画\n".encode("shift_jis"), "line 2: .*not taken for Windows-1252"),
+        # Polish: signs where letters are.
+        ("text\nfilm był zły\n".encode("cp1250"), "line 2: .*would have the word 'z³y'"),
+        ("text\nladna książka\n".encode("latin2"), "line 2: .*would have the word 'ksi±¿ka'"),
+        # An old Macintosh: a capital for an apostrophe.
+        ("text\nit’s late\n".encode("mac_roman"), "line 2: .*would have the word 'itÕs'"),
+        (b"text\nabc \x81\n", "byte 0x81 in line 2 has no meaning in it"),
+        # Two encodings in one file, in either order.
+        ("text\nnaïve\n".encode() + b"caf\xe9\n", "line 3: not UTF-8.*: other lines are"),
+        (b"text\ncaf\xe9\n" + "naïve\n".encode(), "line 2: not UTF-8.*: line 3 is UTF-8"),
+        (b"\xef\xbb\xbftext\ncaf\xe9\n", r"line 2: not UTF-8 \(byte 0xe9\)\. Name the encoding"),
+        (b"\xff\xfet\x00e\x00x\x00t\x00\n\x00\x00\xd8x\x00\n\x00", "near line 1: not UTF-16"),
+    ],
+)
+def test_what_is_not_surely_one_is_refused(save: Save, content: bytes, message: str) -> None:
+    with pytest.raises(KdedgeError, match=message):
+        read(save("c.csv", content))
+
+
+def test_what_is_refused_is_read_with_its_encoding(save: Save) -> None:
+    path = save("c.csv", "text\nпривет мир\n".encode("cp1251"))
+    assert fields(path, encoding="cp1251") == [["привет мир"]]
+    with pytest.raises(KdedgeError, match=r"encoding: 'klingon' is none\. For instance: utf-8"):
+        read(path, encoding="klingon")
+    with pytest.raises(KdedgeError, match=r"line 2: not UTF-8 \(byte 0xef\)"):
+        read(path, encoding="UTF8")
+
+
+# Delimiters
+
+
+@pytest.mark.parametrize(
+    ("name", "delimiter", "told"),
+    [
+        ("c.csv", ",", False),
+        ("c.csv", ";", True),
+        ("c.csv", "\t", True),
+        ("c.csv", "|", True),
+        ("c.tsv", "\t", False),
+        ("c.tsv", ",", True),
+    ],
+)
+def test_delimiters_are_recognised_and_told(
+    save: Save, name: str, delimiter: str, told: bool
+) -> None:
+    rows = [["one; two, three", "a"], ['she said "no"', "b"], ["two\nlines", "a"]]
+    file = io.StringIO()
+    csv.writer(file, delimiter=delimiter).writerows([["text", "label"], *rows])
+    path = save(name, file.getvalue())
+    assert fields(path) == rows
+    said = read(path)[1]
+    assert [f"split at {delimiter!r}" in line for line in said] == [True] * told
+
+
+def test_a_delimiter_that_is_set(save: Save) -> None:
+    path = save("c.csv", "a,b;text;label\n1;x, y;pos\n")
+    assert read(path)[0][0].fields == {"a": "1;x", "b;text;label": " y;pos"}
+    rows, told = read(path, delimiter=";")
+    assert rows[0].fields == {"a,b": "1", "text": "x, y", "label": "pos"}
+    assert not told
+    tabs = save("t.txt.csv", "text\tlabel\nx\ta\n")
+    for name in ("\t", "tab", r"\t"):
+        assert fields(tabs, delimiter=name) == [["x", "a"]]
+    for bad in ("", "ab", '"', "\n"):
+        with pytest.raises(KdedgeError, match=r"delimiter: .* One character is needed, or tab"):
+            read(path, delimiter=bad)
+
+
+def test_a_file_of_one_column_has_no_delimiter(save: Save) -> None:
+    assert fields(save("c.csv", "text\nx; y | z\n")) == [["x; y | z"]]
+
+
+# Quotes
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_stray_quote_in_a_tsv_joins_no_lines(save: Save, before: bool) -> None:
+    texts = ["good", '"an instant classic', *(f"text {i}" for i in range(12)), 'a mess"', "bad"]
+    order = (lambda t, i: f"{i % 2}\t{t}") if before else (lambda t, i: f"{t}\t{i % 2}")
+    header = "label\ttext" if before else "text\tlabel"
+    path = save("t.tsv", "\n".join([header, *(order(t, i) for i, t in enumerate(texts))]) + "\n")
+    rows, told = read(path)
+    assert [row.fields["text"] for row in rows] == texts
+    assert [row.fields["label"] for row in rows] == [str(i % 2) for i in range(16)]
+    assert [row.where for row in rows] == [f"{path}, line {i}" for i in range(2, 18)]
+    assert len(told) == 1
+    assert "read without quoting, for each line has 2 fields and line 3 has a quote" in told[0]
+
+
+@pytest.mark.parametrize(
+    "text", ['"never closed', 'closed"', '5" disk', '"a" and "b"', '"', 'a""b']
+)
+def test_quotes_of_all_kinds_stay_in_a_tsv_without_quoting(save: Save, text: str) -> None:
+    assert fields(save("t.tsv", f"text\tlabel\n{text}\ta\nx\tb\n")) == [[text, "a"], ["x", "b"]]
+
+
+def test_a_tsv_in_quotes_is_read_as_one(save: Save) -> None:
+    rows = [['she said "no"', "a"], ["two\nlines", "b"], ["a\ttab", "a"], ['"', "b"]]
+    file = io.StringIO()
+    csv.writer(file, delimiter="\t").writerows([["text", "label"], *rows])
+    path = save("t.tsv", file.getvalue())
+    assert fields(path) == rows
+    assert read(path)[1] == []
+    # The same without the rows that make lines of other lengths.
+    assert fields(save("t.tsv", 'text\tlabel\n"say ""x"""\ta\n"y"\tb\n')) == [
+        ['say "x"', "a"],
+        ["y", "b"],
+    ]
+
+
+def test_a_tsv_that_could_be_either_is_refused_with_the_line(save: Save) -> None:
+    # Line 6 has a field too many, so lines don't say that there is no quoting.
+    content = 'text\tlabel\nx\ta\n"stray\tb\ny\ta\nclosed"\tb\nz\ta\ttoo many\n'
+    path = save("t.tsv", content)
+    with pytest.raises(
+        KdedgeError, match=r"t\.tsv, line 3: a quote opens a field of several lines"
+    ):
+        read(path)
+    with pytest.raises(KdedgeError, match="line 6: 3 fields where the header has 2"):
+        read(path, quoting=False)
+    path = save("t.tsv", content.replace("\ttoo many", ""))
+    assert fields(path, quoting=True) == [["x", "a"], ["stray\tb\ny\ta\nclosed", "b"], ["z", "a"]]
+    assert len(fields(path, quoting=False)) == len(fields(path)) == 5
+
+
+def test_a_csv_without_quoting(save: Save) -> None:
+    path = save("c.csv", 'text,label\n"x,a\ny",b\n')
+    assert fields(path, quoting=False) == [['"x', "a"], ['y"', "b"]]
+    assert fields(path, quoting=True) == [["x,a\ny", "b"]]
+
+
+# JSON, Parquet, fastText
+
+
+def test_a_json_file_is_a_list_or_has_an_object_a_line(save: Save) -> None:
+    rows = [{"text": "x", "label": "a"}, {"text": "y\n", "label": 7}]
+    expected = [["x", "a"], ["y\n", 7]]
+    assert fields(save("c.json", json.dumps(rows))) == expected
+    assert fields(save("c.json", "\n " + json.dumps(rows, indent=2))) == expected
+    assert fields(save("c.json", "\n".join(map(json.dumps, rows)))) == expected
+    assert read(save("c.json", json.dumps(rows)))[0][1].where.endswith("c.json, item 2")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1]", r"c\.json, item 1: 1 is no JSON object"),
+        ('[{"text": "x"}, ]', r"c\.json: not JSON: .*A list of JSON objects is needed"),
+        ('{"data": [1]}x', "line 1: not JSON"),
+        ("[]", r"c\.json: no rows"),
+        ("[" * 100_000, r"c\.json: not JSON"),
+    ],
+)
+def test_bad_json_is_refused(save: Save, content: str, message: str) -> None:
+    with pytest.raises(KdedgeError, match=message):
+        read(save("c.json", content))
+
+
+def hugging_face(path: Path, numbers: list[int | None], names: list[str]) -> Path:
+    features = {
+        "text": {"dtype": "string", "_type": "Value"},
+        "label": {"names": names, "_type": "ClassLabel"},
+    }
+    metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    table = pa.table({"text": [f"t{i}" for i in range(len(numbers))], "label": numbers})
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    return path
+
+
+def test_class_labels_of_hugging_face_have_their_names(tmp_path: Path) -> None:
+    path = hugging_face(tmp_path / "h.parquet", [1, 0, None, -1, 1], ["neg", "pos"])
+    assert [row.fields["label"] for row in iter_rows(path)] == ["pos", "neg", None, None, "pos"]
+    with pytest.raises(KdedgeError, match=r"row 2: label is 2; the file has the names of 0 to 1"):
+        list(iter_rows(hugging_face(tmp_path / "h.parquet", [1, 2], ["neg", "pos"])))
+
+
+def test_lines_of_fasttext(save: Save) -> None:
+    path = save("f.txt", "__label__pos a fine film\n__label__neg a __label__ in it\n")
+    assert [row.fields for row in iter_rows(path)] == [
+        {"text": "a fine film", "label": "pos"},
+        {"text": "a __label__ in it", "label": "neg"},
+    ]
+    for line in ("no label", "__label__a __label__b two"):
+        with pytest.raises(KdedgeError, match=r"f\.txt, line 2: .*must be one __label__NAME"):
+            read(save("f.txt", f"__label__pos x\n{line}\n"))
+    # As long as the first line is a text, all are.
+    assert fields(save("f.txt", "plain\n__label__pos x\n")) == [["plain"], ["__label__pos x"]]
+
+
+def test_blanks_around_a_columns_name_are_seen(save: Save) -> None:
+    from kdedge.text.corpus import load_corpus
+
+    with pytest.raises(KdedgeError, match=r"no column 'label'\. There are: text, ' label'\."):
+        load_corpus(save("c.csv", "text, label\nx, a\n"))
