@@ -64,23 +64,24 @@ class Classification(Task):
 
     @classmethod
     def parse(cls, value: Any, where: str) -> str | None:
-        """A name or a whole number, as text; see `Task`."""
+        """A name or a whole number, as text and as it is in the file; see `Task`."""
         if value is None or not str(value).strip():
             return None
         # bool is a kind of int.
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise KdedgeError(f"{where} is {value!r:.40}; a name or a whole number is needed.")
+        # Apps get the names in a file with one a line.
+        if str(value).splitlines() != [str(value)]:
+            raise KdedgeError(f"{where} is {value!r:.40}; a label can have no line break.")
         return str(value)
 
     @classmethod
     def from_labels(cls, parsed: Sequence[str], where: str) -> tuple[Self, Labels]:
         """The classes are the labels that occur, sorted as what they are; see `Task`."""
-        # 9 before 10, but "b10" before "b9".
-        if all(WHOLE_NUMBER.fullmatch(name) for name in parsed):
-            parsed = [str(int(name)) for name in parsed]
-            names = tuple(sorted(set(parsed), key=int))
-        else:
-            names = tuple(sorted(set(parsed)))
+        names = tuple(sorted(set(parsed)))
+        # 9 before 10, but "b10" before "b9". Their text stays: 0101 and 101 are two classes.
+        if all(WHOLE_NUMBER.fullmatch(name) for name in names):
+            names = tuple(sorted(names, key=int))
         if len(names) < 2:
             raise KdedgeError(
                 f"{where} has {len(names)} different labels ({', '.join(names) or 'none'}); "
