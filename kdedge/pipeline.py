@@ -34,17 +34,8 @@ from kdedge.text.corpus import Corpus, load_corpus
 
 def read_corpus(data: Data, seed: int) -> Corpus:
     """A recipe's corpus, cut to the sizes that it asks for."""
-    corpus = load_corpus(
-        data.path,
-        text=data.text,
-        label=data.label,
-        split=data.split,
-        id=data.id,
-        unlabelled=data.unlabelled,
-        valid_fraction=data.valid_fraction,
-        test_fraction=data.test_fraction,
-        seed=seed,
-    )
+    given = data.model_dump(exclude={"train_size", "eval_size"})
+    corpus = load_corpus(**given, seed=seed)
     return corpus.subset(data.train_size, data.eval_size, seed)
 
 

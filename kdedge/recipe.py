@@ -79,9 +79,11 @@ AnySection = TypeVar("AnySection", bound=Section)
 class Data(Section):
     """Where the texts are; columns by name."""
 
-    path: Path = Field(description=".csv, .tsv, .jsonl or .parquet, also .gz")
+    path: Path = Field(description=".csv, .tsv, .jsonl, .json or .parquet, also .gz")
     text: str = Field("text", description="column of the texts")
-    label: str = Field("label", description="column of the labels: names or whole numbers")
+    label: str = Field(
+        "label", description="column of the labels, names or whole numbers; they stay as they are"
+    )
     split: str | None = Field(
         None,
         description="column that says train, valid or test; without it the split is stratified",
@@ -95,6 +97,23 @@ class Data(Section):
     )
     test_fraction: Fraction = Field(
         0.2, description="share of the texts that become the test split, where no column says"
+    )
+    encoding: str | None = Field(
+        None, description="of the files, as utf-8, utf-16 or cp1252; without it, recognised"
+    )
+    delimiter: str | None = Field(
+        None, description="of .csv and .tsv: a character, or tab; without it, recognised"
+    )
+    quoting: bool | None = Field(
+        None, description="whether fields may be in double quotes; without it, recognised"
+    )
+    empty_texts: Literal["error", "skip"] = Field(
+        "error", description="what an empty text is; skip leaves it out and counts it"
+    )
+    contradictions: Literal["keep", "drop"] = Field(
+        "keep",
+        description="texts that have different labels in different rows; drop leaves "
+        "all rows of them out",
     )
     train_size: Count | None = Field(
         None, description="use only this many training texts; without it all"

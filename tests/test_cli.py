@@ -303,7 +303,7 @@ def test_predict_refuses(quick_run: Path, tmp_path: Path) -> None:
     bundle = quick_run / "bundle"
     assert "one of the two" in refusal("predict", bundle, "x", "--file", tmp_path / "t.txt")
     assert "no such file" in refusal("predict", bundle, "--file", tmp_path / "t.txt")
-    assert "not UTF-8" in refusal("predict", bundle, stdin=b"caf\xe9\n")
+    assert "not UTF-8" in refusal("predict", bundle, stdin=b"caf\x81\n")
     assert "standard input, line 2" in refusal("predict", bundle, stdin="x\n\ny\n")
     assert "is no bundle" in refusal("predict", tmp_path, "x")
     assert "has no 'best'" in refusal("predict", bundle, "x", "--artifact", "best")

@@ -57,7 +57,8 @@ def bench(
     labelled: Annotated[
         Data | None,
         Options(
-            only=("path", "text", "label", "split"),
+            only=("path", "text", "label", "split", "encoding", "delimiter", "quoting"),
+            main=("path", "text", "label", "split"),
             required="--data",
             help={"path": "labelled texts, to find the accuracy with on the device"},
         ),
@@ -127,7 +128,7 @@ def _texts_of(data: Data) -> "Labelled":
     from kdedge.bench.run import Labelled
     from kdedge.text.corpus import load_corpus
 
-    corpus = load_corpus(data.path, text=data.text, label=data.label, split=data.split)
+    corpus = load_corpus(**data.model_dump(exclude={"train_size", "eval_size"}))
     parts = [corpus.test] if data.split else [corpus.train, corpus.valid, corpus.test]
     return Labelled(
         tuple(text for part in parts for text in part.texts),

@@ -4,11 +4,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kdedge.errors import KdedgeError
+from kdedge.recipe import Data
+
+if TYPE_CHECKING:
+    from kdedge.text.readers import TextFiles
 
 Seed = Annotated[
     int, typer.Option("--seed", min=0, metavar="INTEGER", help="of all that is random (0 or more)")
@@ -24,6 +28,14 @@ OutStore = Annotated[Path, typer.Option("--out", help="store of soft labels to m
 def say(text: str) -> None:
     """Print a line beside the command's output."""
     typer.echo(text, err=True)
+
+
+def texts_of(data: Data) -> "TextFiles":
+    """The texts of files, read as the settings say."""
+    from kdedge.text.readers import Format, TextFiles
+
+    form = Format(data.encoding, data.delimiter, data.quoting)
+    return TextFiles(data.path, data.text, form, data.empty_texts)
 
 
 def load_tensorflow() -> None:

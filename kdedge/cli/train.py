@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdedge.cli.common import Out, OutStore, Seed, Store, load_tensorflow, say
+from kdedge.cli.common import Out, OutStore, Seed, Store, load_tensorflow, say, texts_of
 from kdedge.cli.settings import Options, settings_as_options
 from kdedge.errors import KdedgeError
 from kdedge.recipe import COMPRESSIONS, Compress, Data, Distill, Label, Teach
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from kdedge.teachers.bert import BertTeacher
 
 TeacherDir = Annotated[Path, typer.Option("--teacher", help="the teacher's folder")]
+# Fields of [data] that matter to texts without labels.
+OF_TEXTS = {"path", "text", "encoding", "delimiter", "quoting", "empty_texts"}
 # What has labels is all that these commands look at.
 Labelled = Annotated[Data, Options(main=("text", "label", "split"), without=("unlabelled",))]
 
@@ -112,16 +114,13 @@ def label(
     augmented = "augmented" in settings.model_fields_set and settings.augmented
     if augmented and engine == "ray":
         raise KdedgeError("--augmented: is for --engine local.")
-    needless = (data.model_fields_set - {"path", "text"}) | (
-        settings.model_fields_set & {"mixture"}
-    )
+    needless = (data.model_fields_set - OF_TEXTS) | (settings.model_fields_set & {"mixture"})
     if needless and not augmented:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(needless))
         raise KdedgeError(f"{options}: only with --augmented.")
     load = _teacher_loader(teacher, pattern or [], verbalizer or [], max_length)
     from kdedge.files import locked
     from kdedge.teachers.label import label_texts
-    from kdedge.text.readers import TextFiles
 
     with locked(out):
         if augmented:
@@ -134,10 +133,10 @@ def label(
         elif engine == "ray":
             from kdedge.teachers.on_ray import label_on_ray
 
-            lines = TextFiles(data.path, data.text)
+            lines = texts_of(data)
             store = label_on_ray(load, lines, out, settings.batch_size, actors or 1, address)
         else:
-            lines = TextFiles(data.path, data.text)
+            lines = texts_of(data)
             store = label_texts(load(), lines, out, settings.batch_size)
     say(f"{out}: soft labels of {len(store)} texts.")
 
@@ -204,7 +203,7 @@ def import_labels(
 
     folder = find_pretrained(tokenizer, weights=False)
     encoder = TextEncoder.from_pretrained(folder, max_length)
-    task = Classification(label_names=labels.split(","))
+    task = Classification(label_names=[name.strip() for name in labels.split(",")])
     store = import_soft_labels(rows, out, task, encoder)
     say(f"{out}: soft labels of {len(store)} texts.")
 

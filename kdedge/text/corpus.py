@@ -3,27 +3,47 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from kdedge.errors import KdedgeError
 from kdedge.tasks import Classification, Task
-from kdedge.text.readers import Row, need_columns, read_rows, read_texts
+from kdedge.text.decoding import Tell, tell_once
+from kdedge.text.readers import Format, Row, is_delimited, iter_rows, need_columns, read_texts
+from kdedge.text.rules import (
+    Contradictions,
+    Empty,
+    Finding,
+    copies,
+    leave_out,
+    near_doubles,
+    refuse_rows_in_texts,
+    same_text,
+    without_empty,
+    without_held_out,
+)
+from kdedge.text.rules import contradictions as find_contradictions
 from kdedge.text.splits import Split, divide, part_of, smaller
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Labelled texts in three splits, and texts without labels."""
+    """Labelled texts in three splits, and texts without labels.
+
+    Attributes:
+        findings: what was odd about the files, and what was done about it.
+    """
 
     task: Task
     train: Split
     valid: Split
     test: Split
     unlabelled: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def fingerprint(self) -> str:
         """SHA-256 over everything in it: equal corpora give equal values."""
@@ -41,12 +61,11 @@ class Corpus:
         for name, size, least in sizes:
             if size is not None and size < least:
                 raise KdedgeError(f"{name}: {size}. At least {least} is needed for this corpus.")
-        return Corpus(
-            self.task,
-            smaller(self.train, self.task, train_size, seed),
-            smaller(self.valid, self.task, eval_size, seed),
-            smaller(self.test, self.task, eval_size, seed),
-            self.unlabelled,
+        return replace(
+            self,
+            train=smaller(self.train, self.task, train_size, seed),
+            valid=smaller(self.valid, self.task, eval_size, seed),
+            test=smaller(self.test, self.task, eval_size, seed),
         )
 
 
@@ -61,24 +80,41 @@ def load_corpus(
     unlabelled: Path | None = None,
     valid_fraction: float = 0.1,
     test_fraction: float = 0.2,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    quoting: bool | None = None,
+    empty_texts: Empty = "error",
+    contradictions: Contradictions = "keep",
     seed: int = 0,
+    tell: Tell = tell_once,
 ) -> Corpus:
     """Read a corpus; columns by name.
 
+    What is in test is left out of the other splits and of the unlabelled texts, and what is in
+    valid out of train and of the unlabelled texts. docs/data.md has all rules.
+
     Args:
-        path: `.csv`, `.tsv`, `.jsonl` or `.parquet`, each also with `.gz`.
+        path: `.csv`, `.tsv`, `.jsonl`, `.json`, `.parquet` or fastText's `.txt`, each also with
+            `.gz`.
         text: column of the texts.
         label: column of the labels. A row without one is an unlabelled text.
         task: reads the labels; for `Classification` names or whole numbers, which sorted give the
             order of the classes.
         split: column that says `train`, `valid` (or `validation`, `dev`, `eval`) or `test`. If no
             row is `valid`, `valid_fraction` of the training rows become those.
-            None divides the rows, with the same share of each label in every split.
+            None divides the rows, with the same share of each label in every split, and equal
+            texts in the same split.
         id: column of ids, each of which may occur once.
         unlabelled: a file of more texts, as for `read_texts`.
         valid_fraction: of each label's rows, where the file does not say.
         test_fraction: of each label's rows, where the file does not say.
+        encoding: of the file, for instance utf-8 or cp1252; None recognises it.
+        delimiter: of .csv and .tsv files; None recognises it.
+        quoting: whether fields of .csv and .tsv files may be in double quotes; None recognises it.
+        empty_texts: `error`, or `skip` to leave them out.
+        contradictions: `keep`, or `drop` to leave out texts that have different labels.
         seed: equal seeds divide the rows equally.
+        tell: gets a line for what was recognised and is unusual, and for each finding.
 
     Raises:
         KdedgeError: anything that is not as it says here, with the line or row.
@@ -89,59 +125,102 @@ def load_corpus(
             f"valid_fraction, test_fraction: {valid_fraction}, {test_fraction}. "
             "Both must be above 0 and their sum below 1."
         )
-    path = Path(path)
-    rows = read_rows(path)
+    path, form = Path(path), Format(encoding, delimiter, quoting)
+    rows = list(iter_rows(path, form, tell))
     need_columns(path, rows, [text, label, *filter(None, (split, id))])
     if id:
         _need_unique(rows, id)
+    findings: list[Finding] = []
+    if empty_texts == "skip":
+        rows, findings = without_empty(rows, text)
     texts = [row.text(text) for row in rows]
     given = [task.parse(row.fields.get(label), f"{row.where}: {label}") for row in rows]
-    labelled = [i for i, parsed in enumerate(given) if parsed is not None]
-    what, labels = task.from_labels([given[i] for i in labelled], f"{path}: column {label!r}")
+    if quoting is None and is_delimited(path):
+        refuse_rows_in_texts(rows, texts, given)
 
-    strata, shares = what.strata(labels), {"valid": valid_fraction, "test": test_fraction}
-    of = _parts(path, [rows[i] for i in labelled], what, strata, split, shares, seed)
+    labelled = [i for i, parsed in enumerate(given) if parsed is not None]
+    chosen = _Labelled(rows, texts, given).at(labelled)
+    against, found = find_contradictions(*chosen, contradictions)
+    findings += found
+    if contradictions == "drop":
+        keys = map(same_text, chosen.texts)
+        chosen = chosen.at([i for i, key in enumerate(keys) if key not in against])
+    what, labels = task.from_labels(chosen.labels, f"{path}: column {label!r}")
+    findings += near_doubles(what.output_names)
+
+    shares = {"valid": valid_fraction, "test": test_fraction}
+    parts, found = _parts(path, chosen, what, what.strata(labels), split, shares, seed)
+    findings += [*found, *copies(parts, chosen.rows, chosen.texts)]
 
     def part(name: str) -> Split:
-        chosen = np.flatnonzero(of == name)
-        return Split(tuple(texts[labelled[i]] for i in chosen), labels[chosen])
+        of = np.flatnonzero(parts == name)
+        return Split(tuple(chosen.texts[i] for i in of), labels[of])
 
     more = [one for one, parsed in zip(texts, given, strict=True) if parsed is None]
-    more += read_texts(unlabelled, text) if unlabelled else []
-    return Corpus(what, part("train"), part("valid"), part("test"), tuple(more))
+    more += read_texts(unlabelled, text, form, empty_texts) if unlabelled else []
+    valid, test = part("valid"), part("test")
+    more, found = without_held_out(more, [*valid.texts, *test.texts])
+    findings += found
+    for finding in findings:
+        tell(f"{path}: {finding.line()}")
+    return Corpus(what, part("train"), valid, test, tuple(more), tuple(findings))
+
+
+class _Labelled(NamedTuple):
+    rows: list[Row]
+    texts: list[str]
+    labels: list[Any]
+
+    def at(self, places: Sequence[int]) -> "_Labelled":
+        rows, texts, labels = self
+        return _Labelled(
+            [rows[i] for i in places], [texts[i] for i in places], [labels[i] for i in places]
+        )
 
 
 def _parts(
     path: Path,
-    rows: Sequence[Row],
+    labelled: _Labelled,
     task: Task,
     strata: npt.NDArray[np.int64],
     column: str | None,
     shares: dict[str, float],
     seed: int,
-) -> npt.NDArray[np.str_]:
-    """For each labelled row `train`, `valid` or `test`."""
+) -> tuple[npt.NDArray[np.str_], list[Finding]]:
+    """For each labelled row `train`, `valid`, `test`, or "" if it is left out."""
     rng = np.random.default_rng(seed)
+    rows, texts, _ = labelled
     parts = np.full(len(rows), "train", "U5")
+    findings: list[Finding] = []
     if column:
         parts[:] = [part_of(row, column) for row in rows]
         shares = {} if "valid" in parts else {"valid": shares["valid"]}
+        findings = leave_out(parts, rows, texts)
     if shares:
-        divide(path, task, parts, strata, shares, rng)
+        # Of equal texts the first one is dealt, and the others go with it.
+        dealt: dict[str, int] = {}
+        in_train = np.flatnonzero(parts == "train").tolist()
+        first = np.array([dealt.setdefault(same_text(texts[i]), i) for i in in_train])
+        firsts = np.unique(first)
+        of_firsts = parts[firsts]
+        divide(path, task, of_firsts, strata[firsts], shares, rng)
+        parts[in_train] = of_firsts[np.searchsorted(firsts, first)]
     for part in ("train", "valid", "test"):
         if part not in parts:
             raise KdedgeError(
-                f"{path}: column {column!r} puts no labelled row in {part}. "
-                "Add some, or give no split column and have kdedge split the rows."
+                f"{path}: column {column!r} puts no labelled row in {part}"
+                + (f"; {findings[-1].line()}" if findings else ".")
+                + " Add some, or give no split column and have kdedge split the rows."
             )
-    unknown = ~np.isin(strata, strata[parts == "train"])
+    unknown = (parts != "") & ~np.isin(strata, strata[parts == "train"])
     if unknown.any():
-        first = int(unknown.argmax())
+        i = int(unknown.argmax())
         raise KdedgeError(
-            f"{rows[first].where}: {task.stratum_name(strata[first])} is in {parts[first]} and "
-            "not in train. Add training rows with it or leave it out."
+            f"{rows[i].where}: {task.stratum_name(strata[i])} is in {parts[i]} and not in train"
+            + (f"; {findings[-1].line()}" if findings else ".")
+            + " Add training rows with it or leave it out."
         )
-    return parts
+    return parts, findings
 
 
 def _need_unique(rows: Sequence[Row], column: str) -> None:

@@ -66,7 +66,13 @@ class Row:
         text = self.fields.get(column)
         if not isinstance(text, str):
             raise KdedgeError(f"{self.where}: {column} is {text!r:.40}; a text is needed.")
-        check_text(text, f"{self.where}, column {column!r}")
+        where = f"{self.where}, column {column!r}"
+        if not text.strip():
+            raise KdedgeError(
+                f'{where}: the text is empty. Fill it in, or leave it out: empty_texts = "skip" in '
+                "[data], or --empty-texts skip."
+            )
+        check_text(text, where)
         return text
 
     def is_empty(self, column: str) -> bool:
@@ -184,23 +190,29 @@ def iter_rows(path: Path, form: Format = RECOGNISED, tell: Tell = tell_once) -> 
     def lines() -> Iterator[str]:
         return decoded_lines(path, lambda: _lines(path), form.encoding, tell)
 
-    if suffix == ".parquet":
+    rows: Iterator[Row]
+    if is_delimited(path):
+        usual = "," if suffix == ".csv" else "\t"
+        found = delimited_rows(path, lines, usual, form.delimiter, form.quoting, tell)
+        rows = (Row(where, fields) for where, fields in found)
+    elif suffix == ".parquet":
         rows = _parquet_rows(path)
     elif suffix == ".json" and _first_character(lines()) == "[":
         rows = _json_list_rows(path, lines())
     elif suffix in (".jsonl", ".json"):
         rows = _json_rows(path, lines())
-    elif suffix == ".txt":
-        rows = _text_rows(path, lines())
     else:
-        usual = "," if suffix == ".csv" else "\t"
-        found = delimited_rows(path, lines, usual, form.delimiter, form.quoting, tell)
-        rows = (Row(where, fields) for where, fields in found)
+        rows = _text_rows(path, lines())
     row = None
     for row in rows:
         yield row
     if row is None:
         raise KdedgeError(f"{path}: no rows. At least one is needed.")
+
+
+def is_delimited(path: Path) -> bool:
+    """Whether a file has a delimiter."""
+    return _suffix(path) in (".csv", ".tsv")
 
 
 def _files(path: Path) -> list[Path]:

@@ -61,9 +61,9 @@ def divide(
         counts = [max(1, round(share * len(rows))) for share in shares.values()]
         if sum(counts) >= len(rows):
             raise KdedgeError(
-                f"{path}: {task.stratum_name(stratum)} has {len(rows)} rows, which leaves none for "
-                f"train after {' and '.join(shares)}. Add rows (each label needs at least "
-                f"{len(shares) + 1}), lower the fractions or leave the label out."
+                f"{path}: {task.stratum_name(stratum)} has {len(rows)} rows with different texts, "
+                f"which leaves none for train after {' and '.join(shares)}. Add rows (each label "
+                f"needs at least {len(shares) + 1}), lower the fractions or leave the label out."
             )
         start = 0
         for part, count in zip(shares, counts, strict=True):

@@ -1,0 +1,214 @@
+"""What is odd about the rows of a corpus, counted, and what is done about it.
+
+Two texts are equal if they differ in nothing but blanks and upper and lower case.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from kdedge.errors import KdedgeError
+from kdedge.text.delimited import DELIMITERS
+from kdedge.text.readers import Row
+
+Empty = Literal["error", "skip"]
+Contradictions = Literal["keep", "drop"]
+WHOLE_AS_FLOAT = re.compile(r"^([+-]?[0-9]+)\.0*$")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something odd.
+
+    Attributes:
+        kind: a name for programs.
+        count: how many rows, texts or labels.
+        what: is odd about so many.
+        example: one of them, with its line; "" if there is none to show.
+        done: what kdedge does about it, or the user can.
+        impossible: whether the work can't begin.
+    """
+
+    kind: str
+    count: int
+    what: str
+    example: str
+    done: str
+    impossible: bool = False
+
+    def line(self) -> str:
+        """One line for a terminal."""
+        example = f" For instance {self.example}." if self.example else ""
+        return f"{self.what}: {self.count:,}, {self.done}.{example}"
+
+
+def same_text(text: str) -> str:
+    """What equal texts have in common."""
+    return " ".join(text.split()).casefold()
+
+
+def shown(row: Row, text: str) -> str:
+    """A row as an example."""
+    return f"{row.where}: {' '.join(text.split())!r:.60}"
+
+
+def without_empty(rows: Sequence[Row], text: str) -> tuple[list[Row], list[Finding]]:
+    """The rows that have a text, and how many have none."""
+    kept = [row for row in rows if not row.is_empty(text)]
+    if len(kept) == len(rows):
+        return kept, []
+    first = next(row for row in rows if row.is_empty(text))
+    found = Finding("empty texts", len(rows) - len(kept), "empty texts", first.where, "left out")
+    return kept, [found]
+
+
+def refuse_rows_in_texts(rows: Sequence[Row], texts: Sequence[str], labels: Sequence[Any]) -> None:
+    """Check that no text has lines that are rows of its file: a stray quote joined them.
+
+    Args:
+        rows: of a .csv or .tsv file.
+        texts: of the rows.
+        labels: of the rows, as `Task.parse` gives them.
+
+    Raises:
+        KdedgeError: a line in a text has a field that is a label.
+    """
+    known = {label for label in labels if isinstance(label, str)}
+    for row, text in zip(rows, texts, strict=True):
+        for line in text.splitlines() if "\n" in text or "\r" in text else ():
+            for delimiter in DELIMITERS:
+                fields = line.split(delimiter)
+                if len(fields) > 1 and not known.isdisjoint(fields):
+                    raise KdedgeError(
+                        f"{row.where}: the text in quotes goes over several lines, and in it "
+                        f"{line!r:.60} looks like a row of the file: a stray quote? Mend it, or "
+                        "say that all is well: quoting = true in [data], or --quoting true. If "
+                        "quotes mean nothing in this file: false."
+                    )
+
+
+def contradictions(
+    rows: Sequence[Row], texts: Sequence[str], labels: Sequence[Any], rule: Contradictions
+) -> tuple[set[str], list[Finding]]:
+    """Texts, as `same_text` gives them, that have different labels; and how many there are."""
+    first: dict[str, int] = {}
+    found: dict[str, int] = {}
+    for i, text in enumerate(map(same_text, texts)):
+        if labels[first.setdefault(text, i)] != labels[i]:
+            found.setdefault(text, i)
+    if not found:
+        return set(), []
+    text, second = next(iter(found.items()))
+    one, other = first[text], second
+    example = f"{shown(rows[one], texts[one])} is {labels[one]}, in {rows[other].where} "
+    done = (
+        "left out, all rows of them"
+        if rule == "drop"
+        else ('kept; contradictions = "drop" in [data] leaves them out')
+    )
+    return {*found}, [
+        Finding(
+            "contradictions",
+            len(found),
+            "texts with different labels in different rows",
+            example + f"{labels[other]}",
+            done,
+        )
+    ]
+
+
+def leave_out(
+    parts: npt.NDArray[np.str_], rows: Sequence[Row], texts: Sequence[str]
+) -> list[Finding]:
+    """Take out of train what is in valid or test, and out of valid what is in test.
+
+    Args:
+        parts: for each row `train`, `valid` or `test`; becomes "" for those that are taken out.
+        rows: for messages.
+        texts: of the rows.
+    """
+    keys = [same_text(text) for text in texts]
+    findings = []
+    for part, others in (("valid", ("test",)), ("train", ("valid", "test"))):
+        held_out = {keys[i] for i in np.flatnonzero(np.isin(parts, others)).tolist()}
+        out = [i for i in np.flatnonzero(parts == part).tolist() if keys[i] in held_out]
+        if out:
+            parts[out] = ""
+            findings.append(
+                Finding(
+                    f"in {part} and held out",
+                    len(out),
+                    f"rows of {part} with a text of {' or '.join(others)}",
+                    shown(rows[out[0]], texts[out[0]]),
+                    f"left out of {part}",
+                )
+            )
+    return findings
+
+
+def without_held_out(
+    texts: Sequence[str], held_out: Iterable[str]
+) -> tuple[list[str], list[Finding]]:
+    """The unlabelled texts that are not in valid or test, and how many are."""
+    keys = {same_text(text) for text in held_out} if texts else set()
+    kept = [text for text in texts if same_text(text) not in keys]
+    if len(kept) == len(texts):
+        return kept, []
+    first = next(text for text in texts if same_text(text) in keys)
+    found = Finding(
+        "unlabelled and held out",
+        len(texts) - len(kept),
+        "unlabelled texts that are in valid or test",
+        f"{' '.join(first.split())!r:.60}",
+        "left out",
+    )
+    return kept, [found]
+
+
+def copies(parts: npt.NDArray[np.str_], rows: Sequence[Row], texts: Sequence[str]) -> list[Finding]:
+    """How many rows of each part have a text that another row of it has."""
+    findings = []
+    for part in ("train", "valid", "test"):
+        seen: set[str] = set()
+        again = []
+        for i in np.flatnonzero(parts == part).tolist():
+            key = same_text(texts[i])
+            if key in seen:
+                again.append(i)
+            seen.add(key)
+        if again:
+            findings.append(
+                Finding(
+                    f"copies in {part}",
+                    len(again),
+                    f"rows of {part} with the text of another row of it",
+                    shown(rows[again[0]], texts[again[0]]),
+                    "kept; they count as often as they are there",
+                )
+            )
+    return findings
+
+
+def near_doubles(names: Iterable[str]) -> list[Finding]:
+    """Labels that differ in blanks, case, ways to write a letter, or as 1 and 1.0 only."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        key = same_text(unicodedata.normalize("NFKC", name))
+        alike.setdefault(WHOLE_AS_FLOAT.sub(r"\1", key), []).append(name)
+    groups = [group for group in alike.values() if len(group) > 1]
+    if not groups:
+        return []
+    return [
+        Finding(
+            "near-double labels",
+            sum(map(len, groups)),
+            "labels that are nearly the same",
+            "; ".join(" and ".join(map(repr, group)) for group in groups[:3]),
+            "kept as different classes; if they are meant to be one, write them alike in the file",
+        )
+    ]

@@ -1,0 +1,205 @@
+"""What is odd in a corpus, what is done about it, and what is told."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kdedge.errors import KdedgeError
+from kdedge.recipe import Data
+from kdedge.text.corpus import Corpus, load_corpus
+from kdedge.text.rules import Finding, near_doubles, same_text
+
+Save = Callable[[str, list[str]], Path]
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    def save_lines(name: str, lines: list[str]) -> Path:
+        path = tmp_path / name
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    return save_lines
+
+
+def found(corpus: Corpus) -> dict[str, int]:
+    return {finding.kind: finding.count for finding in corpus.findings}
+
+
+def texts(corpus: Corpus) -> list[tuple[str, ...]]:
+    return [split.texts for split in (corpus.train, corpus.valid, corpus.test)]
+
+
+def rows(*extra: str) -> list[str]:
+    return [
+        "text,label,part",
+        *(
+            f"{part} {label},{label},{part}"
+            for part in ("train", "valid", "test")
+            for label in "ab"
+        ),
+        *extra,
+    ]
+
+
+def test_what_is_held_out_is_left_out_of_train(save: Save) -> None:
+    extra = [
+        "test a,a,train",
+        " TEST  A,a,train",
+        "valid b,b,train",
+        "test b,b,valid",
+        "new,a,train",
+    ]
+    told: list[str] = []
+    path = save("c.csv", rows(*extra))
+    corpus = load_corpus(path, split="part", tell=told.append)
+    assert texts(corpus) == [
+        ("train a", "train b", "new"),
+        ("valid a", "valid b"),
+        ("test a", "test b"),
+    ]
+    assert corpus.train.labels.tolist() == [0, 1, 0]
+    assert found(corpus) == {"in valid and held out": 1, "in train and held out": 3}
+    assert told == [
+        f"{path}: rows of valid with a text of test: 1, left out of valid. For instance {path}, "
+        "line 11: 'test b'.",
+        f"{path}: rows of train with a text of valid or test: 3, left out of train. For instance "
+        f"{path}, line 8: 'test a'.",
+    ]
+
+
+def test_unlabelled_texts_that_are_held_out_are_left_out(save: Save) -> None:
+    more = save("more.txt", ["Test A", "train a", "fresh"])
+    corpus = load_corpus(
+        save("c.csv", rows("x,,train", "valid b,,train")), split="part", unlabelled=more
+    )
+    assert corpus.unlabelled == ("x", "train a", "fresh")
+    assert found(corpus) == {"unlabelled and held out": 2}
+
+
+def test_equal_texts_go_to_the_same_split(save: Save) -> None:
+    lines = [f"{text} {i},{text}" for _ in range(3) for i in range(20) for text in "ab"]
+    corpus = load_corpus(save("c.csv", ["text,label", *lines]))
+    parts = [{*part} for part in texts(corpus)]
+    assert parts[0].isdisjoint(parts[1] | parts[2]) and parts[1].isdisjoint(parts[2])
+    assert [len(part) for part in parts] == [28, 4, 8]
+    assert [len(part) for part in texts(corpus)] == [84, 12, 24]
+    assert found(corpus) == {"copies in train": 56, "copies in valid": 8, "copies in test": 16}
+    # A corpus without copies is divided as if there were no such rule.
+    alone = load_corpus(save("c.csv", ["text,label", *lines[:40]]))
+    assert texts(alone) == [tuple(dict.fromkeys(part)) for part in texts(corpus)]
+    assert alone.findings == ()
+
+
+def test_copies_do_not_make_a_class_large_enough(save: Save) -> None:
+    lines = [*(f"{i},a" for i in range(9)), *["x,b"] * 5, "y,b"]
+    with pytest.raises(
+        KdedgeError, match="label 'b' has 2 rows with different texts, which leaves"
+    ):
+        load_corpus(save("c.csv", ["text,label", *lines]))
+
+
+def test_contradictions_are_counted_and_kept_or_dropped(save: Save) -> None:
+    extra = ["odd,a,train", "Odd ,b,train", "odd,a,train", "train a,b,train", "same,a,train"]
+    path = save("c.csv", rows(*extra, "same,a,train"))
+    corpus = load_corpus(path, split="part")
+    assert found(corpus) == {"contradictions": 2, "copies in train": 4}
+    assert corpus.findings[0].example == f"{path}, line 8: 'odd' is a, in {path}, line 9 b"
+    assert corpus.findings[0].done.startswith("kept; contradictions")
+    assert len(corpus.train) == 8
+    dropped = load_corpus(path, split="part", contradictions="drop")
+    assert dropped.train.texts == ("train b", "same", "same")
+    assert found(dropped) == {"contradictions": 2, "copies in train": 1}
+    assert dropped.findings[0].done == "left out, all rows of them"
+
+
+def test_contradictions_over_splits(save: Save) -> None:
+    path = save("c.csv", rows("test a,b,train", "new,a,train"))
+    kept = load_corpus(path, split="part")
+    assert found(kept) == {"contradictions": 1, "in train and held out": 1}
+    assert kept.test.texts == ("test a", "test b")
+    assert load_corpus(path, split="part", contradictions="drop").test.texts == ("test b",)
+
+
+def test_a_split_that_is_emptied_says_why(save: Save) -> None:
+    path = save("c.csv", [*rows()[:3], *rows()[5:], "test a,a,dev", "test b,b,dev"])
+    with pytest.raises(KdedgeError, match="no labelled row in valid; rows of valid with a text"):
+        load_corpus(path, split="part")
+    lines = ["text,label,part", "x,a,train", "t,b,train", "t,b,test", "v,a,valid"]
+    with pytest.raises(KdedgeError, match=r"label 'b' is in test and not in train; rows of train"):
+        load_corpus(save("c.csv", lines), split="part")
+
+
+def test_empty_texts_are_an_error_or_counted(save: Save) -> None:
+    path = save("c.csv", rows("  ,a,train", ",b,test", "new,a,train"))
+    more = save("more.txt", ["one", "", "two"])
+    with pytest.raises(KdedgeError, match="line 8, column 'text': the text is empty"):
+        load_corpus(path, split="part")
+    corpus = load_corpus(path, split="part", empty_texts="skip", unlabelled=more)
+    assert corpus.train.texts == ("train a", "train b", "new")
+    assert corpus.unlabelled == ("one", "two")
+    assert corpus.findings == (
+        Finding("empty texts", 2, "empty texts", f"{path}, line 8", "left out"),
+    )
+
+
+def test_a_csv_in_which_a_stray_quote_joins_rows_is_refused(save: Save) -> None:
+    lines = [f"text {i},{'ab'[i % 2]}" for i in range(12)]
+    lines[3], lines[6] = '"an opened quote,b', 'a closed one",a'
+    path = save("c.csv", ["text,label", *lines])
+    with pytest.raises(KdedgeError, match=r"c\.csv, line 5: .*opened quote,b' looks like a row"):
+        load_corpus(path)
+    assert len(load_corpus(path, quoting=False).train) == 8
+    assert sum(map(len, texts(load_corpus(path, quoting=True)))) == 9
+    lines = [",".join(reversed(line.split(","))) for line in lines]
+    lines[3], lines[6] = 'b,"an opened quote', 'a,a closed one"'
+    path = save("c.csv", ["label,text", *lines])
+    with pytest.raises(KdedgeError, match=r"c\.csv, line 5: .*'a,text 4' looks like a row"):
+        load_corpus(path)
+
+
+def test_texts_of_several_lines_are_no_joined_rows(save: Save) -> None:
+    lines = [f'"Dear {i},\nthanks, and so on\n",{"ab"[i % 2]}' for i in range(12)]
+    corpus = load_corpus(save("c.csv", ["text,label", *lines]))
+    assert len(corpus.train) == 8
+    assert corpus.findings == ()
+
+
+def test_near_double_labels_are_named() -> None:
+    assert near_doubles(["a", "b", "0101", "101", "1", "10"]) == []
+    for one, other in [
+        ("neg", "neg "),
+        ("neg", "Neg"),
+        ("very good", "very  good"),
+        ("1", "1.0"),
+        ("-2.00", "-2"),
+        ("é", "e\u0301"),
+    ]:
+        (finding,) = near_doubles(["x", one, other])
+        assert (finding.kind, finding.count) == ("near-double labels", 2)
+        assert finding.example == f"{one!r} and {other!r}"
+
+
+def test_near_doubles_are_told_and_stay(save: Save) -> None:
+    lines = [f"{i},{['neg', 'neg ', 'pos'][i % 3]}" for i in range(12)]
+    told: list[str] = []
+    corpus = load_corpus(save("c.csv", ["text,label", *lines]), tell=told.append)
+    assert corpus.task.output_names == ("neg", "neg ", "pos")
+    assert "labels that are nearly the same: 2, kept as different classes" in told[0]
+    assert told[0].endswith("For instance 'neg' and 'neg '.")
+
+
+def test_equal_texts() -> None:
+    assert same_text(" A\tb\n c") == same_text("a B C") == "a b c"
+    assert same_text("naïve") != same_text("naive")
+
+
+def test_a_recipe_and_load_corpus_take_the_same(save: Save) -> None:
+    import inspect
+
+    python = {*inspect.signature(load_corpus).parameters} - {"task", "seed", "tell"}
+    assert python == {*Data.model_fields} - {"train_size", "eval_size"}
+    for name, field in Data.model_fields.items():
+        if name in python and name != "path":
+            assert inspect.signature(load_corpus).parameters[name].default == field.default
