@@ -141,7 +141,8 @@ def _load() -> Any:
 
     from kdedge import load_teacher
     from kdedge.tasks import Classification
-    from kdedge.teachers.bert import BertTeacher, find_pretrained
+    from kdedge.teachers.bert import BertTeacher
+    from kdedge.teachers.checkpoints import find_pretrained
     from kdedge.text.encoder import TextEncoder
 
     if not TEACHER.exists():

@@ -14,6 +14,7 @@ from kdedge.bench.report.page import render_page
 from kdedge.bench.report.tables import terminal_table
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
+from kdedge.check import read_corpus, refuse_impossible
 from kdedge.compress.stage import compress_student
 from kdedge.distill.stage import distill_student
 from kdedge.distill.terms import check, needs_teacher
@@ -23,20 +24,13 @@ from kdedge.export.subject import subject_of, subject_of_teacher
 from kdedge.files import locked, write_text
 from kdedge.labels.store import SoftLabels
 from kdedge.progress import console
-from kdedge.recipe import Data, Export, Recipe, fingerprint
+from kdedge.recipe import Export, Recipe, fingerprint
 from kdedge.students.presets import find_preset
 from kdedge.students.trained import Student
 from kdedge.teach.stage import finetune
 from kdedge.teachers.bert import load_teacher, read_notes
 from kdedge.teachers.label import label_texts
-from kdedge.text.corpus import Corpus, load_corpus
-
-
-def read_corpus(data: Data, seed: int) -> Corpus:
-    """A recipe's corpus, cut to the sizes that it asks for."""
-    given = data.model_dump(exclude={"train_size", "eval_size"})
-    corpus = load_corpus(**given, seed=seed)
-    return corpus.subset(data.train_size, data.eval_size, seed)
+from kdedge.text.corpus import Corpus
 
 
 def run(recipe: Recipe, out: Path) -> BenchReport:
@@ -50,6 +44,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
     """
     check(recipe.distill, find_preset(recipe.distill.student))
     corpus, seed = read_corpus(recipe.data, recipe.seed), recipe.seed
+    refuse_impossible(corpus, recipe.teach)
     with locked(out):
         out.mkdir(exist_ok=True)
         stages = _Stages(out)

@@ -138,6 +138,10 @@ class Teach(Section):
     )
     clip_norm: Positive = Field(1.0, description="gradients are scaled down to this norm")
     max_length: Length = Field(64, description="tokens that a text is cut to")
+    max_unknown: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.2,
+        description="share of the tokens that the pretrained model may not know; more is an error",
+    )
 
 
 class Mixture(Section):

@@ -33,8 +33,8 @@ from kdedge.recipe import (
 )
 
 COMMANDS = (
-    "run teach label average-labels import-labels attack distill compress export bench devices "
-    "predict inspect sign verify compare package"
+    "check run teach label average-labels import-labels attack distill compress export bench "
+    "devices predict inspect sign verify compare package"
 ).split()
 
 

@@ -20,10 +20,11 @@ import kdedge.pipeline as pipeline
 from kdedge import SoftLabels, Student
 from kdedge.bench.report.model import BenchReport
 from kdedge.bundle.manifest import verify
+from kdedge.check import read_corpus
 from kdedge.cli import app
 from kdedge.distill.transfer_set import transfer_set
 from kdedge.export.subject import Subject
-from kdedge.pipeline import read_corpus
+from kdedge.pipeline import run
 from kdedge.recipe import Compress, load_recipe
 from kdedge.text.corpus import load_corpus
 

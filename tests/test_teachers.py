@@ -20,7 +20,8 @@ from kdedge import Corpus, KdedgeError, load_teacher
 from kdedge.recipe import Teach
 from kdedge.tasks import Classification
 from kdedge.teach.stage import finetune
-from kdedge.teachers.bert import BertTeacher, find_pretrained, read_notes
+from kdedge.teachers.bert import BertTeacher, read_notes
+from kdedge.teachers.checkpoints import find_pretrained
 from kdedge.teachers.label import run_teacher
 from kdedge.text.splits import Split
 

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from kdedge.cli import bench, export, package, predict, train
+from kdedge.cli import bench, check, export, package, predict, train
 from kdedge.errors import errors_as_lines
 
 
@@ -30,6 +30,7 @@ app = typer.Typer(
 # In the order of the way from texts to an app, as `kdedge --help` lists them.
 PANELS = {
     "Train": (
+        check.check,
         train.run,
         train.teach,
         train.label,

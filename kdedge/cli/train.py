@@ -46,12 +46,14 @@ def teach(
     seed: Seed = 0,
 ) -> None:
     """Fine-tune a pretrained BERT on labelled texts."""
-    load_tensorflow()
-    from kdedge.files import locked
-    from kdedge.pipeline import read_corpus
-    from kdedge.teach.stage import finetune
+    from kdedge.check import read_corpus, refuse_impossible
 
     corpus = read_corpus(data, seed)
+    refuse_impossible(corpus, settings)
+    load_tensorflow()
+    from kdedge.files import locked
+    from kdedge.teach.stage import finetune
+
     with locked(out):
         finetune(corpus, settings, out, seed)
     say(f"{out}: the teacher.")
@@ -124,8 +126,8 @@ def label(
 
     with locked(out):
         if augmented:
+            from kdedge.check import read_corpus
             from kdedge.distill.transfer_set import texts_to_label
-            from kdedge.pipeline import read_corpus
 
             corpus, model = read_corpus(data, seed), load()
             texts = texts_to_label(model, corpus, settings, seed)
@@ -198,7 +200,7 @@ def import_labels(
     load_tensorflow()
     from kdedge.labels.imported import import_soft_labels
     from kdedge.tasks import Classification
-    from kdedge.teachers.bert import find_pretrained
+    from kdedge.teachers.checkpoints import find_pretrained
     from kdedge.text.encoder import TextEncoder
 
     folder = find_pretrained(tokenizer, weights=False)
@@ -233,11 +235,11 @@ def distill(
 ) -> None:
     """Train a student on soft labels."""
     load_tensorflow()
+    from kdedge.check import read_corpus
     from kdedge.distill.stage import distill_student
     from kdedge.distill.terms import check
     from kdedge.files import locked
     from kdedge.labels.store import SoftLabels
-    from kdedge.pipeline import read_corpus
     from kdedge.students.presets import find_preset
 
     check(settings, find_preset(settings.student))
@@ -268,9 +270,9 @@ def attack(
 ) -> None:
     """Add training texts on which student and teacher differ; distil again to learn from them."""
     load_tensorflow()
+    from kdedge.check import read_corpus
     from kdedge.distill.adversaries.texts import adversarial_texts
     from kdedge.labels.store import SoftLabels
-    from kdedge.pipeline import read_corpus
     from kdedge.students.trained import Student
     from kdedge.teachers.bert import load_teacher
 

@@ -1,7 +1,6 @@
 """transformers' TensorFlow BERT behind a keras.Model."""
 
 import hashlib
-import importlib.util
 import json
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +20,9 @@ from transformers.utils import logging as transformers_logging
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
 from kdedge.tasks import Classification, Task
-from kdedge.text.encoder import ENCODER, VOCABULARY, TextEncoder
+from kdedge.teachers.checkpoints import WEIGHTS, find_pretrained
+from kdedge.text.encoder import ENCODER, TextEncoder
 
-WEIGHTS = "model.safetensors"
 TEACHER = "teacher.json"
 # The layers that a pretrained encoder may lack: they belong to the head.
 HEAD_LAYERS = ("classifier", "pre_classifier", "pooler")
@@ -190,34 +189,6 @@ def load_teacher(
         "\n".join([sha256(weights), encoder.tokenizer.to_str(), str(encoder.max_length)]).encode()
     ).hexdigest()
     return BertTeacher(transformer, encoder, task, fingerprint, with_hidden_states, with_attentions)
-
-
-def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:
-    """The folder of a model; downloads it if `source` is an id on the hub, with its weights or not.
-
-    Raises:
-        KdedgeError: there is no such folder, package or model.
-    """
-    text = str(source)
-    if text.startswith("package:"):
-        package, _, inside = text.removeprefix("package:").partition("/")
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise KdedgeError(f"{text}: the Python package {package!r} is not installed.")
-        return Path(spec.submodule_search_locations[0]) / inside
-    if Path(source).is_dir():
-        return Path(source)
-    if Path(source).is_absolute() or text.count("/") != 1 or text.startswith("."):
-        raise KdedgeError(f"{source}: no such folder, and not an id of the form OWNER/NAME.")
-    from huggingface_hub import snapshot_download
-
-    patterns = ["*.json", VOCABULARY, *([WEIGHTS] if weights else [])]
-    try:
-        return Path(snapshot_download(text, allow_patterns=patterns))
-    except Exception as error:  # a dozen kinds, from network to access rights
-        raise KdedgeError(
-            f"{source}: no such folder here, and the hub did not give it: {error}"
-        ) from None
 
 
 def _head_task(config: Any) -> Task | None:

@@ -11,7 +11,8 @@ from transformers import AutoConfig, TFAutoModelForMaskedLM
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
 from kdedge.tasks import Classification
-from kdedge.teachers.bert import WEIGHTS, BertTeacher, Inputs, find_pretrained, load_transformer
+from kdedge.teachers.bert import BertTeacher, Inputs, load_transformer
+from kdedge.teachers.checkpoints import WEIGHTS, find_pretrained
 from kdedge.text.encoder import TextEncoder
 
 TEXT, MASK = "{text}", "[MASK]"

@@ -28,9 +28,9 @@ class Finding:
     Attributes:
         kind: a name for programs.
         count: how many rows, texts or labels.
-        what: is odd about so many.
+        what: is odd about so many; the whole sentence where there is nothing to count.
         example: one of them, with its line; "" if there is none to show.
-        done: what kdedge does about it, or the user can.
+        done: what kdedge does about it, or the user can; "" where `what` says all.
         impossible: whether the work can't begin.
     """
 
@@ -43,6 +43,8 @@ class Finding:
 
     def line(self) -> str:
         """One line for a terminal."""
+        if not self.done:
+            return self.what
         example = f" For instance {self.example}." if self.example else ""
         return f"{self.what}: {self.count:,}, {self.done}.{example}"
 
@@ -52,9 +54,15 @@ def same_text(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
+def quoted(text: str) -> str:
+    """A text in one line, in quotes, and cut if it is long."""
+    line = " ".join(text.split())
+    return repr(line if len(line) <= 60 else line[:59] + "…")
+
+
 def shown(row: Row, text: str) -> str:
     """A row as an example."""
-    return f"{row.where}: {' '.join(text.split())!r:.60}"
+    return f"{row.where}: {quoted(text)}"
 
 
 def without_empty(rows: Sequence[Row], text: str) -> tuple[list[Row], list[Finding]]:
@@ -164,7 +172,7 @@ def without_held_out(
         "unlabelled and held out",
         len(texts) - len(kept),
         "unlabelled texts that are in valid or test",
-        f"{' '.join(first.split())!r:.60}",
+        quoted(first),
         "left out",
     )
     return kept, [found]

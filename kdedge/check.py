@@ -1,0 +1,251 @@
+"""A recipe's data and settings, looked at before any work: seconds, and no TensorFlow."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from kdedge.errors import KdedgeError
+from kdedge.recipe import Data, Recipe, Teach
+from kdedge.teachers.checkpoints import find_pretrained, read_config
+from kdedge.text.checks import Lengths, lengths_of
+from kdedge.text.corpus import Corpus, load_corpus
+from kdedge.text.decoding import Tell, tell_once
+from kdedge.text.encoder import TextEncoder
+from kdedge.text.rules import Finding, quoted
+
+Verdict = Literal["ok", "odd", "impossible"]
+# Odd: a larger share of the texts is cut, of the tokens unknown; a class with fewer test texts.
+MANY_CUT, MANY_UNKNOWN, FEW_TEST_TEXTS = 0.1, 0.02, 10
+NO_END = 10**6
+# Of what the processor can do in large products of matrices, what a training gets; and how much
+# the student, the export and the benchmark add to the teacher's work. So that the example's recipe
+# gets the 11 to 16 minutes that it takes on two cores.
+EFFICIENCY, THE_REST = 0.8, 1.5
+SECONDS_OF_PRODUCTS = 0.2
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Rough: from the pretrained model's shape and this processor's speed, on one CPU.
+
+    Attributes:
+        minutes: of the whole recipe.
+        memory_gb: at the most.
+        disk_gb: of the run's folder at the most.
+    """
+
+    minutes: float
+    memory_gb: float
+    disk_gb: float
+
+
+@dataclass
+class Report:
+    """What is known of a recipe before it is run.
+
+    Attributes:
+        recognised: what the files are.
+        rows: how many of each split, and unlabelled ones.
+        classes: how many rows of each split a class has.
+        lengths: in tokens of the pretrained model; None where that was not reached.
+        findings: all that is odd or impossible.
+        estimate: None where nothing can be run.
+    """
+
+    recognised: list[str] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
+    classes: dict[str, dict[str, int]] = field(default_factory=dict)
+    lengths: Lengths | None = None
+    findings: list[Finding] = field(default_factory=list)
+    estimate: Estimate | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """`impossible` if the work can't begin, `odd` if something was found, or else `ok`."""
+        if any(finding.impossible for finding in self.findings):
+            return "impossible"
+        return "odd" if self.findings else "ok"
+
+    def fields(self) -> dict[str, Any]:
+        """All of it as a JSON object."""
+        return {"verdict": self.verdict, **asdict(self)}
+
+
+def read_corpus(data: Data, seed: int, tell: Tell = tell_once) -> Corpus:
+    """A recipe's corpus, cut to the sizes that it asks for."""
+    given = data.model_dump(exclude={"train_size", "eval_size"})
+    corpus = load_corpus(**given, seed=seed, tell=tell)
+    return corpus.subset(data.train_size, data.eval_size, seed)
+
+
+def check_recipe(recipe: Recipe) -> Report:
+    """Look at a recipe's data and settings; raises nothing that a user can mend."""
+    report, told = Report(), list[str]()
+    try:
+        corpus = read_corpus(recipe.data, recipe.seed, told.append)
+    except KdedgeError as error:
+        report.recognised = told
+        report.findings.append(_impossible("data", str(error)))
+        return report
+    report.recognised = [
+        f"{recipe.data.path}: {corpus.task.name} of column {recipe.data.text!r} by column "
+        f"{recipe.data.label!r}",
+        *told[: len(told) - len(corpus.findings)],
+    ]
+    splits = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
+    report.rows = {
+        **{part: len(split) for part, split in splits.items()},
+        "unlabelled": len(corpus.unlabelled),
+    }
+    counts = {part: _by_class(corpus, split.labels) for part, split in splits.items()}
+    report.classes = {
+        name: {part: of.get(name, 0) for part, of in counts.items()} for name in counts["train"]
+    }
+    report.findings += [*corpus.findings, *_small_classes(report.classes), *_settings(recipe)]
+    try:
+        report.lengths, found = check_pretrained(corpus, recipe.teach)
+        report.findings += found
+        report.estimate = _estimate(recipe, corpus, report.lengths)
+    except KdedgeError as error:
+        report.findings.append(_impossible("pretrained model", str(error)))
+    return report
+
+
+def check_pretrained(corpus: Corpus, settings: Teach) -> tuple[Lengths, list[Finding]]:
+    """Look at a corpus with the tokenizer of the pretrained model that is to learn it.
+
+    Raises:
+        KdedgeError: there is no such model, or it is none.
+    """
+    folder = find_pretrained(settings.pretrained)
+    config = read_config(folder)
+    encoder = TextEncoder.from_pretrained(folder, NO_END)
+    texts = [*corpus.train.texts, *corpus.valid.texts, *corpus.test.texts]
+    lengths = lengths_of(texts, encoder, settings.max_length)
+    findings = []
+    positions = config.get("max_position_embeddings")
+    if isinstance(positions, int) and settings.max_length > positions:
+        findings.append(
+            _impossible(
+                "max_length",
+                f"teach.max_length is {settings.max_length} and {settings.pretrained} takes "
+                f"{positions} tokens. Set at most that in [teach] and [distill], --max-length.",
+            )
+        )
+    if lengths.cut > MANY_CUT:
+        findings.append(
+            Finding(
+                "cut texts",
+                round(lengths.cut * len(texts)),
+                f"texts of more than {settings.max_length} tokens",
+                "",
+                f"cut there; max_length = {lengths.p95} would keep 95% of the texts whole",
+            )
+        )
+    if lengths.unknown > MANY_UNKNOWN:
+        too_many = lengths.unknown > settings.max_unknown
+        remedy = (
+            "refused: take a pretrained model that knows them, as "
+            "google-bert/bert-base-multilingual-cased, or allow it by max_unknown in [teach], "
+            "--max-unknown"
+        )
+        findings.append(
+            Finding(
+                "unknown tokens",
+                round(100 * lengths.unknown),
+                f"percent of the tokens that {settings.pretrained} does not know",
+                quoted(lengths.unknown_text),
+                remedy if too_many else "all of them are the same to it",
+                impossible=too_many,
+            )
+        )
+    return lengths, findings
+
+
+def refuse_impossible(corpus: Corpus, settings: Teach) -> None:
+    """Tell what is odd about a corpus for a pretrained model, before it is fine-tuned.
+
+    Raises:
+        KdedgeError: that can't be done.
+    """
+    _, findings = check_pretrained(corpus, settings)
+    for finding in findings:
+        if finding.impossible:
+            raise KdedgeError(finding.line())
+        tell_once(finding.line())
+
+
+def _impossible(kind: str, words: str) -> Finding:
+    return Finding(kind, 1, words, "", "", impossible=True)
+
+
+def _by_class(corpus: Corpus, labels: Any) -> dict[str, int]:
+    strata = corpus.task.strata(labels)
+    every = corpus.task.strata(corpus.train.labels)
+    return {
+        corpus.task.stratum_name(stratum): int((strata == stratum).sum())
+        for stratum in np.unique(every)
+    }
+
+
+def _small_classes(classes: dict[str, dict[str, int]]) -> list[Finding]:
+    small = [name for name, count in classes.items() if count["test"] < FEW_TEST_TEXTS]
+    if not small:
+        return []
+    return [
+        Finding(
+            "small classes",
+            len(small),
+            f"classes with fewer than {FEW_TEST_TEXTS} test texts",
+            ", ".join(f"{name}: {classes[name]['test']}" for name in small[:3]),
+            "kept; how well they are told apart will not be known",
+        )
+    ]
+
+
+def _settings(recipe: Recipe) -> list[Finding]:
+    """Settings that contradict each other."""
+    teach, distill = recipe.teach.max_length, recipe.distill.max_length
+    if distill <= teach:
+        return []
+    return [
+        _impossible(
+            "max_length",
+            f"distill.max_length is {distill} and teach.max_length {teach}: soft labels are of "
+            f"texts of at most {teach} tokens. Set both to the same number.",
+        )
+    ]
+
+
+def _estimate(recipe: Recipe, corpus: Corpus, lengths: Lengths) -> Estimate | None:
+    config = read_config(find_pretrained(recipe.teach.pretrained))
+    try:
+        width, layers = config["hidden_size"], config["num_hidden_layers"]
+        inner, vocabulary = config["intermediate_size"], config["vocab_size"]
+        blocks = layers * (4 * width**2 + 2 * width * inner)
+        parameters = blocks + width * vocabulary
+    except (KeyError, TypeError):
+        return None
+    labelled = [len(split) for split in (corpus.train, corpus.valid, corpus.test)]
+    texts = sum(labelled) + len(corpus.unlabelled) + recipe.label.augmented
+    # Two operations a weight and token forward, and twice as many backward.
+    work = 6 * labelled[0] * recipe.teach.epochs + 2 * texts
+    seconds = THE_REST * work * blocks * lengths.mean / (EFFICIENCY * _operations_a_second())
+    tokens = recipe.teach.batch_size * min(recipe.teach.max_length, lengths.longest)
+    # Weights, gradients and two moments; about twenty arrays a layer; TensorFlow itself.
+    memory = 16 * parameters + 80 * tokens * width * layers + 2e9
+    # As fine-tuning asks for; vectors of the soft labels; the teacher and its bundle.
+    disk = 32 * parameters + 4 * texts * width + 16 * parameters
+    return Estimate(seconds / 60, memory / 1e9, disk / 1e9)
+
+
+def _operations_a_second() -> float:
+    """Of products of matrices; the best of those in a moment, for other programs run as well."""
+    matrix = np.random.default_rng(0).standard_normal((512, 512), np.float32)
+    best, begin = np.inf, time.perf_counter()
+    while (start := time.perf_counter()) < begin + SECONDS_OF_PRODUCTS:
+        matrix @ matrix
+        best = min(best, time.perf_counter() - start)
+    return float(2 * 512**3 / best)

@@ -1,0 +1,52 @@
+"""The command that looks before the work: check."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from kdedge.check import Report
+
+EXIT = {"ok": 0, "odd": 1, "impossible": 2}
+
+
+def check(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, TOML")],
+    as_json: Annotated[bool, typer.Option("--json", help="a JSON object")] = False,
+) -> None:
+    """Look at a recipe's data and settings. The exit status: 0 ok, 1 odd, 2 impossible."""
+    from kdedge.check import check_recipe
+    from kdedge.recipe import load_recipe
+
+    report = check_recipe(load_recipe(recipe))
+    if as_json:
+        typer.echo(json.dumps(report.fields(), indent=2, ensure_ascii=False))
+    else:
+        for line in _lines(report):
+            typer.echo(line)
+    raise typer.Exit(EXIT[report.verdict])
+
+
+def _lines(report: "Report") -> list[str]:
+    lines = [*report.recognised]
+    if report.rows:
+        lines.append(", ".join(f"{name} {count:,}" for name, count in report.rows.items()))
+    for name, of in report.classes.items():
+        lines.append(f"  {name}: " + ", ".join(f"{part} {n:,}" for part, n in of.items()))
+    if seen := report.lengths:
+        lines.append(
+            f"tokens of {seen.texts:,} texts: median {seen.median}, 95% within {seen.p95}, longest "
+            f"{seen.longest}; {seen.cut:.1%} of the texts are cut, {seen.unknown:.1%} of the "
+            "tokens are unknown"
+        )
+    for finding in report.findings:
+        lines.append(f"{'impossible' if finding.impossible else 'odd'}: {finding.line()}")
+    if rough := report.estimate:
+        lines.append(
+            f"very roughly, if nothing else runs here: {rough.minutes:.0f} to "
+            f"{2 * rough.minutes:.0f} minutes, {rough.memory_gb:.1f} GB of memory, "
+            f"{rough.disk_gb:.1f} GB of disk"
+        )
+    return [*lines, report.verdict]

@@ -1,0 +1,69 @@
+"""What a tokenizer makes of a corpus: how long the texts are, and what it does not know."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdedge.text.batches import chunks
+from kdedge.text.encoder import TextEncoder
+
+# Of more texts so many are looked at, evenly spread.
+TEXTS_LOOKED_AT = 20_000
+AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Lengths of texts in tokens, [CLS] and [SEP] included.
+
+    Attributes:
+        texts: how many were looked at.
+        mean: of their lengths, once cut.
+        median: of their lengths.
+        p95: 95% are as long or shorter.
+        longest: of them.
+        cut: share that is longer than what texts are cut to.
+        unknown: share of unknown tokens, [CLS] and [SEP] left out.
+        unknown_text: the first text with the largest share of them; "" if there are none.
+    """
+
+    texts: int
+    mean: float
+    median: int
+    p95: int
+    longest: int
+    cut: float
+    unknown: float
+    unknown_text: str
+
+
+def lengths_of(texts: Sequence[str], encoder: TextEncoder, max_length: int) -> Lengths:
+    """Look at texts with a tokenizer.
+
+    Args:
+        texts: at least one.
+        encoder: cuts texts much later than `max_length`.
+        max_length: tokens that texts will be cut to.
+    """
+    looked_at = texts[:: -(-len(texts) // TEXTS_LOOKED_AT)]
+    unknown_id = encoder.tokenizer.token_to_id(encoder.tokenizer.model.unk_token)
+    lengths, unknown, worst, worst_text = [], 0, 0.0, ""
+    for chunk in chunks(looked_at, AT_ONCE):
+        for text, ids in zip(chunk, encoder.token_ids(chunk), strict=True):
+            lengths.append(len(ids))
+            here = ids.count(unknown_id)
+            unknown += here
+            if here / len(ids) > worst:
+                worst, worst_text = here / len(ids), text
+    counts = np.array(lengths)
+    return Lengths(
+        texts=len(counts),
+        mean=float(np.minimum(counts, max_length).mean()),
+        median=int(np.median(counts)),
+        p95=int(np.percentile(counts, 95, method="higher")),
+        longest=int(counts.max()),
+        cut=float((counts > max_length).mean()),
+        unknown=float(unknown / max(1, (counts - 2).sum())),
+        unknown_text=worst_text,
+    )

@@ -1,0 +1,194 @@
+"""What is said of a recipe before it is run."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import WORDS
+from typer.testing import CliRunner
+
+from kdedge.check import check_recipe, read_corpus, refuse_impossible
+from kdedge.cli import app
+from kdedge.errors import KdedgeError
+from kdedge.recipe import load_recipe
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A pretrained model's folder as far as a check looks at it."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    config = {
+        "max_position_embeddings": 32, "hidden_size": 8, "num_hidden_layers": 2,
+        "intermediate_size": 16, "vocab_size": len(WORDS),
+    }  # fmt: skip
+    (model / "config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+def write_recipe(folder: Path, rows: list[str]) -> Path:
+    (folder / "texts.csv").write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    path = folder / "mine.toml"
+    path.write_text(
+        f"""name = "mine"
+[data]
+path = "texts.csv"
+[teach]
+pretrained = "{folder / "model"}"
+max_length = 16
+[distill]
+max_length = 16
+[export]
+lengths = [16]
+"""
+    )
+    return path
+
+
+# "good film" and a word of so many letters: 4 + n tokens with [CLS] and [SEP].
+GOOD = [f"good film {'a' * (i % 6 + 1)}{'b' * (i // 6 + 1)},{'pn'[i % 2]}" for i in range(100)]
+
+
+def said(path: Path, *options: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["check", str(path), *options])
+    return result.exit_code, result.output
+
+
+def kinds(path: Path) -> dict[str, int]:
+    return {finding.kind: finding.count for finding in check_recipe(load_recipe(path)).findings}
+
+
+def test_all_is_well(folder: Path) -> None:
+    nouns = ("film", "plot", "actor")
+    path = write_recipe(folder, [row.replace("film", noun) for noun in nouns for row in GOOD[:42]])
+    report = check_recipe(load_recipe(path))
+    assert report.verdict == "ok", report.findings
+    assert report.rows == {"train": 88, "valid": 12, "test": 26, "unlabelled": 0}
+    each = {"train": 44, "valid": 6, "test": 13}
+    assert report.classes == {"label 'n'": each, "label 'p'": each}
+    # Two words, and i % 6 + 1 letters a and i // 6 + 1 letters b, of which only the last are 13.
+    counts = [4 + i % 6 + 1 + i // 6 + 1 for i in range(42)]
+    assert report.lengths is not None
+    assert (report.lengths.texts, report.lengths.longest) == (126, 17)
+    assert report.lengths.cut == 1 / 42
+    assert report.lengths.mean == pytest.approx(sum(min(n, 16) for n in counts) / 42)
+    assert report.lengths.unknown == 0
+    assert report.estimate is not None
+    assert report.estimate.minutes > 0
+    status, output = said(path)
+    assert status == 0
+    assert "train 88, valid 12, test 26, unlabelled 0" in output
+    assert output.splitlines()[-1] == "ok"
+
+
+def test_what_is_odd_is_counted_and_exits_with_1(folder: Path) -> None:
+    rows = [*GOOD, GOOD[0], GOOD[1].replace(",n", ",p"), "good film good,p "]
+    rows += ["bad film bad,p ", "bad plot bad,p "]
+    path = write_recipe(folder, rows)
+    found = kinds(path)
+    assert found["contradictions"] == 1
+    assert found["near-double labels"] == 2
+    assert found["small classes"] == 1
+    assert sum(n for kind, n in found.items() if kind.startswith("copies in")) == 2
+    status, output = said(path)
+    assert status == 1
+    assert "odd: labels that are nearly the same: 2" in output
+    status, output = said(path, "--json")
+    fields: dict[str, Any] = json.loads(output)
+    assert status == 1
+    assert fields["verdict"] == "odd"
+    assert {f["kind"] for f in fields["findings"]} == {*found}
+    assert fields["lengths"]["texts"] == 105
+
+
+def test_what_was_recognised_is_said(folder: Path) -> None:
+    path = write_recipe(folder, GOOD)
+    data = folder / "texts.csv"
+    data.write_bytes(data.read_text().replace(",", ";").replace("good", "goöd").encode("cp1252"))
+    lines = check_recipe(load_recipe(path)).recognised
+    assert lines[0].endswith("texts.csv: classification of column 'text' by column 'label'")
+    assert any("read as Windows-1252" in line for line in lines[1:])
+    assert any("split at ';'" in line for line in lines[1:])
+    assert len(lines) == 3
+
+
+def test_many_unknown_tokens_are_refused(folder: Path) -> None:
+    # Each has 3 words, and 1 of them no letter that the tokenizer knows.
+    rows = [f"good film 好 {'a' * (i + 1)},{'pn'[i % 2]}" for i in range(40)]
+    rows = [row.rsplit(" ", 1)[0] + f"{i}," + row.rsplit(",", 1)[1] for i, row in enumerate(rows)]
+    path = write_recipe(folder, rows)
+    report = check_recipe(load_recipe(path))
+    assert report.lengths is not None
+    # "好0": the sign is a word of its own, and so are the digits after it.
+    assert report.lengths.unknown == pytest.approx(2 / 4)
+    assert report.verdict == "impossible"
+    status, output = said(path)
+    assert status == 2
+    assert "take a pretrained model that knows them" in output
+    corpus = read_corpus(load_recipe(path).data, 0)
+    settings = load_recipe(path).teach
+    with pytest.raises(KdedgeError, match="percent of the tokens .* does not know: 50, refused"):
+        refuse_impossible(corpus, settings)
+    refuse_impossible(corpus, settings.model_copy(update={"max_unknown": 0.5}))
+
+
+def test_cut_texts_are_counted(folder: Path) -> None:
+    words = ["a" * (i % 5 + 1) + "b" * (i // 5 % 5 + 1) for i in range(25)]
+    rows = [f"good {word},{'pn'[i % 2]}" for i, word in enumerate(words)]
+    rows += [f"{'film ' * (14 + i)},{'pn'[i % 2]}" for i in range(25)]
+    report = check_recipe(load_recipe(write_recipe(folder, rows)))
+    (found,) = (finding for finding in report.findings if finding.kind == "cut texts")
+    # 14 words and two special tokens are 16; the longest has 38 words.
+    assert found.count == 24
+    assert found.done == "cut there; max_length = 38 would keep 95% of the texts whole"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("= 16", "= 33", r"teach\.max_length is 33 and .*model takes 32 tokens"),
+        ("[distill]\nmax_length = 16", "", r"distill\.max_length is 64 and teach\.max_length 16"),
+        ("/model", "/nowhere", r"nowhere: no such folder, and not an id"),
+    ],
+)
+def test_settings_that_contradict(folder: Path, old: str, new: str, message: str) -> None:
+    path = write_recipe(folder, GOOD)
+    path.write_text(path.read_text().replace(old, new))
+    status, output = said(path)
+    assert status == 2
+    assert re.search("impossible: .*" + message, output)
+
+
+def test_bad_data_is_impossible(folder: Path) -> None:
+    path = write_recipe(folder, ["x,a", "y,a"])
+    status, output = said(path)
+    assert status == 2
+    assert "has 1 different labels (a); at least two are needed" in output
+
+
+def test_a_check_loads_no_tensorflow(folder: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from kdedge.check import check_recipe; "
+        "from kdedge.recipe import load_recipe; check_recipe(load_recipe(Path(sys.argv[1]))); "
+        "sys.exit(str({'tensorflow', 'keras', 'transformers'} & {*sys.modules} or ''))"
+    )
+    path = str(write_recipe(folder, GOOD))
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True)
+    assert done.stderr.strip() == ""
+
+
+def test_teaching_is_refused_before_tensorflow_starts(folder: Path) -> None:
+    rows = [f"好 {i} 好,{'pn'[i % 2]}" for i in range(40)]
+    write_recipe(folder, rows)
+    result = CliRunner().invoke(
+        app,
+        ["teach", str(folder / "texts.csv"), "--pretrained", str(folder / "model"),
+         "--out", str(folder / "teacher"), "--max-length", "32"],
+    )  # fmt: skip
+    assert result.exit_code == 2
+    assert "does not know: 100, refused" in result.output
