@@ -1,6 +1,6 @@
 """A recipe's data and settings, looked at before any work: seconds, and no TensorFlow."""
 
-import time
+import os
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -19,16 +19,15 @@ Verdict = Literal["ok", "odd", "impossible"]
 # Odd: a larger share of the texts is cut, of the tokens unknown; a class with fewer test texts.
 MANY_CUT, MANY_UNKNOWN, FEW_TEST_TEXTS = 0.1, 0.02, 10
 NO_END = 10**6
-# Of what the processor can do in large products of matrices, what a training gets; and how much
-# the student, the export and the benchmark add to the teacher's work. So that the example's recipe
-# gets the 11 to 16 minutes that it takes on two cores.
-EFFICIENCY, THE_REST = 0.8, 1.5
-SECONDS_OF_PRODUCTS = 0.2
+# Operations that a processor core does in a second of training: with these the example's recipe
+# gets the 11 to 16 minutes that it takes on two cores. And how much the student, the export and the
+# benchmark add to the teacher's work.
+A_CORE, THE_REST = 50e9, 1.5
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Rough: from the pretrained model's shape and this processor's speed, on one CPU.
+    """Rough: from the pretrained model's shape and the number of processor cores, without GPUs.
 
     Attributes:
         minutes: of the whole recipe.
@@ -232,20 +231,10 @@ def _estimate(recipe: Recipe, corpus: Corpus, lengths: Lengths) -> Estimate | No
     texts = sum(labelled) + len(corpus.unlabelled) + recipe.label.augmented
     # Two operations a weight and token forward, and twice as many backward.
     work = 6 * labelled[0] * recipe.teach.epochs + 2 * texts
-    seconds = THE_REST * work * blocks * lengths.mean / (EFFICIENCY * _operations_a_second())
+    seconds = THE_REST * work * blocks * lengths.mean / (A_CORE * len(os.sched_getaffinity(0)))
     tokens = recipe.teach.batch_size * min(recipe.teach.max_length, lengths.longest)
     # Weights, gradients and two moments; about twenty arrays a layer; TensorFlow itself.
     memory = 16 * parameters + 80 * tokens * width * layers + 2e9
     # As fine-tuning asks for; vectors of the soft labels; the teacher and its bundle.
     disk = 32 * parameters + 4 * texts * width + 16 * parameters
     return Estimate(seconds / 60, memory / 1e9, disk / 1e9)
-
-
-def _operations_a_second() -> float:
-    """Of products of matrices; the best of those in a moment, for other programs run as well."""
-    matrix = np.random.default_rng(0).standard_normal((512, 512), np.float32)
-    best, begin = np.inf, time.perf_counter()
-    while (start := time.perf_counter()) < begin + SECONDS_OF_PRODUCTS:
-        matrix @ matrix
-        best = min(best, time.perf_counter() - start)
-    return float(2 * 512**3 / best)

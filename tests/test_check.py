@@ -1,6 +1,7 @@
 """What is said of a recipe before it is run."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -78,8 +79,10 @@ def test_all_is_well(folder: Path) -> None:
     assert report.lengths.cut == 1 / 42
     assert report.lengths.mean == pytest.approx(sum(min(n, 16) for n in counts) / 42)
     assert report.lengths.unknown == 0
+    # 2 layers of 4 * 8 * 8 + 2 * 8 * 16 weights; 88 texts to learn twice, 126 and 40,000 to label.
+    work = 1.5 * 1024 * report.lengths.mean * (6 * 88 * 2 + 2 * 40_126)
     assert report.estimate is not None
-    assert report.estimate.minutes > 0
+    assert report.estimate.minutes == pytest.approx(work / 50e9 / len(os.sched_getaffinity(0)) / 60)
     status, output = said(path)
     assert status == 0
     assert "train 88, valid 12, test 26, unlabelled 0" in output

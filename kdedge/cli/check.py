@@ -45,7 +45,7 @@ def _lines(report: "Report") -> list[str]:
         lines.append(f"{'impossible' if finding.impossible else 'odd'}: {finding.line()}")
     if rough := report.estimate:
         lines.append(
-            f"very roughly, if nothing else runs here: {rough.minutes:.0f} to "
+            f"very roughly, without a GPU: {rough.minutes:.0f} to "
             f"{2 * rough.minutes:.0f} minutes, {rough.memory_gb:.1f} GB of memory, "
             f"{rough.disk_gb:.1f} GB of disk"
         )
