@@ -24,7 +24,6 @@ from kdedge.check import read_corpus
 from kdedge.cli import app
 from kdedge.distill.transfer_set import transfer_set
 from kdedge.export.subject import Subject
-from kdedge.pipeline import run
 from kdedge.recipe import Compress, load_recipe
 from kdedge.text.corpus import load_corpus
 
