@@ -28,7 +28,7 @@ COMPRESSED = {
     "micro-small": ("micro-vocabulary", "pruning-clustering", []),
     "micro-int8-aware": ("micro", "quantization-aware", []),
 }
-KEPT = "bytes gzip_bytes spared parity score"
+KEPT = "bytes gzip_bytes spared parity"
 
 
 def main() -> None:
@@ -85,7 +85,8 @@ def _write(students: Path, bundles: Path) -> None:
         artifacts = {}
         for artifact in manifest["artifacts"]:
             time = times.get(f"{folder.name}/{artifact['name']}")
-            artifacts[artifact["name"]] = {key: artifact[key] for key in KEPT.split()} | (
+            kept = {key: artifact[key] for key in KEPT.split()} | {"accuracy": artifact["score"]}
+            artifacts[artifact["name"]] = kept | (
                 {key: time[key] for key in ("p50_ms", "p90_ms", "repeats_p50_ms")} if time else {}
             )
         result["bundles"][folder.name] = {
@@ -114,7 +115,7 @@ def _table(result: dict[str, Any]) -> str:
             p50 = f"{a['p50_ms']:.3f}" if "p50_ms" in a else ""
             lines.append(
                 f"| {name} | {a['bytes'] / 1e6:.2f} | {a['gzip_bytes'] / 1e6:.2f} "
-                f"| {100 * a['score']['value']:.2f} | {a['parity']['max_difference']:.1e} "
+                f"| {100 * a['accuracy']['value']:.2f} | {a['parity']['max_difference']:.1e} "
                 f"| {100 * a['parity']['agreement']:.2f} | {p50} | {len(a['spared'])} |"
             )
     if not result["valid"]:
