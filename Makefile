@@ -3,7 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-clients android-check web-check check check-all install install-dev
+.PHONY: demo test test-slow test-clients android-check web-check check check-all figures-status \
+	install install-dev
 
 demo: install
 	$(BIN)/kdedge run recipes/movie_reviews.toml
@@ -40,6 +41,10 @@ check: install-dev
 # where it was stopped; `make check-all PARTS="docs installs"` runs some.
 check-all: install-dev
 	$(BIN)/python .ci/check_all.py $(PARTS)
+
+# Each published table of benchmarks/results/ with what has changed since it was made.
+figures-status: install
+	$(BIN)/python benchmarks/status.py
 
 install: $(VENV)/.installed
 

@@ -1,10 +1,9 @@
-"""Runs `make demo` in a clean clone and keeps what came out in benchmarks/results/.
+"""Runs `make demo` in a clean clone and keeps what came out, with the time that each stage took.
 
     python benchmarks/main_job.py
 
-Writes movie_reviews.json (accuracy, parity, size and latency of every artifact, the time each
-stage took, the machine) and movie_reviews.svg. Takes up to half an hour on 2 cores; the figures
-mean something on an otherwise idle machine only.
+Writes results/movie_reviews.json and movie_reviews.svg, or those of another recipe's name. Takes up
+to half an hour on 2 cores; the figures mean something on an otherwise idle machine only.
 """
 
 import json
@@ -14,48 +13,48 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
-COMMAND = "python benchmarks/main_job.py"
+from benchmarks.common import RESULTS, ROOT, asked, cli, of_report
+from kdedge.bench.report.model import BenchReport
+from kdedge.bench.run import FIGURE, REPORT
+from kdedge.bundle.manifest import verify
+from kdedge.files import write_text
+
+KEPT = (
+    "metric", "score", "score_interval", "bytes", "length", "p50_ms", "p90_ms", "load_ms",
+    "first_inference_ms", "repeats_p50_ms", "sha256",
+)  # fmt: skip
 
 
 def main() -> None:
     """Clone, run, keep."""
-    commit = _output("git", "-C", str(ROOT), "rev-parse", "HEAD")
+    setup, _ = asked("movie_reviews", __doc__)
+    recipe = setup.recipe.name
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "kdedge"
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+        subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
         start = time.monotonic()
         subprocess.run(["make", "install"], cwd=clone, check=True)
         installed = time.monotonic()
-        subprocess.run(["make", "demo"], cwd=clone, check=True)
-        done = time.monotonic()
-        run = clone / "runs" / "movie_reviews"
-        result = {
-            "command": COMMAND,
-            "commit": commit,
-            "seconds": {"install": installed - start, "demo": done - installed},
-            **_figures(run),
-        }
-        RESULTS.mkdir(exist_ok=True)
-        text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-        (RESULTS / "movie_reviews.json").write_text(text, encoding="utf-8")
-        picture = (run / "size_latency_score.svg").read_bytes()
-        (RESULTS / "movie_reviews.svg").write_bytes(picture)
+        out = clone / "runs" / recipe
+        command = [clone / ".venv/bin/kdedge", "run", setup.path, "--out", out]
+        subprocess.run(command, cwd=clone, check=True)
+        seconds = {"install": installed - start, "demo": time.monotonic() - installed}
+        result = setup.about() | {"seconds": seconds} | figures(out)
+        name = RESULTS / recipe
+        write_text(name.with_suffix(".json"), json.dumps(result, indent=2, ensure_ascii=False))
+        name.with_suffix(".svg").write_bytes((out / FIGURE).read_bytes())
 
 
-def _figures(run: Path) -> dict[str, Any]:
-    report = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    stages = json.loads((run / "stages.json").read_text(encoding="utf-8"))
-    student = json.loads((run / "student" / "student.json").read_text(encoding="utf-8"))
-    manifests = [
-        json.loads((run / name / "manifest.json").read_text(encoding="utf-8"))
-        for name in ("teacher_bundle", "bundle")
-    ]
+def figures(out: Path) -> dict[str, Any]:
+    """What is kept of a run."""
+    report = BenchReport.load(out / REPORT)
+    student = json.loads((out / "student" / "student.json").read_text(encoding="utf-8"))
+    stages = json.loads((out / "stages.json").read_text(encoding="utf-8"))
     parity = {
-        f"{m['source']['name']}/{a['name']}": a["parity"] for m in manifests for a in m["artifacts"]
+        f"{manifest.source.name}/{a.name}": a.parity.model_dump()
+        for manifest in (verify(out / "teacher_bundle"), verify(out / "bundle"))
+        for a in manifest.artifacts
     }
-    kept = "metric score score_interval bytes length p50_ms p90_ms load_ms first_inference_ms"
     return {
         "stages, s": {name: entry["seconds"] for name, entry in stages.items()},
         "teacher": {"accuracy": student["teacher_accuracy"]},
@@ -64,18 +63,11 @@ def _figures(run: Path) -> dict[str, Any]:
             for key in ("preset", "parameters", "accuracy", "retention", "agreement")
         },
         "artifacts": {
-            m["name"]: {key: m[key] for key in (*kept.split(), "repeats_p50_ms", "sha256")}
-            | {"parity": parity[m["name"]]}
-            for m in report["measurements"]
+            m.name: {key: getattr(m, key) for key in KEPT} | {"parity": parity[m.name]}
+            for m in report.measurements
         },
-        **{key: report[key] for key in ("scenario", "valid", "reasons")},
-        "environment": report["environments"]["local"],
-    }
-
-
-def _output(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    } | of_report(report)
 
 
 if __name__ == "__main__":
-    main()
+    cli(main)

@@ -1,44 +1,39 @@
 """The students beside their teacher and the shapes of known BERTs: size, latency, accuracy.
 
-    make demo                                         # the teacher
-    python benchmarks/distillation.py main --seeds 1  # the students
-    python benchmarks/peers.py runs/distillation/students/{nano,mini-cut}*-seed1 \\
-        runs/distillation/students/micro-with-reviews-seed1 --teacher runs/movie_reviews/teacher
+    make demo                                  # the teacher
+    python benchmarks/distillation.py main --seeds 1   # the students
+    python benchmarks/peers.py
 
 Exports everything to LiteRT and ONNX in float32 and int8, measures all of it in one run on the same
-texts, 64 tokens, one text and one thread at a time, and writes peers.json, peers.md and peers.svg
-to benchmarks/results. A model is shown in the quantization that is fastest in each runtime.
+texts, 64 tokens, one text and one thread at a time. A model is shown in the quantization that is
+fastest in each runtime. Other students than those of distillation.py: name their folders, one of
+each preset.
 
 The known shapes have random weights: their size and latency are those of trained ones, and they
 have no accuracy. `--trained TinyBERT=FOLDER` takes a fine-tuned model of that shape in their place.
 
-What is in the folder --work already is not done again, neither exports nor the measuring. The
+What is in the folder runs/peers already is not done again, neither exports nor the measuring. The
 reason of an export that failed is kept there too, as a .txt file.
 """
 
 import copy
 import io
-import json
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import tf_keras
 import transformers
-import typer
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter
 
+from benchmarks.common import Figures, alone, asked, cli, needed, of_report
+from benchmarks.study.grid import grid_of
 from kdedge import (
     Corpus,
     KdedgeError,
@@ -46,7 +41,6 @@ from kdedge import (
     Subject,
     TextEncoder,
     export_bundle,
-    load_corpus,
     load_teacher,
 )
 from kdedge.bench.report.figures import COLOURS, INK, STYLE, SURFACE
@@ -57,17 +51,17 @@ from kdedge.bench.scenario import scenario
 from kdedge.bundle.manifest import MANIFEST
 from kdedge.export.subject import subject_of, subject_of_classifier
 from kdedge.files import write_text
-from kdedge.recipe import Export, settings_of
-from kdedge.students.trained import NOTES, Evaluation, predict_logits
+from kdedge.recipe import Export
+from kdedge.students.trained import Evaluation, predict_logits
 from kdedge.teachers.bert import BertTeacher
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
-DATA = ROOT / "data" / "movie_reviews.tsv.gz"
 LENGTH = 64
 QUANTIZATIONS = ("float32", "int8")
 TEXTS = 256
 PROOF_TEXTS = 64  # that a model with random weights is compared with its exports on
+STUDENTS = (
+    "nano with reviews, more made", "micro with reviews", "mini-cut with reviews, more made",
+)  # fmt: skip
 SHAPES = {
     # arXiv 1909.10351
     "TinyBERT": transformers.BertConfig(
@@ -86,83 +80,58 @@ SHAPES = {
 }
 MARKERS = {"LiteRT": "o", "ONNX Runtime": "s"}
 LARGEST_BUBBLE, SMALLEST_BUBBLE = 500.0, 20.0  # square points
+HEAD = (
+    "model", "runtime", "quantized", "MB", "p50, ms", "repeats, ms", "against the teacher",
+    "95% interval", "accuracy",
+)  # fmt: skip
 
 
-def main(
-    students: Annotated[list[Path], typer.Argument(help="folders, one of each preset")],
-    teacher: Annotated[Path, typer.Option(help="folder of the fine-tuned teacher")],
-    trained: Annotated[
-        list[str],
-        typer.Option(help="SHAPE=FOLDER: fine-tuned, of that shape", default_factory=list),
-    ],
-    data: Annotated[Path, typer.Option(help="labelled texts")] = DATA,
-    split: Annotated[str, typer.Option(help="column with train, valid, test")] = "split",
-    tier: Annotated[str, typer.Option(help="of kdedge bench")] = "standard",
-    work: Annotated[Path, typer.Option(help="where exports are kept")] = ROOT / "runs" / "peers",
-) -> None:
+def main() -> None:
     """Export, measure, keep."""
-    measured = scenario(tier)
-    folders = {name: Path(path) for name, _, path in (pair.partition("=") for pair in trained)}
+    setup, given = asked("peers", __doc__, "students", tier="standard", trained=("",))
+    folders = {name: Path(path) for name, _, path in (t.partition("=") for t in given.trained if t)}
     if unknown := {*folders} - {*SHAPES}:
         raise KdedgeError(f"trained: {', '.join(unknown)}. Allowed: {', '.join(SHAPES)}.")
-    corpus = load_corpus(data, split=split)
+    study, main_cells = setup.of("distillation").work, grid_of(setup.recipe).main
+    students = [*map(Path, given.students)] or [
+        needed(main_cells[name].folder(study, "students"), "python benchmarks/distillation.py main")
+        for name in STUDENTS
+    ]
+    corpus, teacher = setup.corpus(), setup.made("teacher")
     subjects: dict[str, Callable[[], Subject]] = {
-        **{_preset(path): partial(_student, path) for path in students},
-        "teacher": partial(_classifier, "teacher", teacher, corpus),
-        **{name: partial(_random, name, shape, teacher, corpus) for name, shape in SHAPES.items()},
-        **{name: partial(_classifier, name, path, corpus) for name, path in folders.items()},
+        **{Student.load(path).notes["preset"]: partial(student, path) for path in students},
+        "teacher": partial(classifier, "teacher", teacher, corpus),
+        **{name: partial(random, name, shape, teacher, corpus) for name, shape in SHAPES.items()},
+        **{name: partial(classifier, name, path, corpus) for name, path in folders.items()},
     }
     failed = {}
     for name, subject in subjects.items():
-        failed |= _export(name, subject, work / "bundles")
-    path = work / "report" / REPORT
-    if path.exists():
-        print(f"{path} is there already")
-    else:
-        bundles = sorted(file.parent for file in (work / "bundles").glob(f"*/{MANIFEST}"))
-        bench_bundles(bundles, path.parent, measured, corpus.test.texts[:TEXTS])
-    report = BenchReport.load(path)
-    no_accuracy = SHAPES.keys() - folders.keys()
-    result = {
-        "command": shlex.join(["python", *sys.argv]),
-        "commit": _commit(),
-        "scenario": report.scenario.model_dump(),
-        "valid": report.valid,
-        "reasons": report.reasons,
-        "environment": report.environments["local"],
-        "failed": failed,
-        "artifacts": {m.name: figures(report, m, no_accuracy) for m in report.measurements},
-    }
-    RESULTS.mkdir(exist_ok=True)
-    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-    write_text(RESULTS / "peers.json", text)
-    write_text(RESULTS / "peers.md", table(result))
-    write_text(RESULTS / "peers.svg", picture(result).decode())
-
-
-def _commit() -> str:
-    command = ["git", "-C", ROOT, "rev-parse", "HEAD"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        failed |= export(name, subject, setup.work / "bundles")
+    path = setup.work / "report" / REPORT
+    if not path.exists():
+        bundles = sorted(file.parent for file in (setup.work / "bundles").glob(f"*/{MANIFEST}"))
+        bench_bundles(bundles, path.parent, scenario(given.tier), corpus.test.texts[:TEXTS])
+    report, no_accuracy = BenchReport.load(path), SHAPES.keys() - folders.keys()
+    artifacts = {m.name: figures(report, m, no_accuracy) for m in report.measurements}
+    result = setup.about() | of_report(report) | {"failed": failed, "artifacts": artifacts}
+    setup.keep(result, page, picture(result).decode())
 
 
 # What is exported
 
 
-def _preset(student: Path) -> str:
-    notes = json.loads((student / NOTES).read_text(encoding="utf-8"))
-    return str(notes["preset"])
-
-
-def _student(folder: Path) -> Subject:
+def student(folder: Path) -> Subject:
+    """A student of kdedge."""
     return subject_of(Student.load(folder))
 
 
-def _classifier(name: str, folder: Path, corpus: Corpus) -> Subject:
+def classifier(name: str, folder: Path, corpus: Corpus) -> Subject:
+    """A fine-tuned model."""
     model = load_teacher(folder, max_length=LENGTH)
     return subject_of_classifier(name, model, model.encoder, corpus, model.transformer)
 
 
-def _random(name: str, shape: Any, teacher: Path, corpus: Corpus) -> Subject:
+def random(name: str, shape: Any, teacher: Path, corpus: Corpus) -> Subject:
     """A shape with random weights, and what it says of a few texts as the truth."""
     tf_keras.utils.set_random_seed(1)
     encoder = TextEncoder.load(teacher)
@@ -181,52 +150,38 @@ def _random(name: str, shape: Any, teacher: Path, corpus: Corpus) -> Subject:
     said = Evaluation(texts, logits.argmax(1).astype(np.int32), logits)
     # No valid texts: quantization can't harm what says nothing, so no layer is to be spared.
     none = Evaluation((), said.labels[:0], logits[:0])
-    return Subject(
-        name=name,
-        model=model,
-        parameters=transformer.count_params(),
-        encoder=encoder,
-        task=corpus.task,
-        valid=none,
-        test=said,
-        variables=transformer,
-    )
+    size = transformer.count_params()
+    return Subject(name, model, size, encoder, corpus.task, none, said, variables=transformer)
 
 
-def _export(name: str, load: Callable[[], Subject], bundles: Path) -> dict[str, str]:
+def export(name: str, load: Callable[[], Subject], bundles: Path) -> dict[str, str]:
     """Make the bundles NAME-litert and NAME-onnx; gives the reasons of those that failed."""
     failed: dict[str, str] = {}
     # One format that fails must not take the other with it.
     for runtime in RUNTIMES:
         bundle, reason = bundles / f"{name}-{runtime}", bundles / f"{name}-{runtime}.txt"
         if not bundle.exists() and not reason.exists():
-            # In a process of its own: what a model took of memory does not come back before.
-            with ProcessPoolExecutor(1, get_context("spawn")) as alone:
-                try:
-                    alone.submit(_export_to, runtime, name, load, bundle, reason).result()
-                except BrokenProcessPool:
-                    write_text(reason, "its process was killed, as when memory runs out\n")
+            try:
+                alone(export_to, runtime, name, load, bundle, reason)
+            except BrokenProcessPool:
+                write_text(reason, "its process was killed, as when memory runs out\n")
         if reason.exists():
             failed[bundle.name] = reason.read_text(encoding="utf-8").strip()
     return failed
 
 
-def _export_to(
+def export_to(
     runtime: str, name: str, load: Callable[[], Subject], bundle: Path, reason: Path
 ) -> None:
+    """Make a bundle, or write the reason why there is none."""
     subject = load()
-    if subject.encoder.max_length != LENGTH:
-        raise KdedgeError(
-            f"{name}: takes {subject.encoder.max_length} tokens; all are measured with {LENGTH}."
-        )
-    settings = settings_of(
-        Export,
-        artifacts=[f"{runtime}-{q}" for q in QUANTIZATIONS],
-        lengths=[LENGTH],
-        max_accuracy_drop=100 if name in SHAPES else 1,
-    )
+    length = subject.encoder.max_length
+    if length != LENGTH:
+        raise KdedgeError(f"{name}: takes {length} tokens; all are measured with {LENGTH}.")
+    artifacts = tuple(f"{runtime}-{quantization}" for quantization in QUANTIZATIONS)
+    drop = 100 if name in SHAPES else 1
     try:
-        export_bundle(subject, settings, bundle)
+        export_bundle(subject, Export(artifacts=artifacts, max_accuracy_drop=drop), bundle)
     except KdedgeError as error:
         write_text(reason, f"{error}\n")
 
@@ -234,51 +189,39 @@ def _export_to(
 # What is shown
 
 
-def figures(report: BenchReport, m: Measurement, no_accuracy: Collection[str]) -> dict[str, Any]:
+def figures(report: BenchReport, m: Measurement, no_accuracy: Collection[str]) -> Figures:
     """What is kept of a measurement; the ratio is as in the report."""
-    speed_up = report.speed_up(m)
-    ratio = [speed_up.ratio, speed_up.low, speed_up.high] if speed_up else [1.0, 1.0, 1.0]
+    faster = report.speed_up(m)
+    kept = ("quantization", "bytes", "sha256", "p1_ms", "p50_ms", "p90_ms", "repeats_p50_ms")
     return {
         "model": m.source,
         "runtime": RUNTIMES[m.format],
-        "quantization": m.quantization,
-        "bytes": m.bytes,
-        "sha256": m.sha256,
-        "p1_ms": m.p1_ms,
-        "p50_ms": m.p50_ms,
-        "p90_ms": m.p90_ms,
-        "repeats_p50_ms": m.repeats_p50_ms,
-        "teacher_ratio": ratio,
+        **{key: getattr(m, key) for key in kept},
+        "teacher_ratio": [faster.ratio, faster.low, faster.high] if faster else [1.0, 1.0, 1.0],
         "accuracy": None if m.source in no_accuracy else m.score,
     }
 
 
-def fastest(artifacts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def fastest(artifacts: Iterable[Figures]) -> list[Figures]:
     """Of each model and runtime the artifact with the lowest p1, in the order given."""
-    best: dict[tuple[str, str], dict[str, Any]] = {}
+    best: dict[tuple[str, str], Figures] = {}
     for a in artifacts:
         key = a["model"], a["runtime"]
         if key not in best or a["p1_ms"] < best[key]["p1_ms"]:
             best[key] = a
-    return list(best.values())
+    return [*best.values()]
 
 
-HEAD = (
-    "model", "runtime", "quantized", "MB", "p50, ms", "repeats, ms", "against the teacher",
-    "95% interval", "accuracy",
-)  # fmt: skip
-
-
-def table(result: dict[str, Any]) -> str:
-    """For a README, fastest first; `result` is as in peers.json."""
+def page(result: Figures) -> str:
+    """The table, fastest first; `result` is as in peers.json."""
     rows = []
     for a in sorted(fastest(result["artifacts"].values()), key=lambda a: a["p50_ms"]):
         ratio, *interval = a["teacher_ratio"]
         repeats = min(a["repeats_p50_ms"]), max(a["repeats_p50_ms"])
         rows.append((
             a["model"], a["runtime"], a["quantization"], f"{a['bytes'] / 1e6:.1f}",
-            three_digits(a["p50_ms"]), _range(repeats), f"{three_digits(ratio)}×",
-            "-" if interval == [ratio, ratio] else _range(interval),
+            three_digits(a["p50_ms"]), between(repeats), f"{three_digits(ratio)}×",
+            "-" if interval == [ratio, ratio] else between(interval),
             "-" if a["accuracy"] is None else f"{a['accuracy']:.1%}",
         ))  # fmt: skip
     for name, reason in result["failed"].items():
@@ -287,24 +230,21 @@ def table(result: dict[str, Any]) -> str:
         why = f"no export: {reason.splitlines()[0][:200]}"
         rows.append((model, RUNTIMES[format], why, *["-"] * (len(HEAD) - 3)))
     s = result["scenario"]
-    text = (
-        f"Made by `{result['command']}`; peers.json has the rest.\n\n{markdown(HEAD, rows)}\n"
-        f"One text of {LENGTH} tokens at a time, one thread, {s['repeats']} repeats of "
-        f"{s['min_count']} texts and {s['min_seconds']:g} s at least, in fresh processes, all in "
-        "turn. `against the teacher`: the first percentile (what disturbs a measurement only adds "
-        "to it) of the teacher's fastest artifact in the same runtime, over this one's. `-` under "
-        "accuracy: the weights are random.\n"
+    return (
+        f"{markdown(HEAD, rows)}\nOne text of {LENGTH} tokens at a time, one thread, "
+        f"{s['repeats']} repeats of {s['min_count']} texts and {s['min_seconds']:g} s at least, in "
+        "fresh processes, all in turn. `against the teacher`: the first percentile (what disturbs "
+        "a measurement only adds to it) of the teacher's fastest artifact in the same runtime, "
+        "over this one's. `-` under accuracy: the weights are random.\n"
     )
-    if not result["valid"]:
-        text += "\nNot to be relied on:\n\n" + "".join(f"- {r}\n" for r in result["reasons"])
-    return text
 
 
-def _range(ends: Sequence[float]) -> str:
-    return " to ".join(three_digits(end) for end in ends)
+def between(ends: Sequence[float]) -> str:
+    """`0.512 to 1.20`."""
+    return " to ".join(map(three_digits, ends))
 
 
-def picture(result: dict[str, Any]) -> bytes:
+def picture(result: Figures) -> bytes:
     """An SVG: a model a row, latency across, size as area, size and accuracy in words."""
     best = fastest(result["artifacts"].values())
     latency: dict[str, float] = {}
@@ -345,14 +285,10 @@ def picture(result: dict[str, Any]) -> bytes:
             handles=[*marks, Line2D([], [], linestyle="", label="area: file size")],
             loc="upper left", ncols=3, frameon=False, handletextpad=0.2, borderpad=0.2,
         )  # fmt: skip
-        buffer = io.BytesIO()
-        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=no_metadata)
-        return buffer.getvalue()
+        drawn, no_metadata = io.BytesIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(drawn, format="svg", metadata=no_metadata)
+        return drawn.getvalue()
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except KdedgeError as error:
-        sys.exit(f"error: {error}")
+    cli(main)

@@ -19,8 +19,9 @@ from onnx import TensorProto, helper
 from tensorflow.lite.python import schema_py_generated as schema
 from tokenizers.implementations import BertWordPieceTokenizer
 
+from benchmarks.common import ROOT
 from kdedge.bench.devices.device import Completed, answer_of
-from kdedge.bench.measure import _checked
+from kdedge.bench.measure import checked
 from kdedge.bench.report.compare import compare
 from kdedge.bench.report.model import BenchReport, Measurement
 from kdedge.bench.scenario import TIERS
@@ -37,7 +38,6 @@ from kdedge.text.corpus import load_corpus
 from kdedge.text.encoder import ENCODER, TOKENIZER, TextEncoder
 from kdedge.text.readers import read_texts
 
-ROOT = Path(__file__).parent.parent
 BUNDLE = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
 Reader = Callable[[bytes, Path], object]
 TEXTS = [("good film", "a"), ("bad plot, very", "b")] * 5
@@ -150,7 +150,7 @@ def onnx_model(content: bytes, folder: Path) -> None:
 def agent(content: bytes, folder: Path) -> None:
     """What a device's agent prints."""
 
-    _checked(answer_of(Completed(0, content.decode("utf-8", "replace"), "")), "time")
+    checked(answer_of(Completed(0, content.decode("utf-8", "replace"), "")), "time")
 
 
 def report(content: bytes, folder: Path) -> None:

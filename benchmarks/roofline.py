@@ -4,18 +4,15 @@
     python benchmarks/roofline.py BUNDLE...       # by default nano, micro and mini of them
 
 Measures, with one thread, the machine's peaks (a float32 and an int8 matrix product inside each
-runtime; memory bandwidth) and the p50 of every artifact, counts the multiply-accumulates and the
-bytes of weights of one text from the artifact's own graph, and writes
-benchmarks/results/roofline.json and roofline.md. Takes a few minutes; the machine should be quiet.
+runtime; memory bandwidth) and the p50 of every artifact, and counts the multiply-accumulates and
+the bytes of weights of one text from the artifact's own graph. Takes a few minutes; the machine
+should be quiet.
 
 The roofline is Williams, Waterman and Patterson's (2009, doi 10.1145/1498765.1498785): no program
 is faster than its arithmetic at the peak, nor than its bytes at the bandwidth.
 """
 
-import argparse
-import json
 import math
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -32,19 +29,14 @@ from ai_edge_litert.interpreter import Interpreter
 from onnxruntime.quantization import quantize_dynamic
 from tensorflow.lite.python import schema_py_generated as schema
 
-from kdedge.bench.report.model import Measurement, three_digits
+from benchmarks.common import Figures, asked, cli, needed, of_report
+from kdedge.bench.report.model import three_digits
 from kdedge.bench.report.tables import markdown
 from kdedge.bench.run import bench_bundles
-from kdedge.bench.scenario import TIERS, scenario
+from kdedge.bench.scenario import scenario
 from kdedge.bundle.manifest import verify
 from kdedge.export.litert.flatbuffer import parsed
 
-ROOT = Path(__file__).parent.parent
-COMMAND = "python benchmarks/roofline.py"
-RESULTS = ROOT / "benchmarks" / "results"
-BUNDLES = tuple(
-    ROOT / "runs" / "conversions" / "bundles" / name for name in ("nano", "micro", "mini")
-)
 FLOAT32, INT8 = "float32", "int8"
 # Of the matrix product that peaks are measured with: done in less than a time slice, so that other
 # programs don't interrupt all of them.
@@ -132,11 +124,8 @@ def onnx_work(content: bytes, length: int) -> Work:
 
     def weights(name: str) -> Any:
         """The initializer behind an input, also where it is stored smaller; else None."""
-        while name in made_by and made_by[name].op_type in (
-            "DequantizeLinear",
-            "Cast",
-            "Transpose",
-        ):
+        through = ("DequantizeLinear", "Cast", "Transpose")
+        while name in made_by and made_by[name].op_type in through:
             name = made_by[name].input[0]
         return constants.get(name)
 
@@ -149,9 +138,8 @@ def onnx_work(content: bytes, length: int) -> Work:
         if node.op_type == "Gather":
             table = weights(node.input[0])
             if table is not None and len(table.dims) > 1:
-                read += (
-                    math.prod(shapes[node.output[0]]) * onnx.numpy_helper.to_array(table).itemsize
-                )
+                each = onnx.numpy_helper.to_array(table).itemsize
+                read += math.prod(shapes[node.output[0]]) * each
             continue
         if node.op_type not in ("MatMul", "MatMulInteger", "Gemm", "Conv"):
             continue
@@ -246,7 +234,7 @@ def _fastest(run: Callable[[], Any]) -> float:
     return fastest
 
 
-def judged(work: Work, p50_ms: float, peaks: dict[str, float], bandwidth: float) -> dict[str, Any]:
+def judged(work: Work, p50_ms: float, peaks: dict[str, float], bandwidth: float) -> Figures:
     """Where an artifact stands under the roof.
 
     Args:
@@ -277,95 +265,71 @@ def judged(work: Work, p50_ms: float, peaks: dict[str, float], bandwidth: float)
 
 def main() -> None:
     """Measure, count, keep."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("bundles", nargs="*", type=Path, default=BUNDLES, metavar="BUNDLE")
-    parser.add_argument("--tier", choices=TIERS, default="quick", help="how long to measure")
-    arguments = parser.parse_args()
-    missing = [str(bundle) for bundle in arguments.bundles if not bundle.is_dir()]
-    if missing:
-        sys.exit(f"{', '.join(missing)}: missing. `python benchmarks/conversions.py` makes them.")
+    setup, given = asked("roofline", __doc__, "bundles", tier="quick")
+    made = setup.of("conversions").work / "bundles"
+    names = ("nano", "micro", "mini")
+    bundles = [*map(Path, given.bundles)] or [
+        needed(made / name, "python benchmarks/conversions.py") for name in names
+    ]
     files = {
         f"{bundle.resolve().name}/{artifact.name}": bundle / artifact.file
-        for bundle in arguments.bundles
+        for bundle in bundles
         for artifact in verify(bundle).artifacts
     }
     peaks, bandwidth = measured_peaks(), measured_bandwidth()
     with tempfile.TemporaryDirectory() as folder:
-        report = bench_bundles(arguments.bundles, Path(folder), scenario(arguments.tier))
-    artifacts = {
-        (name := f"{m.bundle}/{m.artifact}"): judged(
-            _work(files[name].read_bytes(), m), m.p50_ms, peaks[m.format], bandwidth
-        )
-        for m in report.measurements
-    }
+        report = bench_bundles(bundles, Path(folder), scenario(given.tier))
+    artifacts = {}
+    for m in report.measurements:
+        name = f"{m.bundle}/{m.artifact}"
+        content, litert = files[name].read_bytes(), m.format == "litert"
+        work = litert_work(content) if litert else onnx_work(content, m.length)
+        artifacts[name] = judged(work, m.p50_ms, peaks[m.format], bandwidth)
     beyond = [
         f"{name} is faster than its peak allows: the peak was disturbed."
         for name, found in artifacts.items()
         if found["share_of_peak"] > 1
     ]
-    result = {
-        "command": COMMAND,
+    figures = {
         "peaks, GMAC/s": {
             runtime: {name: peak / 1e9 for name, peak in of.items()}
             for runtime, of in peaks.items()
         },
         "bandwidth, GB/s": bandwidth / 1e9,
         "artifacts": artifacts,
-        "scenario": report.scenario.model_dump(),
-        "valid": report.valid and not beyond,
-        "reasons": [*report.reasons, *beyond],
-        "environment": report.environments["local"],
     }
-    RESULTS.mkdir(exist_ok=True)
-    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-    (RESULTS / "roofline.json").write_text(text, encoding="utf-8")
-    (RESULTS / "roofline.md").write_text(_table(result), encoding="utf-8")
+    valid = {"valid": report.valid and not beyond, "reasons": [*report.reasons, *beyond]}
+    setup.keep(setup.about() | figures | of_report(report) | valid, page)
 
 
-def _work(content: bytes, m: Measurement) -> Work:
-    return litert_work(content) if m.format == "litert" else onnx_work(content, m.length)
-
-
-def _table(result: dict[str, Any]) -> str:
+def page(result: Figures) -> str:
+    """A row an artifact, after the machine's peaks."""
     peaks = result["peaks, GMAC/s"]
     rows = [
         (
-            name,
-            three_digits(sum(a["macs"].values()) / 1e6),
-            three_digits(a["bytes"] / 1e6),
-            three_digits(a["p50_ms"]),
-            three_digits(a["gmacs_a_second"]),
-            f"{a['share_of_peak']:.0%}",
-            a["bound"],
-            three_digits(a["could_be_times_faster"]),
+            name, three_digits(sum(a["macs"].values()) / 1e6), three_digits(a["bytes"] / 1e6),
+            three_digits(a["p50_ms"]), three_digits(a["gmacs_a_second"]),
+            f"{a['share_of_peak']:.0%}", a["bound"], three_digits(a["could_be_times_faster"]),
         )
         for name, a in result["artifacts"].items()
-    ]
+    ]  # fmt: skip
     head = (
         "artifact", "MMAC a text", "MB a text", "p50, ms", "GMAC/s", "share of peak", "bound",
         "could be × faster",
     )  # fmt: skip
-    lines = [
-        f"Made by `{COMMAND}`; roofline.json has the rest. One thread, one text at a time.",
-        "",
+    return (
+        "One thread, one text at a time.\n\n"
         f"Peaks of this machine ({result['environment']['CPU']}), GMAC/s: "
         f"LiteRT {peaks['litert'][FLOAT32]:.0f} float32, {peaks['litert'][INT8]:.0f} int8; "
         f"ONNX Runtime {peaks['onnx'][FLOAT32]:.0f} float32, {peaks['onnx'][INT8]:.0f} int8. "
-        f"Memory: {result['bandwidth, GB/s']:.1f} GB/s.",
-        "",
+        f"Memory: {result['bandwidth, GB/s']:.1f} GB/s.\n\n"
         "The share is the time that an artifact's multiply-accumulates take at its runtime's "
         "peaks of their arithmetic, over p50. The bound is arithmetic or memory, whichever takes "
         "longer at its peak, or overhead (calls, ops that are no matrix products, kernels slower "
         f"than those of the peaks) where both explain less than {EXPLAINED:.0%} of p50. A last "
-        "column below 1 means that the weights were still in a cache.",
-        "",
-        markdown(head, rows).rstrip("\n"),
-    ]
-    if not result["valid"]:
-        reasons = [f"- {reason}" for reason in result["reasons"]]
-        lines += ["", "These figures are not to be relied on:", "", *reasons]
-    return "\n".join(lines) + "\n"
+        "column below 1 means that the weights were still in a cache.\n\n" + markdown(head, rows)
+    )
 
 
 if __name__ == "__main__":
-    main()
+    cli(main)

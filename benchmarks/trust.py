@@ -4,14 +4,13 @@
     python benchmarks/trust.py same       # one file against itself, on a busy machine
     python benchmarks/trust.py slower     # a file against one that is 5% slower
     python benchmarks/trust.py others BUNDLE...   # against other people's programs
-    python benchmarks/trust.py overhead   # what measuring costs
+    python benchmarks/trust.py overhead BUNDLE    # what measuring costs
 
-Each writes its part of benchmarks/results/trust.json and then trust.md anew. Every comparison is
-kept in runs/trust as soon as it is there, and the same command goes on where it stopped.
+Each writes its part of trust.json and then trust.md anew. Every comparison is kept in runs/trust as
+soon as it is there, and the same command goes on where it stopped.
 """
 
 import json
-import shlex
 import shutil
 import subprocess
 import sys
@@ -21,13 +20,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-import typer
 
+from benchmarks.common import Figures, Setup, asked, cli, needed
 from kdedge import KdedgeError, Student, TextEncoder, export_bundle
 from kdedge.bench import agent
 from kdedge.bench.report.model import Measurement, three_digits
@@ -39,14 +38,11 @@ from kdedge.bundle.manifest import verify
 from kdedge.engines import ENGINES
 from kdedge.export.subject import subject_of
 from kdedge.files import write_text
-from kdedge.recipe import Export, settings_of
+from kdedge.recipe import Export
 from kdedge.text.encoder import Encoded
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
-WORK = ROOT / "runs" / "trust"
-STUDENTS = ROOT / "runs" / "conversions" / "students"
-ARTIFACT, LENGTH = "litert-float32", 64
+LENGTH = 64
+EXPORT = Export(artifacts=("litert-float32",), lengths=(LENGTH,))
 SLOWER = 0.05
 BLOCK = 20  # inferences; short, so that most are disturbed by nothing
 CALIBRATION = 512  # no-ops whose cost is measured together, to know that of one
@@ -60,90 +56,88 @@ while True:
         sum(range(1000))
     time.sleep(turns.uniform(0, 2))
 """
+# For each part how often, in which tier and with how many processes that keep the machine busy.
+DEFAULTS = {
+    "same": (100, "quick", 2), "slower": (10, "full", 0), "others": (5, "standard", 0),
+    "overhead": (3000, "", 0),
+}  # fmt: skip
 
-app = typer.Typer(add_completion=False)
-Folder = Annotated[Path, typer.Option(help="of a student")]
-Count = Annotated[int, typer.Option(help="comparisons", min=1)]
-Tier = Annotated[str, typer.Option(help="of kdedge bench")]
-Load = Annotated[int, typer.Option(help="processes that keep the machine busy half of the time")]
+
+def main() -> None:
+    """Measure the part that is named first, for the bundles that come after it."""
+    parts: dict[str, Callable[..., Figures]] = {
+        "same": same, "slower": slower, "others": others, "overhead": overhead,
+    }  # fmt: skip
+    setup, given = asked("trust", __doc__, "words", count=0, tier="", load=-1)
+    part, *words = given.words or ("none",)
+    if part not in parts:
+        raise KdedgeError(f"part: {part}. Allowed: {', '.join(parts)}.")
+    bundles = [Path(word) for word in words]
+    if part in ("others", "overhead") and not bundles:
+        raise KdedgeError(f"{part}: name bundles.")
+    count, tier, load = DEFAULTS[part]
+    count, tier = given.count or count, given.tier or tier
+    load = load if given.load < 0 else given.load
+    found = parts[part](setup, bundles, count, tier, load)
+    about = setup.about() | {"environment": agent.environment()}
+    setup.keep(setup.stored() | {part: about | found}, page)
 
 
-@app.command()
-def same(
-    student: Folder = STUDENTS / "micro", count: Count = 100, tier: Tier = "quick", load: Load = 2
-) -> None:
+def same(setup: Setup, _: list[Path], count: int, tier: str, load: int) -> Figures:
     """Measure a file against itself and count how often the two are called different."""
-    bundle = _bundle(student, 0)
+    bundle = slowed_bundle(setup, 0)
     again = bundle.with_name(f"{bundle.name}-again")
     if not again.exists():
         shutil.copytree(bundle, again)
-    comparisons = _comparisons(bundle, again, count, tier, load)
-    _keep("same", tier=tier, load=load, **counted(comparisons), comparisons=comparisons)
+    found = comparisons(bundle, again, setup.work, count, tier, load)
+    return {"tier": tier, "load": load, **counted(found), "comparisons": found}
 
 
-@app.command()
-def slower(
-    student: Folder = STUDENTS / "micro", count: Count = 10, tier: Tier = "full", load: Load = 0
-) -> None:
+def slower(setup: Setup, _: list[Path], count: int, tier: str, load: int) -> Figures:
     """Measure a file against one that no-ops of known cost make 5% slower."""
-    bundle = _bundle(student, 0)
-    (calibration,) = _comparisons(bundle, _bundle(student, CALIBRATION), 1, tier, load)
+    bundle, measured = slowed_bundle(setup, 0), (setup.work, count, tier, load)
+    calibrated = slowed_bundle(setup, CALIBRATION)
+    (calibration,) = comparisons(bundle, calibrated, setup.work, 1, tier, load)
     bare, cost = p50(calibration["a_ms"]), no_op_ms(calibration)
     no_ops = round(SLOWER * bare / cost)
-    comparisons = _comparisons(bundle, _bundle(student, no_ops), count, tier, load)
-    _keep(
-        "slower",
-        tier=tier,
-        load=load,
-        no_ops=no_ops,
-        no_op_ns=1e6 * cost,
-        known_ratio=1 + no_ops * cost / bare,
-        **counted(comparisons),
-        calibration=calibration,
-        comparisons=comparisons,
-    )
+    found = comparisons(bundle, slowed_bundle(setup, no_ops), *measured)
+    known = {"no_ops": no_ops, "no_op_ns": 1e6 * cost, "known_ratio": 1 + no_ops * cost / bare}
+    about = {"tier": tier, "load": load, **known, **counted(found)}
+    return about | {"calibration": calibration, "comparisons": found}
 
 
-@app.command()
-def others(
-    bundles: Annotated[list[Path], typer.Argument(help="whose files are measured")],
-    count: Annotated[int, typer.Option(help="rounds", min=2)] = 5,
-    tier: Tier = "standard",
-) -> None:
+def others(setup: Setup, bundles: list[Path], count: int, tier: str, load: int) -> Figures:
     """Measure files with litert-benchmark and a bare loop around ONNX Runtime as well, in turn."""
     once = scenario(tier).model_copy(update={"repeats": 1})
     pairs: dict[str, list[dict[str, tuple[float, float]]]] = {}
     for bundle in bundles:
         for number in range(count):
-            folder = WORK / f"others-{tier}" / bundle.name / str(number)
+            folder = setup.work / f"others-{tier}" / bundle.name / str(number)
             kept = folder / "pairs.json"
             if not kept.exists():
                 report = bench_bundles([bundle], folder, once)
-                found = {m.artifact: _pair(bundle, m) for m in report.measurements}
+                found = {m.artifact: pair(bundle, m) for m in report.measurements}
                 write_text(kept, json.dumps(found))
-            for artifact, pair in json.loads(kept.read_text()).items():
-                pairs.setdefault(f"{bundle.name}/{artifact}", []).append(pair)
+            for artifact, both in json.loads(kept.read_text()).items():
+                pairs.setdefault(f"{bundle.name}/{artifact}", []).append(both)
     files = {
-        name: {percentile: _ratio([v[percentile] for v in values]) for percentile in ("p50", "p5")}
+        name: {percentile: ratio([v[percentile] for v in values]) for percentile in ("p50", "p5")}
         for name, values in pairs.items()
     }
-    _keep("others", tier=tier, rounds=count, files=files)
+    return {"tier": tier, "rounds": count, "files": files}
 
 
-def _ratio(values: Sequence[tuple[float, float]]) -> dict[str, Any]:
+def ratio(values: Sequence[tuple[float, float]]) -> Figures:
+    """Ours over theirs, of several rounds."""
     ours, theirs = zip(*values, strict=True)
-    return {
-        "ours_ms": ours,
-        "theirs_ms": theirs,
-        "ratio": p50(ours) / p50(theirs),
-        "interval": ratio_interval(ours, theirs),
-    }
+    middle, interval = p50(ours) / p50(theirs), ratio_interval(ours, theirs)
+    return {"ours_ms": ours, "theirs_ms": theirs, "ratio": middle, "interval": interval}
 
 
-def _pair(bundle: Path, m: Measurement) -> dict[str, tuple[float, float]]:
+def pair(bundle: Path, m: Measurement) -> dict[str, tuple[float, float]]:
     """Ours and theirs, in ms; p5, for litert-benchmark gives no lower percentile."""
     (samples_ns,) = (repeat.samples_ns for repeat in m.repeats)
-    other = _other_ms(bundle, m.artifact, len(samples_ns))
+    other = other_ms(bundle, m.artifact, len(samples_ns))
     return {
         name: (float(np.percentile(samples_ns, percent)) / 1e6, other[name])
         for name, percent in (("p50", 50), ("p5", 5))
@@ -174,58 +168,51 @@ print(json.dumps({"p5": 1e3 * p5, "p50": 1e3 * p50}))
 """
 
 
-def _other_ms(bundle: Path, name: str, count: int) -> dict[str, float]:
+def other_ms(bundle: Path, name: str, count: int) -> dict[str, float]:
     """p5 and p50 of as many inferences, by a program that is not ours."""
     (artifact,) = (a for a in verify(bundle).artifacts if a.name == name)
-    warmup = str(max(16, count // 10))
+    model, warmup = str(bundle / artifact.file), str(max(16, count // 10))
     with tempfile.TemporaryDirectory() as folder:
         if artifact.format == "litert":
-            answer = Path(folder) / "answer.json"
-            command = [
-                str(Path(sys.executable).with_name("litert-benchmark")),
-                f"--model={bundle / artifact.file}", f"--num_runs={count}",
-                f"--warmup_runs={warmup}", f"--result_json={answer}",
-            ]  # fmt: skip
+            program, answer = Path(sys.executable).with_name("litert-benchmark"), f"{folder}/a.json"
+            options = {"model": model, "num_runs": count, "warmup_runs": warmup}
+            arguments = [f"--{key}={value}" for key, value in options.items()]
+            command = [str(program), *arguments, f"--result_json={answer}"]
             subprocess.run(command, check=True, capture_output=True)
-            said = json.loads(answer.read_text())["latency"]
+            said = json.loads(Path(answer).read_text())["latency"]
             return {"p5": said["p5_ms"], "p50": said["median_ms"]}
-        texts = Path(folder) / "texts.npz"
-        encoded = _texts(bundle)
-        np.savez(
-            texts,
-            input_ids=encoded.ids.astype(np.int64),
-            attention_mask=encoded.mask.astype(np.int64),
-            token_type_ids=encoded.segment_ids.astype(np.int64),
-        )
-        command = [sys.executable, "-c", ONNX_LOOP, str(bundle / artifact.file), str(texts)]
-        command += [warmup, str(count)]
+        encoded, texts = encoded_samples(bundle), f"{folder}/texts.npz"
+        inputs = (encoded.ids, encoded.mask, encoded.segment_ids)
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        arrays = {n: array.astype(np.int64) for n, array in zip(names, inputs, strict=True)}
+        np.savez(texts, **arrays)
+        command = [sys.executable, "-c", ONNX_LOOP, model, texts, warmup, str(count)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return dict(json.loads(done.stdout))
 
 
-def _texts(bundle: Path) -> Encoded:
+def encoded_samples(bundle: Path) -> Encoded:
+    """The texts that a bundle holds."""
     texts = (bundle / SAMPLE_TEXTS).read_text(encoding="utf-8").splitlines()
     return TextEncoder.load(bundle).encode(texts, LENGTH)
 
 
-@app.command()
-def overhead(
-    bundle: Annotated[Path, typer.Argument(help="with a model of about 50 microseconds")],
-    artifact: str = "onnx-float32",
-    blocks: Annotated[int, typer.Option(help="of 20 inferences, measured and bare", min=2)] = 3000,
-) -> None:
+def overhead(setup: Setup, bundles: list[Path], blocks: int, tier: str, load: int) -> Figures:
     """Time inferences with the agent's loop and in a bare one, in turn."""
-    (found,) = (a for a in verify(bundle).artifacts if a.name == artifact)
+    (bundle,) = bundles
+    (found,) = (a for a in verify(bundle).artifacts if a.name == "onnx-float32")
     engine = ENGINES[found.format](bundle / found.file, 1)
-    feeds = [engine.feed(text) for text in agent.batches_of(_texts(bundle).inputs, batch=1)]
-    results = {
+    texts = agent.batches_of(encoded_samples(bundle).inputs, batch=1)
+    feeds = [engine.feed(text) for text in texts]
+    return {
+        "model": f"{bundle.name}/{found.name}",
+        "blocks": blocks,
         "an inference": paired_overhead(engine.infer, feeds, blocks),
         "nothing": paired_overhead(lambda feed: None, feeds, blocks),
     }
-    _keep("overhead", model=f"{bundle.name}/{artifact}", blocks=blocks, **results)
 
 
-def paired_overhead(infer: Callable[[Any], Any], feeds: list[Any], blocks: int) -> dict[str, Any]:
+def paired_overhead(infer: Callable[[Any], Any], feeds: list[Any], blocks: int) -> Figures:
     """Nanoseconds a call: bare, and how much more the agent's loop takes and its samples say."""
     takes, says, bare = [], [], []
     for number in range(-2, blocks):  # two to warm up
@@ -254,13 +241,14 @@ def paired_overhead(infer: Callable[[Any], Any], feeds: list[Any], blocks: int) 
 # Comparisons
 
 
-def _bundle(student: Path, no_ops: int) -> Path:
-    """The student's bundle, made slower by so many no-ops."""
-    bundle = WORK / "bundles" / f"{student.name}-{no_ops}"
+def slowed_bundle(setup: Setup, no_ops: int) -> Path:
+    """micro's bundle, made slower by so many no-ops."""
+    bundle = setup.work / "bundles" / f"micro-{no_ops}"
     if not bundle.exists():
-        subject = subject_of(Student.load(student))
+        folder = setup.of("conversions").work / "students" / "micro"
+        subject = subject_of(Student.load(needed(folder, "python benchmarks/conversions.py")))
         slowed = replace(subject, model=Slowed(subject.model, no_ops), variables=subject.model)
-        export_bundle(slowed, settings_of(Export, artifacts=[ARTIFACT], lengths=[LENGTH]), bundle)
+        export_bundle(slowed, EXPORT, bundle)
     return bundle
 
 
@@ -279,12 +267,12 @@ class Slowed(keras.Model):
         return logits
 
 
-def _comparisons(a: Path, b: Path, count: int, tier: str, load: int) -> list[dict[str, Any]]:
+def comparisons(a: Path, b: Path, work: Path, count: int, tier: str, load: int) -> list[Figures]:
     """p1 of each repeat of both, in ms, as `kdedge bench` measures them side by side."""
     found = []
     with busy(load):
         for number in range(count):
-            folder = WORK / f"{a.name}-{b.name}-{tier}-load{load}" / str(number)
+            folder = work / f"{a.name}-{b.name}-{tier}-load{load}" / str(number)
             kept = folder / "comparison.json"
             if not kept.exists():
                 report = bench_bundles([a, b], folder, scenario(tier))
@@ -313,7 +301,7 @@ def busy(processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
             process.wait()
 
 
-def counted(comparisons: Sequence[dict[str, Any]]) -> dict[str, int]:
+def counted(comparisons: Sequence[Figures]) -> dict[str, int]:
     """How many were called slower, faster and no different, by the rule of the report."""
     intervals = [ratio_interval(c["b_ms"], c["a_ms"]) for c in comparisons]
     slower = sum(low > 1 for low, _ in intervals)
@@ -321,44 +309,33 @@ def counted(comparisons: Sequence[dict[str, Any]]) -> dict[str, int]:
     return {"slower": slower, "faster": faster, "no different": len(intervals) - slower - faster}
 
 
-def spread_percent(comparisons: Sequence[dict[str, Any]], key: str) -> float:
+def spread_percent(comparisons: Sequence[Figures], key: str) -> float:
     """By how much the repeats of a comparison differ: the median of their standard deviations."""
     return 100 * p50([np.std(np.log(c[key]), ddof=1) for c in comparisons])
 
 
-def no_op_ms(calibration: dict[str, Any]) -> float:
+def no_op_ms(calibration: Figures) -> float:
     """What one no-op takes, from a comparison with a file that has CALIBRATION of them."""
     return (p50(calibration["b_ms"]) - p50(calibration["a_ms"])) / CALIBRATION
 
 
-# What is kept
+# The page
 
 
-def _keep(part: str, **figures: Any) -> None:
-    path = RESULTS / "trust.json"
-    result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    commit = subprocess.run(
-        ["git", "-C", ROOT, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
-    ).stdout.strip()
-    about = {"command": shlex.join(["python", *sys.argv]), "commit": commit}
-    result[part] = about | figures | {"environment": agent.environment()}
-    RESULTS.mkdir(exist_ok=True)
-    write_text(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    write_text(RESULTS / "trust.md", page(result))
+def page(result: Figures) -> str:
+    """The parts that are there, each with its command."""
+    parts = {
+        "same": same_section, "slower": slower_section, "others": others_section,
+        "overhead": overhead_section,
+    }  # fmt: skip
+    there = {name: write for name, write in parts.items() if name in result}
+    return "\n".join(
+        f"{write(result[name])}\n`{result[name]['command']}`\n" for name, write in there.items()
+    )
 
 
-def page(result: dict[str, Any]) -> str:
-    """For people; `result` is as in trust.json and may lack parts."""
-    parts = {"same": _same, "slower": _slower, "others": _others, "overhead": _overhead}
-    texts = [
-        f"{say(result[name])}\n`{result[name]['command']}`\n"
-        for name, say in parts.items()
-        if name in result
-    ]
-    return "trust.json has the raw figures.\n\n" + "\n".join(texts)
-
-
-def _said(part: dict[str, Any]) -> str:
+def calls(part: Figures) -> str:
+    """How often two files were called different, and how busy the machine was."""
     told = [part[word] for word in ("slower", "faster", "no different")]
     busy_percent = [c["environment"]["busy before, %"] for c in part["comparisons"]]
     own = f", {part['load']} of them started here to keep it busy" if part["load"] else ""
@@ -371,19 +348,22 @@ def _said(part: dict[str, Any]) -> str:
     )
 
 
-def _same(part: dict[str, Any]) -> str:
-    return f"## A file against itself\n\n{_said(part)}"
+def same_section(part: Figures) -> str:
+    """Of `same`."""
+    return f"## A file against itself\n\n{calls(part)}"
 
 
-def _slower(part: dict[str, Any]) -> str:
+def slower_section(part: Figures) -> str:
+    """Of `slower`."""
     return (
-        f"## A file against one that is {part['known_ratio'] - 1:.1%} slower\n\n{_said(part)}"
+        f"## A file against one that is {part['known_ratio'] - 1:.1%} slower\n\n{calls(part)}"
         f"The slower one has {part['no_ops']} matrix products with the identity more, of "
         f"{part['no_op_ns']:.0f} ns each, measured with {CALIBRATION} of them.\n"
     )
 
 
-def _others(part: dict[str, Any]) -> str:
+def others_section(part: Figures) -> str:
+    """Of `others`."""
     rows = [
         (
             name, percentile, three_digits(p50(row["ours_ms"])),
@@ -401,7 +381,8 @@ def _others(part: dict[str, Any]) -> str:
     )
 
 
-def _overhead(part: dict[str, Any]) -> str:
+def overhead_section(part: Figures) -> str:
+    """Of `overhead`."""
     rows = [
         (what, *(f"{part[what][key]:.0f}" for key in ("bare_ns", "takes_more_ns", "says_more_ns")))
         for what in ("an inference", "nothing")
@@ -415,7 +396,4 @@ def _overhead(part: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except KdedgeError as error:
-        sys.exit(f"error: {error}")
+    cli(main)

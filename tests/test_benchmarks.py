@@ -11,6 +11,7 @@ import transformers
 from bench_parts import make_encoder, make_report
 
 from benchmarks import peers, trust
+from benchmarks.common import written
 from kdedge import Corpus, Subject, TextEncoder, build_student
 from kdedge.bundle.manifest import verify
 from kdedge.export.litert.convert import to_litert
@@ -46,7 +47,7 @@ def test_the_fastest_of_each_model_and_runtime_is_shown() -> None:
 
 
 def test_peers_table() -> None:
-    table = peers.table(result())
+    table = written("peers", result(), peers.page)
     # Repeats are 0.99, 1 and 1.01 times 0.8 ms; the teacher's 24 ms are 30 times 0.8.
     assert "| micro | LiteRT | int8 | 4.2 | 0.800 | 0.792 to 0.808 | 30.0× |" in table
     assert (
@@ -117,7 +118,7 @@ def test_load_is_gone_afterwards() -> None:
 
 def test_trust_page_has_the_parts_that_were_run() -> None:
     command = "python benchmarks/trust.py"
-    row = trust._ratio([(1.0, 1.0), (1.02, 1.0), (1.01, 1.0)])
+    row = trust.ratio([(1.0, 1.0), (1.02, 1.0), (1.01, 1.0)])
     files = {"micro/onnx-int8": {"p50": row, "p5": row}}
     told: dict[str, Any] = {
         "tier": "quick",
@@ -152,8 +153,8 @@ def test_a_shape_is_exported_once(tmp_path: Path) -> None:
     split = Split(("good film", "bad film"), np.array([1, 0], np.int32))
     corpus = Corpus(Classification(label_names=("bad", "good")), split, split, split)
     bundles = tmp_path / "bundles"
-    load_random = partial(peers._random, "TinyBERT", config, tmp_path, corpus)
-    assert not peers._export("TinyBERT", load_random, bundles)
+    load_random = partial(peers.random, "TinyBERT", config, tmp_path, corpus)
+    assert not peers.export("TinyBERT", load_random, bundles)
     said = {a.name: a.score.value for name in ("litert", "onnx")
             for a in verify(bundles / f"TinyBERT-{name}").artifacts}  # fmt: skip
     # What the random model said is the truth, so its float32 exports are always right.
@@ -163,7 +164,7 @@ def test_a_shape_is_exported_once(tmp_path: Path) -> None:
     def load() -> Subject:
         raise AssertionError("loaded again")
 
-    assert not peers._export("TinyBERT", load, bundles)
+    assert not peers.export("TinyBERT", load, bundles)
     (bundles / "MiniLM-litert").mkdir()
     (bundles / "MiniLM-onnx.txt").write_text("an op that ONNX lacks\n")
-    assert peers._export("MiniLM", load, bundles) == {"MiniLM-onnx": "an op that ONNX lacks"}
+    assert peers.export("MiniLM", load, bundles) == {"MiniLM-onnx": "an op that ONNX lacks"}

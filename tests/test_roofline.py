@@ -1,6 +1,5 @@
 """What benchmarks/roofline.py counts, against what was counted by hand."""
 
-import sys
 from pathlib import Path
 
 import keras
@@ -8,14 +7,10 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
-from conftest import ROOT
 from onnx import TensorProto, helper
 
+from benchmarks.roofline import Work, judged, litert_work, onnx_work
 from kdedge.export.onnx.convert import to_onnx
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from roofline import Work, judged, litert_work, onnx_work  # noqa: E402
 
 # Of the model below, for a text of 8 tokens.
 CONV = 8 * 6 * (3 * 4)  # 8 places, 6 filters, 3 tokens of 4 values

@@ -115,7 +115,7 @@ def measure(
             path = folder / f"{_key(device, fixed, subject, scenario, kind, number)}.json"
             kept = _kept(path)
             if kept is None:
-                answer = _checked(device.run(subject, scenario, kind), kind)
+                answer = checked(device.run(subject, scenario, kind), kind)
                 kept = Kept(answer=answer, reasons=now)
                 write_text(path, kept.model_dump_json())
             runtime = Ran.model_validate(kept.answer).runtime
@@ -175,7 +175,12 @@ def _turned(subjects: Sequence[Subject], number: int) -> list[Subject]:
     return [*subjects[first:], *subjects[:first]]
 
 
-def _checked(said: Any, kind: Kind) -> dict[str, Any]:
+def checked(said: Any, kind: Kind) -> dict[str, Any]:
+    """What a device's agent answered.
+
+    Raises:
+        KdedgeError: it is no answer of that kind.
+    """
     try:
         ANSWERS[kind].model_validate(said)
         Ran.model_validate(said)

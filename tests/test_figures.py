@@ -1,0 +1,106 @@
+"""How known it is that a published figure is stale, and what the programs share."""
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+from benchmarks import common, status
+from benchmarks.common import Setup, alone, asked, changed, commit, digests, once
+from benchmarks.study.grid import grid_of
+from kdedge import KdedgeError
+
+CODE = '"""A module."""\n\n\ndef f(x):\n    """Words."""\n    return g(x, description="d")  # why\n'
+SAME = 'def f(x):\n    return g(x, description="other words")\n'
+
+
+def test_only_what_code_does_counts() -> None:
+    def digest(**files: str) -> str:
+        contents = {f"{name}.py": text.encode() for name, text in files.items()}
+        return digests(["kdedge/x"], lambda path: contents)["kdedge/x"]
+
+    assert digest(a=CODE) == digest(a=SAME)
+    assert digest(a=CODE) != digest(a=CODE.replace("return", "yield"))
+    assert digest(a=CODE) != digest(b=CODE)
+    assert digest(a=CODE) != digest(a=CODE, b="")
+    # Of other files each byte.
+    texts = [digests(["t"], lambda path, text=text: {"t": text})["t"] for text in (b"# a", b"# b")]
+    assert texts[0] != texts[1]
+
+
+def test_what_has_changed_since_a_result() -> None:
+    measured = Setup("throughput").about()["measured"]
+    assert {"data/movie_reviews.tsv.gz", "recipes/movie_reviews.toml", "kdedge/text"} < {*measured}
+    assert changed({"measured": measured}, ()) == ""
+    other = measured | {"kdedge/text": "0", "recipes/movie_reviews.toml": "0"}
+    assert {*changed({"measured": other}, ()).removesuffix(" changed").split(", ")} == {
+        "text", "recipes/movie_reviews.toml",
+    }  # fmt: skip
+    assert changed({}, ()) == "no fingerprint: made before they were kept"
+    assert "not in this clone" in changed({"commit": "0" * 40}, ["kdedge/text"])
+
+
+def test_a_commit_stands_in_for_a_fingerprint() -> None:
+    head = commit().removesuffix("-dirty")
+    # The licence is as it was.
+    assert changed({"commit": f"{head}-dirty"}, ["LICENSE"]) == ""
+    assert changed({"commit": head}, ["LICENSE", "kdedge/none"]) == ""
+
+
+def test_status_names_stale_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid, study = grid_of(Setup("").recipe), Setup("distillation")
+    fresh = {"measured": Setup("scale").about()["measured"]}
+    job = grid.few["few 100"].job()
+    old = job | {"distill": job["distill"] | {"vocabulary": 13_000, "gone": 1}}
+    cells = [{"job": one, "measured": study.about()["measured"]} for one in (job, old)]
+    results: dict[str, Any] = {"scale": fresh, "distillation": {"cells": cells, "latency": []}}
+    for name, result in results.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(result))
+    monkeypatch.setattr(status, "RESULTS", tmp_path)
+    with pytest.raises(SystemExit) as exit:
+        status.main()
+    assert exit.value.code == 1
+    said = capsys.readouterr().out
+    assert said == "distillation few (few 100): vocabulary 13000 is now None\n"
+
+
+def test_a_recipe_of_ones_own_has_files_of_its_own(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('name = "own"\ndata = { path = "texts.csv" }\n')
+    assert Setup("peers").name == "peers"
+    setup = Setup("peers", own, Path("other.csv"))
+    assert (setup.name, setup.recipe.data.path) == ("peers-own", Path("other.csv"))
+    with pytest.raises(KdedgeError, match=r"own.teacher is missing. `kdedge run .*own.toml` makes"):
+        setup.made("teacher")
+
+
+def test_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["benchmarks/x.py", "a", "b", "--seeds", "1", "2", "--tier", "full", "--data", "d"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    setup, given = asked("x", "Does x.\n\nMore.", "words", seeds=(3,), tier="light", count=5)
+    assert (given.words, given.seeds, given.tier, given.count) == (["a", "b"], [1, 2], "full", 5)
+    assert (setup.program, setup.data) == ("x", Path("d"))
+    assert common.command() == shlex.join(["python", *arguments])
+
+
+def test_alone_is_another_process(tmp_path: Path) -> None:
+    assert alone(os.getpid) != os.getpid()
+    path = tmp_path / "made"
+    once(path, path.touch)
+    once(path, pytest.fail)
+    assert path.exists()
+
+
+def test_published_commands_are_programs() -> None:
+    for path in (ROOT / "benchmarks" / "results").glob("*.json"):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        for part in (result, *(part for part in result.values() if isinstance(part, dict))):
+            if "command" in part:
+                assert (ROOT / shlex.split(part["command"])[1]).is_file()
