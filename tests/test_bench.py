@@ -42,16 +42,16 @@ from kdedge.text.encoder import Encoded
 SHIPPED = ROOT / "android_demo/app/src/main/assets/bundle"
 
 
-def run_agent(job: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    program = Path(job["model"]).with_name("agent.pyz")
+def run_agent(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    program = Path(request["model"]).with_name("agent.pyz")
     program.write_bytes(agent_program())
     process = subprocess.run(
-        [sys.executable, program], input=json.dumps(job), capture_output=True, text=True
+        [sys.executable, program], input=json.dumps(request), capture_output=True, text=True
     )
     return process.returncode, json.loads(process.stdout)
 
 
-def job(model: Path, format: str, folder: Path, texts: Encoded) -> dict[str, Any]:
+def request(model: Path, format: str, folder: Path, texts: Encoded) -> dict[str, Any]:
     path = folder / "texts.npz"
     np.savez(path, ids=texts.ids, mask=texts.mask, segment_ids=texts.segment_ids)
     limits = {"warmup_count": 1, "warmup_seconds": 0, "min_count": 7, "min_seconds": 0}
@@ -64,7 +64,7 @@ def test_agent_measures(
     format: str, tflite: Path, onnx_file: Path, tmp_path: Path, encoded: Encoded
 ) -> None:
     model = {"litert": tflite, "onnx": onnx_file}[format]
-    status, answer = run_agent(job(model, format, tmp_path, encoded))
+    status, answer = run_agent(request(model, format, tmp_path, encoded))
     assert status == 0, answer
     assert len(answer["samples_ns"]) == 7
     assert min(answer["samples_ns"]) > 0
@@ -76,7 +76,7 @@ def test_agent_measures(
 def test_agent_measures_until_both_limits_are_reached(
     onnx_file: Path, tmp_path: Path, encoded: Encoded
 ) -> None:
-    long = job(onnx_file, "onnx", tmp_path, encoded) | {"min_seconds": 0.2}
+    long = request(onnx_file, "onnx", tmp_path, encoded) | {"min_seconds": 0.2}
     _, answer = run_agent(long)
     assert len(answer["samples_ns"]) > 7
 
@@ -84,7 +84,7 @@ def test_agent_measures_until_both_limits_are_reached(
 def test_agent_answers_an_error_as_json(tmp_path: Path, encoded: Encoded) -> None:
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"no model")
-    status, answer = run_agent(job(broken, "litert", tmp_path, encoded))
+    status, answer = run_agent(request(broken, "litert", tmp_path, encoded))
     assert status == 1
     assert "EngineError: LiteRT refuses this model: " in answer["error"]
 
@@ -215,7 +215,7 @@ def test_what_was_kept_is_of_no_use_where_anything_differs(run_on: Callable[...,
 def test_rubbish_is_no_measurement(run_on: Callable[..., Run], rubbish: Any) -> None:
     run = run_on(Scripted([rubbish]), "a")
     assert run.repeats == {}
-    assert "what ran there answered no measurement" in run.failures["a"]
+    assert "the program on the device gave no valid measurement" in run.failures["a"]
 
 
 def test_bench_of_a_bundle(tflite: Path, onnx_file: Path, tmp_path: Path) -> None:

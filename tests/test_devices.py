@@ -165,11 +165,13 @@ def test_the_agent_needs_no_kdedge(
     agent_pyz: Path, onnx_file: Path, encoded: Encoded, tmp_path: Path
 ) -> None:
     (tmp_path / "texts.npz").write_bytes(npz(encoded))
-    job = {"kind": "outputs", "model": str(onnx_file), "format": "onnx", "threads": 1}
-    (tmp_path / "job.json").write_text(json.dumps(job | {"inputs": str(tmp_path / "texts.npz")}))
+    request = {"kind": "outputs", "model": str(onnx_file), "format": "onnx", "threads": 1}
+    (tmp_path / "request.json").write_text(
+        json.dumps(request | {"inputs": str(tmp_path / "texts.npz")})
+    )
     # Without `site`, packages are found and the .pth file that leads to this checkout is not read.
     done = subprocess.run(
-        [sys.executable, "-S", agent_pyz, tmp_path / "job.json"],
+        [sys.executable, "-S", agent_pyz, tmp_path / "request.json"],
         cwd=tmp_path,
         env={"PYTHONPATH": str(Path(np.__file__).parents[1])},
         capture_output=True,
@@ -285,13 +287,14 @@ def test_the_browser_names_what_fails(web: None, onnx_file: Path, tmp_path: Path
     assert "onnx-float32: " not in str(caught.value)
 
 
-SPINS = "export async function answer(job) {\n  while (job.format === 'litert');"
+SPINS = "export async function answer(request) {\n  while (request.format === 'litert');"
 
 
 def spin(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Have the page spin instead of measuring LiteRT models, for 2 seconds."""
     program = browser.AGENT.read_text()
-    (folder / "agent.mjs").write_text(program.replace("export async function answer(job) {", SPINS))
+    spinning = program.replace("export async function answer(request) {", SPINS)
+    (folder / "agent.mjs").write_text(spinning)
     monkeypatch.setattr(browser, "AGENT", folder / "agent.mjs")
     monkeypatch.setattr(Scenario, "limit_seconds", 2)
 

@@ -210,10 +210,10 @@ def test_an_agent_that_prints_rubbish(board: Board, bench: Callable[..., BenchRe
     for rubbish, said in (
         ("echo hello", "exit status 0: hello"),
         ("echo oh no >&2; exit 3", "exit status 3: oh no"),
-        ("echo '[1, 2]'", "answered no measurement"),
+        ("echo '[1, 2]'", "gave no valid measurement"),
         ("kill -9 $$", "killed by signal KILL"),
     ):
-        board.install(f'case "$*" in *job.json) {rubbish};; *) {PYTHON};; esac')
+        board.install(f'case "$*" in *request.json) {rubbish};; *) {PYTHON};; esac')
         assert said in refusal(bench, board.url)
 
 
@@ -223,7 +223,7 @@ def test_a_board_that_goes_away_is_resumed(
     runs = tmp_path / "runs"
     # Takes its own connection down when the third run is asked for.
     board.install(
-        f'case "$*" in *job.json) echo >> {runs}; '
+        f'case "$*" in *request.json) echo >> {runs}; '
         f'if [ "$(wc -l < {runs})" = 3 ]; then kill -9 $PPID; sleep 60; fi;; esac\n{PYTHON}'
     )
     said = refusal(bench, "local", board.url)
@@ -253,7 +253,8 @@ def test_a_pulled_cable_is_noticed(
     # The connection stays open, and nobody answers any more.
     stopped = tmp_path / "stopped"
     board.install(
-        f'case "$*" in *job.json) echo $PPID > {stopped}; kill -STOP $PPID; exit;; esac\n{PYTHON}'
+        f'case "$*" in *request.json) echo $PPID > {stopped}; kill -STOP $PPID; exit;; esac\n'
+        + PYTHON
     )
     start = time.monotonic()
     try:
@@ -271,7 +272,7 @@ def test_an_agent_that_hangs_is_killed_there(
 ) -> None:
     monkeypatch.setattr(Scenario, "limit_seconds", 2)
     hung = tmp_path / "hung"
-    board.install(f'case "$*" in *job.json) echo $$ >> {hung}; exec sleep 60;; esac\n{PYTHON}')
+    board.install(f'case "$*" in *request.json) echo $$ >> {hung}; exec sleep 60;; esac\n{PYTHON}')
     assert "not done after 2 s, and was stopped" in refusal(bench, board.url)
     pids = [int(line) for line in hung.read_text().splitlines()]
     assert pids and not any(psutil.pid_exists(pid) for pid in pids)

@@ -154,8 +154,8 @@ def test_runtime_and_agent_open_files_with_the_same_options(
     load_engine(model, threads=2)
     inputs = tmp_path / "texts.npz"
     inputs.write_bytes(npz(texts))
-    job = {"kind": "outputs", "model": str(model), "format": format, "inputs": str(inputs)}
-    agent.measure({**job, "threads": 2})
+    request = {"kind": "outputs", "model": str(model), "format": format, "inputs": str(inputs)}
+    agent.measure({**request, "threads": 2})
     of_runtime, of_agent = opened
     assert of_runtime == of_agent
     if format == "litert":

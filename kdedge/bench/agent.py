@@ -1,43 +1,44 @@
-"""What runs on the device: looks at one model in this process.
+"""Measures one model in this process: the program that runs on the device.
 
-    python agent.pyz < job.json
-    python agent.pyz JOB.json
+    python agent.pyz < request.json
+    python agent.pyz REQUEST.json
     python agent.pyz environment
     python agent.pyz state
 
 Reads one JSON object from stdin or from the file:
 
-    kind            "time": inferences; "text": from text to probabilities, tokenization apart;
-                    "memory": what the model needs; "outputs": what it says
+    kind            "time": latency of inferences; "text": latency from text to probabilities, and
+                    of the tokenization alone; "memory": the model's memory; "outputs": its outputs
     model           path
     format          "litert" or "onnx"
     threads         int
-    inputs          but for "text": path of an .npz: ids, mask, segment_ids, int32 [texts, length]
-    batch           "time": texts an inference
+    inputs          path of an .npz with ids, mask, segment_ids, int32 [texts, length]; not for
+                    "text"
+    batch           "time": texts in each inference
     tokenizer       "text": path of a tokenizer.json
-    texts, length   "text": strings, and the tokens that they are padded and cut to
-    warmup_count, warmup_seconds    "time" and "text": not measured; both must be reached
-    min_count, min_seconds          "time" and "text": measured; both must be reached
-    limit_seconds   if given: soon after it, what has not ended is killed
+    texts, length   "text": strings, and the number of tokens to pad or truncate them to
+    warmup_count, warmup_seconds    "time" and "text": warm-up; goes on until both are reached
+    min_count, min_seconds          "time" and "text": measured; goes on until both are reached
+    limit_seconds   optional: the process is killed soon after this time
 
-Prints one JSON object with runtime {name, version} and by kind
+Prints one JSON object with runtime {name, version} and, depending on the kind,
 
     time            load_ns, first_inference_ns, samples_ns, peak_rss_bytes (of the whole process,
                     Python included), joules (of the processor while it measured, or null)
     text            tokenize_ns, end_to_end_ns
-    memory          baseline_bytes (resident, with the runtime imported and no model), and by how
-                    much it was more: load_rise_bytes, with the model loaded, and rise_bytes, when
-                    it had run over all texts
+    memory          baseline_bytes (resident memory with the runtime imported, before the model is
+                    loaded); load_rise_bytes and rise_bytes (the increase after loading the model,
+                    and after running it on all texts)
     outputs         outputs, float [texts][classes]
 
 or {"error": ...} with exit status 1.
 
-`environment` and `state` measure nothing and print what the machine is like: what stays, such as
-its CPU, and what changes, such as its load.
+`environment` and `state` measure nothing. They describe the machine: `environment` what does not
+change, such as the CPU, `state` what does, such as the load.
 
-Needs Python 3.9 or later, numpy, the model's runtime and, for "text", tokenizers, and nothing of
-kdedge but `kdedge.engines`: the two are copied to devices as one file, agent.pyz. Where kdedge is
-installed, it is `python -m kdedge.bench.agent`.
+Needs Python 3.9 or later, numpy, the model's runtime and, for "text", tokenizers. Of kdedge it
+needs only `kdedge.engines`: both are copied to devices as one file, agent.pyz. Where kdedge is
+installed, `python -m kdedge.bench.agent` does the same.
 """
 
 from __future__ import annotations
@@ -59,20 +60,20 @@ import numpy as np
 
 from kdedge.engines import ENGINES, NAMES
 
-# What matrix products profit from.
+# CPU features that make matrix products faster.
 FLAGS = (
     "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8",
     "asimd", "asimddp", "i8mm", "bf16", "sve", "sve2",
 )  # fmt: skip
 
-# Takes a pattern of paths, gives the texts of the files that match, one after the other.
+# Takes a glob pattern and returns the concatenated contents of the files that match.
 Read = Callable[[str], str]
 
 
 def time_inferences(
     infer: Callable[[Any], Any], feeds: list[Any], min_count: int, min_seconds: float
 ) -> list[int]:
-    """Nanoseconds of each inference, going round the feeds until count and duration are reached."""
+    """Nanoseconds of each inference; cycles through the feeds until count and time are reached."""
     samples: list[int] = []
     end = time.perf_counter_ns() + int(min_seconds * 1e9)
     while len(samples) < min_count or time.perf_counter_ns() < end:
@@ -84,45 +85,50 @@ def time_inferences(
 
 
 def rss_bytes() -> int:
-    """The memory that this process holds now."""
+    """Resident memory of this process now."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize()
 
 
 def peak_rss_bytes() -> int:
-    """The most memory this process ever held."""
+    """Peak resident memory of this process."""
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def microjoules(read: Read) -> int | None:
-    """What the processor's energy counters say, where Linux shows them (RAPL, mostly to root)."""
+    """Sum of the processor's energy counters (RAPL); None where Linux does not show them.
+
+    Most systems show them to root only.
+    """
     counters = _numbers(read("/sys/class/powercap/intel-rapl:[0-9]/energy_uj"))
     return sum(counters) if counters else None
 
 
 def joules(before: int | None, after: int | None) -> float | None:
-    """The energy between two readings; None where a counter is not there or began anew."""
+    """Energy used between two readings; None if a counter is missing or has wrapped around."""
     return None if before is None or after is None or after < before else (after - before) / 1e6
 
 
 def batches_of(texts: dict[str, Any], batch: int) -> list[dict[str, Any]]:
-    """The texts in batches that are all full."""
+    """The texts in full batches; what is left over is dropped."""
     starts = range(0, len(texts["ids"]) - batch + 1, batch)
     return [
         {name: array[start : start + batch] for name, array in texts.items()} for start in starts
     ]
 
 
-def measure_time(job: dict[str, Any]) -> dict[str, Any]:
-    """Do a job of kind "time"."""
-    engine = ENGINES[job["format"]](job["model"], job["threads"])
-    feeds = [engine.feed(batch) for batch in batches_of(read_inputs(job["inputs"]), job["batch"])]
+def measure_time(request: dict[str, Any]) -> dict[str, Any]:
+    """Answer a request of kind "time"."""
+    engine = ENGINES[request["format"]](request["model"], request["threads"])
+    feeds = [
+        engine.feed(batch) for batch in batches_of(read_inputs(request["inputs"]), request["batch"])
+    ]
     first = time_inferences(engine.infer, feeds, 1, 0)
-    time_inferences(engine.infer, feeds, job["warmup_count"], job["warmup_seconds"])
+    time_inferences(engine.infer, feeds, request["warmup_count"], request["warmup_seconds"])
     before = microjoules(read_files)
-    samples = time_inferences(engine.infer, feeds, job["min_count"], job["min_seconds"])
+    samples = time_inferences(engine.infer, feeds, request["min_count"], request["min_seconds"])
     return {
         "load_ns": engine.load_ns,
         "first_inference_ns": first[0],
@@ -133,14 +139,14 @@ def measure_time(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def measure_text(job: dict[str, Any]) -> dict[str, Any]:
-    """Do a job of kind "text"."""
+def measure_text(request: dict[str, Any]) -> dict[str, Any]:
+    """Answer a request of kind "text"."""
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(job["tokenizer"])
-    tokenizer.enable_truncation(job["length"])
-    tokenizer.enable_padding(length=job["length"])
-    engine = ENGINES[job["format"]](job["model"], job["threads"])
+    tokenizer = Tokenizer.from_file(request["tokenizer"])
+    tokenizer.enable_truncation(request["length"])
+    tokenizer.enable_padding(length=request["length"])
+    engine = ENGINES[request["format"]](request["model"], request["threads"])
     tokenized: list[int] = []
 
     def classify(text: str) -> Any:
@@ -151,18 +157,20 @@ def measure_text(job: dict[str, Any]) -> dict[str, Any]:
         tokenized.append(time.perf_counter_ns() - start)
         return engine.infer(engine.feed(arrays))
 
-    time_inferences(classify, job["texts"], job["warmup_count"], job["warmup_seconds"])
+    time_inferences(classify, request["texts"], request["warmup_count"], request["warmup_seconds"])
     tokenized.clear()
-    whole = time_inferences(classify, job["texts"], job["min_count"], job["min_seconds"])
+    whole = time_inferences(
+        classify, request["texts"], request["min_count"], request["min_seconds"]
+    )
     return {"tokenize_ns": tokenized, "end_to_end_ns": whole, "runtime": engine.runtime}
 
 
-def measure_memory(job: dict[str, Any]) -> dict[str, Any]:
-    """Do a job of kind "memory"."""
-    texts = read_inputs(job["inputs"])
-    importlib.import_module(ENGINES[job["format"]].module)
+def measure_memory(request: dict[str, Any]) -> dict[str, Any]:
+    """Answer a request of kind "memory"."""
+    texts = read_inputs(request["inputs"])
+    importlib.import_module(ENGINES[request["format"]].module)
     baseline = rss_bytes()
-    engine = ENGINES[job["format"]](job["model"], job["threads"])
+    engine = ENGINES[request["format"]](request["model"], request["threads"])
     after_load = rss_bytes()
     for text in batches_of(texts, 1):
         engine.infer(engine.feed(text))
@@ -174,10 +182,10 @@ def measure_memory(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def outputs(job: dict[str, Any]) -> dict[str, Any]:
-    """Do a job of kind "outputs"."""
-    engine = ENGINES[job["format"]](job["model"], job["threads"])
-    rows = [engine.run(text)[0].tolist() for text in batches_of(read_inputs(job["inputs"]), 1)]
+def outputs(request: dict[str, Any]) -> dict[str, Any]:
+    """Answer a request of kind "outputs"."""
+    engine = ENGINES[request["format"]](request["model"], request["threads"])
+    rows = [engine.run(text)[0].tolist() for text in batches_of(read_inputs(request["inputs"]), 1)]
     return {"outputs": rows, "runtime": engine.runtime}
 
 
@@ -189,9 +197,9 @@ KINDS = {
 }
 
 
-def measure(job: dict[str, Any]) -> dict[str, Any]:
-    """Do the job and give the answer, both as the module's docstring says."""
-    return KINDS[job["kind"]](job)
+def measure(request: dict[str, Any]) -> dict[str, Any]:
+    """Answer a request; both have the form that the module's docstring describes."""
+    return KINDS[request["kind"]](request)
 
 
 def read_inputs(path: str) -> dict[str, Any]:
@@ -201,7 +209,7 @@ def read_inputs(path: str) -> dict[str, Any]:
 
 
 def read_files(pattern: str) -> str:
-    """The texts of the files that match, one after the other; nothing of what can't be read."""
+    """The concatenated contents of the files that match; unreadable files are skipped."""
     texts = []
     for path in sorted(Path("/").glob(pattern.lstrip("/"))):
         try:
@@ -212,7 +220,7 @@ def read_files(pattern: str) -> str:
 
 
 def machine(read: Read) -> dict[str, Any]:
-    """What stays as it is, of what Linux says: CPU, features, cores, memory in MB, governor."""
+    """What Linux tells of the hardware: CPU, features, cores, memory in MB, governor."""
     cpuinfo = read("/proc/cpuinfo")
     cpu = _first_core(cpuinfo)
     has = (cpu.get("flags") or cpu.get("Features") or "").split()
@@ -229,9 +237,9 @@ def machine(read: Read) -> dict[str, Any]:
 
 
 def state(read: Read) -> dict[str, Any]:
-    """What changes while measuring, where Linux says it: load, frequency, temperature, battery.
+    """What Linux tells of the current state: load, frequency, temperature, battery.
 
-    `busy, %` is of the whole machine, over a second in which this function only waits.
+    `busy, %` is the CPU use of the whole machine during a second in which this function waits.
     """
     facts: dict[str, Any] = {}
     if load := read("/proc/loadavg").split():
@@ -246,27 +254,27 @@ def state(read: Read) -> dict[str, Any]:
         facts["battery, %"] = battery[0]
     if supplies := read("/sys/class/power_supply/*/status").split():
         facts["battery"] = supplies[0]
-    # Not the load average: that still counts what has just ended.
+    # Not the load average, which still counts programs that have just ended.
     if (busy := busy_percent(read)) is not None:
         facts["busy, %"] = busy
     return facts
 
 
 def busy_percent(read: Read, seconds: float = 1.0) -> int | None:
-    """How much of the machine other programs use in the next `seconds`, if Linux says."""
+    """CPU use of the whole machine during the next `seconds`; None where Linux does not tell."""
     before = _cpu_times(read)
     time.sleep(seconds)
     after = _cpu_times(read)
     if before is None or after is None:
         return None
     spent = [b - a for a, b in zip(before, after)]  # noqa: B905, which needs Python 3.10
-    # Fourth and fifth are the times of idling and of waiting for disks.
+    # Columns 4 and 5 are idle time and time spent waiting for disks.
     return round(100 * (1 - sum(spent[3:5]) / max(1, sum(spent))))
 
 
 def _cpu_times(read: Read) -> list[int] | None:
     first = read("/proc/stat").partition("\n")[0].split()
-    # The last two are guests, which the first two hold already.
+    # The last two columns (guests) are part of the first two.
     return [int(ticks) for ticks in first[1:9]] if first[:1] == ["cpu"] else None
 
 
@@ -280,7 +288,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def installed() -> dict[str, str]:
-    """Version by name of each runtime that is installed, and of tokenizers."""
+    """The versions of the installed runtimes and of tokenizers, by name."""
     found = {}
     packages = {engine.name: engine.package for engine in ENGINES.values()}
     for name, package in {**packages, "tokenizers": "tokenizers"}.items():
@@ -292,7 +300,7 @@ def installed() -> dict[str, str]:
 
 
 def environment() -> dict[str, Any]:
-    """What stays as it is of this machine and its Python."""
+    """Describe this machine and its Python."""
     always = {
         "CPU": platform.processor() or platform.machine(),
         "OS": platform.platform(),
@@ -302,21 +310,21 @@ def environment() -> dict[str, Any]:
 
 
 def answer() -> dict[str, Any]:
-    """What the command line asks for."""
+    """The answer to the command line or to the request that it names."""
     if sys.argv[1:] == ["environment"]:
         return environment()
     if sys.argv[1:] == ["state"]:
         return state(read_files)
     given = Path(sys.argv[1]).read_text(encoding="utf-8") if len(sys.argv) > 1 else sys.stdin.read()
-    job = json.loads(given)
-    if "limit_seconds" in job:
-        # The host stops what hangs, but not when it has lost this device.
-        signal.alarm(10 + round(job["limit_seconds"]))
-    return measure(job)
+    request = json.loads(given)
+    if "limit_seconds" in request:
+        # The host kills a process that hangs, but it can't if the connection is lost.
+        signal.alarm(10 + round(request["limit_seconds"]))
+    return measure(request)
 
 
 def main() -> int:
-    """Print the answer; the result is the exit status."""
+    """Print the answer and return the exit status."""
     try:
         print(json.dumps(answer()))
     except Exception as error:  # Whatever a runtime raises must reach the host as JSON.

@@ -1,4 +1,4 @@
-"""Measuring subjects on one device, in turn, and keeping each repeat as soon as it is there."""
+"""Measures several models on one device, in turn, and saves each answer at once."""
 
 import hashlib
 import json
@@ -16,11 +16,12 @@ from kdedge.errors import KdedgeError
 from kdedge.files import sha256, write_text
 from kdedge.progress import Advance
 
-# Other programs that use more of the machine than this take time from what is measured.
+# If other programs use more of the machine than this, they slow down what is measured.
 MOST_BUSY_PERCENT = 25.0
-# Quiet machines stay below 1.1; beyond this something else was measured in some repeat.
+# Slowest repeat / fastest repeat. A quiet machine stays below 1.1; above this limit some repeat was
+# disturbed.
 MOST_SPREAD = 1.5
-# A device that grows hot slows down in the course of its repeats.
+# Last third / first third of a repeat. A device that gets hot slows down.
 MOST_SLOWING = 1.2
 
 
@@ -29,11 +30,11 @@ class Run:
     """What was measured on a device.
 
     Attributes:
-        repeats: by subject; of those that ran to the end.
-        others: by subject, by kind, what measurements but "time" found that the device can do.
-        failures: by subject, or by the device's URL, what went wrong.
-        environment: what the device was like.
-        reasons: why the run is not valid; none if it is.
+        repeats: the repeats of each subject that ran to the end.
+        others: the results of each subject in the other kinds of measurement, by kind.
+        failures: what went wrong, by subject or by the device's URL.
+        environment: facts about the device and its state.
+        reasons: why the run is not valid; empty if it is.
     """
 
     repeats: dict[str, tuple[Repeat, ...]]
@@ -44,19 +45,19 @@ class Run:
 
 
 class Runtime(BaseModel):
-    """What ran a model."""
+    """The runtime that ran a model."""
 
     name: str
     version: str
 
 
 class Outputs(BaseModel):
-    """What a model says, text by text."""
+    """A model's outputs, one row for each text."""
 
     outputs: tuple[tuple[float, ...], ...]
 
 
-# What an agent answers to a job of each kind, besides its `runtime`.
+# The form of an agent's answer to each kind of request, apart from its `runtime`.
 ANSWERS: dict[Kind, type[BaseModel]] = {
     "time": Repeat,
     "text": TextTimes,
@@ -66,16 +67,16 @@ ANSWERS: dict[Kind, type[BaseModel]] = {
 
 
 class Ran(BaseModel):
-    """What every answer says."""
+    """The part that all answers have."""
 
     runtime: Runtime
 
 
 class Kept(BaseModel):
-    """An answer as it is kept on disk."""
+    """An answer as it is saved on disk."""
 
     answer: dict[str, Any]
-    reasons: tuple[str, ...] = Field(description="why the run that it is of was not valid")
+    reasons: tuple[str, ...] = Field(description="why its run was not valid")
 
 
 def measure(
@@ -85,21 +86,21 @@ def measure(
     advance: Advance,
     folder: Path,
 ) -> Run:
-    """Measure subjects in turn, A B C, B C A, C A B, so that all see the same machine.
+    """Measure subjects in turn, A B C, B C A, C A B, so that all see the machine in the same state.
 
-    A subject that fails is not tried again; the others go on. When the device goes away, what was
-    measured is returned, with the device's name among the failures.
+    A subject that fails is not tried again; the others continue. If the device goes away, the
+    results so far are returned, with the device's URL among the failures.
 
     Args:
-        device: where; it is connected and left again.
-        subjects: with names that differ.
-        scenario: how long.
+        device: to measure on; it is connected here, and disconnected at the end.
+        subjects: to measure, each with another name.
+        scenario: how long to measure.
         advance: called with 1 after each run on the device.
-        folder: where each answer is kept; one that is there already is not measured again.
+        folder: where answers are saved; an answer that is there already is not measured again.
 
     Raises:
-        KdedgeError: nothing could be measured, since the device can't be reached or lacks what is
-            needed.
+        KdedgeError: nothing could be measured: the device can't be reached, or something is missing
+            there.
     """
     repeats: dict[str, list[Repeat]] = {subject.name: [] for subject in subjects}
     others: dict[str, dict[Kind, Any]] = {subject.name: {} for subject in subjects}
@@ -123,7 +124,7 @@ def measure(
             reasons.update(dict.fromkeys(kept.reasons))
             return ANSWERS[kind].model_validate(kept.answer)
 
-        # In each round another subject is first; what takes no time of inferences comes last.
+        # Another subject is first in each round. Measurements other than latency come last.
         asked: list[tuple[Subject, Kind, int]] = [
             (subject, "time", number)
             for number in range(scenario.repeats)
@@ -162,7 +163,10 @@ def measure(
 
 
 def others_of(device: Device, subject: Subject) -> list[Kind]:
-    """Kinds but "time" that can be measured of a subject; one text at a time, on one thread."""
+    """The kinds other than "time" that the device can measure of a subject.
+
+    Only for one thread and one text at a time.
+    """
     plain = subject.threads == subject.batch == 1
     wanted: list[Kind] = ["text", "memory"] if plain else []
     if plain and subject.labelled is not None:
@@ -175,23 +179,23 @@ def _turned(subjects: Sequence[Subject], number: int) -> list[Subject]:
     return [*subjects[first:], *subjects[:first]]
 
 
-def checked(said: Any, kind: Kind) -> dict[str, Any]:
+def checked(answer: Any, kind: Kind) -> dict[str, Any]:
     """What a device's agent answered.
 
     Raises:
         KdedgeError: it is no answer of that kind.
     """
     try:
-        ANSWERS[kind].model_validate(said)
-        Ran.model_validate(said)
+        ANSWERS[kind].model_validate(answer)
+        Ran.model_validate(answer)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise KdedgeError(
-            f"what ran there answered no measurement ({where}: {first['msg']}): "
-            f"{json.dumps(said)[:200]}"
+            f"the program on the device gave no valid measurement ({where}: {first['msg']}): "
+            f"{json.dumps(answer)[:200]}"
         ) from None
-    return dict(said)
+    return dict(answer)
 
 
 def _kept(path: Path) -> Kept | None:
@@ -209,7 +213,7 @@ def _key(
     kind: Kind,
     number: int,
 ) -> str:
-    """Differs where anything differs that could change the answer."""
+    """A hash of everything that the answer depends on."""
     texts = [subject.inputs, *([subject.labelled] if subject.labelled else [])]
     inputs = hashlib.sha256(
         b"".join(array.tobytes() for encoded in texts for array in encoded.inputs.values())

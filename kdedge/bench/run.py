@@ -1,4 +1,4 @@
-"""Measuring whole bundles: verified files and real texts in, a report out."""
+"""Measures all models of some bundles on some devices and writes a report."""
 
 import functools
 import itertools
@@ -23,28 +23,28 @@ from kdedge.progress import progress
 from kdedge.runtime import load_bundle
 from kdedge.text.encoder import TOKENIZER, Encoded, TextEncoder
 
-# Texts an inference, in the scenario of that name.
+# Batch sizes of the scenario `throughput`.
 THROUGHPUT_BATCHES = (1, 8, 32)
 REPORT, FIGURE, SAMPLE_TEXTS = "results.json", "size_latency_score.svg", "sample_texts.txt"
-# Inside the report's folder: each answer of a run that is not whole yet.
+# Folder inside the report's folder with the answers of a run that has not ended yet.
 KEPT = "measured"
 
 
 class Labelled(NamedTuple):
-    """Texts and the names of their labels."""
+    """Texts with the names of their labels."""
 
     texts: tuple[str, ...]
     labels: tuple[str, ...]
 
 
 class Grid(NamedTuple):
-    """What each artifact is measured with, in all combinations that it can run.
+    """Threads, lengths and batch sizes; each artifact is measured in all combinations it supports.
 
     Attributes:
         threads: of the runtime.
-        lengths: tokens of the texts; none for the artifact's own. A LiteRT model has one.
-        batches: texts an inference; none for one, or in the scenario `throughput` for 1, 8 and 32.
-            A LiteRT model takes one.
+        lengths: tokens of a text; empty for the artifact's own length. A LiteRT model has only one.
+        batches: texts in each inference; empty for 1, or for 1, 8 and 32 in the scenario
+            `throughput`. A LiteRT model supports only 1.
     """
 
     threads: tuple[int, ...] = (1,)
@@ -52,7 +52,7 @@ class Grid(NamedTuple):
     batches: tuple[int, ...] = ()
 
 
-class _Job(NamedTuple):
+class _Planned(NamedTuple):
     device: Device
     subject: Subject
     bundle: Path
@@ -71,22 +71,22 @@ def bench_bundles(
 ) -> BenchReport:
     """Measure every artifact of `bundles`; write results.json and size_latency_score.svg.
 
-    What a run that was stopped had measured is in a folder of `report_dir`, and the same call does
-    not measure it again.
+    A run that is stopped leaves its answers in a folder of `report_dir`; the same call then
+    continues.
 
     Args:
-        bundles: folders that `kdedge export` wrote, with names that differ.
-        report_dir: where to write; an older report there is replaced.
+        bundles: folders that `kdedge export` wrote, each with another name.
+        report_dir: folder to write to; an older report there is replaced.
         scenario: how long to measure.
-        texts: to measure with; by default each bundle's own sample texts.
-        devices: one after the other, with URLs that differ; by default this machine.
-        labelled: texts to find the score with on the devices that can run them.
-        grid: threads, tokens and batches to measure with; by default `Grid()`.
+        texts: to measure with; by default each bundle's sample texts.
+        devices: to measure on, one after the other; by default this machine.
+        labelled: texts to compute the score on the devices with.
+        grid: threads, lengths and batch sizes to measure with; by default `Grid()`.
 
     Raises:
-        KdedgeError: a bundle is not whole, there are no texts, a device can't be reached, or an
-            artifact fails in its runtime or a device goes away; in the last two cases what the
-            others measured is written all the same.
+        KdedgeError: a bundle is damaged, there are no texts, a device can't be reached, a model
+            fails in its runtime, or a device goes away. In the last two cases the other results
+            are written first.
     """
     devices = devices or [Local()]
     manifests = _checked(bundles, devices, labelled)
@@ -97,11 +97,11 @@ def bench_bundles(
     names = [bundle.resolve().name for bundle in bundles]
     sources = [manifest.source.name for manifest in manifests]
     prefixes = sources if len(set(sources)) == len(sources) else names
-    jobs = [
-        job
+    planned = [
+        one
         for device in devices
         for bundle, manifest, prefix in zip(bundles, manifests, prefixes, strict=True)
-        for job in _jobs(
+        for one in _plan(
             bundle,
             manifest,
             f"{prefix}/" if len(bundles) > 1 else "",
@@ -112,9 +112,9 @@ def bench_bundles(
             grid,
         )
     ]
-    runs = _measure(devices, jobs, scenario, report_dir / KEPT)
+    runs = _measure(devices, planned, scenario, report_dir / KEPT)
 
-    # Several devices are held against the same answer.
+    # All devices are compared with the same outputs.
     @functools.cache
     def expected(bundle: Path, artifact: str) -> Any:
         return load_bundle(bundle, artifact).outputs(labelled.texts if labelled else ())
@@ -127,9 +127,9 @@ def bench_bundles(
         reasons=tuple(reason for run in runs.values() for reason in run.reasons),
         failures={name: why for run in runs.values() for name, why in run.failures.items()},
         measurements=tuple(
-            _measurement(job, runs[job.device.url], labelled, expected)
-            for job in jobs
-            if job.subject.name in runs[job.device.url].repeats
+            _measurement(one, runs[one.device.url], labelled, expected)
+            for one in planned
+            if one.subject.name in runs[one.device.url].repeats
         ),
     )
     report.save(report_dir / REPORT)
@@ -137,9 +137,9 @@ def bench_bundles(
     if report.failures:
         lines = "\n  ".join(f"{name}: {why}" for name, why in report.failures.items())
         raise KdedgeError(
-            f"These failed; the others' figures are in {report_dir / REPORT}:\n  {lines}"
+            f"These failed; the results of the others are in {report_dir / REPORT}:\n  {lines}"
         )
-    # The next run is to measure anew.
+    # The next run must measure again.
     shutil.rmtree(report_dir / KEPT, ignore_errors=True)
     return report
 
@@ -147,7 +147,7 @@ def bench_bundles(
 def _checked(
     bundles: Sequence[Path], devices: Sequence[Device], labelled: Labelled | None
 ) -> list[Manifest]:
-    """The bundles' manifests, if all can be measured in one run."""
+    """The bundles' manifests, after checking that one run can measure them all."""
     names = [bundle.resolve().name for bundle in bundles]
     if not names or len(set(names)) < len(names):
         raise KdedgeError(
@@ -166,10 +166,10 @@ def _checked(
 
 
 def _measure(
-    devices: Sequence[Device], jobs: Sequence[_Job], scenario: Scenario, kept: Path
+    devices: Sequence[Device], planned: Sequence[_Planned], scenario: Scenario, kept: Path
 ) -> dict[str, Run]:
-    """By the device's URL."""
-    subjects = {d.url: [job.subject for job in jobs if job.device is d] for d in devices}
+    """Measure everything that is planned; the run of each device, by its URL."""
+    subjects = {d.url: [one.subject for one in planned if one.device is d] for d in devices}
     for device in devices:
         if not subjects[device.url]:
             raise KdedgeError(
@@ -177,27 +177,27 @@ def _measure(
                 "none of the lengths and batches asked for. Export them with an artifact for it."
             )
     if len(devices) > 1:
-        # What is wrong with the last device must be known before the first one's minutes.
+        # Find out now whether the last device works, before minutes are spent on the first.
         for device in devices:
             with device:
                 pass
     runs = {}
-    # The devices are not open yet; the most that they may be able to do.
+    # An upper bound: what a device can do is known only once it is connected.
     others = sum(len(others_of(device, s)) for device in devices for s in subjects[device.url])
-    with progress("measuring", len(jobs) * scenario.repeats + others, "runs") as advance:
+    with progress("measuring", len(planned) * scenario.repeats + others, "runs") as advance:
         for device in devices:
             try:
                 run = measure(device, subjects[device.url], scenario, advance, kept)
             except DeviceLostError as error:
                 if len(devices) == 1:
                     raise
-                # It was there a while ago, and the others' figures must not be lost with it.
+                # It was there before: keep the results of the other devices.
                 run = Run({}, {}, {device.url: str(error)}, {}, ())
             runs[device.url] = run
     return runs
 
 
-def _jobs(
+def _plan(
     bundle: Path,
     manifest: Manifest,
     prefix: str,
@@ -206,7 +206,7 @@ def _jobs(
     suffix: str,
     labelled: Labelled | None,
     grid: Grid,
-) -> Iterator[_Job]:
+) -> Iterator[_Planned]:
     encoder = TextEncoder.load(bundle)
     if texts is None:
         texts = _sample_texts(bundle / SAMPLE_TEXTS)
@@ -219,7 +219,7 @@ def _jobs(
     def of_labelled(length: int) -> Encoded | None:
         return encoder.encode(labelled.texts, length) if labelled else None
 
-    # ONNX models take any length: give them what the others get, so that times compare.
+    # ONNX models take any length: give them that of the LiteRT models, so that times compare.
     fixed = next((a.length for a in manifest.artifacts if a.length), manifest.max_length)
     for artifact in manifest.artifacts:
         if artifact.format not in device.formats:
@@ -228,7 +228,7 @@ def _jobs(
         for length, threads, batch in itertools.product(own, grid.threads, grid.batches):
             if length not in (grid.lengths or own) or batch > 1 and artifact.format == "litert":
                 continue
-            # A batch needs as many texts.
+            # Repeat the texts if they are fewer than a batch.
             repeated = itertools.islice(itertools.cycle(texts), max(len(texts), batch))
             inputs = encoder.encode(list(repeated), length)
             parts = (
@@ -247,7 +247,7 @@ def _jobs(
                 batch,
                 of_labelled(length),
             )
-            yield _Job(device, subject, bundle, manifest, artifact)
+            yield _Planned(device, subject, bundle, manifest, artifact)
 
 
 def _sample_texts(path: Path) -> list[str]:
@@ -259,54 +259,55 @@ def _sample_texts(path: Path) -> list[str]:
 
 
 def _measurement(
-    job: _Job, run: Run, labelled: Labelled | None, expected: Callable[[Path, str], Any]
+    one: _Planned, run: Run, labelled: Labelled | None, expected: Callable[[Path, str], Any]
 ) -> Measurement:
-    artifact, others = job.artifact, run.others[job.subject.name]
+    artifact, others = one.artifact, run.others[one.subject.name]
     score, count, reference = artifact.score.value, artifact.score.texts, None
-    if labelled and (said := others.get("outputs")):
-        outputs = np.asarray(said.outputs, np.float32)
-        right = expected(job.bundle, artifact.name)
-        score, reference = _on_device(job, outputs, right, labelled)
+    if labelled and (found := others.get("outputs")):
+        outputs = np.asarray(found.outputs, np.float32)
+        here = expected(one.bundle, artifact.name)
+        score, reference = _on_device(one, outputs, here, labelled)
         count = len(labelled.texts)
     return Measurement(
-        name=job.subject.name,
-        device=job.device.url,
-        bundle=job.bundle.resolve().name,
+        name=one.subject.name,
+        device=one.device.url,
+        bundle=one.bundle.resolve().name,
         artifact=artifact.name,
-        source=job.manifest.source.name,
+        source=one.manifest.source.name,
         format=artifact.format,
         quantization=artifact.quantization,
         bytes=artifact.bytes,
-        length=job.subject.inputs.ids.shape[1],
-        threads=job.subject.threads,
-        batch=job.subject.batch,
+        length=one.subject.inputs.ids.shape[1],
+        threads=one.subject.threads,
+        batch=one.subject.batch,
         metric=artifact.score.metric,
         score=score,
         score_texts=count,
-        score_interval=job.manifest.task.interval(score, count),
+        score_interval=one.manifest.task.interval(score, count),
         reference=reference,
         text=others.get("text"),
         memory=others.get("memory"),
         agreement=artifact.parity.agreement,
-        sha256=job.manifest.files[artifact.file],
-        repeats=run.repeats[job.subject.name],
+        sha256=one.manifest.files[artifact.file],
+        repeats=run.repeats[one.subject.name],
     )
 
 
 def _on_device(
-    job: _Job, outputs: Any, expected: Any, labelled: Labelled
+    one: _Planned, outputs: Any, expected: Any, labelled: Labelled
 ) -> tuple[float, Reference]:
-    """The score of what a device said, and how near it is to this machine's runtime."""
-    task = job.manifest.task
+    """The score of the outputs of a device, and their difference from those of this machine."""
+    task = one.manifest.task
     # ONNX models give logits.
-    said = task.outputs(outputs) if job.artifact.format == "onnx" else outputs
-    if said.shape != expected.shape:
+    if one.artifact.format == "onnx":
+        outputs = task.outputs(outputs)
+    if outputs.shape != expected.shape:
         raise KdedgeError(
-            f"{job.subject.name}: answers of shape {said.shape}; {expected.shape} is right."
+            f"{one.subject.name}: outputs of shape {outputs.shape}; {expected.shape} is needed."
         )
     labels = task.numbers(labelled.labels, "labelled")
-    return task.score(said, labels), Reference(
+    return task.score(outputs, labels), Reference(
         texts=len(labels),
-        agreement=task.agreement(said, expected),
-        max_difference=float(np.abs(said - expected).max()),
+        agreement=task.agreement(outputs, expected),
+        max_difference=float(np.abs(outputs - expected).max()),
     )

@@ -1,4 +1,4 @@
-"""What to measure, and how long."""
+"""Scenarios and tiers: what is measured, and for how long."""
 
 from typing import Any, Literal, get_args
 
@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kdedge.errors import KdedgeError
 
-# An inference that takes longer hangs.
+# An inference that takes longer is taken to hang.
 SLOWEST_SECONDS = 5.0
-# `sustained` takes this many times as long as a repeat of its tier: `light` two minutes.
+# A repeat of `sustained` is this many times as long as one of its tier: two minutes for `light`.
 SUSTAINED_TIMES = 20
 
 Kind = Literal["single-stream", "cold-start", "sustained", "throughput"]
@@ -16,7 +16,7 @@ SINGLE_STREAM, COLD_START, SUSTAINED, THROUGHPUT = KINDS = get_args(Kind)
 
 
 class Scenario(BaseModel):
-    """How long to measure; counts and seconds both are reached."""
+    """How long to measure: until both the count and the seconds are reached."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,12 +34,12 @@ class Scenario(BaseModel):
 
     @property
     def limit_seconds(self) -> float:
-        """What a process may take before it is given up: many times what it needs."""
+        """Time limit of a process, many times what it needs."""
         most = self.warmup_count + self.min_count
         return 120 + 3 * (self.warmup_seconds + self.min_seconds) + SLOWEST_SECONDS * most
 
 
-# `full` is MLPerf Mobile's rule for single stream: 1,024 samples and 60 seconds.
+# `full` follows MLPerf Mobile's rule for single stream: 1,024 samples and 60 seconds.
 TIERS = {
     tier.name: tier
     for tier in (
@@ -64,7 +64,7 @@ def scenario(tier: str, kind: str = SINGLE_STREAM) -> Scenario:
     chosen = TIERS[tier]
     changes: dict[str, Any] = {"kind": kind}
     if kind == COLD_START:
-        # Each repeat gives one value; so many of them as there are minimum samples would take long.
+        # Each repeat gives only one value; min_count repeats would take too long.
         changes |= {"min_count": 1, "min_seconds": 0, "warmup_count": 0, "warmup_seconds": 0}
         changes |= {"repeats": 4 * chosen.repeats}
     if kind == SUSTAINED:

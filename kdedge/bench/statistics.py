@@ -1,4 +1,4 @@
-"""Percentiles, and how sure one can be of them."""
+"""Percentiles of latencies, and confidence intervals."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 RESAMPLES = 2000
-# Student's t, two-sided 95%, for 1, 2, ... degrees of freedom; beyond 30 it is hardly less.
+# Student's t, two-sided 95%, for 1, 2, ... degrees of freedom; above 30 it hardly changes.
 STUDENT_95 = (
     12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,
     2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860,
@@ -17,10 +17,13 @@ STUDENT_95 = (
 
 
 def p1(samples: npt.ArrayLike) -> float:
-    """The first percentile: what the work takes where nothing else gets in its way.
+    """The first percentile: the time of an undisturbed inference.
 
-    What disturbs a measurement only ever adds to it, so that low percentiles vary least (Chen and
-    Revels, arXiv 1608.04295). The minimum is lower still the more samples there are; this is not.
+    Disturbances only add time, so low percentiles vary least (Chen and Revels, arXiv 1608.04295).
+    Unlike the minimum it does not fall with the number of samples.
+
+        >>> p1([1.0, 2.0, 3.0])
+        1.02
     """
     return float(np.percentile(np.asarray(samples), 1))
 
@@ -46,9 +49,9 @@ def bootstrap_interval(
     """95% percentile-bootstrap interval of a statistic.
 
     Args:
-        values: one a repeat. Samples inside a repeat depend on each other, so that repeats, not
-            samples, are drawn anew.
-        statistic: of an array of as many values, for instance `p50`.
+        values: one for each repeat. Samples of one repeat depend on each other, so repeats are
+            resampled, not samples.
+        statistic: takes an array of that many values, for instance `p50`.
         seed: equal seeds give equal intervals.
     """
     rng = np.random.default_rng(seed)
@@ -57,18 +60,18 @@ def bootstrap_interval(
 
 
 def ratio_interval(a_repeats: Sequence[float], b_repeats: Sequence[float]) -> tuple[float, float]:
-    """95% interval of a / b, by Welch's t (1947) on the logarithms of the repeats.
+    """95% interval of a / b, by Welch's t-test (1947) on the logarithms of the repeats.
 
-    A percentile bootstrap of medians is too narrow for as few repeats: with three of each it calls
-    a thing different from itself one time in ten, whenever the one's are all above the other's.
+    A percentile bootstrap of medians is too narrow for so few repeats: with three of each, one
+    comparison in ten would find a model different from itself.
 
     Args:
-        a_repeats: of each repeat of the one, for instance its p1; above 0.
-        b_repeats: of each repeat of the other, in the same unit.
+        a_repeats: a value above 0 for each repeat of a, for instance its p1.
+        b_repeats: the same for b, in the same unit.
 
     Returns:
-        low, high. The two differ where the interval leaves out 1. A single repeat of either says
-        nothing of its spread: 0, infinity.
+        low, high. a and b differ if the interval does not contain 1. With a single repeat of
+        either nothing is known about the spread: 0, infinity.
     """
     a, b = (np.log(np.asarray(values, float)) for values in (a_repeats, b_repeats))
     if min(len(a), len(b)) < 2:

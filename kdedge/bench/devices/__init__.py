@@ -1,4 +1,4 @@
-"""The devices that a bundle can be measured on, each behind the same few methods."""
+"""The devices that a bundle can be measured on: finding the one that a URL means."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from kdedge.bench.devices.local import Local
 from kdedge.bench.devices.ssh import Board
 from kdedge.errors import KdedgeError
 
-# A URL's device is the first that says so: one that needs an option stands before one that doesn't.
+# The first one that accepts a URL is taken, so those that need an option come first.
 DEVICES: tuple[type[Device], ...] = (
     Local, Board, BenchmarkModel, AndroidApp, AndroidPython, Browser,
 )  # fmt: skip
@@ -24,13 +24,12 @@ def devices_of(*urls: str, **options: Any) -> list[Device]:
     """The device of each URL; nothing is connected yet.
 
     Args:
-        urls: each of the `form` of one of `DEVICES`.
-        options: for those devices that make use of them, as their classes say; None and False are
-            left out.
+        urls: each in the `form` of one of `DEVICES`.
+        options: of the devices that use them, see their classes; None and False are ignored.
 
     Raises:
-        KdedgeError: a URL of another form, an option of no use to any of these devices, or one
-            whose value can't be used.
+        KdedgeError: a URL in no such form, an option that none of these devices uses, or an invalid
+            value.
     """
     given = {name: value for name, value in options.items() if value}
     devices = []
@@ -49,12 +48,12 @@ def devices_of(*urls: str, **options: Any) -> list[Device]:
 
 
 def device_of(url: str, **options: Any) -> Device:
-    """The device of one URL, as `devices_of`."""
+    """The device of one URL; see `devices_of`."""
     return devices_of(url, **options)[0]
 
 
 def _device(url: str, options: dict[str, Any]) -> Device:
-    """Takes out of the options what the device makes use of."""
+    """The device of a URL; removes the options that it uses from `options`."""
     why = ""
     try:
         for kind in DEVICES:
@@ -71,16 +70,16 @@ def _flag(option: str) -> str:
 
 
 def reachable() -> list[str]:
-    """URLs of what can be found without being told where to look.
+    """URLs of all devices that can be found automatically.
 
     Raises:
-        KdedgeError: a program that looks for devices doesn't run.
+        KdedgeError: a program that searches for devices does not run.
     """
     return [url for kind in DEVICES for url in kind.found()]
 
 
 def look_at(url: str) -> tuple[str, str, str, str]:
-    """CPU, cores, memory in MB and runtimes with versions of a device.
+    """A device's CPU, cores, memory in MB, and runtimes with their versions.
 
     Raises:
         KdedgeError: it can't be reached, or nothing can be measured there.

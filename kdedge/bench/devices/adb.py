@@ -1,4 +1,4 @@
-"""Android devices, reached by adb."""
+"""Android devices over adb."""
 
 import shlex
 import shutil
@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 
 class Adb:
-    """A transport over the adb server of this machine, which is started if it doesn't run."""
+    """A transport through this machine's adb server, which is started if needed."""
 
-    # The one folder on a phone where adb may write programs and run them.
+    # The only folder on a phone where adb may write and run programs.
     scratch = "/data/local/tmp"
     remedy = (
         "`--benchmark-model PROGRAM` measures without a Python: TensorFlow Lite's benchmark_model, "
@@ -36,13 +36,13 @@ class Adb:
 
     @classmethod
     def from_url(cls, url: str) -> Self | None:
-        """Of `adb://SERIAL`."""
-        # A serial may hold a colon (HOST:PORT), and its case counts, so that it is not parsed.
+        """The transport of `adb://SERIAL`."""
+        # Not urlsplit: a serial may have a colon (HOST:PORT), and is case-sensitive.
         scheme, _, serial = url.partition("://")
         return cls(url, serial) if scheme.lower() == "adb" and serial else None
 
     def open(self) -> None:
-        """Find the device among those that the adb server has."""
+        """Find the device among those that the adb server lists."""
         states = adb_states()
         if states.get(self._serial) != "device":
             there = ", ".join(f"{serial} ({state})" for serial, state in states.items())
@@ -58,10 +58,10 @@ class Adb:
         self._device = _client().device(self._serial)
 
     def close(self) -> None:
-        """Nothing: each command has a connection of its own."""
+        """Do nothing: each command has its own connection."""
 
     def execute(self, *command: str, limit_seconds: float | None = None) -> Completed:
-        """Run a program; the shell there gets each word quoted."""
+        """Run a program through the shell there, with each word quoted."""
         line = shlex.join(command)
 
         def run() -> Any:
@@ -78,21 +78,21 @@ class Adb:
         return Completed(done.returncode, done.stdout or done.output, done.stderr)
 
     def send(self, content: bytes, path: str) -> None:
-        """Write a file that may be run."""
+        """Write a file with permission to run it."""
         self._try(lambda: self._device.sync.push(content, path, 0o755, check=True))
 
     def read(self, pattern: str) -> str:
-        """As `kdedge.bench.agent.Read`."""
-        # The pattern is one of the agent's own, and the shell there must expand it.
+        """Read files there; see `kdedge.bench.agent.Read`."""
+        # Not quoted: the pattern is one of the agent's own, and the shell must expand it.
         return self.execute("sh", "-c", f"cat {pattern} 2>/dev/null").stdout
 
     def environment(self) -> dict[str, Value]:
-        """What the kernel says, and Android's own names."""
+        """What the kernel and Android tell of the device."""
         names = {"device": "ro.product.model", "SoC": "ro.soc.model"}
         facts: dict[str, Value] = {
-            name: said
-            for name, of in names.items()
-            if (said := self.execute("getprop", of).stdout.strip())
+            name: value
+            for name, property in names.items()
+            if (value := self.execute("getprop", property).stdout.strip())
         }
         release = self.execute("getprop", "ro.build.version.release").stdout.strip()
         system = self.execute("uname", "-srm").stdout.strip()
@@ -103,7 +103,7 @@ class Adb:
     def _try(self, work: Callable[[], T]) -> T:
         try:
             return work()
-        # EOFError: the adb server ends a command's stream when its device goes.
+        # EOFError: the adb server closes a command's stream when the device goes away.
         except (adbutils.AdbError, OSError, EOFError) as error:
             raise DeviceLostError(
                 f"{self.url} went away: {error or 'the connection was closed'}."
@@ -111,19 +111,19 @@ class Adb:
 
 
 class AndroidPython(CopiedAgent):
-    """An Android device that has a Python."""
+    """An Android device with a Python."""
 
     form = FORM
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self | None:
-        """Of `adb://SERIAL`."""
+        """The device of `adb://SERIAL`."""
         adb = Adb.from_url(url)
         return cls(adb, setup=False) if adb else None
 
     @classmethod
     def found(cls) -> list[str]:
-        """All that adb has."""
+        """The devices that adb lists."""
         return [f"adb://{serial}" for serial in adb_states()] if shutil.which("adb") else []
 
 
@@ -132,7 +132,7 @@ def _client() -> Any:
 
 
 def adb_states() -> dict[str, str]:
-    """State by serial of the devices that adb has: `device` is ready, others need the user.
+    """The state of each device that adb lists, by serial; `device` means ready.
 
     Raises:
         KdedgeError: adbutils is not installed, or no adb server can be started.

@@ -1,7 +1,6 @@
-// What runs in the browser: the same job and the same answer as agent.py, with these differences.
-// The model is at /model, `inputs` are the arrays themselves, `runtime` is the package's key, and
-// the kinds are "time" and "outputs", and there is no peak memory and no energy, which a page can't
-// see.
+// Measures one model in a page. Requests and answers are those of agent.py, with these differences:
+// the model is at /model, `inputs` are the arrays themselves, `runtime` is the package's key, the
+// kinds are "time" and "outputs", and peak memory and energy are missing, which a page can't see.
 
 const NAMES = ["ids", "mask", "segment_ids"];
 const ONNX_NAMES = { input_ids: "ids", attention_mask: "mask", token_type_ids: "segment_ids" };
@@ -26,17 +25,17 @@ function clockResolution() {
   return Math.round(smallest * 1e4) / 10;
 }
 
-export async function answer(job) {
+export async function answer(request) {
   const bytes = new Uint8Array(await (await fetch("/model")).arrayBuffer());
-  const { feeds, infer, load, runtime } = await { litert, onnx }[job.format](bytes, job);
-  if (job.kind === "outputs") {
+  const { feeds, infer, load, runtime } = await { litert, onnx }[request.format](bytes, request);
+  if (request.kind === "outputs") {
     const outputs = [];
     for (const feed of feeds) outputs.push(Array.from(await infer(feed), Number));
     return { outputs, runtime };
   }
   const [first] = await time(infer, feeds, 1, 0);
-  await time(infer, feeds, job.warmup_count, job.warmup_seconds);
-  const samples = await time(infer, feeds, job.min_count, job.min_seconds);
+  await time(infer, feeds, request.warmup_count, request.warmup_seconds);
+  const samples = await time(infer, feeds, request.min_count, request.min_seconds);
   return {
     load_ns: nanoseconds(load),
     first_inference_ns: nanoseconds(first),
@@ -47,7 +46,7 @@ export async function answer(job) {
   };
 }
 
-// Milliseconds of each inference, going round the feeds until count and duration are reached.
+// Milliseconds of each inference; cycles through the feeds until count and time are reached.
 async function time(infer, feeds, minCount, minSeconds) {
   const samples = [];
   const end = performance.now() + 1000 * minSeconds;
@@ -60,26 +59,26 @@ async function time(infer, feeds, minCount, minSeconds) {
   return samples;
 }
 
-// Numbers of the texts of each inference; all batches are full.
-function batches(job) {
-  const count = Math.floor(job.inputs.ids.length / job.batch);
+// Indices of the texts of each inference, in full batches.
+function batches(request) {
+  const count = Math.floor(request.inputs.ids.length / request.batch);
   return Array.from({ length: count }, (_, i) =>
-    Array.from({ length: job.batch }, (_, j) => i * job.batch + j),
+    Array.from({ length: request.batch }, (_, j) => i * request.batch + j),
   );
 }
 
-async function onnx(bytes, job) {
+async function onnx(bytes, request) {
   const { env, InferenceSession, Tensor } = await import("onnxruntime-web");
-  env.wasm.numThreads = job.threads;
+  env.wasm.numThreads = request.threads;
   env.logLevel = "error";
-  // Its first session starts its WebAssembly as well, and it has no way to do that before.
+  // Includes starting WebAssembly: ONNX Runtime Web can't do that before the first session.
   const start = performance.now();
   const session = await InferenceSession.create(bytes, { executionProviders: ["wasm"] });
   const load = performance.now() - start;
-  const feeds = batches(job).map((texts) =>
+  const feeds = batches(request).map((texts) =>
     Object.fromEntries(
       session.inputNames.map((name) => {
-        const rows = texts.map((text) => job.inputs[ONNX_NAMES[name]][text]);
+        const rows = texts.map((text) => request.inputs[ONNX_NAMES[name]][text]);
         const shape = [rows.length, rows[0].length];
         return [name, new Tensor("int64", rows.flat().map(BigInt), shape)];
       }),
@@ -89,27 +88,27 @@ async function onnx(bytes, job) {
   return { feeds, infer, load, runtime: "ONNX Runtime Web" };
 }
 
-async function litert(bytes, job) {
+async function litert(bytes, request) {
   const { loadLiteRt, loadAndCompile, Tensor } = await import("@litertjs/core");
-  await loadLiteRt("/node_modules/@litertjs/core/wasm/", { threads: job.threads > 1 });
+  await loadLiteRt("/node_modules/@litertjs/core/wasm/", { threads: request.threads > 1 });
   const start = performance.now();
   const model = await loadAndCompile(bytes, {
     accelerator: "wasm",
-    cpuOptions: { numThreads: job.threads },
+    cpuOptions: { numThreads: request.threads },
   });
   const load = performance.now() - start;
-  const feeds = job.inputs.ids.map((_, text) =>
-    NAMES.map((name) => [name, Int32Array.from(job.inputs[name][text])]),
+  const feeds = request.inputs.ids.map((_, text) =>
+    NAMES.map((name) => [name, Int32Array.from(request.inputs[name][text])]),
   );
-  // Making and freeing tensors is timed as well: no app can do without.
+  // Includes creating and freeing tensors, which every app must do.
   const infer = async (feed) => {
     const inputs = Object.fromEntries(
-      feed.map(([name, values]) => [name, new Tensor(values, [1, values.length])]),
+      feed.map(([name, ids]) => [name, new Tensor(ids, [1, ids.length])]),
     );
     const outputs = Object.values(await model.run(inputs));
-    const said = outputs[0].toTypedArray();
+    const values = outputs[0].toTypedArray();
     for (const tensor of [...Object.values(inputs), ...outputs]) tensor.delete();
-    return said;
+    return values;
   };
   return { feeds, infer, load, runtime: "LiteRT.js" };
 }

@@ -1,7 +1,7 @@
-"""An app with android_demo's BenchmarkActivity, on an Android device: what its users feel.
+"""Measures inside an app on an Android device, which must have android_demo's BenchmarkActivity.
 
-It measures the models of the bundle in its assets over that bundle's sample texts, tokenizing them
-itself, and writes a JSON file that is fetched from there.
+The app measures the models in its assets on the bundle's sample texts, with its own tokenizer, and
+writes a JSON file, which is read through adb.
 """
 
 import json
@@ -20,11 +20,11 @@ FORMAT_VERSION = 1
 
 
 class AndroidApp(Device):
-    """A device on which such an app is installed. The option `app` is its package.
+    """An Android device with such an app. The option `app` is the app's package name.
 
     Args:
-        adb: how it is reached.
-        package: of the app, such as `org.kdedge.demo`.
+        adb: the connection.
+        package: package name of the app, for instance `org.kdedge.demo`.
     """
 
     form = FORM
@@ -38,15 +38,15 @@ class AndroidApp(Device):
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self | None:
-        """Of `adb://SERIAL` with the option."""
+        """The device of `adb://SERIAL`, if the option is given."""
         adb = Adb.from_url(url)
         return cls(adb, options.pop("app")) if adb and "app" in options else None
 
     def open(self) -> None:
-        """Connect and look for the app."""
+        """Connect and check that the app is installed."""
         self._adb.open()
         found = self._adb.execute("pm", "path", self._package).stdout
-        # With split APKs a line each.
+        # One line for each split APK.
         self._apk = found.splitlines()[0].removeprefix("package:") if found else ""
         if not self._apk:
             raise KdedgeError(
@@ -59,21 +59,21 @@ class AndroidApp(Device):
         self._adb.close()
 
     def environment(self) -> dict[str, Value]:
-        """What the kernel and Android say, and which APK is installed."""
+        """What the kernel and Android tell of the device, and which APK is installed."""
         checksum = self._adb.execute("sha256sum", self._apk).stdout[:64]
         return self._adb.environment() | {"app": self._package, "SHA-256 of the APK": checksum}
 
     def state(self) -> dict[str, Value]:
-        """What the kernel says."""
+        """The state that the kernel reports."""
         return agent.state(self._adb.read)
 
     def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
-        """Start the activity in a fresh process, wait for its result and read it."""
+        """Start the activity in a new process, wait for its result and read it."""
         self._checked("am", "force-stop", self._package)
         self._checked("rm", "-f", self._result)
-        # As the agent: that texts take their time is known from fewer of them.
+        # As in the agent's request: fewer samples are enough for the other kinds.
         min_seconds = scenario.min_seconds if kind == "time" else 0
-        # The model's checksum: whatever it is called there, it is this very file.
+        # By its checksum, so that the app measures exactly this file.
         extras = (
             *("--es", "artifact", sha256(subject.model)),
             *("--ei", "count", scenario.min_count, "--ef", "seconds", min_seconds),
@@ -84,21 +84,21 @@ class AndroidApp(Device):
         activity = f"{self._package}/.BenchmarkActivity"
         try:
             self._checked("am", "start", "-W", "-n", activity, *map(str, extras))
-            said = self._wait(scenario.warmup_seconds + min_seconds, scenario.limit_seconds)
+            result = self._wait(scenario.warmup_seconds + min_seconds, scenario.limit_seconds)
         finally:
             self._adb.execute("am", "force-stop", self._package)
-        return self._answer(said, scenario, kind)
+        return self._answer(result, scenario, kind)
 
     def _wait(self, seconds: float, limit_seconds: float) -> str:
-        """The activity's result, which takes so many seconds at least."""
+        """The activity's result, which takes at least `seconds`."""
         end = time.monotonic() + limit_seconds
-        # Looking takes time from what is measured.
+        # Checking would disturb the measurement.
         time.sleep(seconds)
         while time.monotonic() < end:
-            lives = not self._adb.execute("pidof", self._package).status
+            running = not self._adb.execute("pidof", self._package).status
             if not (done := self._adb.execute("cat", self._result)).status:
                 return done.stdout
-            if not lives:
+            if not running:
                 raise KdedgeError(f"{self._package} ended without a result; `adb logcat` says more")
             if "denied" in done.stderr:
                 raise KdedgeError(f"its result can't be read: {done.stderr.strip()}")
@@ -107,32 +107,32 @@ class AndroidApp(Device):
 
     def _answer(self, text: str, scenario: Scenario, kind: Kind) -> dict[str, Any]:
         try:
-            said = json.loads(text)
-            if "error" in said:
-                raise KdedgeError(f"{self._package}: {said['error']}")
-            if said["format_version"] != FORMAT_VERSION:
+            result = json.loads(text)
+            if "error" in result:
+                raise KdedgeError(f"{self._package}: {result['error']}")
+            if result["format_version"] != FORMAT_VERSION:
                 raise KdedgeError(
-                    f"{self._package} writes format_version {said['format_version']} and this "
+                    f"{self._package} writes format_version {result['format_version']} and this "
                     f"kdedge reads {FORMAT_VERSION}. Take both of one version."
                 )
-            if len(said["infer_ns"]) < scenario.min_count:
+            if len(result["infer_ns"]) < scenario.min_count:
                 raise KdedgeError(
-                    f"{self._package} measured {len(said['infer_ns'])} of {scenario.min_count} "
+                    f"{self._package} measured {len(result['infer_ns'])} of {scenario.min_count} "
                     "inferences."
                 )
             if kind == "text":
-                pairs = zip(said["tokenize_ns"], said["infer_ns"], strict=True)
+                pairs = zip(result["tokenize_ns"], result["infer_ns"], strict=True)
                 return {
-                    "tokenize_ns": said["tokenize_ns"],
+                    "tokenize_ns": result["tokenize_ns"],
                     "end_to_end_ns": [tokenize + infer for tokenize, infer in pairs],
-                    "runtime": said["runtime"],
+                    "runtime": result["runtime"],
                 }
             return {
-                "load_ns": said["load_ns"],
-                "first_inference_ns": said["first_inference_ns"],
-                "samples_ns": said["infer_ns"],
+                "load_ns": result["load_ns"],
+                "first_inference_ns": result["first_inference_ns"],
+                "samples_ns": result["infer_ns"],
                 "peak_rss_bytes": None,
-                "runtime": said["runtime"],
+                "runtime": result["runtime"],
             }
         except (ValueError, TypeError, KeyError) as error:
             raise KdedgeError(
@@ -142,7 +142,7 @@ class AndroidApp(Device):
     def _checked(self, *command: str) -> None:
         """Run a command that must succeed; old versions of `am` fail with status 0."""
         done = self._adb.execute(*command)
-        said = done.stdout + done.stderr
-        if done.status or "Error" in said:
-            last = (said.strip().splitlines() or [f"exit status {done.status}"])[-1]
+        output = done.stdout + done.stderr
+        if done.status or "Error" in output:
+            last = (output.strip().splitlines() or [f"exit status {done.status}"])[-1]
             raise KdedgeError(f"`{' '.join(command[:2])}` failed on {self.url}: {last}")

@@ -1,6 +1,6 @@
-"""TensorFlow Lite's own program, benchmark_model, on an Android device.
+"""Measures with TensorFlow Lite's program benchmark_model on an Android device.
 
-It measures LiteRT models only and knows no tokenizer. It prints statistics and no samples.
+It runs LiteRT models only, without a tokenizer, and prints statistics, not samples.
 """
 
 import re
@@ -24,11 +24,11 @@ _NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)"
 
 
 class BenchmarkModel(Device):
-    """A device on which the user's benchmark_model runs. The option of that name is its file.
+    """An Android device and a benchmark_model program, which the option of that name gives.
 
     Args:
-        adb: how it is reached.
-        program: benchmark_model, built for the device.
+        adb: the connection.
+        program: file of benchmark_model, built for the device.
     """
 
     form = FORM
@@ -40,7 +40,7 @@ class BenchmarkModel(Device):
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self | None:
-        """Of `adb://SERIAL` with the option."""
+        """The device of `adb://SERIAL`, if the option is given."""
         adb = Adb.from_url(url)
         if adb is None or "benchmark_model" not in options:
             return None
@@ -50,7 +50,7 @@ class BenchmarkModel(Device):
         return cls(adb, program)
 
     def open(self) -> None:
-        """Connect, send the program and ask it which flags it knows."""
+        """Connect, send the program and read from its help which flags it has."""
         self._remote.open()
         self._program = self._remote.send(self._file)
         self._help = "".join(self._adb.execute(self._program, "--help")[1:])
@@ -65,14 +65,14 @@ class BenchmarkModel(Device):
         self._remote.close()
 
     def environment(self) -> dict[str, Value]:
-        """What the kernel says, and Android's own names."""
+        """What the kernel and Android tell of the device, and what is measured with."""
         facts = self._adb.environment()
         facts[RUNTIME] = sha256(self._file)
         facts["inputs"] = "one sample text" if self._takes_texts else "random numbers"
         return facts
 
     def state(self) -> dict[str, Value]:
-        """What the kernel says."""
+        """The state that the kernel reports."""
         return agent.state(self._adb.read)
 
     def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
@@ -81,7 +81,7 @@ class BenchmarkModel(Device):
         command += self._known(
             num_runs=scenario.min_count,
             min_secs=scenario.min_seconds,
-            # It stops by itself after 150 s otherwise, whatever number of runs was asked for.
+            # Its default, 150 s, would stop it before num_runs.
             max_secs=scenario.limit_seconds,
             warmup_runs=scenario.warmup_count,
             warmup_min_secs=scenario.warmup_seconds,
@@ -103,11 +103,11 @@ class BenchmarkModel(Device):
         return "--input_layer_value_files" in self._help
 
     def _known(self, **flags: float) -> list[str]:
-        """Those that this version has: an unknown one would stop it."""
+        """The flags that this version has; an unknown flag would stop it."""
         return [f"--{name}={value}" for name, value in flags.items() if f"--{name}" in self._help]
 
     def _inputs(self, subject: Subject) -> list[str]:
-        """Flags for the first text, in the order that the model has its inputs in."""
+        """Flags that give it the first text, with the inputs in the model's order."""
         names = load_engine(subject.model).inputs
         arrays = subject.inputs.inputs
         files = [self._remote.write(f"{n}.bin", arrays[n][:1].tobytes()) for n in names]
@@ -121,17 +121,17 @@ class BenchmarkModel(Device):
 
 
 def read_output(output: str, status: int = 0) -> dict[str, Any]:
-    """What any version of benchmark_model printed, as the agent answers, without `runtime`.
+    """Parse the output of any version of benchmark_model into an agent's answer without `runtime`.
 
     Args:
-        output: standard output and error, or what logcat shows of it.
-        status: of its exit.
+        output: standard output and error, or the part that logcat shows.
+        status: exit status.
 
     Returns:
-        `samples_ns` is empty; `summary` has what is known of the inferences after warm-up.
+        `samples_ns` is empty; `summary` describes the inferences after warm-up.
 
     Raises:
-        KdedgeError: it failed, or printed none of the known forms.
+        KdedgeError: it failed, or its output has no known form.
     """
     statistics = list(_statistics(output))
     steady = statistics[-1] if statistics else {}
@@ -158,12 +158,12 @@ def read_output(output: str, status: int = 0) -> dict[str, Any]:
         or _milliseconds("Warmup (first)", output)
     )
     count = steady.get("count") or _float(r"Inference \(avg\):.*\(([0-9]+) runs\)", output)
-    # Its last words: without them the statistics may be the warm-up's.
+    # Printed at the end. Without these words the statistics may be those of the warm-up.
     ended = line or "Inference (avg):" in output
     if status or not (ended and mean and load and first and count):
         complaint = _last(r"(.*(?:ERROR|[Ff]ail|[Cc]ould not|not found).*)", output)
-        said = complaint or (output.strip().splitlines() or ["it printed nothing"])[-1]
-        raise KdedgeError(f"benchmark_model, exit status {status}: {said.strip()[:200]}")
+        reason = complaint or (output.strip().splitlines() or ["it printed nothing"])[-1]
+        raise KdedgeError(f"benchmark_model, exit status {status}: {reason.strip()[:200]}")
     median = steady.get("median") or _milliseconds("Inference (median)", output)
     p95 = steady.get("p95") or _milliseconds("Inference (p95)", output)
     mebibytes = _float(
@@ -185,9 +185,9 @@ def read_output(output: str, status: int = 0) -> dict[str, Any]:
 
 
 def _statistics(output: str) -> Iterator[dict[str, float]]:
-    """Of "count=50 first=1 curr=1 min=1 max=1 avg=1 std=0 p5=1 median=1 p95=1" or a part of it."""
+    """Parse lines like "count=50 first=1 curr=1 min=1 max=1 avg=1 std=0 p5=1 median=1 p95=1"."""
     for line in output.splitlines():
-        # The profiler's, of single operators, have these words before them.
+        # Skip the profiler's lines about single operators, which have these words in front.
         if "count=" in line and not re.search(r"\((microseconds|bytes|KB)\)", line):
             yield {
                 name: float(value)
@@ -206,7 +206,7 @@ def _float(pattern: str, text: str) -> float | None:
 
 
 def _milliseconds(name: str, text: str) -> float | None:
-    """In microseconds, as all else."""
+    """In microseconds, like all other values."""
     return _thousands(_float(rf"{re.escape(name)}: +{_NUMBER} ms", text))
 
 

@@ -1,4 +1,4 @@
-"""Headless Chromium with ONNX Runtime Web and LiteRT.js, in WebAssembly."""
+"""A headless Chromium as a device, with ONNX Runtime Web and LiteRT.js in WebAssembly."""
 
 import contextlib
 import functools
@@ -23,7 +23,7 @@ AGENT = Path(__file__).with_name("agent.mjs")
 ROOT = Path(__file__).parents[3]
 NODE_MODULES = ROOT / "web_demo" / "node_modules"
 PACKAGES = {"ONNX Runtime Web": "onnxruntime-web", "LiteRT.js": "@litertjs/core"}
-# Each package's own files, as they were installed; a bundler would pick the same.
+# The installed files of each package that a bundler would take.
 IMPORTS = {
     "onnxruntime-web": "/node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs",
     "@litertjs/core": "/node_modules/@litertjs/core/dist/index.js",
@@ -35,17 +35,17 @@ ARGUMENTS = (
     "--no-sandbox --disable-gpu --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
-# What a browser may take for all but the measurement itself, before it is killed.
+# Time limit for everything but the measurement itself; then the browser is killed.
 SPARE_SECONDS = 60
 
 
 def chromium() -> str | None:
-    """Path of the installed Chromium, if there is one."""
+    """Path of the installed Chromium, or None."""
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 
 
 class Browser(Device):
-    """This machine's Chromium, with a fresh page for each artifact and repeat."""
+    """This machine's Chromium, with a new page for each artifact and repeat."""
 
     form = url = "browser"
     kinds = ("time", "outputs")
@@ -57,12 +57,12 @@ class Browser(Device):
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self | None:
-        """Of `browser`."""
+        """The device, if the URL is `browser`."""
         return cls() if url == cls.url else None
 
     @classmethod
     def found(cls) -> list[str]:
-        """If Chromium is installed."""
+        """`browser`, if Chromium is installed."""
         return [cls.url] if chromium() else []
 
     def open(self) -> None:
@@ -99,7 +99,7 @@ class Browser(Device):
         self._stack.callback(self._stop)
 
     def close(self) -> None:
-        """Stop the browser and the server, whatever its pages do."""
+        """Stop the browser and the server, even if a page hangs."""
         self._stack.close()
 
     def environment(self) -> dict[str, Value]:
@@ -113,17 +113,17 @@ class Browser(Device):
         return facts
 
     def state(self) -> dict[str, Value]:
-        """This machine's, with the idle browser."""
+        """The state of this machine, while the browser is idle."""
         return agent.state(agent.read_files)
 
     def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
-        """Measure in a page of its own."""
+        """Measure in a new page."""
         model = self._root / "model"
         model.unlink(missing_ok=True)
         model.symlink_to(subject.model.resolve())
         inputs = subject.labelled if kind == "outputs" else subject.inputs
         assert inputs is not None
-        job = {
+        request = {
             "kind": kind,
             "format": subject.format,
             "threads": subject.threads,
@@ -131,19 +131,19 @@ class Browser(Device):
             "inputs": {name: array.tolist() for name, array in inputs.inputs.items()},
             **scenario.model_dump(exclude={"name", "kind", "repeats"}),
         }
-        answer = self._ask("answer", job, limit_seconds=scenario.limit_seconds)
+        answer = self._ask("answer", request, limit_seconds=scenario.limit_seconds)
         runtime = answer["runtime"]
         version = json.loads((NODE_MODULES / PACKAGES[runtime] / "package.json").read_text())
         return answer | {"runtime": {"name": runtime, "version": version["version"]}}
 
     def _ask(self, function: str, *arguments: Any, limit_seconds: float = 30) -> Any:
-        """Call a function of agent.mjs in a fresh page.
+        """Call a function of agent.mjs in a new page.
 
         Raises:
             DeviceLostError: the browser went away.
-            KdedgeError: the function failed, or takes longer than `limit_seconds`.
+            KdedgeError: the function failed, or `limit_seconds` are over.
         """
-        # Not awaited here: what a page evaluates knows no time limit, waiting for a value does.
+        # Not awaited here: `evaluate` has no time limit, `wait_for_function` has one.
         program = (
             "(given) => { import('/agent.mjs')"
             f".then((agent) => agent.{function}(...given))"
@@ -158,12 +158,12 @@ class Browser(Device):
                     page = context.new_page()
                     page.goto(self._address)
                     page.evaluate(program, list(arguments))
-                    # Looking takes time from what is measured: once a second.
+                    # Checking disturbs the measurement: only once a second.
                     answer = page.wait_for_function(
                         "globalThis.answer", polling=1000, timeout=1000 * limit_seconds
                     ).json_value()
                 except self._timeout:
-                    # Its context may wait for a spinning page for ever before it is closed.
+                    # Closing the context could wait for ever for a page that spins.
                     self._kill()
                     raise
         except self._error as error:
@@ -177,7 +177,7 @@ class Browser(Device):
         return answer
 
     def _start(self) -> None:
-        # Of what is killed, nothing stays in the folder for temporary files.
+        # So that a killed browser leaves nothing in the system's temporary folder.
         environment: dict[str, str | float | bool] = {**os.environ, "TMPDIR": str(self._root)}
         try:
             self._browser = self._playwright.chromium.launch(
@@ -187,7 +187,7 @@ class Browser(Device):
             processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
         except self._error as error:
             raise KdedgeError(f"browser: {self._program} does not start: {error.message}") from None
-        # Playwright makes it the leader of a group, which its other processes belong to.
+        # Playwright makes the browser the leader of a process group.
         self._group = next(one["id"] for one in processes if one["type"] == "browser")
         self._killed = False
 
@@ -197,7 +197,7 @@ class Browser(Device):
 
     @contextlib.contextmanager
     def _limit(self, seconds: float) -> Iterator[None]:
-        """Kill the browser after so long: what waits for it then fails."""
+        """Kill the browser after `seconds`; whatever waits for it then fails."""
         timer = threading.Timer(seconds, self._kill)
         timer.start()
         try:
@@ -213,10 +213,10 @@ class Browser(Device):
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
     def end_headers(self) -> None:
-        # Without these two a page gets no threads and a clock of 100 microseconds.
+        # Without these two, a page has no threads and a clock of only 100 microseconds.
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")
         self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
-        # Each run has another model at the same address.
+        # Each run serves another model at the same address.
         self.send_header("Cache-Control", "no-store")
         super().end_headers()
 

@@ -1,4 +1,4 @@
-"""What every device can do, however it is reached."""
+"""The contract of a device, and what devices share."""
 
 import importlib.resources
 import io
@@ -17,7 +17,7 @@ from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
 from kdedge.text.encoder import Encoded
 
-# What a device may take to answer: a small command, or the next part of a file.
+# Time limit of a small command, or of sending a part of a file.
 ANSWER_SECONDS = 300
 Format = Literal["litert", "onnx"]
 Kind = Literal["time", "text", "memory", "outputs"]
@@ -28,15 +28,15 @@ class Subject:
     """An artifact to measure, and the texts to measure it with.
 
     Attributes:
-        name: unlike the others'.
-        model: its file.
-        format: what runs it.
+        name: unique in a run.
+        model: the model file.
+        format: its format, which says the runtime.
         inputs: the texts as token ids.
-        tokenizer: the tokenizer.json that made them.
-        texts: themselves.
-        threads: that the runtime may use.
-        batch: texts an inference.
-        labelled: texts whose labels are known, as token ids; what is said of them is compared.
+        tokenizer: the tokenizer.json that made these ids.
+        texts: the texts.
+        threads: threads that the runtime may use.
+        batch: texts in each inference.
+        labelled: token ids of texts with known labels, to compare outputs and compute the score.
     """
 
     name: str
@@ -51,19 +51,19 @@ class Subject:
 
 
 class DeviceLostError(KdedgeError):
-    """The device can't be reached, or not any more: there is no use in asking it again now."""
+    """The device can't be reached, or went away: trying again at once is useless."""
 
 
 class Device(ABC):
-    """Where artifacts are measured. A context: connected inside, left as it was outside.
+    """A device to measure on. As a context manager it connects, and afterwards cleans up.
 
     Attributes:
-        form: of the URLs of this kind of device, for messages.
-        url: what the user calls it.
-        formats: of the artifacts that can run there at all.
-        runtimes: whose versions `environment` has, where they are installed.
-        kinds: of measurements that can be made there, as `kdedge.bench.agent` names them; known
-            once it is open.
+        form: form of the URLs of this kind of device, for messages.
+        url: the URL that the user gave.
+        formats: formats that can run there.
+        runtimes: names of the runtimes; `environment` has the versions of those installed.
+        kinds: measurements that it can make, as `kdedge.bench.agent` names them; final once it is
+            open.
     """
 
     form: ClassVar[str]
@@ -85,11 +85,11 @@ class Device(ABC):
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self | None:
-        """The device of a URL, if it is of this kind; nothing is connected yet.
+        """The device of a URL, or None if it is of another kind; nothing is connected yet.
 
         Args:
             url: as the user gave it.
-            options: given by the user; those that the device makes use of are taken out.
+            options: as the user gave them; those that the device uses are removed.
 
         Raises:
             ValueError: the URL can't be read.
@@ -99,10 +99,10 @@ class Device(ABC):
 
     @classmethod
     def found(cls) -> list[str]:
-        """URLs of this kind that are found without being told where to look.
+        """URLs of the devices of this kind that can be found automatically.
 
         Raises:
-            KdedgeError: a program that looks for them doesn't run.
+            KdedgeError: a program that searches for them does not run.
         """
         return []
 
@@ -117,24 +117,24 @@ class Device(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Remove what was put there and disconnect, however far `open` came."""
+        """Remove the files that were sent and disconnect, even if `open` failed half-way."""
 
     @abstractmethod
     def environment(self) -> dict[str, Value]:
-        """What stays as it is while measuring: CPU, memory in MB, OS, runtimes and versions."""
+        """What does not change: CPU, memory in MB, OS, runtimes and their versions."""
 
     @abstractmethod
     def state(self) -> dict[str, Value]:
-        """What changes, where it can be read; as `kdedge.bench.agent.state`."""
+        """What changes, such as the load; see `kdedge.bench.agent.state`."""
 
     @abstractmethod
     def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
-        """Do a measurement once in a fresh process and give the agent's answer, unchecked.
+        """Make one measurement in a new process and return the agent's answer, unchecked.
 
         Raises:
-            DeviceLostError: it went away.
-            KdedgeError: the runtime can't load or run the model, it takes longer than
-                `scenario.limit_seconds`, or the answer is no JSON.
+            DeviceLostError: the device went away.
+            KdedgeError: the runtime can't load or run the model, the time limit
+                `scenario.limit_seconds` is over, or the answer is not JSON.
         """
 
 
@@ -147,7 +147,7 @@ class Completed(NamedTuple):
 
 
 def agent_program() -> bytes:
-    """The agent and the engines as one file, which any Python runs: `python agent.pyz`."""
+    """The agent and the engines as one zipapp: `python agent.pyz` runs it."""
     package = importlib.resources.files("kdedge")
     files = {
         "__main__.py": b"import sys\nfrom kdedge.bench.agent import main\nsys.exit(main())\n",
@@ -159,35 +159,35 @@ def agent_program() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in files.items():
-            # Without a date, so that the same sources are the same bytes.
+            # Without a date: equal sources give equal bytes.
             archive.writestr(zipfile.ZipInfo(name), content)
     return buffer.getvalue()
 
 
 def npz(inputs: Encoded) -> bytes:
-    """The file that the agent reads its texts from."""
+    """An .npz file of token ids, as the agent reads it."""
     buffer = io.BytesIO()
     np.savez(buffer, ids=inputs.ids, mask=inputs.mask, segment_ids=inputs.segment_ids)
     return buffer.getvalue()
 
 
-def job(
+def request_of(
     subject: Subject,
     scenario: Scenario,
     kind: Kind,
     send: Callable[[Path], str],
     write: Callable[[str, bytes], str],
 ) -> dict[str, Any]:
-    """What the agent is asked, as its docstring says.
+    """The request for the agent; see `kdedge.bench.agent`.
 
     Args:
-        subject: to measure.
-        scenario: how long.
-        kind: what is measured.
-        send: brings a file to the device and gives its path there.
-        write: writes a file of that name there and gives its path.
+        subject: what to measure.
+        scenario: how long to measure.
+        kind: kind of measurement.
+        send: copies a file to the device and returns its path there.
+        write: writes a file of that name on the device and returns its path there.
     """
-    asked: dict[str, Any] = {
+    request: dict[str, Any] = {
         "kind": kind,
         "model": send(subject.model),
         "format": subject.format,
@@ -195,34 +195,34 @@ def job(
         "batch": subject.batch,
         **scenario.model_dump(include={"warmup_count", "warmup_seconds", "min_count"}),
         "limit_seconds": scenario.limit_seconds,
-        # That texts take their time is known from fewer of them.
+        # Fewer samples are enough for the other kinds.
         "min_seconds": scenario.min_seconds if kind == "time" else 0,
     }
     if kind == "text":
         length = subject.inputs.ids.shape[1]
-        return asked | {
+        return request | {
             "tokenizer": send(subject.tokenizer),
             "texts": subject.texts,
             "length": length,
         }
     inputs = subject.labelled if kind == "outputs" else subject.inputs
     assert inputs is not None
-    return asked | {"inputs": write("inputs.npz", npz(inputs))}
+    return request | {"inputs": write("inputs.npz", npz(inputs))}
 
 
 def hangs(seconds: float) -> KdedgeError:
-    """What to say of a process that does not come to an end."""
+    """The error for a process that was stopped at its time limit."""
     return KdedgeError(f"not done after {seconds:.0f} s, and was stopped.")
 
 
 def answer_of(completed: Completed) -> Any:
-    """The JSON in the last line that an agent printed.
+    """The JSON in the last line that the agent printed.
 
     Raises:
-        KdedgeError: there is none, or it is an error.
+        KdedgeError: there is none, or it reports an error.
     """
     try:
-        # Runtimes may print lines of their own before.
+        # Runtimes may print their own lines before it.
         answer = json.loads(completed.stdout.splitlines()[-1])
     except (IndexError, ValueError, RecursionError):
         output = completed.stderr.strip() or completed.stdout.strip() or "it printed nothing"

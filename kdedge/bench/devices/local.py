@@ -1,4 +1,4 @@
-"""This machine, with a fresh process for each artifact and repeat."""
+"""This machine as a device: a new process for each artifact and repeat."""
 
 import json
 import subprocess
@@ -16,26 +16,26 @@ from kdedge.bench.devices.device import (
     agent_program,
     answer_of,
     hangs,
-    job,
+    request_of,
 )
 from kdedge.bench.report.model import Value
 from kdedge.bench.scenario import Scenario
 
 
 class Local(Device):
-    """The machine that this runs on, and its Python."""
+    """This machine, with the Python that runs kdedge."""
 
     form = url = "local"
     kinds: tuple[Kind, ...] = ("time", "text", "memory", "outputs")
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self | None:
-        """Of `local`."""
+        """The device, if the URL is `local`."""
         return cls() if url == cls.url else None
 
     @classmethod
     def found(cls) -> list[str]:
-        """Always."""
+        """This machine is always there."""
         return [cls.url]
 
     def open(self) -> None:
@@ -45,15 +45,15 @@ class Local(Device):
         """Nothing to do."""
 
     def environment(self) -> dict[str, Value]:
-        """As the agent says it."""
+        """See `kdedge.bench.agent.environment`."""
         return agent.environment()
 
     def state(self) -> dict[str, Value]:
-        """As the agent says it."""
+        """See `kdedge.bench.agent.state`."""
         return agent.state(agent.read_files)
 
     def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
-        """Run the agent on this Python."""
+        """Run the agent with this Python."""
         with tempfile.TemporaryDirectory() as folder:
 
             def write(name: str, content: bytes) -> str:
@@ -61,11 +61,11 @@ class Local(Device):
                 path.write_bytes(content)
                 return str(path)
 
-            asked = json.dumps(job(subject, scenario, kind, str, write))
+            request = json.dumps(request_of(subject, scenario, kind, str, write))
             try:
                 process = subprocess.run(
                     [sys.executable, write("agent.pyz", agent_program())],
-                    input=asked,
+                    input=request,
                     capture_output=True,
                     text=True,
                     timeout=scenario.limit_seconds,

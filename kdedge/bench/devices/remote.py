@@ -1,4 +1,4 @@
-"""A device that files and commands can be sent to: the agent is copied there and run there."""
+"""Devices that take files and commands: the agent is copied there and runs there."""
 
 import contextlib
 import json
@@ -14,42 +14,42 @@ from kdedge.bench.devices.device import (
     agent_program,
     answer_of,
     hangs,
-    job,
+    request_of,
 )
 from kdedge.bench.report.model import RUNTIMES, Value
 from kdedge.bench.scenario import Scenario
 from kdedge.engines import ENGINES
 from kdedge.errors import KdedgeError
 
-# Beside the user's other caches there, so that the next run finds it again.
+# In the user's cache folder there, so that the next run finds it.
 VENV = ".cache/kdedge/venv"
-# On a small board, from its memory card.
+# Long enough for a small board with a slow memory card.
 INSTALL_SECONDS = 3600
 
 
 class Transport(Protocol):
-    """A way to a device. Every method but `close` raises DeviceLostError if the device is gone."""
+    """A connection to a device. All methods except `close` raise DeviceLostError if it is gone."""
 
     url: str
-    scratch: str  # a folder there in which temporary folders may be made
-    remedy: str  # what the user can do where no Python there has a runtime
+    scratch: str  # folder on the device for temporary folders
+    remedy: str  # what to do if no Python on the device has a runtime
 
     def open(self) -> None:
         """Connect."""
 
     def close(self) -> None:
-        """Disconnect; a device that is gone already is no error."""
+        """Disconnect; it is no error if the device is gone already."""
 
     def execute(self, *command: str, limit_seconds: float | None = None) -> Completed:
         """Run a program with its arguments and wait for its end.
 
         Args:
             command: the program and its arguments.
-            limit_seconds: what it may take; by default `ANSWER_SECONDS`, after which the device is
-                taken to be gone.
+            limit_seconds: time limit; by default `ANSWER_SECONDS`, after which the device counts as
+                gone.
 
         Raises:
-            TimeoutError: it takes longer than `limit_seconds`; it may still run.
+            TimeoutError: `limit_seconds` are over; the program may still be running.
         """
 
     def send(self, content: bytes, path: str) -> None:
@@ -57,10 +57,10 @@ class Transport(Protocol):
 
 
 class Remote:
-    """A transport with a temporary folder at its other end, of which `send` fills each file once.
+    """A transport with a temporary folder on the device, to which `send` copies each file once.
 
     Attributes:
-        folder: its path there.
+        folder: path of that folder.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -77,20 +77,20 @@ class Remote:
     def close(self) -> None:
         """Remove the folder and disconnect."""
         if self.folder:
-            # A device that is gone keeps its folder until it clears its temporary files.
+            # If the device is gone, the folder stays until the device clears its temporary files.
             with contextlib.suppress(DeviceLostError):
                 self.transport.execute("rm", "-rf", self.folder)
         self.folder = ""
         self.transport.close()
 
     def run(self, *command: str, limit_seconds: float) -> Completed:
-        """Run a program, which is killed if it takes longer.
+        """Run a program, and kill it at the time limit.
 
         Raises:
-            KdedgeError: it was.
+            KdedgeError: it was killed.
         """
         pid = f"{self.folder}/pid"
-        # `exec`: the program becomes the process whose number was written.
+        # `exec`: the program takes over the process whose id was written.
         script = 'echo $$ > "$0" && exec "$@"'
         try:
             return self.transport.execute(
@@ -101,41 +101,41 @@ class Remote:
             raise hangs(limit_seconds) from None
 
     def checked(self, *command: str, limit_seconds: float | None = None) -> str:
-        """What a command that must succeed prints.
+        """Run a command that must succeed, and return what it prints.
 
         Raises:
             KdedgeError: it fails.
-            TimeoutError: it takes longer than `limit_seconds`.
+            TimeoutError: `limit_seconds` are over.
         """
         done = self.transport.execute(*command, limit_seconds=limit_seconds)
         if done.status:
-            said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+            last_line = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
             raise KdedgeError(
                 f"{self.url}: `{' '.join(command)}` failed there with exit status {done.status}"
-                + "".join(f": {line}" for line in said)
+                + "".join(f": {line}" for line in last_line)
             )
         return done.stdout.strip()
 
     def send(self, file: Path) -> str:
-        """Copy a file into the folder, if it isn't there, and give its path there."""
+        """Copy a file into the folder, unless it is there, and return its path there."""
         if file not in self._sent:
-            # Bundles may hold two files of one name.
+            # Bundles may have two files with the same name.
             self._sent[file] = self.write(f"{len(self._sent)}-{file.name}", file.read_bytes())
         return self._sent[file]
 
     def write(self, name: str, content: bytes) -> str:
-        """Write a file into the folder and give its path there."""
+        """Write a file into the folder and return its path there."""
         path = f"{self.folder}/{name}"
         self.transport.send(content, path)
         return path
 
 
 class CopiedAgent(Device):
-    """The agent, on the device's own Python.
+    """A device that runs the agent with its own Python.
 
     Args:
-        transport: how the device is reached.
-        setup: whether a virtual environment with the runtimes may be made where there is none.
+        transport: the connection to the device.
+        setup: make a virtual environment with the runtimes if no Python there has them.
     """
 
     kinds: tuple[Kind, ...] = ("time", "text", "memory", "outputs")
@@ -145,7 +145,7 @@ class CopiedAgent(Device):
         self.url = transport.url
 
     def open(self) -> None:
-        """Connect, send the agent and find a Python for it."""
+        """Connect, send the agent and find a Python that can run it."""
         self._remote.open()
         self._agent = self._remote.write("agent.pyz", agent_program())
         self._python, self._environment = self._find_python()
@@ -157,11 +157,11 @@ class CopiedAgent(Device):
         self._remote.close()
 
     def environment(self) -> dict[str, Value]:
-        """As the agent says it there."""
+        """The answer of the agent there; see `kdedge.bench.agent.environment`."""
         return self._environment
 
     def state(self) -> dict[str, Value]:
-        """As the agent says it there."""
+        """The answer of the agent there; see `kdedge.bench.agent.state`."""
         return self._ask(self._python, "state") or {}
 
     def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
@@ -172,17 +172,17 @@ class CopiedAgent(Device):
                 f"{runtime} is not installed in {self._python} of {self.url}. "
                 f"{self._remote.transport.remedy}"
             )
-        asked = job(subject, scenario, kind, self._remote.send, self._remote.write)
+        request = request_of(subject, scenario, kind, self._remote.send, self._remote.write)
         done = self._remote.run(
             self._python,
             self._agent,
-            self._remote.write("job.json", json.dumps(asked).encode()),
+            self._remote.write("request.json", json.dumps(request).encode()),
             limit_seconds=scenario.limit_seconds,
         )
         return answer_of(done)
 
     def _find_python(self) -> tuple[str, dict[str, Value]]:
-        """The Python there with most runtimes, and what the agent says of the machine with it."""
+        """The Python there that has the most runtimes, and the environment that it reports."""
         home = self._remote.checked("sh", "-c", 'echo "$HOME"')
         venv = f"{home}/{VENV}"
         found = self._try(f"{venv}/bin/python", "python3")
@@ -197,7 +197,7 @@ class CopiedAgent(Device):
         return found[0]
 
     def _try(self, *pythons: str) -> list[tuple[str, dict[str, Value]]]:
-        """Those that can run a model, the one with most runtimes first."""
+        """Those of the Pythons that can run a model, the one with the most runtimes first."""
         found = [(python, self._ask(python, "environment")) for python in pythons]
         usable = [
             (python, facts) for python, facts in found if facts and set(self.runtimes) & set(facts)
@@ -205,14 +205,14 @@ class CopiedAgent(Device):
         return sorted(usable, key=lambda one: -len(set(self.runtimes) & set(one[1])))
 
     def _ask(self, python: str, what: str) -> dict[str, Value] | None:
-        """`environment` or `state` as the agent says it with this Python, if it can."""
+        """The agent's `environment` or `state` with this Python; None if it can't run."""
         try:
-            said = answer_of(self._remote.transport.execute(python, self._agent, what))
+            answer = answer_of(self._remote.transport.execute(python, self._agent, what))
         except DeviceLostError:
             raise
         except KdedgeError:
             return None
-        return said if isinstance(said, dict) else None
+        return answer if isinstance(answer, dict) else None
 
     def _make(self, venv: str) -> None:
         self._remote.checked("python3", "-m", "venv", "--clear", venv)

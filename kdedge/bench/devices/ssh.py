@@ -1,4 +1,4 @@
-"""Linux boards and servers, reached by SSH: only a shell, `cat` and a Python are needed there."""
+"""Linux boards and servers over SSH. They need a shell, `cat` and a Python."""
 
 import asyncio
 import contextlib
@@ -18,23 +18,23 @@ try:
 except ImportError:  # the extra is not installed; `Ssh.open` says so
     asyncssh = None  # type: ignore[assignment]
 
-CONNECT_SECONDS = 10  # for the network, and again for the greeting and the keys
-ALIVE_SECONDS, ALIVE_MISSED = 5, 3  # a pulled cable is noticed after 15 to 20 s
+CONNECT_SECONDS = 10  # for the connection, and again for the handshake and the keys
+ALIVE_SECONDS, ALIVE_MISSED = 5, 3  # notices an unplugged cable after 15 to 20 s
 SLOWEST_SEND = 20_000  # bytes a second
 
 T = TypeVar("T")
 
 
 class Board(CopiedAgent):
-    """A Linux board or server. The option `setup` lets a virtual environment be made there."""
+    """A Linux board or server. With the option `setup` a virtual environment is made there."""
 
     form = "ssh://USER@HOST:PORT"
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self | None:
-        """Of `ssh://USER@HOST:PORT`, where USER and PORT may be left out as with `ssh`."""
+        """The device of `ssh://USER@HOST:PORT`; USER and PORT are optional as with `ssh`."""
         parts = urlsplit(url)
-        _ = parts.port  # raises where it is no number
+        _ = parts.port  # raises ValueError if it is not a number
         bare = not (parts.path or parts.query or parts.fragment or parts.password)
         if parts.scheme != "ssh" or not parts.hostname or not bare:
             return None
@@ -44,8 +44,8 @@ class Board(CopiedAgent):
 class Ssh:
     """A transport over one SSH connection.
 
-    Keys, user names and ports come from ~/.ssh and its config as with `ssh`; host keys are checked
-    against ~/.ssh/known_hosts. Nothing is ever asked.
+    Keys, user names and ports come from ~/.ssh and its config, as with `ssh`. Host keys are checked
+    against ~/.ssh/known_hosts. It never prompts for anything.
     """
 
     scratch = "/tmp"
@@ -63,7 +63,7 @@ class Ssh:
         """Connect."""
         if asyncssh is None:
             raise KdedgeError("asyncssh is not installed: pip install 'kdedge[devices]'")
-        # In a thread: keep-alives go on between calls, and the caller may have a loop of its own.
+        # In a thread: keep-alives must go on between calls, and the caller may have its own loop.
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._run_loop, args=(self._loop,), daemon=True).start()
         self._connection = self._wait(self._connect(), 3 * CONNECT_SECONDS)
@@ -78,11 +78,11 @@ class Ssh:
         self._connection = self._loop = None
 
     def execute(self, *command: str, limit_seconds: float | None = None) -> Completed:
-        """Run a program; the login shell there gets each word quoted."""
+        """Run a program through the login shell there, with each word quoted."""
         return self._run(command, None, limit_seconds)
 
     def send(self, content: bytes, path: str) -> None:
-        """Write a file. Not by SFTP, which small boards often lack."""
+        """Write a file, by `cat`: small boards often have no SFTP."""
         done = self._run(("sh", "-c", 'cat > "$1"', "sh", path), content)
         if done.status:
             raise KdedgeError(f"{self.url}: {path} can't be written: {done.stderr.strip()}")
@@ -146,7 +146,7 @@ class Ssh:
                 f"{self.url}: it accepts none of your keys. `ssh-copy-id {self._target()}` "
                 "sends one."
             ) from None
-        except asyncssh.TimeoutError:  # a command's; the connection's is Python's own
+        except asyncssh.TimeoutError:  # of a command; that of a connection is Python's own
             raise TimeoutError from None
         except TimeoutError:
             raise DeviceLostError(

@@ -1,4 +1,4 @@
-"""What changed between two reports, for people and for a CI that must stop at a regression."""
+"""Compares two reports, for people and for CI."""
 
 import math
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ class Change:
     """An artifact in two reports.
 
     Attributes:
-        name: in both.
-        ratio: the new p1 over the old one.
-        low, high: its 95% interval over the repeats.
-        metric: what the score is.
-        score: of the new one less that of the old one.
-        size: the new number of bytes over the old one.
-        relative_score: the new score over the old one.
+        name: the same in both.
+        ratio: new p1 / old p1.
+        low, high: 95% interval of the ratio.
+        metric: name of the score.
+        score: new score - old score.
+        size: new size in bytes / old size.
+        relative_score: new score / old score.
     """
 
     name: str
@@ -37,13 +37,13 @@ class Change:
 
     @property
     def verdict(self) -> str:
-        """`faster`, `slower`, or `unchanged` where the interval holds 1."""
+        """`faster`, `slower`, or `unchanged` if the interval contains 1."""
         if self.low > 1:
             return "slower"
         return "faster" if self.high < 1 else "unchanged"
 
     def worse(self, threshold: float) -> list[str]:
-        """What got worse by more than `threshold`, a share: `0.05` is 5%."""
+        """What got worse by more than `threshold`; 0.05 means 5%."""
         found = []
         if self.verdict == "slower" and self.ratio > 1 + threshold:
             found.append(f"{self.name}: {self.ratio - 1:.1%} slower")
@@ -59,10 +59,10 @@ class Comparison:
     """Two reports side by side.
 
     Attributes:
-        changes: of the artifacts in both.
-        gone: names that only the old report has.
-        added: names that only the new report has.
-        doubts: why the two should not be compared; none if they may be.
+        changes: of the artifacts that both have.
+        gone: names of the artifacts that only the old report has.
+        added: names of the artifacts that only the new report has.
+        doubts: why the two should not be compared; empty if there is no reason.
     """
 
     changes: tuple[Change, ...]
@@ -71,7 +71,7 @@ class Comparison:
     doubts: tuple[str, ...]
 
     def regressions(self, threshold: float) -> list[str]:
-        """Everything that got worse by more than `threshold` (a share), or is gone."""
+        """Everything that got worse by more than `threshold`, or is gone; 0.05 means 5%."""
         gone = [f"{name}: not in the new report" for name in self.gone]
         return gone + [line for change in self.changes for line in change.worse(threshold)]
 
@@ -128,7 +128,7 @@ HEAD = (
 def comparison_rows(
     comparison: Comparison, old: BenchReport, new: BenchReport
 ) -> list[tuple[str, ...]]:
-    """The texts under `HEAD`, an artifact a row."""
+    """The cells of a table with the columns `HEAD`, one row for each artifact."""
     before = {m.name: m for m in old.measurements}
     after = {m.name: m for m in new.measurements}
     rows: list[tuple[str, ...]] = [
@@ -151,7 +151,7 @@ def comparison_rows(
 
 
 def comparison_table(rows: Sequence[tuple[str, ...]]) -> Table:
-    """For a terminal."""
+    """The table for a terminal."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for number, name in enumerate(HEAD):
         table.add_column(name, justify="right" if number else "left", no_wrap=True)
@@ -161,5 +161,5 @@ def comparison_table(rows: Sequence[tuple[str, ...]]) -> Table:
 
 
 def comparison_markdown(rows: Sequence[tuple[str, ...]]) -> str:
-    """For a pull request."""
+    """The table in Markdown, for instance for a pull request."""
     return markdown(HEAD, rows)

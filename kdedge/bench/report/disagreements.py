@@ -1,4 +1,4 @@
-"""Test texts to which teacher and student give different answers."""
+"""Finds test texts to which teacher and student give different answers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +14,10 @@ SHOWN = 12
 
 
 def disagreements_of(student: Student, teacher: Path) -> list[Disagreement]:
-    """Those that both are surest of, with the word pieces that made them decide.
+    """The disagreements of which both models are most confident, with attributions.
 
     Args:
-        student: with its teacher's logits of the test texts; without them there are none.
+        student: with its teacher's logits on the test texts; without them the list is empty.
         teacher: the teacher's folder.
     """
     found = _surest(student)
@@ -28,8 +28,8 @@ def disagreements_of(student: Student, teacher: Path) -> list[Disagreement]:
     by_teacher = explain(model, model.encoder, texts, task=student.task)
     by_student = explain(student.model, student.encoder, texts, task=student.task)
     return [
-        replace(d, teacher_pieces=said, student_pieces=answered)
-        for d, said, answered in zip(found, by_teacher, by_student, strict=True)
+        replace(d, teacher_tokens=of_teacher, student_tokens=of_student)
+        for d, of_teacher, of_student in zip(found, by_teacher, by_student, strict=True)
     ]
 
 
@@ -37,18 +37,18 @@ def _surest(student: Student) -> list[Disagreement]:
     task, e = student.task, student.test
     if e.teacher_logits is None:
         return []
-    teacher, said = task.outputs(e.teacher_logits), task.outputs(e.logits)
-    apart = np.flatnonzero(~task.same(teacher, said))
-    by_teacher, by_student = task.confidence(teacher), task.confidence(said)
-    surest_first = apart[np.argsort(-(by_teacher + by_student)[apart], kind="stable")]
+    teacher, student_outputs = task.outputs(e.teacher_logits), task.outputs(e.logits)
+    differ = np.flatnonzero(~task.same(teacher, student_outputs))
+    of_teacher, of_student = task.confidence(teacher), task.confidence(student_outputs)
+    surest_first = differ[np.argsort(-(of_teacher + of_student)[differ], kind="stable")]
     return [
         Disagreement(
             text=e.texts[i],
             label=task.label_of(e.labels[i]),
             teacher=task.answer(teacher[i]).text(),
-            teacher_confidence=float(by_teacher[i]),
-            student=task.answer(said[i]).text(),
-            student_confidence=float(by_student[i]),
+            teacher_confidence=float(of_teacher[i]),
+            student=task.answer(student_outputs[i]).text(),
+            student_confidence=float(of_student[i]),
         )
         for i in surest_first[:SHOWN]
     ]

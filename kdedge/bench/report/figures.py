@@ -1,4 +1,4 @@
-"""Pictures of a report, as SVG."""
+"""Draws the figures of a report, as SVG."""
 
 import io
 import itertools
@@ -15,9 +15,9 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullF
 
 from kdedge.bench.report.model import BenchReport, Measurement
 
-# Okabe and Ito's colours, which the colour-blind can tell apart.
+# Okabe and Ito's colours, which colour-blind people can tell apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-# Used for nothing else, so that a page can put its own colours in their place.
+# Used for nothing else: a page replaces them by its own colours.
 INK, RULE, SURFACE = "#20252d", "#d9dde3", "#fefefe"
 STYLE = {
     "axes.edgecolor": RULE,
@@ -42,24 +42,24 @@ STYLE = {
     "ytick.color": INK,
 }
 LARGEST_BUBBLE = 1500.0  # square points
-SMALLEST_BUBBLE = 25.0  # a student may be a hundredth of its teacher and must still be seen
-# Points, as all sizes here; an inch has 72.
+SMALLEST_BUBBLE = 25.0  # a student of a hundredth of its teacher's size must still be visible
+# In points, like all sizes here; an inch has 72.
 LINE_HEIGHT, LABEL_SIZE = 15.0, 10.0
 ROW_HEIGHT, BINS = 38.0, 60
-# How the distributions mark them.
+# Markers in the distributions.
 PERCENTILES: dict[str, dict[str, Any]] = {
     "p50": {"marker": "|", "markersize": 18, "markeredgewidth": 1.5},
     "p90": {"marker": "v", "markersize": 6},
     "p99": {"marker": "D", "markersize": 4},
 }
-SHORTEST_MS = 1e-6  # a clock's nanosecond; a logarithm needs more than 0
+SHORTEST_MS = 1e-6  # one nanosecond: a logarithm needs more than 0
 
 
 class _Dimension(NamedTuple):
-    """What a benchmark may vary: an axis's name, a part of a line's name, its value."""
+    """What a benchmark may vary: name of the axis, part of a line's label, and the value."""
 
     axis: str
-    said: str
+    label: str
     of: Callable[[Measurement], int]
 
 
@@ -71,7 +71,7 @@ DIMENSIONS = {
 
 
 class _Spot(NamedTuple):
-    """Where a bubble is."""
+    """Position and radius of a bubble."""
 
     measurement: Measurement
     x: float
@@ -80,13 +80,13 @@ class _Spot(NamedTuple):
 
 
 def size_latency_score_figure(report: BenchReport) -> str:
-    """An SVG picture: latency across, score up, size as area. Equal reports give equal text.
+    """An SVG figure: latency on x, score on y, size as area. Equal reports give equal text.
 
-    An artifact that was measured with several threads, lengths or batches is there once.
+    An artifact that was measured with several threads, lengths or batches appears once.
     """
     measurements = _once(report.measurements)
     with rc_context(STYLE):
-        # A column at the right: beside the bubbles there is not always a place for all labels.
+        # Labels are in a column at the right: beside the bubbles there is not always room.
         column = max((_width(_label(m)) for m in measurements), default=0)
         height = max(220.0, LINE_HEIGHT * len(measurements))
         figure, axes = _axes(330, height, left=48, right=30 + column)
@@ -107,11 +107,10 @@ def size_latency_score_figure(report: BenchReport) -> str:
 
 
 def latency_distribution_figure(report: BenchReport) -> str:
-    """An SVG picture: a histogram of all repeats' samples for each artifact, on a common axis.
+    """An SVG figure: a histogram of the samples of each artifact, on a common axis.
 
-    The marks are the measurement's p50, p90 and, where it has one, p99. What was measured without
-    samples is left out; an artifact that was measured with several threads, lengths or batches is
-    there once.
+    Markers show p50, p90 and, if known, p99. Measurements without samples are left out; an artifact
+    that was measured with several threads, lengths or batches appears once.
     """
     measurements = [m for m in _once(report.measurements) if any(r.samples_ns for r in m.repeats)]
     with rc_context(STYLE):
@@ -145,10 +144,10 @@ def latency_distribution_figure(report: BenchReport) -> str:
 
 
 def curve_figures(report: BenchReport) -> dict[str, str]:
-    """SVG curves of p50 by `threads`, `length` and `batch`; of those that the benchmark varied.
+    """SVG curves of p50 over `threads`, `length` and `batch`, for those that the benchmark varied.
 
-    A line is one artifact on one device with all else equal; its bars reach from the fastest
-    repeat's median to the slowest one's.
+    A line is one artifact on one device with all else equal; error bars go from the median of the
+    fastest repeat to that of the slowest.
     """
     figures = {}
     for name, dimension in DIMENSIONS.items():
@@ -164,10 +163,10 @@ def curve_figures(report: BenchReport) -> dict[str, str]:
 
 
 def training_figures(epochs: Sequence[Mapping[str, float]]) -> dict[str, str]:
-    """SVG curves by measure; `val_loss` is drawn with `loss`, and so on.
+    """SVG curves by measure; `val_loss` is in the same figure as `loss`, and so on.
 
     Args:
-        epochs: of each epoch, its number as `epoch` and its measures.
+        epochs: for each epoch its number, `epoch`, and its measures.
     """
     measures = dict.fromkeys(
         name.removeprefix("val_") for epoch in epochs for name in epoch if name != "epoch"
@@ -204,13 +203,13 @@ def _curve_figure(
         axes.set_ylabel("p50, ms")
         firsts = [line[0] for line in lines]
         several_devices = len({m.device for m in firsts}) > 1
-        said = [other for other in others if len(set(map(other.of, firsts))) > 1]
+        labelled = [other for other in others if len(set(map(other.of, firsts))) > 1]
         looks = itertools.product(("-", "--", ":"), COLOURS)
         for line, (dashes, colour) in zip(lines, itertools.cycle(looks)):  # noqa: B905
             first, p50s = line[0], [m.p50_ms for m in line]
             parts = [
                 f"{first.bundle}/{first.artifact}",
-                *(o.said.format(o.of(first)) for o in said),
+                *(o.label.format(o.of(first)) for o in labelled),
             ]
             axes.errorbar(
                 [dimension.of(m) for m in line], p50s,
@@ -234,7 +233,7 @@ def _curve_figure(
 
 
 def _once(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """Of each artifact on each device the one with fewest texts and threads and most tokens."""
+    """One measurement for each artifact and device: smallest batch, fewest threads, most tokens."""
     first: dict[tuple[str, str, str], Measurement] = {}
     for m in sorted(measurements, key=lambda m: (m.batch, m.threads, -m.length)):
         first.setdefault((m.bundle, m.artifact, m.device), m)
@@ -242,7 +241,7 @@ def _once(measurements: Iterable[Measurement]) -> list[Measurement]:
 
 
 def _bubbles(axes: Any, measurements: Sequence[Measurement]) -> None:
-    """Draw each measurement as a bubble, and its label in a column at the right."""
+    """Draw each measurement as a bubble, with its label in a column at the right."""
     if not measurements:
         return
     latencies = [m.p50_ms for m in measurements]
@@ -255,7 +254,7 @@ def _bubbles(axes: Any, measurements: Sequence[Measurement]) -> None:
 
     spots = []
     for m, score in zip(measurements, scores, strict=True):
-        # Matplotlib's size is the square of a mark's width, which for a circle is not its area.
+        # Matplotlib's size is the square of a marker's width; for a circle that is not its area.
         shape, size_of_area = ("o", 4 / math.pi) if m.format == "litert" else ("s", 1.0)
         size = size_of_area * max(SMALLEST_BUBBLE, LARGEST_BUBBLE * m.bytes / largest)
         axes.scatter(
@@ -266,7 +265,7 @@ def _bubbles(axes: Any, measurements: Sequence[Measurement]) -> None:
         x, y = axes.transData.transform((m.p50_ms, score))
         spots.append(_Spot(m, x, y, size**0.5 / 2))
 
-    # From the top, so that the lines from the labels to the bubbles seldom cross.
+    # From top to bottom, so that the lines from labels to bubbles rarely cross.
     spots.sort(key=lambda spot: (-spot.y, -spot.x))
     _, bottom, right, top = axes.bbox.extents
     for spot, y in zip(spots, _spread([spot.y for spot in spots], bottom, top), strict=True):
@@ -284,7 +283,7 @@ def _bubbles(axes: Any, measurements: Sequence[Measurement]) -> None:
 
 
 def _spread(wanted: Sequence[float], bottom: float, top: float) -> list[float]:
-    """Heights near the wanted ones, which fall, and at least a line apart from each other."""
+    """Heights near the wanted ones, in falling order, with a line height between neighbours."""
     heights: list[float] = []
     for y in wanted:
         heights.append(min(y, heights[-1] - LINE_HEIGHT if heights else top - LINE_HEIGHT / 2))
@@ -296,7 +295,7 @@ def _spread(wanted: Sequence[float], bottom: float, top: float) -> list[float]:
 
 
 def _histogram(axes: Any, m: Measurement, bottom: float, colour: str) -> None:
-    """Of all samples of a measurement, upwards from `bottom` on an axis that points down."""
+    """Draw a histogram of all samples, upwards from `bottom` on an axis that points down."""
     samples = np.array([ns for repeat in m.repeats for ns in repeat.samples_ns]) / 1e6
     # Bins of equal width on the page.
     counts, edges = np.histogram(np.log(np.maximum(samples, SHORTEST_MS)), BINS)
@@ -315,7 +314,7 @@ def _width(label: str) -> float:
 
 
 def _colours(measurements: Sequence[Measurement]) -> dict[str, str]:
-    """By bundle; a teacher's is the ink."""
+    """The colour of each bundle; teachers have the text colour."""
     students = dict.fromkeys(m.bundle for m in measurements if not m.is_teacher)
     teachers = {m.bundle: INK for m in measurements if m.is_teacher}
     return teachers | dict(zip(students, itertools.cycle(COLOURS)))  # noqa: B905
@@ -324,7 +323,7 @@ def _colours(measurements: Sequence[Measurement]) -> dict[str, str]:
 def _axes(
     width: float, height: float, *, left: float, right: float, bottom: float = 44, top: float = 32
 ) -> tuple[Figure, Any]:
-    """Axes of this size in a figure that is larger by these margins."""
+    """Axes of this size, in a figure with these margins."""
     whole = (left + width + right, bottom + height + top)
     figure = Figure(figsize=(whole[0] / 72, whole[1] / 72))
     return figure, figure.add_axes(

@@ -1,4 +1,4 @@
-"""What a benchmark found: kept as JSON with its raw samples, shown as a table."""
+"""The report of a benchmark: JSON with the raw samples, and what is computed from them."""
 
 import json
 from collections.abc import Sequence
@@ -18,37 +18,39 @@ from kdedge.files import write_text
 FORMAT_VERSION = 4
 Value = str | int | float
 LEAST_FOR_P99 = 1000
-# Of fewer samples a median says nothing of how a device's speed changes.
+# With fewer samples a median does not show whether the device gets slower.
 LEAST_THIRD = 50
-# Name of a format's runtime.
+# Name of the runtime of each format.
 RUNTIMES = {format: engine.name for format, engine in ENGINES.items()}
 
 
 class _Frozen(BaseModel):
-    # What is computed is written for other readers and computed anew here, so it is ignored.
+    # Computed fields are written for other programs; here they are computed again, so ignored.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Summary(_Frozen):
-    """What a tool says of its inferences after warm-up, where it keeps no samples."""
+    """Statistics of the inferences after warm-up, from a tool that gives no samples."""
 
     count: int = Field(ge=1)
     mean_ns: float = Field(gt=0)
     median_ns: float | None = Field(None, gt=0)
     p95_ns: float | None = Field(None, gt=0)
-    memory_rise_bytes: int | None = Field(None, description="since the tool's start; approximate")
+    memory_rise_bytes: int | None = Field(
+        None, description="since the start of the tool; approximate"
+    )
 
 
 class Repeat(_Frozen):
-    """One process's measurements; on a device that keeps no samples, a summary of them."""
+    """The measurements of one process; without samples, a summary of them."""
 
-    load_ns: int = Field(ge=0, description="making the interpreter or session; import left out")
+    load_ns: int = Field(ge=0, description="creating the interpreter or session, import excluded")
     first_inference_ns: int = Field(ge=0)
     samples_ns: tuple[int, ...] = Field(description="inferences after warm-up")
     summary: Summary | None = None
     peak_rss_bytes: int | None = Field(description="of the process, Python included")
     joules: float | None = Field(
-        None, ge=0, description="that the processor took for these samples, where it tells"
+        None, ge=0, description="energy of the processor for these samples; None if unknown"
     )
 
     @model_validator(mode="after")
@@ -63,19 +65,19 @@ class Repeat(_Frozen):
 
     @property
     def p1_ns(self) -> float:
-        """The first percentile; `p50_ns` where there are no samples."""
+        """The first percentile; `p50_ns` if there are no samples."""
         return p1(self.samples_ns) if self.samples_ns else self.p50_ns
 
     @property
     def p50_ns(self) -> float:
-        """The median; the mean where only that is known."""
+        """The median; the mean if only that is known."""
         if self.summary:
             return self.summary.median_ns or self.summary.mean_ns
         return p50(self.samples_ns)
 
     @property
     def slowing(self) -> float | None:
-        """The median of the last third of the samples over that of the first; None of too few."""
+        """Median of the last third of the samples / that of the first; None if too few."""
         third = len(self.samples_ns) // 3
         if third < LEAST_THIRD:
             return None
@@ -83,40 +85,40 @@ class Repeat(_Frozen):
 
 
 def slowing(repeats: Sequence[Repeat]) -> float | None:
-    """The median of how much slower repeats grew; None where all have too few samples."""
+    """The median of the repeats' slowing; None if all have too few samples."""
     found = [repeat.slowing for repeat in repeats if repeat.slowing is not None]
     return p50(found) if found else None
 
 
 class TextTimes(_Frozen):
-    """How long a text takes from string to probabilities, in a process of its own."""
+    """Latency from string to probabilities, measured in a separate process."""
 
-    tokenize_ns: tuple[int, ...] = Field(min_length=1, description="the part of it that tokenizes")
+    tokenize_ns: tuple[int, ...] = Field(min_length=1, description="tokenization only")
     end_to_end_ns: tuple[int, ...] = Field(min_length=1)
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
     def tokenize_p50_ms(self) -> float:
-        """The median."""
+        """Median of `tokenize_ns`."""
         return p50(self.tokenize_ns) / 1e6
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
     def end_to_end_p50_ms(self) -> float:
-        """The median."""
+        """Median of `end_to_end_ns`."""
         return p50(self.end_to_end_ns) / 1e6
 
 
 class Memory(_Frozen):
-    """Resident memory, in a process of its own that measures no time."""
+    """Resident memory, measured in a separate process."""
 
-    baseline_bytes: int = Field(ge=0, description="with the runtime imported, before the model")
-    load_rise_bytes: int = Field(description="by how much it is more with the model loaded")
-    rise_bytes: int = Field(description="by how much it is more after the texts")
+    baseline_bytes: int = Field(ge=0, description="with the runtime imported, before loading")
+    load_rise_bytes: int = Field(description="increase after loading the model")
+    rise_bytes: int = Field(description="increase after running all texts")
 
 
 class Reference(_Frozen):
-    """What a device says of texts, against this machine's runtime with the same file."""
+    """Outputs on the device compared with those on this machine, of the same file."""
 
     texts: int = Field(ge=1)
     agreement: float = Field(ge=0, le=1, description="share of texts with the same answer")
@@ -124,36 +126,38 @@ class Reference(_Frozen):
 
 
 class Measurement(_Frozen):
-    """One artifact: what its manifest says, and its repeats."""
+    """One artifact: facts from its manifest, and its repeats."""
 
-    name: str = Field(description="unlike any other's in the report")
-    device: str = Field(description="what it was measured on, as the user named it")
+    name: str = Field(description="unique in the report")
+    device: str = Field(description="URL of the device that it was measured on")
     bundle: str = Field(description="name of the bundle's folder")
     artifact: str
-    source: str = Field(description="a student's preset, or teacher")
+    source: str = Field(description="the student's preset, or teacher")
     format: Literal["litert", "onnx"]
     quantization: str
     bytes: int = Field(ge=1)
-    length: int = Field(description="tokens of the texts measured with")
+    length: int = Field(description="tokens of the texts")
     threads: int = Field(1, ge=1)
-    batch: int = Field(1, ge=1, description="texts an inference")
-    metric: str = Field(description="what `score` is: for classification accuracy")
+    batch: int = Field(1, ge=1, description="texts in each inference")
+    metric: str = Field(description="name of the score: accuracy for classification")
     score: float = Field(
-        ge=0, le=1, description="on the device; without `reference`, what the manifest says"
+        ge=0, le=1, description="on the device; without `reference`, from the manifest"
     )
     score_texts: int = Field(ge=1)
     score_interval: tuple[float, float] = Field(description="95%, over the texts")
     reference: Reference | None = None
     text: TextTimes | None = None
     memory: Memory | None = None
-    agreement: float = Field(ge=0, le=1, description="share of answers as its source's")
+    agreement: float = Field(
+        ge=0, le=1, description="share of texts with the same answer as its source"
+    )
     sha256: str
     repeats: tuple[Repeat, ...] = Field(min_length=1)
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
     def repeats_p1_ms(self) -> tuple[float, ...]:
-        """The first percentile of each repeat, by which artifacts are compared."""
+        """First percentile of each repeat, used to compare artifacts."""
         return tuple(repeat.p1_ns / 1e6 for repeat in self.repeats)
 
     @property
@@ -170,13 +174,13 @@ class Measurement(_Frozen):
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
     def p50_ms(self) -> float:
-        """The median of the repeats' medians, so that one disturbed repeat changes little."""
+        """Median of the repeats' medians: one disturbed repeat changes little."""
         return p50(self.repeats_p50_ms)
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
     def p90_ms(self) -> float | None:
-        """The median of the repeats' 90th percentiles; None where there are no samples."""
+        """Median of the repeats' 90th percentiles; None without samples."""
         if not all(repeat.samples_ns for repeat in self.repeats):
             return None
         return p50([p90(repeat.samples_ns) / 1e6 for repeat in self.repeats])
@@ -184,7 +188,7 @@ class Measurement(_Frozen):
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
     def p99_ms(self) -> float | None:
-        """The median of the repeats' 99th percentiles; None where a repeat has under 1,000."""
+        """Median of the repeats' 99th percentiles; None if a repeat has under 1,000 samples."""
         if any(len(repeat.samples_ns) < LEAST_FOR_P99 for repeat in self.repeats):
             return None
         return p50([p99(repeat.samples_ns) / 1e6 for repeat in self.repeats])
@@ -192,19 +196,19 @@ class Measurement(_Frozen):
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
     def cold_start_ms(self) -> float:
-        """Loading and the first inference, the median over the repeats."""
+        """Loading plus the first inference, median of the repeats."""
         return p50([(r.load_ns + r.first_inference_ns) / 1e6 for r in self.repeats])
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
     def texts_a_second(self) -> float:
-        """At the median latency."""
+        """Throughput at the median latency."""
         return 1000 * self.batch / self.p50_ms
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
     def millijoules(self) -> float | None:
-        """Of the processor for a text, the median over the repeats; None where it does not tell."""
+        """Energy of the processor for each text, median of the repeats; None if unknown."""
         found = [
             1000 * repeat.joules / (len(repeat.samples_ns) * self.batch)
             for repeat in self.repeats
@@ -215,50 +219,54 @@ class Measurement(_Frozen):
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
     def p50_is_mean(self) -> bool:
-        """Whether the device's tool gives means alone, so that these stand in p50's place."""
+        """Whether `p50_ms` is a mean, because the tool gives no medians."""
         return any(r.summary is not None and r.summary.median_ns is None for r in self.repeats)
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
     def load_ms(self) -> float:
-        """The median over the repeats."""
+        """Time to load the model, median of the repeats."""
         return p50([repeat.load_ns / 1e6 for repeat in self.repeats])
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
     def first_inference_ms(self) -> float:
-        """The median over the repeats."""
+        """Latency of the first inference, median of the repeats."""
         return p50([repeat.first_inference_ns / 1e6 for repeat in self.repeats])
 
     @property
     def tells_more(self) -> bool:
-        """Whether more than inferences was measured."""
+        """Whether there is more than latencies."""
         return bool(self.text or self.memory or self.reference or self.millijoules)
 
     @property
     def conditions(self) -> tuple[str, str, int, int, int]:
-        """What must be equal for latencies to compare."""
+        """What must be equal to compare latencies."""
         return self.device, self.format, self.threads, self.length, self.batch
 
     @property
     def is_teacher(self) -> bool:
-        """Whether it was converted from the teacher."""
+        """Whether it is a teacher's model."""
         return self.source == "teacher"
 
     @property
     def size(self) -> str:
-        """The file's size for people."""
+        """Size of the file, formatted."""
         return f"{self.bytes / 1e6:.1f} MB"
 
 
 def three_digits(value: float) -> str:
-    """`0.0512`, `1.20`, `35.0`, `1234`: at least three digits that count."""
+    """Format with at least three significant digits.
+
+    >>> [three_digits(value) for value in (0.0512, 1.2, 1234)]
+    ['0.0512', '1.20', '1234']
+    """
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
 
 
 @dataclass(frozen=True)
 class SpeedUp:
-    """How many times faster than `baseline`, with a 95% interval over the repeats."""
+    """How many times as fast as `baseline`, with a 95% interval over the repeats."""
 
     baseline: Measurement
     ratio: float
@@ -267,7 +275,7 @@ class SpeedUp:
 
     @property
     def verdict(self) -> str:
-        """`12.3× faster`, `1.2× slower`, or `no different` where the interval holds 1."""
+        """`12.3× faster`, `1.2× slower`, or `no different` if the interval contains 1."""
         if self.low > 1:
             return f"{three_digits(self.ratio)}× faster"
         if self.high < 1:
@@ -276,23 +284,23 @@ class SpeedUp:
 
     @property
     def interval(self) -> str:
-        """The interval, said of what the verdict says."""
+        """The interval, in the direction of the verdict."""
         low, high = (1 / self.high, 1 / self.low) if self.high < 1 else (self.low, self.high)
         return f"{three_digits(low)} to {three_digits(high)}"
 
 
 class _Head(_Frozen):
-    """What a report of any version says."""
+    """The part that reports of all versions have."""
 
     format_version: int = FORMAT_VERSION
-    kdedge: str = Field(description="version of kdedge that measured")
+    kdedge: str = Field(description="version of kdedge that wrote it")
 
 
 class BenchReport(_Head):
-    """What a benchmark found, and whether to believe it."""
+    """The results of a benchmark, and whether they are valid."""
 
     scenario: Scenario
-    environments: dict[str, dict[str, Value]] = Field(description="device -> what it was like")
+    environments: dict[str, dict[str, Value]] = Field(description="device -> facts about it")
     valid: bool
     reasons: tuple[str, ...] = Field(description="why the run is not valid")
     failures: dict[str, str] = Field(description="artifact or device -> what went wrong")
@@ -311,7 +319,7 @@ class BenchReport(_Head):
         """
         try:
             content = path.read_bytes()
-            # First, for another version may have other keys.
+            # Check the version first: another one may have other keys.
             head = _Head.model_validate_json(content)
             if head.format_version != FORMAT_VERSION:
                 raise KdedgeError(
@@ -324,10 +332,11 @@ class BenchReport(_Head):
             raise KdedgeError(f"{path}: not a readable benchmark report: {error}") from None
 
     def speed_up(self, measurement: Measurement) -> SpeedUp | None:
-        """Against the teacher's fastest artifact on the same device in the same runtime, with as
-        many threads, tokens and texts at a time, which is what one would ship without a student;
-        without a teacher, the slowest of all there. None for that one itself.
-        """  # noqa: D205
+        """Compare with the baseline: the teacher's fastest artifact under the same conditions.
+
+        The same conditions are: device, runtime, threads, tokens and batch size. Without a teacher
+        the baseline is the slowest artifact. None for the baseline itself.
+        """
         peers = [m for m in self.measurements if m.conditions == measurement.conditions]
         teachers = [m for m in peers if m.is_teacher]
         baseline = (
@@ -339,18 +348,18 @@ class BenchReport(_Head):
         return SpeedUp(baseline, baseline.p1_ms / measurement.p1_ms, low, high)
 
     def retention(self, measurement: Measurement) -> float | None:
-        """The score as a share of the teacher's best artifact's; None without a teacher."""
+        """Score / best score of the teacher's artifacts; None without a teacher."""
         teachers = [m.score for m in self.measurements if m.is_teacher]
         return measurement.score / max(teachers) if teachers else None
 
     @property
     def metric(self) -> str:
-        """What the scores are; several, where bundles of several tasks were measured."""
+        """Name of the score; several names if the bundles have several tasks."""
         return ", ".join(dict.fromkeys(m.metric for m in self.measurements))
 
     @property
     def best(self) -> Measurement | None:
-        """The fastest student artifact within a point of the one with the best score."""
+        """The fastest artifact of a student within one point of the best score."""
         students = [m for m in self.measurements if not m.is_teacher]
         most = max((m.score for m in students), default=0.0)
         good = [m for m in students if m.score >= most - 0.01]
@@ -358,7 +367,7 @@ class BenchReport(_Head):
 
 
 def report_schema() -> str:
-    """The JSON schema of a report, as it is published in report.schema.json."""
+    """The JSON schema of a report, as in report.schema.json."""
     schema = BenchReport.model_json_schema(mode="serialization")
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["properties"]["format_version"]["const"] = FORMAT_VERSION

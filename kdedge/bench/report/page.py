@@ -1,4 +1,4 @@
-"""A report as one web page that needs no network; scripts only sort its tables."""
+"""Renders a report as one HTML page that needs no network; its script only sorts tables."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,15 +19,16 @@ from kdedge.bench.report.figures import (
 )
 from kdedge.bench.report.model import RUNTIMES, BenchReport, three_digits
 
-Pieces = Sequence[tuple[str, float]]
+# Word pieces of a text with the attribution of each.
+Tokens = Sequence[tuple[str, float]]
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A text to which teacher and student give different answers, and how sure each is.
+    """A text to which teacher and student give different answers, with their confidence.
 
-    The pieces are the text's word pieces, with what each adds to the answer given; none if it was
-    not worked out.
+    `teacher_tokens` and `student_tokens` are the text's word pieces with their attributions to each
+    model's answer; empty if not computed.
     """
 
     text: str
@@ -36,8 +37,8 @@ class Disagreement:
     teacher_confidence: float
     student: str
     student_confidence: float
-    teacher_pieces: Pieces = ()
-    student_pieces: Pieces = ()
+    teacher_tokens: Tokens = ()
+    student_tokens: Tokens = ()
 
 
 def render_page(
@@ -53,9 +54,9 @@ def render_page(
     Args:
         report: what was measured.
         title: for people, for instance the recipe's name.
-        training: by model ("teacher", "student"), each epoch's number as `epoch`, and its measures.
+        training: by model ("teacher", "student"), for each epoch its number, `epoch`, and measures.
         disagreements: texts to show.
-        stages: seconds that each stage took, in their order.
+        stages: seconds of each stage, in order.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -98,41 +99,45 @@ def render_page(
 
 
 def inline_svg(svg: str, label: str) -> Markup:
-    """Matplotlib's SVG as a part of a page, in the page's colours.
+    """Embed an SVG of Matplotlib in a page, with the page's colours.
 
     Args:
-        svg: the file's text.
-        label: what it shows, for those who can't see it.
+        svg: text of the file.
+        label: description for screen readers.
     """
     svg = svg[svg.index("<svg ") :]
-    # Names such as axes_1 would stand on the page once for each picture.
+    # Ids such as axes_1 would occur several times on the page.
     svg = re.sub(r' id="[a-zA-Z0-9.]+_\d+"', "", svg)
     for colour, variable in ((INK, "ink"), (RULE, "rule"), (SURFACE, "surface")):
         svg = svg.replace(colour, f"var(--{variable})")
     return Markup('<svg role="img" aria-label="{}" ').format(label) + Markup(svg[len("<svg ") :])
 
 
-def shaded(pieces: Pieces) -> list[tuple[str, str, str, int]]:
-    """Word pieces as a page shows them.
+def shaded(tokens: Tokens) -> list[tuple[str, str, str, int]]:
+    """Word pieces with their shading on a page.
 
     Returns:
-        What stands before each piece, a blank or nothing; its letters; whether it speaks `for` or
-        `against`; how much, in percent of the piece that says most.
+        For each: a blank or nothing, to print before it; its letters; `for` or `against`; the
+        strength, in percent of the largest attribution.
     """
-    most = max((abs(value) for _, value in pieces), default=0.0) or 1.0
+    most = max((abs(value) for _, value in tokens), default=0.0) or 1.0
     return [
         (
-            "" if piece.startswith("##") else " ",
-            piece.removeprefix("##"),
+            "" if token.startswith("##") else " ",
+            token.removeprefix("##"),
             "for" if value >= 0 else "against",
             round(100 * abs(value) / most),
         )
-        for piece, value in pieces
+        for token, value in tokens
     ]
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `3 min 12 s` or `1 h 4 min`."""
+    """Format a duration.
+
+    >>> [duration(seconds) for seconds in (42, 192, 3840)]
+    ['42 s', '3 min 12 s', '1 h 4 min']
+    """
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -142,5 +147,5 @@ def duration(seconds: float) -> str:
 
 
 def percent(share: float) -> str:
-    """`91.3%`."""
+    """Format a share as a percentage, for instance `91.3%`."""
     return f"{share:.1%}"

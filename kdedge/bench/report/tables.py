@@ -1,4 +1,4 @@
-"""A report's figures as tables, for a terminal and for Markdown."""
+"""The results of a report as a table, for a terminal or in Markdown."""
 
 from collections.abc import Sequence
 
@@ -17,12 +17,12 @@ COLUMNS = {
 
 
 def _columns(report: BenchReport) -> tuple[str, ...]:
-    """What a table of the report shows of each artifact, besides its name."""
+    """The columns of a report's table after the name."""
     return ("MB", report.metric, "agrees", *COLUMNS[report.scenario.kind])
 
 
 def _figures(report: BenchReport, m: Measurement) -> tuple[str, ...]:
-    """The texts under `_columns`."""
+    """The cells of one row, under `_columns`."""
     speed_up = report.speed_up(m)
     slower = slowing(m.repeats)
     texts = {
@@ -44,21 +44,21 @@ def _figures(report: BenchReport, m: Measurement) -> tuple[str, ...]:
 
 
 def markdown_table(report: BenchReport) -> str:
-    """The figures of each artifact, for a README."""
+    """The results of each artifact in Markdown."""
     rows = [(m.name, *_figures(report, m)) for m in report.measurements]
     return markdown(("artifact", *_columns(report)), rows)
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; all columns but the first are to the right."""
+    """A Markdown table; all columns but the first are right-aligned."""
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    # A bundle's folder may be named anything.
+    # The name of a bundle's folder may contain a |.
     cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
 
 def terminal_table(report: BenchReport) -> Table:
-    """The figures of each artifact, for a terminal."""
+    """The results of each artifact for a terminal."""
     s = report.scenario
     # Narrow enough for a terminal of 80 columns.
     table = Table(
