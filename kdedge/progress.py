@@ -1,8 +1,10 @@
 """Progress with rate and time left, on a terminal as a bar, elsewhere as a line now and then."""
 
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -23,7 +25,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(task: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
-    """Show how far `task` is.
+    """Show how far `task` is. Ctrl-C ends it after the item at work, a second one at once.
 
     Args:
         task: what is being done, in a word or two.
@@ -31,6 +33,52 @@ def progress(task: str, total: int, unit: str, done: int = 0) -> Iterator[Advanc
         unit: what an item is, for the rate ("texts" gives "312 texts/s").
         done: items that an earlier, interrupted run finished; they don't count for the rate.
     """
+    with _shown(task, total, unit, done) as advance, _interrupted_between_items() as check:
+
+        def advance_and_check(count: int, /, note: str = "") -> None:
+            advance(count, note)
+            check()
+
+        yield advance_and_check
+
+
+@contextmanager
+def _interrupted_between_items() -> Iterator[Callable[[], None]]:
+    """Hold an interrupt back until the function given is called, or the block ends.
+
+    While TensorFlow builds a graph an interrupt can crash the process.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is not signal.default_int_handler or not _in_main_thread():
+        yield lambda: None
+        return
+    waiting = False
+
+    def hold(*_: object) -> None:
+        nonlocal waiting
+        if waiting:
+            raise KeyboardInterrupt
+        waiting = True
+
+    def check() -> None:
+        if waiting:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    check()
+
+
+def _in_main_thread() -> bool:
+    # Signals are heard there alone.
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def _shown(task: str, total: int, unit: str, done: int) -> Iterator[Advance]:
     start, here = time.monotonic(), 0
 
     def rate() -> str:
