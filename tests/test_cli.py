@@ -299,12 +299,57 @@ def test_predict_gives_json_lines(quick_run: Path) -> None:
     assert sum(row["probabilities"].values()) == pytest.approx(1)
 
 
+def test_predict_takes_texts_that_begin_with_a_dash(quick_run: Path) -> None:
+    texts = ["-1 stars", "- dull", "--- a cut ---", "-5"]
+    said = kdedge("predict", quick_run / "bundle", *texts)
+    assert [line.split("\t")[2] for line in said.stdout.splitlines()] == texts
+    wrong = refusal("predict", quick_run / "bundle", "--artefact", "litert-int8", "x")
+    assert "--artefact: no such option. If it is a text, write -- before it." in wrong
+    said = kdedge("predict", quick_run / "bundle", "--", "a film")
+    assert said.stdout.endswith("\ta film\n")
+
+
+def test_predict_takes_columns_and_says_how_many_are_right(quick_run: Path, tmp_path: Path) -> None:
+    bundle, file = quick_run / "bundle", tmp_path / "f.csv"
+    texts = ["a moving, funny film", "dull", "", "an awful mess"]
+    first = kdedge("predict", bundle, *filter(None, texts)).stdout.splitlines()
+    answers = [line.split("\t")[0] for line in first]
+    other = {"positive": "negative", "negative": "positive"}
+    labels = [answers[0], answers[1], "", other[answers[2]]]
+    file.write_text(
+        "review;stars\n"
+        + "".join(f'"{text}";{name}\n' for text, name in zip(texts, labels, strict=True))
+    )
+    said = kdedge("predict", bundle, "--file", file, "--text", "review", "--label", "stars")
+    assert said.stdout.splitlines() == first
+    assert "1 empty texts were left out." in said.stderr
+    # Wilson's interval of 2 right of 3.
+    assert "accuracy 66.67% of 3 labelled texts (95% interval 20.77 to 93.85)" in said.stderr
+    assert "no column 'text'. There are: review, stars." in refusal(
+        "predict", bundle, "--file", file
+    )
+    assert "line 4, column 'review': the text is empty" in refusal(
+        "predict", bundle, "--file", file, "--text", "review", "--empty-texts", "error"
+    )
+    assert "--text: only with --file." in refusal("predict", bundle, "x", "--text", "review")
+
+
+def test_predict_leaves_out_empty_lines_and_counts_them(quick_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("good\n\n  \nbad\n")
+    for said in (
+        kdedge("predict", quick_run / "bundle", "--file", tmp_path / "t.txt"),
+        kdedge("predict", quick_run / "bundle", stdin="good\n\n  \nbad\n"),
+    ):
+        assert said.exit_code == 0
+        assert [line.split("\t")[2] for line in said.stdout.splitlines()] == ["good", "bad"]
+        assert "2 empty texts were left out." in said.stderr
+
+
 def test_predict_refuses(quick_run: Path, tmp_path: Path) -> None:
     bundle = quick_run / "bundle"
     assert "one of the two" in refusal("predict", bundle, "x", "--file", tmp_path / "t.txt")
     assert "no such file" in refusal("predict", bundle, "--file", tmp_path / "t.txt")
     assert "not UTF-8" in refusal("predict", bundle, stdin=b"caf\x81\n")
-    assert "standard input, line 2" in refusal("predict", bundle, stdin="x\n\ny\n")
     assert "is no bundle" in refusal("predict", tmp_path, "x")
     assert "has no 'best'" in refusal("predict", bundle, "x", "--artifact", "best")
 

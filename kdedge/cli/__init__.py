@@ -46,5 +46,6 @@ PANELS = {
 }
 for panel, commands in PANELS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(command)
+        context = predict.CONTEXT if command is predict.predict else {}
+        app.command(rich_help_panel=panel, context_settings=context)(command)
 app.add_typer(package.app, name="package", rich_help_panel="Use")

@@ -120,12 +120,16 @@ def _settings(
     section: type[AnySection], options: Options, values: Mapping[str, Any]
 ) -> AnySection | None:
     """The section of what was given, or None if the field without a default was not."""
-    given = {}
-    for name, value in values.items():
-        if value is None and section.model_fields[name].is_required():
-            return None
-        if value is not None and value != _default(section, name, options):
-            given[name] = _parts(_schemas(section)[name], value)
+    given = {
+        name: _parts(_schemas(section)[name], value)
+        for name, value in values.items()
+        if value is not None and value != _default(section, name, options)
+    }
+    if any(section.model_fields[name].is_required() and name not in given for name in values):
+        if given:
+            names = ", ".join(map(_flag, given))
+            raise KdedgeError(f"{names}: only with {options.required}.")
+        return None
     try:
         return section.model_validate(given)
     except ValidationError as error:

@@ -91,6 +91,9 @@ class TextFiles:
         form: how the files are written.
         empty: `error`, or `skip` to leave out rows without a text.
 
+    Attributes:
+        empty_seen: how many were left out when the texts were last read.
+
     Raises:
         KdedgeError: there is no such file; in iterating as `load_corpus`.
     """
@@ -103,15 +106,27 @@ class TextFiles:
         empty: Literal["error", "skip"] = "error",
     ) -> None:
         self.files, self.text, self.form, self.empty = _files(path), text, form, empty
+        self.empty_seen = 0
 
     def __iter__(self) -> Iterator[str]:
+        return (text for text, _ in self.with_labels(None))
+
+    def with_labels(self, label: str | None) -> Iterator[tuple[str, tuple[str, Any]]]:
+        """Each text, with where it is and what its row has in a column; None for no column.
+
+        Raises:
+            KdedgeError: as in iterating.
+        """
+        self.empty_seen = 0
         for path in self.files:
             column = "text" if _suffix(path) == ".txt" else self.text
             for number, row in enumerate(iter_rows(path, self.form)):
                 if number == 0:
-                    need_columns(path, [row], [column])
-                if not (self.empty == "skip" and row.is_empty(column)):
-                    yield row.text(column)
+                    need_columns(path, [row], [column, *filter(None, [label])])
+                if self.empty == "skip" and row.is_empty(column):
+                    self.empty_seen += 1
+                else:
+                    yield row.text(column), (row.where, row.fields.get(label or ""))
 
 
 def read_texts(
@@ -128,8 +143,8 @@ def read_texts(
     return list(TextFiles(path, text, form, empty))
 
 
-def split_lines(content: bytes, source: str) -> list[str]:
-    """The texts of content, a text a line.
+def split_lines(content: bytes, source: str) -> tuple[list[str], int]:
+    """The texts of content, a text a line, and how many lines were left out as empty.
 
     Args:
         content: for instance what standard input gave.
@@ -138,8 +153,9 @@ def split_lines(content: bytes, source: str) -> list[str]:
     Raises:
         KdedgeError: its encoding is not recognised, or a line is not a text.
     """
-    lines = decoded_lines(source, lambda: io.BytesIO(content))
-    return [row.text("text") for row in _text_rows(source, lines)]
+    rows = list(_text_rows(source, decoded_lines(source, lambda: io.BytesIO(content))))
+    texts = [row.text("text") for row in rows if not row.is_empty("text")]
+    return texts, len(rows) - len(texts)
 
 
 def check_text(text: str, where: str) -> None:
