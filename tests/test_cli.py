@@ -220,7 +220,7 @@ def test_package_android(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     both = verify(Path("app/src/main/assets/bundle")).artifacts
     assert {artifact.format for artifact in both} == {"litert", "onnx"}
     (tmp_path / "mine").mkdir()
-    assert "is there and is no bundle" in refusal("package", "android", BUNDLE, "--out", "mine")
+    assert "exists and is not a bundle" in refusal("package", "android", BUNDLE, "--out", "mine")
     assert "has no 'int2'" in refusal("package", "android", BUNDLE, "--artifacts", "int2")
 
 
@@ -350,7 +350,7 @@ def test_predict_refuses(quick_run: Path, tmp_path: Path) -> None:
     assert "one of the two" in refusal("predict", bundle, "x", "--file", tmp_path / "t.txt")
     assert "no such file" in refusal("predict", bundle, "--file", tmp_path / "t.txt")
     assert "not UTF-8" in refusal("predict", bundle, stdin=b"caf\x81\n")
-    assert "is no bundle" in refusal("predict", tmp_path, "x")
+    assert "is not a bundle" in refusal("predict", tmp_path, "x")
     assert "has no 'best'" in refusal("predict", bundle, "x", "--artifact", "best")
 
 
@@ -359,7 +359,7 @@ def test_inspect(quick_run: Path, tmp_path: Path) -> None:
     assert said.exit_code == 0
     for part in ("litert-int8", "onnx-float32", "negative, positive", "files are as exported"):
         assert part in said.output
-    assert "is no bundle" in refusal("inspect", tmp_path)
+    assert "is not a bundle" in refusal("inspect", tmp_path)
 
 
 # Refusals come before any long work
@@ -389,7 +389,7 @@ def test_stages_refuse(tmp_path: Path, tiny_bert: Path) -> None:
     said = refusal(*store, tmp_path, "--student", "huge")
     assert "student: 'huge' is unknown. Allowed: nano, micro, mini, mini-cut, or module" in said
     assert "not a student" in refusal("export", tmp_path, "--out", out)
-    assert "is no bundle" in refusal("bench", tmp_path, "--report", out)
+    assert "is not a bundle" in refusal("bench", tmp_path, "--report", out)
     said = refusal("bench", tmp_path, "--report", out, "--tier", "fast")
     assert "--tier: Input should be 'quick', 'light', 'standard' or 'full'. Got 'fast'" in said
     labels = ("import-labels", data, "--labels", "a,b", "--out", out, "--tokenizer")

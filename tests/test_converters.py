@@ -195,11 +195,11 @@ def test_assets_of_what_is_no_whole_bundle(quick_run: Path, tmp_path: Path) -> N
         archive.writestr(link, "/etc/passwd")
     (tmp_path / "mine").mkdir()
     for bundle, out, message in (
-        (tmp_path / "cut.zip", "a", "neither a bundle's folder nor a whole zip archive"),
+        (tmp_path / "cut.zip", "a", "neither a bundle's folder nor a complete zip archive"),
         (tmp_path / "link.zip", "a", "'link' would lie outside the bundle"),
         (bomb, "a", "2.1 GB unpacked; at most 2 GB"),
-        (tmp_path / "none", "a", "is no bundle"),
-        (good, "mine", "is there and is no bundle"),
+        (tmp_path / "none", "a", "is not a bundle"),
+        (good, "mine", "exists and is not a bundle"),
     ):
         assert message in run(to_android.main, bundle, "--out", tmp_path / out, status=2)
     said = run(to_android.main, good, "--artifacts", "int2", "--out", tmp_path / "a", status=2)

@@ -87,7 +87,7 @@ FINDS = [
     ("tokenizer config", b"[" * 50_000, "tokenizer_config.json is damaged"),
     ("token vectors", b"\x93NUMPY\x01\x00v\x00" + b"[" * 118, "no array of numbers"),
     ("token vectors", b"", "no array of numbers"),
-    ("zip", SEEDS["zip"][0][1:], "neither a bundle's folder nor a whole zip"),
+    ("zip", SEEDS["zip"][0][1:], "neither a bundle's folder nor a complete zip"),
     ("student", b"[" * 50_000, "cannot read this student"),
     ("tflite", SEEDS["tflite"][0][:-20], "not a whole .tflite file"),
     ("tflite", without_inputs(), "parts missing"),

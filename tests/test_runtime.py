@@ -104,7 +104,7 @@ def add_file(name: str) -> Change:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda b: (b / "manifest.json").unlink(), "is no bundle: it has no manifest.json"),
+        (lambda b: (b / "manifest.json").unlink(), "is not a bundle: it has no manifest.json"),
         (lambda b: (b / "manifest.json").write_text("{"), "manifest.json: the file: "),
         (lambda b: (b / "manifest.json").write_bytes(b"\xff\xfe"), "manifest.json: "),
         (edit(format_version=3), "format_version is 3 and this kdedge reads 1 and 2"),

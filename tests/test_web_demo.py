@@ -279,7 +279,7 @@ def refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
 
 def test_bad_inputs_leave_nothing(site: Path, tmp_path: Path) -> None:
     out = tmp_path / "site"
-    refused(to_web(tmp_path, "--out", out), f"{tmp_path} is no bundle")
+    refused(to_web(tmp_path, "--out", out), f"{tmp_path} is not a bundle")
 
     broken = shutil.copytree(BUNDLE, tmp_path / "broken")
     vocabulary = broken / "vocab.txt"

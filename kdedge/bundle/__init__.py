@@ -1,1 +1,1 @@
-"""The bundle: a folder that holds everything an app needs, and its signature."""
+"""The bundle: a folder with everything that an app needs."""

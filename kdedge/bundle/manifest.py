@@ -1,9 +1,9 @@
-"""The bundle: a folder that holds everything an app needs, and the proof that it is whole.
+"""Reads, writes, verifies and copies bundles: folders with everything that an app needs.
 
 manifest.json           versions, SHA-256 of each file, parity and accuracy of each model
 checksums.sha256        SHA-256 of manifest.json
-manifest.sig            if it was signed: see kdedge.bundle.signing
-tokenizer.json          Hugging Face tokenizers' file
+manifest.sig            if the bundle is signed: see kdedge.bundle.signing
+tokenizer.json          the tokenizer, for Hugging Face's library
 tokenizer_config.json, config.json, vocab.txt, labels.txt
 litert/*.tflite         int32 [1, length] ids, mask, segment_ids -> float32 [1, width] outputs
 onnx/*.onnx             int64 [batch, length] input_ids, attention_mask, token_type_ids
@@ -31,11 +31,11 @@ from kdedge.tasks import StoredTask, upgraded
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 FORMAT_VERSION = 2
-# A version 1 was for classification only.
+# Version 1 was for classification only.
 READABLE_VERSIONS = (1, FORMAT_VERSION)
-# More than any model for an edge device; an archive that claims more is not unpacked.
+# Larger than any model for an edge device. A zip archive that expands to more is refused.
 MAX_ZIP_BYTES = 2_000_000_000
-# What zipfile raises for one.
+# What zipfile raises for a damaged archive.
 DAMAGED_ZIP = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, LookupError
 )  # fmt: skip
@@ -46,7 +46,7 @@ class _Frozen(BaseModel):
 
 
 class Parity(_Frozen):
-    """How far an artifact's outputs are from its source's, over real texts."""
+    """Difference of an artifact's outputs from its source's, on real texts."""
 
     texts: int = Field(ge=1)
     max_difference: float
@@ -55,17 +55,17 @@ class Parity(_Frozen):
 
 
 class Score(_Frozen):
-    """The task's metric on `texts` test texts."""
+    """The task's metric on test texts."""
 
-    metric: str = Field(description="for classification accuracy")
+    metric: str = Field(description="name of the metric: accuracy for classification")
     texts: int = Field(ge=1)
     value: float = Field(ge=0, le=1)
 
 
 class SparedLayer(_Frozen):
-    """A layer that was not quantized as the others, since that did too much harm."""
+    """A layer that was not quantized like the others, because that lost too much accuracy."""
 
-    name: str = Field(description="its name scope, or its node, in the file")
+    name: str = Field(description="its name scope or node in the file")
     kept_as: str = Field(description="float32, int8")
     error_before: float = Field(description="mean |difference of outputs| on calibration texts")
     error_after: float
@@ -78,9 +78,9 @@ class Artifact(_Frozen):
     file: str = Field(description="path inside the bundle")
     format: Literal["litert", "onnx"]
     quantization: str = Field(description="float32, int8, ...")
-    length: int | None = Field(description="tokens; None where any length will do")
+    length: int | None = Field(description="tokens; None for any length")
     bytes: int
-    gzip_bytes: int = Field(description="what a download of it takes, gzip -9")
+    gzip_bytes: int = Field(description="size after gzip -9, which is that of a download")
     spared: tuple[SparedLayer, ...] = ()
     parity: Parity
     score: Score
@@ -97,33 +97,33 @@ class Artifact(_Frozen):
 class Source(_Frozen):
     """The Keras model that the artifacts were converted from."""
 
-    name: str = Field(description="a student's preset, or teacher")
+    name: str = Field(description="the student's preset, or teacher")
     parameters: int
     score: Score
 
 
 class _Head(BaseModel):
-    """What a manifest of any version says."""
+    """The part that manifests of all versions have."""
 
     format_version: int
     kdedge: str = Field(description="version of kdedge that wrote the bundle")
 
 
 class Manifest(_Frozen, _Head):
-    """What `manifest.json` says."""
+    """The contents of `manifest.json`."""
 
     task: StoredTask
-    max_length: int = Field(ge=3, description="tokens that a text is cut to")
+    max_length: int = Field(ge=3, description="tokens that texts are truncated to")
     source: Source
     artifacts: tuple[Artifact, ...] = Field(min_length=1)
     defaults: dict[str, str] = Field(description="format -> artifact to use on a CPU")
     files: dict[str, str] = Field(description="path inside the bundle -> SHA-256")
 
     def artifact(self, name: str | None) -> Artifact:
-        """The artifact of that name; for None LiteRT's default, or else ONNX's.
+        """The artifact of that name; for None the default of LiteRT, or of ONNX if there is none.
 
         Raises:
-            KdedgeError: there is none of that name.
+            KdedgeError: the bundle has no such artifact.
         """
         if name is None:
             name = self.defaults.get("litert") or self.defaults["onnx"]
@@ -135,20 +135,20 @@ class Manifest(_Frozen, _Head):
 
 
 def read_manifest(bundle: Path) -> Manifest:
-    """Read a bundle's manifest, without looking at the other files.
+    """Read a bundle's manifest without checking the other files.
 
     Raises:
-        KdedgeError: no bundle, not this version's, or not as a manifest should be.
+        KdedgeError: not a bundle, of another version, or an invalid manifest.
     """
     path = bundle / MANIFEST
     if not path.is_file():
         raise KdedgeError(
-            f"{bundle} is no bundle: it has no {MANIFEST}. "
+            f"{bundle} is not a bundle: it has no {MANIFEST}. "
             "`kdedge export STUDENT_DIR --out BUNDLE_DIR` makes one."
         )
     content = path.read_bytes()
     try:
-        # First, for a newer version may have other keys.
+        # Check the version first: a newer one may have other keys.
         head = _Head.model_validate_json(content)
         if head.format_version not in READABLE_VERSIONS:
             raise KdedgeError(
@@ -174,7 +174,7 @@ def read_manifest(bundle: Path) -> Manifest:
 
 
 def _upgraded(stored: dict[str, Any]) -> dict[str, Any]:
-    """A manifest of version 1 as one of this version; another as it is."""
+    """Turn a manifest of version 1 into one of this version."""
     if stored["format_version"] == FORMAT_VERSION:
         return stored
 
@@ -193,16 +193,16 @@ def _upgraded(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
-    """Write `manifest.json` and its checksum: the last files of a bundle."""
+    """Write `manifest.json` and its checksum, after all other files."""
     (bundle / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     write_checksums(bundle, [MANIFEST])
 
 
 def verify(bundle: Path) -> Manifest:
-    """Read a bundle's manifest and compare it and each file with their SHA-256.
+    """Read a bundle's manifest, and check the SHA-256 of it and of each file.
 
     Raises:
-        KdedgeError: as `read_manifest`, or a file is missing or was changed.
+        KdedgeError: see `read_manifest`; or a file is missing or has changed.
     """
     manifest = read_manifest(bundle)
     verify_checksums(bundle, [MANIFEST], "Copy the bundle again or export it anew.")
@@ -219,15 +219,15 @@ def verify(bundle: Path) -> Manifest:
 
 
 def copy_bundle(bundle: Path, out: Path, artifacts: Collection[str] | None = None) -> Manifest:
-    """Copy a bundle, or a part of its artifacts, into the new folder `out`.
+    """Copy a bundle with some of its artifacts into the new folder `out`.
 
     Args:
-        bundle: a folder or a zip archive of one.
-        out: to be made. It is another bundle, which is not signed.
-        artifacts: names; None for the defaults of each format.
+        bundle: a folder, or a zip archive of it.
+        out: the new folder; the copy is not signed.
+        artifacts: names of the artifacts to copy; None for the default of each format.
 
     Raises:
-        KdedgeError: as `verify`, an artifact that is not there, or `out` exists.
+        KdedgeError: see `verify`; or the bundle has no such artifact, or `out` exists.
     """
     with opened(bundle) as folder:
         manifest = verify(folder)
@@ -258,11 +258,11 @@ def copy_bundle(bundle: Path, out: Path, artifacts: Collection[str] | None = Non
 
 @contextmanager
 def opened(bundle: Path) -> Iterator[Path]:
-    """A bundle's folder; of a zip archive, one that is gone afterwards.
+    """The folder of a bundle; a zip archive is unpacked into a temporary folder.
 
     Raises:
-        KdedgeError: not a zip archive, a damaged one, one with files outside its folder or links,
-            or one that would take more than 2 GB.
+        KdedgeError: not a zip archive, or one that is damaged, has links or files outside its
+            folder, or would take more than 2 GB.
     """
     if not bundle.is_file():
         yield bundle
@@ -272,11 +272,12 @@ def opened(bundle: Path) -> Iterator[Path]:
             with zipfile.ZipFile(bundle) as archive:
                 _unpack(archive, bundle, Path(folder))
         except (*DAMAGED_ZIP, OSError) as error:
-            # An entry before the file's start; a full disk, for instance, is no fault of the zip.
+            # EINVAL: an entry before the start of the file. Others, such as a full disk, are not
+            # the fault of the archive.
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
                 raise
             raise KdedgeError(
-                f"{bundle}: neither a bundle's folder nor a whole zip archive of one ({error})."
+                f"{bundle}: neither a bundle's folder nor a complete zip archive of it ({error})."
             ) from None
         yield Path(folder)
 

@@ -1,4 +1,4 @@
-"""A bundle in an app: the assets of an Android app, and a page that runs it in the browser."""
+"""Packs a bundle for an app: as assets of an Android app, or as a page for the browser."""
 
 import json
 import re
@@ -11,32 +11,33 @@ from kdedge.errors import KdedgeError
 from kdedge.files import CHECKSUMS, new_folder
 
 PAGE = ("index.html", "main.js", "classifier.js", "worker.js")
-# The wheel has the page beside this file, a checkout has it as web_demo.
+# The page is beside this file in the wheel, and in web_demo in a checkout.
 WEB_PAGE = Path(__file__).parent / "web_page"
 WEB_DEMO = Path(__file__).parents[2] / "web_demo"
 TRANSFORMERS = "@huggingface/transformers"
-# The build without WebGPU: half the size, and a student needs no more.
+# The build without WebGPU, which students don't need: it has half the size.
 ONNX_RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-# What transformers.js calls the artifacts it can run, the smallest download first.
+# The artifacts that transformers.js can run, with its names for them; the smallest first.
 DTYPES = {"onnx-int8": "q8", "onnx-float32": "fp32"}
 
 
 def package_android(bundle: Path, out: Path, artifacts: Collection[str] | None = None) -> str:
-    """Put a bundle, verified and cut down to what the app runs, into an Android app's assets.
+    """Copy a bundle, verified and with only some models, into an Android app's assets.
 
     Args:
-        bundle: a folder or a zip archive of one.
-        out: folder to make; a bundle that is there already is replaced.
-        artifacts: names; None for the default of each runtime.
+        bundle: a folder, or a zip archive of it.
+        out: folder to make; if it holds a bundle already, that is replaced.
+        artifacts: names of the models; None for the default of each format.
 
     Returns:
-        A line that says what is there now.
+        A line for the user: folder, models, size.
 
     Raises:
-        KdedgeError: not a whole bundle, an artifact that it has not, or `out` is something else.
+        KdedgeError: the bundle is damaged or has no such artifact, or `out` exists and is not a
+            bundle.
     """
     if out.exists() and not (out / MANIFEST).is_file():
-        raise KdedgeError(f"{out} is there and is no bundle. Remove it or name another folder.")
+        raise KdedgeError(f"{out} exists and is not a bundle. Remove it or name another folder.")
     fresh = out.with_name(f".{out.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     manifest = copy_bundle(bundle, fresh, artifacts)
@@ -48,19 +49,19 @@ def package_android(bundle: Path, out: Path, artifacts: Collection[str] | None =
 
 
 def package_web(bundle: Path, out: Path, node_modules: Path | None = None) -> None:
-    """Make a folder with a page that runs a bundle in the browser, for any server of files.
+    """Make a folder with a page that runs a bundle in the browser; any file server can serve it.
 
-    The bundle's files go in as they are, under models/NAME/.
+    The bundle's files are copied unchanged to models/NAME/.
 
     Args:
-        bundle: a folder.
+        bundle: the bundle's folder.
         out: folder to make.
         node_modules: npm's folder with transformers.js; None for that of web_demo in a checkout,
-            and otherwise the one in the current folder.
+            otherwise for the one in the current folder.
 
     Raises:
-        KdedgeError: not a whole bundle, one that the page cannot run, `out` exists, or the
-            JavaScript packages are not installed.
+        KdedgeError: the bundle is damaged or has no model that the page can run, `out` exists, or
+            the JavaScript packages are not installed.
     """
     manifest = verify(bundle)
     name, dtype = _name(bundle), _dtype(bundle, manifest)
@@ -79,7 +80,7 @@ def package_web(bundle: Path, out: Path, node_modules: Path | None = None) -> No
 
 def _name(bundle: Path) -> str:
     name = bundle.resolve().name
-    # transformers.js takes nothing else for the name of a model.
+    # transformers.js accepts no other names of models.
     if not re.fullmatch("[A-Za-z0-9]+([._-][A-Za-z0-9]+)*", name):
         raise KdedgeError(
             f"bundle: its folder is called {name!r}, and the page needs letters and digits, with "
@@ -100,10 +101,10 @@ def _dtype(bundle: Path, manifest: Manifest) -> str:
 
 
 def _runtime(node_modules: Path | None, page: Path) -> list[Path]:
-    """The files of transformers.js and of the ONNX Runtime that it comes with."""
+    """The files of transformers.js and of its ONNX Runtime."""
     folder = node_modules or (page if page == WEB_DEMO else Path()) / "node_modules"
     transformers = folder / TRANSFORMERS
-    # npm puts it beside transformers.js, unless another version is there.
+    # npm installs it beside transformers.js, unless another version is there already.
     own = transformers / "node_modules" / "onnxruntime-web"
     onnx_runtime = own if own.is_dir() else folder / "onnxruntime-web"
     files = [transformers / "dist" / "transformers.web.min.js"]

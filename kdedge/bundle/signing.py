@@ -1,8 +1,9 @@
-"""Signatures of bundles: an app can take those alone that its owner signed.
+"""Signs bundles and verifies signatures, so that an app can refuse bundles of others.
 
 `manifest.sig` is an ECDSA signature with P-256 and SHA-256 (FIPS 186-5, as DER) of the bytes of
-`manifest.json`, which holds the SHA-256 of every other file. Keys are PEM files as OpenSSL writes
-them. Java, Kotlin, Swift and browsers verify it with their own libraries: `SHA256withECDSA`.
+`manifest.json`, which has the SHA-256 of every other file. Keys are PEM files as OpenSSL writes
+them. Java, Kotlin, Swift and browsers can verify it with their standard libraries
+(`SHA256withECDSA`).
 
 Needs `pip install 'kdedge[sign]'`.
 """
@@ -21,17 +22,17 @@ MAKE_KEYS = (
 
 
 def sign_bundle(bundle: Path, key: Path) -> Path:
-    """Write `manifest.sig` into a bundle's folder; an older one is replaced.
+    """Verify a bundle and write `manifest.sig` into its folder; an older one is replaced.
 
     Args:
-        bundle: a folder; it is verified first.
+        bundle: the bundle's folder.
         key: a private key for P-256, PEM without a password.
 
     Returns:
-        The signature's path.
+        Path of the signature.
 
     Raises:
-        KdedgeError: not a whole bundle or not such a key.
+        KdedgeError: the bundle is damaged, or the key is of another kind.
     """
     private, ec, sha256 = _key(key, private=True)
     if bundle.is_file():
@@ -46,14 +47,15 @@ def verify_signature(bundle: Path, public_key: Path) -> Manifest:
     """Check a bundle's signature, and each of its files.
 
     Args:
-        bundle: the folder or a zip archive of it.
-        public_key: for P-256, PEM.
+        bundle: a folder, or a zip archive of it.
+        public_key: a public key for P-256, PEM.
 
     Returns:
-        Its manifest.
+        The bundle's manifest.
 
     Raises:
-        KdedgeError: not a whole bundle, not signed, not by this key's owner, or not such a key.
+        KdedgeError: the bundle is damaged, not signed, or signed with another key; or the key is of
+            another kind.
     """
     from_key, ec, sha256 = _key(public_key, private=False)
     from cryptography.exceptions import InvalidSignature
@@ -72,13 +74,13 @@ def verify_signature(bundle: Path, public_key: Path) -> Manifest:
         except InvalidSignature:
             raise KdedgeError(
                 f"{bundle}: the owner of {public_key} has not signed this bundle. Don't use it, "
-                "or name the public key of who did."
+                "or name the public key of the one who did."
             ) from None
     return manifest
 
 
 def _key(path: Path, private: bool) -> tuple[Any, Any, Any]:
-    """The key, the module of elliptic curves and the hash to use with it."""
+    """The key, cryptography's module for elliptic curves, and the hash."""
     try:
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives import hashes, serialization

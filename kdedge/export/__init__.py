@@ -1,1 +1,1 @@
-"""From a student to a bundle: conversion, quantization, parity."""
+"""The export stage: converts a student, quantizes it, checks each file, writes a bundle."""

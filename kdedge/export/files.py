@@ -1,4 +1,4 @@
-"""What a bundle holds beside its models: tokenizer, labels, sample texts, configurations."""
+"""Writes the files of a bundle other than the models: tokenizer, labels, sample texts, configs."""
 
 import json
 from pathlib import Path
@@ -9,15 +9,15 @@ SAMPLE_TEXTS = 256
 
 
 def write_files(subject: Subject, folder: Path) -> None:
-    """Write them into the bundle's folder."""
+    """Write these files into the bundle's folder."""
     subject.encoder.save(folder)
     names = subject.task.output_names
     (folder / "labels.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
-    # A text of several lines would be several texts in this file.
+    # One text a line: texts with line breaks are left out.
     texts = subject.test.texts if subject.samples is None else subject.samples
     samples = [text for text in texts if len(text.splitlines()) == 1][:SAMPLE_TEXTS]
     (folder / "sample_texts.txt").write_text("\n".join(samples) + "\n", encoding="utf-8")
-    # What Hugging Face's clients read: AutoTokenizer, optimum, transformers.js.
+    # For Hugging Face's clients: AutoTokenizer, optimum, transformers.js.
     config = {"model_type": "bert", **subject.task.config()}
     normalizer = json.loads(subject.encoder.tokenizer.to_str())["normalizer"] or {}
     tokenizer_config = {

@@ -1,4 +1,4 @@
-"""How far a converted model is from its source, in its own runtime, on real text."""
+"""Computes parity and score of a converted model from its outputs."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from kdedge.tasks import Labels, Outputs, Task
 
 
 def parity(task: Task, outputs: Outputs, reference: Outputs) -> Parity:
-    """Compare two models' outputs, each float32 [texts, width]."""
+    """Compare the outputs of a converted model with those of its source, float32 [texts, width]."""
     difference = np.abs(outputs - reference)
     return Parity(
         texts=len(reference),
@@ -18,5 +18,5 @@ def parity(task: Task, outputs: Outputs, reference: Outputs) -> Parity:
 
 
 def score(task: Task, outputs: Outputs, labels: Labels) -> Score:
-    """The task's metric of outputs float32 [texts, width]."""
+    """Compute the task's metric from outputs float32 [texts, width]."""
     return Score(metric=task.metric, texts=len(labels), value=task.score(outputs, labels))

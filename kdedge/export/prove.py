@@ -1,4 +1,4 @@
-"""Makes one artifact after the other, and proves each in its own runtime on real text."""
+"""Makes the artifacts, and checks each in its own runtime on real texts."""
 
 import gzip
 import os
@@ -29,11 +29,11 @@ from kdedge.tasks import Outputs
 
 MIN_CALIBRATION, MAX_CALIBRATION = 8, 256
 MIN_PARITY = 500
-# What an artifact may lose on the valid split, of what it may lose on the test split: chance alone
-# makes the two differ by some tenths of a point.
+# Loss allowed on the valid split / loss allowed on the test split. By chance the two differ by some
+# tenths of a point.
 VALID_SHARE = 0.5
 ERROR_TEXTS = 128
-# Rounding alone gives 1e-6; a wrong op far more.
+# Rounding gives about 1e-6, a wrongly converted op far more.
 FLOAT32_MAX_DIFFERENCE = 1e-3
 
 
@@ -42,11 +42,11 @@ class Planned:
     """An artifact to make.
 
     Attributes:
-        name: as the manifest has it.
+        name: its name in the manifest.
         file: path inside the bundle.
-        precision: what follows the format in its name: float32, int8, ...
-        quantization: how; None for float32.
-        length: tokens; None for ONNX, which takes any.
+        precision: its name without the format: float32, int8, ...
+        quantization: how it is quantized; None for float32.
+        length: tokens; None for ONNX, which takes any length.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Planned:
 
 
 def quantization_of(artifact: str) -> LiteRTQuantization | OnnxQuantization | None:
-    """How an artifact in `ARTIFACTS` is quantized; None for float32."""
+    """The quantization of an artifact in `ARTIFACTS`; None for float32."""
     module = ARTIFACTS[artifact]
     return import_module(module).QUANTIZATION if module else None
 
@@ -88,10 +88,10 @@ def planned(settings: Export) -> list[Planned]:
 
 
 def check(subject: Subject, settings: Export, artifacts: Sequence[Planned], out: Path) -> None:
-    """Check before any conversion that lengths, texts and disk are enough.
+    """Check lengths, texts and disk space before any conversion.
 
     Raises:
-        KdedgeError: they are not.
+        KdedgeError: a length is too large, or there are too few texts or too little space.
     """
     if max(settings.lengths) > subject.encoder.max_length:
         raise KdedgeError(
@@ -117,7 +117,7 @@ def _calibration(subject: Subject) -> tuple[str, ...]:
 
 
 class Prover:
-    """Makes and proves the artifacts of a subject; converts to float32 once a length."""
+    """Makes and checks the artifacts of a subject; converts to float32 once for each length."""
 
     def __init__(self, subject: Subject, settings: Export) -> None:
         self.subject, self.settings = subject, settings
@@ -127,19 +127,19 @@ class Prover:
         self.threads = os.cpu_count() or 1
         self.proof_texts, logits = subject.test.texts, subject.test.logits
         if len(self.proof_texts) < MIN_PARITY:
-            # The valid split's are real texts too.
+            # The texts of the valid split are real texts too.
             self.proof_texts += subject.valid.texts
             logits = np.concatenate([logits, subject.valid.logits])
         self.reference = subject.task.outputs(logits)
 
     def make(self, planned: Planned, folder: Path) -> Artifact:
-        """Convert, quantize, load and compare one artifact; it stays in the bundle's folder.
+        """Convert, quantize, load and compare one artifact, and leave it in the bundle's folder.
 
-        Where a quantization loses more than allowed on the valid split, the layers that cause it
-        are spared (`kdedge.export.selective`).
+        If a quantization loses more on the valid split than is allowed, the layers that cause the
+        loss are left unquantized (`kdedge.export.selective`).
 
         Raises:
-            KdedgeError: a conversion fails, or the file says something else than its source.
+            KdedgeError: a conversion fails, or the outputs of the file differ from its source's.
         """
         path = folder / planned.file
         path.parent.mkdir(exist_ok=True)
@@ -152,18 +152,16 @@ class Prover:
                 lambda trial: self._holds(trial, path),
             )
         self._write(content, path)
-        said = self._run(path, self.proof_texts)
-        if not np.isfinite(said).all():
-            raise KdedgeError(
-                f"{planned.name}: the converted model gives numbers that are not finite."
-            )
+        outputs = self._run(path, self.proof_texts)
+        if not np.isfinite(outputs).all():
+            raise KdedgeError(f"{planned.name}: the outputs of the converted model are not finite.")
         task = self.subject.task
-        difference = parity(task, said, self.reference)
+        difference = parity(task, outputs, self.reference)
         if planned.quantization is None and difference.max_difference > FLOAT32_MAX_DIFFERENCE:
             raise KdedgeError(
-                f"{planned.name}: the converted model says something else than its source: "
-                f"{task.output} differ by up to {difference.max_difference:.2g}, and "
-                f"{FLOAT32_MAX_DIFFERENCE:g} is the most. One of its ops was converted wrong."
+                f"{planned.name}: the outputs of the converted model differ from its source's: "
+                f"{task.output} by up to {difference.max_difference:.2g}; at most "
+                f"{FLOAT32_MAX_DIFFERENCE:g} is allowed. One of its ops was converted wrongly."
             )
         labels = self.subject.test.labels
         return Artifact(
@@ -176,7 +174,7 @@ class Prover:
             gzip_bytes=len(gzip.compress(path.read_bytes(), 9)),
             spared=spared,
             parity=difference,
-            score=score(task, said[: len(labels)], labels),
+            score=score(task, outputs[: len(labels)], labels),
         )
 
     def _float32(self, length: int | None) -> bytes:
@@ -199,7 +197,7 @@ class Prover:
         return LiteRTQuantizer(content, quantization, encoded, self.settings.integer_output)
 
     def _write(self, content: bytes, path: Path) -> None:
-        # MediaPipe reads float probabilities only.
+        # MediaPipe can read float probabilities only.
         if path.suffix == ".tflite" and not self.settings.integer_output:
             content = with_metadata(content, self.vocabulary, self.subject.task.output_names)
         path.write_bytes(content)
@@ -209,7 +207,7 @@ class Prover:
         return run(load_engine(path, self.threads), s.task, s.encoder, texts)
 
     def _error(self, content: bytes, path: Path) -> float:
-        """Mean |difference| of outputs from those of the float32 model."""
+        """Mean absolute difference of the outputs from those of the source."""
         valid = self.subject.valid
         path.write_bytes(content)
         source = self.subject.task.outputs(valid.logits[:ERROR_TEXTS])
@@ -221,9 +219,9 @@ class Prover:
         if not valid.texts:
             return True
         path.write_bytes(content)
-        said = self._run(path, valid.texts)
+        outputs = self._run(path, valid.texts)
         source = task.outputs(valid.logits)
-        drop = task.score(source, valid.labels) - task.score(said, valid.labels)
-        # Answers that are the same lose nothing, on whatever texts.
-        changed = 1 - task.agreement(said, source)
+        drop = task.score(source, valid.labels) - task.score(outputs, valid.labels)
+        # If no answer changes, nothing is lost, whatever the texts are.
+        changed = 1 - task.agreement(outputs, source)
         return 100 * min(changed, drop / VALID_SHARE) <= self.settings.max_accuracy_drop

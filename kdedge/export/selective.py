@@ -1,4 +1,4 @@
-"""Selective quantization: the layers that a mode does most harm to are spared until it is right."""
+"""Selective quantization: leaves out the layers that cause most of the loss."""
 
 from collections.abc import Callable, Collection
 from typing import Protocol
@@ -13,7 +13,7 @@ class Quantizer(Protocol):
     spared_as: str
 
     def __call__(self, spared: Collection[str] = ()) -> bytes:
-        """The quantized file, but for the layers `spared`."""
+        """The quantized file, without quantizing the layers `spared`."""
         ...
 
 
@@ -22,19 +22,19 @@ def spare_layers(
     error: Callable[[bytes], float],
     holds: Callable[[bytes], bool],
 ) -> tuple[bytes, tuple[SparedLayer, ...]]:
-    """Quantize, and leave out one layer after the other until the result holds.
+    """Quantize, and leave out one layer after the other until the file is good enough.
 
-    In each round the layer goes whose absence lowers the error most. So layers that do harm only
-    together are found, which measuring each by itself would miss.
+    Each round leaves out the layer that lowers the error most. This also finds layers that cause a
+    loss only together, which measuring each layer alone would miss.
 
     Args:
-        quantizer: gives a file for a choice of layers.
-        error: of a file, on calibration texts; less is better.
+        quantizer: makes a file for a choice of layers.
+        error: error of a file on calibration texts; lower is better.
         holds: whether a file is good enough.
 
     Returns:
-        The file, and the layers that were spared. If no layer helps any more the file is returned
-        as it is then, though it does not hold.
+        The file, and the layers that were left out. If no layer lowers the error any more, the file
+        is returned although it is not good enough.
     """
     content = quantizer()
     spared: list[SparedLayer] = []

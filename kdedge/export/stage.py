@@ -1,4 +1,4 @@
-"""The export stage: a student or any classifier in, a bundle of proven artifacts out."""
+"""Exports a student, or any classifier, as a bundle of checked artifacts."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -15,12 +15,12 @@ from kdedge.recipe import ARTIFACTS, Export
 
 
 def export_bundle(subject: Subject, settings: Export, out: Path) -> Manifest:
-    """Convert, load each artifact in its runtime, compare it with its source, write the bundle.
+    """Convert, run each artifact in its runtime, compare it with its source, write the bundle.
 
     Raises:
-        KdedgeError: a length does not fit, too few texts, `out` exists, a conversion fails; or an
-            artifact loses more of its score on the test split than allowed: the bundle is then
-            written without it.
+        KdedgeError: a length is too large, there are too few texts, `out` exists, or a conversion
+            fails. Also if an artifact loses more on the test split than is allowed: the bundle is
+            then written without it.
     """
     artifacts, task = planned(settings), subject.task
     check(subject, settings, artifacts, out)
@@ -67,8 +67,8 @@ def export_bundle(subject: Subject, settings: Export, out: Path) -> Manifest:
 
 
 def _defaults(artifacts: list[Artifact]) -> dict[str, str]:
-    """For each format the artifact that comes first in `ARTIFACTS`."""
-    # An artifact of another length than the first has it in its name.
+    """The default artifact of each format: the one that comes first in `ARTIFACTS`."""
+    # Artifacts of other lengths than the first have other names, so they are never the default.
     order = [name for name in ARTIFACTS if name in {artifact.name for artifact in artifacts}]
     formats = {artifact.name: artifact.format for artifact in artifacts}
     return {formats[name]: name for name in reversed(order)}

@@ -1,4 +1,4 @@
-"""What is exported, with what it is held against."""
+"""A model to export, with the texts, labels and logits that its files are checked with."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +19,20 @@ from kdedge.text.splits import Split
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to export, with what it is held against.
+    """A model to export, with the texts, labels and logits that its files are checked with.
 
     Attributes:
-        name: a student's preset, or teacher.
-        model: takes a dictionary of int32 [batch, length] ids, mask and segment_ids; gives logits
+        name: the student's preset, or teacher.
+        model: takes a dictionary of int32 [batch, length] ids, mask and segment_ids; returns logits
             float32 [batch, classes] or a dictionary with `logits`.
-        parameters: number of its weights.
-        encoder: what turns texts into its inputs.
-        task: what the logits are of.
-        valid: what the model says of the texts on which choices are made.
-        test: what it says of the texts for the figures.
-        calibration: real texts, for the ranges of activations; None for those of `valid`.
-        samples: texts that the bundle holds, for `kdedge bench`; None for those of `test`.
-        variables: what holds the model's variables, where Keras does not know them.
+        parameters: number of weights.
+        encoder: turns texts into the model's inputs.
+        task: the task of the logits.
+        valid: the model's logits on the valid split, on which choices are made.
+        test: the model's logits on the test split, for the published scores.
+        calibration: real texts for calibration; None for the texts of `valid`.
+        samples: texts to put into the bundle, for `kdedge bench`; None for the texts of `test`.
+        variables: object that holds the model's variables, if Keras does not track them.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Subject:
 
 
 def subject_of(student: Student) -> Subject:
-    """A student as something to export."""
+    """The subject for a student."""
     return Subject(
         name=student.notes["preset"],
         model=student.model,
@@ -61,18 +61,18 @@ def subject_of(student: Student) -> Subject:
 
 
 def subject_of_teacher(teacher: BertTeacher, corpus: Corpus, store: SoftLabels) -> Subject:
-    """A teacher as something to export, with what it has said of the valid and test splits.
+    """The subject for a teacher; its logits come from the store.
 
     Args:
-        teacher: as loaded.
-        corpus: gives the splits.
-        store: its soft labels.
+        teacher: the loaded teacher.
+        corpus: the splits.
+        store: the teacher's soft labels.
 
     Raises:
         KdedgeError: a text has no soft label.
     """
 
-    def said_of(split: Split) -> Evaluation:
+    def evaluation(split: Split) -> Evaluation:
         return Evaluation(split.texts, split.labels, store.lookup(split.texts)[0])
 
     return Subject(
@@ -81,8 +81,8 @@ def subject_of_teacher(teacher: BertTeacher, corpus: Corpus, store: SoftLabels) 
         parameters=teacher.transformer.count_params(),
         encoder=teacher.encoder,
         task=teacher.task,
-        valid=said_of(corpus.valid),
-        test=said_of(corpus.test),
+        valid=evaluation(corpus.valid),
+        test=evaluation(corpus.test),
         variables=teacher.transformer,
     )
 
@@ -94,26 +94,26 @@ def subject_of_classifier(
     corpus: Corpus,
     variables: Any = None,
 ) -> Subject:
-    """Any classifier as something to export; it is run on the corpus's valid and test splits.
+    """The subject for any classifier; it is run on the corpus's valid and test splits.
 
     Args:
-        name: for manifest and reports.
-        model: takes a dictionary of int32 [batch, length] ids, mask and segment_ids; gives logits
+        name: for the manifest and reports.
+        model: takes a dictionary of int32 [batch, length] ids, mask and segment_ids; returns logits
             float32 [batch, classes], in the order of the corpus's label names, or a dictionary
             with `logits`.
-        encoder: what turns texts into its inputs.
-        corpus: real texts with labels; its training split is not looked at.
-        variables: what holds the model's variables, where Keras does not know them.
+        encoder: turns texts into the model's inputs.
+        corpus: real texts with labels; its training split is not used.
+        variables: object that holds the model's variables, if Keras does not track them.
 
     Raises:
         KdedgeError: the model takes other inputs or has another number of classes.
     """
 
-    def said_of(split: Split) -> Evaluation:
+    def evaluation(split: Split) -> Evaluation:
         return Evaluation(split.texts, split.labels, predict_logits(model, encoder, split.texts))
 
     try:
-        valid, test = said_of(corpus.valid), said_of(corpus.test)
+        valid, test = evaluation(corpus.valid), evaluation(corpus.test)
     except (ValueError, KeyError, TypeError, tf.errors.InvalidArgumentError) as error:
         raise KdedgeError(
             f"{name}: it can't be run on int32 [batch, length] ids, mask and segment_ids: {error}"
@@ -138,17 +138,18 @@ def subject_of_classifier(
 def load_subject(
     model: Path, data: Path | None, split: str | None, tokenizer: str | None, max_length: int
 ) -> Subject:
-    """A student's folder, or a `.keras` file with a tokenizer and labelled texts.
+    """Load a student's folder, or a `.keras` file with a tokenizer and labelled texts.
 
     Args:
         model: the folder or the file.
-        data: labelled texts, for a file.
-        split: column of the data that says train, valid or test; None for a seeded split.
-        tokenizer: folder of a BERT tokenizer, for a file.
-        max_length: tokens that a text is cut to, for a file.
+        data: labelled texts; for a file.
+        split: column of the data with train, valid or test; None for a seeded split; for a file.
+        tokenizer: folder of a BERT tokenizer; for a file.
+        max_length: tokens that texts are truncated to; for a file.
 
     Raises:
-        KdedgeError: not there, not readable, would run code, or something is missing beside it.
+        KdedgeError: the model is missing, unreadable or would run code; or `data` or `tokenizer` is
+            missing.
     """
     if model.is_dir():
         return subject_of(Student.load(model))
@@ -156,7 +157,7 @@ def load_subject(
         raise KdedgeError(f"{model}: no such student's folder or .keras file.")
     if data is None or tokenizer is None:
         raise KdedgeError(
-            f"{model}: a .keras file alone says nothing of its texts. Name labelled texts, "
+            f"{model}: a .keras file holds no texts and no tokenizer. Name labelled texts, "
             "--data FILE, and the tokenizer, --tokenizer DIR."
         )
     corpus = load_corpus(data, split=split)

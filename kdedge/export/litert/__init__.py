@@ -1,1 +1,1 @@
-"""Keras to TFLite (LiteRT)."""
+"""Conversion of Keras models to TFLite (LiteRT), and quantization."""

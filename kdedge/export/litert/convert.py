@@ -1,4 +1,4 @@
-"""Keras to TFLite (LiteRT), in float32."""
+"""Converts Keras models to TFLite (LiteRT) in float32."""
 
 import tempfile
 from typing import Any
@@ -17,26 +17,27 @@ SIGNATURE = "serving_default"
 
 
 def to_litert(model: keras.Model, task: Task, length: int, variables: Any = None) -> bytes:
-    """A float32 `.tflite` file: int32 [1, length] ids, mask, segment_ids -> the task's outputs.
+    """Convert to a float32 `.tflite` file: int32 [1, length] inputs -> the task's outputs.
 
-    One subgraph, the inputs in this order, float32 [1, width] out, and a signature
-    `serving_default` with these names and the task's `output`, for classification `probabilities`.
+    The file has one subgraph with the inputs ids, mask, segment_ids in this order, a float32
+    [1, width] output, and a signature `serving_default` with these names and the task's `output`
+    (`probabilities` for classification).
 
     Args:
-        model: takes a dictionary of ids, mask and segment_ids; gives logits, or a dictionary
+        model: takes a dictionary of ids, mask and segment_ids; returns logits, or a dictionary
             with `logits`.
-        task: makes outputs of the logits.
+        task: turns logits into outputs.
         length: tokens.
-        variables: what holds the model's variables, where Keras does not know them.
+        variables: object that holds the model's variables, if Keras does not track them.
 
     Raises:
-        KdedgeError: the converter refuses the model, or would need ops that LiteRT lacks.
+        KdedgeError: the converter refuses the model, or needs ops that LiteRT lacks.
     """
     signature = [tf.TensorSpec([1, length], tf.int32, name=name) for name in INPUTS]
 
     def outputs(ids: Any, mask: Any, segment_ids: Any) -> dict[str, Any]:
-        said = model({"ids": ids, "mask": mask, "segment_ids": segment_ids}, training=False)
-        logits = said["logits"] if isinstance(said, dict) else said
+        result = model({"ids": ids, "mask": mask, "segment_ids": segment_ids}, training=False)
+        logits = result["logits"] if isinstance(result, dict) else result
         return {task.output: objective_of(task).outputs(logits)}
 
     archive = keras.export.ExportArchive()
@@ -55,9 +56,9 @@ def to_litert(model: keras.Model, task: Task, length: int, variables: Any = None
 
 
 def _inputs_in_order(content: bytes) -> bytes:
-    """Put the subgraph's inputs in the order that clients without names rely on.
+    """Put the inputs in the order that clients rely on that ignore names.
 
-    The converter sorts them by name in one version and by use in another.
+    One version of the converter sorts them by name, another by use.
     """
     model = parsed(content)
     (graph,) = model.subgraphs

@@ -1,4 +1,4 @@
-"""`.tflite` files as objects and back."""
+"""Reads `.tflite` files as objects and writes them back."""
 
 import struct
 from typing import Any
@@ -12,35 +12,35 @@ from kdedge.errors import KdedgeError
 
 
 def parsed(content: bytes) -> Any:
-    """A `ModelT` of TFLite's schema; data that lies behind the flatbuffer is put into it.
+    """Parse a file into a `ModelT` of TFLite's schema, with data after the flatbuffer included.
 
     Raises:
-        KdedgeError: not a whole `.tflite` file.
+        KdedgeError: not a complete `.tflite` file.
     """
     try:
-        # Its verifier looks at every offset and size; the parser follows them blindly.
+        # Its verifier checks every offset and size; the parser follows them blindly.
         Interpreter(model_content=content)
         model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     except (ValueError, RuntimeError, IndexError, TypeError, struct.error) as error:
         raise KdedgeError(f"content: not a whole .tflite file: {error}") from None
     for buffer in model.buffers:
-        # An array is written as a whole, anything else byte by byte.
+        # Arrays are written at once, anything else byte by byte.
         if buffer.data is not None:
             buffer.data = np.frombuffer(buffer.data, np.uint8)
     return model
 
 
 def written(model: Any) -> bytes:
-    """The file of a `ModelT`."""
+    """Serialize a `ModelT` to a file's bytes."""
     builder = _Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
 class _Builder(flatbuffers.Builder):
-    """Puts weights at multiples of 16 bytes.
+    """Aligns weights to 16 bytes.
 
-    The schema's `force_align: 16` says so, and Python's generated code does not heed it: a runtime
+    The schema demands it (`force_align: 16`), but Python's generated code ignores it: a runtime
     must then copy all weights or, on some processors, fails.
     """
 

@@ -1,4 +1,4 @@
-"""What MediaPipe's TextClassifier must know of a model, written into its `.tflite` file."""
+"""Writes the metadata that MediaPipe's TextClassifier needs into a `.tflite` file."""
 
 import io
 import zipfile
@@ -24,11 +24,11 @@ BERT_TOKENIZER_OPTIONS = 4
 
 
 def with_metadata(content: bytes, vocabulary: Sequence[str], label_names: Sequence[str]) -> bytes:
-    """Add TFLite metadata and its files to a model, so that MediaPipe needs the model alone.
+    """Add TFLite metadata, vocabulary and labels, so that MediaPipe needs no other file.
 
-    Metadata that the model has already are replaced. The same model, vocabulary and labels give
-    the same bytes. The files `vocab.txt` and `labels.txt` are an uncompressed zip archive at the
-    end: `zipfile.ZipFile` opens the result.
+    Metadata that the model already has are replaced. Equal arguments give equal bytes. `vocab.txt`
+    and `labels.txt` are an uncompressed zip archive at the end of the file: `zipfile.ZipFile` opens
+    the result.
 
     Specification: https://www.tensorflow.org/lite/models/convert/metadata, and metadata_schema.fbs,
     file identifier M001, which MediaPipe's wheel carries.
@@ -40,8 +40,8 @@ def with_metadata(content: bytes, vocabulary: Sequence[str], label_names: Sequen
         label_names: the classes in the order of the probabilities.
 
     Raises:
-        KdedgeError: not a `.tflite` file; the model has other inputs or outputs; a word piece or a
-            label would be two lines of its file.
+        KdedgeError: not a `.tflite` file; the model has other inputs or outputs; or a word piece or
+            a label has a line break.
     """
     if content[4:8] != b"TFL3":
         raise KdedgeError("content: not a .tflite file; to_litert writes one.")
@@ -62,7 +62,7 @@ def with_metadata(content: bytes, vocabulary: Sequence[str], label_names: Sequen
     file = io.BytesIO(written(model))
     with zipfile.ZipFile(file, "a") as archive:
         for name, lines in files.items():
-            # A ZipInfo has the same time stamp whenever it is made.
+            # A new ZipInfo always has the same time stamp.
             archive.writestr(zipfile.ZipInfo(name), lines)
     return file.getvalue()
 
@@ -97,7 +97,7 @@ def _lines(argument: str, values: Sequence[str]) -> bytes:
 
 
 def _metadata() -> bytes:
-    """The ModelMetadata table, each table a dictionary: slot of the field in the .fbs -> value."""
+    """The ModelMetadata table. A table is a dictionary: slot of a field in the .fbs -> value."""
     vocabulary = {0: VOCABULARY, 2: VOCABULARY_FILE}
     labels = {0: LABELS, 2: TENSOR_AXIS_LABELS}
     subgraph = {
@@ -112,7 +112,7 @@ def _metadata() -> bytes:
 
 
 def _add(builder: Any, value: Any) -> int:
-    """Write a string, a vector of tables or a table; return its offset."""
+    """Write a string, a vector of tables or a table, and return its offset."""
     if isinstance(value, str):
         return int(builder.CreateString(value))
     if isinstance(value, list):
@@ -121,7 +121,7 @@ def _add(builder: Any, value: Any) -> int:
         for offset in reversed(offsets):
             builder.PrependUOffsetTRelative(offset)
         return int(builder.EndVector())
-    # What a table points to must be written before it.
+    # Everything that a table points to must be written before it.
     fields = {slot: v if isinstance(v, int) else _add(builder, v) for slot, v in value.items()}
     builder.StartObject(max(fields) + 1)
     for slot, field in fields.items():

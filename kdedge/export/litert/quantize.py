@@ -1,4 +1,4 @@
-"""Quantization of a float32 `.tflite` file."""
+"""Quantizes float32 `.tflite` files."""
 
 import contextlib
 import io
@@ -23,8 +23,8 @@ from kdedge.export.litert.convert import SIGNATURE
 from kdedge.export.litert.flatbuffer import parsed, written
 from kdedge.text.encoder import Encoded
 
-# With so few values a tensor has been clustered: a scale for each channel would make them many
-# again, and the file's download large.
+# A tensor with at most this many distinct values was clustered. A scale for each channel would give
+# it many values again, and make the download large.
 CLUSTERED = 256
 
 
@@ -33,9 +33,9 @@ class LiteRTQuantization:
     """A way to quantize `.tflite` files.
 
     Attributes:
-        apply: tells litert-quantizer what to do in a scope, with a scale a channel or a tensor.
-        spared_as: what a layer that is spared computes in.
-        needs_calibration: whether it needs real texts, for the ranges of activations.
+        apply: configures litert-quantizer for a scope, with one scale for each channel or tensor.
+        spared_as: precision of the layers that are left out.
+        needs_calibration: whether it needs calibration data.
         with_lookups: whether embedding tables are read by EMBEDDING_LOOKUP.
     """
 
@@ -46,17 +46,17 @@ class LiteRTQuantization:
 
 
 class LiteRTQuantizer:
-    """Quantizes one float32 `.tflite` file in one way; some layers can be spared.
+    """Quantizes one float32 `.tflite` file in one way; layers can be left out.
 
     Args:
-        content: of the file, as `to_litert` makes it.
-        quantization: how.
-        calibration: int32 [texts, length] inputs of real texts, for the ranges of activations.
-        integer_output: give probabilities as integers with a scale, where activations are integers.
+        content: the file, as `to_litert` makes it.
+        quantization: how to quantize it.
+        calibration: calibration data, int32 [texts, length].
+        integer_output: return probabilities as integers with a scale, if activations are integers.
 
     Attributes:
         layers: name scopes of the graph's layers.
-        spared_as: what a layer that is spared computes in.
+        spared_as: precision of the layers that are left out.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LiteRTQuantizer:
         model = parsed(self.content)
         outputs = [model.subgraphs[0].tensors[op.outputs[0]] for op in model.subgraphs[0].operators]
         scopes = [tensor.name.decode().split(";")[0].rpartition("/")[0] for tensor in outputs]
-        # Of one part is the whole model.
+        # A scope without a slash is the whole model.
         self.layers = tuple(dict.fromkeys(scope for scope in scopes if "/" in scope))
         self.clustered = [
             scope
@@ -82,7 +82,7 @@ class LiteRTQuantizer:
         self.ranges = self._ranges(calibration)
 
     def __call__(self, spared: Collection[str] = ()) -> bytes:
-        """The quantized file, but for the layers `spared`.
+        """The quantized file, without quantizing the layers `spared`.
 
         Raises:
             KdedgeError: the quantizer refuses the model.
@@ -109,8 +109,8 @@ class LiteRTQuantizer:
             for i in range(len(calibration.ids))
         ]
         with _quiet():
-            # By default the quantizer averages the texts' ranges, and so cuts off all that is
-            # rare: a long text's number of tokens, for one.
+            # Its default averages the ranges of the texts, which cuts off rare values, such as the
+            # number of tokens of a long text.
             calibrator = Calibrator(
                 bytearray(self.content),
                 num_threads=1,
@@ -138,10 +138,10 @@ class LiteRTQuantizer:
 
 
 def int8(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
-    """Dynamic range: int8 weights; activations are quantized on the fly.
+    """Dynamic range: int8 weights; activations are quantized at run time.
 
-    Dense layers have one scale each, and so run in every TensorFlow Lite since 2019; with a scale
-    for each channel they need LiteRT 1.0 and are no more accurate.
+    Dense layers have one scale each, so they run in every TensorFlow Lite since 2019. With a scale
+    for each channel they would need LiteRT 1.0 and be no more accurate.
     """
     quantizer.add_dynamic_config(scope, Op.ALL_SUPPORTED, 8, granularity)
     quantizer.add_dynamic_config(scope, Op.FULLY_CONNECTED, 8, Granularity.TENSORWISE)
@@ -149,14 +149,14 @@ def int8(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
 
 
 def masked_scores_in_float(quantizer: Quantizer) -> None:
-    """Keras's attention sets the scores of padding so low that no integer is left for others."""
+    """Leave attention scores in float: those of padding are too low for a common int8 scale."""
     quantizer.update_quantization_recipe(
         r"/softmax(_\d+)+/", Op.ALL_SUPPORTED, None, AlgorithmName.NO_QUANTIZE
     )
 
 
 def int8_table(quantizer: Quantizer, scope: str) -> None:
-    """One scale for all embeddings: a scale a row would be a tenth of the table's size."""
+    """One scale for the whole table: a scale for each row would add a tenth to its size."""
     quantizer.add_dynamic_config(scope, Op.EMBEDDING_LOOKUP, 8, Granularity.TENSORWISE)
 
 
@@ -164,8 +164,8 @@ def _within(scope: str) -> str:
     return rf"^{re.escape(scope)}(/|;|$)"
 
 
-# From which version on an op can have int8 weights with one scale, and with several, by
-# TensorFlow's op_version.cc.
+# The op versions that allow int8 weights with one scale, and with several (TensorFlow's
+# op_version.cc).
 INT8_VERSIONS = {
     schema.BuiltinOperator.FULLY_CONNECTED: (3, 12),
     schema.BuiltinOperator.CONV_2D: (2, 5),
@@ -176,17 +176,17 @@ INT8_VERSIONS = {
 
 
 def _raise_versions(model: Any) -> None:
-    """Say what the ops need, so that an older runtime refuses the file.
+    """Set the op versions that are needed, so that older runtimes refuse the file.
 
-    litert-quantizer leaves the versions of the float ops; an old TensorFlow Lite would then read
-    the first of several scales as the only one and give wrong answers.
+    litert-quantizer keeps the versions of the float ops. An old TensorFlow Lite would then use the
+    first of several scales for all channels and give wrong outputs.
     """
     (graph,) = model.subgraphs
     for op in graph.operators:
         code = model.operatorCodes[op.opcodeIndex]
         if code.builtinCode not in INT8_VERSIONS:
             continue
-        # DEQUANTIZE has nothing but what it dequantizes.
+        # DEQUANTIZE has only one input.
         weights = graph.tensors[op.inputs[:2][-1]]
         one, several = INT8_VERSIONS[code.builtinCode]
         scales = 0 if weights.quantization is None else np.size(weights.quantization.scale)
@@ -197,7 +197,7 @@ def _raise_versions(model: Any) -> None:
 
 
 def _is_clustered(model: Any, op: Any) -> bool:
-    """Whether one of the op's weights has few distinct values."""
+    """Whether a weight of the op has few distinct values."""
     for tensor in (model.subgraphs[0].tensors[i] for i in op.inputs if i >= 0):
         data = model.buffers[tensor.buffer].data
         if tensor.type == schema.TensorType.FLOAT32 and data is not None and len(tensor.shape) > 1:
@@ -208,9 +208,9 @@ def _is_clustered(model: Any, op: Any) -> bool:
 
 
 def _with_lookups(content: bytes) -> bytes:
-    """Read embedding tables by EMBEDDING_LOOKUP, for which there are quantized kernels.
+    """Read embedding tables by EMBEDDING_LOOKUP, which has kernels for quantized tables.
 
-    GATHER of a quantized table gives quantized rows, which only an integer graph can use.
+    GATHER from a quantized table returns quantized rows, which only a full-integer graph can use.
     """
     model = parsed(content)
     (graph,) = model.subgraphs
@@ -270,7 +270,7 @@ def _with_lookups(content: bytes) -> bytes:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the quantizer's own progress bar and warnings."""
+    """Suppress the quantizer's progress bar and warnings."""
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,1 +1,1 @@
-"""Keras to ONNX."""
+"""Conversion of Keras models to ONNX, and quantization."""

@@ -1,4 +1,4 @@
-"""Keras to ONNX, in float32."""
+"""Converts Keras models to ONNX in float32."""
 
 import contextlib
 import hashlib
@@ -22,17 +22,17 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def to_onnx(model: keras.Model) -> bytes:
-    """A float32 `.onnx` file: int64 [batch, length] -> `logits` float32 [batch, classes].
+    """Convert to a float32 `.onnx` file: int64 [batch, length] -> logits float32 [batch, classes].
 
-    Inputs are input_ids, attention_mask and token_type_ids, of any batch size and length, as
-    Hugging Face's clients expect. Constants are folded; a model gives the same bytes each time.
+    The inputs are input_ids, attention_mask and token_type_ids, of any batch size and length, as
+    Hugging Face's clients expect. Constants are folded. Equal models give equal bytes.
 
     Args:
-        model: takes a dictionary of ids, mask and segment_ids; gives logits, or a dictionary
+        model: takes a dictionary of ids, mask and segment_ids; returns logits, or a dictionary
             with `logits`.
 
     Raises:
-        KdedgeError: tf2onnx knows no ONNX for one of the model's ops.
+        KdedgeError: tf2onnx can't convert one of the model's ops.
     """
 
     @tf.function(
@@ -45,8 +45,8 @@ def to_onnx(model: keras.Model) -> bytes:
         outputs = model({"ids": ids, "mask": mask, "segment_ids": segment_ids}, training=False)
         return {"logits": outputs["logits"] if isinstance(outputs, dict) else outputs}
 
-    said = io.StringIO()
-    handler = logging.StreamHandler(said)
+    errors = io.StringIO()
+    handler = logging.StreamHandler(errors)
     handler.setLevel(logging.ERROR)
     logger = logging.getLogger("tf2onnx")
     logger.addHandler(handler)
@@ -58,13 +58,13 @@ def to_onnx(model: keras.Model) -> bytes:
                 opset=OPSET,
                 custom_op_handlers={"Erfc": (_erfc, [])},
             )
-    except Exception as error:  # tf2onnx raises whatever it meets
+    except Exception as error:  # tf2onnx raises errors of many kinds
         raise KdedgeError(f"{model.name}: tf2onnx refuses this model: {error}") from None
     finally:
         logger.removeHandler(handler)
-    # It writes a broken file, and only says so in its log, where it does not know an op.
-    if said.getvalue():
-        raise KdedgeError(f"{model.name}: tf2onnx can't convert this model: {said.getvalue()}")
+    # If it does not know an op, it writes a broken file and reports that only in its log.
+    if errors.getvalue():
+        raise KdedgeError(f"{model.name}: tf2onnx can't convert this model: {errors.getvalue()}")
     for value in (*proto.graph.input, *proto.graph.output):
         axes = value.type.tensor_type.shape.dim
         axes[0].dim_param = "batch_size"
@@ -74,7 +74,7 @@ def to_onnx(model: keras.Model) -> bytes:
 
 
 def _optimized(proto: Any) -> Any:
-    """With constants folded and common parts shared, in standard ops only."""
+    """Fold constants and share common parts, with standard ops only."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "optimized.onnx"
         options = onnxruntime.SessionOptions()
@@ -91,14 +91,14 @@ def _optimized(proto: Any) -> Any:
 
 
 def _canonical(proto: Any) -> Any:
-    """The same graph with nodes in an order, and with names, that depend on nothing but itself.
+    """The same graph with an order of nodes, and names, that depend on the graph only.
 
-    tf2onnx numbers its names by what the process has converted before. What is there twice is
-    kept once.
+    The names that tf2onnx makes depend on what the process converted before. Duplicate nodes and
+    weights are merged.
     """
     graph = proto.graph
     public = {value.name for value in (*graph.input, *graph.output)}
-    # What a value is computed from, as a hash.
+    # For each value a hash of everything that it is computed from.
     key = {"": ""} | {value.name: value.name for value in graph.input}
     tensors = {}
     for tensor in graph.initializer:
@@ -114,7 +114,7 @@ def _canonical(proto: Any) -> Any:
             attributes = sorted(a.SerializeToString() for a in node.attribute)
             parts = (node.op_type, [key[name] for name in node.input], attributes)
             digest = hashlib.sha256(repr(parts).encode()).hexdigest()
-            # Where two nodes say the same, an output of the graph keeps its own name.
+            # Of two equal nodes, keep the one that gives an output of the graph.
             if digest not in found or public & {*node.output}:
                 found[digest] = node
             key.update({name: f"{digest}:{i}" for i, name in enumerate(node.output) if name})
@@ -143,14 +143,14 @@ def _canonical(proto: Any) -> Any:
 
 
 def replace_all(field: Any, values: list[Any]) -> None:
-    """Put copies of values in the place of all that a repeated protobuf field holds."""
+    """Replace the contents of a repeated protobuf field by copies of `values`."""
     copies = [type(value).FromString(value.SerializeToString()) for value in values]
     del field[:]
     field.extend(copies)
 
 
 def _erfc(graph: Any, node: Any, name: str, arguments: Any) -> None:
-    """Erfc(x) = 1 - Erf(x): TensorFlow's exact GELU needs it and tf2onnx has none."""
+    """Erfc(x) = 1 - Erf(x): TensorFlow's exact GELU needs it, and tf2onnx can't convert it."""
     (output,) = node.output
     shape, dtype = graph.get_shape(output), graph.get_dtype(output)
     graph.remove_node(node.name)

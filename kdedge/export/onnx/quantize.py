@@ -1,4 +1,4 @@
-"""Quantization of a float32 `.onnx` file."""
+"""Quantizes float32 `.onnx` files."""
 
 import logging
 import tempfile
@@ -22,9 +22,9 @@ class OnnxQuantization:
     """A way to quantize `.onnx` files.
 
     Attributes:
-        apply: reads a file, writes the quantized one, and leaves out the nodes that are spared.
-        file: its name; transformers.js and optimum look for theirs.
-        needs_calibration: whether it needs real texts, for the ranges of activations.
+        apply: reads a file and writes the quantized one, without the nodes in a list.
+        file: name of the file; transformers.js and optimum expect certain names.
+        needs_calibration: whether it needs calibration data.
     """
 
     apply: Callable[[Path, Path, list[str], Encoded], None]
@@ -33,16 +33,16 @@ class OnnxQuantization:
 
 
 class OnnxQuantizer:
-    """Quantizes one float32 `.onnx` file in one way; some layers can be spared.
+    """Quantizes one float32 `.onnx` file in one way; layers can be left out.
 
     Args:
-        content: of the file, as `to_onnx` makes it.
-        quantization: how.
-        calibration: int32 [texts, length] inputs of real texts, for the ranges of activations.
+        content: the file, as `to_onnx` makes it.
+        quantization: how to quantize it.
+        calibration: calibration data, int32 [texts, length].
 
     Attributes:
         layers: names of the nodes with weights.
-        spared_as: what a layer that is spared computes in.
+        spared_as: precision of the layers that are left out.
     """
 
     spared_as = "float32"
@@ -61,11 +61,11 @@ class OnnxQuantizer:
         )
 
     def __call__(self, spared: Collection[str] = ()) -> bytes:
-        """The quantized file, but for the layers `spared`."""
+        """The quantized file, without quantizing the layers `spared`."""
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder) / "source.onnx", Path(folder) / "target.onnx"
             source.write_bytes(self.content)
-            # The warning is about a preparation that `to_onnx` has done.
+            # It warns of a missing preparation that `to_onnx` has done.
             logging.disable(logging.WARNING)
             try:
                 self.quantization.apply(source, target, list(spared), self.calibration)
@@ -75,9 +75,9 @@ class OnnxQuantizer:
 
 
 def with_int8_embeddings(source: Path, spared: list[str]) -> Any:
-    """The graph with tables of int8 and a scale a row.
+    """The graph with int8 embedding tables and one scale for each row.
 
-    ONNX Runtime's own quantization has one scale for a whole table, which costs students accuracy.
+    ONNX Runtime's own quantization has one scale for the whole table, which costs accuracy.
     """
     proto = onnx.load(source)
     tensors = {tensor.name: tensor for tensor in proto.graph.initializer}

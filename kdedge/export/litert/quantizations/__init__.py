@@ -1,1 +1,1 @@
-"""How LiteRT files are quantized, a file each; `ARTIFACTS` in kdedge.recipe names them."""
+"""The quantizations of LiteRT files, one module each; `ARTIFACTS` in kdedge.recipe names them."""

@@ -1,4 +1,4 @@
-"""Weights in half precision, arithmetic in float32."""
+"""The quantization float16: half-precision weights, float32 arithmetic."""
 
 from litert_quantizer import qtyping
 from litert_quantizer.algorithm_manager import AlgorithmName
@@ -10,7 +10,7 @@ from kdedge.export.litert.quantize import LiteRTQuantization
 
 
 def float16(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
-    """Weights in half precision, arithmetic in float32."""
+    """Half-precision weights, float32 arithmetic."""
     halves = qtyping.OpQuantizationConfig(
         weight_tensor_config=qtyping.TensorQuantizationConfig(
             num_bits=16, dtype=qtyping.TensorDataType.FLOAT

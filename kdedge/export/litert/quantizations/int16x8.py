@@ -1,4 +1,4 @@
-"""Int8 weights and int16 activations."""
+"""The quantization int16x8: int8 weights and int16 activations."""
 
 from litert_quantizer.qtyping import QuantGranularity as Granularity
 from litert_quantizer.qtyping import TFLOperationName as Op
@@ -12,7 +12,7 @@ from kdedge.export.litert.quantize import (
 
 
 def int16x8(quantizer: Quantizer, scope: str, granularity: Granularity) -> None:
-    """Int8 weights and int16 activations, whose ranges come from calibration."""
+    """Int8 weights and int16 activations, with ranges from calibration data."""
     quantizer.add_static_config(scope, Op.ALL_SUPPORTED, 16, 8, granularity)
     int8_table(quantizer, scope)
     masked_scores_in_float(quantizer)

@@ -1,4 +1,4 @@
-"""Dynamic range: int8 weights; activations are quantized on the fly."""
+"""The quantization int8, dynamic range: activations are quantized at run time."""
 
 from kdedge.export.litert.quantize import LiteRTQuantization, int8
 

@@ -1,1 +1,1 @@
-"""How ONNX files are quantized, a file each; `ARTIFACTS` in kdedge.recipe names them."""
+"""The quantizations of ONNX files, one module each; `ARTIFACTS` in kdedge.recipe names them."""

@@ -1,4 +1,4 @@
-"""Weights and arithmetic in half precision."""
+"""The quantization float16: half-precision weights and arithmetic."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from kdedge.text.encoder import Encoded
 
 
 def float16(source: Path, target: Path, spared: list[str], calibration: Encoded) -> None:
-    """Weights and arithmetic in half precision; logits in float32."""
+    """Half-precision weights and arithmetic; float32 logits."""
     halves = convert_float_to_float16(
         onnx.load(source), keep_io_types=True, node_block_list=spared, disable_shape_infer=True
     )

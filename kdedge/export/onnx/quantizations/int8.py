@@ -1,4 +1,4 @@
-"""Dynamic range: int8 weights; activations are quantized on the fly."""
+"""The quantization int8, dynamic range: activations are quantized at run time."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from kdedge.text.encoder import Encoded
 def int8(source: Path, target: Path, spared: list[str], calibration: Encoded) -> None:
     """Dynamic range: int8 embeddings and dense layers; convolutions stay in float32.
 
-    ONNX Runtime's ConvInteger is several times slower on CPUs than the float convolution.
+    On CPUs, ONNX Runtime's ConvInteger is several times slower than the float convolution.
     """
     ort_quantization.quantize_dynamic(
         with_int8_embeddings(source, spared),

@@ -1,4 +1,4 @@
-"""Int8 weights and activations."""
+"""The quantization int8-static: int8 weights and activations, in QDQ form."""
 
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ MULTIPLYING = ["MatMul", "Gemm", "Conv"]
 
 
 def int8_static(source: Path, target: Path, spared: list[str], calibration: Encoded) -> None:
-    """Int8 weights and activations, whose ranges come from calibration, as pairs of
-    QuantizeLinear and DequantizeLinear (QDQ)."""  # noqa: D205, D209
+    """Int8 weights and activations, with ranges from calibration data.
+
+    They are pairs of QuantizeLinear and DequantizeLinear nodes (QDQ).
+    """
     ort_quantization.quantize_static(
         with_int8_embeddings(source, spared),
         target,
@@ -41,7 +43,7 @@ class _Calibration(ort_quantization.CalibrationDataReader):
         )
 
     def get_next(self) -> dict[str, Any] | None:
-        """The next text's inputs."""
+        """The inputs of the next text; None after the last one."""
         return next(self.rows, None)
 
 
