@@ -414,6 +414,8 @@ def test_speed_up_is_against_the_teacher_in_the_same_runtime(report: BenchReport
     # Both have 3 repeats 1% apart: 30 * exp(+-2.7764 * 0.01 * sqrt(2 / 3)).
     assert speed_up.interval == "29.3 to 30.7"
     assert report.retention(best) == pytest.approx(0.8595 / 0.874)
+    nothing = [m.model_copy(update={"score": 0.0}) for m in report.measurements]
+    assert report.model_copy(update={"measurements": tuple(nothing)}).retention(best) is None
 
 
 def test_faster_is_said_only_where_the_interval_leaves_out_one(report: BenchReport) -> None:

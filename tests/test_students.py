@@ -19,7 +19,7 @@ from kdedge.students.architecture import Parts
 from kdedge.students.cut import Importance, cut_from_teacher, taylor_importance
 from kdedge.students.initial import EMBEDDING_SCALE, set_token_embeddings
 from kdedge.students.presets import PRESETS
-from kdedge.students.trained import Evaluation, predict_logits
+from kdedge.students.trained import Evaluation, measures, predict_logits
 from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
 
@@ -349,3 +349,11 @@ def test_no_corpus_and_no_embedding(teacher: BertTeacher) -> None:
     other = replace(student, model=keras.Model(inputs, inputs, name="own"))
     with pytest.raises(KdedgeError, match="own has no embedding layer named tokens"):
         prune_vocabulary(other, ["good"])
+
+
+def test_a_share_of_nothing_is_left_out() -> None:
+    task, labels = classes(3), np.array([0, 1], np.int32)
+    right, wrong = np.eye(3, dtype=np.float32)[:2], np.eye(3, dtype=np.float32)[[2, 2]]
+    said = measures(task, Evaluation(("a", "b"), labels, right, wrong))
+    assert said == {"accuracy": 1.0, "teacher_accuracy": 0.0, "agreement": 0.0}
+    assert measures(task, Evaluation(("a", "b"), labels, wrong, right))["retention"] == 0.0

@@ -163,14 +163,15 @@ def measures(task: Task, evaluation: Evaluation) -> dict[str, float]:
     """The task's metric and, where a teacher labelled the texts, its own, retention and agreement.
 
     For classification `accuracy`, `teacher_accuracy`, `retention` (the student's as a share of the
-    teacher's) and `agreement`.
+    teacher's, unless that is 0) and `agreement`.
     """
     outputs = task.outputs(evaluation.logits)
     found = {task.metric: task.score(outputs, evaluation.labels)}
     if evaluation.teacher_logits is not None:
         teacher = task.outputs(evaluation.teacher_logits)
         found[f"teacher_{task.metric}"] = task.score(teacher, evaluation.labels)
-        found["retention"] = found[task.metric] / found[f"teacher_{task.metric}"]
+        if best := found[f"teacher_{task.metric}"]:
+            found["retention"] = found[task.metric] / best
         found["agreement"] = task.agreement(outputs, teacher)
     return found
 

@@ -348,9 +348,9 @@ class BenchReport(_Head):
         return SpeedUp(baseline, baseline.p1_ms / measurement.p1_ms, low, high)
 
     def retention(self, measurement: Measurement) -> float | None:
-        """Score / best score of the teacher's artifacts; None without a teacher."""
-        teachers = [m.score for m in self.measurements if m.is_teacher]
-        return measurement.score / max(teachers) if teachers else None
+        """Score / best score of the teacher's artifacts; None without one that is above 0."""
+        best = max((m.score for m in self.measurements if m.is_teacher), default=0)
+        return measurement.score / best if best else None
 
     @property
     def metric(self) -> str:
