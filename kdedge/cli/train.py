@@ -254,7 +254,8 @@ def distill(
     settings = settings.model_copy(update=missing)
     with locked(out):
         trained = distill_student(corpus, store, encoder, settings, out, seed, teacher)
-    say(f"{out}: accuracy {100 * trained.notes['accuracy']:.2f}% on the test split.")
+    metric = trained.task.metric
+    say(f"{out}: {metric} {100 * trained.notes[metric]:.2f}% on the test split.")
 
 
 @settings_as_options
@@ -320,8 +321,9 @@ def compress(
         loaded, store = Student.load(student), SoftLabels(soft_labels)
         settings = settings.model_copy(update={"methods": (method,)})
         smaller = compress_student(loaded, store, settings, out, seed)
-    before, after = smaller.notes["compression"][-1]["accuracy"]
+    metric = smaller.task.metric
+    before, after = smaller.notes["compression"][-1][metric]
     say(
-        f"{out}: accuracy {100 * after:.2f}% on the test split, {100 * before:.2f}% before; "
+        f"{out}: {metric} {100 * after:.2f}% on the test split, {100 * before:.2f}% before; "
         f"{smaller.notes['parameters'] / 1e6:.2f} M parameters."
     )
