@@ -49,7 +49,9 @@ def load_tensorflow() -> None:
     if find_spec("tensorflow") is None or find_spec("transformers") is None:
         raise KdedgeError("TensorFlow is not installed: pip install 'kdedge[train]'")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "0")
+    # What a user has set for other programs is not for this one.
+    os.environ["TF_USE_LEGACY_KERAS"] = "0"
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     import logging
     import warnings
 
@@ -58,7 +60,14 @@ def load_tensorflow() -> None:
     warnings.filterwarnings("ignore", module="tf_keras|keras|tensorflow|transformers")
     # While it is loaded TensorFlow writes lines of its own, whatever the level of its logs.
     with _stderr_of_the_process_to(os.devnull):
+        import keras
         import tensorflow  # noqa: F401
+        import tf_keras
+    # keras.json in the user's home may say otherwise.
+    for config in (keras.config, tf_keras.backend):
+        config.set_floatx("float32")
+        config.set_epsilon(1e-7)
+        config.set_image_data_format("channels_last")
 
 
 @contextmanager
