@@ -1,7 +1,7 @@
-"""Opens `.tflite` and `.onnx` files, with the options that make their arithmetic what it is.
+"""Opens `.tflite` and `.onnx` files in their runtimes, always with the same options.
 
-The runtime, the exporter's gate and the program that measures on devices all open files here, so
-that what is proven and what is measured is computed in the same way.
+The runtime, the exporter and the program that measures on devices all open files here, so a file is
+checked and measured with the same arithmetic.
 
 Needs Python 3.9 or later, numpy and the file's runtime, and nothing of kdedge: it is copied to
 devices.
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# int32 [texts, length] each.
+# Names of the inputs, each int32 [texts, length].
 NAMES = ("ids", "mask", "segment_ids")
 
 
@@ -34,26 +34,26 @@ class RuntimeMissingError(EngineError):
 class Engine(ABC):
     """A model file in its runtime.
 
-    `run` computes. Who times an inference prepares the inputs with `feed` and times `infer` alone.
+    `run` computes outputs. To measure latency, prepare inputs with `feed` and time only `infer`.
 
     Args:
-        path: of the file.
-        threads: that an inference may use.
+        path: the model file.
+        threads: threads that an inference may use.
 
     Attributes:
         format: `litert` or `onnx`.
-        suffix: of such files.
-        name: of the runtime.
-        package: that has the runtime.
-        module: of that package, which is imported to open a file.
-        version: of the runtime.
-        length: tokens that a text must have; None for any number.
-        inputs: those of `NAMES` that the file takes, in the file's order.
-        load_ns: how long the runtime took to load the file, its import left out.
+        suffix: suffix of such files.
+        name: name of the runtime.
+        package: PyPI package of the runtime.
+        module: module of that package to import.
+        version: version of the runtime.
+        length: tokens that a text must have; None for any length.
+        inputs: the `NAMES` that the file takes, in the file's order.
+        load_ns: time to load the file, without importing the runtime.
 
     Raises:
         RuntimeMissingError: the runtime is not installed.
-        EngineError: the runtime refuses the file, or its inputs are others.
+        EngineError: the runtime refuses the file, or the file has other inputs.
     """
 
     format: str
@@ -89,19 +89,19 @@ class Engine(ABC):
 
     @abstractmethod
     def feed(self, inputs: Mapping[str, Any]) -> Any:
-        """What `infer` takes, of int32 [texts, length] by name."""
+        """Turn int32 [texts, length] arrays, by name, into the argument of `infer`."""
 
     @abstractmethod
     def infer(self, feed: Any) -> Any:
-        """One inference: [texts, ...] as the file has it, perhaps in integers."""
+        """Run one inference: [texts, ...], not dequantized."""
 
     @abstractmethod
     def run(self, inputs: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-        """The file's first output, float32 [texts, ...], of int32 [texts, length] by name."""
+        """Run int32 [texts, length] arrays, by name, and return the first output as float32."""
 
 
 class LiteRTEngine(Engine):
-    """A `.tflite` file in LiteRT, with int32 [1, length] inputs: one text an inference."""
+    """A `.tflite` file in LiteRT with int32 [1, length] inputs: one text in each inference."""
 
     format, suffix = "litert", ".tflite"
     name, package, module = "LiteRT", "ai-edge-litert", "ai_edge_litert.interpreter"
@@ -123,14 +123,14 @@ class LiteRTEngine(Engine):
         self.inputs = tuple(self._indexes)
         output = interpreter.get_output_details()[0]
         self._output = output["index"]
-        # What integers stand for: scale * (integer - zero point). Of floats the scale is 0.
+        # Dequantized: scale * (integer - zero point). For a float output the scale is 0.
         scale, self._zero_point = output["quantization"]
         self._scale = scale or 1.0
 
     def _input_indexes(self) -> dict[str, int]:
-        """The tensor of each of `NAMES`, in the file's order."""
+        """The tensor index of each input, in the file's order."""
         indexes = [tensor["index"] for tensor in self._interpreter.get_input_details()]
-        # Converters don't keep the order of the inputs, so only a signature's names are sure.
+        # By the names in the signature, because converters don't keep the order of the inputs.
         for signature in self._interpreter.get_signature_list():
             named = self._interpreter.get_signature_runner(signature).get_input_details()
             if set(named) != set(NAMES):
@@ -140,18 +140,18 @@ class LiteRTEngine(Engine):
         return dict(zip(NAMES, indexes))  # noqa: B905, which needs Python 3.10
 
     def feed(self, inputs: Mapping[str, Any]) -> Any:
-        """What `infer` takes, of int32 [1, length] by name."""
+        """Turn int32 [1, length] arrays, by name, into the argument of `infer`."""
         return [(index, inputs[name]) for name, index in self._indexes.items()]
 
     def infer(self, feed: Any) -> Any:
-        """One inference: [1, ...] as the file has it, perhaps in integers."""
+        """Run one inference: [1, ...], not dequantized."""
         for index, array in feed:
             self._interpreter.set_tensor(index, array)
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output)
 
     def run(self, inputs: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-        """The file's first output, float32 [texts, ...], of int32 [texts, length] by name."""
+        """Run int32 [texts, length] arrays, by name, and return the first output as float32."""
         rows = [
             self.infer(self.feed({name: inputs[name][row : row + 1] for name in NAMES}))[0]
             for row in range(len(inputs["ids"]))
@@ -188,26 +188,29 @@ class OnnxEngine(Engine):
         self._output = [session.get_outputs()[0].name]
 
     def feed(self, inputs: Mapping[str, Any]) -> Any:
-        """What `infer` takes, of int32 [texts, length] by name."""
+        """Turn int32 [texts, length] arrays, by name, into the argument of `infer`."""
         return {name: inputs[self._names[name]].astype(np.int64) for name in self._wanted}
 
     def infer(self, feed: Any) -> Any:
-        """One inference: [texts, ...]."""
+        """Run one inference: [texts, ...]."""
         return self._session.run(self._output, feed)[0]
 
     def run(self, inputs: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-        """The file's first output, float32 [texts, ...], of int32 [texts, length] by name."""
+        """Run int32 [texts, length] arrays, by name, and return the first output as float32."""
         return np.asarray(self.infer(self.feed(inputs)), np.float32)
 
 
 def int8_sums_saturate(cpuinfo: str) -> bool:
-    """Whether ONNX Runtime, left to itself, cuts sums of int8 products to 16 bits.
+    """Whether ONNX Runtime, without its option, saturates sums of int8 products at 16 bits.
 
-    So it does on x86 without VNNI, and on no phone and in no browser. The option that makes the
-    sums exact changes nothing on ARM; on x86 it takes time, and with VNNI to no purpose.
+    It does so on x86 without VNNI, but not on phones or in browsers. The option that makes the sums
+    exact costs time on x86, with VNNI for no benefit, and changes nothing on ARM.
+
+        >>> int8_sums_saturate("flags : avx2 avx_vnni")
+        False
 
     Args:
-        cpuinfo: what Linux says of the processor; where it says nothing, the answer is yes.
+        cpuinfo: contents of /proc/cpuinfo; if it is empty, the answer is yes.
     """
     return not {"avx512_vnni", "avx_vnni"} & set(cpuinfo.split())
 
@@ -219,7 +222,7 @@ def _cpuinfo() -> str:
         return ""
 
 
-# By the format of their files.
+# Engines by format.
 ENGINES: dict[str, type[Engine]] = {engine.format: engine for engine in (LiteRTEngine, OnnxEngine)}
 
 
@@ -228,7 +231,7 @@ def load(path: str | Path, threads: int = 1) -> Engine:
 
     Raises:
         RuntimeMissingError: that runtime is not installed.
-        EngineError: the runtime refuses the file, or its suffix is another.
+        EngineError: the runtime refuses the file, or the suffix is unknown.
     """
     by_suffix = {engine.suffix: engine for engine in ENGINES.values()}
     suffix = Path(path).suffix

@@ -1,4 +1,4 @@
-"""The one error that users see, and how programs show it."""
+"""The error for everything that a user can fix, and how programs print it."""
 
 import errno
 import sys
@@ -7,22 +7,22 @@ from contextlib import contextmanager
 
 
 class KdedgeError(Exception):
-    """Something the user can mend: says what was given, what is allowed and how to go on.
+    """An error that the user can fix: says what was given, what is allowed and what to do.
 
-    The command line prints it as one line and exits with status 2; anything else that is raised
-    is a defect of kdedge.
+    The command line prints it as one line and exits with status 2. Any other exception is a bug in
+    kdedge.
     """
 
 
 @contextmanager
 def errors_as_lines() -> Iterator[None]:
-    """Print what a user can mend as one line, and exit with status 2. Also decorates a program."""
+    """Print errors that the user can fix as one line, and exit with status 2. Also a decorator."""
     try:
         yield
     except KdedgeError as error:
         _exit(2, f"error: {error}")
     except OSError as error:
-        # A full disk, a folder that can't be written: what a user can mend as well.
+        # A full disk, a read-only folder: the user can fix these too.
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
         where = f"{error.filename}: " if error.filename else ""

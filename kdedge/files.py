@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writes files and folders whole or not at all; checksums, locks and disk space."""
 
 import contextlib
 import fcntl
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kdedge.errors import KdedgeError
 
-# As `sha256sum` writes it, so that `sha256sum -c checksums.sha256` checks it too.
+# In the format of `sha256sum`, so `sha256sum -c checksums.sha256` can check it too.
 CHECKSUMS = "checksums.sha256"
 
 
@@ -24,9 +24,9 @@ def sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to; rename it to `path` if the block succeeds.
+    """Yield a temporary path to write to, and rename it to `path` if the block succeeds.
 
-    A killed process leaves `path` as it was.
+    If the process is killed, `path` is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
@@ -41,14 +41,14 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file whole or not at all."""
     with new_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a folder beside `path` to fill; rename it to `path` if the block succeeds.
+    """Yield a temporary folder to fill, and rename it to `path` if the block succeeds.
 
     Raises:
         KdedgeError: `path` exists already.
@@ -71,24 +71,23 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def write_checksums(folder: Path, names: Iterable[str]) -> None:
-    """Write the SHA-256 of files in `folder` to its `checksums.sha256`, as `sha256sum` does."""
+    """Write the SHA-256 of files in `folder` to its `checksums.sha256`, in sha256sum's format."""
     write_text(folder / CHECKSUMS, _checksums(folder, sorted(names)))
 
 
 def verify_checksums(folder: Path, names: Iterable[str], remedy: str) -> frozenset[str]:
-    """Check files against their SHA-256 in the `checksums.sha256` of their folder.
+    """Check the files of a folder against its `checksums.sha256`.
 
     Args:
-        folder: that `write_checksums` was called for.
-        names: files that must be among those.
-        remedy: what mends a damaged folder.
+        folder: a folder for which `write_checksums` was called.
+        names: files that must have a checksum.
+        remedy: what to do about a damaged folder, for messages.
 
     Returns:
-        All files that have a checksum.
+        The names of all files that have a checksum.
 
     Raises:
-        KdedgeError: one of `names` has no checksum, or any file that has one, or the list itself,
-            is not as it was written.
+        KdedgeError: one of `names` has no checksum; or a file, or the list itself, is damaged.
     """
     path = folder / CHECKSUMS
     try:
@@ -116,10 +115,10 @@ def verify_checksums(folder: Path, names: Iterable[str], remedy: str) -> frozens
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Be the only one who works on `path`, by a file beside it.
+    """Hold a lock on `path`, by a lock file beside it.
 
     Raises:
-        KdedgeError: another process is at work there.
+        KdedgeError: another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.with_name(f".{path.name}.lock")
@@ -137,7 +136,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what a killed process was writing to become `path`."""
+    """Remove the temporary files for `path` that a killed process left."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         shutil.rmtree(left) if left.is_dir() else left.unlink()
 

@@ -1,19 +1,19 @@
-"""The C library's memory."""
+"""Settings of the C library's memory allocator."""
 
 import ctypes
 
 # malloc.h
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-# The largest heap of a thread: with as much left over none is given back.
+# The largest heap of a thread. With this much padding no memory is given back.
 MOST_OF_A_HEAP = 64 << 20
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what this process frees from now on, for its next allocations.
+    """Make glibc keep freed memory for later allocations instead of returning it to the system.
 
-    A step of a training takes and frees many blocks of megabytes. glibc gives each back to the
-    system, which fills the next one with zeros anew; that can take more than half of the step's
-    time, and is worth 100 MB. See mallopt(3). Where the C library is another, nothing is done.
+    A training step allocates and frees many blocks of megabytes. By default glibc returns each to
+    the system, which must fill the next one with zeros. That can take more than half of the step's
+    time; keeping the memory costs about 100 MB. See mallopt(3). Other C libraries are left alone.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,4 +1,4 @@
-"""Progress with rate and time left, on a terminal as a bar, elsewhere as a line now and then."""
+"""Shows progress with rate and time left: as a bar in a terminal, otherwise as lines."""
 
 import signal
 import sys
@@ -17,10 +17,10 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 class Advance(Protocol):
-    """Called with the number of items just done and, if there is something to add, a note."""
+    """Called with the number of items just done and an optional note."""
 
     def __call__(self, count: int, /, note: str = "") -> None:
-        """Count that many more items."""
+        """Count items as done."""
 
 
 @contextmanager
@@ -30,8 +30,8 @@ def progress(task: str, total: int, unit: str, done: int = 0) -> Iterator[Advanc
     Args:
         task: what is being done, in a word or two.
         total: number of items.
-        unit: what an item is, for the rate ("texts" gives "312 texts/s").
-        done: items that an earlier, interrupted run finished; they don't count for the rate.
+        unit: name of the items, for the rate ("texts" gives "312 texts/s").
+        done: items that an earlier run finished; they don't count for the rate.
     """
     with _shown(task, total, unit, done) as advance, _interrupted_between_items() as check:
 

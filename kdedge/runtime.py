@@ -1,4 +1,4 @@
-"""Bundle -> text -> answer: the reference that apps are held against.
+"""Runs the models of a bundle on texts: the reference implementation for apps.
 
 Needs `pip install 'kdedge[runtime]'` and no TensorFlow.
 """
@@ -21,8 +21,8 @@ from kdedge.text.readers import check_text
 class TextModel:
     """One model of a bundle with the bundle's tokenizer and task.
 
-    >>> model = load_bundle("bundle")                   # doctest: +SKIP
-    >>> model.predict(["a moving, funny film"])[0].label  # doctest: +SKIP
+    >>> model = load_bundle("bundle")
+    >>> model.predict(["a moving, funny film"])[0].label
     'positive'
     """
 
@@ -30,9 +30,9 @@ class TextModel:
         self.engine, self.encoder, self.manifest = engine, encoder, manifest
 
     def outputs(self, texts: Sequence[str]) -> Outputs:
-        """The task's outputs, float32 [texts, width], each text by itself: as an app would ask.
+        """The task's outputs, float32 [texts, width]; texts are run one by one, as in an app.
 
-        For classification they are probabilities, in the order of `manifest.task.label_names`.
+        For classification these are probabilities, in the order of `manifest.task.label_names`.
 
         Raises:
             KdedgeError: a text is empty or far too long.
@@ -42,7 +42,7 @@ class TextModel:
         return run(self.engine, self.manifest.task, self.encoder, texts)
 
     def predict(self, texts: Sequence[str]) -> list[Any]:
-        """The answer to each text, as the task has it: for classification a `Prediction`."""
+        """The task's answer for each text: for classification a `Prediction`."""
         return self.manifest.task.answers(self.outputs(texts)) if texts else []
 
 
@@ -54,12 +54,12 @@ def load_bundle(
     Args:
         bundle: the folder, or a zip archive of it.
         artifact: name of the model; None for the bundle's default.
-        public_key: PEM of who must have signed the bundle (`kdedge.bundle.signing`); None for
-            anybody.
+        public_key: PEM file of the key that the bundle must be signed with
+            (`kdedge.bundle.signing`); None to load unsigned bundles too.
 
     Raises:
-        KdedgeError: not a whole bundle, not signed by that key, no such artifact, or its runtime is
-            missing.
+        KdedgeError: the bundle is damaged, not signed with that key, or has no such artifact; or
+            the runtime is not installed.
     """
     with opened(Path(bundle)) as folder:
         if public_key is None:
@@ -87,7 +87,7 @@ def load_engine(path: Path, threads: int = 1) -> Engine:
 
 
 def run(engine: Engine, task: Task, encoder: TextEncoder, texts: Sequence[str]) -> Outputs:
-    """The task's outputs, float32 [texts, width], each text in a call of its own."""
+    """The task's outputs, float32 [texts, width], with one inference for each text."""
     if engine.length is not None:
         return engine.run(encoder.encode(texts, engine.length).inputs)
     logits = [engine.run(encoder.encode([text]).inputs) for text in texts]

@@ -273,7 +273,7 @@ def test_the_command_adds_them_to_the_store(
     made = set(SoftLabels(tmp_path / "labels").texts) - set(store.texts)
     # Of the training texts only, one each at most.
     assert 1 <= len(made) <= 2
-    assert f"{len(made)} texts more" in said.output
+    assert f"{len(made)} texts added" in said.output
 
 
 def test_what_adversaries_refuse(teacher: BertTeacher) -> None:

@@ -1,5 +1,8 @@
-"""The command line: a thin skin over the stages. Stages are imported where they are used, so that
-`kdedge --help` is quick and `kdedge predict` needs no TensorFlow."""  # noqa: D205, D209
+"""The command line.
+
+Stages are imported in the commands that use them, so that `kdedge --help` is fast and
+`kdedge predict` needs no TensorFlow.
+"""
 
 from typing import Any
 
@@ -11,10 +14,10 @@ from kdedge.errors import errors_as_lines
 
 
 class Commands(TyperGroup):
-    """Prints what a user can mend as one line, whichever command found it."""
+    """Prints the errors that a user can fix as one line, for all commands."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was named."""
+        """Run the command."""
         with errors_as_lines():
             return super().invoke(ctx)
 
@@ -24,10 +27,10 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Distil a BERT text classifier into a small student, export it, prove it, measure it.",
+    help="Distil a BERT text classifier into a small student, export it, check it, measure it.",
 )
 
-# In the order of the way from texts to an app, as `kdedge --help` lists them.
+# `kdedge --help` lists the commands in this order, which is that of the stages.
 PANELS = {
     "Train": (
         check.check,

@@ -1,4 +1,4 @@
-"""Commands that measure: bench, compare, devices."""
+"""The commands bench, compare and devices."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 
 Markdown = Annotated[bool, typer.Option("--markdown", help="print the table as Markdown")]
 Threshold = Annotated[
-    float, typer.Option("--threshold", min=0, help="percent of change to let pass")
+    float, typer.Option("--threshold", min=0, help="percent of change that is allowed")
 ]
 
 
 class GridOptions(Section):
-    """What each artifact is measured with, in all combinations."""
+    """Threads, lengths and batch sizes, which are measured in all combinations."""
 
-    threads: tuple[Count, ...] = Field((1,), description="threads of the runtime, as 1 or 1,2,4")
+    threads: tuple[Count, ...] = Field(
+        (1,), description="threads of the runtime, for instance 1,2,4"
+    )
     lengths: tuple[Count, ...] = Field(
-        (), description="tokens of the texts, as 16,64; default: the artifact's own"
+        (), description="tokens of the texts, for instance 16,64; default: the artifact's own"
     )
     batches: tuple[Count, ...] = Field(
-        (), description="texts an inference, as 1,8,32; default: the scenario's"
+        (), description="texts in each inference, for instance 1,8,32; default: the scenario's"
     )
 
     @model_validator(mode="after")
@@ -40,14 +42,14 @@ class GridOptions(Section):
 
 
 class DeviceOptions(Section):
-    """What devices of some kinds need."""
+    """Options of certain kinds of devices."""
 
     setup: bool = Field(False, description="make a virtual environment on ssh:// devices if needed")
     benchmark_model: Path | None = Field(
-        None, description="TensorFlow Lite's program, for adb:// devices"
+        None, description="TensorFlow Lite's benchmark_model, for adb:// devices"
     )
     app: str | None = Field(
-        None, description="org.kdedge.demo: android_demo, installed on adb:// devices"
+        None, description="app to measure with on adb:// devices; org.kdedge.demo is android_demo"
     )
 
 
@@ -60,7 +62,7 @@ def bench(
             only=("path", "text", "label", "split", "encoding", "delimiter", "quoting"),
             main=("path", "text", "label", "split"),
             required="--data",
-            help={"path": "labelled texts, to find the accuracy with on the device"},
+            help={"path": "labelled texts, to measure the accuracy on the device"},
         ),
     ],
     grid: Annotated[GridOptions, Options(main=("threads", "lengths", "batches"))],
@@ -71,7 +73,7 @@ def bench(
         list[str] | None,
         typer.Option(
             "--device",
-            help="local, ssh://USER@HOST:PORT, adb://SERIAL or browser; may be given again; "
+            help="local, ssh://USER@HOST:PORT, adb://SERIAL or browser; can be repeated; "
             "default: local",
         ),
     ] = None,
@@ -82,7 +84,7 @@ def bench(
     markdown: Markdown = False,
     reports: Annotated[
         tuple[Path, Path] | None,
-        typer.Option("--compare", metavar="OLD.json NEW.json", help="same as kdedge compare"),
+        typer.Option("--compare", metavar="OLD.json NEW.json", help="the same as kdedge compare"),
     ] = None,
     threshold: Threshold = 5.0,
 ) -> None:
@@ -93,12 +95,12 @@ def bench(
         compare(*reports, threshold, markdown)
         return
     if report is None:
-        raise KdedgeError("--report: none given. It names the folder to write to.")
+        raise KdedgeError("--report: none given. Name the folder to write to.")
     from kdedge.bench import scenario as scenarios
     from kdedge.bench.devices import devices_of
 
     devices = devices_of(*(device or ["local"]), **dict(of_devices))
-    how_long = scenarios.scenario(settings.tier, scenario)
+    chosen = scenarios.scenario(settings.tier, scenario)
     load_tensorflow()
     from rich.console import Console
 
@@ -110,7 +112,7 @@ def bench(
     result = bench_bundles(
         bundles or [],
         report,
-        how_long,
+        chosen,
         devices=devices,
         labelled=_texts_of(labelled) if labelled else None,
         grid=Grid(**dict(grid)),
@@ -124,7 +126,7 @@ def bench(
 
 
 def _texts_of(data: Data) -> "Labelled":
-    """The test texts; without a column that says which texts are for testing, all."""
+    """The test texts of the data; all texts if there is no split column."""
     from kdedge.bench.run import Labelled
     from kdedge.text.corpus import load_corpus
 
@@ -138,11 +140,11 @@ def _texts_of(data: Data) -> "Labelled":
 
 def compare(
     old: Annotated[Path, typer.Argument(metavar="OLD.json", help="results.json of a report")],
-    new: Annotated[Path, typer.Argument(metavar="NEW.json", help="results.json of a later one")],
+    new: Annotated[Path, typer.Argument(metavar="NEW.json", help="results.json of a later report")],
     threshold: Threshold = 5.0,
     markdown: Markdown = False,
 ) -> None:
-    """Say what changed between two reports; exit with 1 if anything got worse."""
+    """Compare two reports; exit with 1 if anything got worse."""
     from rich.console import Console
 
     from kdedge.bench.report import compare as comparing
@@ -167,10 +169,10 @@ def compare(
 def devices(
     urls: Annotated[
         list[str] | None,
-        typer.Argument(metavar="URL...", help="default: what is found on and at this machine"),
+        typer.Argument(metavar="URL...", help="default: all devices that are found"),
     ] = None,
 ) -> None:
-    """List devices that can be measured on, with CPU, memory and runtimes."""
+    """List the devices that can be measured on, with CPU, memory and runtimes."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -190,4 +192,4 @@ def devices(
             table.add_row(url, *facts)
     Console(highlight=False, width=160).print(table)
     if failures:
-        raise KdedgeError("\n  ".join(["These can't be measured on:", *failures]))
+        raise KdedgeError("\n  ".join(["These devices can't be used:", *failures]))

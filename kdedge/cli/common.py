@@ -1,4 +1,4 @@
-"""What several commands share: options, TensorFlow's start, and how they speak to the user."""
+"""Options and functions that several commands share."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from kdedge.text.readers import TextFiles
 
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, metavar="INTEGER", help="of all that is random (0 or more)")
+    int,
+    typer.Option("--seed", min=0, metavar="INTEGER", help="seed of everything random (0 or more)"),
 ]
 Out = Annotated[Path, typer.Option("--out", help="folder to make")]
 Bundle = Annotated[
@@ -26,7 +27,7 @@ OutStore = Annotated[Path, typer.Option("--out", help="store of soft labels to m
 
 
 def say(text: str) -> None:
-    """Print a line beside the command's output."""
+    """Print a message to standard error."""
     typer.echo(text, err=True)
 
 
@@ -39,10 +40,10 @@ def texts_of(data: Data) -> "TextFiles":
 
 
 def load_tensorflow() -> None:
-    """Check that TensorFlow is installed, and keep its start-up messages away.
+    """Import TensorFlow without its start-up messages.
 
     Raises:
-        KdedgeError: it is not.
+        KdedgeError: it is not installed.
     """
     from importlib.util import find_spec
 
@@ -58,7 +59,7 @@ def load_tensorflow() -> None:
     for name in ("tensorflow", "absl", "tf_keras", "tf2onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="tf_keras|keras|tensorflow|transformers")
-    # While it is loaded TensorFlow writes lines of its own, whatever the level of its logs.
+    # TensorFlow writes some lines while it is imported, whatever its log level.
     with _stderr_of_the_process_to(os.devnull):
         import keras
         import tensorflow  # noqa: F401

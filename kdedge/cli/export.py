@@ -1,4 +1,4 @@
-"""Commands that make bundles and say what is in them: export, inspect, sign, verify."""
+"""The commands export, inspect, sign and verify."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,19 +20,24 @@ def export(
         Options(
             main=("artifacts", "lengths", "max_accuracy_drop", "integer_output"),
             without=("teacher_artifacts",),
-            defaults={"lengths": "what the student takes"},
+            defaults={"lengths": "the student's max_length"},
         ),
     ],
     calibration: Annotated[
         Path | None,
-        typer.Option("--calibration", help="texts for the ranges of activations; default: valid"),
+        typer.Option(
+            "--calibration", help="file of texts for calibration; default: the valid split"
+        ),
     ] = None,
     samples: Annotated[
         Path | None,
-        typer.Option("--samples", help="texts for the bundle to be measured with; default: test"),
+        typer.Option(
+            "--samples",
+            help="file of texts to put into the bundle, for benchmarks; default: the test split",
+        ),
     ] = None,
 ) -> None:
-    """Convert a student to TFLite and ONNX and prove each file."""
+    """Convert a student to TFLite and ONNX, and check each file."""
     load_tensorflow()
     from kdedge.export.stage import export_bundle
     from kdedge.export.subject import subject_of
@@ -51,7 +56,7 @@ def export(
 
 
 def inspect(bundle: Bundle) -> None:
-    """Show what is in a bundle and check every file against its checksum."""
+    """Show what is in a bundle, and check the checksum of every file."""
     from rich.console import Console
     from rich.table import Table
 
@@ -84,20 +89,22 @@ def inspect(bundle: Bundle) -> None:
 
 def sign(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE_DIR")],
-    key: Annotated[Path, typer.Option("--key", help="private key for P-256, PEM")],
+    key: Annotated[Path, typer.Option("--key", help="private key for P-256, PEM file")],
 ) -> None:
-    """Sign a bundle, so that an app can take those of its owner alone."""
+    """Sign a bundle, so that an app can refuse bundles of others."""
     from kdedge.bundle.signing import sign_bundle
 
-    say(f"{sign_bundle(bundle, key)}: the signature.")
+    say(f"{sign_bundle(bundle, key)}: signature written.")
 
 
 def verify(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE_DIR")],
-    public_key: Annotated[Path, typer.Option("--public-key", help="of who must have signed, PEM")],
+    public_key: Annotated[
+        Path, typer.Option("--public-key", help="public key of the signer, PEM file")
+    ],
 ) -> None:
-    """Check that a bundle is whole and signed by a key's owner."""
+    """Check that a bundle is complete and signed with a certain key."""
     from kdedge.bundle.signing import verify_signature
 
     verify_signature(bundle, public_key)
-    say(f"{bundle}: all files are as signed by the owner of {public_key}.")
+    say(f"{bundle}: signed by the owner of {public_key}, and unchanged since.")

@@ -1,4 +1,4 @@
-"""Commands that put a bundle into an app: package android, package web."""
+"""The commands package android and package web."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,21 +7,24 @@ import typer
 
 from kdedge.cli.common import Bundle
 
-app = typer.Typer(no_args_is_help=True, help="Put a bundle into an app or on a page.")
+app = typer.Typer(no_args_is_help=True, help="Put a bundle into an Android app or on a web page.")
 
 
 @app.command()
 def android(
     bundle: Bundle,
-    out: Annotated[Path, typer.Option("--out", help="folder to fill, or to fill anew")] = Path(
-        "app/src/main/assets/bundle"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", help="folder to make; a bundle there is replaced")
+    ] = Path("app/src/main/assets/bundle"),
     artifacts: Annotated[
         str | None,
-        typer.Option("--artifacts", help="names, as litert-int8; default: each runtime's default"),
+        typer.Option(
+            "--artifacts",
+            help="models, for instance litert-int8; default: the default of each format",
+        ),
     ] = None,
 ) -> None:
-    """Fill the assets of an Android app: the bundle, verified, with the models that it runs."""
+    """Copy a verified bundle, with the models that the app needs, into an Android app's assets."""
     from kdedge.bundle.package import package_android
 
     typer.echo(package_android(bundle, out, artifacts.split(",") if artifacts else None))
@@ -37,12 +40,12 @@ def web(
         Path | None,
         typer.Option(
             "--node-modules",
-            help="folder of that name with transformers.js, as npm makes it; default: the "
-            "current folder's, in a checkout web_demo's",
+            help="npm's folder with transformers.js; default: that of the current folder, or of "
+            "web_demo in a checkout",
         ),
     ] = None,
 ) -> None:
-    """Make a folder with a page that runs a bundle in the browser, for any server of files."""
+    """Make a folder with a page that runs a bundle in the browser, for any file server."""
     from kdedge.bundle.package import package_web
 
     package_web(bundle, out, node_modules)

@@ -1,4 +1,4 @@
-"""The command that asks a bundle."""
+"""The command predict."""
 
 import json
 import re
@@ -38,9 +38,11 @@ def predict(
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...")] = None,
     artifact: Annotated[
         str | None,
-        typer.Option("--artifact", help="a model by name; the bundle's default"),
+        typer.Option("--artifact", help="name of the model; default: the bundle's default"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="a JSON object a text")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print one JSON object for each text")
+    ] = False,
 ) -> None:
     """Classify texts: arguments, a file's lines, or the lines of standard input.
 

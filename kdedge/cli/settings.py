@@ -1,11 +1,11 @@
-"""Options of a command, made from the settings of a stage in `kdedge.recipe`.
+"""Makes the options of a command from the settings of a stage in `kdedge.recipe`.
 
     @settings_as_options
     def teach(out: Out, settings: Annotated[Teach, Options(main=("epochs",))]) -> None: ...
 
 `kdedge teach` then has an option for each field of `Teach`, with its name, default, bounds and
-description, and `settings` holds what was given. A value that a recipe can't have is refused in the
-recipe's words.
+description, and `settings` is the section with the given values. Invalid values give the same
+messages as in a recipe.
 """
 
 import functools
@@ -22,7 +22,7 @@ from kdedge.errors import KdedgeError
 from kdedge.recipe import AnySection, Section, problems
 
 MORE = "More settings"
-# Words for what JSON schema says of a field.
+# How help texts show the types and bounds of a JSON schema.
 METAVARS = {"integer": "INTEGER", "number": "NUMBER", "boolean": "true|false"}
 BOUNDS = {
     "minimum": "{:g} or more",
@@ -34,16 +34,16 @@ BOUNDS = {
 
 @dataclass(frozen=True)
 class Options:
-    """How a command takes a section's fields.
+    """How the fields of a section become options of a command.
 
     Attributes:
-        main: fields that its help shows first; the others are in the panel `MORE`.
-        only: the fields that it takes; all if empty.
-        without: fields that mean nothing to it.
-        help: of a field, where the recipe's description does not fit.
-        defaults: of a field that is left to the command if it is not given, in words.
-        required: what its help calls the field that has no default, an argument; with `--` in
-            front it is an option, and where that is not given the section is None.
+        main: fields that the help shows first; the others are in the panel `MORE`.
+        only: fields to use; all if empty.
+        without: fields to leave out.
+        help: help texts of fields whose description in the recipe does not fit.
+        defaults: descriptions of defaults that the command works out itself, by field.
+        required: name in the help of the field without a default, which becomes an argument. With
+            `--` in front it becomes an option; the section is None if it is not given.
     """
 
     main: tuple[str, ...] = ()
@@ -65,8 +65,8 @@ class Options:
 def settings_as_options(command: Callable[..., None]) -> Callable[..., None]:
     """Turn each parameter of type `Annotated[Section, Options(...)]` into options.
 
-    The command gets the section; its `model_fields_set` are the fields that were given and are not
-    the default.
+    The command gets the section. Its `model_fields_set` are the fields whose given values differ
+    from the default.
     """
     sections: dict[str, tuple[type[Section], Options]] = {}
     parameters = []
@@ -95,7 +95,7 @@ def settings_as_options(command: Callable[..., None]) -> Callable[..., None]:
 def _parameter(section: type[Section], name: str, options: Options) -> inspect.Parameter:
     info, schema = section.model_fields[name], _schemas(section)[name]
     default = _default(section, name, options)
-    # What is on by default is said as in a recipe: `--from-teacher false`.
+    # A switch that is on by default is set as in a recipe: `--from-teacher false`.
     kind: Any = bool if info.default is False else str
     words = options.help.get(name) or (info.description or "") + _limits(schema)
     if name in options.defaults:
@@ -159,7 +159,7 @@ def _schemas(section: type[Section]) -> dict[str, dict[str, Any]]:
 
 
 def _default(section: type[Section], name: str, options: Options) -> Any:
-    """A field's default as an option's: text, False, or None where there is none."""
+    """The default of an option: text, False, or None if there is none."""
     info = section.model_fields[name]
     default = None if info.is_required() or name in options.defaults else info.default
     if isinstance(default, Section | dict):
@@ -174,7 +174,7 @@ def _default(section: type[Section], name: str, options: Options) -> Any:
 
 
 def _parts(schema: Mapping[str, Any], value: Any) -> Any:
-    """What pydantic takes for an option's text: `a,b` is a tuple, `a=1,b=2` a dictionary."""
+    """Split the text of an option for pydantic: `a,b` is a list, `a=1,b=2` a dictionary."""
     if schema.get("type") == "array":
         return [part.strip() for part in value.split(",")]
     if _has_names(schema):
@@ -197,7 +197,7 @@ def _metavar(schema: Mapping[str, Any]) -> str:
 
 
 def _limits(schema: Mapping[str, Any]) -> str:
-    """` (1 or more)` or ` (linear or cosine)`, for the end of a help text."""
+    """The allowed values for the end of a help text, such as ` (1 or more)`."""
     schema = schema.get("items", schema)
     if "enum" in schema:
         *most, last = schema["enum"]

@@ -1,4 +1,4 @@
-"""Commands from texts to a student: run, teach, label, distill, compress and what goes between."""
+"""The commands from texts to a student: run, teach, label, distill, compress and others."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,12 +23,12 @@ Labelled = Annotated[Data, Options(main=("text", "label", "split"), without=("un
 
 
 def run(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, TOML")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="TOML file of the recipe")],
     out: Annotated[
         Path | None, typer.Option("--out", help="folder of the run; default: runs/NAME")
     ] = None,
 ) -> None:
-    """Run a recipe; run it again to go on where it stopped."""
+    """Run a recipe; run it again to continue a run that was stopped."""
     from kdedge.recipe import load_recipe
 
     loaded = load_recipe(recipe)
@@ -56,7 +56,7 @@ def teach(
 
     with locked(out):
         finetune(corpus, settings, out, seed)
-    say(f"{out}: the teacher.")
+    say(f"{out}: teacher written.")
 
 
 @settings_as_options
@@ -67,47 +67,57 @@ def label(
             main=("text",),
             required="TEXTS",
             help={
-                "path": ".csv, .tsv, .jsonl, .parquet or .txt, also .gz; a folder of them, or a "
-                "pattern in quotes: 'texts/*.parquet'. With --augmented: labelled texts, one file"
+                "path": ".csv, .tsv, .jsonl, .parquet or .txt, also .gz; a folder of such files, "
+                "or a pattern in quotes: 'texts/*.parquet'. With --augmented: one file of labelled "
+                "texts"
             },
         ),
     ],
     teacher: TeacherDir,
-    out: Annotated[Path, typer.Option("--out", help="store of soft labels, made or added to")],
+    out: Annotated[Path, typer.Option("--out", help="store of soft labels to make or to add to")],
     settings: Annotated[
         Label, Options(main=("batch_size", "augmented"), defaults={"augmented": "0"})
     ],
     engine: Annotated[
-        str, typer.Option("--engine", help="local, or ray: on several processes or machines")
+        str, typer.Option("--engine", help="local, or ray for several processes or machines")
     ] = "local",
     actors: Annotated[
-        int | None, typer.Option("--actors", min=1, help="for ray: copies of the teacher; 1")
+        int | None,
+        typer.Option("--actors", min=1, help="for ray: copies of the teacher; default: 1"),
     ] = None,
     address: Annotated[
         str | None,
-        typer.Option("--address", help="for ray: of one that runs; default: one on this machine"),
+        typer.Option(
+            "--address", help="for ray: HOST:PORT of a running Ray; default: one on this machine"
+        ),
     ] = None,
     pattern: Annotated[
         list[str] | None,
         typer.Option(
             "--pattern",
-            help="the teacher is a masked-language model and fills in a blank: "
-            "'{text} It was \\[MASK].'; several are averaged",
+            help="use a masked-language model that fills in a blank, without fine-tuning: "
+            "'{text} It was \\[MASK].'; can be repeated, the answers are averaged",
         ),
     ] = None,
     verbalizer: Annotated[
         list[str] | None,
-        typer.Option("--verbalizer", help="for a blank: LABEL=WORD, for each label: good=great"),
+        typer.Option(
+            "--verbalizer",
+            help="with --pattern: LABEL=WORD for each label, for instance good=great",
+        ),
     ] = None,
     max_length: Annotated[
-        int, typer.Option("--max-length", min=3, help="with --pattern: tokens of a text")
+        int,
+        typer.Option(
+            "--max-length", min=3, help="with --pattern: tokens that texts are truncated to"
+        ),
     ] = 64,
     seed: Seed = 0,
 ) -> None:
-    """Have a teacher write soft labels of texts; those that are in the store are skipped.
+    """Write a teacher's soft labels of texts into a store; texts that are there are skipped.
 
-    With --augmented it labels what a recipe's stage does: the corpus, --unlabelled texts, and so
-    many augmented ones.
+    With --augmented it labels the same texts as a run of a recipe: the corpus, --unlabelled texts,
+    and that many augmented texts.
     """
     if engine not in ("local", "ray"):
         raise KdedgeError(f"--engine: {engine!r}. Allowed: local, ray.")
@@ -146,7 +156,7 @@ def label(
 def _teacher_loader(
     folder: Path, patterns: list[str], verbalizer: list[str], max_length: int
 ) -> "Callable[[], BertTeacher]":
-    """What loads the teacher, here or in another process."""
+    """A function that loads the teacher, in this or in another process."""
     verbalizers: dict[str, list[str]] = {}
     for pair in verbalizer:
         name, equals, word = pair.partition("=")
@@ -168,10 +178,13 @@ def average_labels(
     stores: Annotated[list[Path], typer.Argument(metavar="SOFT_LABELS_DIR...")],
     out: OutStore,
     weight: Annotated[
-        list[float] | None, typer.Option("--weight", help="of each store in turn; default: 1")
+        list[float] | None,
+        typer.Option(
+            "--weight", help="weight of each store, in their order; default: equal weights"
+        ),
     ] = None,
 ) -> None:
-    """Make one store of several teachers' soft labels: the mean of their logits."""
+    """Average the soft labels of several teachers: the mean of their logits."""
     load_tensorflow()
     from kdedge.labels.average import ensemble_soft_labels
     from kdedge.labels.store import SoftLabels
@@ -184,19 +197,22 @@ def import_labels(
     rows: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help=".parquet or .jsonl, with text and logits or probabilities"
+            metavar="FILE", help=".parquet or .jsonl with text and either logits or probabilities"
         ),
     ],
     labels: Annotated[
-        str, typer.Option("--labels", help="the classes in the order of the numbers: bad,good")
+        str,
+        typer.Option("--labels", help="labels in the order of the numbers, for instance bad,good"),
     ],
     tokenizer: Annotated[
         str, typer.Option("--tokenizer", help="folder, hub id or package:NAME/FOLDER of a BERT")
     ],
     out: OutStore,
-    max_length: Annotated[int, typer.Option("--max-length", min=3, help="tokens")] = 64,
+    max_length: Annotated[
+        int, typer.Option("--max-length", min=3, help="tokens that texts are truncated to")
+    ] = 64,
 ) -> None:
-    """Take soft labels from another teacher: a PyTorch model, an LLM, any Keras classifier."""
+    """Import the soft labels of another teacher: a PyTorch model, an LLM, any Keras classifier."""
     load_tensorflow()
     from kdedge.labels.imported import import_soft_labels
     from kdedge.tasks import Classification
@@ -220,8 +236,8 @@ def distill(
         Options(
             main=("student", "epochs"),
             defaults={
-                "from_teacher": "where the soft labels come with token vectors",
-                "max_length": "as in the store of soft labels",
+                "from_teacher": "true if the store has token vectors",
+                "max_length": "that of the store",
             },
         ),
     ],
@@ -264,12 +280,12 @@ def attack(
     student: Annotated[Path, typer.Option("--student", help="the student's folder")],
     teacher: TeacherDir,
     soft_labels: Annotated[
-        Path, typer.Option("--soft-labels", help="store of soft labels, which is added to")
+        Path, typer.Option("--soft-labels", help="store of soft labels to add to")
     ],
     swaps: Annotated[int, typer.Option("--swaps", min=1, help="tokens of a text to change")] = 2,
     seed: Seed = 0,
 ) -> None:
-    """Add training texts on which student and teacher differ; distil again to learn from them."""
+    """Add texts on which student and teacher differ; distil again to train on them."""
     load_tensorflow()
     from kdedge.check import read_corpus
     from kdedge.distill.adversaries.texts import adversarial_texts
@@ -287,7 +303,7 @@ def attack(
         SoftLabels(soft_labels),
         swaps,
     )
-    say(f"{soft_labels}: {len(made)} texts more.")
+    say(f"{soft_labels}: {len(made)} texts added.")
 
 
 @settings_as_options
@@ -308,7 +324,7 @@ def compress(
     ],
     seed: Seed = 0,
 ) -> None:
-    """Make a student smaller or fit for int8, and fine-tune it on the soft labels."""
+    """Make a student smaller, or fit for int8, and fine-tune it on soft labels."""
     if method not in COMPRESSIONS:
         raise KdedgeError(f"--method: {method!r}. Allowed: {', '.join(COMPRESSIONS)}.")
     load_tensorflow()

@@ -1,1 +1,1 @@
-"""Students made smaller by training on."""
+"""The compression stage: fine-tunes students while making them smaller."""

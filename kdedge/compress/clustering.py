@@ -9,10 +9,10 @@ from kdedge.recipe import Compress
 
 
 class Clustering(Round):
-    """Each layer has at most `clusters` distinct weights.
+    """Gives each layer at most `clusters` distinct weights.
 
     Args:
-        keep_zeros: weights that are 0 stay so.
+        keep_zeros: keep weights that are 0.
     """
 
     def __init__(self, keep_zeros: bool = False) -> None:
@@ -24,7 +24,7 @@ class Clustering(Round):
 
     def settle(self, layer: Layer) -> None:
         """See `Round`."""
-        # strip_clustering leaves tensors in the place of an attention layer's variables.
+        # tfmot's strip_clustering would leave tensors in place of an attention layer's variables.
         if hasattr(layer, "update_clustered_weights_associations"):
             layer.update_clustered_weights_associations()
             for name, variable in layer.original_clusterable_weights.items():

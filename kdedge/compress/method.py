@@ -1,4 +1,4 @@
-"""The contract of a compression method."""
+"""The contract of a compression method, and finding a method by name."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,42 +11,42 @@ from kdedge.recipe import COMPRESSIONS, Compress
 from kdedge.students.trained import Student
 
 Layer: TypeAlias = tf_keras.layers.Layer
-# Where nearly all weights are. Biases and norms are few, and matter too much to be made coarse.
+# Layers with nearly all weights. Biases and norms are few, and too sensitive to compress.
 LARGE = (
     tf_keras.layers.Embedding,
     tf_keras.layers.Conv1D,
     tf_keras.layers.Dense,
     tf_keras.layers.MultiHeadAttention,
 )
-# A layer with fewer weights, such as the logits', saves nothing and costs accuracy.
+# Compressing a smaller layer, such as that of the logits, saves nothing and costs accuracy.
 FEWEST_WEIGHTS = 1000
 
 
 class Round:
-    """A fine-tuning while layers are wrapped in what makes them smaller.
+    """One fine-tuning with layers wrapped by a compression.
 
-    A method is one such round or several, in `ROUNDS` of a module that has the method's name; it is
-    named in `Compression` of `kdedge.recipe`.
+    A method consists of one or more rounds: `ROUNDS` of a module with the method's name, which is
+    listed in `Compression` of `kdedge.recipe`.
     """
 
     def prepare(self, student: Student, texts: Sequence[str], settings: Compress) -> Student:
-        """The student that is fine-tuned, of the one that is given; `texts` are those to learn."""
+        """Change the student before fine-tuning; `texts` are those that it will be trained on."""
         return student
 
     def reaches(self, layer: Layer) -> bool:
-        """Whether the layer, of tf_keras, is wrapped."""
+        """Whether to wrap this tf_keras layer."""
         return isinstance(layer, LARGE) and layer.count_params() >= FEWEST_WEIGHTS
 
     def wrap(self, layer: Layer, settings: Compress, steps: int) -> Layer:
-        """A layer that it reaches, for the training of so many steps."""
+        """Wrap a layer for a fine-tuning of `steps` steps."""
         return layer
 
     def settle(self, layer: Layer) -> None:
-        """Put what was learned into the variables of the layer in a wrapped one."""
+        """After fine-tuning, write the result into the variables of the layer that was wrapped."""
 
 
 def rounds_of(method: str) -> tuple[Round, ...]:
-    """The rounds of a method.
+    """The rounds of a compression method.
 
     Raises:
         KdedgeError: there is no such method.

@@ -5,20 +5,20 @@ import tensorflow_model_optimization as tfmot
 from kdedge.compress.method import Layer, Round
 from kdedge.recipe import Compress
 
-# Masks are made anew so often while sparsity rises: each time sorts all weights.
+# Number of updates of the masks while sparsity rises; each update sorts all weights.
 UPDATES = 20
 
 
 class Pruning(Round):
-    """More and more zeros, up to `sparsity`.
+    """Sets more and more weights to 0, up to the share `sparsity`.
 
-    The variables hold what was learned already: masks are applied at the end of an epoch.
+    Nothing is left to settle: the masks are applied to the variables at the end of each epoch.
     """
 
     def wrap(self, layer: Layer, settings: Compress, steps: int) -> Layer:
         """See `Round`."""
-        # Half of the training is left for the weights that stay. The last update must be a multiple
-        # of the frequency, or the sparsity asked for is not reached.
+        # The second half of the training is for the weights that stay. The last update must be a
+        # multiple of the frequency; otherwise the sparsity would not be reached.
         frequency = max(1, steps // 2 // UPDATES)
         end = max(1, steps // 2 // frequency) * frequency
         schedule = tfmot.sparsity.keras.PolynomialDecay(

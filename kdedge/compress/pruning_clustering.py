@@ -1,4 +1,4 @@
-"""Pruning, then clustering: zeros stay zeros."""
+"""Pruning, then clustering that keeps the zeros."""
 
 from kdedge.compress.clustering import Clustering
 from kdedge.compress.pruning import Pruning

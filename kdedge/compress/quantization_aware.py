@@ -1,4 +1,4 @@
-"""Training that rounds to int8 as it goes (Jacob et al. 2017, arXiv 1712.05877)."""
+"""Quantization-aware training for int8 (Jacob et al. 2017, arXiv 1712.05877)."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from kdedge.compress.method import LARGE, Layer, Round
 from kdedge.compress.twin import TokenMeanTwin
 from kdedge.recipe import Compress
 
-# Whose outputs, and weights if they are large, are rounded to int8.
+# Layers whose outputs, and weights if they are large, are rounded to int8.
 ROUNDED = (
     *LARGE,
     tf_keras.layers.Add,
@@ -21,7 +21,7 @@ ROUNDED = (
 
 
 class Rounding(Round):
-    """Weights and activations are rounded; the weights stay where int8 can hold them."""
+    """Rounds weights and activations; the weights stay at values that int8 can represent."""
 
     def reaches(self, layer: Layer) -> bool:
         """See `Round`."""
@@ -39,7 +39,7 @@ class Rounding(Round):
 
 
 class _Kernel(tfmot.quantization.keras.quantizers.LastValueQuantizer):
-    """A scale for each index of the last axis; tfmot's own takes no kernels of three axes."""
+    """One scale for each index of the last axis; tfmot's own quantizer takes no 3-D kernels."""
 
     def __call__(self, inputs: Any, training: bool, weights: Any, **kwargs: Any) -> Any:
         rows = tf.reshape(inputs, (-1, inputs.shape[-1]))
@@ -47,10 +47,10 @@ class _Kernel(tfmot.quantization.keras.quantizers.LastValueQuantizer):
 
 
 class _Int8(tfmot.quantization.keras.QuantizeConfig):
-    """As LiteRT does: kernels by channel, embeddings as a whole, both symmetric; outputs are not.
+    """Rounds as LiteRT does: kernels per channel, embeddings per table, outputs not symmetric.
 
-    What happens inside attention and layer normalization stays in float while training: tfmot
-    rounds a layer's weights and output only.
+    tfmot rounds only the weights and the output of a layer, so everything inside attention and
+    layer normalization stays in float.
     """
 
     def get_weights_and_quantizers(self, layer: Any) -> list[Any]:
@@ -74,8 +74,8 @@ class _Int8(tfmot.quantization.keras.QuantizeConfig):
 
     def get_output_quantizers(self, layer: Any) -> list[Any]:
         if isinstance(layer, tf_keras.layers.MultiHeadAttention):
-            return []  # its shape is not known before it is called, and a rounded sum follows
-        # By each batch's range. tfmot's moving average begins at 6 and needs thousands of steps.
+            return []  # its shape is unknown before the call, and a rounded sum follows anyway
+        # The range of each batch: tfmot's moving average starts at 6 and needs thousands of steps.
         quantizers = tfmot.quantization.keras.quantizers
         return [quantizers.LastValueQuantizer(8, False, symmetric=False, narrow_range=False)]
 

@@ -1,4 +1,4 @@
-"""Students made smaller by training on: fewer word pieces, zeros, few distinct values, int8."""
+"""Compresses students: fewer word pieces, zeros, few distinct weights, or weights fit for int8."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -31,20 +31,20 @@ Logits = npt.NDArray[np.float32]
 def compress_student(
     student: Student, store: SoftLabels, settings: Compress, out: Path, seed: int
 ) -> Student:
-    """Make a student smaller by each of `settings.methods` in turn; see `compress`.
+    """Compress a student by each of `settings.methods` in turn; see `compress`.
 
-    Learns from everything in the store but the student's valid and test texts. Goes on from the
-    last whole epoch of an interrupted run, with the same result as an undisturbed one.
+    Trains on all texts of the store except the student's valid and test texts. A run that was
+    stopped continues after its last finished epoch and ends with the same result.
 
     Args:
-        student: as trained or as compressed before; it is left as it is.
+        student: the student; it is not changed. It may have been compressed before.
         store: soft labels.
-        settings: of the recipe.
-        out: the smaller student's folder, to be made.
-        seed: of the order of the texts and of dropout.
+        settings: settings of the recipe.
+        out: folder of the new student.
+        seed: seed of the order of the texts and of dropout.
 
     Raises:
-        KdedgeError: the parts don't fit together, a layer that tf_keras lacks, or `out` exists.
+        KdedgeError: student and store don't fit together, tf_keras lacks a layer, or `out` exists.
     """
     if out.exists():
         raise KdedgeError(f"{out} exists already. Remove it or name another folder.")
@@ -59,11 +59,11 @@ def compress_student(
     if not texts:
         raise KdedgeError(f"{store.folder}: no texts but the student's own valid and test texts.")
     logits, _ = store.lookup(texts)
-    job = fingerprint(settings, student.fingerprint(), store.teacher, str(len(store)), str(seed))
+    key = fingerprint(settings, student.fingerprint(), store.teacher, str(len(store)), str(seed))
     smaller = student
     for number, method in enumerate(settings.methods):
         trainings = [
-            Resumable(out, job, f"{number}-{method}-{i}") for i in range(len(rounds_of(method)))
+            Resumable(out, key, f"{number}-{method}-{i}") for i in range(len(rounds_of(method)))
         ]
         smaller = _compressed(smaller, method, texts, logits, settings, seed, trainings)
     smaller.save(out)
@@ -79,34 +79,34 @@ def compress(
     settings: Compress,
     seed: int,
 ) -> Student:
-    """Make a student smaller, or fit for int8, and fine-tune it on a teacher's soft labels.
+    """Compress a student by one method and fine-tune it on a teacher's soft labels.
 
-    - `vocabulary`: word pieces that are rarer than `min_count` in `texts` go.
-    - `pruning`: the smallest weights of each layer become 0, more and more of them up to
-      `sparsity` (Zhu, Gupta 2017, arXiv 1710.01878).
-    - `clustering`: each layer has at most `clusters` distinct weights (Han, Mao, Dally 2015,
+    - `vocabulary`: removes word pieces that occur less than `min_count` times in `texts`.
+    - `pruning`: sets the smallest weights of each layer to 0, up to the share `sparsity` (Zhu,
+      Gupta 2017, arXiv 1710.01878).
+    - `clustering`: gives each layer at most `clusters` distinct weights (Han, Mao, Dally 2015,
       arXiv 1510.00149).
     - `pruning-clustering`: both, one after the other, `epochs` each; zeros stay zeros.
-    - `quantization-aware`: weights and activations are rounded to int8 while training, and the
-      weights stay where int8 can hold them (Jacob et al. 2017, arXiv 1712.05877).
+    - `quantization-aware`: rounds weights and activations to int8 while training; the weights stay
+      at values that int8 can represent (Jacob et al. 2017, arXiv 1712.05877).
 
-    Zeros and few distinct values make the file no smaller but its download, which is compressed.
-    Students can be compressed again: `vocabulary` goes first, `quantization-aware` last, and not
-    after clustering, whose few values it does not keep.
+    Zeros and few distinct weights make the download smaller, which is compressed, but not the file.
+    A student can be compressed several times: `vocabulary` first, `quantization-aware` last, and
+    not after clustering, whose few values it does not keep.
     Equal seeds give equal students on the same machine.
 
     Args:
-        student: as trained or as compressed before; it is left as it is.
-        method: one of these.
-        texts: to train on; the student's valid and test texts are left out.
+        student: the student; it is not changed. It may have been compressed before.
+        method: one of the above.
+        texts: training texts; the student's valid and test texts are left out.
         teacher_logits: float32 [texts, width].
-        settings: of the recipe; its `methods` do not count here.
-        seed: of the order of the texts and of dropout.
+        settings: settings of the recipe; `methods` is ignored.
+        seed: seed of the order of the texts and of dropout.
 
     Returns:
-        The student with its valid and test splits evaluated anew, and in its notes' `compression`
-        what was done, the task's metric before and after, the layers that were left out, and each
-        weight's share of zeros and number of distinct values.
+        The new student, evaluated on its valid and test splits. `compression` in its notes has the
+        method and settings, the task's metric before and after, the layers that were left out, and
+        the share of zeros and the number of distinct values of each weight.
 
     Raises:
         KdedgeError: unknown method, no texts, logits that don't fit, a layer that tf_keras lacks.
@@ -147,7 +147,7 @@ def _compressed(
     seed: int,
     trainings: Sequence[Resumable],
 ) -> Student:
-    """The student after all rounds of a method, of which each is a training of its own."""
+    """The student after all rounds of a method; each round is a separate training."""
     rounds = rounds_of(method)
     layers = [layer for layer in twin_of(student.model).layers if layer.weights]
     prepared = student
@@ -185,7 +185,7 @@ def _fine_tuned(
 ) -> keras.Model:
     """A copy of the model, fine-tuned while its layers are wrapped; `number` is the round's."""
     twin = twin_of(model)
-    # A wrapper hides a layer's variables from it.
+    # Listed now: a wrapper hides the variables of its layer.
     variables = {layer.name: list(layer.weights) for layer in twin.layers}
     steps = texts.steps * settings.epochs
 
@@ -215,7 +215,7 @@ def _fine_tuned(
         a_round.settle(layer)
     tuned = keras.models.clone_model(model)
     for layer in tuned.layers:
-        # Masks leave zeros of both signs, which would be two values to compress.
+        # `+ 0.0` turns -0.0, which masks leave, into 0.0: one value less to compress.
         layer.set_weights([variable.numpy() + 0.0 for variable in variables[layer.name]])
     return tuned
 
@@ -223,7 +223,7 @@ def _fine_tuned(
 def _changed_by_a_step(
     wrapped: tf_keras.Model, variables: dict[str, list[tf.Variable]]
 ) -> list[tf.Variable]:
-    """The variables, those that wrappers hide among them, and the state of dropout."""
+    """All variables, including those that wrappers hide, and the state of dropout."""
     found = [*wrapped.variables, *wrapped.optimizer.variables]
     found += [variable for of_layer in variables.values() for variable in of_layer]
     found += [
@@ -242,7 +242,7 @@ def _report(advance: Advance, epoch: int) -> tf_keras.callbacks.Callback:
 
 
 def _scores(*students: Student) -> dict[str, list[float]]:
-    """The task's metric of each, on both held-out splits."""
+    """The task's metric of each student, on the valid and test splits."""
     metric = students[0].task.metric
     return {
         f"valid_{metric}": [measures(s.task, s.valid)[metric] for s in students],
@@ -251,7 +251,7 @@ def _scores(*students: Student) -> dict[str, list[float]]:
 
 
 def _shares(model: keras.Model) -> dict[str, dict[str, float]]:
-    """Of each weight but biases and norms: the share of zeros, and how many values it has."""
+    """Share of zeros and number of distinct values of each weight, without biases and norms."""
     return {
         weight.path: {
             "zeros": float(np.mean(weight.numpy() == 0)),
@@ -263,7 +263,7 @@ def _shares(model: keras.Model) -> dict[str, dict[str, float]]:
 
 
 class _Texts:
-    """What is learned, in batches of texts of like length."""
+    """The training texts, in batches of similar length."""
 
     def __init__(
         self, student: Student, texts: Sequence[str], logits: Logits, size: int, seed: int

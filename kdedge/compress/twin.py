@@ -1,4 +1,4 @@
-"""A student as a tf_keras model: tensorflow-model-optimization takes no Keras 3 models."""
+"""Rebuilds a student in tf_keras, because tensorflow-model-optimization takes no Keras 3 models."""
 
 import inspect
 from typing import Any
@@ -13,13 +13,13 @@ from kdedge.layers.transformer import Attention, FirstToken, PositionEmbedding, 
 
 
 def twin_of(model: keras.Model) -> tf_keras.Model:
-    """Build the same model, with equal weights and names of layers, of tf_keras's layers.
+    """Build the same model of tf_keras layers, with the same weights and layer names.
 
     Args:
-        model: functional, of Keras's own layers, which tf_keras has too, and kdedge's.
+        model: a functional model of Keras's and kdedge's layers.
 
     Raises:
-        KdedgeError: the model is not functional, or a layer has no twin: it is named.
+        KdedgeError: the model is not functional, or tf_keras has no such layer.
     """
     config = model.get_config()
     if "input_layers" not in config:
@@ -28,7 +28,7 @@ def twin_of(model: keras.Model) -> tf_keras.Model:
     outputs: dict[str, Any] = {}
 
     def tensors(saved: Any) -> Any:
-        """What a call was given, with the twin's tensors for the model's."""
+        """The arguments of a call, with the twin's tensors in place of the model's."""
         if isinstance(saved, dict):
             if saved.get("class_name") == "__keras_tensor__":
                 return outputs[saved["config"]["keras_history"][0]]
@@ -49,7 +49,7 @@ def twin_of(model: keras.Model) -> tf_keras.Model:
         layer, (call,) = _twin_layer(layers[name]), saved["inbound_nodes"]
         names = list(inspect.signature(layer.call).parameters)
         first, *others = tensors(call["args"])
-        # Wrappers pass on what they are given by name, but only one thing by position.
+        # Wrappers pass on one positional argument only, but all keyword arguments.
         named = dict(zip(names[1:], others, strict=False)) | tensors(call["kwargs"])
         outputs[name] = layer(first, **{k: v for k, v in named.items() if v is not None})
 
@@ -81,7 +81,7 @@ class _FirstToken(tf_keras.layers.Layer):
 
 
 class TokenMeanTwin(tf_keras.layers.Layer):
-    """kdedge's TokenMean for tf_keras."""
+    """`TokenMean` of kdedge for tf_keras."""
 
     def call(self, x: Any, real: Any) -> Any:
         """float32 [batch, length, width], int32 [batch, length] -> float32 [batch, width]."""
@@ -89,7 +89,7 @@ class TokenMeanTwin(tf_keras.layers.Layer):
         return tf.reduce_sum(x, axis=1) / tf.cast(count, x.dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """What tensorflow-model-optimization asks for."""
+        """The shape of the output, which tensorflow-model-optimization needs."""
         return tf.TensorShape((input_shape[0], input_shape[2]))
 
 
@@ -114,7 +114,7 @@ def _twin_layer(layer: keras.Layer) -> tf_keras.layers.Layer:
             key: value
             for key, value in layer.get_config().items()
             if key in inspect.signature(kind).parameters
-            # Weights are copied, so how they began does not matter.
+            # Weights are copied, so initializers do not matter.
             and not key.endswith(("_initializer", "_regularizer", "_constraint"))
         }
         if "activation" in config:

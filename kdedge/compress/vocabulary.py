@@ -1,4 +1,4 @@
-"""A student without the word pieces that its users will hardly meet."""
+"""Removes rare word pieces from a student's vocabulary."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,16 +13,16 @@ from kdedge.students.trained import Student
 
 
 def prune_vocabulary(student: Student, texts: Sequence[str], min_count: int = 1) -> Student:
-    """Keep the rows of the token embeddings that a corpus needs, and all single characters.
+    """Keep only the token embeddings of word pieces in a corpus, and of all single characters.
 
     Args:
         student: has token embeddings.
         texts: the corpus, for instance the transfer set.
-        min_count: how often a word piece must occur in it to be kept.
+        min_count: word pieces that occur less often are removed.
 
     Returns:
-        A student that says the same of every text made of the pieces that were kept, evaluated
-        anew.
+        The new student, evaluated on its valid and test splits. Its outputs are the same for every
+        text that consists of word pieces that were kept.
 
     Raises:
         KdedgeError: no text, or the student has no token embeddings.
@@ -47,14 +47,14 @@ def prune_vocabulary(student: Student, texts: Sequence[str], min_count: int = 1)
 
 
 class ShorterVocabulary(Round):
-    """Word pieces that are rarer than `min_count` go before the fine-tuning."""
+    """Removes word pieces rarer than `min_count` before the fine-tuning."""
 
     def prepare(self, student: Student, texts: Sequence[str], settings: Compress) -> Student:
         """See `Round`."""
         return prune_vocabulary(student, texts, settings.min_count)
 
     def reaches(self, layer: Layer) -> bool:
-        """Every layer: they all learn to do without those pieces."""
+        """Every layer: all of them are fine-tuned."""
         return True
 
 

@@ -1,1 +1,1 @@
-"""Soft labels on disk. Imports no TensorFlow."""
+"""Soft labels on disk: the store, its index, import and averaging. Imports no TensorFlow."""

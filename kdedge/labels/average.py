@@ -1,4 +1,4 @@
-"""The average of several teachers' soft labels."""
+"""Averages the soft labels of several teachers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,17 +13,17 @@ from kdedge.recipe import fingerprint
 def ensemble_soft_labels(
     stores: Sequence[SoftLabels], folder: Path, weights: Sequence[float] | None = None
 ) -> SoftLabels:
-    """Make a store with the weighted means of the logits of several.
+    """Make a store with the weighted mean of the logits of several stores.
 
     Args:
-        stores: of the same classes and texts. The first one's sentence vectors, token vectors and
-            text encoder go into the new store.
-        folder: of the new store, to be made.
-        weights: how much each counts; None is 1 each.
+        stores: with the same task and texts. Sentence vectors, token vectors and text encoder are
+            taken from the first one.
+        folder: folder of the new store.
+        weights: weight of each store; None for equal weights.
 
     Raises:
-        KdedgeError: other classes or texts, not a weight above 0 for each, or `folder` has another
-            store in it.
+        KdedgeError: the tasks or texts differ, there is not one weight above 0 for each store, or
+            `folder` has another store.
     """
     shares = shares_of("stores", len(stores), weights)
     first = stores[0]
@@ -42,16 +42,24 @@ def ensemble_soft_labels(
     made.keep(first.encoder(), first.token_vectors())
     if missing := made.missing(texts):
         if len(missing) < len(texts):
-            raise KdedgeError(f"{folder}: holds a part of these texts already. Name another.")
+            raise KdedgeError(f"{folder}: has some of these texts already. Name another folder.")
         made.add(list(texts), np.asarray(logits, np.float32), first.lookup(texts)[1])
     return made
 
 
 def shares_of(what: str, count: int, weights: Sequence[float] | None) -> list[float]:
-    """The weights of so many teachers or stores, divided by their sum; equal ones for None.
+    """Weights divided by their sum; equal ones for None.
+
+        >>> shares_of("stores", 2, [3, 1])
+        [0.75, 0.25]
+
+    Args:
+        what: what is weighted, for messages.
+        count: number of these.
+        weights: weight of each.
 
     Raises:
-        KdedgeError: none of these, or not a weight above 0 for each.
+        KdedgeError: `count` is 0, or there is not one weight above 0 for each.
     """
     given = [1.0] * count if weights is None else list(weights)
     if count < 1 or len(given) != count or not min(given) > 0:

@@ -1,4 +1,4 @@
-"""Soft labels from elsewhere: a PyTorch model, an LLM, any classifier."""
+"""Imports soft labels of teachers that kdedge can't run: a PyTorch model, an LLM, and others."""
 
 from pathlib import Path
 
@@ -15,32 +15,32 @@ from kdedge.text.readers import Row, read_rows
 
 
 def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncoder) -> SoftLabels:
-    """Make a store of what another teacher said, which need not be at hand or in TensorFlow.
+    """Make a store from a file with a teacher's logits or probabilities.
 
     Args:
-        path: `.parquet` or `.jsonl`, also `.gz`, with a column `text` and one of `logits` and
-            the task's output, for classification `probabilities`: a number a class in each row.
-        folder: of the store, to be made.
-        task: what the numbers are of, in their order.
-        encoder: what turns texts into the student's inputs.
+        path: `.parquet` or `.jsonl`, also `.gz`, with the columns `text` and either `logits` or the
+            task's output (`probabilities` for classification): a list of numbers in each row.
+        folder: folder of the new store.
+        task: the task, with the labels in the order of the numbers.
+        encoder: turns texts into the student's inputs.
 
     Raises:
-        KdedgeError: a column is missing, a row's numbers are not logits or probabilities, a text
-            occurs twice, or `folder` has something in it.
+        KdedgeError: a column is missing, a row has no valid logits or probabilities, a text occurs
+            twice, or `folder` is not empty.
     """
     rows = read_rows(path)
-    there = {name for row in rows for name in row.fields}
-    kind = next((name for name in ("logits", task.output) if name in there), None)
+    columns = {name for row in rows for name in row.fields}
+    kind = next((name for name in ("logits", task.output) if name in columns), None)
     if kind is None:
         raise KdedgeError(
             f"{path}: neither a column logits nor {task.output}. There are: "
-            f"{', '.join(sorted(there))}."
+            f"{', '.join(sorted(columns))}."
         )
     logits: dict[str, Logits] = {}
     for row in rows:
         text = row.text("text")
         if text in logits:
-            raise KdedgeError(f"{row.where}: the text {text[:40]!r} again; once is allowed.")
+            raise KdedgeError(f"{row.where}: the text {text[:40]!r} occurs twice; remove one.")
         logits[text] = _logits(row, kind, task)
     store = SoftLabels.create(folder, f"imported:{sha256(path)}", task, has_features=False)
     store.keep(encoder, None)

@@ -1,4 +1,4 @@
-"""Which texts there are, and reading those that are missing. Imports no TensorFlow."""
+"""An index of texts by hash, and reading the texts that it lacks. Imports no TensorFlow."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -15,10 +15,15 @@ Rows = npt.NDArray[np.int64]
 
 
 class TextIndex:
-    """Which texts there are and where, in 16 bytes a text: by a hash of each, sorted.
+    """The row of each text, by a sorted hash: 16 bytes for each text.
 
-    The hash is BLAKE2b of the text's UTF-8 in 64 bits. Of indices of ten million texts one in
-    370,000 takes two of them for one.
+    The hash is BLAKE2b of the text's UTF-8, 64 bits. Among ten million texts the chance that any
+    two have the same hash is 1 in 370,000.
+
+        >>> index = TextIndex()
+        >>> index.add(["good", "bad"])
+        >>> index.rows(["bad", "new"]).tolist()
+        [1, -1]
     """
 
     def __init__(self) -> None:
@@ -29,7 +34,7 @@ class TextIndex:
         return len(self._rows)
 
     def rows(self, texts: Iterable[str]) -> Rows:
-        """How many texts were added before each, int64 [texts]; -1 for those that were not."""
+        """The row of each text, int64 [texts]: its position in adding; -1 for unknown texts."""
         hashes = _hashes(texts)
         if not len(self):
             return np.full(len(hashes), -1)
@@ -37,12 +42,12 @@ class TextIndex:
         return np.where(self._hashes[at] == hashes, self._rows[at], -1)
 
     def missing(self, texts: Iterable[str]) -> list[str]:
-        """Those of the texts that are not in it, each once."""
+        """The texts that are not in the index, each once."""
         once = list(dict.fromkeys(texts))
         return [once[i] for i in np.flatnonzero(self.rows(once) < 0)]
 
     def add(self, texts: Iterable[str]) -> None:
-        """Add texts that are not in it yet, each once."""
+        """Add texts; none may be in the index already, or occur twice."""
         hashes = _hashes(texts)
         order = np.argsort(hashes)
         at = np.searchsorted(self._hashes, hashes[order])
@@ -53,16 +58,16 @@ class TextIndex:
 def read_missing(
     batch: dict[str, Any], text: str, stored: Any, size: int
 ) -> Iterator[dict[str, Any]]:
-    """What an index lacks of files, as Ray Data has it read.
+    """Read the texts of files that an index lacks, for Ray Data's `map_batches`.
 
     Args:
-        batch: `file`, paths.
+        batch: `file`: paths.
         text: column of the texts.
-        stored: the index, in Ray's object store.
-        size: texts that are read at a time.
+        stored: reference to the index in Ray's object store.
+        size: texts to read at a time.
 
     Yields:
-        `text`, each once of those that were read together.
+        `text`: the missing texts of each part that was read, each once.
     """
     import ray
 

@@ -1,4 +1,4 @@
-"""The store of soft labels: Parquet shards that appear whole, keyed by text."""
+"""The store of soft labels: a folder of Parquet shards, keyed by text."""
 
 import hashlib
 import json
@@ -27,18 +27,18 @@ from kdedge.tasks import Logits, StoredTask, Task, upgraded
 from kdedge.text.encoder import ENCODER, TOKENIZER, VOCABULARY, TextEncoder
 
 FORMAT_VERSION = 3
-# A version 2 was for classification only.
+# Version 2 was for classification only.
 READABLE_VERSIONS = (2, FORMAT_VERSION)
 STORE = "store.json"
 TOKEN_VECTORS = "token_vectors.npy"
-# Digits of a shard's SHA-256 in its name.
+# Digits of a shard's SHA-256 that are in its name.
 DIGITS = 16
 REMEDY = "Copy the store again or label the texts anew."
 Features = npt.NDArray[np.float16]
 
 
 class _Info(BaseModel):
-    """What `store.json` says."""
+    """The contents of `store.json`."""
 
     format_version: int
     teacher: str
@@ -47,16 +47,16 @@ class _Info(BaseModel):
 
 
 class SoftLabels:
-    """Teacher logits, and if it was kdedge that labelled, the teacher's pooled vectors.
+    """A teacher's logits and, if kdedge labelled, its sentence vectors, by text.
 
-    A folder with `store.json` (versions, teacher fingerprint, task) and shards
-    `part-00000-....parquet` with the columns `text`, `logits` float32 [width] and, where there
-    are features, `pooled` float16 [hidden]. Opened by `SoftLabels(folder)`, made by `create`. A
-    shard's name ends with the first digits of its SHA-256, so that the two appear as one;
-    `checksums.sha256` has those of the other files.
+    A folder with `store.json` (version, teacher fingerprint, task) and shards
+    `part-00000-....parquet` with the columns `text`, `logits` float32 [width] and, if the store has
+    features, `pooled` float16 [hidden]. `SoftLabels(folder)` opens a store, `create` makes one. The
+    name of a shard ends with the first digits of its SHA-256, so that shard and checksum appear
+    together; `checksums.sha256` has those of the other files.
 
     Raises:
-        KdedgeError: not a store, another version's, or a file that is not as it was written.
+        KdedgeError: not a store, of another version, or a file is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,7 +74,7 @@ class SoftLabels:
         self.has_features = info.has_features
         self._shards = sorted(folder.glob("part-*.parquet"))
         self.index = TextIndex()
-        # The row that each shard starts with, and the one after the last.
+        # The first row of each shard, and the number of rows.
         self._starts = [0]
         for shard in self._shards:
             with _readable(shard):
@@ -84,10 +84,10 @@ class SoftLabels:
 
     @classmethod
     def create(cls, folder: Path, teacher: str, task: Task, has_features: bool) -> "SoftLabels":
-        """Open the store in `folder`, or make an empty one for this teacher fingerprint.
+        """Open the store in `folder`, or make an empty one for this teacher.
 
         Raises:
-            KdedgeError: there is one, of another teacher.
+            KdedgeError: `folder` has a store of another teacher, or other files.
         """
         if (folder / STORE).is_file():
             store = cls(folder)
@@ -116,20 +116,20 @@ class SoftLabels:
         return len(self.index)
 
     def __iter__(self) -> Iterator[str]:
-        """The labelled texts, in the order they were stored; memory holds one shard's."""
+        """The labelled texts in stored order; only one shard is in memory at a time."""
         return (text for shard in self._shards for text in self._texts(shard))
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The labelled texts, in the order they were stored."""
+        """The labelled texts in stored order."""
         return tuple(self)
 
     def missing(self, texts: Iterable[str]) -> list[str]:
-        """Those of the texts that have no soft label, each once."""
+        """The texts that have no soft label, each once."""
         return self.index.missing(texts)
 
     def rows(self, texts: Sequence[str]) -> Rows:
-        """Where the texts' soft labels are, int64 [texts], counted from the first one stored.
+        """The rows of the texts in the store, int64 [texts].
 
         Raises:
             KdedgeError: a text has no soft label.
@@ -145,7 +145,7 @@ class SoftLabels:
         return rows
 
     def lookup(self, texts: Sequence[str]) -> tuple[Logits, Features | None]:
-        """Logits float32 [texts, width] and pooled float16 [texts, hidden] or None.
+        """Logits float32 [texts, width] and sentence vectors float16 [texts, hidden] or None.
 
         Raises:
             KdedgeError: a text has no soft label.
@@ -153,12 +153,11 @@ class SoftLabels:
         return self.at(self.rows(texts))
 
     def at(self, rows: Rows, pooled_file: Path | None = None) -> tuple[Logits, Features | None]:
-        """Logits float32 [rows, classes] and pooled float16 [rows, hidden] or None.
+        """Logits float32 [rows, width] and sentence vectors float16 [rows, hidden] or None.
 
         Args:
-            rows: of texts, as `rows` says.
-            pooled_file: a `.npy` file to write `pooled` to, which is then mapped from there and
-                not in memory.
+            rows: rows of texts, from the method `rows`.
+            pooled_file: a `.npy` file to write the sentence vectors to, and to map them from.
         """
         logits = np.empty((len(rows), self.task.width), np.float32)
         pooled: Features | None = None
@@ -181,9 +180,9 @@ class SoftLabels:
         """Store new texts as one shard.
 
         Args:
-            texts: not in the store yet.
+            texts: texts that are not in the store yet.
             logits: float32 [texts, width], finite.
-            pooled: float16 [texts, hidden] if the store has features.
+            pooled: sentence vectors float16 [texts, hidden], if the store has features.
         """
         if logits.shape != (len(texts), self.task.width) or not np.isfinite(logits).all():
             raise KdedgeError(
@@ -211,10 +210,10 @@ class SoftLabels:
         self._remember(texts)
 
     def keep(self, encoder: TextEncoder, token_vectors: Features | None) -> None:
-        """Store what turns texts into inputs and, if given, the teacher's vectors of its tokens.
+        """Store the teacher's text encoder and, if given, its token vectors.
 
         Args:
-            encoder: the teacher's.
+            encoder: the teacher's text encoder.
             token_vectors: float16 [vocabulary, hidden].
         """
         encoder.save(self.folder)
@@ -225,25 +224,25 @@ class SoftLabels:
         write_checksums(self.folder, [f for f in files if (self.folder / f).is_file()])
 
     def token_vectors(self) -> Features | None:
-        """Teacher's vectors of the vocabulary, float16 [vocabulary, hidden], or None.
+        """The teacher's token vectors, float16 [vocabulary, hidden], or None.
 
         Raises:
-            KdedgeError: the file is not as it was written, or no array of numbers.
+            KdedgeError: the file is damaged or has no array of numbers.
         """
         if TOKEN_VECTORS not in verify_checksums(self.folder, [STORE], REMEDY):
             return None
         path = self.folder / TOKEN_VECTORS
         try:
-            # Mapped, since a header can claim any size.
+            # Memory-mapped, because a header can claim any size.
             return np.array(np.load(path, allow_pickle=False, mmap_mode="r"))
-        except Exception as error:  # numpy parses a header as Python, and raises what that does
+        except Exception as error:  # numpy parses headers as Python and can raise anything
             raise KdedgeError(f"{path}: no array of numbers ({error}). {REMEDY}") from None
 
     def encoder(self) -> TextEncoder:
         """The teacher's text encoder, which students use too.
 
         Raises:
-            KdedgeError: the store has none, or a file is not as it was written.
+            KdedgeError: the store has none, or a file is damaged.
         """
         verify_checksums(self.folder, [TOKENIZER, ENCODER], REMEDY)
         return TextEncoder.load(self.folder)

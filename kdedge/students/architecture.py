@@ -120,7 +120,8 @@ class Parts:
     Args:
         model: the student.
 
-        >>> from kdedge import Classification, build_student
+        >>> from kdedge import build_student
+        >>> from kdedge.tasks import Classification
         >>> task = Classification(label_names=("bad", "good"))
         >>> student = build_student("mini", task=task, vocabulary=9, max_length=8)
         >>> len(Parts(student).blocks)

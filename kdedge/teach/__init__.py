@@ -1,1 +1,1 @@
-"""Fine-tuning of a teacher."""
+"""The teaching stage: fine-tunes a pretrained BERT."""

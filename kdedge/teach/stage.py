@@ -1,4 +1,4 @@
-"""Fine-tuning a pretrained BERT on a corpus. Devlin et al. 2018, arXiv 1810.04805."""
+"""Fine-tunes a pretrained BERT on a corpus. Devlin et al. 2018, arXiv 1810.04805."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,10 +20,10 @@ from kdedge.training.resumable import Resumable, remove_checkpoints
 
 
 def finetune(corpus: Corpus, settings: Teach, out: Path, seed: int) -> BertTeacher:
-    """Fine-tune `settings.pretrained` and write the epoch that did best on the valid split.
+    """Fine-tune `settings.pretrained` and write the weights of the best epoch on the valid split.
 
-    Adam with linear warm-up and decay and gradients clipped by their global norm. Goes on from the
-    last checkpoint of an interrupted run, with the same result as an undisturbed one.
+    Adam with linear warm-up and decay; gradients are clipped by their global norm. A run that was
+    stopped continues from its last checkpoint and ends with the same result.
 
     Raises:
         KdedgeError: the pretrained model can't be used, `out` exists, or the disk is full.
@@ -36,10 +36,10 @@ def finetune(corpus: Corpus, settings: Teach, out: Path, seed: int) -> BertTeach
     tf_keras.utils.set_random_seed(seed)
     teacher = load_teacher(settings.pretrained, task=corpus.task, max_length=settings.max_length)
     teacher.task = corpus.task
-    # Weights, two moments, the best epoch so far and the old checkpoint while a new one is written.
+    # Weights, two moments, the best epoch, and the old checkpoint while a new one is written.
     require_space(out.parent, 8 * 4 * teacher.transformer.count_params())
-    job = fingerprint(settings, teacher.fingerprint, corpus.fingerprint(), str(seed))
-    training, tuning = Resumable(out, job), FineTuning(teacher, corpus, settings, seed)
+    key = fingerprint(settings, teacher.fingerprint, corpus.fingerprint(), str(seed))
+    training, tuning = Resumable(out, key), FineTuning(teacher, corpus, settings, seed)
     _train(training, tuning)
     with new_folder(out) as folder:
         teacher.save_pretrained(folder)
@@ -50,7 +50,7 @@ def finetune(corpus: Corpus, settings: Teach, out: Path, seed: int) -> BertTeach
 
 
 def _train(training: Resumable, tuning: "FineTuning") -> None:
-    """Train to the end and leave the best epoch's weights in the teacher."""
+    """Train to the end and restore the weights of the best epoch."""
     model, epochs, steps = tuning.teacher.transformer, tuning.settings.epochs, tuning.steps_an_epoch
     measure = f"val_{tuning.corpus.task.metric}"
     training.track([model, tuning.optimizer], model, by=measure, highest=True)
@@ -65,12 +65,12 @@ def _train(training: Resumable, tuning: "FineTuning") -> None:
 
 
 class Adam(tf.Module):
-    """Adam, arXiv 1412.6980, by TensorFlow's own kernel.
+    """Adam (arXiv 1412.6980) with TensorFlow's fused kernel.
 
-    tf_keras's spends as long on a BERT's gradients as a quarter of everything else in a step.
+    That of tf_keras would make a step of a BERT a quarter longer.
 
     Args:
-        variables: to train.
+        variables: variables to train.
     """
 
     BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-7
@@ -83,10 +83,10 @@ class Adam(tf.Module):
         )
 
     def apply(self, gradients: Sequence[Any], rate: Any, step: Any) -> None:
-        """Change the variables.
+        """Update the variables.
 
         Args:
-            gradients: one a variable; None for a variable that stays as it is.
+            gradients: one for each variable; None for a variable that is not changed.
             rate: learning rate, a scalar tensor.
             step: number of steps before this one, a float scalar tensor.
         """
@@ -105,19 +105,19 @@ class Adam(tf.Module):
                     beta1=self.BETA1,
                     beta2=self.BETA2,
                     epsilon=self.EPSILON,
-                    # The word embeddings' gradient is sparse.
+                    # The gradient of the word embeddings is sparse.
                     grad=tf.convert_to_tensor(gradient),
                 )
 
 
 class FineTuning:
-    """The steps of a fine-tuning; each is the same whether or not it was stopped before.
+    """The steps of a fine-tuning; each step is the same in a resumed run.
 
     Args:
-        teacher: to train.
-        corpus: its train split is learned, its valid split says how well.
-        settings: of the recipe.
-        seed: of the order of the texts and of dropout.
+        teacher: the teacher to train.
+        corpus: trained on its train split, evaluated on its valid split.
+        settings: settings of the recipe.
+        seed: seed of the order of the texts and of dropout.
     """
 
     def __init__(self, teacher: BertTeacher, corpus: Corpus, settings: Teach, seed: int) -> None:
@@ -126,14 +126,14 @@ class FineTuning:
         self.steps_an_epoch = -(-len(self.lengths) // settings.batch_size)
         self.optimizer = Adam(teacher.transformer.trainable_variables)
         self.label_loss = objective_of(corpus.task).label_loss()
-        # Makes the generators of dropout layers that have not run yet.
+        # Creates the generators of the dropout layers.
         teacher(teacher.encoder.encode(corpus.train.texts[:1]).inputs)
         self.dropouts = [
             layer._random_generator._generator
             for layer in teacher.transformer.submodules
             if isinstance(layer, tf_keras.layers.Dropout)
         ]
-        # One graph for batches of any size and length.
+        # One graph for all batch sizes and lengths.
         rows = tf.TensorSpec([None, None], tf.int32)
         labels = tf.TensorSpec([None, *corpus.train.labels.shape[1:]], corpus.train.labels.dtype)
         number = tf.TensorSpec([], tf.float32)
@@ -145,14 +145,14 @@ class FineTuning:
         )  # fmt: skip
 
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Any, Any]]:
-        """The epoch's batches from number `first` on, each of texts of like length."""
+        """The batches of an epoch from number `first` on, each of texts of similar length."""
         train, size = self.corpus.train, self.settings.batch_size
         for chosen in shuffled_batches(self.lengths, size, [self.seed, epoch])[first:]:
             encoded = self.teacher.encoder.encode([train.texts[i] for i in chosen])
             yield encoded.inputs, train.labels[chosen]
 
     def step(self, number: int, inputs: Any, labels: Any) -> float:
-        """Learn a batch; `number` is how many steps were before. Gives the mean loss."""
+        """Train on a batch and return the mean loss; `number` counts the steps before."""
         steps = self.steps_an_epoch * self.settings.epochs
         warmup = max(1, round(self.settings.warmup_fraction * steps))
         scale = min((number + 1) / warmup, (steps - number) / max(1, steps - warmup))

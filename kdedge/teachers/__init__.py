@@ -1,1 +1,1 @@
-"""Teachers: loading, fine-tuning, and the store of what they say."""
+"""Teachers: loading them, combining them, and labelling texts with them."""

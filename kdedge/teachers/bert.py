@@ -1,4 +1,4 @@
-"""transformers' TensorFlow BERT behind a keras.Model."""
+"""The BERT teacher: a TensorFlow model of transformers as a keras.Model, and how it is loaded."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from kdedge.teachers.checkpoints import WEIGHTS, find_pretrained
 from kdedge.text.encoder import ENCODER, TextEncoder
 
 TEACHER = "teacher.json"
-# The layers that a pretrained encoder may lack: they belong to the head.
+# Layers of the head, which a pretrained encoder may lack.
 HEAD_LAYERS = ("classifier", "pre_classifier", "pooler")
 
 Inputs = dict[str, Any]
@@ -33,24 +33,24 @@ Inputs = dict[str, Any]
 class BertTeacher(keras.Model):
     """A BERT-family classifier of transformers as a Keras 3 model.
 
-    `teacher(inputs)` takes int32 [batch, length] `ids`, `mask` and `segment_ids` and gives
+    `teacher(inputs)` takes int32 [batch, length] `ids`, `mask` and `segment_ids` and returns
 
     - `logits`: float32 [batch, classes]
-    - `pooled`: float32 [batch, hidden], the mean of the last hidden states of the tokens
-    - `hidden_states` if asked for: float32 [batch, length, hidden], the embeddings' and then each
-      layer's
-    - `attentions` if asked for: each layer's maps, float32 [batch, heads, length, length]
+    - `pooled`: float32 [batch, hidden], the sentence vector: the mean of the last hidden states
+    - `hidden_states`, with `with_hidden_states`: float32 [batch, length, hidden] of the embeddings
+      and of each layer
+    - `attentions`, with `with_attentions`: float32 [batch, heads, length, length] of each layer
 
-    Instead of `ids`, `embeddings` can be given, float32 [batch, length, word_embeddings.shape[1]]:
-    vectors in the place of those that the ids would be looked up to.
+    Instead of `ids` it takes `embeddings`, float32 [batch, length, word_embeddings.shape[1]], which
+    are used in place of the token embeddings.
 
     Args:
         transformer: a `TF...ForSequenceClassification` of transformers.
-        encoder: what turns texts into its inputs.
-        task: what the logits are of.
-        fingerprint: names the weights; soft labels of different fingerprints don't mix.
-        with_hidden_states: whether to give `hidden_states`.
-        with_attentions: whether to give `attentions`.
+        encoder: turns texts into the model's inputs.
+        task: the task of the logits.
+        fingerprint: identifies the weights; soft labels of different fingerprints don't mix.
+        with_hidden_states: return `hidden_states`.
+        with_attentions: return `attentions`.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class BertTeacher(keras.Model):
 
     @property
     def word_embeddings(self) -> Any:
-        """The table that ids are looked up in, float32 [vocabulary, width], a tf.Variable."""
+        """The token embeddings, a tf.Variable float32 [vocabulary, width]."""
         return self.transformer.get_input_embeddings().weight
 
     def call(self, inputs: Inputs, training: bool = False) -> dict[str, Any]:
@@ -115,14 +115,14 @@ class BertTeacher(keras.Model):
         return tf.function(lambda inputs: self(inputs, training=False), input_signature=[signature])
 
     def run(self, inputs: Inputs) -> dict[str, npt.NDArray[np.float32]]:
-        """What `call` gives, as numpy arrays, in one graph for batches of any size and length."""
+        """Run `call` without training and return numpy arrays; one graph serves all shapes."""
         return {
             name: tf.nest.map_structure(lambda tensor: tensor.numpy(), value)
             for name, value in self._graph(inputs).items()
         }
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write a Hugging Face folder with the tokenizer; `load_teacher` reads it."""
+        """Write a Hugging Face folder with the tokenizer, which `load_teacher` can read."""
         names = self.task.output_names
         self.transformer.config.id2label = dict(enumerate(names))
         self.transformer.config.label2id = {name: i for i, name in enumerate(names)}
@@ -143,15 +143,15 @@ def load_teacher(
     Args:
         source: a Hugging Face folder, `package:NAME/FOLDER` for one inside an installed Python
             package, or the id of a model on the Hugging Face hub.
-        task: None takes the one of a fine-tuned checkpoint; a pretrained encoder has none and gets
-            a new, untrained head for the one given.
-        max_length: tokens that a text is cut to; a folder that kdedge wrote knows its own.
-        with_hidden_states: whether the teacher gives its hidden states too.
-        with_attentions: whether it gives its attention maps too.
+        task: the task of a pretrained encoder, which gets a new, untrained head; None for that of a
+            fine-tuned checkpoint.
+        max_length: tokens that texts are truncated to; ignored for a folder that kdedge wrote.
+        with_hidden_states: return hidden states too.
+        with_attentions: return attention maps too.
 
     Raises:
-        KdedgeError: no such model, no weights that can be read safely, or another number of
-            outputs than `task` has.
+        KdedgeError: no such model, no weights in a safe format, or a number of outputs that does
+            not fit `task`.
     """
     transformers_logging.set_verbosity_error()
     folder = find_pretrained(source)
@@ -192,7 +192,7 @@ def load_teacher(
 
 
 def _head_task(config: Any) -> Task | None:
-    """What the head of a fine-tuned checkpoint is for; None of a pretrained encoder."""
+    """The task of a fine-tuned checkpoint; None for a pretrained encoder."""
     if not any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
         return None
     names = tuple(str(config.id2label[i]) for i in range(config.num_labels))
@@ -203,16 +203,16 @@ def load_transformer(folder: Path, config: Any, kind: Any, *, new_head: bool = F
     """Load one of transformers' TensorFlow models.
 
     Args:
-        folder: has its weights, as PyTorch or TensorFlow wrote them.
-        config: of transformers.
-        kind: the `TFAutoModelFor...` to load it with.
-        new_head: whether the weights of the head may be missing.
+        folder: folder with the weights, written by PyTorch or TensorFlow.
+        config: the model's config.
+        kind: the `TFAutoModelFor...` class to load it with.
+        new_head: allow the weights of the head to be missing.
 
     Raises:
-        KdedgeError: weights that can't be read, or are missing.
+        KdedgeError: the weights can't be read or are incomplete.
     """
     path = folder / WEIGHTS
-    # Dropout with a generator of its own can be set to a state, so that a resumed run repeats.
+    # Gives dropout layers generators whose state can be set, so that a resumed run repeats.
     tf_keras.backend.experimental.enable_tf_random_generator()
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -221,7 +221,7 @@ def load_transformer(folder: Path, config: Any, kind: Any, *, new_head: bool = F
             return kind.from_pretrained(folder, config=config)
         transformer = kind.from_config(config)
         transformer.build_in_name_scope()
-        # from_pretrained can't read PyTorch's tensors without torch; this can.
+        # Unlike from_pretrained, this reads PyTorch's tensors without torch.
         transformer, info = load_pytorch_state_dict_in_tf2_model(
             transformer,
             safetensors.numpy.load_file(path),
@@ -241,11 +241,11 @@ def load_transformer(folder: Path, config: Any, kind: Any, *, new_head: bool = F
 
 
 def write_notes(folder: Path, notes: dict[str, Any]) -> None:
-    """Write what fine-tuning measured beside the teacher's weights."""
+    """Write the notes of fine-tuning, such as its history, into the teacher's folder."""
     (folder / TEACHER).write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
 
 
 def read_notes(folder: Path) -> dict[str, Any]:
-    """What fine-tuning measured; empty for a teacher from elsewhere."""
+    """Read the notes of fine-tuning; empty for a teacher from elsewhere."""
     path = folder / TEACHER
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

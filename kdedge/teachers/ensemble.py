@@ -1,4 +1,4 @@
-"""Several teachers as one."""
+"""An ensemble of teachers, used as one teacher."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,16 +9,16 @@ from kdedge.labels.average import shares_of
 
 
 class Ensemble(keras.Model):
-    """Live teachers as one, which gives `logits`, float32 [batch, classes].
+    """The weighted mean of the `logits` of several live teachers, float32 [batch, classes].
 
-    Hinton, Vinyals, Dean 2015, arXiv 1503.02531, section 3, which average an ensemble's teachers.
+    Hinton, Vinyals, Dean 2015, arXiv 1503.02531, section 3.
 
     Args:
-        teachers: give logits, or dictionaries with `logits`, of the same classes.
-        weights: how much each counts; None is 1 each.
+        teachers: return logits, or dictionaries with `logits`, of the same classes.
+        weights: weight of each; None for equal weights.
 
     Raises:
-        KdedgeError: no teacher, or not a weight above 0 for each.
+        KdedgeError: no teacher, or not one weight above 0 for each.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Ensemble(keras.Model):
         self.teachers = list(teachers)
 
     def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
-        """The weighted mean of what the teachers say."""
-        said = [teacher(inputs, training=training) for teacher in self.teachers]
-        logits = [one["logits"] if isinstance(one, dict) else one for one in said]
+        """Run all teachers and average their logits."""
+        outputs = [teacher(inputs, training=training) for teacher in self.teachers]
+        logits = [one["logits"] if isinstance(one, dict) else one for one in outputs]
         return {"logits": sum(share * one for share, one in zip(self.shares, logits, strict=True))}

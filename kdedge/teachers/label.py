@@ -1,4 +1,4 @@
-"""Labelling: a teacher writes soft labels of texts into a store."""
+"""Labels texts: runs a teacher on them and writes its soft labels into a store."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,31 +23,31 @@ TEXTS_A_SHARD = 2048
 def label_texts(
     teacher: BertTeacher, texts: Sequence[str] | TextFiles, folder: Path, batch_size: int = 64
 ) -> SoftLabels:
-    """Have the teacher label the texts that the store in `folder` lacks.
+    """Label the texts that the store in `folder` lacks.
 
-    Reads through all texts first, so that what is wrong with one is said before the long work.
-    Shards appear as they are done; a killed run goes on with the rest, in the same batches, and so
-    to the same store. Also stores the teacher's vector of each vocabulary entry, from which
-    students start.
+    Reads all texts first, so that invalid ones are reported before the long work. Shards are
+    written one by one: a run that was killed continues with the rest, in the same batches, and ends
+    with the same store. Also stores the teacher's token vectors, with which students start.
     """
     store, missing = open_for(teacher, texts, folder)
     with progress("labelling", missing, "texts") as advance:
         for shard in missing_in_shards(store, texts):
-            said = run_teacher(teacher, shard, batch_size, advance)
-            store.add(shard, said["logits"], said["pooled"].astype(np.float16))
+            outputs = run_teacher(teacher, shard, batch_size, advance)
+            store.add(shard, outputs["logits"], outputs["pooled"].astype(np.float16))
     return store
 
 
 def open_for(
     teacher: BertTeacher, texts: Sequence[str] | TextFiles, folder: Path
 ) -> tuple[SoftLabels, int]:
-    """The store in `folder`, or a new one, with all but the soft labels of `texts`.
+    """Open or make the store in `folder`, ready to add soft labels of `texts`.
 
     Returns:
-        The store, and how many texts it lacks.
+        The store, and the number of texts that it lacks.
 
     Raises:
-        KdedgeError: another teacher's store, no texts as `TextFiles` says, or too little space.
+        KdedgeError: the store is another teacher's, `TextFiles` refuses the texts, or there is too
+            little space.
     """
     store = SoftLabels.create(folder, teacher.fingerprint, teacher.task, has_features=True)
     wanted = TextIndex()
@@ -61,7 +61,7 @@ def open_for(
 
 
 def missing_in_shards(store: SoftLabels, texts: Sequence[str] | TextFiles) -> Iterator[list[str]]:
-    """What the store lacks, each once, if it is given each shard before the next is asked for."""
+    """The texts that the store lacks, each once, if each shard is added before taking the next."""
     waiting: list[str] = []
     for chunk in chunks(texts, TEXTS_A_SHARD):
         waiting = list(dict.fromkeys([*waiting, *store.missing(chunk)]))
@@ -73,10 +73,10 @@ def missing_in_shards(store: SoftLabels, texts: Sequence[str] | TextFiles) -> It
 
 
 def token_vectors(teacher: BertTeacher) -> Features:
-    """What the teacher makes of each vocabulary entry as the text [CLS] entry [SEP].
+    """The teacher's vector of each token: `pooled` of the input [CLS] token [SEP].
 
     Returns:
-        `pooled` of each entry, float16 [vocabulary, hidden].
+        float16 [vocabulary, hidden].
     """
     tokenizer = teacher.encoder.tokenizer
     first, last = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
@@ -95,10 +95,10 @@ Outputs = dict[str, npt.NDArray[np.float32]]
 def batches_by_length(
     encoder: TextEncoder, texts: Sequence[str], batch_size: int
 ) -> list[list[int]]:
-    """Positions in `texts`, a batch each, from the longest texts to the shortest in tokens.
+    """Indices of the texts in batches, from the longest texts to the shortest.
 
-    Batches of like length waste little on padding; the longest first shows at once whether they
-    fit into memory, and makes the time left an upper bound.
+    Texts of similar length need little padding. With the longest first, it shows at once whether
+    they fit into memory, and the time left is an upper bound.
     """
     lengths = np.array([len(ids) for ids in encoder.token_ids(texts)])
     order = np.argsort(-lengths, kind="stable").tolist()
@@ -108,7 +108,11 @@ def batches_by_length(
 def run_teacher(
     teacher: BertTeacher, texts: Sequence[str], batch_size: int, advance: Advance | None = None
 ) -> Outputs:
-    """`logits` float32 [texts, classes] and `pooled` float32 [texts, hidden], in texts' order."""
+    """Run a teacher on texts, in their order.
+
+    Returns:
+        `logits` float32 [texts, classes] and `pooled` float32 [texts, hidden].
+    """
     batches = batches_by_length(teacher.encoder, texts, batch_size)
     outputs = []
     for batch in batches:

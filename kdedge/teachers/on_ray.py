@@ -1,4 +1,4 @@
-"""The labelling of `label_texts` on Ray Data: on several processes or machines."""
+"""Labels texts with Ray Data, on several processes or machines."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.label import TEXTS_A_SHARD, open_for, run_teacher
 from kdedge.text.readers import TextFiles
 
-# Of most languages' sentences not more than go into a shard.
+# For sentences in most languages not more than a shard.
 BLOCK_BYTES = 32 * TEXTS_A_SHARD
 
 
@@ -30,27 +30,25 @@ def label_on_ray(
     actors: int = 1,
     address: str | None = None,
 ) -> SoftLabels:
-    """Have copies of a teacher label the texts that the store in `folder` lacks.
+    """Label the texts that the store in `folder` lacks, with several copies of a teacher.
 
-    Gives the store of `label_texts`, and goes on after a kill as it does. Each file is read where
-    Ray puts the reading of it, so that all machines must see the texts and the teacher under the
-    same paths. What dies of Ray's processes is started again.
+    The store is that of `label_texts`, and a run that was killed continues in the same way. Ray
+    decides where a file is read, so all machines must have the texts and the teacher under the same
+    paths. Ray restarts processes that die.
 
     Args:
-        load: loads the teacher; runs here and once in each actor.
-        texts: to label.
-        folder: of the store; only this process writes to it.
+        load: loads the teacher; called here and once in each actor.
+        texts: texts to label.
+        folder: folder of the store; only this process writes to it.
         batch_size: texts that a teacher takes at a time.
-        actors: copies of the teacher; each takes a share of the CPUs, and a GPU if there are
-            enough of them.
-        address: of a running Ray, HOST:PORT; None starts one on this machine, for as long as it is
-            needed.
+        actors: copies of the teacher; each gets a share of the CPUs, and a GPU if there are enough.
+        address: HOST:PORT of a running Ray; None starts one on this machine for this call.
 
     Raises:
-        KdedgeError: as `label_texts`; Ray is not installed, does not answer, has too few CPUs, or
-            failed.
+        KdedgeError: see `label_texts`; also if Ray is not installed, does not answer, has too few
+            CPUs, or failed.
     """
-    # Ray reports who uses it to its makers otherwise.
+    # Otherwise Ray sends usage statistics to its makers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -68,9 +66,9 @@ def label_on_ray(
         cpus, gpus = _share(ray.nodes(), actors)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        # The store's rows then come in the order of the texts.
+        # So that the rows of the store have the order of the texts.
         context.execution_options.preserve_order = True
-        # A block is one actor's work, and by default 128 MB: a million texts.
+        # Each block goes to one actor. The default, 128 MB, is a million texts.
         context.target_max_block_size = BLOCK_BYTES
         stored = ray.put(store.index)
         read = partial(read_missing, text=texts.text, stored=stored, size=TEXTS_A_SHARD)
@@ -87,13 +85,13 @@ def label_on_ray(
             )
         )
         with progress("labelling", missing, "texts") as advance:
-            for said in labelled.iter_batches(batch_size=TEXTS_A_SHARD):
+            for rows in labelled.iter_batches(batch_size=TEXTS_A_SHARD):
                 # A text that is in two files comes twice.
-                row_of = {text: row for row, text in enumerate(said["text"])}
-                new = store.missing(row_of)
-                rows = [row_of[text] for text in new]
+                position = {text: i for i, text in enumerate(rows["text"])}
+                new = store.missing(position)
+                chosen = [position[text] for text in new]
                 if new:
-                    store.add(new, said["logits"][rows], said["pooled"][rows])
+                    store.add(new, rows["logits"][chosen], rows["pooled"][chosen])
                 advance(len(new))
     except ray.exceptions.RayError as error:
         raise KdedgeError(f"Ray: {error}") from None
@@ -103,7 +101,7 @@ def label_on_ray(
 
 
 def _need_answer(address: str) -> None:
-    # Ray itself takes minutes to notice.
+    # Ray itself would notice only after minutes.
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -115,7 +113,7 @@ def _need_answer(address: str) -> None:
 
 
 def _share(nodes: list[dict[str, Any]], actors: int) -> tuple[int, int]:
-    """The CPUs and GPUs of each actor: as many as leave room for all of them."""
+    """CPUs and GPUs of each actor: as many as possible with room for all actors."""
     resources = [node["Resources"] for node in nodes if node["Alive"]]
     cpus = [int(r.get("CPU", 0)) for r in resources]
     shares = [n for n in range(1, max(cpus) + 1) if sum(c // n for c in cpus) >= actors]
@@ -128,10 +126,11 @@ class _Teacher:
     def __init__(self, load: Callable[[], BertTeacher], batch_size: int, cpus: int) -> None:
         import tensorflow as tf
 
-        # Of a machine's cores only the share that Ray gave.
+        # Use only the share of the cores that Ray assigned.
         tf.config.threading.set_intra_op_parallelism_threads(cpus)
         self.teacher, self.batch_size = load(), batch_size
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        said = run_teacher(self.teacher, batch["text"].tolist(), self.batch_size)
-        return batch | {"logits": said["logits"], "pooled": said["pooled"].astype(np.float16)}
+        outputs = run_teacher(self.teacher, batch["text"].tolist(), self.batch_size)
+        pooled = outputs["pooled"].astype(np.float16)
+        return batch | {"logits": outputs["logits"], "pooled": pooled}

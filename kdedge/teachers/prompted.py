@@ -1,4 +1,4 @@
-"""A teacher that was never fine-tuned: a masked-language model that fills in a blank."""
+"""A teacher without fine-tuning: a masked-language model that fills in a blank."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -19,26 +19,26 @@ TEXT, MASK = "{text}", "[MASK]"
 
 
 class PromptedTeacher(BertTeacher):
-    """Gives soft labels with few or no hand labels, by patterns and verbalizers.
+    """Gives soft labels with few or no hard labels, by patterns and verbalizers.
 
-    PET (Schick, Schuetze 2020, arXiv 2001.07676): a pattern such as `{text} It was [MASK].` goes
-    around the text, and a class's logit is that of its verbalizer, a word such as `great`, in the
-    blank; with several verbalizers the mean of theirs. Several patterns are an ensemble: the
-    logits are their weighted mean.
+    PET (Schick, Schuetze 2020, arXiv 2001.07676): the text is put into a pattern such as
+    `{text} It was [MASK].`, and the logit of a class is that of its verbalizer, a word such as
+    `great`, at the blank. With several verbalizers it is their mean. Several patterns are an
+    ensemble: the logits are their weighted mean.
 
-    Called as a `BertTeacher` is, on texts without a pattern. `pooled` is the mean over the patterns
-    too.
+    It is called like a `BertTeacher`, on texts without a pattern. `pooled` is also the mean over
+    the patterns.
 
     Args:
         transformer: a `TF...ForMaskedLM` of transformers.
-        encoder: what turns texts into its inputs; patterns lengthen them by as much as they hold.
-        fingerprint: names weights, patterns and verbalizers.
+        encoder: turns texts into the model's inputs; the pattern's tokens are added to these.
+        fingerprint: identifies weights, patterns and verbalizers.
         patterns: each with `{text}` and `[MASK]` once.
-        verbalizers: for each class, in the order of the logits, words of one piece each.
-        pattern_weights: how much each pattern counts; None is 1 each.
+        verbalizers: for each class, in the order of the logits, words of one token each.
+        pattern_weights: weight of each pattern; None for equal weights.
 
     Raises:
-        KdedgeError: a pattern, a verbalizer or a weight that is not as it says here.
+        KdedgeError: an invalid pattern, verbalizer or weight.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class PromptedTeacher(BertTeacher):
             )
 
     def call(self, inputs: Inputs, training: bool = False) -> dict[str, Any]:
-        """Fill in each pattern's blank; see `BertTeacher` for shapes."""
+        """Fill in the blank of each pattern; see `BertTeacher` for shapes."""
         words = tf.ragged.boolean_mask(inputs["ids"], inputs["mask"] > 0)[:, 1:-1]
-        asked = [self._ask(words, *pattern, training) for pattern in self.patterns]
+        answers = [self._ask(words, *pattern, training) for pattern in self.patterns]
         return {
-            name: sum(share * said[name] for share, said in zip(self.shares, asked, strict=True))
+            name: sum(share * one[name] for share, one in zip(self.shares, answers, strict=True))
             for name in ("logits", "pooled")
         }
 
@@ -99,7 +99,7 @@ class PromptedTeacher(BertTeacher):
         if self.takes_segments:
             arguments["token_type_ids"] = tf.zeros_like(ids)
         output = self.transformer(**arguments, output_hidden_states=True, training=training)
-        # The blank's place: from the start in `before`, from the end in `after`.
+        # Position of the blank: counted from the start in `before`, from the end in `after`.
         places = tf.fill([rows], blank) if blank >= 0 else lengths + blank
         scores = tf.cast(tf.gather(output.logits, places, batch_dims=1), tf.float32)
         logits = [tf.reduce_mean(tf.gather(scores, ids, axis=1), 1) for ids in self.verbalizers]
@@ -117,18 +117,17 @@ def load_prompted_teacher(
     pattern_weights: Sequence[float] | None = None,
     max_length: int = 64,
 ) -> PromptedTeacher:
-    """Load a masked-language model, `google-bert/bert-base-uncased` for instance.
+    """Load a masked-language model, for instance `google-bert/bert-base-uncased`.
 
     Args:
         source: a Hugging Face folder, `package:NAME/FOLDER` or an id on the hub.
         patterns: see `PromptedTeacher`.
         verbalizers: see `PromptedTeacher`.
         pattern_weights: see `PromptedTeacher`.
-        max_length: tokens that a text is cut to, without the pattern's.
+        max_length: tokens that texts are truncated to, without those of the pattern.
 
     Raises:
-        KdedgeError: no such model, one without a masked-language head, or what `PromptedTeacher`
-            refuses.
+        KdedgeError: no such model, no masked-language head, or see `PromptedTeacher`.
     """
     folder = find_pretrained(source)
     if not (folder / "config.json").is_file() or not (folder / WEIGHTS).is_file():
@@ -155,7 +154,7 @@ def load_prompted_teacher(
 
 
 def _pattern(encoder: TextEncoder, pattern: str) -> tuple[list[int], list[int], int]:
-    """Ids before and after the text, and the blank's place, from the end if it is after."""
+    """Ids before and after the text, and the position of the blank, from the end if it is after."""
     if pattern.count(TEXT) != 1 or pattern.count(MASK) != 1:
         raise KdedgeError(f"patterns: {pattern!r}; each holds {TEXT} and {MASK} once.")
     before, after = (
@@ -165,7 +164,7 @@ def _pattern(encoder: TextEncoder, pattern: str) -> tuple[list[int], list[int], 
     if mask in before:
         return before, after, 1 + before.index(mask)
     if mask in after:
-        # [SEP] is behind it all.
+        # [SEP] comes after it.
         return before, after, after.index(mask) - len(after) - 1
     raise KdedgeError(f"patterns: {pattern!r}; the tokenizer does not know {MASK}.")
 

@@ -1,1 +1,1 @@
-"""What fine-tuning, distilling and compressing share."""
+"""What all trainings share: stopping and resuming."""

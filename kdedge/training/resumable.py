@@ -1,4 +1,4 @@
-"""What fine-tuning, distilling and compressing share: to be stopped at any time, and to go on."""
+"""Checkpoints of a training, so that it can be stopped at any time and resumed."""
 
 import json
 import shutil
@@ -14,16 +14,16 @@ from kdedge.files import write_text
 from kdedge.progress import Advance, progress
 
 STATE = "state.json"
-# Of the state and the checkpoints. What another version left is not gone on from.
+# Version of state and checkpoints. A training does not continue from another version.
 FORMAT = 2
 SECONDS_BETWEEN_CHECKPOINTS = 45.0
 
 
 class Resumable:
-    """A training that can be stopped at any time and then ends as if it had not been.
+    """A training that can be stopped at any time, resumed, and then ends with the same result.
 
-    `.NAME.checkpoints`, beside what is made, holds the latest checkpoint, that of the best epoch
-    and what was measured of each epoch, until the end.
+    Until the end, the folder `.NAME.checkpoints` beside the result has the latest checkpoint, that
+    of the best epoch, and the measures of each epoch.
 
         training = Resumable(out, fingerprint(settings))
         training.track(variables, model, by="val_loss")
@@ -36,23 +36,24 @@ class Resumable:
         remove_checkpoints(out)
 
     Args:
-        out: what is made in the end.
-        job: fingerprint of everything that goes into it. A part of another job is removed.
-        part: name of a part of the job that is a training of its own, in a folder in that folder.
+        out: the result of the training.
+        key: fingerprint of everything that the result depends on. Checkpoints with another key are
+            removed.
+        part: name of one of several trainings for the same result; it gets its own subfolder.
 
     Attributes:
-        folder: of the checkpoints; what else a training keeps on disk can be there too.
-        history: what was measured of each epoch that is done.
-        step: steps that are done of the epoch after those.
-        loss: the sum of these steps' losses.
+        folder: folder of the checkpoints; a training can keep other files there too.
+        history: measures of each finished epoch.
+        step: number of finished steps of the current epoch.
+        loss: sum of the losses of these steps.
 
     Raises:
-        KdedgeError: what a stopped run left is damaged.
+        KdedgeError: the checkpoints of a stopped run are damaged.
     """
 
-    def __init__(self, out: Path, job: str, part: str = "") -> None:
+    def __init__(self, out: Path, key: str, part: str = "") -> None:
         self.folder = _checkpoints(out) / part
-        self._job = f"{FORMAT} {job}"
+        self._key = f"{FORMAT} {key}"
         self.history: list[dict[str, float]] = []
         self.step, self.loss = 0, 0.0
         self._stopped = self._read_state()
@@ -64,13 +65,13 @@ class Resumable:
     def track(
         self, state: Any, best: Any = None, *, by: str | None = None, highest: bool = False
     ) -> None:
-        """Name what a step changes, and put it where a stopped run left it.
+        """Name everything that a step changes, and restore it if a run was stopped.
 
         Args:
-            state: variables, or what TensorFlow can find them in; lists and dictionaries of those.
-            best: that of which the best epoch is kept; None where the last one is.
+            state: variables, objects that have them, or lists and dictionaries of these.
+            best: the part to save after the best epoch; None to use the last epoch.
             by: the measure that says which epoch is best.
-            highest: whether the highest is best; else it is the lowest.
+            highest: whether the highest value is best; otherwise the lowest.
         """
         self._by, self._highest = by, highest
         latest = tf.train.Checkpoint(state=state)
@@ -84,31 +85,31 @@ class Resumable:
             self.step, self.loss = self._stopped["step"], self._stopped["loss"]
 
     def epochs_left(self, epochs: int) -> range:
-        """Those of so many epochs that are not done, counted from 0."""
+        """The epochs that are not finished, counted from 0."""
         return range(len(self.history), epochs)
 
     def progress(self, task: str, steps: int, epochs: int) -> AbstractContextManager[Advance]:
-        """Show how far the training is; see `kdedge.progress`.
+        """Show the progress of the training; see `kdedge.progress`.
 
         Args:
             task: what is being done, in a word or two.
-            steps: of an epoch.
-            epochs: of the training.
+            steps: steps of each epoch.
+            epochs: number of epochs.
         """
         done = steps * len(self.history) + self.step
         return progress(task, steps * epochs, "steps", done)
 
     def end_step(self, loss: float) -> None:
-        """Count a step of an epoch that can be stopped within, and save now and then."""
+        """Count a step, and save a checkpoint from time to time."""
         self.step += 1
         self.loss += loss
         if time.monotonic() - self._saved > SECONDS_BETWEEN_CHECKPOINTS:
             self._save()
 
     def end_epoch(self, measures: dict[str, float]) -> None:
-        """Keep what was measured of an epoch, its checkpoint and, if it is best, the model."""
+        """Save the measures of an epoch, a checkpoint and, if it is the best, the model."""
         if self._by is not None:
-            # Lowest is best from here on.
+            # With this sign the lowest value is best.
             sign = -1 if self._highest else 1
             values = [sign * past[self._by] for past in self.history]
             if sign * measures[self._by] < min(values, default=float("inf")):
@@ -118,12 +119,12 @@ class Resumable:
         self._save()
 
     def restore_best(self) -> None:
-        """Give the model the weights that it had after the best epoch."""
+        """Restore the weights of the best epoch."""
         self._restore(self._best.checkpoint, self._best.latest_checkpoint).expect_partial()
 
     def _save(self) -> None:
         state = {
-            "job": self._job,
+            "job": self._key,
             "checkpoint": self._latest.save(),
             "step": self.step,
             "loss": self.loss,
@@ -133,10 +134,10 @@ class Resumable:
         self._saved = time.monotonic()
 
     def _read_state(self) -> dict[str, Any] | None:
-        """What a stopped run of the same job left; None if there is none."""
+        """The state that a stopped run with the same key left; None if there is none."""
         try:
             state = dict(json.loads((self.folder / STATE).read_bytes()))
-            return state if state["job"] == self._job else None
+            return state if state["job"] == self._key else None
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -158,7 +159,7 @@ class Resumable:
 
 
 def remove_checkpoints(out: Path) -> None:
-    """Remove what trainings kept to make `out`, with all parts: it is made."""
+    """Remove the checkpoints of all trainings for `out`, once it is written."""
     shutil.rmtree(_checkpoints(out), ignore_errors=True)
 
 
