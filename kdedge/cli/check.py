@@ -1,4 +1,4 @@
-"""The command that looks before the work: check."""
+"""The command check."""
 
 import json
 from pathlib import Path
@@ -13,10 +13,10 @@ EXIT = {"ok": 0, "odd": 1, "impossible": 2}
 
 
 def check(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, TOML")],
-    as_json: Annotated[bool, typer.Option("--json", help="a JSON object")] = False,
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="TOML file of the recipe")],
+    as_json: Annotated[bool, typer.Option("--json", help="print a JSON object")] = False,
 ) -> None:
-    """Look at a recipe's data and settings. The exit status: 0 ok, 1 odd, 2 impossible."""
+    """Check the data and settings of a recipe; exit with 0 ok, 1 odd, 2 impossible."""
     from kdedge.check import check_recipe
     from kdedge.recipe import load_recipe
 

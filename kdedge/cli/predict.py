@@ -29,7 +29,7 @@ def predict(
             only=("path", "text", "label", "encoding", "delimiter", "quoting", "empty_texts"),
             required="--file",
             help={
-                "path": ".txt, a text a line, or a data file",
+                "path": ".txt with one text a line, or a data file",
                 "label": "column of the labels: says how many of the answers are right",
             },
             defaults={"label": "none", "empty_texts": "skip"},
@@ -44,7 +44,7 @@ def predict(
         bool, typer.Option("--json", help="print one JSON object for each text")
     ] = False,
 ) -> None:
-    """Classify texts: arguments, a file's lines, or the lines of standard input.
+    """Classify texts: the arguments, the texts of a file, or the lines of standard input.
 
     Empty lines of a file and of standard input are left out and counted.
     """

@@ -119,7 +119,7 @@ def _parameter(section: type[Section], name: str, options: Options) -> inspect.P
 def _settings(
     section: type[AnySection], options: Options, values: Mapping[str, Any]
 ) -> AnySection | None:
-    """The section of what was given, or None if the field without a default was not."""
+    """The section with the given values; None if the field without a default was not given."""
     given = {
         name: _parts(_schemas(section)[name], value)
         for name, value in values.items()
