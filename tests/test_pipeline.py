@@ -240,7 +240,7 @@ def test_ctrl_c(small_recipe: Path, tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert "the same command goes on with what was done" in said
+    assert "the same command continues where it stopped" in said
     assert "Traceback" not in said
 
 

@@ -254,7 +254,7 @@ def _sample_texts(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except OSError:
-        raise KdedgeError(f"{path} is missing. Export the bundle anew.") from None
+        raise KdedgeError(f"{path} is missing. Export the bundle again.") from None
     return [line for line in lines if line]
 
 

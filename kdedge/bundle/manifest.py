@@ -160,13 +160,13 @@ def read_manifest(bundle: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise KdedgeError(f"{path}: {where}: {first['msg']}. Export the bundle anew.") from None
+        raise KdedgeError(f"{path}: {where}: {first['msg']}. Export the bundle again.") from None
     for name in manifest.files:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise KdedgeError(f"{path}: the file {name!r} would lie outside the bundle.")
     names = {artifact.name for artifact in manifest.artifacts}
     if not manifest.defaults or not names.issuperset(manifest.defaults.values()):
-        raise KdedgeError(f"{path}: defaults name no artifact of this bundle. Export it anew.")
+        raise KdedgeError(f"{path}: defaults name no artifact of this bundle. Export it again.")
     for artifact in manifest.artifacts:
         if artifact.file not in manifest.files:
             raise KdedgeError(f"{path}: {artifact.file} of {artifact.name} has no checksum.")
@@ -205,15 +205,15 @@ def verify(bundle: Path) -> Manifest:
         KdedgeError: see `read_manifest`; or a file is missing or has changed.
     """
     manifest = read_manifest(bundle)
-    verify_checksums(bundle, [MANIFEST], "Copy the bundle again or export it anew.")
+    verify_checksums(bundle, [MANIFEST], "Copy the bundle again or export it again.")
     for name, expected in manifest.files.items():
         path = bundle / name
         if not path.is_file():
-            raise KdedgeError(f"{path} is missing. Copy the bundle again or export it anew.")
+            raise KdedgeError(f"{path} is missing. Copy the bundle again or export it again.")
         if sha256(path) != expected:
             raise KdedgeError(
                 f"{path} is not the file that was exported: its SHA-256 differs from the "
-                f"manifest's. Copy the bundle again or export it anew."
+                f"manifest's. Copy the bundle again or export it again."
             )
     return manifest
 

@@ -96,7 +96,7 @@ def _dtype(bundle: Path, manifest: Manifest) -> str:
             return dtype
     raise KdedgeError(
         f"{bundle}: the page runs {' or '.join(DTYPES)}, and this bundle has {', '.join(names)}. "
-        "Add one to `artifacts` of the recipe's [export] and export it anew."
+        "Add one to `artifacts` of the recipe's [export] and export it again."
     )
 
 

@@ -33,7 +33,7 @@ STORE = "store.json"
 TOKEN_VECTORS = "token_vectors.npy"
 # Digits of a shard's SHA-256 that are in its name.
 DIGITS = 16
-REMEDY = "Copy the store again or label the texts anew."
+REMEDY = "Copy the store again or label the texts again."
 Features = npt.NDArray[np.float16]
 
 
@@ -249,7 +249,7 @@ class SoftLabels:
 
     def _remember(self, texts: Sequence[str]) -> None:
         if len(self.missing(texts)) < len(texts):
-            raise KdedgeError(f"{self.folder}: a text is stored twice. Label the texts anew.")
+            raise KdedgeError(f"{self.folder}: a text is stored twice. Label the texts again.")
         self.index.add(texts)
         self._starts.append(len(self))
 
@@ -288,7 +288,7 @@ def _read_info(path: Path) -> _Info:
             )
         return _Info.model_validate(upgraded(stored))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise KdedgeError(f"{path}: not readable: {error}. Label the texts anew.") from None
+        raise KdedgeError(f"{path}: not readable: {error}. Label the texts again.") from None
 
 
 def _vectors(matrix: npt.NDArray[np.generic], dtype: pa.DataType) -> pa.Array:

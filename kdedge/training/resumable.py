@@ -154,7 +154,7 @@ class Resumable:
     def _damaged(self, why: object) -> KdedgeError:
         return KdedgeError(
             f"{self.folder}: what a stopped run left here is damaged: {why}. Remove this folder; "
-            "the same command then begins this stage anew."
+            "the same command then begins this stage again."
         )
 
 

@@ -163,7 +163,7 @@ class Ssh:
         known = file.is_file() and asyncssh.read_known_hosts(str(file)).match(host, "", port)[0]
         if known:
             return DeviceLostError(
-                f"{self.url}: its host key is not the one in {file}. If it was installed anew, "
+                f"{self.url}: its host key is not the one in {file}. If it was reinstalled, "
                 f"`ssh-keygen -R {shlex.quote(name)}` forgets the old one; if not, somebody may "
                 "be in between."
             )

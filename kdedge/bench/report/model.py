@@ -325,7 +325,7 @@ class BenchReport(_Head):
                 raise KdedgeError(
                     f"{path}: format_version is {head.format_version} and this kdedge reads "
                     f"{FORMAT_VERSION}. Install the kdedge that wrote it ({head.kdedge}), or "
-                    "measure anew."
+                    "measure again."
                 )
             return cls.model_validate_json(content)
         except (OSError, ValidationError) as error:
