@@ -40,7 +40,9 @@ from kdedge.text.readers import read_texts
 
 BUNDLE = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
 Reader = Callable[[bytes, Path], object]
-TEXTS = [("good film", "a"), ("bad plot, very", "b")] * 5
+TEXTS = [(f"good film {i}", "a") for i in range(5)] + [
+    (f"bad plot, very {i}", "b") for i in range(5)
+]
 
 
 def corpus(suffix: str) -> Reader:

