@@ -39,6 +39,19 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     assert train(tmp_path / "highest", highest=True) == (STEPS, HISTORY)
 
 
+def test_a_folder_can_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    out = tmp_path / """a folder [1] 'of' "mine" {ü} *?""" / "teacher [2]"
+    with monkeypatch.context() as patched:
+        watch_steps(patched, stop_at=5)
+        with pytest.raises(Stop):
+            train(out)
+    # The two latest checkpoints are kept, of two files each; older ones are gone.
+    latest = out.with_name(f".{out.name}.checkpoints") / "latest"
+    assert len([file for file in latest.iterdir() if file.name.startswith("ckpt-")]) == 4
+    assert train(out) == (2 * STEPS, HISTORY)
+
+
 @pytest.mark.parametrize("seconds", [0.0, 99.0])
 @pytest.mark.parametrize("stop_at", [1, 3, 4, 5, 12])
 def test_a_stopped_training_goes_on(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -60,6 +61,10 @@ class Resumable:
         if self._stopped is None:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
+        # TensorFlow takes the path of a checkpoint for a pattern. In this one nothing is one.
+        self._links = tempfile.TemporaryDirectory(prefix="kdedge-")
+        self._link = Path(self._links.name, "checkpoints")
+        self._link.symlink_to(self.folder.absolute())
         self._saved = time.monotonic()
 
     def track(
@@ -75,12 +80,13 @@ class Resumable:
         """
         self._by, self._highest = by, highest
         latest = tf.train.Checkpoint(state=state)
-        self._latest = tf.train.CheckpointManager(latest, self.folder / "latest", 2)
+        self._latest = tf.train.CheckpointManager(latest, self._link / "latest", 2)
         if best is not None:
             kept = tf.train.Checkpoint(best=best)
-            self._best = tf.train.CheckpointManager(kept, self.folder / "best", 1)
+            self._best = tf.train.CheckpointManager(kept, self._link / "best", 1)
         if self._stopped:
-            self._restore(latest, self._stopped["checkpoint"]).assert_consumed()
+            path = self._link / "latest" / Path(self._stopped["checkpoint"]).name
+            self._restore(latest, str(path)).assert_consumed()
             self.history = self._stopped["history"]
             self.step, self.loss = self._stopped["step"], self._stopped["loss"]
 
