@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, asked, cli, of_report
+from kdedge import KdedgeError
 from kdedge.bench.report.model import BenchReport
 from kdedge.bench.run import FIGURE, REPORT
 from kdedge.bundle.manifest import verify
@@ -28,6 +29,8 @@ KEPT = (
 def main() -> None:
     """Clone, run, keep."""
     setup, _ = asked("movie_reviews", __doc__)
+    if setup.data:
+        raise KdedgeError(f"data: {setup.data}. `kdedge run` reads the file that a recipe names.")
     recipe = setup.recipe.name
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "kdedge"
@@ -40,9 +43,9 @@ def main() -> None:
         subprocess.run(command, cwd=clone, check=True)
         seconds = {"install": installed - start, "demo": time.monotonic() - installed}
         result = setup.about() | {"seconds": seconds} | figures(out)
-        name = RESULTS / recipe
-        write_text(name.with_suffix(".json"), json.dumps(result, indent=2, ensure_ascii=False))
-        name.with_suffix(".svg").write_bytes((out / FIGURE).read_bytes())
+        text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+        write_text(RESULTS / f"{recipe}.json", text)
+        write_text(RESULTS / f"{recipe}.svg", (out / FIGURE).read_text(encoding="utf-8"))
 
 
 def figures(out: Path) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class Run:
 
     def __init__(self, setup: Setup) -> None:
         self.folder, self.recipe = setup.work, setup.path
-        if self.recipe == MOVIE_REVIEWS:
+        if self.recipe.resolve() == MOVIE_REVIEWS:
             self.recipe = tiny_recipe(setup.work)
         # What a run needs is imported once; nothing of it is run yet.
         from kdedge.cli.common import load_tensorflow
