@@ -1,1 +1,1 @@
-"""Programs that turn a bundle into something else, run from the checkout."""
+"""Programs that convert models from elsewhere, or a bundle for an app; run from the checkout."""

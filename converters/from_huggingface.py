@@ -1,8 +1,8 @@
-"""A fine-tuned BERT-family checkpoint, undistilled -> bundle.
+"""Converts a fine-tuned BERT-family checkpoint, without distillation, to a bundle.
 
     python -m converters.from_huggingface CHECKPOINT --data texts.csv --out bundle
 
-What one ships when there is no time to distil, and what a student is measured against.
+For apps when there is no time to distil, and as a baseline for a student.
 """
 
 from dataclasses import replace
@@ -24,7 +24,7 @@ from kdedge.recipe import Export, settings_of
 
 
 def to_subject(checkpoint: str, data: Path, split: str | None, max_length: int) -> Subject:
-    """The checkpoint and what it says of the valid and test texts.
+    """The checkpoint, with its logits on the valid and test texts.
 
     Raises:
         KdedgeError: no such checkpoint, one without a head, or one with other labels than the data.
@@ -37,7 +37,7 @@ def to_subject(checkpoint: str, data: Path, split: str | None, max_length: int) 
             f"{checkpoint}: its labels are {task}, the data's are {corpus.task}. Name them alike "
             "in the checkpoint's config.json, id2label, or in the data."
         )
-    # Each sorts its labels in a way of its own.
+    # Checkpoint and corpus may have the labels in different orders.
     train, valid, test = (
         replace(part, labels=task.numbers([corpus.task.label_of(i) for i in part.labels], "data"))
         for part in (corpus.train, corpus.valid, corpus.test)
@@ -51,12 +51,14 @@ def to_subject(checkpoint: str, data: Path, split: str | None, max_length: int) 
 @errors_as_lines()
 def main(
     checkpoint: Annotated[str, typer.Argument(help="folder or hub id, fine-tuned, with its head")],
-    data: Annotated[Path, typer.Option(help="labelled texts to prove the bundle on")],
+    data: Annotated[Path, typer.Option(help="labelled texts to check it with")],
     out: Annotated[Path, typer.Option(help="the bundle to make")],
     split: Annotated[str | None, typer.Option(help="column with train, valid, test")] = None,
-    length: Annotated[int, typer.Option(help="tokens a text is cut to")] = 64,
-    artifacts: Annotated[str, typer.Option(help="names, by commas")] = "litert-int8,onnx-float32",
-    max_accuracy_drop: Annotated[float, typer.Option(help="points an artifact may lose")] = 0.5,
+    length: Annotated[int, typer.Option(help="tokens that texts are truncated to")] = 64,
+    artifacts: Annotated[
+        str, typer.Option(help="separated by commas")
+    ] = "litert-int8,onnx-float32",
+    max_accuracy_drop: Annotated[float, typer.Option(help="points it may lose")] = 0.5,
 ) -> None:
     """Make a bundle of a fine-tuned BERT."""
     settings = settings_of(

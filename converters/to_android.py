@@ -1,9 +1,9 @@
-"""Bundle -> the assets of an Android app, verified and cut down to what the app runs.
+"""Copies a verified bundle, with the models that the app needs, into android_demo's assets.
 
     python -m converters.to_android runs/movie_reviews/bundle
 
-Writes the assets of android_demo, which hard-codes nothing of the model. For an app of your own,
-`kdedge package android BUNDLE --out app/src/main/assets/bundle` does the same.
+android_demo takes any bundle. For your own app, `kdedge package android BUNDLE --out
+app/src/main/assets/bundle` does the same.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ def main(
     bundle: Annotated[Path, typer.Argument(help="folder that `kdedge export` wrote, or its zip")],
     out: Annotated[Path, typer.Option(help="folder to fill")] = ASSETS / "bundle",
     artifacts: Annotated[
-        str | None, typer.Option(help="names, by commas; without, each runtime's default")
+        str | None, typer.Option(help="separated by commas; default: the default of each format")
     ] = None,
 ) -> None:
     """Fill an app's assets with a bundle."""

@@ -1,10 +1,10 @@
-"""A student's folder, or any Keras classifier -> bundle with TFLite (LiteRT) files, each proven.
+"""Converts a student, or any Keras classifier, to a bundle of checked TFLite (LiteRT) files.
 
     python -m converters.to_tflite runs/movie_reviews/student --out bundle --quantization int8,int4
     python -m converters.to_tflite model.keras --tokenizer bert --data texts.csv --out bundle
 
-A classifier of your own takes a dictionary of int32 [batch, length] ids, mask and segment_ids and
-gives logits, in the sorted order of the data's labels.
+Your own classifier must take a dictionary of int32 [batch, length] ids, mask and segment_ids, and
+return logits in the sorted order of the data's labels.
 """
 
 from pathlib import Path
@@ -24,19 +24,19 @@ def main(
     quantization: Annotated[
         str,
         typer.Option(
-            help="float32, float16, int8, int8-weights, int8-full, int16x8, int4; several by commas"
+            help="float32, float16, int8, int8-weights, int8-full, int16x8, int4, by commas"
         ),
     ] = "float32,int8",
-    lengths: Annotated[str, typer.Option(help="tokens: a file each")] = "64",
+    lengths: Annotated[str, typer.Option(help="tokens, by commas: a file for each")] = "64",
     integer_output: Annotated[bool, typer.Option(help="integer probabilities")] = False,
-    max_accuracy_drop: Annotated[float, typer.Option(help="points a file may lose")] = 0.5,
-    data: Annotated[Path | None, typer.Option(help="labelled texts, for a .keras file")] = None,
+    max_accuracy_drop: Annotated[float, typer.Option(help="points of accuracy it may lose")] = 0.5,
+    data: Annotated[Path | None, typer.Option(help="for a .keras file: labelled texts")] = None,
     split: Annotated[str | None, typer.Option(help="column with train, valid, test")] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="folder or hub id of a BERT, for a .keras file")
     ] = None,
 ) -> None:
-    """Convert a classifier to TFLite, and prove each file on real texts."""
+    """Convert a classifier to TFLite, and check each file on real texts."""
     settings = settings_of(
         Export,
         artifacts=[f"litert-{name}" for name in quantization.split(",")],

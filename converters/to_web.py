@@ -1,9 +1,9 @@
-"""Bundle -> folder with a page that runs it in the browser, for any static web server.
+"""Makes a folder with a page that runs a bundle in the browser, for any file server.
 
     python -m converters.to_web runs/movie_reviews/bundle --out site
     python -m http.server --directory site
 
-`kdedge package web` does the same where there is no checkout.
+`kdedge package web` does the same without a checkout.
 """
 
 from pathlib import Path
