@@ -98,10 +98,10 @@ def bench_bundles(
     sources = [manifest.source.name for manifest in manifests]
     prefixes = sources if len(set(sources)) == len(sources) else names
     planned = [
-        one
+        item
         for device in devices
         for bundle, manifest, prefix in zip(bundles, manifests, prefixes, strict=True)
-        for one in _plan(
+        for item in _plan(
             bundle,
             manifest,
             f"{prefix}/" if len(bundles) > 1 else "",
@@ -127,9 +127,9 @@ def bench_bundles(
         reasons=tuple(reason for run in runs.values() for reason in run.reasons),
         failures={name: why for run in runs.values() for name, why in run.failures.items()},
         measurements=tuple(
-            _measurement(one, runs[one.device.url], labelled, expected)
-            for one in planned
-            if one.subject.name in runs[one.device.url].repeats
+            _measurement(item, runs[item.device.url], labelled, expected)
+            for item in planned
+            if item.subject.name in runs[item.device.url].repeats
         ),
     )
     report.save(report_dir / REPORT)
@@ -169,7 +169,7 @@ def _measure(
     devices: Sequence[Device], planned: Sequence[_Planned], scenario: Scenario, kept: Path
 ) -> dict[str, Run]:
     """Measure everything that is planned; the run of each device, by its URL."""
-    subjects = {d.url: [one.subject for one in planned if one.device is d] for d in devices}
+    subjects = {d.url: [item.subject for item in planned if item.device is d] for d in devices}
     for device in devices:
         if not subjects[device.url]:
             raise KdedgeError(
@@ -259,51 +259,51 @@ def _sample_texts(path: Path) -> list[str]:
 
 
 def _measurement(
-    one: _Planned, run: Run, labelled: Labelled | None, expected: Callable[[Path, str], Any]
+    item: _Planned, run: Run, labelled: Labelled | None, expected: Callable[[Path, str], Any]
 ) -> Measurement:
-    artifact, others = one.artifact, run.others[one.subject.name]
+    artifact, others = item.artifact, run.others[item.subject.name]
     score, count, reference = artifact.score.value, artifact.score.texts, None
     if labelled and (found := others.get("outputs")):
         outputs = np.asarray(found.outputs, np.float32)
-        here = expected(one.bundle, artifact.name)
-        score, reference = _on_device(one, outputs, here, labelled)
+        here = expected(item.bundle, artifact.name)
+        score, reference = _on_device(item, outputs, here, labelled)
         count = len(labelled.texts)
     return Measurement(
-        name=one.subject.name,
-        device=one.device.url,
-        bundle=one.bundle.resolve().name,
+        name=item.subject.name,
+        device=item.device.url,
+        bundle=item.bundle.resolve().name,
         artifact=artifact.name,
-        source=one.manifest.source.name,
+        source=item.manifest.source.name,
         format=artifact.format,
         quantization=artifact.quantization,
         bytes=artifact.bytes,
-        length=one.subject.inputs.ids.shape[1],
-        threads=one.subject.threads,
-        batch=one.subject.batch,
+        length=item.subject.inputs.ids.shape[1],
+        threads=item.subject.threads,
+        batch=item.subject.batch,
         metric=artifact.score.metric,
         score=score,
         score_texts=count,
-        score_interval=one.manifest.task.interval(score, count),
+        score_interval=item.manifest.task.interval(score, count),
         reference=reference,
         text=others.get("text"),
         memory=others.get("memory"),
         agreement=artifact.parity.agreement,
-        sha256=one.manifest.files[artifact.file],
-        repeats=run.repeats[one.subject.name],
+        sha256=item.manifest.files[artifact.file],
+        repeats=run.repeats[item.subject.name],
     )
 
 
 def _on_device(
-    one: _Planned, outputs: Any, expected: Any, labelled: Labelled
+    item: _Planned, outputs: Any, expected: Any, labelled: Labelled
 ) -> tuple[float, Reference]:
     """The score of the outputs of a device, and their difference from those of this machine."""
-    task = one.manifest.task
+    task = item.manifest.task
     # ONNX models give logits.
-    if one.artifact.format == "onnx":
+    if item.artifact.format == "onnx":
         outputs = task.outputs(outputs)
     if outputs.shape != expected.shape:
         raise KdedgeError(
-            f"{one.subject.name}: outputs of shape {outputs.shape}; {expected.shape} is needed."
+            f"{item.subject.name}: outputs of shape {outputs.shape}; {expected.shape} is needed."
         )
     labels = task.numbers(labelled.labels, "labelled")
     return task.score(outputs, labels), Reference(
