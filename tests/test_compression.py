@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tf_keras
 from conftest import classes, few_texts
 from training_parts import Stop, watch_steps
 from typer.testing import CliRunner
@@ -297,6 +298,8 @@ def test_a_stopped_compression_goes_on_to_the_same_student(
         compress_student(make_student(encoder), store, TWO_METHODS, tmp_path / name, 1)
         return {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
 
+    # As in a process that has loaded no BERT.
+    tf_keras.backend.experimental.disable_tf_random_generator()
     # 36 texts make 4 batches; two epochs each for the vocabulary, for pruning and for clustering.
     # Stopped in an epoch of the first one, then twice before the first epoch of the next one ends,
     # and in the last epoch: each time what is whole is not done again.

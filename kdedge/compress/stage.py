@@ -148,6 +148,8 @@ def _compressed(
     trainings: Sequence[Resumable],
 ) -> Student:
     """The student after all rounds of a method; each round is a separate training."""
+    # Dropout's state is then a variable, which checkpoints hold, whatever the process did before.
+    tf_keras.backend.experimental.enable_tf_random_generator()
     rounds = rounds_of(method)
     layers = [layer for layer in twin_of(student.model).layers if layer.weights]
     prepared = student
