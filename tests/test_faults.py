@@ -299,7 +299,11 @@ def test_a_signed_bundle(keys: tuple[Path, Path], quick_run: Path, tmp_path: Pat
         load_bundle(bundle, public_key=public)
     assert kdedge("sign", bundle, "--key", key).exit_code == 0
     said = kdedge("verify", bundle, "--public-key", public)
-    assert said.exit_code == 0 and "as signed by the owner of" in said.output
+    assert (
+        said.exit_code == 0
+        and "signed by the owner of" in said.output
+        and "unchanged" in said.output
+    )
     assert openssl_verifies(bundle, public)
     assert load_bundle(bundle, public_key=public).predict(["good"])
 

@@ -71,11 +71,12 @@ def test_hostile_texts(classifiers: list[TextModel], hostile: dict) -> None:
                 classifier.predict([text])
 
 
-def predict(texts: list[str], folder: Path) -> Result:
+def predict(texts: list[str], folder: Path, *options: str) -> Result:
     file = folder / "texts.jsonl"
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     bundle = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
-    return CliRunner().invoke(app, ["predict", str(bundle), "--file", str(file), "--json"])
+    arguments = ["predict", str(bundle), "--file", str(file), "--json", *options]
+    return CliRunner().invoke(app, arguments)
 
 
 def test_hostile_texts_by_command(tmp_path: Path) -> None:
@@ -87,6 +88,10 @@ def test_hostile_texts_by_command(tmp_path: Path) -> None:
     assert len(answered) == 34
     for hostile in HOSTILE:
         if not hostile["answer"]:
-            done = predict([text_of(hostile)], tmp_path)
+            done = predict([text_of(hostile)], tmp_path, "--empty-texts", "error")
             assert done.exit_code == 2, hostile["name"]
             assert "error: " in done.output and "Traceback" not in done.output
+    # One empty text ends no file, unless that is asked for.
+    done = predict(["good", " ", "bad"], tmp_path)
+    assert done.exit_code == 0 and len(done.stdout.split("\n")[:-1]) == 2
+    assert "1 empty texts were left out" in done.stderr

@@ -245,7 +245,7 @@ def write(path: Path, rows: list[dict[str, object]]) -> None:
         ([{"text": "x", "probabilities": [1.5, -0.5]}], "row 1: probabilities is .*at least 0"),
         (
             [{"text": "x", "logits": [1.0, 2.0]}, {"text": "x", "logits": [1.0, 3.0]}],
-            "row 2: the text .* again",
+            "row 2: the text .* occurs twice",
         ),
         ([{"text": " ", "logits": [1.0, 2.0]}], "the text is empty"),
     ],
