@@ -40,6 +40,8 @@ EXPECTED = {
     "*/student.keras: config.json: *.module: kdedge.students.layers -> kdedge.layers.*": (
         "moved; Keras finds a layer by its registered name, which stays"
     ),
+    "*/student.keras: config.json: *.shared_object_id: *": "an address in memory",
+    "*/student.json: settings.losses: absent -> {}": "a setting that 0.1.0 lacks",
     "*: format_version: *": "they name their task",
     "*: task.name: absent -> classification": "they name their task",
     "*/manifest.json: *.score.metric: absent -> accuracy": "they name their task's metric",

@@ -18,7 +18,8 @@ def write_files(subject: Subject, folder: Path) -> None:
     samples = [text for text in texts if len(text.splitlines()) == 1][:SAMPLE_TEXTS]
     (folder / "sample_texts.txt").write_text("\n".join(samples) + "\n", encoding="utf-8")
     # For Hugging Face's clients: AutoTokenizer, optimum, transformers.js.
-    config = {"model_type": "bert", **subject.task.config()}
+    task = subject.task.config()
+    config = {"architectures": task.pop("architectures"), "model_type": "bert", **task}
     normalizer = json.loads(subject.encoder.tokenizer.to_str())["normalizer"] or {}
     tokenizer_config = {
         "tokenizer_class": "BertTokenizer",
