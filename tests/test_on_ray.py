@@ -20,7 +20,7 @@ from kdedge import KdedgeError, SoftLabels, load_teacher
 from kdedge.cli import app
 from kdedge.tasks import Classification
 from kdedge.teachers.label import label_texts
-from kdedge.teachers.on_ray import _share, label_on_ray
+from kdedge.teachers.on_ray import actor_share, label_on_ray
 from kdedge.text.readers import TextFiles
 
 NAMES = ("bad", "good")
@@ -49,15 +49,15 @@ def test_each_actor_has_a_share_that_fits_on_a_machine() -> None:
         here = {"GPU": gpus} if gpus else {}
         return [{"Alive": True, "Resources": {"CPU": float(n), **here}} for n in cpus]
 
-    assert _share(nodes(2), 1) == (2, 0)
-    assert _share(nodes(2), 2) == (1, 0)
+    assert actor_share(nodes(2), 1) == (2, 0)
+    assert actor_share(nodes(2), 2) == (1, 0)
     # Twice 4 on one and once 4 on the other; 6 each would leave the third without a place.
-    assert _share(nodes(8, 4), 3) == (4, 0)
-    assert _share(nodes(8, gpus=2), 2) == (4, 1)
-    assert _share(nodes(8, gpus=1), 2) == (4, 0)
-    assert _share([*nodes(8), {"Alive": False, "Resources": {"CPU": 64.0}}], 1) == (8, 0)
+    assert actor_share(nodes(8, 4), 3) == (4, 0)
+    assert actor_share(nodes(8, gpus=2), 2) == (4, 1)
+    assert actor_share(nodes(8, gpus=1), 2) == (4, 0)
+    assert actor_share([*nodes(8), {"Alive": False, "Resources": {"CPU": 64.0}}], 1) == (8, 0)
     with pytest.raises(KdedgeError, match="--actors: 3; this Ray has 2 CPUs"):
-        _share(nodes(1, 1), 3)
+        actor_share(nodes(1, 1), 3)
 
 
 def test_without_ray_it_says_what_to_install(

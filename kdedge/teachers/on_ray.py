@@ -63,7 +63,7 @@ def label_on_ray(
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     ray.init(address or "local", log_to_driver=False, logging_level=logging.WARNING)
     try:
-        cpus, gpus = _share(ray.nodes(), actors)
+        cpus, gpus = actor_share(ray.nodes(), actors)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         # So that the rows of the store have the order of the texts.
@@ -112,8 +112,12 @@ def _need_answer(address: str) -> None:
         ) from None
 
 
-def _share(nodes: list[dict[str, Any]], actors: int) -> tuple[int, int]:
-    """CPUs and GPUs of each actor: as many as possible with room for all actors."""
+def actor_share(nodes: list[dict[str, Any]], actors: int) -> tuple[int, int]:
+    """CPUs and GPUs of each actor: as many as possible with room for all actors.
+
+    Raises:
+        KdedgeError: there are fewer CPUs than actors.
+    """
     resources = [node["Resources"] for node in nodes if node["Alive"]]
     cpus = [int(r.get("CPU", 0)) for r in resources]
     shares = [n for n in range(1, max(cpus) + 1) if sum(c // n for c in cpus) >= actors]
