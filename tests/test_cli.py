@@ -121,6 +121,7 @@ def test_each_setting_of_a_stage_is_an_option(command: str) -> None:
         if name in without or (name in OF_THE_COMMAND and command != "teach"):
             continue
         default = options[flag].default
+        default = ",".join(default) if isinstance(default, list) else default
         given = [] if default is None else [flag] if default is False else [flag, default]
         assert default is not False or field.default is False
         if default is not False:
@@ -154,6 +155,8 @@ def test_options_are_read_as_a_recipe_is() -> None:
     assert settings_given(Export, "--artifacts", "litert-int8,onnx-float32", "--lengths", "64,32") \
         == Export(artifacts=("litert-int8", "onnx-float32"), lengths=(64, 32))  # fmt: skip
     assert len(settings_given(Export, "--artifacts", "all").artifacts) == 11
+    twice = settings_given(Export, "--artifacts", "litert-int8", "--artifacts", "onnx-int8")
+    assert twice.artifacts == ("litert-int8", "onnx-int8")
 
 
 @pytest.mark.parametrize("command", [*STAGES])

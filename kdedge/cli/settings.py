@@ -97,6 +97,9 @@ def _parameter(section: type[Section], name: str, options: Options) -> inspect.P
     default = _default(section, name, options)
     # A switch that is on by default is set as in a recipe: `--from-teacher false`.
     kind: Any = bool if info.default is False else str
+    # Given twice, a list has the parts of both.
+    if schema.get("type") == "array":
+        kind, default = list[str], None if default is None else [default]
     words = options.help.get(name) or (info.description or "") + _limits(schema)
     if name in options.defaults:
         words += f"; default: {options.defaults[name]}"
@@ -120,6 +123,7 @@ def _settings(
     section: type[AnySection], options: Options, values: Mapping[str, Any]
 ) -> AnySection | None:
     """The section with the given values; None if the field without a default was not given."""
+    values = {n: ",".join(v) if isinstance(v, list) else v for n, v in values.items()}
     given = {
         name: _parts(_schemas(section)[name], value)
         for name, value in values.items()
