@@ -214,6 +214,8 @@ def load_transformer(folder: Path, config: Any, kind: Any, *, new_head: bool = F
     path = folder / WEIGHTS
     # Gives dropout layers generators whose state can be set, so that a resumed run repeats.
     tf_keras.backend.experimental.enable_tf_random_generator()
+    # A model's name, which goes into exported files, must not count those loaded before it.
+    tf_keras.backend.reset_uids()
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             written_by = (file.metadata() or {}).get("format")
