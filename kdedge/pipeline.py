@@ -34,7 +34,7 @@ from kdedge.text.corpus import Corpus
 
 
 def run(recipe: Recipe, out: Path) -> BenchReport:
-    """Do the whole job in the folder `out`; the same call again goes on where it stopped.
+    """Run a recipe in the folder `out`; the same call again continues where it stopped.
 
     Leaves there teacher/, soft_labels/, student/, compressed/ if the recipe asks for it, bundle/,
     teacher_bundle/, results.json and report.html.

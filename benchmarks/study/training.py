@@ -21,7 +21,6 @@ from benchmarks.common import Figures, Setup, emptied, needed
 from benchmarks.study.grid import NO_TEACHER, Cell
 from kdedge import Corpus, Distiller, SoftLabelLoss, SoftLabels, build_student, load_teacher
 from kdedge.distill.adversaries.texts import adversarial_texts
-from kdedge.distill.distiller import UNLABELLED
 from kdedge.distill.multitask import MultiTaskDistiller
 from kdedge.distill.stage import distill_student
 from kdedge.distill.terms import needs_teacher
@@ -39,6 +38,7 @@ from kdedge.students.presets import find_preset
 from kdedge.students.trained import Evaluation, Student, measures, predict_logits
 from kdedge.students.transformer import mini
 from kdedge.tasks import Task
+from kdedge.tasks.classification import UNLABELLED
 from kdedge.teach.stage import finetune
 from kdedge.teachers.label import label_texts
 from kdedge.text.batches import shuffled_batches

@@ -15,8 +15,6 @@ from kdedge.objectives.schedules import Schedule, value_at, values_of
 from kdedge.students.architecture import Parts
 from kdedge.tasks import Task, read_task
 
-UNLABELLED = -1
-
 
 @keras.saving.register_keras_serializable("kdedge")
 class Distiller(keras.distillation.Distiller):

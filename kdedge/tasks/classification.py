@@ -14,6 +14,8 @@ from kdedge.errors import KdedgeError
 from kdedge.tasks.task import Labels, Logits, Outputs, Task
 
 WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
+# The label of a text that has none.
+UNLABELLED = -1
 # What probabilities of 0 are taken for: their logits must be finite.
 SMALLEST_PROBABILITY = 1e-7
 # 97.5% of a normal distribution are below.
@@ -107,7 +109,7 @@ class Classification(Task):
 
     def unlabelled(self, count: int) -> Labels:
         """-1 for each; see `Task`."""
-        return np.full(count, -1, np.int32)
+        return np.full(count, UNLABELLED, np.int32)
 
     def label_of(self, label: Any) -> str:
         """The class's name."""

@@ -112,7 +112,7 @@ class AdversarialLoss(DistillationLoss):
 
     Args:
         adversary: made for the very student that is trained.
-        every: of a batch the adversary changes each so manieth text, and its loss is their mean.
+        every: the adversary changes every n-th text of a batch; its loss is the mean over those.
         loss: on teacher's and student's logits there; None for classification's
             `TwoSidedCrossEntropy`.
 
