@@ -18,37 +18,38 @@ from kdedge.tasks import Task, read_task
 
 @keras.saving.register_keras_serializable("kdedge")
 class Distiller(keras.distillation.Distiller):
-    """Trains a student on what a teacher says, and on the labels where there are any.
+    """Trains a student on a teacher's soft labels, and on hard labels where there are any.
 
     total = student_loss_weight * student_loss
             + (1 - student_loss_weight) * sum(weight * distillation_loss)
 
-    as in Keras, each the mean over the batch of what the examples cost times their sample weights.
-    With one `SoftLabelLoss`, 1 - student_loss_weight is Hinton's alpha.
+    as in Keras. Each loss is the mean over the batch of the examples' values times their sample
+    weights.
+    With one `SoftLabelLoss`, 1 - student_loss_weight is Hinton's alpha (arXiv 1503.02531).
 
     `fit` and `evaluate` take as targets
 
-    - with a live teacher: labels, as the task has them; of classification int [batch]
+    - with a live teacher: labels in the form of the task; for classification int [batch]
     - with stored soft labels (`teacher=None`): a dictionary of `label`, and `teacher_logits`,
       float [batch, width], and `teacher_<output>` for any other of the teacher's outputs that a
       loss needs
 
-    Weights and temperatures can be schedules over the training. In `evaluate` these stand at their
-    ends, and adaptive weights at what was given, so that the losses of epochs can be compared.
+    Weights and temperatures can be schedules over the training. `evaluate` uses their last values,
+    and the given values of adaptive weights, so that the losses of epochs can be compared.
 
-    An example without a label, in classification -1, counts in the distillation losses only. Each
-    loss has a metric of its name, `student_loss` is the loss on the labels.
+    An example without a label (-1 in classification) counts in the distillation losses only. Each
+    loss has a metric of its name; `student_loss` is the loss on the labels.
 
     Args:
         teacher: any Keras model that gives logits, or a dictionary with `logits`; None if the
-            targets hold what it said. It is frozen.
+            targets hold its outputs. It is frozen.
         student: a Keras model that gives logits, float [batch, width].
-        distillation_losses: one loss or several, each once.
-        distillation_loss_weights: a weight a loss; None is 1 for each.
+        distillation_losses: one or several losses; their names must differ.
+        distillation_loss_weights: one weight for each loss; None is 1 for each.
         student_loss_weight: from 0 (soft labels only) to 1.
         schedule_steps: training steps from the start to the end of the schedules, if there are any.
-        adaptive_weights: learn a log variance s a term, so that in training a loss L counts as
-            exp(-s) L + s / 2 times its weight: terms that stay large count less (Kendall, Gal,
+        adaptive_weights: learn a log variance s for each term, so that in training a loss L counts
+            as exp(-s) L + s / 2 times its weight: terms that stay large count less (Kendall, Gal,
             Cipolla 2017, arXiv 1705.07115).
         prompt: runs the student in training.
         task: what the labels and logits are of; None for classification.
@@ -99,7 +100,7 @@ class Distiller(keras.distillation.Distiller):
         for name, adapter in self._adapters.items():
             # Makes the weights of those that are layers.
             adapter(taps.get(name, parts.logits))
-        # One pass of the student gives its logits and all that losses look at.
+        # One pass of the student gives its logits and all outputs that losses need.
         self.symbolic_outputs = {"logits": parts.logits, **taps} if parts.functional else {}
         self._student_with_taps = (
             keras.Model(student.inputs, self.symbolic_outputs) if taps else None
@@ -118,7 +119,7 @@ class Distiller(keras.distillation.Distiller):
     def compile(
         self, optimizer: Any = "adam", loss: Any = None, metrics: Any = None, **kwargs: Any
     ) -> None:
-        """As Keras's, but `loss` is on logits.
+        """Configure training, as in Keras; `loss` gets logits.
 
         Args:
             optimizer: as in Keras.
@@ -163,7 +164,7 @@ class Distiller(keras.distillation.Distiller):
         return self.prompt.run(Parts(student), inputs, teacher, self._done(training))
 
     def train_step(self, data: Any) -> Any:
-        """As Keras's, after what losses do before a step."""
+        """As Keras's, after the losses' own `before_step`."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         for loss in self.distillation_losses:
             loss.before_step(x)
@@ -209,11 +210,11 @@ class Distiller(keras.distillation.Distiller):
         ):
             if loss.training_only and not training:
                 continue
-            said, answered = teacher[loss.teacher_output], student.get(loss.name, logits)
+            target, output = teacher[loss.teacher_output], student.get(loss.name, logits)
             if loss.name in self._adapters:
-                answered = self._adapters[loss.name](answered)
-            loss.validate_outputs(said, answered)
-            values = loss.compute_loss(said, answered, done=done, mask=mask, inputs=inputs)
+                output = self._adapters[loss.name](output)
+            loss.validate_outputs(target, output)
+            values = loss.compute_loss(target, output, done=done, mask=mask, inputs=inputs)
             own_weight = weight[loss.rows]
             self.loss_means[loss.name].update_state(values, own_weight)
             terms.append((soft_share * value_at(factor, done), ops.mean(values * own_weight)))
@@ -319,7 +320,7 @@ class Distiller(keras.distillation.Distiller):
 
 
 def _apart(x: Any) -> tuple[Any, Any]:
-    """A batch's inputs, and what the teacher says where `train_step` put it with them."""
+    """A batch's inputs, and the teacher's outputs if `train_step` has added them."""
     if not isinstance(x, dict) or "teacher" not in x:
         return x, None
     return {name: value for name, value in x.items() if name != "teacher"}, x["teacher"]

@@ -1,4 +1,4 @@
-"""The transfer set and the valid split as the Distiller takes them."""
+"""Batches of the transfer set and of the valid split for the Distiller."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,15 +15,15 @@ from kdedge.text.encoder import padded
 
 
 class Examples:
-    """Token ids, labels and soft labels: what is large is in files, not in memory.
+    """Token ids, labels and soft labels, read from files that memory does not hold.
 
     Args:
-        plan: names the texts.
-        folder: of those files.
+        plan: has the texts.
+        folder: where the files are written.
 
     Attributes:
-        steps: batches of an epoch.
-        pooled: the teacher's sentence vectors, float16 [texts, hidden], where they are targets.
+        steps: batches in an epoch.
+        pooled: the teacher's sentence vectors, float16 [texts, hidden]; None if no loss needs them.
     """
 
     def __init__(self, plan: Plan, folder: Path) -> None:
@@ -43,7 +43,7 @@ class Examples:
         return plan.encoder.encode(texts).inputs, targets
 
     def epoch(self, epoch: int) -> tf.data.Dataset:
-        """An epoch's batches, each of texts of like length, with typos of the epoch's own."""
+        """The batches of an epoch, each of texts of similar length, with new typos."""
         plan, settings, seed = self._plan, self._plan.settings, [self._plan.seed, epoch]
         if settings.typos:
             self._ids = plan.transfer.token_ids(plan.encoder, self._file, settings.typos, seed)
@@ -54,7 +54,7 @@ class Examples:
             # (ApplyPython311MemoryPatch), before the generator runs.
             keep_freed_memory()
             for rows in chosen:
-                # As many for each device: some of the last batch twice.
+                # Each device gets as many: some texts of the last batch come twice.
                 rows = np.resize(rows, -(-len(rows) // settings.devices) * settings.devices)
                 yield self._batch(rows)
 

@@ -1,4 +1,4 @@
-"""Several tasks in one student: one encoder, a head a task. Apart from the main path.
+"""Several tasks in one student: one encoder with a head for each task. Not on the main path.
 
 The ablation (benchmarks/results/distillation.md) shows no gain from a second task.
 """
@@ -14,10 +14,10 @@ from kdedge.errors import KdedgeError
 
 
 class MultiTaskDistiller(keras.Model):
-    """Trains students that share their layers, each for a task of its own, in one pass a step.
+    """Trains students that share layers, each for its own task, in one pass.
 
-    total = sum(task weight * what the task's Distiller counts), with fixed weights or, as in
-    Kendall, Gal, Cipolla 2017 (arXiv 1705.07115), learned ones: a log variance s a task, so that a
+    total = sum(task weight * total loss of the task's Distiller). Weights are fixed or, as in
+    Kendall, Gal, Cipolla 2017 (arXiv 1705.07115), learned: with a log variance s for each task, a
     loss L counts in training as exp(-s) L + s / 2 times its weight.
 
     `fit` and `evaluate` take as targets a dictionary with, for each task, what its Distiller takes:
@@ -25,10 +25,10 @@ class MultiTaskDistiller(keras.Model):
     `TASK_LOSS`.
 
     Args:
-        tasks: a Distiller a task, whose students have the same inputs and share what they like:
-            `keras.Model(inputs, head(sentence))` with a head each.
-        task_weights: a weight a task; None is 1 for each.
-        adaptive_weights: learn the weights, from those given.
+        tasks: a Distiller for each task. Their students have the same inputs and may share layers:
+            `keras.Model(inputs, head(sentence))` with one head each.
+        task_weights: one weight for each task; None is 1 for each.
+        adaptive_weights: learn the weights, starting from the given ones.
 
     Raises:
         KdedgeError: no task, students with other inputs, adversaries or prompts, or bad weights.
@@ -67,7 +67,7 @@ class MultiTaskDistiller(keras.Model):
         )
 
     def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:
-        """As Keras's; each task's loss on labels is its Distiller's own."""
+        """Configure training, as in Keras; each task keeps its own loss on labels."""
         for task in self.tasks.values():
             task.compile(optimizer=None)
         keras.Model.compile(self, optimizer=optimizer, **{"jit_compile": False} | kwargs)
@@ -77,13 +77,13 @@ class MultiTaskDistiller(keras.Model):
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
-        """For each task what its Distiller gives, a dictionary with `logits`."""
+        """For each task a dictionary with `logits` and the outputs that its losses need."""
         return dict(self.student(inputs, training=training))
 
     def predict_step(self, data: Any) -> dict[str, Any]:
         """For each task its logits, for `predict`."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return {name: said["logits"] for name, said in self(x, training=False).items()}
+        return {name: outputs["logits"] for name, outputs in self(x, training=False).items()}
 
     def compute_loss(
         self,

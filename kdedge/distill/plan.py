@@ -1,4 +1,4 @@
-"""What is to be distilled: parts that are checked to fit together before any long work."""
+"""Checks that data, soft labels, settings and teacher fit together, before any long work."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +19,16 @@ from kdedge.text.encoder import TextEncoder
 
 @dataclass(frozen=True)
 class Plan:
-    """A distillation that can begin; `plan_of` makes one.
+    """The checked parts of a distillation; `plan_of` makes one.
 
     Attributes:
         corpus: gives the task, the labels, and the valid and test splits.
         store: soft labels of at least its training and valid texts.
-        transfer: the texts that are learned.
-        encoder: the student's.
+        transfer: the texts that the student learns from.
+        encoder: of the student.
         kept: the teacher's ids of the student's tokens.
-        settings: of the recipe.
-        preset: the student that they name.
+        settings: the recipe's section `distill`.
+        preset: of the student that the settings name.
         seed: of weights, order and dropout.
         teacher: a teacher's folder, or None where soft labels are enough.
         strategy: how the devices share the work.
@@ -47,12 +47,12 @@ class Plan:
 
     @property
     def fingerprint(self) -> str:
-        """Of everything that the student comes from."""
+        """A hash of everything that the student is made from."""
         of_texts = (self.corpus.fingerprint(), str(len(self.store)))
         return fingerprint(self.settings, self.store.teacher, *of_texts, str(self.seed))
 
     def require_space(self, out: Path, parameters: int) -> None:
-        """Check that what the training keeps fits on the disk of `out`.
+        """Check that the files of the training fit on the disk of `out`.
 
         Raises:
             KdedgeError: it does not.
@@ -112,13 +112,13 @@ def plan_of(
             "hidden_weight, attention_weight and this adversary need all of the "
             f"teacher's: set vocabulary = {len(kept)}."
         )
-    # A student that is made of the teacher takes the token vectors from there.
+    # A student that is cut from the teacher has its token vectors from there.
     if settings.from_teacher and not preset.needs_teacher and store.token_vectors() is None:
         raise KdedgeError(
             f"{store.folder}: no token vectors of a teacher to start the student from. "
             "Set from_teacher = false in the recipe's [distill] section."
         )
-    # Those of the train split are asked for by the transfer set.
+    # `TransferSet` checks the texts of the train split.
     store.rows(corpus.valid.texts)
     transfer = TransferSet(store, corpus)
     if own_pieces:

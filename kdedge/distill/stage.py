@@ -46,17 +46,17 @@ def distill_student(
     seed: int,
     teacher: Path | None = None,
 ) -> Student:
-    """Train a student on everything in the store but the valid and test texts.
+    """Train a student on all soft labels of the store but those of valid and test texts.
 
-    Keeps the epoch with the lowest loss on the valid split. Goes on from the last whole epoch of
-    an interrupted run, with the same result as an undisturbed one.
+    Keeps the epoch with the lowest loss on the valid split. A run that was stopped goes on from its
+    last whole epoch and ends with the same result.
 
     Args:
-        corpus: gives the labels, and the valid and test splits.
+        corpus: has the labels, and the valid and test splits.
         store: soft labels of at least its training and valid texts.
         encoder: the teacher's.
-        settings: of the recipe.
-        out: the student's folder, to be made.
+        settings: the recipe's section `distill`.
+        out: folder to write the student to.
         seed: of weights, order and dropout.
         teacher: a teacher's folder, for students that are cut from it and for settings that need
             one beside the student.
@@ -83,7 +83,7 @@ def distill_student(
 
 
 def _untrained(plan: Plan, teacher: BertTeacher | None) -> keras.Model:
-    """The student that the settings name, with what it takes from the teacher."""
+    """The student that the settings name, with weights from the teacher where it takes some."""
     settings, corpus = plan.settings, plan.corpus
     with plan.strategy.scope():
         model = plan.preset.build(
@@ -99,7 +99,7 @@ def _untrained(plan: Plan, teacher: BertTeacher | None) -> keras.Model:
         )
     if settings.from_teacher and not plan.preset.needs_teacher:
         vectors = plan.store.token_vectors()
-        assert vectors is not None  # the plan has seen to it
+        assert vectors is not None  # checked by plan_of
         set_token_embeddings(model, vectors[list(plan.kept)])
     if into := PROMPTS[settings.prompt].into:
         with plan.strategy.scope():
@@ -122,7 +122,7 @@ def _distiller(
     prompt = PROMPTS[settings.prompt].beside
     hard_end = None if settings.alpha_end is None else 1 - settings.alpha_end
     distiller = Distiller(
-        # Where it is the adversary that needs the teacher, what is stored is enough.
+        # If only the adversary needs the teacher, the losses use the stored soft labels.
         teacher if any(loss.teacher_output not in STORED for loss in losses) else None,
         model,
         losses,
@@ -179,7 +179,7 @@ def _report(advance: Advance, epoch: int) -> keras.callbacks.Callback:
 
 
 def _changed_by_a_step(distiller: Distiller) -> list[tf.Variable]:
-    """The variables; those of the teacher, which is not the Distiller's own, are not in it."""
+    """All variables that a training step changes; the teacher's are not among them."""
     variables: list[Any] = [*distiller.variables, *distiller.optimizer.variables]
     for loss in distiller.distillation_losses:
         variables += loss.variables
@@ -187,7 +187,7 @@ def _changed_by_a_step(distiller: Distiller) -> list[tf.Variable]:
 
 
 def _trained(plan: Plan, model: keras.Model, history: list[dict[str, float]]) -> Student:
-    """The student, and what was measured of it."""
+    """The trained student with its measurements."""
     store, task = plan.store, plan.corpus.task
 
     def evaluated(split: Split) -> Evaluation:

@@ -1,4 +1,4 @@
-"""The terms of the loss that a recipe asks for, and what they need of the teacher."""
+"""The loss terms of a recipe, and what they need of the teacher."""
 
 from pathlib import Path
 
@@ -20,15 +20,15 @@ from kdedge.teachers.bert import BertTeacher, load_teacher
 
 Terms = list[tuple[DistillationLoss, float]]
 
-# What soft labels hold of the teacher's outputs; all others need the teacher itself.
+# The teacher's outputs that soft labels hold; others need the teacher beside the student.
 STORED = ("logits", "pooled")
 
 
 def check(settings: Distill, preset: Preset) -> None:
-    """Check that there is what the settings name, and that the student can be taught so.
+    """Check that all that the settings name exists and fits the student.
 
     Raises:
-        KdedgeError: there is not, or it can't.
+        KdedgeError: it does not.
     """
     if settings.matches_layers and not preset.has_blocks:
         able = " or ".join(name for name, other in PRESETS.items() if other.has_blocks)
@@ -91,8 +91,8 @@ def terms_of(
 
     Args:
         settings: of the recipe.
-        student: that is trained.
-        task: what its logits are of.
+        student: the model in training.
+        task: of its logits.
         feature_width: of the teacher's sentence vectors, if there are any.
         teacher: beside the student; None where soft labels are enough.
     """
@@ -106,10 +106,10 @@ def terms_of(
 
 
 def adversarial_term(settings: Distill, context: Context) -> Terms:
-    """The loss at what the settings' adversary makes; none without one.
+    """The loss on the adversary's inputs; empty without an adversary.
 
     Raises:
-        KdedgeError: the adversary needs what there is not.
+        KdedgeError: the run lacks something that the adversary needs.
     """
     kind = ADVERSARIES[settings.adversary]
     if kind is None:
@@ -126,7 +126,7 @@ def _of_layers(settings: Distill, student: keras.Model, teacher: BertTeacher) ->
     config, blocks = teacher.transformer.config, Parts(student).blocks
     terms: Terms = []
     for i, block in enumerate(blocks):
-        # A last layer that gives one token has nothing to match: the pooler makes it that.
+        # A last layer that gives only the first token has no states to match.
         if block.output.shape[1] == 1:
             continue
         # Teacher layers at even distances, the last with the last, as in TinyBERT.

@@ -1,4 +1,4 @@
-"""The texts that a student learns from: which ones are labelled, and which of those are learned."""
+"""The texts that the teacher labels, and those of them that the student learns from."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -29,12 +29,12 @@ def transfer_set(
     """The texts that the teacher labels: the corpus, and augmented texts of its training part.
 
     Args:
-        corpus: gives the texts.
-        settings: of the recipe: how many augmented texts, and by which rules.
+        corpus: has the texts.
+        settings: the recipe's section `label`: number and mixture of augmented texts.
         seed: of the augmentation.
-        neighbours: of words, if the mixture has a part for them.
+        neighbours: of words; needed if the mixture has a part for them.
     """
-    made = augmented(
+    new = augmented(
         (*corpus.train.texts, *corpus.unlabelled),
         settings.augmented,
         seed,
@@ -47,12 +47,12 @@ def transfer_set(
         *corpus.valid.texts,
         *corpus.test.texts,
         *corpus.unlabelled,
-        *(text for text in made if text not in held_out),
+        *(text for text in new if text not in held_out),
     ]
 
 
 def texts_to_label(teacher: BertTeacher, corpus: Corpus, settings: Label, seed: int) -> list[str]:
-    """The transfer set, with neighbours of words by the teacher's vectors where it needs them."""
+    """The transfer set; neighbours of words, if needed, by the teacher's word embeddings."""
     neighbours = None
     if settings.mixture.neighbours:
         vectors = np.asarray(teacher.word_embeddings)
@@ -61,15 +61,15 @@ def texts_to_label(teacher: BertTeacher, corpus: Corpus, settings: Label, seed: 
 
 
 class TransferSet:
-    """A store's texts but the valid and test ones; memory does not hold them.
+    """The texts of a store without the valid and test texts; memory does not hold them.
 
     Args:
-        store: of soft labels.
-        corpus: names the texts that are held out, and gives labels of its train split.
+        store: has the soft labels.
+        corpus: has the texts that are held out, and the labels of its train split.
 
     Attributes:
-        rows: of the texts in the store.
-        labels: a row a text; the task says which ones say that there is none.
+        rows: the texts' places in the store.
+        labels: one row for each text, with the task's mark for none.
 
     Raises:
         KdedgeError: a text of the train split has no soft label.
@@ -105,11 +105,11 @@ class TransferSet:
 
 
 class TokenIds:
-    """Token ids of many texts, one after the other in a file; memory does not hold them."""
+    """Token ids of many texts, one after the other in a file that memory does not hold."""
 
     def __init__(self, encoder: TextEncoder, texts: Iterable[str], file: Path) -> None:
         lengths = []
-        # An older one may still be mapped.
+        # A file of an earlier run may still be mapped.
         file.unlink(missing_ok=True)
         with file.open("wb") as written:
             for chunk in chunks(texts, TOKENIZED_TOGETHER):

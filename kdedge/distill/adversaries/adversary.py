@@ -1,4 +1,4 @@
-"""Adversaries: what makes inputs on which teacher and student part."""
+"""The contract of an adversary, which makes inputs on which teacher and student differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ Inputs = dict[str, Any]
 
 @dataclass(frozen=True)
 class Context:
-    """What there is to make an adversary of, in a recipe's run.
+    """What a run gives an adversary.
 
     Attributes:
-        student: that is trained.
-        task: what its logits are of.
-        store: of soft labels.
+        student: the model in training.
+        task: of its logits.
+        store: the run's soft labels.
         encoder: the student's.
         teacher: a `BertTeacher`; None for adversaries that need none.
         seed: of the run.
@@ -46,7 +46,7 @@ class Adversary:
         needs_teacher: whether it needs a teacher beside the student.
         student: the student that is trained.
         teacher: labels the changed inputs; `attack` needs none.
-        variables: Keras variables that it changes; a run that is resumed needs them.
+        variables: all Keras variables that it changes, so that a stopped run can go on.
     """
 
     needs_teacher: ClassVar[bool] = False
@@ -56,10 +56,10 @@ class Adversary:
 
     @classmethod
     def of(cls, settings: Distill, context: Context) -> Self:
-        """The one that a recipe asks for.
+        """Make the adversary from a recipe's settings.
 
         Raises:
-            KdedgeError: it needs what the run lacks.
+            KdedgeError: the run lacks something that it needs.
         """
         raise NotImplementedError
 
@@ -75,7 +75,7 @@ class Adversary:
 
         Args:
             inputs: int32 [batch, length] `ids`, `mask` and `segment_ids`.
-            teacher_logits: float32 [batch, width], what the teacher says of them as they are.
+            teacher_logits: the teacher's logits of the unchanged inputs, float32 [batch, width].
 
         Returns:
             The changed ids, int32 [batch, length].
@@ -83,11 +83,11 @@ class Adversary:
         raise NotImplementedError
 
     def logits(self, inputs: Inputs, teacher_logits: Any) -> tuple[Any, Any]:
-        """What teacher and student say of the inputs that it makes of these.
+        """Logits of teacher and student on the changed inputs.
 
         Args:
             inputs: int32 [batch, length] `ids`, `mask` and `segment_ids`.
-            teacher_logits: float32 [batch, width], what the teacher says of them as they are.
+            teacher_logits: the teacher's logits of the unchanged inputs, float32 [batch, width].
 
         Returns:
             The teacher's and the student's logits, float32 [batch, width].
@@ -96,23 +96,23 @@ class Adversary:
             KdedgeError: there is no teacher.
         """
         if self.teacher is None:
-            raise KdedgeError("teacher: None; one is needed to label what the adversary makes.")
-        made = {**inputs, "ids": self.attack(inputs, teacher_logits)}
-        said = self.teacher(made, training=False)
-        teacher = said["logits"] if isinstance(said, dict) else said
-        return tf.stop_gradient(teacher), self.student(made, training=True)
+            raise KdedgeError("teacher: None; the adversary's inputs need one to label them.")
+        changed = {**inputs, "ids": self.attack(inputs, teacher_logits)}
+        outputs = self.teacher(changed, training=False)
+        logits = outputs["logits"] if isinstance(outputs, dict) else outputs
+        return tf.stop_gradient(logits), self.student(changed, training=True)
 
 
 @keras.saving.register_keras_serializable("kdedge")
 class AdversarialLoss(DistillationLoss):
-    """A loss on logits where an adversary has driven teacher and student apart.
+    """A loss on the logits of inputs that an adversary has changed.
 
-    The teacher labels the changed inputs anew. Counts in training only. It costs a step of the
-    adversary and second passes of both models.
+    The teacher labels the changed inputs again. It counts in training only. Each step costs a step
+    of the adversary and a second pass of both models.
 
     Args:
-        adversary: made for the very student that is trained.
-        every: the adversary changes every n-th text of a batch; its loss is the mean over those.
+        adversary: made for the student in training.
+        every: change every n-th text of a batch; the loss is the mean over those.
         loss: on teacher's and student's logits there; None for classification's
             `TwoSidedCrossEntropy`.
 
@@ -137,7 +137,7 @@ class AdversarialLoss(DistillationLoss):
         self.adversary.learn(self._some(inputs))
 
     def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
-        """The loss at the changed inputs, float32; what is said of the batch is for the adversary.
+        """Loss of each changed example, float32; the outputs given are of the unchanged batch.
 
         Args:
             teacher_outputs: the teacher's logits of the batch.
@@ -145,9 +145,9 @@ class AdversarialLoss(DistillationLoss):
             **kwargs: see `DistillationLoss`.
         """
         inputs = self._some(kwargs["inputs"])
-        said = self.adversary.logits(inputs, self._some(teacher_outputs))
-        self.loss.validate_outputs(*said)
-        return self.loss.compute_loss(*said, **kwargs | {"inputs": inputs})
+        logits = self.adversary.logits(inputs, self._some(teacher_outputs))
+        self.loss.validate_outputs(*logits)
+        return self.loss.compute_loss(*logits, **kwargs | {"inputs": inputs})
 
     def _some(self, arrays: Any) -> Any:
         return tf.nest.map_structure(lambda array: array[self.rows], arrays)

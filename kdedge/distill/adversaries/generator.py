@@ -33,12 +33,12 @@ class Generator(Adversary):
         masked_share: of the tokens that are replaced.
         temperature: of the Gumbel-softmax.
         learning_rate: of the network.
-        turns: it learns for so many of the student's steps, then rests for so many.
+        turns: steps of the student in which the network learns, and steps in which it then rests.
         seed: of its weights, the masks and the samples.
-        task: what the logits are of; None for classification.
+        task: of the logits; None for classification.
 
     Raises:
-        KdedgeError: an argument that is not as it says here.
+        KdedgeError: an argument is out of its range.
     """
 
     needs_teacher = True
@@ -99,7 +99,7 @@ class Generator(Adversary):
 
     @classmethod
     def of(cls, settings: Distill, context: Context) -> Self:
-        """Of the run's own teacher; see `Adversary`."""
+        """With the run's own teacher; see `Adversary`."""
         return cls(
             context.student,
             context.teacher,
@@ -137,7 +137,7 @@ class Generator(Adversary):
         self.optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
 
     def attack(self, inputs: Inputs, teacher_logits: Any) -> Any:
-        """See `Adversary`; what the teacher says of the texts as they are plays no part."""
+        """See `Adversary`; the teacher's logits are not used."""
         positions, noisy = self._proposals(inputs)
         proposed = tf.argmax(noisy, 1, output_type=tf.int32)
         return tf.tensor_scatter_nd_update(inputs["ids"], positions, proposed)

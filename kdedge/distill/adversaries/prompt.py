@@ -16,19 +16,19 @@ from kdedge.tasks import Task
 class AdversarialPrompt(Adversary):
     """Virtual tokens before the text, moved against the student within a ball around 0.
 
-    Adversarial training on embeddings (Miyato et al. 2016, arXiv 1605.07725): the tokens go along
-    the gradient of KL(teacher || student), to the edge of the ball. They mean nothing, so the
-    teacher need not look again: stored soft labels are enough.
+    Adversarial training on embeddings (Miyato et al. 2016, arXiv 1605.07725): the tokens move along
+    the gradient of KL(teacher || student), to the edge of the ball. They have no meaning, so the
+    soft labels of the unchanged texts stay valid, and no teacher is needed.
 
     Args:
         student: has token embeddings.
         tokens: number of virtual tokens.
-        radius: of the ball, the norm of a text's virtual tokens together.
-        steps: how often the gradient is taken.
-        task: what the logits are of; None for classification.
+        radius: of the ball: the largest norm of all virtual tokens of a text together.
+        steps: gradient steps for each batch.
+        task: of the logits; None for classification.
 
     Raises:
-        KdedgeError: an argument that is not as it says here.
+        KdedgeError: an argument is out of its range.
     """
 
     teacher = None
@@ -65,7 +65,7 @@ class AdversarialPrompt(Adversary):
         ones = tf.ones_like(inputs["mask"][:, :1])
         mask = tf.concat([tf.tile(ones, [1, self.tokens]), inputs["mask"]], 1)
 
-        def said(prompt: Any, training: bool) -> Any:
+        def logits_with(prompt: Any, training: bool) -> Any:
             prompted = tf.concat([prompt, x], 1)
             return self.parts.run_from(
                 self.place, prompted, {**inputs, "mask": mask}, training=training
@@ -75,10 +75,11 @@ class AdversarialPrompt(Adversary):
         for _ in range(self.steps):
             with tf.GradientTape() as tape:
                 tape.watch(prompt)
-                apart = self.divergence(teacher_logits, said(prompt, training=False))
-            gradient = tape.gradient(apart, prompt)
+                logits = logits_with(prompt, training=False)
+                divergence = self.divergence(teacher_logits, logits)
+            gradient = tape.gradient(divergence, prompt)
             prompt = _cut(prompt + _scaled(gradient, self.radius), self.radius)
-        return teacher_logits, said(tf.stop_gradient(prompt), training=True)
+        return teacher_logits, logits_with(tf.stop_gradient(prompt), training=True)
 
 
 def _scaled(x: Any, length: float) -> Any:

@@ -1,4 +1,4 @@
-"""An adversary that swaps tokens for near ones (HotFlip)."""
+"""An adversary that swaps tokens for similar ones (HotFlip)."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -18,26 +18,26 @@ from kdedge.text.neighbours import nearest_pieces
 
 
 class Substitution(Adversary):
-    """Swaps tokens for near ones, those that part teacher and student the most to first order.
+    """Swaps tokens for similar ones where teacher and student then differ most.
 
     HotFlip (Ebrahimi et al. 2017, arXiv 1712.06751): with the gradient g of KL(teacher || student)
-    at a token's embedding e, a swap to the embedding e' raises it by about g . (e' - e). The best
-    swap of a text is made, the gradient taken anew, and so on. The candidates are the nearest
-    neighbours in a table of vectors, so that the text stays like what it was. Special tokens,
-    padding and what is not made of letters stay.
+    at a token's embedding e, a swap to the embedding e' raises the KL by about g . (e' - e). The
+    best swap of a text is made, then the gradient is taken again for the next one. Candidates are
+    the nearest neighbours in a table of vectors, so that the text keeps its sense. Special tokens,
+    padding and tokens that are not made of letters are not swapped.
 
     Args:
         student: has token embeddings.
-        vectors: float [vocabulary, width], by which neighbours are found, for instance
+        vectors: float [vocabulary, width], to find neighbours by, for instance
             `SoftLabels.token_vectors()`.
         vocabulary: word pieces in the order of their ids.
         teacher: gives the logits of the changed inputs; `attack` needs none.
-        swaps: at most so many tokens of a text change.
+        swaps: most tokens that change in a text.
         neighbours: candidates for each token.
-        task: what the logits are of; None for classification.
+        task: of the logits; None for classification.
 
     Raises:
-        KdedgeError: a student without token embeddings, or another vocabulary than its own.
+        KdedgeError: a student without token embeddings, or a vocabulary that is not its own.
     """
 
     needs_teacher = True
@@ -90,13 +90,13 @@ class Substitution(Adversary):
             embeddings = tf.gather(table, ids)
             with tf.GradientTape() as tape:
                 tape.watch(embeddings)
-                said = self.parts.run_from(tokens, embeddings, inputs, training=False)
-                apart = self.divergence(teacher_logits, said)
-            gradient = tape.gradient(apart, embeddings)
+                logits = self.parts.run_from(tokens, embeddings, inputs, training=False)
+                divergence = self.divergence(teacher_logits, logits)
+            gradient = tape.gradient(divergence, embeddings)
             candidates = tf.gather(self.candidates, ids)
             gains = tf.einsum("blw,blcw->blc", gradient, tf.gather(table, candidates))
             gains -= tf.reduce_sum(gradient * embeddings, -1, keepdims=True)
-            # A token that is its own candidate has none; one that changed stays as it is now.
+            # A token without neighbours is its own candidate; a token changes only once.
             free = (candidates != ids[:, :, None]) & ~changed[:, :, None]
             free &= inputs["mask"][:, :, None] > 0
             gains = tf.where(free, gains, 0.0)

@@ -1,4 +1,4 @@
-"""Adversarial texts for the transfer set, labelled once."""
+"""Adds adversarial texts to a store of soft labels."""
 
 from collections.abc import Sequence
 
@@ -25,41 +25,42 @@ def adversarial_texts(
     swaps: int = 2,
     neighbours: int = 8,
 ) -> tuple[list[str], SoftLabels]:
-    """Make texts on which teacher and student part, by `Substitution`, and store what they mean.
+    """Make texts on which teacher and student differ, by `Substitution`, and label them.
 
-    Labelled once, they are like any other text of the transfer set: the adversary costs nothing in
-    the epochs that follow.
+    They then are texts of the transfer set like all others: unlike an adversary in the training,
+    they cost one labelling and nothing in the epochs that follow.
 
     Args:
-        student: as it is by now.
+        student: trained so far.
         encoder: the student's.
-        teacher: labels the texts; the one of the store.
-        texts: to change, all of them in the store.
+        teacher: the store's own teacher, which labels the new texts.
+        texts: texts of the store to change.
         store: has the teacher's token vectors.
-        swaps: at most so many tokens of a text change.
+        swaps: most tokens that change in a text.
         neighbours: candidates for each token.
 
     Returns:
-        The new texts, each once, as the tokenizer puts word pieces together, and the store with
-        them.
+        The new texts, each once, as the tokenizer decodes them, and the store with them added.
 
     Raises:
         KdedgeError: a text without a soft label, no token vectors, or another teacher's store.
     """
     vectors = store.token_vectors()
     if vectors is None:
-        raise KdedgeError(f"{store.folder}: no token vectors of a teacher, by which to find words.")
+        raise KdedgeError(
+            f"{store.folder}: no token vectors of a teacher, to find similar words by."
+        )
     adversary = Substitution(
         student, vectors, encoder.vocabulary, None, swaps, neighbours, store.task
     )
     attack = tf.function(adversary.attack, reduce_retracing=True)
-    said, _ = store.lookup(texts)
-    made: list[str] = []
+    logits, _ = store.lookup(texts)
+    new: list[str] = []
     for start in range(0, len(texts), BATCH):
         encoded = encoder.encode(texts[start : start + BATCH])
         inputs = {name: tf.constant(array) for name, array in encoded.inputs.items()}
-        ids = attack(inputs, tf.constant(said[start : start + BATCH])).numpy()
+        ids = attack(inputs, tf.constant(logits[start : start + BATCH])).numpy()
         changed = np.flatnonzero((ids != encoded.ids).any(1))
-        made += [encoder.tokenizer.decode(ids[i][encoded.mask[i] > 0].tolist()) for i in changed]
-    made = store.missing(text for text in made if text)
-    return made, label_texts(teacher, made, store.folder)
+        new += [encoder.tokenizer.decode(ids[i][encoded.mask[i] > 0].tolist()) for i in changed]
+    new = store.missing(text for text in new if text)
+    return new, label_texts(teacher, new, store.folder)

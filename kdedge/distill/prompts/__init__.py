@@ -1,7 +1,7 @@
-"""Text around the text, or virtual tokens before it: usable, and not on the main path.
+"""Prompts: a template around the text, or virtual tokens before it. Not on the main path.
 
-The ablation (benchmarks/results/distillation.md) shows no difference from a prompt of the task, and
-that one of the soft label harms.
+The ablation (benchmarks/results/distillation.md) shows that the task prompt makes no difference and
+that the soft-label prompt harms.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,9 @@ class Way:
     """What a recipe's `prompt` does.
 
     Attributes:
-        into: gives the student with a prompt that becomes part of it; None if none does.
-        beside: gives a prompt for training only, of settings, task and seed; None if there is none.
+        into: returns the student with a prompt as a part of it; None if the prompt is no part.
+        beside: returns a prompt for training only, from settings, task and seed; None if there is
+            none.
     """
 
     into: Callable[[keras.Model, Distill], keras.Model] | None = None

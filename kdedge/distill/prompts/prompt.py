@@ -1,4 +1,4 @@
-"""The contract of a prompt that a student has in training only."""
+"""The contract of a prompt that is used in training only."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,24 +16,24 @@ class Prompt(keras.layers.Layer):
     """
 
     def attach(self, student: Parts, losses: Sequence[DistillationLoss]) -> None:
-        """Make what is learned, for this student.
+        """Create the prompt's weights for a student.
 
         Args:
-            student: the one that is trained.
+            student: the model in training.
             losses: the Distiller's.
 
         Raises:
-            KdedgeError: the student or one of the losses can't be had with this prompt.
+            KdedgeError: the student or one of the losses does not work with this prompt.
         """
 
     def run(self, student: Parts, inputs: Any, teacher: dict[str, Any], done: Any) -> Any:
-        """What the student gives of a batch in training.
+        """Run the student on a batch in training.
 
         Args:
-            student: the one that is trained, whose model gives a dictionary with `logits` and what
-                losses look at, or the logits alone.
+            student: the model in training, which returns logits, or a dictionary of `logits` and
+                the outputs that losses need.
             inputs: int32 [batch, length] `ids`, `mask` and `segment_ids`.
             teacher: the teacher's outputs, by name.
-            done: the share of the training that is done, float32 from 0 to 1.
+            done: share of the training that is over, float32 from 0 to 1.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Virtual tokens that tell the student the soft label while it trains."""
+"""A prompt of virtual tokens that holds the soft label, in training only."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,23 +15,22 @@ from kdedge.students.architecture import Parts
 
 @keras.saving.register_keras_serializable("kdedge")
 class SoftLabelPrompt(Prompt):
-    """Tells the student in training what the teacher says, by virtual tokens, less and less often.
+    """Gives the student the soft label as virtual tokens in training, less and less often.
 
-    Each class has vectors of its own, which are learned, as in prompt tuning (Lester et al. 2021,
-    arXiv 2104.08691), and mixed by the teacher's soft label: knowledge that the student has in
-    training only (Lopez-Paz et al. 2015, arXiv 1511.03643). A schedule drops them, text by text,
-    until the student stands alone; in `evaluate`, `predict` and the exported student there are
-    none.
+    Each class has learned vectors, as in prompt tuning (Lester et al. 2021, arXiv 2104.08691); the
+    teacher's soft label mixes them. This is knowledge that the student has in training only
+    (Lopez-Paz et al. 2015, arXiv 1511.03643). A schedule drops the prompt for more and more texts;
+    `evaluate`, `predict` and the exported student have none.
 
     Args:
         classes: number of the teacher's logits.
         tokens: number of virtual tokens.
-        dropped: share of the texts without a prompt, over the training.
+        dropped: share of the texts without a prompt; None is from 0 to 1 over the training.
         temperature: of the soft label.
         seed: of the choice of texts.
 
     Raises:
-        KdedgeError: an argument that is not as it says here.
+        KdedgeError: an argument is out of its range.
     """
 
     def __init__(
