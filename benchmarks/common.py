@@ -48,6 +48,7 @@ FILES = (*STUDENT, "kdedge/compress", "kdedge/export", "kdedge/bundle", "kdedge/
 BENCH = (*FILES, *(f"kdedge/bench/{x}.py" for x in ("agent", "measure", "run", "scenario")))
 STUDY = (*STUDENT, "benchmarks/study/training.py")
 DEPENDS_ON = {
+    "checking": ("kdedge/recipe.py", "kdedge/text", "kdedge/tasks", "kdedge/check.py"),
     "clients": (*FILES, "kdedge/runtime.py"),
     "conversions": BENCH,
     "distillation": STUDY,

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 
 from benchmarks import (
+    checking,
     clients,
     conversions,
     distillation,
@@ -23,6 +24,7 @@ from benchmarks.common import RESULTS, Figures, written
 from kdedge.files import write_text
 
 PAGES: dict[str, Callable[[Figures], str]] = {
+    "checking": checking.page,
     "clients": clients.page,
     "conversions": conversions.page,
     "distillation": distillation.page_of_movie_reviews,

@@ -31,7 +31,7 @@ from kdedge import KdedgeError, Student, TextEncoder, export_bundle
 from kdedge.bench import agent
 from kdedge.bench.report.model import Measurement, three_digits
 from kdedge.bench.report.tables import markdown
-from kdedge.bench.run import SAMPLE_TEXTS, bench_bundles
+from kdedge.bench.run import bench_bundles, sample_texts
 from kdedge.bench.scenario import scenario
 from kdedge.bench.statistics import bootstrap_interval, p50, ratio_interval
 from kdedge.bundle.manifest import verify
@@ -192,9 +192,8 @@ def other_ms(bundle: Path, name: str, count: int) -> dict[str, float]:
 
 
 def encoded_samples(bundle: Path) -> Encoded:
-    """The texts that a bundle holds."""
-    texts = (bundle / SAMPLE_TEXTS).read_text(encoding="utf-8").splitlines()
-    return TextEncoder.load(bundle).encode(texts, LENGTH)
+    """The texts that a bundle is measured with."""
+    return TextEncoder.load(bundle).encode(sample_texts(bundle), LENGTH)
 
 
 def overhead(setup: Setup, bundles: list[Path], blocks: int, tier: str, load: int) -> Figures:

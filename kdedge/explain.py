@@ -3,6 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kdedge.keras_environment import set_up_keras
+
+set_up_keras()
+
 import keras
 import numpy as np
 import numpy.typing as npt

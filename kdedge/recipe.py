@@ -328,6 +328,11 @@ class Export(Section):
     integer_output: bool = Field(
         False, description="litert-int8-full and -int16x8: probabilities as integers with a scale"
     )
+    sample_texts: bool = Field(
+        False,
+        description="put up to 256 texts of the test split into the bundle, to measure with in an "
+        "app; without it they stay beside it",
+    )
 
     @field_validator("artifacts", "teacher_artifacts", mode="before")
     @classmethod

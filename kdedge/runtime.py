@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from kdedge import engines
-from kdedge.bundle.manifest import Manifest, opened, verify
+from kdedge.bundle.manifest import Artifact, Manifest, opened, verify
 from kdedge.engines import Engine, EngineError, RuntimeMissingError
 from kdedge.errors import KdedgeError
 from kdedge.tasks import Outputs, Task
-from kdedge.text.encoder import TextEncoder
+from kdedge.text.encoder import TextEncoder, padded
 from kdedge.text.readers import check_text
 
 
@@ -58,8 +58,8 @@ def load_bundle(
             (`kdedge.bundle.signing`); None to load unsigned bundles too.
 
     Raises:
-        KdedgeError: the bundle is damaged, not signed with that key, or has no such artifact; or
-            the runtime is not installed.
+        KdedgeError: the bundle is damaged, its files don't fit together, it is not signed with that
+            key, or has no such artifact; or the runtime is not installed.
     """
     with opened(Path(bundle)) as folder:
         if public_key is None:
@@ -68,8 +68,39 @@ def load_bundle(
             from kdedge.bundle.signing import verify_signature
 
             manifest = verify_signature(folder, public_key)
-        engine = load_engine(folder / manifest.artifact(artifact).file)
-        return TextModel(engine, TextEncoder.load(folder), manifest)
+        chosen, encoder = manifest.artifact(artifact), TextEncoder.load(folder)
+        engine = load_engine(folder / chosen.file)
+        _check_fit(engine, encoder, manifest, chosen)
+        return TextModel(engine, encoder, manifest)
+
+
+def _check_fit(
+    engine: Engine, encoder: TextEncoder, manifest: Manifest, artifact: Artifact
+) -> None:
+    """Check that a model takes the tokenizer's ids and has an output for each of the task's.
+
+    Raises:
+        KdedgeError: it doesn't.
+    """
+    if engine.length != artifact.length:
+        raise KdedgeError(
+            f"{artifact.file}: texts have {engine.length} tokens, and {artifact.length} in the "
+            "manifest. Export the bundle again."
+        )
+    highest = max(encoder.tokenizer.get_vocab().values())
+    try:
+        outputs = engine.run(padded([[highest]], engine.length).inputs)
+    except Exception as error:  # the runtimes' errors have no common base
+        raise KdedgeError(
+            f"{artifact.file}: the model can't take token {highest}, the last one of "
+            f"tokenizer.json. Export the bundle again. ({' '.join(str(error).split())[:200]})"
+        ) from None
+    if outputs.shape != (1, manifest.task.width):
+        raise KdedgeError(
+            f"{artifact.file}: outputs for one text are of shape {list(outputs.shape[1:])}, and "
+            f"the manifest's task has {manifest.task.width}: {manifest.task}. Export the bundle "
+            "again."
+        )
 
 
 def load_engine(path: Path, threads: int = 1) -> Engine:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from kdedge.check import check_recipe, read_corpus, refuse_impossible
 from kdedge.cli import app
+from kdedge.cli.check import from_to
 from kdedge.errors import KdedgeError
 from kdedge.recipe import load_recipe
 
@@ -165,6 +166,19 @@ def test_settings_that_contradict(folder: Path, old: str, new: str, message: str
     status, output = said(path)
     assert status == 2
     assert re.search("impossible: .*" + message, output)
+
+
+@pytest.mark.parametrize(
+    ("least", "words"),
+    [
+        (0.2, "less than a minute"),
+        (0.6, "1 to 2 minutes"),
+        (11.4, "11 to 23 minutes"),
+        (1500, "1,500 to 3,000 minutes"),
+    ],
+)
+def test_the_estimate_in_words(least: float, words: str) -> None:
+    assert from_to(least) == words
 
 
 def test_bad_data_is_impossible(folder: Path) -> None:

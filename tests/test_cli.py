@@ -274,7 +274,7 @@ def test_package_web_of_a_wheel(tmp_path: Path) -> None:
     }
     verify(site / "models" / "bundle")
     assert json.loads((site / "models" / "index.json").read_text()) == {
-        "model": "bundle", "dtype": "q8"
+        "model": "bundle", "dtype": "q8", "samples": True
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import functools
 import gzip
 import json
+import shutil
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,8 @@ from tensorflow.lite.python import schema_py_generated as schema
 from transformers import AutoTokenizer
 
 from kdedge import KdedgeError, Subject, build_student, export_bundle, load_bundle, load_teacher
+from kdedge.bench.run import sample_texts
 from kdedge.bundle.manifest import verify
-from kdedge.export.files import write_files
 from kdedge.export.litert.convert import to_litert
 from kdedge.export.litert.flatbuffer import parsed
 from kdedge.export.litert.quantize import LiteRTQuantizer
@@ -414,20 +415,42 @@ def test_a_bundle_holds_all_that_clients_need(micro: Path, teacher: BertTeacher)
     assert manifest.task.output_names == NAMES
     assert manifest.max_length == 16
     assert set(manifest.files) == {
-        "config.json", "encoder.json", "labels.txt", "sample_texts.txt", "tokenizer.json",
+        "config.json", "encoder.json", "labels.txt", "tokenizer.json",
         "tokenizer_config.json", "vocab.txt", "litert/model_float32.tflite",
         "litert/model_int8.tflite", "onnx/model.onnx", "onnx/model_quantized.onnx",
     }  # fmt: skip
     assert (micro / "labels.txt").read_text() == "bad\ngood\n"
-    assert (micro / "sample_texts.txt").read_text().splitlines() == list(TEXTS)
     assert json.loads((micro / "config.json").read_text())["id2label"] == {"0": "bad", "1": "good"}
     tokenizer = AutoTokenizer.from_pretrained(micro)
     assert tokenizer(list(TEXTS), truncation=True)["input_ids"] == teacher.encoder.token_ids(TEXTS)
 
 
-def test_other_texts_than_those_of_the_test_split(teacher: BertTeacher, tmp_path: Path) -> None:
-    write_files(replace(subject("nano", teacher), samples=("mine", "two\nlines")), tmp_path)
-    assert (tmp_path / "sample_texts.txt").read_text() == "mine\n"
+def test_a_bundle_holds_no_texts_unless_asked_to(
+    micro: Path, teacher: BertTeacher, tmp_path: Path
+) -> None:
+    assert sample_texts(micro) == list(TEXTS)
+    assert micro.with_name(f"{micro.name}_sample_texts.txt").is_file()
+    files = [path for path in micro.rglob("*") if path.is_file()]
+    assert not any(TEXTS[0].encode() in path.read_bytes() for path in files)
+
+    source, only = subject("nano", teacher), ["litert-float32"]
+    for name, asked, chosen, expected in (
+        ("theirs", source, settings(artifacts=only, sample_texts=True), list(TEXTS)),
+        (
+            "mine",
+            replace(source, samples=("mine", "two\nlines")),
+            settings(artifacts=only),
+            ["mine"],
+        ),
+    ):
+        manifest = export_bundle(asked, chosen, tmp_path / name)
+        assert "sample_texts.txt" in manifest.files
+        assert sample_texts(tmp_path / name) == expected
+        assert not (tmp_path / f"{name}_sample_texts.txt").exists()
+    shutil.move(micro, tmp_path / "moved")
+    with pytest.raises(KdedgeError, match="neither sample_texts.txt in it nor moved_sample_texts"):
+        sample_texts(tmp_path / "moved")
+    shutil.move(tmp_path / "moved", micro)
 
 
 def test_figures_of_parity_and_accuracy() -> None:

@@ -107,7 +107,11 @@ def test_the_bundle_is_packed_as_it_is(site: Path) -> None:
     models = site / "models"
     assert verify(models / "bundle") == verify(BUNDLE)
     assert (models / "bundle" / MANIFEST).read_bytes() == (BUNDLE / MANIFEST).read_bytes()
-    assert json.loads((models / "index.json").read_text()) == {"model": "bundle", "dtype": "q8"}
+    assert json.loads((models / "index.json").read_text()) == {
+        "model": "bundle",
+        "dtype": "q8",
+        "samples": True,
+    }
 
 
 def test_the_same_as_python_on_100_texts(

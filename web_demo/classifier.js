@@ -31,13 +31,14 @@ async function load(path) {
 /**
  * Loads the bundle that `kdedge package web` put beside this file.
  *
- * Gives `samples`, texts of the kind that the model knows, and `classify`, an async function:
+ * Gives `samples`, texts of the kind that the model knows if the bundle has some, and `classify`, an async function:
  * text -> [{label, score}], the most probable first. It throws an Error whose message
  * can be shown for a text that is blank, longer than 100,000 characters or not well formed.
  */
 export async function loadClassifier() {
-  const { model, dtype } = await (await load("models/index.json")).json();
-  const samples = (await (await load(`models/${model}/sample_texts.txt`)).text()).trim().split("\n");
+  const { model, dtype, samples: has } = await (await load("models/index.json")).json();
+  const path = `models/${model}/sample_texts.txt`;
+  const samples = has ? (await (await load(path)).text()).trim().split("\n") : [];
   // Only now: where the bundle is missing the runtime is as well, and the message must come first.
   const { env, pipeline } = await import("@huggingface/transformers");
   env.allowRemoteModels = false;
@@ -59,6 +60,6 @@ export async function loadClassifier() {
     return classifier(text, { top_k: null });
   }
   // The first run also prepares memory: not what a user should see as latency.
-  await classify(samples[0]);
+  await classify(samples[0] ?? "a");
   return { classify, samples };
 }

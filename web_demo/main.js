@@ -47,7 +47,7 @@ async function start() {
     const typed = text.value;
     if (typed === "") {
       labels.replaceChildren();
-      say("Type a text, or try an example.");
+      say(samples.length ? "Type a text, or try an example." : "Type a text.");
       return;
     }
     try {
@@ -72,6 +72,7 @@ async function start() {
     text.value = samples[Math.floor(Math.random() * samples.length)];
     answer();
   });
+  example.hidden = samples.length === 0;
   text.disabled = example.disabled = false;
   text.focus();
   answer();

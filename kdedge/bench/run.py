@@ -16,7 +16,7 @@ from kdedge.bench.measure import Run, measure, others_of
 from kdedge.bench.report.figures import size_latency_score_figure
 from kdedge.bench.report.model import BenchReport, Measurement, Reference
 from kdedge.bench.scenario import THROUGHPUT, Scenario
-from kdedge.bundle.manifest import Artifact, Manifest, verify
+from kdedge.bundle.manifest import SAMPLE_TEXTS, Artifact, Manifest, samples_beside, verify
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 from kdedge.progress import progress
@@ -25,7 +25,7 @@ from kdedge.text.encoder import TOKENIZER, Encoded, TextEncoder
 
 # Batch sizes of the scenario `throughput`.
 THROUGHPUT_BATCHES = (1, 8, 32)
-REPORT, FIGURE, SAMPLE_TEXTS = "results.json", "size_latency_score.svg", "sample_texts.txt"
+REPORT, FIGURE = "results.json", "size_latency_score.svg"
 # Folder inside the report's folder with the answers of a run that has not ended yet.
 KEPT = "measured"
 
@@ -78,7 +78,7 @@ def bench_bundles(
         bundles: folders that `kdedge export` wrote, each with another name.
         report_dir: folder to write to; an older report there is replaced.
         scenario: how long to measure.
-        texts: to measure with; by default each bundle's sample texts.
+        texts: to measure with; by default each bundle's sample texts, in it or beside it.
         devices: to measure on, one after the other; by default this machine.
         labelled: texts to compute the score on the devices with.
         grid: threads, lengths and batch sizes to measure with; by default `Grid()`.
@@ -209,7 +209,7 @@ def _plan(
 ) -> Iterator[_Planned]:
     encoder = TextEncoder.load(bundle)
     if texts is None:
-        texts = _sample_texts(bundle / SAMPLE_TEXTS)
+        texts = sample_texts(bundle)
     if not texts:
         raise KdedgeError("texts: none given. At least one real text is needed.")
     if longest := max((n for n in grid.lengths if n > manifest.max_length), default=0):
@@ -250,12 +250,20 @@ def _plan(
             yield _Planned(device, subject, bundle, manifest, artifact)
 
 
-def _sample_texts(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError:
-        raise KdedgeError(f"{path} is missing. Export the bundle again.") from None
-    return [line for line in lines if line]
+def sample_texts(bundle: Path) -> list[str]:
+    """The texts in a bundle, or beside it, to measure it with.
+
+    Raises:
+        KdedgeError: there are none.
+    """
+    inside, beside = bundle / SAMPLE_TEXTS, samples_beside(bundle)
+    path = inside if inside.is_file() else beside
+    if not path.is_file():
+        raise KdedgeError(
+            f"{bundle}: no texts to measure with: neither {SAMPLE_TEXTS} in it nor {beside.name} "
+            "beside it. Name a file with some: --samples FILE."
+        )
+    return [line for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _measurement(

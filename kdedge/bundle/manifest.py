@@ -5,6 +5,7 @@ checksums.sha256        SHA-256 of manifest.json
 manifest.sig            if the bundle is signed: see kdedge.bundle.signing
 tokenizer.json          the tokenizer, for Hugging Face's library
 tokenizer_config.json, config.json, vocab.txt, labels.txt
+sample_texts.txt        only if asked for: texts of the user's to measure with
 litert/*.tflite         int32 [1, length] ids, mask, segment_ids -> float32 [1, width] outputs
 onnx/*.onnx             int64 [batch, length] input_ids, attention_mask, token_type_ids
                         -> float32 [batch, width] logits
@@ -24,12 +25,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from kdedge.bundle.fit import check_fit, check_format
 from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, sha256, verify_checksums, write_checksums
 from kdedge.tasks import StoredTask, upgraded
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
+SAMPLE_TEXTS = "sample_texts.txt"
 FORMAT_VERSION = 2
 # Version 1 was for classification only.
 READABLE_VERSIONS = (1, FORMAT_VERSION)
@@ -170,6 +173,7 @@ def read_manifest(bundle: Path) -> Manifest:
     for artifact in manifest.artifacts:
         if artifact.file not in manifest.files:
             raise KdedgeError(f"{path}: {artifact.file} of {artifact.name} has no checksum.")
+        check_format(artifact)
     return manifest
 
 
@@ -198,11 +202,17 @@ def write_manifest(bundle: Path, manifest: Manifest) -> None:
     write_checksums(bundle, [MANIFEST])
 
 
+def samples_beside(bundle: Path) -> Path:
+    """Where `kdedge export` keeps texts to measure a bundle with, outside of it."""
+    bundle = bundle.resolve()
+    return bundle.with_name(f"{bundle.name}_{SAMPLE_TEXTS}")
+
+
 def verify(bundle: Path) -> Manifest:
-    """Read a bundle's manifest, and check the SHA-256 of it and of each file.
+    """Read a bundle's manifest, check the SHA-256 of it and of each file, and that they fit.
 
     Raises:
-        KdedgeError: see `read_manifest`; or a file is missing or has changed.
+        KdedgeError: see `read_manifest`; or a file is missing, has changed or is of another bundle.
     """
     manifest = read_manifest(bundle)
     verify_checksums(bundle, [MANIFEST], "Copy the bundle again or export it again.")
@@ -215,6 +225,7 @@ def verify(bundle: Path) -> Manifest:
                 f"{path} is not the file that was exported: its SHA-256 differs from the "
                 f"manifest's. Copy the bundle again or export it again."
             )
+    check_fit(bundle, manifest)
     return manifest
 
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from kdedge.bundle.manifest import MANIFEST, Manifest, copy_bundle, verify
+from kdedge.bundle.manifest import MANIFEST, SAMPLE_TEXTS, Manifest, copy_bundle, verify
 from kdedge.errors import KdedgeError
 from kdedge.files import CHECKSUMS, new_folder
 
@@ -74,7 +74,8 @@ def package_web(bundle: Path, out: Path, node_modules: Path | None = None) -> No
         for target, source in copies.items():
             (site / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, site / target)
-        index = json.dumps({"model": name, "dtype": dtype}) + "\n"
+        samples = SAMPLE_TEXTS in manifest.files
+        index = json.dumps({"model": name, "dtype": dtype, "samples": samples}) + "\n"
         (site / "models" / "index.json").write_text(index, encoding="utf-8")
 
 

@@ -81,6 +81,12 @@ def bench(
         str,
         typer.Option("--scenario", help="single-stream, cold-start, sustained or throughput"),
     ] = "single-stream",
+    samples: Annotated[
+        Path | None,
+        typer.Option(
+            "--samples", help="file of texts to measure with; default: those of `kdedge export`"
+        ),
+    ] = None,
     markdown: Markdown = False,
     reports: Annotated[
         tuple[Path, Path] | None,
@@ -108,11 +114,13 @@ def bench(
     from kdedge.bench.report.tables import markdown_table, terminal_table
     from kdedge.bench.run import Grid, bench_bundles
     from kdedge.files import write_text
+    from kdedge.text.readers import read_texts
 
     result = bench_bundles(
         bundles or [],
         report,
         chosen,
+        read_texts(samples) if samples else None,
         devices=devices,
         labelled=_texts_of(labelled) if labelled else None,
         grid=Grid(**dict(grid)),

@@ -1,6 +1,7 @@
 """The command check."""
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,8 +46,14 @@ def _lines(report: "Report") -> list[str]:
         lines.append(f"{'impossible' if finding.impossible else 'odd'}: {finding.line()}")
     if rough := report.estimate:
         lines.append(
-            f"very roughly, without a GPU: {rough.minutes:.0f} to "
-            f"{2 * rough.minutes:.0f} minutes, {rough.memory_gb:.1f} GB of memory, "
-            f"{rough.disk_gb:.1f} GB of disk"
+            f"very roughly, without a GPU: {from_to(rough.minutes)}, {rough.memory_gb:.1f} GB of "
+            f"memory, {rough.disk_gb:.1f} GB of disk"
         )
     return [*lines, report.verdict]
+
+
+def from_to(least: float) -> str:
+    """From so many minutes to twice as many."""
+    if 2 * least < 1:
+        return "less than a minute"
+    return f"{max(1, round(least)):,} to {math.ceil(2 * least):,} minutes"

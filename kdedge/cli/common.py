@@ -50,9 +50,6 @@ def load_tensorflow() -> None:
     if find_spec("tensorflow") is None or find_spec("transformers") is None:
         raise KdedgeError("TensorFlow is not installed: pip install 'kdedge[train]'")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # What a user has set for other programs is not for this one.
-    os.environ["TF_USE_LEGACY_KERAS"] = "0"
-    os.environ["KERAS_BACKEND"] = "tensorflow"
     import logging
     import warnings
 
@@ -61,14 +58,9 @@ def load_tensorflow() -> None:
     warnings.filterwarnings("ignore", module="tf_keras|keras|tensorflow|transformers")
     # TensorFlow writes some lines while it is imported, whatever its log level.
     with _stderr_of_the_process_to(os.devnull):
-        import keras
-        import tensorflow  # noqa: F401
-        import tf_keras
-    # keras.json in the user's home may say otherwise.
-    for config in (keras.config, tf_keras.backend):
-        config.set_floatx("float32")
-        config.set_epsilon(1e-7)
-        config.set_image_data_format("channels_last")
+        from kdedge.keras_environment import set_up_keras
+
+        set_up_keras()
 
 
 @contextmanager

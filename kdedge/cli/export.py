@@ -18,7 +18,7 @@ def export(
     settings: Annotated[
         Export,
         Options(
-            main=("artifacts", "lengths", "max_accuracy_drop", "integer_output"),
+            main=("artifacts", "lengths", "max_accuracy_drop", "integer_output", "sample_texts"),
             without=("teacher_artifacts",),
             defaults={"lengths": "the student's max_length"},
         ),
@@ -33,7 +33,7 @@ def export(
         Path | None,
         typer.Option(
             "--samples",
-            help="file of texts to put into the bundle, for benchmarks; default: the test split",
+            help="file of texts to put into the bundle, to measure with in an app; default: none",
         ),
     ] = None,
 ) -> None:

@@ -79,7 +79,7 @@ def predict(
         else:
             typer.echo(f"{answer.line()}\t{line}")
     if empty:
-        say(f"{empty:,} empty texts were left out.")
+        say("1 empty text was left out." if empty == 1 else f"{empty:,} empty texts were left out.")
     if data and label:
         say(_score(task, outputs, given, label))
 

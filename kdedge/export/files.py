@@ -1,22 +1,27 @@
-"""Writes the files of a bundle other than the models: tokenizer, labels, sample texts, configs."""
+"""Writes the files of a bundle other than the models: tokenizer, labels, configs, sample texts."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from kdedge.bundle.fit import LABELS
 from kdedge.export.subject import Subject
+from kdedge.files import write_text
 
-SAMPLE_TEXTS = 256
+MAX_SAMPLES = 256
+
+
+def write_samples(texts: Sequence[str], path: Path) -> None:
+    """Write up to 256 of the texts, one a line; texts with line breaks are left out."""
+    samples = [text for text in texts if len(text.splitlines()) == 1][:MAX_SAMPLES]
+    write_text(path, "\n".join(samples) + "\n")
 
 
 def write_files(subject: Subject, folder: Path) -> None:
-    """Write these files into the bundle's folder."""
+    """Write tokenizer, labels and configs into the bundle's folder."""
     subject.encoder.save(folder)
     names = subject.task.output_names
-    (folder / "labels.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
-    # One text a line: texts with line breaks are left out.
-    texts = subject.test.texts if subject.samples is None else subject.samples
-    samples = [text for text in texts if len(text.splitlines()) == 1][:SAMPLE_TEXTS]
-    (folder / "sample_texts.txt").write_text("\n".join(samples) + "\n", encoding="utf-8")
+    (folder / LABELS).write_text("\n".join(names) + "\n", encoding="utf-8")
     # For Hugging Face's clients: AutoTokenizer, optimum, transformers.js.
     task = subject.task.config()
     config = {"architectures": task.pop("architectures"), "model_type": "bert", **task}

@@ -3,9 +3,17 @@
 from importlib.metadata import version
 from pathlib import Path
 
-from kdedge.bundle.manifest import FORMAT_VERSION, Artifact, Manifest, Source, write_manifest
+from kdedge.bundle.manifest import (
+    FORMAT_VERSION,
+    SAMPLE_TEXTS,
+    Artifact,
+    Manifest,
+    Source,
+    samples_beside,
+    write_manifest,
+)
 from kdedge.errors import KdedgeError
-from kdedge.export.files import write_files
+from kdedge.export.files import write_files, write_samples
 from kdedge.export.parity import score
 from kdedge.export.prove import Prover, check, planned
 from kdedge.export.subject import Subject
@@ -16,6 +24,9 @@ from kdedge.recipe import ARTIFACTS, Export
 
 def export_bundle(subject: Subject, settings: Export, out: Path) -> Manifest:
     """Convert, run each artifact in its runtime, compare it with its source, write the bundle.
+
+    Texts of the test split to measure with are written beside the bundle, not into it: an app has
+    no use for them.
 
     Raises:
         KdedgeError: a length is too large, there are too few texts, `out` exists, or a conversion
@@ -28,8 +39,11 @@ def export_bundle(subject: Subject, settings: Export, out: Path) -> Manifest:
     prover = Prover(subject, settings)
     made: list[Artifact] = []
     refused: list[str] = []
+    samples = subject.test.texts if subject.samples is None else subject.samples
+    inside = settings.sample_texts or subject.samples is not None
     with new_folder(out) as folder:
         write_files(subject, folder)
+        write_samples(samples, folder / SAMPLE_TEXTS if inside else samples_beside(out))
         with progress(f"exporting {subject.name}", len(artifacts), "artifacts") as advance:
             for one in artifacts:
                 artifact = prover.make(one, folder)

@@ -31,7 +31,8 @@ class Subject:
         valid: the model's logits on the valid split, on which choices are made.
         test: the model's logits on the test split, for the published scores.
         calibration: real texts for calibration; None for the texts of `valid`.
-        samples: texts to put into the bundle, for `kdedge bench`; None for the texts of `test`.
+        samples: texts to put into the bundle, to measure with; None for none, or for those of
+            `test` if the settings ask for it.
         variables: object that holds the model's variables, if Keras does not track them.
     """
 

@@ -1,5 +1,9 @@
 """The TensorFlow half of tasks: heads, losses and schedules."""
 
+from kdedge.keras_environment import set_up_keras
+
+set_up_keras()
+
 from kdedge.objectives.classification import ClassificationObjective, TwoSidedCrossEntropy
 from kdedge.objectives.losses import DistillationLoss
 from kdedge.objectives.objective import Objective

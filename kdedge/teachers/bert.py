@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
+from kdedge.keras_environment import set_up_keras
 from kdedge.tasks import Classification, Task
 from kdedge.teachers.checkpoints import WEIGHTS, find_pretrained
 from kdedge.text.encoder import ENCODER, TextEncoder
@@ -26,6 +27,7 @@ from kdedge.text.encoder import ENCODER, TextEncoder
 TEACHER = "teacher.json"
 # Layers of the head, which a pretrained encoder may lack.
 HEAD_LAYERS = ("classifier", "pre_classifier", "pooler")
+set_up_keras()
 
 Inputs = dict[str, Any]
 

@@ -47,6 +47,9 @@ private constructor(
             )
     }
 
+    /** Whether the bundle has a file at this path. */
+    operator fun contains(path: String) = path in checksums
+
     /** The content of a file of the bundle. */
     fun read(path: String): ByteArray {
         val expected =
@@ -67,6 +70,8 @@ private constructor(
     }
 
     companion object {
+        private val SUFFIXES = mapOf("litert" to ".tflite", "onnx" to ".onnx")
+
         /** Version 1 was for classification only. */
         private val FORMAT_VERSIONS = 1..2
 
@@ -109,12 +114,11 @@ private constructor(
                 manifest.getJSONArray("artifacts").objects().map { artifact ->
                     val file = artifact.getString("file")
                     demand(file in checksums) { "$file has no checksum." }
-                    Artifact(
-                        artifact.getString("name"),
-                        file,
-                        artifact.getString("format"),
-                        checksums.getValue(file),
-                    )
+                    val format = artifact.getString("format")
+                    demand(file.endsWith(SUFFIXES[format] ?: "")) {
+                        "$file is not a file of the format $format."
+                    }
+                    Artifact(artifact.getString("name"), file, format, checksums.getValue(file))
                 }
             val defaults =
                 manifest.getJSONObject("defaults").toMap { json, key -> json.getString(key) }

@@ -92,6 +92,16 @@ class BundleTest {
     }
 
     @Test
+    fun `a model of another format`() {
+        changeManifest {
+            it.apply {
+                getJSONArray("artifacts").getJSONObject(0).put("file", "onnx/model_quantized.onnx")
+            }
+        }
+        assertRefused("onnx/model_quantized.onnx is not a file of the format litert")
+    }
+
+    @Test
     fun `defaults that are not there`() {
         changeManifest { it.put("defaults", JSONObject().put("litert", "int2")) }
         assertRefused("defaults name no artifact")

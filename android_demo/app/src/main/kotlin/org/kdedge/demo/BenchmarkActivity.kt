@@ -12,6 +12,7 @@ import kotlin.concurrent.thread
 import org.json.JSONArray
 import org.json.JSONObject
 import org.kdedge.Answer
+import org.kdedge.BundleException
 import org.kdedge.TextClassifier
 
 /**
@@ -76,6 +77,12 @@ class BenchmarkActivity : Activity() {
         val bundle = bundleInAssets(this)
         val artifact =
             bundle.artifacts.find { it.sha256 == job.artifact } ?: bundle.artifact(job.artifact)
+        if ("sample_texts.txt" !in bundle) {
+            throw BundleException(
+                "The bundle has no texts to measure with. " +
+                    "`kdedge export STUDENT_DIR --out BUNDLE_DIR --sample-texts` puts some into it."
+            )
+        }
         TextClassifier(bundle, loadEngine(bundle, artifact, job.threads)).use { classifier ->
             val loaded = System.nanoTime()
             val texts =

@@ -1,0 +1,85 @@
+"""Whether the files of a bundle belong together.
+
+Each of them may be as its checksum says and still be of another bundle. What only a runtime can
+tell, `kdedge.runtime.load_bundle` checks.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdedge.engines import ENGINES
+from kdedge.errors import KdedgeError
+from kdedge.text.encoder import VOCABULARY, TextEncoder
+
+if TYPE_CHECKING:
+    from kdedge.bundle.manifest import Artifact, Manifest
+
+LABELS, CONFIG = "labels.txt", "config.json"
+# A .tflite file has this at its byte 4; .onnx files have no such mark.
+LITERT_MARK = b"TFL3"
+REMEDY = "Export the bundle again."
+
+
+def check_format(artifact: "Artifact") -> None:
+    """Check that an artifact's format, file name and length can be those of one file.
+
+    Raises:
+        KdedgeError: they can't.
+    """
+    suffix = ENGINES[artifact.format].suffix
+    if not artifact.file.endswith(suffix):
+        raise KdedgeError(
+            f"{artifact.name} is {artifact.format}, whose files end in {suffix}, and its file is "
+            f"{artifact.file}. {REMEDY}"
+        )
+    if (artifact.length is None) != (artifact.format == "onnx"):
+        raise KdedgeError(
+            f"{artifact.name}: length is {artifact.length}; LiteRT files have a length, ONNX files "
+            f"have none. {REMEDY}"
+        )
+
+
+def check_fit(bundle: Path, manifest: "Manifest") -> None:
+    """Check that the files of a bundle's folder belong together.
+
+    Raises:
+        KdedgeError: two of them don't, or the tokenizer is damaged.
+    """
+    for artifact in manifest.artifacts:
+        with (bundle / artifact.file).open("rb") as file:
+            is_litert = file.read(8)[4:] == LITERT_MARK
+        if is_litert != (artifact.format == "litert"):
+            raise KdedgeError(
+                f"{bundle / artifact.file} of {artifact.name} is {'' if is_litert else 'not '}a "
+                f"LiteRT file. {REMEDY}"
+            )
+    encoder = TextEncoder.load(bundle)
+    if encoder.max_length != manifest.max_length:
+        raise KdedgeError(
+            f"{bundle}: max_length is {encoder.max_length} in encoder.json and "
+            f"{manifest.max_length} in the manifest. {REMEDY}"
+        )
+    names = manifest.task.output_names
+    _check_lines(bundle, manifest, LABELS, names, "labels", "the manifest")
+    _check_lines(bundle, manifest, VOCABULARY, encoder.vocabulary, "tokens", "tokenizer.json")
+    expected = manifest.task.config().get("id2label")
+    if CONFIG in manifest.files and expected:
+        path = bundle / CONFIG
+        try:
+            found = json.loads(path.read_bytes())["id2label"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise KdedgeError(f"{path}: can't read id2label ({error!r}). {REMEDY}") from None
+        if found != expected:
+            raise KdedgeError(f"{path}: id2label has other labels than the manifest. {REMEDY}")
+
+
+def _check_lines(
+    bundle: Path, manifest: "Manifest", name: str, expected: Sequence[str], what: str, source: str
+) -> None:
+    """Check that a file, if the bundle has it, has one of these words in each line."""
+    if name in manifest.files:
+        lines = (bundle / name).read_text(encoding="utf-8", errors="replace").split("\n")
+        if lines != [*expected, ""]:
+            raise KdedgeError(f"{bundle / name} has other {what} than {source}. {REMEDY}")
