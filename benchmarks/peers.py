@@ -16,17 +16,15 @@ What is in the folder runs/peers already is not done again, neither exports nor 
 reason of an export that failed is kept there too, as a .txt file.
 """
 
-import copy
 import io
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+import keras
 import numpy as np
-import tf_keras
-import transformers
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -54,6 +52,9 @@ from kdedge.files import write_text
 from kdedge.recipe import Export
 from kdedge.students.trained import Evaluation, predict_logits
 from kdedge.teachers.bert import BertTeacher
+from kdedge.teachers.encoder import Encoder, Shape
+from kdedge.teachers.families import BERT
+from kdedge.teachers.heads import FirstTokenHead
 
 LENGTH = 64
 QUANTIZATIONS = ("float32", "int8")
@@ -63,20 +64,13 @@ STUDENTS = (
     "nano with reviews, more made", "micro with reviews", "mini-cut with reviews, more made",
 )  # fmt: skip
 SHAPES = {
-    # arXiv 1909.10351
-    "TinyBERT": transformers.BertConfig(
-        hidden_size=312, num_hidden_layers=4, num_attention_heads=12, intermediate_size=1200
-    ),
-    # arXiv 2002.10957
-    "MiniLM": transformers.BertConfig(
-        hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
-    ),
-    # The defaults of the others are those of arXiv 1910.01108, 2004.02984 and 1810.04805.
-    "DistilBERT": transformers.DistilBertConfig(),
-    # It does not normalize: with larger random weights its 24 layers make of the last bit of a
-    # number another answer.
-    "MobileBERT": transformers.MobileBertConfig(initializer_range=0.005),
-    "BERT-base": transformers.BertConfig(),
+    name: Shape(0, 512, 2, width, width, layers, 12, inner)
+    for name, (width, layers, inner) in {
+        "TinyBERT": (312, 4, 1200),  # arXiv 1909.10351
+        "MiniLM": (384, 6, 1536),  # arXiv 2002.10957
+        "DistilBERT": (768, 6, 3072),  # arXiv 1910.01108
+        "BERT-base": (768, 12, 3072),  # arXiv 1810.04805
+    }.items()
 }
 MARKERS = {"LiteRT": "o", "ONNX Runtime": "s"}
 LARGEST_BUBBLE, SMALLEST_BUBBLE = 500.0, 20.0  # square points
@@ -128,30 +122,22 @@ def student(folder: Path) -> Subject:
 def classifier(name: str, folder: Path, corpus: Corpus) -> Subject:
     """A fine-tuned model."""
     model = load_teacher(folder, max_length=LENGTH)
-    return subject_of_classifier(name, model, model.encoder, corpus, model.transformer)
+    return subject_of_classifier(name, model, model.encoder, corpus)
 
 
-def random(name: str, shape: Any, teacher: Path, corpus: Corpus) -> Subject:
+def random(name: str, shape: Shape, teacher: Path, corpus: Corpus) -> Subject:
     """A shape with random weights, and what it says of a few texts as the truth."""
-    tf_keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(1)
     encoder = TextEncoder.load(teacher)
-    config = copy.deepcopy(shape)
-    config.vocab_size, config.num_labels = len(encoder.vocabulary), len(corpus.task.output_names)
-    transformer = transformers.TFAutoModelForSequenceClassification.from_config(config)
-    transformer.build_in_name_scope()
-    # As in trained models. MobileBERT looks at each token's neighbours, and what it says of a
-    # text would otherwise depend on whether padding follows.
-    words = transformer.get_input_embeddings().weight
-    pad = np.arange(config.vocab_size) == config.pad_token_id
-    words.assign(np.where(pad[:, None], 0, words.numpy()))
-    model = BertTeacher(transformer, encoder, corpus.task, "random weights")
+    shape = replace(shape, vocabulary=len(encoder.vocabulary))
+    head = FirstTokenHead(BERT.head, shape.width, corpus.task.width, shape.dropout)
+    model = BertTeacher(Encoder(shape), head, BERT, {}, encoder, corpus.task, "random weights")
     texts = corpus.test.texts[:PROOF_TEXTS]
     logits = predict_logits(model, encoder, texts)
     said = Evaluation(texts, logits.argmax(1).astype(np.int32), logits)
     # No valid texts: quantization can't harm what says nothing, so no layer is to be spared.
     none = Evaluation((), said.labels[:0], logits[:0])
-    size = transformer.count_params()
-    return Subject(name, model, size, encoder, corpus.task, none, said, variables=transformer)
+    return Subject(name, model, model.count_params(), encoder, corpus.task, none, said)
 
 
 def export(name: str, load: Callable[[], Subject], bundles: Path) -> dict[str, str]:

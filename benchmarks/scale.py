@@ -102,31 +102,28 @@ def write_texts(setup: Setup, size: int) -> None:
 
 def small_teacher(setup: Setup) -> Any:
     """The teacher with random weights, made if it is not there."""
-    import tf_keras
-    from transformers import BertConfig, TFBertForSequenceClassification
+    import keras
 
     from kdedge import load_teacher
     from kdedge.tasks import Classification
     from kdedge.teachers.bert import BertTeacher
     from kdedge.teachers.checkpoints import find_pretrained
+    from kdedge.teachers.encoder import Encoder, Shape
+    from kdedge.teachers.families import BERT
+    from kdedge.teachers.heads import FirstTokenHead
     from kdedge.text.encoder import TextEncoder
 
     folder = setup.work / "teacher"
     if not folder.exists():
         pretrained = find_pretrained(setup.recipe.teach.pretrained)
         encoder = TextEncoder.from_pretrained(pretrained, 64)
-        tf_keras.utils.set_random_seed(0)
-        config = BertConfig(
-            vocab_size=len(encoder.vocabulary),
-            hidden_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=256,
-            max_position_embeddings=64,
-        )
-        model = TFBertForSequenceClassification(config)
-        model.build_in_name_scope()
-        BertTeacher(model, encoder, Classification(label_names=NAMES), "").save_pretrained(folder)
+        keras.utils.set_random_seed(0)
+        task = Classification(label_names=NAMES)
+        settings = {"model_type": "bert", "num_attention_heads": 2}
+        transformer = Encoder(Shape(len(encoder.vocabulary), 64, 2, 64, 64, 2, 2, 256))
+        head = FirstTokenHead(BERT.head, 64, task.width, 0.1)
+        model = BertTeacher(transformer, head, BERT, settings, encoder, task, "random weights")
+        model.save_pretrained(folder)
     return load_teacher(folder)
 
 

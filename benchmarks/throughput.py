@@ -83,9 +83,9 @@ def plain_loop(teacher: Any, texts: list[str]) -> None:
 
 def operations(teacher: Any, lengths: Any) -> float:
     """Multiplications and additions of the matrix products that texts without padding need."""
-    config = teacher.transformer.config
-    width, layers = config.hidden_size, config.num_hidden_layers
-    weights = 4 * width**2 + 2 * width * config.intermediate_size
+    shape = teacher.transformer.shape
+    width, layers = shape.width, shape.layers
+    weights = 4 * width**2 + 2 * width * shape.inner
     return float(2 * layers * (weights * lengths.sum() + 2 * width * (lengths**2).sum()))
 
 
@@ -93,8 +93,8 @@ def matmul_peak(teacher: Any) -> float:
     """Float32 operations a second of the machine's matrix product, the best of ten tries."""
     import tensorflow as tf
 
-    config = teacher.transformer.config
-    rows, width, inner = 2048, config.hidden_size, config.intermediate_size
+    shape = teacher.transformer.shape
+    rows, width, inner = 2048, shape.width, shape.inner
     a, b = tf.random.normal((rows, width)), tf.random.normal((width, inner))
     multiply = tf.function(tf.matmul)
     multiply(a, b)

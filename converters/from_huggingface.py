@@ -43,9 +43,7 @@ def to_subject(checkpoint: str, data: Path, split: str | None, max_length: int) 
         for part in (corpus.train, corpus.valid, corpus.test)
     )
     corpus = replace(corpus, task=task, train=train, valid=valid, test=test)
-    return subject_of_classifier(
-        Path(checkpoint).name, model, model.encoder, corpus, variables=model.transformer
-    )
+    return subject_of_classifier(Path(checkpoint).name, model, model.encoder, corpus)
 
 
 @errors_as_lines()

@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import gzip
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -60,27 +61,64 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_tiny_bert(folder: Path) -> None:
-    """A BERT of 2 layers and 32 units with random weights and a vocabulary of its own."""
-    import tf_keras
-    from transformers import BertConfig, TFBertForSequenceClassification
+TINY = {
+    "architectures": ["BertModel"],
+    "model_type": "bert",
+    "vocab_size": len(WORDS),
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 24,
+    "hidden_act": "gelu",
+}
 
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=24,
-    )
-    tf_keras.utils.set_random_seed(7)
-    model = TFBertForSequenceClassification(config)
-    model.build_in_name_scope()
-    model.save_pretrained(folder, safe_serialization=True)
-    # A pretrained encoder has no head of its own.
-    text = (folder / "config.json").read_text()
-    (folder / "config.json").write_text(text.replace("BertForSequenceClassification", "BertModel"))
-    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+
+def make_tiny_bert(folder: Path, scale: float = 0.02, **settings: Any) -> dict[str, np.ndarray]:
+    """A BERT of 2 layers and 32 units with random weights and a vocabulary of its own.
+
+    Returns its tensors.
+    """
+    config = TINY | settings
+    rng = np.random.default_rng(7)
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    tensors = {
+        f"bert.embeddings.{kind}_embeddings.weight": rng.normal(0, scale, (rows, width))
+        for kind, rows in (
+            ("word", config["vocab_size"]),
+            ("position", config["max_position_embeddings"]),
+            ("token_type", 2),
+        )
+    }
+    sizes = {"bert.pooler.dense": (width, width)}
+    norms = ["bert.embeddings.LayerNorm"]
+    for i in range(config["num_hidden_layers"]):
+        layer = f"bert.encoder.layer.{i}"
+        for part in ("self.query", "self.key", "self.value", "output.dense"):
+            sizes[f"{layer}.attention.{part}"] = width, width
+        sizes[f"{layer}.intermediate.dense"] = inner, width
+        sizes[f"{layer}.output.dense"] = width, inner
+        norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
+    for name, size in sizes.items():
+        tensors |= {f"{name}.weight": rng.normal(0, scale, size), f"{name}.bias": np.zeros(size[0])}
+    for name in norms:
+        tensors |= {f"{name}.weight": np.ones(width), f"{name}.bias": np.zeros(width)}
+    tensors = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+    write_checkpoint(folder, config, tensors)
+    return tensors
+
+
+def write_checkpoint(
+    folder: Path, config: dict[str, Any], tensors: dict[str, np.ndarray], vocabulary: bool = True
+) -> None:
+    """A folder as people save it with transformers."""
+    import safetensors.numpy
+
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    safetensors.numpy.save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    if vocabulary:
+        (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
 
 
 def write_reviews(path: Path) -> None:

@@ -55,10 +55,8 @@ def teacher(tiny_bert: Path) -> BertTeacher:
 
 def subject(name: str, teacher: BertTeacher) -> Subject:
     """A model with weights of unit size, so that it says something, and its own labels as true."""
-    variables = None
     if name == "teacher":
-        model, variables = teacher, teacher.transformer
-        parameters = teacher.transformer.count_params()
+        model = teacher
     else:
         keras.utils.set_random_seed(11)
         model = build_student(
@@ -67,13 +65,10 @@ def subject(name: str, teacher: BertTeacher) -> Subject:
         )  # fmt: skip
         tokens = Parts(model).token_embedding.embeddings
         tokens.assign(np.random.default_rng(1).normal(size=tokens.shape))
-        parameters = model.count_params()
     said = model(teacher.encoder.encode(TEXTS).inputs, training=False)
     logits = np.asarray(said["logits"] if isinstance(said, dict) else said)
     split = Evaluation(TEXTS, logits.argmax(1).astype(np.int32), logits)
-    return Subject(
-        name, model, parameters, teacher.encoder, TASK, split, split, variables=variables
-    )
+    return Subject(name, model, model.count_params(), teacher.encoder, TASK, split, split)
 
 
 def settings(**changes: object) -> Export:

@@ -119,9 +119,7 @@ def test_as_many_heads_are_needed(teacher: BertTeacher) -> None:
 
 def test_the_layer_that_gives_one_token_is_not_matched(teacher: BertTeacher) -> None:
     importance = Importance(np.ones((2, 2)), np.ones((2, 64)))
-    student = cut_from_teacher(
-        teacher.transformer, importance, teacher.task, 16, layers=2, heads=2, neurons=64
-    )
+    student = cut_from_teacher(teacher, importance, teacher.task, 16, layers=2, heads=2, neurons=64)
     settings = Distill(student="mini-cut", hidden_weight=1.0, attention_weight=1.0)
     losses = [loss for loss, _ in terms_of(settings, student, teacher.task, None, teacher)]
     assert [loss.name for loss in losses] == [

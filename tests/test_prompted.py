@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tf_keras
-from conftest import WORDS
-from transformers import BertConfig, TFBertForMaskedLM
+import safetensors.numpy
+from bert_in_numpy import bert_in_numpy, gelu, linear, norm
+from conftest import TINY, WORDS, make_tiny_bert, write_checkpoint
 from typer.testing import CliRunner
 
 from kdedge import KdedgeError, SoftLabels
@@ -21,33 +21,37 @@ TEXTS = ["good film", "a very bad plot and the actor is not good"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(8)
+    encoder = tmp_path_factory.mktemp("encoder") / "bert"
+    sizes = {"max_position_embeddings": 32}
+    tensors = make_tiny_bert(encoder, scale=0.5, **sizes)
+    head = "cls.predictions.transform"
+    tensors |= {
+        f"{head}.dense.weight": rng.normal(0, 0.5, (32, 32)).astype(np.float32),
+        f"{head}.dense.bias": rng.normal(0, 0.5, 32).astype(np.float32),
+        f"{head}.LayerNorm.weight": rng.normal(1, 0.5, 32).astype(np.float32),
+        f"{head}.LayerNorm.bias": rng.normal(0, 0.5, 32).astype(np.float32),
+        "cls.predictions.bias": rng.normal(0, 0.5, len(WORDS)).astype(np.float32),
+    }
     folder = tmp_path_factory.mktemp("mlm") / "bert"
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=32,
-        initializer_range=0.5,
-    )
-    tf_keras.utils.set_random_seed(7)
-    model = TFBertForMaskedLM(config)
-    model.build_in_name_scope()
-    model.save_pretrained(folder, safe_serialization=True)
-    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    write_checkpoint(folder, TINY | sizes | {"architectures": ["BertForMaskedLM"]}, tensors)
     return folder
 
 
 def by_hand(folder: Path, text: str) -> np.ndarray:
-    """Logits of both patterns, [2, 2], from transformers itself, one text without padding."""
-    model = TFBertForMaskedLM.from_pretrained(folder)
+    """Logits of both patterns, [2, 2], by the formulas, one text without padding."""
+    tensors = safetensors.numpy.load_file(folder / "model.safetensors")
+    tensors = {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
     logits = []
     for pattern in PATTERNS:
         # `it` is no word here: its pieces are `i` and `##t`.
         words = pattern.replace("{text}", text).replace("it", "i ##t").split()
         ids = [WORDS.index(word) for word in ["[CLS]", *words, "[SEP]"]]
-        scores = model(np.array([ids])).logits.numpy()[0, ids.index(WORDS.index("[MASK]"))]
+        state = bert_in_numpy(tensors, ids, layers=2, heads=2)[ids.index(WORDS.index("[MASK]"))]
+        state = gelu(linear(tensors, state, "cls.predictions.transform.dense"))
+        state = norm(tensors, state, "cls.predictions.transform")
+        scores = tensors["embeddings.word_embeddings.weight"] @ state
+        scores += tensors["cls.predictions.bias"]
         awful, bad, great = (scores[WORDS.index(word)] for word in ("awful", "bad", "great"))
         logits.append([(awful + bad) / 2, great])
     return np.array(logits)

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import pytest
 from conftest import classes, few_texts
-from transformers import DistilBertConfig, TFDistilBertForSequenceClassification
 
 from kdedge import KdedgeError, Student, TextEncoder, build_student, load_teacher
 from kdedge.compress.vocabulary import prune_vocabulary
@@ -136,7 +135,7 @@ def test_attention_is_that_of_keras() -> None:
 
 def cut_whole(teacher: BertTeacher, layers: int, kept: list[int] | None = None) -> keras.Model:
     return cut_from_teacher(
-        teacher.transformer, IMPORTANCE, teacher.task, 16,
+        teacher, IMPORTANCE, teacher.task, 16,
         layers=layers, heads=9, neurons=99, kept=kept,
     )  # fmt: skip
 
@@ -167,9 +166,7 @@ def test_a_cut_student_begins_as_the_teacher(teacher: BertTeacher) -> None:
 
 def test_a_cut_student_has_the_teachers_classes(teacher: BertTeacher) -> None:
     with pytest.raises(KdedgeError, match="task: 3 logits; the teacher, whose head .* has 2"):
-        cut_from_teacher(
-            teacher.transformer, IMPORTANCE, classes(3), 16, layers=1, heads=1, neurons=1
-        )
+        cut_from_teacher(teacher, IMPORTANCE, classes(3), 16, layers=1, heads=1, neurons=1)
 
 
 def test_embeddings_by_principal_components() -> None:
@@ -203,32 +200,28 @@ def test_unknown_presets_and_missing_teachers() -> None:
 
 
 def test_a_cut_student_keeps_what_counts_most(teacher: BertTeacher) -> None:
-    cut = cut_from_teacher(
-        teacher.transformer, IMPORTANCE, teacher.task, 16, layers=1, heads=1, neurons=3
-    )
-    block = teacher.transformer.bert.encoder.layer[0]
-    query = block.attention.self_attention.query.kernel.numpy()
+    cut = cut_from_teacher(teacher, IMPORTANCE, teacher.task, 16, layers=1, heads=1, neurons=3)
+    block = teacher.transformer.blocks[0]
+    query = block.query.kernel.numpy()
     # Of 32 columns the last 16 are the second head's.
     np.testing.assert_array_equal(
         Parts(cut).blocks[0].attention.get_weights()[0][:, 0], query[:, 16:]
     )
-    out = block.bert_output.dense.kernel.numpy()
+    out = block.output_dense.kernel.numpy()
     np.testing.assert_array_equal(cut.get_layer("dense_out_0").get_weights()[0], out[61:])
 
 
 def test_importance_is_what_the_loss_loses_to_first_order(tiny_bert: Path) -> None:
     teacher = load_teacher(tiny_bert, task=Classification(label_names=("bad", "good")))
     # As they are, its weights say too little for a slope in float32.
-    for variable in teacher.transformer.trainable_variables:
-        variable.assign(8 * variable)
+    for variable in teacher.trainable_variables:
+        variable.assign(8 * variable.value)
     texts, labels = ["good film", "awful plot"], np.array([1, 0], np.int32)
-    importance = taylor_importance(
-        teacher.transformer, teacher.encoder, texts, labels, teacher.task
-    )
-    block = teacher.transformer.bert.encoder.layer[1]
+    importance = taylor_importance(teacher, texts, labels, teacher.task)
+    block = teacher.transformer.blocks[1]
     kernels = {
-        "heads": (block.attention.dense_output.dense.kernel, slice(16, 32)),
-        "neurons": (block.bert_output.dense.kernel, slice(5, 6)),
+        "heads": (block.attention_output.kernel, slice(16, 32)),
+        "neurons": (block.output_dense.kernel, slice(5, 6)),
     }
     inputs = teacher.encoder.encode(texts).inputs
     for name, (kernel, rows) in kernels.items():
@@ -249,11 +242,10 @@ def test_importance_is_what_the_loss_loses_to_first_order(tiny_bert: Path) -> No
         assert getattr(importance, name)[1, number] == pytest.approx(abs(slope), rel=0.02)
 
 
-def test_only_a_bert_can_be_cut() -> None:
-    config = DistilBertConfig(vocab_size=9, dim=8, n_layers=1, n_heads=2, hidden_dim=8)
-    other = TFDistilBertForSequenceClassification(config)
-    with pytest.raises(KdedgeError, match="distilbert; a student can be cut from a BERT only"):
-        cut_from_teacher(other, IMPORTANCE, classes(2), 16, layers=1, heads=1, neurons=1)
+def test_only_a_bert_can_be_cut(teacher: BertTeacher, tiny_bert: Path) -> None:
+    linear = load_teacher(tiny_bert, task=teacher.task, head="mean")
+    with pytest.raises(KdedgeError, match="bert with a LinearHead; a student can be cut from a BE"):
+        cut_from_teacher(linear, IMPORTANCE, teacher.task, 16, layers=1, heads=1, neurons=1)
 
 
 # On disk

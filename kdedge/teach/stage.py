@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
-import tf_keras
 
 from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, require_space
@@ -31,13 +32,16 @@ def finetune(corpus: Corpus, settings: Teach, out: Path, seed: int) -> BertTeach
     if out.exists():
         raise KdedgeError(f"{out} exists already. Remove it or name another folder.")
     keep_freed_memory()
-    if tf.config.list_physical_devices("GPU"):
-        tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    tf_keras.utils.set_random_seed(seed)
-    teacher = load_teacher(settings.pretrained, task=corpus.task, max_length=settings.max_length)
+    keras.utils.set_random_seed(seed)
+    teacher = load_teacher(
+        settings.pretrained,
+        task=corpus.task,
+        max_length=settings.max_length,
+        dtype="mixed_bfloat16" if tf.config.list_physical_devices("GPU") else "float32",
+    )
     teacher.task = corpus.task
     # Weights, two moments, the best epoch, and the old checkpoint while a new one is written.
-    require_space(out.parent, 8 * 4 * teacher.transformer.count_params())
+    require_space(out.parent, 8 * 4 * teacher.count_params())
     key = fingerprint(settings, teacher.fingerprint, corpus.fingerprint(), str(seed))
     training, tuning = Resumable(out, key), FineTuning(teacher, corpus, settings, seed)
     _train(training, tuning)
@@ -51,9 +55,11 @@ def finetune(corpus: Corpus, settings: Teach, out: Path, seed: int) -> BertTeach
 
 def _train(training: Resumable, tuning: "FineTuning") -> None:
     """Train to the end and restore the weights of the best epoch."""
-    model, epochs, steps = tuning.teacher.transformer, tuning.settings.epochs, tuning.steps_an_epoch
+    epochs, steps = tuning.settings.epochs, tuning.steps_an_epoch
+    # TensorFlow's checkpoints don't see into a list of layers.
+    weights = [variable.value for variable in tuning.teacher.weights]
     measure = f"val_{tuning.corpus.task.metric}"
-    training.track([model, tuning.optimizer], model, by=measure, highest=True)
+    training.track([weights, tuning.optimizer], weights, by=measure, highest=True)
     with training.progress("fine-tuning the teacher", steps, epochs) as advance:
         for epoch in training.epochs_left(epochs):
             for inputs, labels in tuning.batches(epoch, training.step):
@@ -67,7 +73,7 @@ def _train(training: Resumable, tuning: "FineTuning") -> None:
 class Adam(tf.Module):
     """Adam (arXiv 1412.6980) with TensorFlow's fused kernel.
 
-    That of tf_keras would make a step of a BERT a quarter longer.
+    That of Keras would make a step of a BERT a quarter longer.
 
     Args:
         variables: variables to train.
@@ -124,14 +130,12 @@ class FineTuning:
         self.teacher, self.corpus, self.settings, self.seed = teacher, corpus, settings, seed
         self.lengths = [len(row) for row in teacher.encoder.token_ids(corpus.train.texts)]
         self.steps_an_epoch = -(-len(self.lengths) // settings.batch_size)
-        self.optimizer = Adam(teacher.transformer.trainable_variables)
+        self.optimizer = Adam([variable.value for variable in teacher.trainable_variables])
         self.label_loss = objective_of(corpus.task).label_loss()
-        # Creates the generators of the dropout layers.
-        teacher(teacher.encoder.encode(corpus.train.texts[:1]).inputs)
         self.dropouts = [
-            layer._random_generator._generator
-            for layer in teacher.transformer.submodules
-            if isinstance(layer, tf_keras.layers.Dropout)
+            layer.seed_generator.state
+            for layer in teacher._flatten_layers()
+            if isinstance(layer, keras.layers.Dropout) and layer.rate > 0
         ]
         # One graph for all batch sizes and lengths.
         rows = tf.TensorSpec([None, None], tf.int32)
@@ -156,8 +160,8 @@ class FineTuning:
         steps = self.steps_an_epoch * self.settings.epochs
         warmup = max(1, round(self.settings.warmup_fraction * steps))
         scale = min((number + 1) / warmup, (steps - number) / max(1, steps - warmup))
-        for place, generator in enumerate(self.dropouts):
-            generator.reset_from_seed([self.seed, number, place])
+        for place, state in enumerate(self.dropouts):
+            state.assign(np.random.SeedSequence([self.seed, number, place]).generate_state(2))
         rate = self.settings.learning_rate * scale
         return float(self.apply(inputs, labels, rate, float(number)))
 

@@ -1,39 +1,35 @@
-"""The BERT teacher: a TensorFlow model of transformers as a keras.Model, and how it is loaded."""
+"""The BERT teacher: an encoder with a head as a keras.Model, and how it is loaded and saved."""
 
-import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import numpy.typing as npt
-import safetensors
 import safetensors.numpy
 import tensorflow as tf
-import tf_keras
-from transformers import AutoConfig, TFAutoModelForSequenceClassification
-from transformers.modeling_tf_pytorch_utils import load_pytorch_state_dict_in_tf2_model
-from transformers.utils import logging as transformers_logging
 
 from kdedge.errors import KdedgeError
-from kdedge.files import sha256
-from kdedge.keras_environment import set_up_keras
 from kdedge.tasks import Classification, Task
-from kdedge.teachers.checkpoints import WEIGHTS, find_pretrained
+from kdedge.teachers.checkpoints import CONFIG, WEIGHTS, find_pretrained
+from kdedge.teachers.encoder import Encoder
+from kdedge.teachers.families import Family
+from kdedge.teachers.heads import FirstTokenHead, Head, LinearHead, mean_of
+from kdedge.teachers.weights import Checkpoint, encoder_variables, head_variables, values
 from kdedge.text.encoder import ENCODER, TextEncoder
 
 TEACHER = "teacher.json"
-# Layers of the head, which a pretrained encoder may lack.
-HEAD_LAYERS = ("classifier", "pre_classifier", "pooler")
-set_up_keras()
+# Setting in the config.json of a teacher with a `LinearHead`.
+POOLING = "classifier_pooling"
 
 Inputs = dict[str, Any]
+NewHead = Literal["own", "mean", "first"]
 
 
 class BertTeacher(keras.Model):
-    """A BERT-family classifier of transformers as a Keras 3 model.
+    """A BERT-family classifier as a Keras 3 model.
 
     `teacher(inputs)` takes int32 [batch, length] `ids`, `mask` and `segment_ids` and returns
 
@@ -47,7 +43,10 @@ class BertTeacher(keras.Model):
     are used in place of the token embeddings.
 
     Args:
-        transformer: a `TF...ForSequenceClassification` of transformers.
+        transformer: makes the hidden states.
+        head: makes logits of the last ones.
+        family: what the tensors are called.
+        settings: the checkpoint's config.json.
         encoder: turns texts into the model's inputs.
         task: the task of the logits.
         fingerprint: identifies the weights; soft labels of different fingerprints don't mix.
@@ -57,7 +56,10 @@ class BertTeacher(keras.Model):
 
     def __init__(
         self,
-        transformer: Any,
+        transformer: Encoder,
+        head: Head,
+        family: Family,
+        settings: dict[str, Any],
         encoder: TextEncoder,
         task: Task,
         fingerprint: str,
@@ -66,47 +68,44 @@ class BertTeacher(keras.Model):
     ) -> None:
         super().__init__(name="teacher")
         self.transformer = transformer
+        self.head = head
+        self.family = family
+        self.settings = settings
         self.encoder = encoder
         self.task = task
         self.fingerprint = fingerprint
         self.with_hidden_states = with_hidden_states
         self.with_attentions = with_attentions
-        self.takes_segments = transformer.config.model_type != "distilbert"
+        self.built = True
 
     @property
     def hidden_size(self) -> int:
         """Width of `pooled`."""
-        return int(self.transformer.config.hidden_size)
+        return self.transformer.shape.width
 
     @property
     def word_embeddings(self) -> Any:
         """The token embeddings, a tf.Variable float32 [vocabulary, width]."""
-        return self.transformer.get_input_embeddings().weight
+        return self.transformer.words.value
 
     def call(self, inputs: Inputs, training: bool = False) -> dict[str, Any]:
-        """Run the transformer; see the class for shapes."""
-        embeddings = inputs.get("embeddings")
-        arguments = {
-            "input_ids": inputs["ids"] if embeddings is None else None,
-            "inputs_embeds": embeddings,
-            "attention_mask": inputs["mask"],
-        }
-        if self.takes_segments:
-            arguments["token_type_ids"] = inputs["segment_ids"]
-        output = self.transformer(
-            **arguments,
-            output_hidden_states=True,
-            output_attentions=self.with_attentions,
+        """Run encoder and head; see the class for shapes."""
+        states, attentions = self.transformer(
+            inputs.get("ids"),
+            inputs["mask"],
+            inputs["segment_ids"],
+            inputs.get("embeddings"),
             training=training,
         )
-        mask = tf.cast(inputs["mask"], tf.float32)[:, :, None]
-        last = tf.cast(output.hidden_states[-1], tf.float32)
-        pooled = tf.reduce_sum(last * mask, 1) / tf.reduce_sum(mask, 1)
-        outputs = {"logits": tf.cast(output.logits, tf.float32), "pooled": pooled}
+        logits = self.head(states[-1], inputs["mask"], training=training)
+        outputs = {
+            "logits": tf.cast(logits, tf.float32),
+            "pooled": mean_of(tf.cast(states[-1], tf.float32), inputs["mask"]),
+        }
         if self.with_hidden_states:
-            outputs["hidden_states"] = output.hidden_states
+            outputs["hidden_states"] = tuple(states)
         if self.with_attentions:
-            outputs["attentions"] = output.attentions
+            outputs["attentions"] = tuple(attentions)
         return outputs
 
     @cached_property
@@ -124,11 +123,27 @@ class BertTeacher(keras.Model):
         }
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write a Hugging Face folder with the tokenizer, which `load_teacher` can read."""
+        """Write a Hugging Face folder with the tokenizer, which `load_teacher` can read.
+
+        So can transformers: the encoder with any head, the whole with its family's own.
+        """
         names = self.task.output_names
-        self.transformer.config.id2label = dict(enumerate(names))
-        self.transformer.config.label2id = {name: i for i, name in enumerate(names)}
-        self.transformer.save_pretrained(folder, safe_serialization=True)
+        settings = dict(self.settings) | {
+            "architectures": [f"{self.family.classes}ForSequenceClassification"],
+            "id2label": {str(i): name for i, name in enumerate(names)},
+            "label2id": {name: i for i, name in enumerate(names)},
+        }
+        # Those of the folder it was read from, which may have had float16.
+        for name in ("dtype", "torch_dtype", POOLING):
+            settings.pop(name, None)
+        if isinstance(self.head, LinearHead):
+            settings["architectures"] = [f"{self.family.classes}Model"]
+            settings[POOLING] = self.head.pooling
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False)
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+        variables = encoder_variables(self.transformer, self.family) | head_variables(self.head)
+        safetensors.numpy.save_file(values(variables), folder / WEIGHTS, {"format": "pt"})
         self.encoder.save(folder)
 
 
@@ -136,36 +151,33 @@ def load_teacher(
     source: str | Path,
     *,
     task: Task | None = None,
+    head: NewHead | None = None,
     max_length: int = 128,
     with_hidden_states: bool = False,
     with_attentions: bool = False,
+    dtype: str = "float32",
 ) -> BertTeacher:
-    """Load a BERT, DistilBERT or ELECTRA, pretrained or fine-tuned.
+    """Load a model of the BERT family, pretrained or fine-tuned; `FAMILIES` names them.
 
     Args:
         source: a Hugging Face folder, `package:NAME/FOLDER` for one inside an installed Python
             package, or the id of a model on the Hugging Face hub.
-        task: the task of a pretrained encoder, which gets a new, untrained head; None for that of a
-            fine-tuned checkpoint.
+        task: the task of a new head; None for that of a fine-tuned checkpoint.
+        head: make a new, untrained head, whatever the checkpoint has: `own` for that of its family,
+            `mean` or `first` for a `LinearHead` on that vector. None for the checkpoint's head, or
+            a new one of its family if it has none.
         max_length: tokens that texts are truncated to; ignored for a folder that kdedge wrote.
         with_hidden_states: return hidden states too.
         with_attentions: return attention maps too.
+        dtype: Keras's policy for the computation; the weights are float32.
 
     Raises:
-        KdedgeError: no such model, no weights in a safe format, or a number of outputs that does
-            not fit `task`.
+        KdedgeError: no such model, no weights in a safe format, a checkpoint with parts that are
+            not supported, or a number of outputs that does not fit `task`.
     """
-    transformers_logging.set_verbosity_error()
     folder = find_pretrained(source)
-    weights = folder / WEIGHTS
-    if not (folder / "config.json").is_file() or not weights.is_file():
-        raise KdedgeError(
-            f"{folder}: not a teacher: config.json and {WEIGHTS} are needed. A checkpoint that has "
-            "only pytorch_model.bin (a pickle, which can run code) is not read: convert it with "
-            "`model.save_pretrained(folder, safe_serialization=True)`."
-        )
-    config = AutoConfig.from_pretrained(folder)
-    own = _head_task(config)
+    checkpoint = Checkpoint(folder)
+    own = None if head else _head_task(checkpoint)
     if own is None and task is None:
         raise KdedgeError(
             f"{folder}: this encoder has no classifier. Fine-tune it first: "
@@ -178,70 +190,98 @@ def load_teacher(
         )
     task = own or task
     assert task
-    config.num_labels = task.width
+    transformer = checkpoint.encoder(dtype)
+    classifier = _head(checkpoint, head, task.width, dtype)
+    variables = head_variables(classifier)
+    if own is None:
+        # A pretrained encoder may have the first of the layers, the pooler.
+        base = checkpoint.family.base
+        found = [name for name in variables if name.startswith(base) and name in checkpoint.tensors]
+        variables = {name: variables[name] for name in found}
+    checkpoint.fill(variables)
+    checkpoint.tell_unused()
     if (folder / ENCODER).is_file():
         encoder = TextEncoder.load(folder)
     else:
-        limit = getattr(config, "max_position_embeddings", max_length)
-        encoder = TextEncoder.from_pretrained(folder, min(max_length, limit))
-    transformer = load_transformer(
-        folder, config, TFAutoModelForSequenceClassification, new_head=own is None
+        encoder = TextEncoder.from_pretrained(folder, min(max_length, transformer.shape.longest))
+    return BertTeacher(
+        transformer,
+        classifier,
+        checkpoint.family,
+        checkpoint.settings,
+        encoder,
+        task,
+        checkpoint.fingerprint(encoder.tokenizer.to_str(), str(encoder.max_length)),
+        with_hidden_states,
+        with_attentions,
     )
-    fingerprint = hashlib.sha256(
-        "\n".join([sha256(weights), encoder.tokenizer.to_str(), str(encoder.max_length)]).encode()
-    ).hexdigest()
-    return BertTeacher(transformer, encoder, task, fingerprint, with_hidden_states, with_attentions)
 
 
-def _head_task(config: Any) -> Task | None:
-    """The task of a fine-tuned checkpoint; None for a pretrained encoder."""
-    if not any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
-        return None
-    names = tuple(str(config.id2label[i]) for i in range(config.num_labels))
+def _head(checkpoint: Checkpoint, new: NewHead | None, classes: int, dtype: str) -> Head:
+    """A head with random weights: a new one, or of the form that the checkpoint has."""
+    family, width = checkpoint.family, checkpoint.shape.width
+    pooling = new or _pooling(checkpoint)
+    if pooling == "mean" or pooling == "first":
+        return LinearHead(pooling, width, classes)
+    dropout = family.setting(checkpoint.settings, family.head.dropout)
+    if dropout is None:
+        dropout = checkpoint.shape.dropout
+    return FirstTokenHead(family.head, width, classes, dropout, dtype=dtype)
+
+
+def _pooling(checkpoint: Checkpoint) -> Any:
+    """How a checkpoint with a `LinearHead` makes its vector; None for other checkpoints."""
+    has_head = LinearHead.parts["kernel"] in checkpoint.tensors
+    return checkpoint.settings.get(POOLING) if has_head else None
+
+
+def _head_task(checkpoint: Checkpoint) -> Task | None:
+    """The task of a fine-tuned checkpoint, by its tensors and config.json; None if it has no head.
+
+    Raises:
+        KdedgeError: its head is for a task that kdedge doesn't have.
+    """
+    where, settings, form = checkpoint.folder, checkpoint.settings, checkpoint.family.head
+    made_for = list(settings.get("architectures") or [])
+    classifies = any(name.endswith("ForSequenceClassification") for name in made_for)
+    out = checkpoint.tensors.get(f"{form.out}.weight")
+    if not _pooling(checkpoint):
+        if made_for and not classifies:
+            return None
+        if out is None or f"{form.dense}.weight" not in checkpoint.tensors:
+            if classifies:
+                raise KdedgeError(
+                    f"{where}: config.json says {made_for[0]}, and weights of its head are "
+                    f"missing: {form.dense}, {form.out}."
+                )
+            return None
+    assert out is not None
+    names = _label_names(settings, len(out), where)
+    kind = settings.get("problem_type")
+    if kind == "multi_label_classification" or kind == "regression" or len(names) == 1:
+        of = "a score" if len(names) == 1 or kind == "regression" else "several labels a text"
+        raise KdedgeError(
+            f"{where}: a model for {of} (problem_type {kind}, {len(names)} outputs). kdedge takes "
+            "teachers that give each text one of several labels."
+        )
     return Classification(label_names=names)
 
 
-def load_transformer(folder: Path, config: Any, kind: Any, *, new_head: bool = False) -> Any:
-    """Load one of transformers' TensorFlow models.
-
-    Args:
-        folder: folder with the weights, written by PyTorch or TensorFlow.
-        config: the model's config.
-        kind: the `TFAutoModelFor...` class to load it with.
-        new_head: allow the weights of the head to be missing.
-
-    Raises:
-        KdedgeError: the weights can't be read or are incomplete.
-    """
-    path = folder / WEIGHTS
-    # Gives dropout layers generators whose state can be set, so that a resumed run repeats.
-    tf_keras.backend.experimental.enable_tf_random_generator()
-    # A model's name, which goes into exported files, must not count those loaded before it.
-    tf_keras.backend.reset_uids()
+def _label_names(settings: dict[str, Any], count: int, where: Path) -> tuple[str, ...]:
+    """The names of the outputs, in the order of their numbers; LABEL_0 and so on without names."""
+    names = settings.get("id2label") or {
+        number: name for name, number in (settings.get("label2id") or {}).items()
+    }
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            written_by = (file.metadata() or {}).get("format")
-        if written_by == "tf":
-            return kind.from_pretrained(folder, config=config)
-        transformer = kind.from_config(config)
-        transformer.build_in_name_scope()
-        # Unlike from_pretrained, this reads PyTorch's tensors without torch.
-        transformer, info = load_pytorch_state_dict_in_tf2_model(
-            transformer,
-            safetensors.numpy.load_file(path),
-            allow_missing_keys=True,
-            output_loading_info=True,
+        in_order = tuple(str(names[number]) for number in sorted(names, key=int))
+    except (ValueError, TypeError) as error:
+        raise KdedgeError(f"{where}: id2label is not numbers with names: {error}") from None
+    if in_order and len(in_order) != count:
+        raise KdedgeError(
+            f"{where}: id2label has {len(in_order)} names ({', '.join(in_order[:5])}), the head "
+            f"{count} outputs."
         )
-    except (safetensors.SafetensorError, ValueError, OSError) as error:
-        raise KdedgeError(f"{path}: cannot read these weights: {error}") from None
-    missing = [
-        name
-        for name in info["missing_keys"]
-        if not (new_head and any(part in HEAD_LAYERS for part in name.split(".")))
-    ]
-    if missing:
-        raise KdedgeError(f"{path}: {len(missing)} weights are missing, among them {missing[0]}.")
-    return transformer
+    return in_order or tuple(f"LABEL_{i}" for i in range(count))
 
 
 def write_notes(folder: Path, notes: dict[str, Any]) -> None:

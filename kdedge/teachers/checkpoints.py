@@ -1,14 +1,19 @@
-"""Where pretrained models are, and what their config.json says. Imports no TensorFlow."""
+"""Folders of pretrained models: where they are, and what is in them. Imports no TensorFlow."""
 
 import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from kdedge.errors import KdedgeError
 from kdedge.text.encoder import VOCABULARY
 
 WEIGHTS = "model.safetensors"
+SHARDS = "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
 CONFIG = "config.json"
 
 
@@ -31,7 +36,7 @@ def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:
         raise KdedgeError(f"{source}: no such folder, and not an id of the form OWNER/NAME.")
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", VOCABULARY, *([WEIGHTS] if weights else [])]
+    patterns = ["*.json", VOCABULARY, *(["model*.safetensors"] if weights else [])]
     try:
         return Path(snapshot_download(text, allow_patterns=patterns))
     except Exception as error:  # a dozen kinds, from network to access rights
@@ -53,3 +58,79 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise KdedgeError(f"{folder}: not a pretrained model: {CONFIG} is missing.") from None
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise KdedgeError(f"{path}: not a readable JSON object: {error}") from None
+
+
+Tensors = dict[str, npt.NDArray[np.float32]]
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files with a model's weights: model.safetensors, or the shards that its index names.
+
+    Raises:
+        KdedgeError: there are none, or none in a safe format.
+    """
+    if (folder / ADAPTER).is_file():
+        raise KdedgeError(
+            f"{folder}: {ADAPTER} says that this is an adapter (PEFT), not a whole model. Merge it "
+            "into its model first: `AutoPeftModelForSequenceClassification.from_pretrained(FOLDER)"
+            ".merge_and_unload().save_pretrained(NEW)`."
+        )
+    index = folder / SHARDS
+    if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if not (folder / CONFIG).is_file() or not index.is_file():
+        raise KdedgeError(
+            f"{folder}: not a teacher: {CONFIG} and {WEIGHTS} are needed. A checkpoint that has "
+            "only pytorch_model.bin (a pickle, which can run code) is not read: convert it with "
+            "`model.save_pretrained(folder, safe_serialization=True)`."
+        )
+    try:
+        names = {*json.loads(index.read_bytes())["weight_map"].values()}
+        files = sorted(folder / Path(name).name for name in names)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise KdedgeError(f"{index}: not an index of weights: {error!r}") from None
+    missing = [file.name for file in files if not file.is_file()]
+    if missing or not files:
+        raise KdedgeError(f"{index}: these are missing: {', '.join(missing) or 'all shards'}.")
+    return files
+
+
+def read_tensors(folder: Path) -> Tensors:
+    """All tensors of a model as float32, by the names that PyTorch gives them now.
+
+    Raises:
+        KdedgeError: they can't be read.
+    """
+    # Teaches numpy what bfloat16 is.
+    import ml_dtypes  # noqa: F401
+    import safetensors
+
+    tensors: Tensors = {}
+    for path in weight_files(folder):
+        try:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                from_tensorflow = (file.metadata() or {}).get("format") == "tf"
+                for name in file.keys():  # noqa: SIM118
+                    tensor = file.get_tensor(name)
+                    if from_tensorflow:
+                        name, tensor = _from_tensorflow(name, tensor)
+                    tensors[_present_name(name)] = np.asarray(tensor, np.float32)
+        except (safetensors.SafetensorError, ValueError, TypeError, OSError) as error:
+            raise KdedgeError(f"{path}: cannot read these weights: {error}") from None
+    return tensors
+
+
+def _present_name(name: str) -> str:
+    """The name without what torch.compile and DataParallel add, and without TensorFlow's words."""
+    parts = [part for part in name.split(".") if part not in ("_orig_mod", "module")]
+    parts[-1] = {"gamma": "weight", "beta": "bias"}.get(parts[-1], parts[-1])
+    return ".".join(parts)
+
+
+def _from_tensorflow(name: str, tensor: Any) -> tuple[str, Any]:
+    """PyTorch's name of a tensor that transformers wrote from TensorFlow, and its layout."""
+    *parts, last = name.removesuffix(":0").replace("_._", "/").split("/")
+    if last == "kernel":
+        tensor = tensor.T
+    last = {"kernel": "weight", "embeddings": "weight"}.get(last, last)
+    return ".".join([part.rpartition("___")[2] for part in (*parts, last)]), tensor

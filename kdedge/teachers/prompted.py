@@ -1,18 +1,18 @@
 """A teacher without fine-tuning: a masked-language model that fills in a blank."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from transformers import AutoConfig, TFAutoModelForMaskedLM
 
 from kdedge.errors import KdedgeError
-from kdedge.files import sha256
 from kdedge.tasks import Classification
-from kdedge.teachers.bert import BertTeacher, Inputs, load_transformer
-from kdedge.teachers.checkpoints import WEIGHTS, find_pretrained
+from kdedge.teachers.bert import BertTeacher, Inputs
+from kdedge.teachers.checkpoints import find_pretrained
+from kdedge.teachers.encoder import Encoder
+from kdedge.teachers.heads import MaskedHead, mean_of
+from kdedge.teachers.weights import Checkpoint, head_variables
 from kdedge.text.encoder import TextEncoder
 
 TEXT, MASK = "{text}", "[MASK]"
@@ -30,7 +30,9 @@ class PromptedTeacher(BertTeacher):
     the patterns.
 
     Args:
-        transformer: a `TF...ForMaskedLM` of transformers.
+        transformer: makes the hidden states.
+        head: scores the tokens for the blank.
+        checkpoint: where the weights are from.
         encoder: turns texts into the model's inputs; the pattern's tokens are added to these.
         fingerprint: identifies weights, patterns and verbalizers.
         patterns: each with `{text}` and `[MASK]` once.
@@ -43,7 +45,9 @@ class PromptedTeacher(BertTeacher):
 
     def __init__(
         self,
-        transformer: Any,
+        transformer: Encoder,
+        head: MaskedHead,
+        checkpoint: Checkpoint,
         encoder: TextEncoder,
         fingerprint: str,
         patterns: Sequence[str],
@@ -53,7 +57,15 @@ class PromptedTeacher(BertTeacher):
         names = tuple(verbalizers)
         if len(names) < 2:
             raise KdedgeError(f"verbalizers: of {', '.join(names)}; two classes are needed.")
-        super().__init__(transformer, encoder, Classification(label_names=names), fingerprint)
+        super().__init__(
+            transformer,
+            head,
+            checkpoint.family,
+            checkpoint.settings,
+            encoder,
+            Classification(label_names=names),
+            fingerprint,
+        )
         weights = list(pattern_weights or [1.0] * len(patterns))
         if not patterns or len(weights) != len(patterns) or not min(weights) > 0:
             raise KdedgeError(
@@ -65,9 +77,9 @@ class PromptedTeacher(BertTeacher):
         self.verbalizers = [
             [_piece(encoder, word, name) for word in words] for name, words in verbalizers.items()
         ]
-        limit = getattr(transformer.config, "max_position_embeddings", None)
+        limit = transformer.shape.longest
         longest = encoder.max_length + max(len(a) + len(b) for a, b, _ in self.patterns)
-        if limit is not None and longest > limit:
+        if longest > limit:
             raise KdedgeError(
                 f"max_length: texts of {encoder.max_length} tokens are {longest} with the longest "
                 f"pattern; this model takes {limit}."
@@ -95,18 +107,12 @@ class PromptedTeacher(BertTeacher):
         lengths = tf.cast(asked.row_lengths(), tf.int32)
         ids = asked.to_tensor()
         mask = tf.sequence_mask(lengths, dtype=tf.int32)
-        arguments = {"input_ids": ids, "attention_mask": mask}
-        if self.takes_segments:
-            arguments["token_type_ids"] = tf.zeros_like(ids)
-        output = self.transformer(**arguments, output_hidden_states=True, training=training)
+        states, _ = self.transformer(ids, mask, tf.zeros_like(ids), training=training)
         # Position of the blank: counted from the start in `before`, from the end in `after`.
         places = tf.fill([rows], blank) if blank >= 0 else lengths + blank
-        scores = tf.cast(tf.gather(output.logits, places, batch_dims=1), tf.float32)
+        scores = self.head(tf.gather(states[-1], places, batch_dims=1), self.word_embeddings)
         logits = [tf.reduce_mean(tf.gather(scores, ids, axis=1), 1) for ids in self.verbalizers]
-        weight = tf.cast(mask, tf.float32)[:, :, None]
-        last_states = tf.cast(output.hidden_states[-1], tf.float32)
-        pooled = tf.reduce_sum(last_states * weight, 1) / tf.reduce_sum(weight, 1)
-        return {"logits": tf.stack(logits, 1), "pooled": pooled}
+        return {"logits": tf.stack(logits, 1), "pooled": mean_of(states[-1], mask)}
 
 
 def load_prompted_teacher(
@@ -130,26 +136,37 @@ def load_prompted_teacher(
         KdedgeError: no such model, no masked-language head, or see `PromptedTeacher`.
     """
     folder = find_pretrained(source)
-    if not (folder / "config.json").is_file() or not (folder / WEIGHTS).is_file():
-        raise KdedgeError(f"{folder}: config.json and {WEIGHTS} are needed.")
-    config = AutoConfig.from_pretrained(folder)
-    made_for = config.architectures or ()
-    if not any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in made_for):
+    checkpoint = Checkpoint(folder)
+    head = MaskedHead(checkpoint.family.masked, checkpoint.shape)
+    variables = head_variables(head)
+    if not {*variables} <= {*checkpoint.tensors}:
+        made_for = ", ".join(checkpoint.settings.get("architectures") or ["nothing in particular"])
         raise KdedgeError(
-            f"{folder}: a model for {', '.join(made_for) or 'nothing in particular'} has no "
-            "masked-language head to fill in blanks with. Name one whose config.json says "
-            "ForMaskedLM."
+            f"{folder}: a model for {made_for} has no masked-language head to fill in blanks with: "
+            f"{', '.join({*variables} - {*checkpoint.tensors})} missing."
         )
+    if checkpoint.settings.get("tie_word_embeddings") is False:
+        raise KdedgeError(
+            f"{folder}: tie_word_embeddings is false; only heads that share the token embeddings "
+            "are supported."
+        )
+    transformer = checkpoint.encoder()
+    checkpoint.fill(variables)
+    checkpoint.tell_unused()
     encoder = TextEncoder.from_pretrained(folder, max_length)
-    transformer = load_transformer(folder, config, TFAutoModelForMaskedLM)
-    names = [
-        sha256(folder / WEIGHTS),
+    fingerprint = checkpoint.fingerprint(
         encoder.tokenizer.to_str(),
         repr((max_length, list(patterns), dict(verbalizers), pattern_weights)),
-    ]
-    fingerprint = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    )
     return PromptedTeacher(
-        transformer, encoder, fingerprint, patterns, verbalizers, pattern_weights
+        transformer,
+        head,
+        checkpoint,
+        encoder,
+        fingerprint,
+        patterns,
+        verbalizers,
+        pattern_weights,
     )
 
 

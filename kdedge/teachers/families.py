@@ -1,0 +1,322 @@
+"""Families of encoders: how transformers calls their settings, their tensors and their heads.
+
+A family of models that the encoder serves is one entry of `FAMILIES`.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kdedge.errors import KdedgeError
+from kdedge.teachers.checkpoints import Tensors
+from kdedge.teachers.encoder import Shape
+
+
+@dataclass(frozen=True)
+class HeadForm:
+    """How a family classifies: a dense layer of the first token's vector, and one of its output.
+
+    Attributes:
+        dense: name of the first layer's tensors.
+        activation: between the two.
+        out: name of the second layer's tensors.
+        dropout: setting that says which share is dropped before the second layer.
+        dropout_first: whether that share is dropped before the first one too.
+    """
+
+    dense: str
+    activation: str
+    out: str
+    dropout: str = "classifier_dropout"
+    dropout_first: bool = False
+
+
+@dataclass(frozen=True)
+class MaskedForm:
+    """How a family fills in a blank: a dense layer, a layer norm, and the token embeddings.
+
+    Attributes:
+        dense: name of the dense layer's tensors.
+        norm: name of the layer norm's tensors.
+        bias: the tensor that is added to the tokens' scores.
+        activation: after the dense layer; None for the encoder's own.
+    """
+
+    dense: str
+    norm: str
+    bias: str
+    activation: str | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """What transformers calls the parts of an encoder.
+
+    Attributes:
+        classes: what the names of its classes begin with, for instance `Bert`.
+        base: what the encoder's tensors begin with in a model with a head.
+        parts: of each part of `Encoder` and of `Block` the name: of a tensor, or of a layer, which
+            has `.weight` and `.bias`; `{}` is the number of the block. Without numbers all layers
+            are one block.
+        head: its classifier.
+        masked: its masked-language head.
+        settings: what settings of config.json are called, if not as BERT's are.
+        first_position: whether positions begin after the number of the padding token.
+    """
+
+    classes: str
+    base: str
+    parts: dict[str, str]
+    head: HeadForm
+    masked: MaskedForm
+    settings: dict[str, str] = field(default_factory=dict)
+    first_position: bool = False
+
+    def setting(self, settings: Mapping[str, Any], name: str, missing: Any = None) -> Any:
+        """A setting of a config.json, or what transformers takes if it is not there.
+
+        Args:
+            settings: what config.json says.
+            name: what BERT calls it.
+            missing: the value if the family has no such setting.
+        """
+        name = self.settings.get(name, name)
+        return settings.get(name, _defaults(settings["model_type"]).get(name, missing))
+
+
+BERT = Family(
+    classes="Bert",
+    base="bert.",
+    parts={
+        "words": "embeddings.word_embeddings.weight",
+        "position_vectors": "embeddings.position_embeddings.weight",
+        "segment_vectors": "embeddings.token_type_embeddings.weight",
+        "embedding_norm": "embeddings.LayerNorm",
+        "query": "encoder.layer.{}.attention.self.query",
+        "key": "encoder.layer.{}.attention.self.key",
+        "value": "encoder.layer.{}.attention.self.value",
+        "attention_output": "encoder.layer.{}.attention.output.dense",
+        "attention_norm": "encoder.layer.{}.attention.output.LayerNorm",
+        "inner": "encoder.layer.{}.intermediate.dense",
+        "output_dense": "encoder.layer.{}.output.dense",
+        "output_norm": "encoder.layer.{}.output.LayerNorm",
+    },
+    head=HeadForm("bert.pooler.dense", "tanh", "classifier"),
+    masked=MaskedForm(
+        "cls.predictions.transform.dense",
+        "cls.predictions.transform.LayerNorm",
+        "cls.predictions.bias",
+    ),
+)
+ROBERTA = replace(
+    BERT,
+    classes="Roberta",
+    base="roberta.",
+    head=HeadForm("classifier.dense", "tanh", "classifier.out_proj", dropout_first=True),
+    masked=MaskedForm("lm_head.dense", "lm_head.layer_norm", "lm_head.bias", "gelu"),
+    first_position=True,
+)
+FAMILIES = {
+    "bert": BERT,
+    "roberta": ROBERTA,
+    "xlm-roberta": replace(ROBERTA, classes="XLMRoberta"),
+    "camembert": replace(ROBERTA, classes="Camembert"),
+    "distilbert": Family(
+        classes="DistilBert",
+        base="distilbert.",
+        parts={
+            "words": "embeddings.word_embeddings.weight",
+            "position_vectors": "embeddings.position_embeddings.weight",
+            "embedding_norm": "embeddings.LayerNorm",
+            "query": "transformer.layer.{}.attention.q_lin",
+            "key": "transformer.layer.{}.attention.k_lin",
+            "value": "transformer.layer.{}.attention.v_lin",
+            "attention_output": "transformer.layer.{}.attention.out_lin",
+            "attention_norm": "transformer.layer.{}.sa_layer_norm",
+            "inner": "transformer.layer.{}.ffn.lin1",
+            "output_dense": "transformer.layer.{}.ffn.lin2",
+            "output_norm": "transformer.layer.{}.output_layer_norm",
+        },
+        head=HeadForm("pre_classifier", "relu", "classifier", "seq_classif_dropout"),
+        masked=MaskedForm("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
+        settings={
+            "hidden_size": "dim",
+            "num_hidden_layers": "n_layers",
+            "num_attention_heads": "n_heads",
+            "intermediate_size": "hidden_dim",
+            "hidden_act": "activation",
+            "hidden_dropout_prob": "dropout",
+            "attention_probs_dropout_prob": "attention_dropout",
+        },
+    ),
+    "electra": replace(
+        BERT,
+        classes="Electra",
+        base="electra.",
+        parts=BERT.parts | {"projection": "embeddings_project"},
+        head=HeadForm("classifier.dense", "gelu", "classifier.out_proj", dropout_first=True),
+        masked=MaskedForm(
+            "generator_predictions.dense",
+            "generator_predictions.LayerNorm",
+            "generator_lm_head.bias",
+            "gelu",
+        ),
+    ),
+    "albert": Family(
+        classes="Albert",
+        base="albert.",
+        parts={
+            **{part: name for part, name in BERT.parts.items() if "{}" not in name},
+            "projection": "encoder.embedding_hidden_mapping_in",
+            **{
+                part: f"encoder.albert_layer_groups.0.albert_layers.0.{name}"
+                for part, name in {
+                    "query": "attention.query",
+                    "key": "attention.key",
+                    "value": "attention.value",
+                    "attention_output": "attention.dense",
+                    "attention_norm": "attention.LayerNorm",
+                    "inner": "ffn",
+                    "output_dense": "ffn_output",
+                    "output_norm": "full_layer_layer_norm",
+                }.items()
+            },
+        },
+        head=HeadForm("albert.pooler", "tanh", "classifier", "classifier_dropout_prob"),
+        masked=MaskedForm("predictions.dense", "predictions.LayerNorm", "predictions.bias"),
+    ),
+    "mpnet": replace(
+        ROBERTA,
+        classes="MPNet",
+        base="mpnet.",
+        parts={
+            **{part: name for part, name in BERT.parts.items() if part != "segment_vectors"},
+            "relative_bias": "encoder.relative_attention_bias.weight",
+            "query": "encoder.layer.{}.attention.attn.q",
+            "key": "encoder.layer.{}.attention.attn.k",
+            "value": "encoder.layer.{}.attention.attn.v",
+            "attention_output": "encoder.layer.{}.attention.attn.o",
+            "attention_norm": "encoder.layer.{}.attention.LayerNorm",
+        },
+    ),
+}
+
+
+# Settings for whose other values the encoder has no code.
+ONLY = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "num_hidden_groups": 1,
+    "inner_group_num": 1,
+}
+ANY_OTHER = (
+    "Any other model can teach by its answers: label the texts with it, and read its logits by "
+    "`kdedge import-labels`."
+)
+
+
+def family_of(model_type: str, where: object) -> Family:
+    """The family of a `model_type` of transformers.
+
+    Raises:
+        KdedgeError: it is not supported.
+    """
+    if model_type not in FAMILIES:
+        raise KdedgeError(
+            f"{where}: model_type {model_type!r} is not supported. Supported: "
+            f"{', '.join(sorted(FAMILIES))}. {ANY_OTHER}"
+        )
+    return FAMILIES[model_type]
+
+
+@functools.cache
+def _defaults(model_type: str) -> dict[str, Any]:
+    """What transformers takes for settings that a config.json lacks."""
+    from transformers import AutoConfig
+
+    return dict(AutoConfig.for_model(model_type).to_dict())
+
+
+def shape_of(family: Family, settings: Mapping[str, Any], tensors: Tensors, where: object) -> Shape:
+    """The shape of a checkpoint's encoder: sizes by its tensors, the rest by its config.json.
+
+    Args:
+        family: its family.
+        settings: what config.json says.
+        tensors: see `Checkpoint`.
+        where: what messages call it.
+
+    Raises:
+        KdedgeError: the two don't fit together, or the encoder has no code for a setting.
+    """
+
+    def setting(name: str, missing: Any = None) -> Any:
+        return family.setting(settings, name, missing)
+
+    for name, value in ONLY.items():
+        if setting(name, value) != value:
+            odd = ", ".join(sorted(t for t in tensors if "distance_embedding" in t))
+            raise KdedgeError(
+                f"{where}: {name} {settings[name]!r} is not supported, only {value!r}"
+                f"{odd and f' (tensors {odd})'}. {ANY_OTHER}"
+            )
+
+    def size(part: str, axis: int) -> int:
+        name = family.base + family.parts[part].format(0)
+        found = tensors.get(name, tensors.get(f"{name}.weight"))
+        if found is None or found.ndim != 2:
+            raise KdedgeError(f"{where}: no tensor {name} of two dimensions.")
+        return int(found.shape[axis])
+
+    shared = "{}" not in family.parts["query"]
+    sizes = {
+        "vocab_size": size("words", 0),
+        "max_position_embeddings": size("position_vectors", 0),
+        "hidden_size": size("query", 0),
+        "intermediate_size": size("inner", 0),
+    }
+    if "segment_vectors" in family.parts:
+        sizes["type_vocab_size"] = size("segment_vectors", 0)
+    if "projection" in family.parts:
+        sizes["embedding_size"] = size("words", 1)
+    if not shared:
+        sizes["num_hidden_layers"] = _count(family.base + family.parts["query"], tensors)
+    for name, found in sizes.items():
+        name = family.settings.get(name, name)
+        if settings.get(name, found) != found:
+            raise KdedgeError(
+                f"{where}: {name} is {settings[name]!r} in config.json and {found} by the tensors."
+            )
+    heads = setting("num_attention_heads")
+    if not isinstance(heads, int) or heads < 1 or sizes["hidden_size"] % heads:
+        raise KdedgeError(
+            f"{where}: num_attention_heads is {heads!r}; it must divide the width, "
+            f"{sizes['hidden_size']}."
+        )
+    return Shape(
+        vocabulary=sizes["vocab_size"],
+        positions=sizes["max_position_embeddings"],
+        segments=sizes.get("type_vocab_size", 0),
+        embedding_width=sizes.get("embedding_size", sizes["hidden_size"]),
+        width=sizes["hidden_size"],
+        layers=setting("num_hidden_layers") if shared else sizes["num_hidden_layers"],
+        heads=heads,
+        inner=sizes["intermediate_size"],
+        activation=setting("hidden_act"),
+        epsilon=setting("layer_norm_eps", 1e-12),
+        dropout=setting("hidden_dropout_prob"),
+        attention_dropout=setting("attention_probs_dropout_prob"),
+        padding=setting("pad_token_id") if family.first_position else None,
+        shared=shared,
+        relative_positions=size("relative_bias", 0) if "relative_bias" in family.parts else 0,
+    )
+
+
+def _count(name: str, tensors: Tensors) -> int:
+    """How many blocks have this part."""
+    number = 0
+    while f"{name.format(number)}.weight" in tensors:
+        number += 1
+    return number

@@ -1,0 +1,360 @@
+"""Checkpoints of all kinds that people save: PyTorch's numbers, or an error that says why not."""
+
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import tensorflow as tf
+from conftest import ROOT, WORDS
+
+from kdedge import KdedgeError, load_teacher
+from kdedge.tasks import Classification
+from kdedge.teachers.bert import BertTeacher
+from kdedge.teachers.families import FAMILIES
+from kdedge.teachers.heads import MaskedHead
+from kdedge.teachers.weights import Checkpoint, head_variables
+
+GOLDEN = ROOT / "tests" / "golden" / "teachers"
+NAMES = sorted(folder.name for folder in GOLDEN.iterdir() if folder.is_dir())
+LABELS = ("bad", "good", "so so")
+TASK = Classification(label_names=("no", "yes"))
+Tensors = dict[str, np.ndarray]
+
+
+def copied(name: str, tmp_path: Path) -> Path:
+    """A golden checkpoint, with a tokenizer."""
+    folder = shutil.copytree(GOLDEN / name, tmp_path / name)
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    return folder
+
+
+def expected(name: str) -> tuple[dict[str, np.ndarray], Any]:
+    """The inputs, and what PyTorch says of them."""
+    said = np.load(GOLDEN / name / "expected.npz")
+    rows = {key: said[key] for key in ("ids", "mask", "segment_ids")}
+    return rows | {"segment_ids": np.zeros_like(rows["ids"]) + rows["segment_ids"]}, said
+
+
+def tensors_of(folder: Path) -> Tensors:
+    return dict(safetensors.numpy.load_file(folder / "model.safetensors"))
+
+
+def write(folder: Path, tensors: Tensors, name: str = "model.safetensors") -> None:
+    safetensors.numpy.save_file(tensors, folder / name, {"format": "pt"})
+
+
+def configure(folder: Path, **changes: Any) -> None:
+    """Change settings of config.json; None removes one."""
+    path = folder / "config.json"
+    settings = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in settings.items() if v is not None}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_family_says_what_it_says_in_pytorch(name: str, tmp_path: Path) -> None:
+    teacher = load_teacher(copied(name, tmp_path), with_hidden_states=True, with_attentions=True)
+    assert teacher.task.output_names == LABELS
+    inputs, theirs = expected(name)
+    said, real = teacher(inputs), inputs["mask"].astype(bool)
+    np.testing.assert_allclose(said["logits"], theirs["logits"], rtol=0, atol=1e-5)
+    for ours, states in zip(said["hidden_states"], theirs["hidden_states"], strict=True):
+        np.testing.assert_allclose(ours.numpy()[real], states[real], rtol=0, atol=1e-5)
+    for ours, maps in zip(said["attentions"], theirs["attentions"], strict=True):
+        rows = np.moveaxis(ours.numpy(), 1, 2)[real], np.moveaxis(maps, 1, 2)[real]
+        np.testing.assert_allclose(*rows, rtol=0, atol=1e-5)
+    last = theirs["hidden_states"][-1]
+    means = [rows[row == 1].mean(0) for rows, row in zip(last, inputs["mask"], strict=True)]
+    np.testing.assert_allclose(said["pooled"], means, rtol=0, atol=1e-5)
+    # And from embeddings: in rows without a padding token inside.
+    rows = {key: value[1:] for key, value in inputs.items()}
+    rows["embeddings"] = tf.gather(teacher.word_embeddings, rows.pop("ids"))
+    np.testing.assert_allclose(teacher(rows)["logits"], theirs["logits"][1:], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_familys_masked_language_head(name: str) -> None:
+    checkpoint = Checkpoint(GOLDEN / name)
+    encoder = checkpoint.encoder()
+    head = MaskedHead(checkpoint.family.masked, checkpoint.shape)
+    checkpoint.fill(head_variables(head))
+    inputs, theirs = expected(name)
+    states, _ = encoder(*inputs.values())
+    real = inputs["mask"].astype(bool)
+    scores = head(tf.boolean_mask(states[-1], real), encoder.words.value)
+    np.testing.assert_allclose(scores, theirs["masked_logits"][real], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_teacher_has_the_same_tensors(name: str, tmp_path: Path) -> None:
+    folder = copied(name, tmp_path)
+    teacher = load_teacher(folder)
+    teacher.save_pretrained(tmp_path / "saved")
+    before, after = tensors_of(folder), tensors_of(tmp_path / "saved")
+    assert {*after} <= {*before}
+    for key, tensor in after.items():
+        np.testing.assert_array_equal(tensor, before[key])
+    settings = json.loads((tmp_path / "saved" / "config.json").read_text())
+    classes = FAMILIES[settings["model_type"]].classes
+    assert settings["architectures"] == [f"{classes}ForSequenceClassification"]
+    assert settings["id2label"] == {"0": "bad", "1": "good", "2": "so so"}
+    inputs, theirs = expected(name)
+    again = load_teacher(tmp_path / "saved")
+    np.testing.assert_array_equal(again(inputs)["logits"], teacher(inputs)["logits"])
+
+
+# Files of other forms
+
+
+def bare(tensors: Tensors) -> Tensors:
+    return {name.removeprefix("bert."): t for name, t in tensors.items() if name.startswith("bert")}
+
+
+def old_norms(tensors: Tensors) -> Tensors:
+    new = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    for ours, old in new.items():
+        tensors = {name.replace(ours, old): t for name, t in tensors.items()}
+    return tensors
+
+
+def with_buffers(tensors: Tensors) -> Tensors:
+    numbers = {"bert.embeddings.position_ids": np.arange(24)[None]}
+    return tensors | numbers | {"bert.embeddings.token_type_ids": np.zeros((1, 24), np.int64)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors: {f"_orig_mod.{name}": t for name, t in tensors.items()},
+        lambda tensors: {f"module.{name}": t for name, t in tensors.items()},
+        lambda tensors: {f"module._orig_mod.{name}": t for name, t in tensors.items()},
+        lambda tensors: {f"model.{name}": t for name, t in tensors.items()},
+        lambda tensors: {n.replace("bert.", "bert._orig_mod.", 1): t for n, t in tensors.items()},
+        old_norms,
+        with_buffers,
+    ],
+)  # fmt: skip
+def test_other_names(change: Callable[[Tensors], Tensors], tmp_path: Path) -> None:
+    folder = copied("bert", tmp_path)
+    write(folder, change(tensors_of(folder)))
+    inputs, theirs = expected("bert")
+    np.testing.assert_allclose(load_teacher(folder)(inputs)["logits"], theirs["logits"], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_encoder_without_its_prefix(name: str, tmp_path: Path) -> None:
+    folder, base = copied(name, tmp_path), Checkpoint(GOLDEN / name).family.base
+    tensors = tensors_of(folder)
+    write(folder, {n.removeprefix(base): t for n, t in tensors.items() if n.startswith(base)})
+    configure(folder, architectures=["Model"])
+    inputs, theirs = expected(name)
+    said = load_teacher(folder, task=TASK, with_hidden_states=True)(inputs)
+    real = inputs["mask"].astype(bool)
+    last = said["hidden_states"][-1].numpy()[real]
+    np.testing.assert_allclose(last, theirs["hidden_states"][-1][real], rtol=0, atol=1e-5)
+    assert said["logits"].shape == (3, 2)
+
+
+def test_shards(tmp_path: Path) -> None:
+    folder = copied("bert", tmp_path)
+    names = sorted(tensors := tensors_of(folder))
+    (folder / "model.safetensors").unlink()
+    files = {}
+    for part in range(3):
+        file = f"model-0000{part + 1}-of-00003.safetensors"
+        write(folder, {name: tensors[name] for name in names[part::3]}, file)
+        files |= dict.fromkeys(names[part::3], file)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    inputs, theirs = expected("bert")
+    teacher = load_teacher(folder)
+    np.testing.assert_allclose(teacher(inputs)["logits"], theirs["logits"], atol=1e-5)
+    assert len(teacher.fingerprint) == 64
+    (folder / files[names[0]]).unlink()
+    with pytest.raises(KdedgeError, match="these are missing: model-00001-of-00003.safetensors"):
+        load_teacher(folder)
+    index.write_text("[]")
+    with pytest.raises(KdedgeError, match="not an index of weights"):
+        load_teacher(folder)
+
+
+def as_bfloat16(tensors: Tensors) -> bytes:
+    """A safetensors file by its specification: numpy has no such type."""
+    header, data = {}, b""
+    for name, tensor in tensors.items():
+        half = (np.ascontiguousarray(tensor, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+        offsets = [len(data), len(data) + half.nbytes]
+        header[name] = {"dtype": "BF16", "shape": list(tensor.shape), "data_offsets": offsets}
+        data += half.tobytes()
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def test_half_precision(tmp_path: Path) -> None:
+    folder = copied("bert", tmp_path)
+    tensors = tensors_of(folder)
+    inputs, _ = expected("bert")
+
+    def logits() -> np.ndarray:
+        return np.asarray(load_teacher(folder)(inputs)["logits"])
+
+    write(folder, {name: t.astype(np.float16) for name, t in tensors.items()})
+    half = logits()
+    write(folder, {name: t.astype(np.float16).astype(np.float32) for name, t in tensors.items()})
+    np.testing.assert_array_equal(half, logits())
+    (folder / "model.safetensors").write_bytes(as_bfloat16(tensors))
+    half = logits()
+    # bfloat16 is the upper half of float32.
+    cut = {n: (t.view(np.uint32) & 0xFFFF0000).view(np.float32) for n, t in tensors.items()}
+    write(folder, cut)
+    np.testing.assert_array_equal(half, logits())
+
+
+# Settings that are missing or odd
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architectures": None},
+        {"id2label": {"1": "bad", "2": "good", "3": "so so"}, "label2id": None},
+        {"id2label": {"2": "so so", "10": "never", "0": "bad"}, "label2id": None},
+        {"id2label": None},
+        {"model_type": None},
+        {"num_hidden_layers": None, "hidden_size": None, "vocab_size": None, "layer_norm_eps": None,
+         "intermediate_size": None, "max_position_embeddings": None, "type_vocab_size": None},
+    ],
+)  # fmt: skip
+def test_settings_that_the_tensors_tell(changes: dict[str, Any], tmp_path: Path) -> None:
+    folder = copied("bert", tmp_path)
+    configure(folder, **changes)
+    teacher = load_teacher(folder)
+    names = ("bad", "so so", "never") if "10" in (changes.get("id2label") or {}) else LABELS
+    assert teacher.task.output_names == names
+    inputs, theirs = expected("bert")
+    np.testing.assert_allclose(teacher(inputs)["logits"], theirs["logits"], rtol=0, atol=1e-5)
+
+
+def test_outputs_without_names(tmp_path: Path) -> None:
+    folder = copied("bert", tmp_path)
+    configure(folder, id2label=None, label2id=None)
+    assert load_teacher(folder).task.output_names == ("LABEL_0", "LABEL_1", "LABEL_2")
+
+
+def add(name: str, *shape: int) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        write(folder, tensors_of(folder) | {name: np.ones(shape, np.float32)})
+
+    return change
+
+
+def drop(name: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        write(folder, {n: t for n, t in tensors_of(folder).items() if n != name})
+
+    return change
+
+
+def adapter(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+
+
+def relative(folder: Path) -> None:
+    add("bert.encoder.layer.0.attention.self.distance_embedding.weight", 47, 8)(folder)
+    configure(folder, position_embedding_type="relative_key")
+
+
+def one_output(folder: Path) -> None:
+    tensors = tensors_of(folder)
+    write(folder, tensors | {n: tensors[n][:1] for n in ("classifier.weight", "classifier.bias")})
+    configure(folder, id2label={"0": "LABEL_0"}, label2id=None)
+
+
+def settings(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: configure(folder, **changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (relative, "position_embedding_type 'relative_key' is not .*layer.0.*distance_embedding"),
+        (add("bert.encoder.layer.0.adapter.weight", 2), "no part of a Bert has the tensors bert.e"),
+        (add("lstm.weight", 2), "no part of a Bert has the tensors lstm.weight"),
+        (add("classifier.scale", 2), "no part of a Bert has the tensors classifier.scale"),
+        (add("bert.embeddings.position_ids", 24), "no part of a Bert has the tensors"),
+        (add("bert.encoder.layer.1.output.dense.weight", 3, 3), "dense.weight has shape .3, 3"),
+        (drop("bert.encoder.layer.1.output.dense.bias"), "1 weights are missing, among them bert"),
+        (drop("classifier.bias"), "1 weights are missing, among them classifier.bias"),
+        (drop("classifier.weight"), "says BertForSequenceClassification, and weights of its head"),
+        (drop("bert.embeddings.word_embeddings.weight"), "0 tensors are called embeddings.word_"),
+        (adapter, "an adapter .PEFT., not a whole model. Merge it"),
+        (one_output, "a model for a score"),
+        (settings(problem_type="multi_label_classification"), "for several labels a text"),
+        (settings(problem_type="regression"), "a model for a score"),
+        (settings(id2label={"0": "bad", "1": "good"}), "2 names .bad, good., the head 3 outputs"),
+        (settings(id2label={"x": "bad"}), "id2label is not numbers with names"),
+        (settings(num_hidden_layers=1), "num_hidden_layers is 1 in config.json and 2 by the ten"),
+        (settings(hidden_size=768), "hidden_size is 768 in config.json and 16 by the tensors"),
+        (settings(num_attention_heads=3), "num_attention_heads is 3; it must divide the width, 16"),
+        (settings(hidden_act="mish"), "activation: 'mish'. Supported: gelu"),
+        (settings(model_type="modernbert"), "'modernbert' is not supported. Supported: albert, b"),
+        (settings(model_type="nomic_bert"), "kdedge import-labels"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(change: Callable[[Path], None], message: str, tmp_path: Path) -> None:
+    folder = copied("bert", tmp_path)
+    change(folder)
+    with pytest.raises(KdedgeError, match=message) as refused:
+        load_teacher(folder)
+    assert str(folder) in str(refused.value) or "activation" in message
+    assert "\n" not in str(refused.value)
+
+
+def test_heads_that_are_not_used_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_teacher(copied("bert", tmp_path))
+    said = capsys.readouterr().err
+    assert "not used: cls.predictions.bias, cls.predictions.transform.LayerNorm.bias" in said
+    assert said.count("\n") == 1
+
+
+# New heads
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first"])
+def test_a_head_on_normalised_vectors(pooling: str, tmp_path: Path) -> None:
+    teacher = load_teacher(copied("bert", tmp_path), task=TASK, head=pooling)
+    kernel, bias = np.arange(32.0).reshape(16, 2), np.array([0.5, -0.5])
+    teacher.head.kernel.assign(kernel)
+    teacher.head.bias.assign(bias)
+    inputs, theirs = expected("bert")
+    said, last = teacher(inputs), theirs["hidden_states"][-1]
+    vectors = said["pooled"].numpy() if pooling == "mean" else last[:, 0]
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(said["logits"], vectors @ kernel + bias, rtol=0, atol=1e-4)
+
+    teacher.save_pretrained(tmp_path / "saved")
+    stored = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert (stored["architectures"], stored["classifier_pooling"]) == (["BertModel"], pooling)
+    assert tensors_of(tmp_path / "saved")["classifier.weight"].shape == (2, 16)
+    again = load_teacher(tmp_path / "saved")
+    assert again.task.output_names == ("no", "yes")
+    np.testing.assert_array_equal(again(inputs)["logits"], said["logits"])
+
+
+def test_a_new_head_of_the_familys_own(tmp_path: Path) -> None:
+    folder = copied("bert", tmp_path)
+    teacher: BertTeacher = load_teacher(folder, task=TASK, head="own")
+    assert teacher.task == TASK
+    pooler = tensors_of(folder)["bert.pooler.dense.weight"]
+    np.testing.assert_array_equal(teacher.head.dense.kernel, pooler.T)
+    assert teacher.head.out.kernel.shape == (16, 2)
+    with pytest.raises(KdedgeError, match="3 outputs .bad, good, so so. and the data 2"):
+        load_teacher(folder, task=TASK)
