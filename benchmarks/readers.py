@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import shutil
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from kdedge.bench.report.compare import compare
 from kdedge.bench.report.model import BenchReport, Measurement
 from kdedge.bench.scenario import TIERS
 from kdedge.bundle.manifest import MANIFEST, opened, verify
+from kdedge.bundle.page_size import page_sizes
 from kdedge.export.litert.flatbuffer import written
 from kdedge.export.litert.metadata import with_metadata
 from kdedge.files import CHECKSUMS, sha256, write_checksums
@@ -111,6 +113,21 @@ def archive(content: bytes, folder: Path) -> None:
         verify(inside)
 
 
+def native_library(content: bytes, folder: Path) -> None:
+    """A library whose page size is read, by itself and in an APK."""
+    (folder / "a.so").write_bytes(content)
+    page_sizes(folder)
+    with zipfile.ZipFile(folder / "a.apk", "w") as file:
+        file.writestr("lib/arm64-v8a/a.so", content)
+    page_sizes(folder / "a.apk")
+
+
+def apk(content: bytes, folder: Path) -> None:
+    """An APK."""
+    (folder / "a.apk").write_bytes(content)
+    page_sizes(folder / "a.apk")
+
+
 def tokenizer(content: bytes, folder: Path) -> None:
     """A tokenizer.json."""
     (folder / TOKENIZER).write_bytes(content)
@@ -184,6 +201,8 @@ READERS: dict[str, Reader] = {
     "checksums": checksums,
     "manifest": manifest,
     "zip": archive,
+    "native library": native_library,
+    "apk": apk,
     "tokenizer": tokenizer,
     "tokenizer config": tokenizer_config,
     "encoder": encoder,
@@ -286,6 +305,13 @@ def _seeds() -> dict[str, list[bytes]]:
     with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as file:
         file.write(BUNDLE / MANIFEST, MANIFEST)
         file.write(BUNDLE / CHECKSUMS, CHECKSUMS)
+    # An ELF header with one program header, which is a LOAD segment.
+    library = b"\x7fELF\2\1\1".ljust(16, b"\0")
+    library += struct.pack("<HHIQQQIHHHHHH", 3, 183, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    library += struct.pack("<2I6Q", 1, 5, 0, 0, 0, 120, 120, 0x4000)
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as file:
+        file.writestr("lib/arm64-v8a/a.so", library)
     wordpiece = BertWordPieceTokenizer(
         {p: i for i, p in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good"))}
     )
@@ -315,6 +341,8 @@ def _seeds() -> dict[str, list[bytes]]:
         "checksums": [b"0" * 64 + b"  store.json\n"],
         "manifest": [(BUNDLE / MANIFEST).read_bytes()],
         "zip": [zipped.getvalue()],
+        "native library": [library],
+        "apk": [package.getvalue()],
         "tokenizer": [wordpiece.to_str().encode()],
         "tokenizer config": [b'{"do_lower_case": true}'],
         "encoder": [b'{"max_length": 8}'],

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -225,6 +226,17 @@ def test_package_android(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (tmp_path / "mine").mkdir()
     assert "exists and is not a bundle" in refusal("package", "android", BUNDLE, "--out", "mine")
     assert "has no 'int2'" in refusal("package", "android", BUNDLE, "--artifacts", "int2")
+
+
+def test_package_check(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.aar", "w") as archive:
+        archive.writestr("jni/arm64-v8a/a.so", b"no library")
+    said = kdedge("package", "check", tmp_path / "a.aar")
+    assert said.exit_code == 1
+    first, last = said.stdout.splitlines()
+    assert first == "jni/arm64-v8a/a.so: not an ELF file"
+    assert last.endswith("a.aar: 1 of 1 native libraries can't run with pages of 16 KB")
+    assert "nothing was checked" in refusal("package", "check", ROOT / "docs")
 
 
 def test_package_web_of_a_wheel(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The commands package android and package web."""
+"""The commands package android, package web and package check."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,9 @@ import typer
 
 from kdedge.cli.common import Bundle
 
-app = typer.Typer(no_args_is_help=True, help="Put a bundle into an Android app or on a web page.")
+app = typer.Typer(
+    no_args_is_help=True, help="Put a bundle into an Android app or on a web page; check an app."
+)
 
 
 @app.command()
@@ -50,3 +52,20 @@ def web(
 
     package_web(bundle, out, node_modules)
     typer.echo(f"{out} is ready: python -m http.server --directory {out}")
+
+
+@app.command()
+def check(
+    path: Annotated[
+        Path, typer.Argument(metavar="APK", help="APK, AAB, AAR, .so file or folder of .so files")
+    ],
+) -> None:
+    """Check that an app's native libraries run with memory pages of 16 KB, as Google Play asks."""
+    from kdedge.bundle.page_size import page_sizes
+
+    libraries = page_sizes(path)
+    for library in libraries:
+        typer.echo(f"{library.name}: {library.problem or ('32-bit' if library.exempt else 'ok')}")
+    bad = sum(bool(library.problem) for library in libraries)
+    typer.echo(f"{path}: {bad} of {len(libraries)} native libraries can't run with pages of 16 KB")
+    raise typer.Exit(bad > 0)
