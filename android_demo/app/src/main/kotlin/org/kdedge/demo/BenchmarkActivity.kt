@@ -74,7 +74,7 @@ class BenchmarkActivity : Activity() {
 
     private fun measure(job: Job): JSONObject {
         val start = System.nanoTime()
-        val bundle = bundleInAssets(this)
+        val bundle = currentBundle(this)
         val artifact =
             bundle.artifacts.find { it.sha256 == job.artifact } ?: bundle.artifact(job.artifact)
         if ("sample_texts.txt" !in bundle) {

@@ -7,13 +7,8 @@ import org.kdedge.Artifact
 import org.kdedge.Bundle
 import org.kdedge.BundleException
 import org.kdedge.Engine
-import org.kdedge.Files
 import org.kdedge.OnnxEngine
 import org.tensorflow.lite.TensorFlowLite
-
-/** The bundle in the app's assets. */
-fun bundleInAssets(context: Context): Bundle =
-    Bundle.open(Files { context.assets.open("bundle/$it") })
 
 /** Loads a model of a bundle in its runtime. */
 fun loadEngine(bundle: Bundle, artifact: Artifact, threads: Int = 1): Engine {

@@ -10,6 +10,7 @@ import android.view.View
 import android.view.ViewGroup
 import android.widget.AdapterView
 import android.widget.ArrayAdapter
+import android.widget.Button
 import android.widget.EditText
 import android.widget.ProgressBar
 import android.widget.Spinner
@@ -39,6 +40,7 @@ class MainActivity : Activity() {
     private var bundle: Bundle? = null
     private var artifact: String? = null
 
+    private val update by lazy { findViewById(R.id.update) as Button }
     private val text by lazy { findViewById(R.id.text) as EditText }
     private val artifacts by lazy { findViewById(R.id.artifacts) as Spinner }
     private val message by lazy { findViewById(R.id.message) as TextView }
@@ -70,8 +72,12 @@ class MainActivity : Activity() {
             }
         )
         inBackground {
-            val loaded = bundleInAssets(this);
-            { showBundle(loaded) }
+            val loaded = currentBundle(this)
+            val source = sourceOf(this);
+            {
+                showBundle(loaded)
+                if (source != null) offer(source)
+            }
         }
     }
 
@@ -87,8 +93,25 @@ class MainActivity : Activity() {
         super.onDestroy()
     }
 
+    private fun offer(source: Source) {
+        update.visibility = View.VISIBLE
+        update.setOnClickListener {
+            val chosen = artifact
+            inBackground {
+                val received =
+                    source.updates.install(source.url) { new ->
+                        // What this phone cannot run is refused.
+                        val model = new.artifacts.find { it.name == chosen } ?: new.artifact()
+                        TextClassifier(new, loadEngine(new, model)).use { it.classify("a text") }
+                    };
+                { showBundle(received) }
+            }
+        }
+    }
+
     private fun showBundle(loaded: Bundle) {
         bundle = loaded
+        bars.removeAllViews()
         for (label in loaded.labels) {
             val bar = layoutInflater.inflate(R.layout.bar, bars, false)
             (bar.findViewById(R.id.label) as TextView).text = label

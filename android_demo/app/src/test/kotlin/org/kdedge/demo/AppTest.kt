@@ -15,6 +15,7 @@ import org.json.JSONObject
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNotEquals
 import org.junit.Assert.assertTrue
+import org.junit.Assume.assumeTrue
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.Robolectric
@@ -24,7 +25,7 @@ import org.robolectric.annotation.Config
 
 /** The screens on Robolectric's Android, with ONNX Runtime for the JVM; LiteRT has none for it. */
 @RunWith(RobolectricTestRunner::class)
-@Config(sdk = [23, 35])
+@Config(sdk = [24, 35])
 class AppTest {
     private val controller = Robolectric.buildActivity(MainActivity::class.java)
 
@@ -87,6 +88,25 @@ class AppTest {
         type("a moving, funny film")
         choose("onnx-int8")
         waitUntil { message() == "positive" }
+    }
+
+    @Test
+    fun `receives a signed bundle and goes on with it`() {
+        controller.setup()
+        choose("onnx-int8")
+        type("a moving, funny film")
+        waitUntil { message() == "positive" }
+        val update = controller.get().findViewById<View>(R.id.update)
+        assumeTrue("check.py says where bundles come from", update.visibility == View.VISIBLE)
+        update.performClick()
+        val installed = File(controller.get().filesDir, "bundle/installed")
+        waitUntil { installed.exists() }
+        type("a waste of two hours")
+        waitUntil { message() == "negative" }
+        // The folder of the bundle and the file that names it.
+        val folder = installed.readLines()[0]
+        assertEquals(setOf(folder, "installed"), installed.parentFile.list().toSet())
+        assertEquals("onnx-int8", benchmark("onnx-int8", 1).getString("artifact"))
     }
 
     @Test
