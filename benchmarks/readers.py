@@ -37,7 +37,8 @@ from kdedge.runtime import load_engine
 from kdedge.students.trained import EVALUATION, MODEL, NOTES, Student
 from kdedge.tasks import Classification
 from kdedge.text.corpus import load_corpus
-from kdedge.text.encoder import ENCODER, TOKENIZER, TextEncoder
+from kdedge.text.encoder import ENCODER, TextEncoder
+from kdedge.text.pretrained import TOKENIZER
 from kdedge.text.readers import read_texts
 
 BUNDLE = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"

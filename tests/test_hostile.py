@@ -84,7 +84,7 @@ FINDS = [
         SEEDS["report"][0].replace(b'"samples_ns":[3,3]', b'"samples_ns":[0,0]'),
         "too coarse",
     ),
-    ("tokenizer config", b"[" * 50_000, "tokenizer_config.json is damaged"),
+    ("tokenizer config", b"[" * 50_000, "tokenizer_config.json: not a readable JSON"),
     ("token vectors", b"\x93NUMPY\x01\x00v\x00" + b"[" * 118, "no array of numbers"),
     ("token vectors", b"", "no array of numbers"),
     ("zip", SEEDS["zip"][0][1:], "neither a bundle's folder nor a complete zip"),

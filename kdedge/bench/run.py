@@ -21,7 +21,8 @@ from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 from kdedge.progress import progress
 from kdedge.runtime import load_bundle
-from kdedge.text.encoder import TOKENIZER, Encoded, TextEncoder
+from kdedge.text.encoder import Encoded, TextEncoder
+from kdedge.text.pretrained import TOKENIZER
 
 # Batch sizes of the scenario `throughput`.
 THROUGHPUT_BATCHES = (1, 8, 32)

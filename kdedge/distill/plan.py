@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from kdedge.distill.terms import check, needs_teacher
+from kdedge.distill.terms import check, needs_teacher, refuse_own_vocabulary
 from kdedge.distill.transfer_set import TransferSet
 from kdedge.errors import KdedgeError
 from kdedge.files import require_space
@@ -76,7 +76,7 @@ def plan_of(
     Args:
         corpus: see `Plan`.
         store: see `Plan`.
-        encoder: the teacher's.
+        encoder: that of the store.
         settings: see `Plan`.
         seed: see `Plan`.
         teacher: see `Plan`.
@@ -95,6 +95,8 @@ def plan_of(
         )
     preset = find_preset(settings.student)
     check(settings, preset)
+    if not store.shares_tokens:
+        refuse_own_vocabulary(settings, preset)
     beside = needs_teacher(settings)
     if beside and teacher is None:
         raise KdedgeError(
@@ -102,7 +104,7 @@ def plan_of(
             "that runs beside the student: --teacher DIR."
         )
     strategy = _strategy(settings.devices, corpus)
-    encoder = TextEncoder(encoder.tokenizer, settings.max_length)
+    encoder = TextEncoder(encoder.tokenizer, settings.max_length, encoder.pad_id)
     kept = list(range(len(encoder.vocabulary)))
     most = settings.vocabulary or preset.vocabulary
     own_pieces = most < len(kept)

@@ -54,7 +54,7 @@ def distill_student(
     Args:
         corpus: has the labels, and the valid and test splits.
         store: soft labels of at least its training and valid texts.
-        encoder: the teacher's.
+        encoder: that of the store.
         settings: the recipe's section `distill`.
         out: folder to write the student to.
         seed: of weights, order and dropout.

@@ -51,6 +51,28 @@ def needs_teacher(settings: Distill) -> bool:
     )
 
 
+def refuse_own_vocabulary(settings: Distill, preset: Preset) -> None:
+    """Check that a student can have other tokens than its teacher.
+
+    Raises:
+        KdedgeError: teacher and student must read the same token ids.
+    """
+    shared = {
+        f"student = {settings.student!r}": preset.needs_teacher,
+        "hidden_weight": settings.hidden_weight > 0,
+        "attention_weight": settings.attention_weight > 0,
+    }
+    named = [name for name, wanted in shared.items() if wanted]
+    if not named and needs_teacher(settings):
+        named = [f"adversary = {settings.adversary!r}", *settings.losses]
+    if named:
+        raise KdedgeError(
+            f"distill: {', '.join(named)}: teacher and student would have to read the same tokens, "
+            "and this teacher's are not BERT's WordPiece, so its student gets word pieces of its "
+            "own. Leave that out."
+        )
+
+
 def needs_pooled(settings: Distill) -> bool:
     """Whether a term needs the teacher's sentence vectors."""
     wanted = [loss.teacher_output for loss, _ in _own_losses(settings)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdedge.errors import KdedgeError
 from kdedge.labels.store import SoftLabels
 from kdedge.recipe import Label
 from kdedge.teachers.bert import BertTeacher
@@ -55,6 +56,11 @@ def texts_to_label(teacher: BertTeacher, corpus: Corpus, settings: Label, seed: 
     """The transfer set; neighbours of words, if needed, by the teacher's word embeddings."""
     neighbours = None
     if settings.mixture.neighbours:
+        if not teacher.encoder.is_berts:
+            raise KdedgeError(
+                "label.mixture.neighbours: needs a teacher with BERT's WordPiece, whose word "
+                "pieces are words. Set it to 0."
+            )
         vectors = np.asarray(teacher.word_embeddings)
         neighbours = nearest_words(vectors, teacher.encoder.vocabulary, NEIGHBOURS)
     return transfer_set(corpus, settings, seed, neighbours)

@@ -197,9 +197,10 @@ class Prover:
         return LiteRTQuantizer(content, quantization, encoded, self.settings.integer_output)
 
     def _write(self, content: bytes, path: Path) -> None:
-        # MediaPipe can read float probabilities only.
-        if path.suffix == ".tflite" and not self.settings.integer_output:
-            content = with_metadata(content, self.vocabulary, self.subject.task.output_names)
+        # MediaPipe can read float probabilities and BERT's word pieces only.
+        s = self.subject
+        if path.suffix == ".tflite" and s.encoder.is_berts and not self.settings.integer_output:
+            content = with_metadata(content, self.vocabulary, s.task.output_names)
         path.write_bytes(content)
 
     def _run(self, path: Path, texts: Sequence[str]) -> Outputs:

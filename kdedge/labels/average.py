@@ -38,7 +38,7 @@ def ensemble_soft_labels(
         share * store.lookup(texts)[0] for share, store in zip(shares, stores, strict=True)
     )
     name = fingerprint(*(s.teacher for s in stores), *(str(share) for share in shares))
-    made = SoftLabels.create(folder, name, first.task, first.has_features)
+    made = SoftLabels.create(folder, name, first.task, first.has_features, first.shares_tokens)
     made.keep(first.encoder(), first.token_vectors())
     if missing := made.missing(texts):
         if len(missing) < len(texts):

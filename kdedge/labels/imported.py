@@ -12,6 +12,7 @@ from kdedge.labels.store import SoftLabels
 from kdedge.tasks import Logits, Task
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.readers import Row, read_rows
+from kdedge.text.vocabulary import students_encoder
 
 
 def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncoder) -> SoftLabels:
@@ -22,7 +23,8 @@ def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncode
             task's output (`probabilities` for classification): a list of numbers in each row.
         folder: folder of the new store.
         task: the task, with the labels in the order of the numbers.
-        encoder: turns texts into the student's inputs.
+        encoder: of the teacher; students have its vocabulary if it is BERT's WordPiece, or else
+            one of their own.
 
     Raises:
         KdedgeError: a column is missing, a row has no valid logits or probabilities, a text occurs
@@ -42,8 +44,14 @@ def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncode
         if text in logits:
             raise KdedgeError(f"{row.where}: the text {text[:40]!r} occurs twice; remove one.")
         logits[text] = _logits(row, kind, task)
-    store = SoftLabels.create(folder, f"imported:{sha256(path)}", task, has_features=False)
-    store.keep(encoder, None)
+    store = SoftLabels.create(
+        folder,
+        f"imported:{sha256(path)}",
+        task,
+        has_features=False,
+        shares_tokens=encoder.is_berts,
+    )
+    store.keep(students_encoder(encoder, logits), None)
     if missing := store.missing(logits):
         store.add(missing, np.stack([logits[text] for text in missing]))
     return store

@@ -24,7 +24,8 @@ from kdedge.files import (
 )
 from kdedge.labels.index import Rows, TextIndex
 from kdedge.tasks import Logits, StoredTask, Task, upgraded
-from kdedge.text.encoder import ENCODER, TOKENIZER, VOCABULARY, TextEncoder
+from kdedge.text.encoder import ENCODER, VOCABULARY, TextEncoder
+from kdedge.text.pretrained import TOKENIZER
 
 FORMAT_VERSION = 3
 # Version 2 was for classification only.
@@ -44,6 +45,7 @@ class _Info(BaseModel):
     teacher: str
     task: StoredTask
     has_features: bool
+    shares_tokens: bool = True
 
 
 class SoftLabels:
@@ -72,6 +74,7 @@ class SoftLabels:
         self.teacher = info.teacher
         self.task = info.task
         self.has_features = info.has_features
+        self.shares_tokens = info.shares_tokens
         self._shards = sorted(folder.glob("part-*.parquet"))
         self.index = TextIndex()
         # The first row of each shard, and the number of rows.
@@ -83,8 +86,17 @@ class SoftLabels:
             self._remember(self._texts(shard))
 
     @classmethod
-    def create(cls, folder: Path, teacher: str, task: Task, has_features: bool) -> "SoftLabels":
+    def create(
+        cls, folder: Path, teacher: str, task: Task, has_features: bool, shares_tokens: bool = True
+    ) -> "SoftLabels":
         """Open the store in `folder`, or make an empty one for this teacher.
+
+        Args:
+            folder: of the store.
+            teacher: its fingerprint.
+            task: of its logits.
+            has_features: whether it gives sentence vectors.
+            shares_tokens: whether students have the teacher's own tokens.
 
         Raises:
             KdedgeError: `folder` has a store of another teacher, or other files.
@@ -106,6 +118,7 @@ class SoftLabels:
             teacher=teacher,
             task=task,
             has_features=has_features,
+            shares_tokens=shares_tokens,
         )
         with new_folder(folder) as partial:
             (partial / STORE).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -210,10 +223,10 @@ class SoftLabels:
         self._remember(texts)
 
     def keep(self, encoder: TextEncoder, token_vectors: Features | None) -> None:
-        """Store the teacher's text encoder and, if given, its token vectors.
+        """Store the students' text encoder and, if given, the teacher's vectors of its tokens.
 
         Args:
-            encoder: the teacher's text encoder.
+            encoder: of students; the teacher's own where it is BERT's WordPiece.
             token_vectors: float16 [vocabulary, hidden].
         """
         encoder.save(self.folder)
@@ -239,7 +252,7 @@ class SoftLabels:
             raise KdedgeError(f"{path}: no array of numbers ({error}). {REMEDY}") from None
 
     def encoder(self) -> TextEncoder:
-        """The teacher's text encoder, which students use too.
+        """The text encoder of students: the teacher's own if `shares_tokens`.
 
         Raises:
             KdedgeError: the store has none, or a file is damaged.

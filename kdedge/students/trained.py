@@ -22,7 +22,8 @@ from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, verify_checksums, write_checksums
 from kdedge.students.archive import number_layers, write_keras
 from kdedge.tasks import Labels, Task, read_task, upgraded
-from kdedge.text.encoder import ENCODER, TOKENIZER, TextEncoder
+from kdedge.text.encoder import ENCODER, TextEncoder
+from kdedge.text.pretrained import TOKENIZER
 
 FORMAT_VERSION = 3
 # A version 2 was for classification only.

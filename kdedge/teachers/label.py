@@ -14,10 +14,12 @@ from kdedge.labels.store import Features, SoftLabels
 from kdedge.progress import Advance, progress
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.batches import chunks
-from kdedge.text.encoder import TextEncoder
+from kdedge.text.encoder import TextEncoder, padded
 from kdedge.text.readers import TextFiles
+from kdedge.text.vocabulary import students_encoder, text_of
 
 TEXTS_A_SHARD = 2048
+VECTORS_AT_ONCE = 1024
 
 
 def label_texts(
@@ -49,14 +51,21 @@ def open_for(
         KdedgeError: the store is another teacher's, `TextFiles` refuses the texts, or there is too
             little space.
     """
-    store = SoftLabels.create(folder, teacher.fingerprint, teacher.task, has_features=True)
+    store = SoftLabels.create(
+        folder,
+        teacher.fingerprint,
+        teacher.task,
+        has_features=True,
+        shares_tokens=teacher.encoder.is_berts,
+    )
     wanted = TextIndex()
     for chunk in chunks(texts, TEXTS_A_SHARD):
         wanted.add(wanted.missing(store.missing(chunk)))
     missing = len(wanted)
     require_space(folder, missing * (2 * teacher.hidden_size + 300))
     if store.token_vectors() is None:
-        store.keep(teacher.encoder, token_vectors(teacher))
+        students = students_encoder(teacher.encoder, texts)
+        store.keep(students, token_vectors(teacher, students))
     return store, missing
 
 
@@ -72,19 +81,23 @@ def missing_in_shards(store: SoftLabels, texts: Sequence[str] | TextFiles) -> It
         yield waiting
 
 
-def token_vectors(teacher: BertTeacher) -> Features:
-    """The teacher's vector of each token: `pooled` of the input [CLS] token [SEP].
+def token_vectors(teacher: BertTeacher, students: TextEncoder) -> Features:
+    """The teacher's vector of each token of its students: `pooled` of the input [CLS] token [SEP].
+
+    Where students have word pieces of their own, it is `pooled` of a piece as a text, which may be
+    several tokens of the teacher's.
 
     Returns:
         float16 [vocabulary, hidden].
     """
-    tokenizer = teacher.encoder.tokenizer
-    first, last = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    own = teacher.encoder
+    if not own.is_berts:
+        pieces = [text_of(piece) for piece in students.vocabulary]
+        return run_teacher(teacher, pieces, VECTORS_AT_ONCE)["pooled"].astype(np.float16)
     vectors = []
-    for start in range(0, tokenizer.get_vocab_size(), 1024):
-        entries = range(start, min(start + 1024, tokenizer.get_vocab_size()))
-        ids = np.array([[first, entry, last] for entry in entries], np.int32)
-        inputs = {"ids": ids, "mask": np.ones_like(ids), "segment_ids": np.zeros_like(ids)}
+    for start in range(0, len(own.vocabulary), VECTORS_AT_ONCE):
+        entries = range(start, min(start + VECTORS_AT_ONCE, len(own.vocabulary)))
+        inputs = padded([[*own.first, entry, *own.last] for entry in entries]).inputs
         vectors.append(teacher.run(inputs)["pooled"].astype(np.float16))
     return np.concatenate(vectors)
 

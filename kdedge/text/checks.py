@@ -15,7 +15,7 @@ AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Lengths:
-    """Lengths of texts in tokens, [CLS] and [SEP] included.
+    """Lengths of texts in tokens, special tokens included.
 
     Attributes:
         texts: how many were looked at.
@@ -24,7 +24,7 @@ class Lengths:
         p95: 95% are as long or shorter.
         longest: of them.
         cut: share that is longer than what texts are cut to.
-        unknown: share of unknown tokens, [CLS] and [SEP] left out.
+        unknown: share of unknown tokens, special tokens left out.
         unknown_text: the first text with the largest share of them; "" if there are none.
     """
 
@@ -47,12 +47,12 @@ def lengths_of(texts: Sequence[str], encoder: TextEncoder, max_length: int) -> L
         max_length: tokens that texts will be cut to.
     """
     looked_at = texts[:: -(-len(texts) // TEXTS_LOOKED_AT)]
-    unknown_id = encoder.tokenizer.token_to_id(encoder.tokenizer.model.unk_token)
+    unknown_id, special = encoder.unknown_id, len(encoder.first) + len(encoder.last)
     lengths, unknown, worst, worst_text = [], 0, 0.0, ""
     for chunk in chunks(looked_at, AT_ONCE):
         for text, ids in zip(chunk, encoder.token_ids(chunk), strict=True):
             lengths.append(len(ids))
-            here = ids.count(unknown_id)
+            here = 0 if unknown_id is None else ids.count(unknown_id)
             unknown += here
             if here / len(ids) > worst:
                 worst, worst_text = here / len(ids), text
@@ -64,6 +64,6 @@ def lengths_of(texts: Sequence[str], encoder: TextEncoder, max_length: int) -> L
         p95=int(np.percentile(counts, 95, method="higher")),
         longest=int(counts.max()),
         cut=float((counts > max_length).mean()),
-        unknown=float(unknown / max(1, (counts - 2).sum())),
+        unknown=float(unknown / max(1, (counts - special).sum())),
         unknown_text=worst_text,
     )

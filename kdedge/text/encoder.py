@@ -5,21 +5,23 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
-from tokenizers.implementations import BertWordPieceTokenizer
 from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 from kdedge.text.batches import chunks
+from kdedge.text.pretrained import TOKENIZER, Side, read_pretrained
 
-TOKENIZER = "tokenizer.json"
 VOCABULARY = "vocab.txt"
 ENCODER = "encoder.json"
 PRUNING_BATCH = 4096
@@ -27,7 +29,7 @@ PRUNING_BATCH = 4096
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of texts, padded with 0 to one length; each array is int32 [texts, length]."""
+    """Token ids of texts, padded to one length; each array is int32 [texts, length]."""
 
     ids: npt.NDArray[np.int32]
     mask: npt.NDArray[np.int32]
@@ -47,51 +49,88 @@ class Encoded:
         }
 
 
-def padded(rows: Sequence[Sequence[int]], length: int | None = None) -> Encoded:
-    """Token ids of texts as arrays, padded to `length` or, for None, to the longest of them.
-
-    Texts that are longer than `length` are cut, and keep their [SEP].
-    """
+def padded(rows: Sequence[Sequence[int]], length: int | None = None, pad_id: int = 0) -> Encoded:
+    """Token ids of texts as arrays, padded to `length` or, for None, to the longest of them."""
     longest = max((len(row) for row in rows), default=0)
-    ids = np.zeros((len(rows), length or longest), np.int32)
+    ids = np.full((len(rows), length or longest), pad_id, np.int32)
     mask = np.zeros_like(ids)
     for i, row in enumerate(rows):
-        if len(row) > ids.shape[1]:
-            row = [*row[: ids.shape[1] - 1], row[-1]]
         ids[i, : len(row)] = row
         mask[i, : len(row)] = 1
     return Encoded(ids, mask, np.zeros_like(ids))
 
 
 class TextEncoder:
-    """BERT's WordPiece through Hugging Face tokenizers, with the length texts are cut to.
+    """A fast Hugging Face tokenizer of any kind, with the length texts are cut to.
 
     Args:
-        tokenizer: a WordPiece tokenizer that adds [CLS] and [SEP].
-        max_length: tokens that a text is cut to, [CLS] and [SEP] included.
+        tokenizer: adds the special tokens, for BERT [CLS] and [SEP].
+        max_length: tokens that a text is cut to, special tokens included.
+        pad_id: what texts are padded with; None for that of [PAD], or 0.
+        truncation_side: where long texts are cut. They keep their special tokens.
+
+    Attributes:
+        first: ids of the special tokens before a text.
+        last: ids of the special tokens after it.
+
+    Raises:
+        KdedgeError: `max_length` is too short, or the tokenizer lacks tokens that it needs.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        max_length: int,
+        pad_id: int | None = None,
+        truncation_side: Side = "right",
+    ) -> None:
         if max_length < 3:
             raise KdedgeError(
                 f"max_length: {max_length}. At least 3: [CLS], one word piece and [SEP]."
             )
-        vocabulary = tokenizer.get_vocab()
-        missing = [piece for piece in ("[PAD]", "[CLS]", "[SEP]") if piece not in vocabulary]
-        unknown = tokenizer.model.unk_token
-        # What it is when no piece fits is looked up among the model's own only.
-        if unknown not in tokenizer.get_vocab(with_added_tokens=False):
-            missing.append(unknown)
-        if missing:
-            raise KdedgeError(
-                f"tokenizer: not a BERT WordPiece vocabulary: {', '.join(missing)} missing."
-            )
-        if vocabulary["[PAD]"] != 0:
-            raise KdedgeError(f"tokenizer: [PAD] must be token 0 and is {vocabulary['[PAD]']}.")
         self.tokenizer = tokenizer
         self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(max_length)
-        self.max_length = max_length
+        self.tokenizer.no_truncation()
+        if isinstance(tokenizer.model, WordPiece):
+            # What it is when no piece fits is looked up among the model's own only.
+            _need(tokenizer, [tokenizer.model.unk_token])
+        self.first, self.last = _special_tokens(tokenizer)
+        if isinstance(tokenizer.model, WordPiece):
+            _need(tokenizer, map(tokenizer.id_to_token, (*self.first, *self.last)))
+        self.pad_id = (tokenizer.token_to_id("[PAD]") or 0) if pad_id is None else pad_id
+        self.max_length, self.truncation_side = max_length, truncation_side
+        self.tokenizer.enable_truncation(max_length, direction=truncation_side)
+
+    @property
+    def is_berts(self) -> bool:
+        """Whether it is BERT's WordPiece as clients in other languages read it.
+
+        Then a student can have its vocabulary. Added tokens that match in other ways than [CLS]
+        does, other special tokens, or ids with gaps are not.
+        """
+        tokenizer, vocabulary = self.tokenizer, self.tokenizer.get_vocab()
+        parts = (
+            (tokenizer.model, WordPiece),
+            (tokenizer.normalizer, BertNormalizer),
+            (tokenizer.pre_tokenizer, BertPreTokenizer),
+        )
+        added = tokenizer.get_added_tokens_decoder().values()
+        return (
+            all(isinstance(part, kind) for part, kind in parts)
+            and (self.first, self.last) == ([vocabulary.get("[CLS]")], [vocabulary.get("[SEP]")])
+            and vocabulary.get("[PAD]") == self.pad_id
+            and not any(t.normalized or t.lstrip or t.rstrip or t.single_word for t in added)
+            and max(vocabulary.values()) == len(vocabulary) - 1
+        )
+
+    @cached_property
+    def unknown_id(self) -> int | None:
+        """The id of what is not known; None where nothing is unknown."""
+        model = json.loads(self.tokenizer.to_str())["model"]
+        if "unk_id" in model:
+            return None if model["unk_id"] is None else int(model["unk_id"])
+        token = model.get("unk_token")
+        return None if token is None else self.tokenizer.token_to_id(token)
 
     @property
     def vocabulary(self) -> list[str]:
@@ -106,14 +145,26 @@ class TextEncoder:
     def encode(self, texts: Sequence[str], length: int | None = None) -> Encoded:
         """Encode texts, padded to `length` or, for None, to the longest of them.
 
-        Texts that are longer than `length` are cut, and keep their [SEP].
+        Texts that are longer than `length` are cut, and keep their special tokens.
         """
-        return padded(self.token_ids(texts), length)
+        rows = self.token_ids(texts)
+        if length:
+            rows = [self._cut(row, length) for row in rows]
+        return padded(rows, length, self.pad_id)
+
+    def _cut(self, row: list[int], length: int) -> list[int]:
+        before, after = len(self.first), len(self.last)
+        if len(row) <= length:
+            return row
+        text = row[before : len(row) - after]
+        room = length - before - after
+        kept = text[:room] if self.truncation_side == "right" else text[len(text) - room :]
+        return [*self.first, *kept, *self.last]
 
     def pruned(
         self, texts: Iterable[str], *, min_count: int = 1, most: int | None = None
     ) -> tuple["TextEncoder", list[int]]:
-        """An encoder with the word pieces that `texts` need, and all special tokens.
+        """An encoder with the word pieces that `texts` need, and all special tokens; of `is_berts`.
 
         Texts made of the pieces it keeps are split as before, since WordPiece takes the longest
         piece that fits. Other words are split into shorter pieces: all single characters that
@@ -166,21 +217,23 @@ class TextEncoder:
             old.pre_tokenizer,
             old.decoder,
         )
-        new.post_processor = TemplateProcessing(
-            single="[CLS] $A [SEP]",
-            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-            special_tokens=[(name, new_id[name]) for name in ("[CLS]", "[SEP]")],
-        )
+        new.post_processor = cls_and_sep(new)
         return TextEncoder(new, self.max_length), [number for number, _ in kept]
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json, vocab.txt and encoder.json into `folder`."""
+        """Write tokenizer.json, encoder.json and, of a WordPiece, vocab.txt into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         stored = Tokenizer.from_str(self.tokenizer.to_str())
         stored.no_truncation()
         write_text(folder / TOKENIZER, stored.to_str(pretty=True))
-        write_text(folder / VOCABULARY, "\n".join(self.vocabulary) + "\n")
-        write_text(folder / ENCODER, json.dumps({"max_length": self.max_length}) + "\n")
+        if isinstance(stored.model, WordPiece):
+            write_text(folder / VOCABULARY, "\n".join(self.vocabulary) + "\n")
+        facts = {
+            "max_length": self.max_length,
+            "pad_id": self.pad_id,
+            "truncation_side": self.truncation_side,
+        }
+        write_text(folder / ENCODER, json.dumps(facts) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> "TextEncoder":
@@ -192,46 +245,68 @@ class TextEncoder:
         tokenizer = _read_tokenizer(folder / TOKENIZER)
         path = folder / ENCODER
         try:
-            max_length = json.loads(path.read_text(encoding="utf-8"))["max_length"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            max_length = facts["max_length"]
+            # kdedge 0.1.0 wrote only the length.
+            pad_id, side = facts.get("pad_id"), facts.get("truncation_side", "right")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
             raise KdedgeError(f"{path}: cannot read max_length ({error!r}).") from None
         if not isinstance(max_length, int):
             raise KdedgeError(f"{path}: max_length is {max_length!r}; a whole number is needed.")
-        return cls(tokenizer, max_length)
+        if not isinstance(pad_id, int | None) or side not in ("left", "right"):
+            raise KdedgeError(
+                f"{path}: pad_id is {pad_id!r} and truncation_side {side!r}; a whole number, and "
+                "left or right, are needed."
+            )
+        return cls(tokenizer, max_length, pad_id, side)
 
     @classmethod
     def from_pretrained(cls, folder: Path, max_length: int) -> "TextEncoder":
-        """Read the tokenizer of a Hugging Face BERT folder: tokenizer.json or vocab.txt.
+        """Read the tokenizer of a Hugging Face folder, of any kind, or of a teacher of kdedge's.
 
         Raises:
-            KdedgeError: the folder has neither, or the tokenizer is not BERT's WordPiece.
+            KdedgeError: the folder has none, or it can't be read.
         """
-        if (folder / TOKENIZER).is_file():
-            return cls(_read_tokenizer(folder / TOKENIZER), max_length)
-        if (folder / VOCABULARY).is_file():
-            config = folder / "tokenizer_config.json"
-            try:
-                settings = json.loads(config.read_bytes()) if config.is_file() else {}
-                wordpiece = BertWordPieceTokenizer(
-                    str(folder / VOCABULARY), lowercase=settings.get("do_lower_case", True)
-                )
-            except Exception as error:  # tokenizers raises plain Exception
-                raise KdedgeError(
-                    f"{folder / VOCABULARY}: not a BERT WordPiece vocabulary, or {config.name} is "
-                    f"damaged ({error!r})."
-                ) from None
-            return cls(Tokenizer.from_str(wordpiece.to_str()), max_length)
-        raise KdedgeError(f"{folder}: no tokenizer: neither {TOKENIZER} nor {VOCABULARY} is there.")
+        if (folder / ENCODER).is_file():
+            own = cls.load(folder)
+            return cls(own.tokenizer, max_length, own.pad_id, own.truncation_side)
+        tokenizer, pad_id, side = read_pretrained(folder)
+        return cls(tokenizer, max_length, pad_id, side)
+
+
+def cls_and_sep(tokenizer: Tokenizer) -> TemplateProcessing:
+    """What puts [CLS] before a text and [SEP] after it."""
+    return TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+
+
+def _need(tokenizer: Tokenizer, tokens: Iterable[str]) -> None:
+    pieces = tokenizer.get_vocab(with_added_tokens=False)
+    if missing := [token for token in tokens if token not in pieces]:
+        raise KdedgeError(f"tokenizer: not a WordPiece vocabulary: {', '.join(missing)} missing.")
+
+
+def _special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Ids of the special tokens before a text and after it."""
+    whole = tokenizer.encode("a")
+    if any(whole.type_ids):
+        raise KdedgeError(
+            "tokenizer: it gives a single text token types other than 0, as XLNet's and Funnel's "
+            "do; kdedge can't run such a model. Texts can be labelled elsewhere: "
+            "`kdedge import-labels`."
+        )
+    special = np.array(whole.special_tokens_mask)
+    text = np.flatnonzero(special == 0)
+    if not len(text):
+        raise KdedgeError("tokenizer: the text 'a' has no token.")
+    return whole.ids[: text[0]], whole.ids[text[-1] + 1 :]
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:
     try:
-        text = path.read_text(encoding="utf-8")
-        kind = json.loads(text)["model"]["type"]
-        if kind != "WordPiece":
-            raise KdedgeError(f"{path}: the tokenizer is {kind}; kdedge needs BERT's WordPiece.")
-        return Tokenizer.from_str(text)
-    except KdedgeError:
-        raise
+        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # tokenizers raises plain Exception
         raise KdedgeError(f"{path}: not a readable tokenizer ({error}).") from None

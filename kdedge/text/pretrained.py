@@ -1,0 +1,163 @@
+"""Reads the tokenizer of a Hugging Face folder as transformers' fast AutoTokenizer does."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tokenizers import Tokenizer
+
+from kdedge.errors import KdedgeError
+
+Side = Literal["left", "right"]
+TOKENIZER, SETTINGS, CONFIG = "tokenizer.json", "tokenizer_config.json", "config.json"
+# What can be a folder's only file of a tokenizer.
+SOURCES = (
+    TOKENIZER, "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "spm.model",
+    "tokenizer.model", "bpe.codes",
+)  # fmt: skip
+SPECIAL_TOKENS, ADDED_TOKENS = "special_tokens_map.json", "added_tokens.json"
+# Models whose tokenizer.json is read without transformers if all else agrees with it.
+BERTS = ("bert", "distilbert", "electra")
+NAMES = {name: f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
+# How transformers 5 calls a tokenizer that is all in tokenizer.json; 4 does not know that name.
+ALL_IN_JSON = "TokenizersBackend"
+
+
+class Pretrained(NamedTuple):
+    """A tokenizer, and what tokenizer.json does not say of it.
+
+    Attributes:
+        tokenizer: without truncation and padding.
+        pad_id: what texts are padded with.
+        truncation_side: where long texts are cut.
+    """
+
+    tokenizer: Tokenizer
+    pad_id: int
+    truncation_side: Side
+
+
+def read_pretrained(folder: Path) -> Pretrained:
+    """Read a tokenizer of any kind: tokenizer.json, vocab.txt, vocab.json and merges, or a model of
+    sentencepiece, with the settings beside it.
+
+    Token ids are those of transformers' AutoTokenizer. It is asked, which takes a second and no
+    TensorFlow, unless the folder has a BERT's tokenizer.json that the other files agree with.
+
+    Raises:
+        KdedgeError: there is none, transformers can't read it, it has no fast version, or it gives
+            ids that the model beside it does not have.
+    """
+    if not any((folder / name).is_file() for name in SOURCES):
+        raise KdedgeError(
+            f"{folder}: no tokenizer: none of {', '.join(SOURCES)} is there. Save it beside the "
+            "model: `tokenizer.save_pretrained(folder)`."
+        )
+    settings, config = _object(folder / SETTINGS), _object(folder / CONFIG)
+    try:
+        if found := _as_it_is(folder, settings, config):
+            _need_ids_in_table(folder, found.tokenizer, config)
+            return found
+        given = _reader(folder, settings, config).from_pretrained(
+            folder, use_fast=True, trust_remote_code=False, local_files_only=True
+        )
+        if not given.is_fast or given.split_special_tokens:
+            raise KdedgeError(
+                f"{folder}: {type(given).__name__} has no fast version of the same ids. Texts can "
+                "be labelled elsewhere: `kdedge import-labels`."
+            )
+        tokenizer = Tokenizer.from_str(given.backend_tokenizer.to_str())
+    except KdedgeError:
+        raise
+    except ImportError as error:
+        raise KdedgeError(f"{folder}: {_line(error)} pip install 'kdedge[train]'") from None
+    except Exception as error:  # tokenizers raises plain Exception, transformers anything
+        raise KdedgeError(
+            f"{folder}: not a readable tokenizer, transformers says: {_line(error)}"
+        ) from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    _need_ids_in_table(folder, tokenizer, config)
+    pad = given.pad_token_id
+    if pad is None:
+        pad = next(filter(None, map(tokenizer.token_to_id, ("[PAD]", "<pad>"))), None)
+    if pad is None:
+        pad = config.get("pad_token_id") or 0
+    return Pretrained(tokenizer, pad, given.truncation_side)
+
+
+def _as_it_is(folder: Path, settings: dict[str, Any], config: dict[str, Any]) -> Pretrained | None:
+    """A BERT's tokenizer.json if no other file changes what it says."""
+    kind = settings.get("tokenizer_class") or config.get("model_type", "")
+    named = [settings, _object(folder / SPECIAL_TOKENS)]
+    if (
+        kind.lower().removesuffix("fast").removesuffix("tokenizer") not in BERTS
+        or not (folder / TOKENIZER).is_file()
+        or (folder / ADDED_TOKENS).is_file()
+        or any(
+            "special_tokens" in name or name == "added_tokens_decoder"
+            for given in named
+            for name in given
+        )
+        or any(
+            given.get(f"{name}_token", NAMES[name]) != NAMES[name]
+            for given in named
+            for name in NAMES
+        )
+    ):
+        return None
+    text = (folder / TOKENIZER).read_text(encoding="utf-8")
+    stored, tokenizer = json.loads(text), Tokenizer.from_str(text)
+    normalizer = {
+        "lowercase": settings.get("do_lower_case", True),
+        "strip_accents": settings.get("strip_accents"),
+        "handle_chinese_chars": settings.get("tokenize_chinese_chars", True),
+    }
+    plain = {token["content"] for token in stored["added_tokens"] if token["special"]}
+    if not {*NAMES.values()} <= plain or not normalizer.items() <= stored["normalizer"].items():
+        return None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    side = (stored["truncation"] or {}).get("direction", "right").lower()
+    return Pretrained(
+        tokenizer, tokenizer.token_to_id("[PAD]"), settings.get("truncation_side", side)
+    )
+
+
+def _reader(folder: Path, settings: dict[str, Any], config: dict[str, Any]) -> Any:
+    """The class of transformers that reads the folder."""
+    from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedTokenizerFast
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    kind = settings.get("tokenizer_class")
+    if kind != ALL_IN_JSON and (kind or config.get("model_type")):
+        return AutoTokenizer
+    # AutoTokenizer does not know what the tokenizer is of.
+    return PreTrainedTokenizerFast if (folder / TOKENIZER).is_file() else BertTokenizerFast
+
+
+def _need_ids_in_table(folder: Path, tokenizer: Tokenizer, config: dict[str, Any]) -> None:
+    rows = config.get("vocab_size")
+    if not isinstance(rows, int):
+        return
+    beyond = {i: token for token, i in tokenizer.get_vocab().items() if i >= rows}
+    if beyond:
+        raise KdedgeError(
+            f"{folder}: the tokenizer gives token {beyond[min(beyond)]!r} the id {min(beyond)}, "
+            f"and the model has {rows} tokens (vocab_size in {CONFIG}). The two are not of one "
+            "model, or tokens were added without `model.resize_token_embeddings`."
+        )
+
+
+def _object(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise KdedgeError(f"{path}: not a readable JSON object: {error}") from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,97 @@
+"""The word pieces of students, which other clients must be able to read."""
+
+from collections import Counter
+from collections.abc import Iterable
+from string import ascii_lowercase, digits, printable
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import WordPiece as Joined
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.trainers import WordPieceTrainer
+
+from kdedge.text.encoder import TextEncoder, cls_and_sep
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+# As many pieces as BERT has; characters that are kept in any case.
+PIECES, CHARACTERS = 30_000, 8_000
+LEAST_COUNT = 2
+
+
+def students_encoder(teachers: TextEncoder, texts: Iterable[str]) -> TextEncoder:
+    """The text encoder of the students of a teacher: its own if it is BERT's, or one for `texts`.
+
+    Apps, MediaPipe and transformers.js read BERT's WordPiece, so that is what students have. It is
+    cut on the right, as all of them do.
+
+    Args:
+        teachers: the teacher's.
+        texts: that it labels.
+    """
+    if not teachers.is_berts:
+        return wordpiece_of(texts, teachers.max_length)
+    own = Tokenizer.from_str(teachers.tokenizer.to_str())
+    return TextEncoder(own, teachers.max_length, teachers.pad_id)
+
+
+def wordpiece_of(texts: Iterable[str], max_length: int) -> TextEncoder:
+    """Learn a WordPiece vocabulary: BERT's rules, in lower case, with all marks kept.
+
+    MediaPipe knows lower case only. Without their marks, words of Hindi, Thai or Vietnamese are
+    other words. All characters of the texts are pieces, as the start and inside of a word, so that
+    words that do not occur can be split. Equal texts give equal pieces.
+
+    Args:
+        texts: at least one; they are read once.
+        max_length: tokens that texts are cut to.
+    """
+    learner = _bert(WordPiece(unk_token=SPECIAL[1]))
+    words: Counter[str] = Counter()
+    for text in texts:
+        normal = learner.normalizer.normalize_str(text)
+        words.update(word for word, _ in learner.pre_tokenizer.pre_tokenize_str(normal))
+    counts: Counter[str] = Counter()
+    inside = {*ascii_lowercase, *digits}
+    for word, count in words.items():
+        counts.update({c: count * n for c, n in Counter(word).items()})
+        inside.update(word if len(word) > 1 else "")
+    by_count = sorted(counts, key=lambda c: (-counts[c], c))[:CHARACTERS]
+    kept = {*by_count, *(c for c in printable.lower() if not c.isspace())}
+    characters = [*sorted(kept), *(f"##{c}" for c in sorted(kept & inside))]
+    learner.train_from_iterator(
+        # One by one, for a word more often than the trainer counts in a text.
+        (word for word, count in sorted(words.items()) for _ in range(count)),
+        WordPieceTrainer(
+            vocab_size=PIECES,
+            min_frequency=LEAST_COUNT,
+            # With ids of their own, or the trainer's choice between equal counts would be random.
+            special_tokens=[*SPECIAL, *characters],
+            initial_alphabet=sorted(kept),
+            limit_alphabet=len(kept),
+            show_progress=False,
+        ),
+    )
+    learnt = learner.get_vocab()
+    pieces = dict.fromkeys([*SPECIAL, *characters, *sorted(learnt, key=learnt.__getitem__)])
+    most = max(PIECES, len(SPECIAL) + len(characters))
+    new = _bert(WordPiece({p: i for i, p in enumerate(list(pieces)[:most])}, unk_token=SPECIAL[1]))
+    new.add_special_tokens(SPECIAL)
+    new.decoder, new.post_processor = Joined(), cls_and_sep(new)
+    return TextEncoder(new, max_length)
+
+
+def text_of(piece: str) -> str:
+    """The text that a word piece stands for; "" for special tokens.
+
+    >>> text_of("##ing"), text_of("[PAD]")
+    ('ing', '')
+    """
+    return "" if piece in SPECIAL else piece.removeprefix("##")
+
+
+def _bert(model: WordPiece) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = BertNormalizer(lowercase=True, strip_accents=False)
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    return tokenizer
