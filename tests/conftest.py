@@ -80,7 +80,7 @@ def make_tiny_bert(folder: Path, scale: float = 0.02, **settings: Any) -> dict[s
     Returns its tensors.
     """
     config = TINY | settings
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(3)
     width, inner = config["hidden_size"], config["intermediate_size"]
     tensors = {
         f"bert.embeddings.{kind}_embeddings.weight": rng.normal(0, scale, (rows, width))
