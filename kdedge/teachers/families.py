@@ -4,6 +4,7 @@ A family of models that the encoder serves is one entry of `FAMILIES`.
 """
 
 import functools
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -82,7 +83,8 @@ class Family:
             missing: the value if the family has no such setting.
         """
         name = self.settings.get(name, name)
-        return settings.get(name, _defaults(settings["model_type"]).get(name, missing))
+        given = settings.get(name)
+        return _defaults(settings["model_type"]).get(name, missing) if given is None else given
 
 
 BERT = Family(
@@ -217,13 +219,13 @@ ANY_OTHER = (
 )
 
 
-def family_of(model_type: str, where: object) -> Family:
+def family_of(model_type: object, where: object) -> Family:
     """The family of a `model_type` of transformers.
 
     Raises:
         KdedgeError: it is not supported.
     """
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise KdedgeError(
             f"{where}: model_type {model_type!r} is not supported. Supported: "
             f"{', '.join(sorted(FAMILIES))}. {ANY_OTHER}"
@@ -234,6 +236,8 @@ def family_of(model_type: str, where: object) -> Family:
 @functools.cache
 def _defaults(model_type: str) -> dict[str, Any]:
     """What transformers takes for settings that a config.json lacks."""
+    # Keeps transformers from advising to install PyTorch.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import AutoConfig
 
     return dict(AutoConfig.for_model(model_type).to_dict())
@@ -285,7 +289,7 @@ def shape_of(family: Family, settings: Mapping[str, Any], tensors: Tensors, wher
         sizes["num_hidden_layers"] = _count(family.base + family.parts["query"], tensors)
     for name, found in sizes.items():
         name = family.settings.get(name, name)
-        if settings.get(name, found) != found:
+        if settings.get(name) not in (None, found):
             raise KdedgeError(
                 f"{where}: {name} is {settings[name]!r} in config.json and {found} by the tensors."
             )

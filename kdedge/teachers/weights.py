@@ -46,12 +46,13 @@ class Checkpoint:
         self.folder = folder
         self.files = weight_files(folder)
         self.settings = read_config(folder)
-        if "model_type" in self.settings:
-            self.family = family_of(self.settings["model_type"], folder)
+        if self.settings.get("model_type") is not None:
+            # Before the weights are read.
+            family_of(self.settings["model_type"], folder)
         tensors = read_tensors(folder)
-        if "model_type" not in self.settings:
+        if self.settings.get("model_type") is None:
             self.settings["model_type"] = _guessed(tensors, folder)
-            self.family = family_of(self.settings["model_type"], folder)
+        self.family = family_of(self.settings["model_type"], folder)
         self.tensors = _by_family(tensors, self.family, folder)
         self.shape = shape_of(self.family, self.settings, self.tensors, folder)
         self._used: set[str] = set()
@@ -63,9 +64,12 @@ class Checkpoint:
             dtype: policy of Keras for the computation.
 
         Raises:
-            KdedgeError: a tensor is missing, or has another shape.
+            KdedgeError: a tensor is missing or has another shape, or a setting is of no use.
         """
-        encoder = Encoder(self.shape, dtype=dtype)
+        try:
+            encoder = Encoder(self.shape, dtype=dtype)
+        except (ValueError, TypeError) as error:
+            raise KdedgeError(f"{self.folder}: config.json: {error}") from None
         self.fill(encoder_variables(encoder, self.family))
         return encoder
 
