@@ -44,7 +44,7 @@ def main(
         integer_output=integer_output,
         max_accuracy_drop=max_accuracy_drop,
     )
-    subject = load_subject(model, data, split, tokenizer, max(settings.lengths))
+    subject = load_subject(model, data, split, tokenizer, max(settings.lengths or ()))
     manifest = export_bundle(subject, settings, out)
     for artifact in manifest.artifacts:
         typer.echo(f"{out}/{artifact.summary()}")

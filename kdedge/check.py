@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from kdedge.defaults import FullTeach, full_augmented, full_teach
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data, Recipe, Teach
 from kdedge.teachers.checkpoints import find_pretrained, read_config
-from kdedge.text.checks import Lengths, lengths_of
+from kdedge.text.checks import Lengths, lengths_of, token_lengths
 from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.decoding import Tell, tell_once
 from kdedge.text.encoder import TextEncoder
@@ -104,7 +105,7 @@ def check_recipe(recipe: Recipe) -> Report:
     }
     report.findings += [*corpus.findings, *_small_classes(report.classes), *_settings(recipe)]
     try:
-        report.lengths, found = check_pretrained(corpus, recipe.teach)
+        report.lengths, found = check_pretrained(corpus, recipe.teaching)
         report.findings += found
         report.estimate = _estimate(recipe, corpus, report.lengths)
     except KdedgeError as error:
@@ -119,17 +120,17 @@ def check_pretrained(corpus: Corpus, settings: Teach) -> tuple[Lengths, list[Fin
         KdedgeError: there is no such model, or it is none.
     """
     folder = find_pretrained(settings.pretrained)
-    config = read_config(folder)
+    positions = read_config(folder).get("max_position_embeddings")
     encoder = TextEncoder.from_pretrained(folder, NO_END)
     texts = [*corpus.train.texts, *corpus.valid.texts, *corpus.test.texts]
-    lengths = lengths_of(texts, encoder, settings.max_length)
+    longest = settings.max_length or full_teaching(corpus, settings).max_length
+    lengths = lengths_of(texts, encoder, longest)
     findings = []
-    positions = config.get("max_position_embeddings")
-    if isinstance(positions, int) and settings.max_length > positions:
+    if isinstance(positions, int) and longest > positions:
         findings.append(
             _impossible(
                 "max_length",
-                f"teach.max_length is {settings.max_length} and {settings.pretrained} takes "
+                f"teach.max_length is {longest} and {settings.pretrained} takes "
                 f"{positions} tokens. Set at most that in [teach] and [distill], --max-length.",
             )
         )
@@ -138,7 +139,7 @@ def check_pretrained(corpus: Corpus, settings: Teach) -> tuple[Lengths, list[Fin
             Finding(
                 "cut texts",
                 round(lengths.cut * len(texts)),
-                f"texts of more than {settings.max_length} tokens",
+                f"texts of more than {longest} tokens",
                 "",
                 f"cut there; max_length = {lengths.p95} would keep 95% of the texts whole",
             )
@@ -161,6 +162,20 @@ def check_pretrained(corpus: Corpus, settings: Teach) -> tuple[Lengths, list[Fin
             )
         )
     return lengths, findings
+
+
+def full_teaching(corpus: Corpus, settings: Teach) -> FullTeach:
+    """The settings of fine-tuning with nothing left open, for this corpus.
+
+    Raises:
+        KdedgeError: there is no such pretrained model, or a measure that the task does not have.
+    """
+    folder = find_pretrained(settings.pretrained)
+    encoder = TextEncoder.from_pretrained(folder, NO_END)
+    positions = read_config(folder).get("max_position_embeddings")
+    longest = positions if isinstance(positions, int) else NO_END
+    lengths = token_lengths(corpus.train.texts, encoder)
+    return full_teach(settings, corpus.task, corpus.train, lengths, longest)
 
 
 def refuse_impossible(corpus: Corpus, settings: Teach) -> None:
@@ -206,8 +221,8 @@ def _small_classes(classes: dict[str, dict[str, int]]) -> list[Finding]:
 
 def _settings(recipe: Recipe) -> list[Finding]:
     """Settings that contradict each other."""
-    teach, distill = recipe.teach.max_length, recipe.distill.max_length
-    if distill <= teach:
+    teach, distill = recipe.teaching.max_length, recipe.distill.max_length
+    if teach is None or distill is None or distill <= teach:
         return []
     return [
         _impossible(
@@ -227,12 +242,14 @@ def _estimate(recipe: Recipe, corpus: Corpus, lengths: Lengths) -> Estimate | No
         parameters = blocks + width * vocabulary
     except (KeyError, TypeError):
         return None
+    teach = full_teaching(corpus, recipe.teaching)
     labelled = [len(split) for split in (corpus.train, corpus.valid, corpus.test)]
-    texts = sum(labelled) + len(corpus.unlabelled) + recipe.label.augmented
+    augmented = full_augmented(recipe.label, labelled[0] + len(corpus.unlabelled))
+    texts = sum(labelled) + len(corpus.unlabelled) + augmented
     # Two operations a weight and token forward, and twice as many backward.
-    work = 6 * labelled[0] * recipe.teach.epochs + 2 * texts
+    work = 6 * labelled[0] * teach.epochs + 2 * (texts + sum(labelled))
     seconds = THE_REST * work * blocks * lengths.mean / (A_CORE * len(os.sched_getaffinity(0)))
-    tokens = recipe.teach.batch_size * min(recipe.teach.max_length, lengths.longest)
+    tokens = teach.batch_size * min(teach.max_length, lengths.longest)
     # Weights, gradients and two moments; about twenty arrays a layer; TensorFlow itself.
     memory = 16 * parameters + 80 * tokens * width * layers + 2e9
     # As fine-tuning asks for; vectors of the soft labels; the teacher and its bundle.

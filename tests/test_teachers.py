@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -12,14 +13,15 @@ import safetensors.numpy
 import tensorflow as tf
 from bert_in_numpy import bert_in_numpy
 from conftest import TINY, make_tiny_bert, write_checkpoint
+from sklearn.linear_model import LogisticRegression
 from training_parts import Stop, watch_steps
 
-import kdedge.teach.stage as module
+import kdedge.teach.tuning as module
 import kdedge.training.resumable as resumable
 from kdedge import Corpus, KdedgeError, load_teacher
 from kdedge.recipe import Teach
 from kdedge.tasks import Classification
-from kdedge.teach.stage import finetune
+from kdedge.teach.stage import finetune, summary
 from kdedge.teachers.bert import BertTeacher, read_notes
 from kdedge.teachers.checkpoints import find_pretrained
 from kdedge.teachers.label import run_teacher
@@ -145,8 +147,9 @@ def small_corpus() -> Corpus:
 
 def settings(tiny_bert: Path, epochs: int = 3) -> Teach:
     return Teach(
-        pretrained=str(tiny_bert), epochs=epochs, batch_size=8, learning_rate=5e-3, max_length=16
-    )
+        pretrained=str(tiny_bert), epochs=epochs, patience=99, batch_size=8, learning_rate=5e-3,
+        max_length=16, start="random",
+    )  # fmt: skip
 
 
 def weights(teacher: BertTeacher) -> list[np.ndarray]:
@@ -226,6 +229,74 @@ def test_the_best_epoch_is_kept(
     assert [h["val_accuracy"] for h in history] == [0.0, 1.0, 0.0]
     for ours, second in zip(weights(teacher), seen[1], strict=True):
         np.testing.assert_array_equal(ours, second)
+
+
+def test_it_starts_as_its_probe(tiny_bert: Path, tmp_path: Path) -> None:
+    """Before the first step its logits are those of scikit-learn's regression."""
+    corpus = small_corpus()
+    train = replace(corpus.train, labels=np.arange(64, dtype=np.int32) // 32)
+    corpus = replace(corpus, train=train)
+    probed = settings(tiny_bert, 1).model_copy(
+        update={"start": "probe", "learning_rate": 1e-12, "pooling": "first"}
+    )
+    teacher = finetune(corpus, probed, tmp_path / "teacher", seed=1)
+    bare = load_teacher(tiny_bert, task=corpus.task, max_length=16, with_hidden_states=True)
+
+    def vectors(texts: tuple[str, ...]) -> np.ndarray:
+        states = bare(bare.encoder.encode(texts).inputs)["hidden_states"][-1].numpy()[:, 0]
+        return states / np.linalg.norm(states, axis=1, keepdims=True)
+
+    x = vectors(train.texts).astype(np.float64)
+    mean, scale = x.mean(0), np.sqrt(((x - x.mean(0)) ** 2).sum(1).mean())
+    expected = LogisticRegression(C=10, tol=1e-3, max_iter=300).fit(
+        (x - mean) / scale, train.labels
+    )
+    logits = run_teacher(teacher, corpus.test.texts, 8)["logits"]
+    np.testing.assert_allclose(
+        logits[:, 1] - logits[:, 0],
+        expected.decision_function((vectors(corpus.test.texts) - mean) / scale),
+        atol=1e-2,
+    )
+    notes = read_notes(tmp_path / "teacher")
+    assert (notes["start"], notes["probe"]["pooling"]) == ("probe", "first")
+    assert [row["epoch"] for row in notes["history"]] == [0, 1]
+
+
+def test_it_is_never_worse_than_its_probe(tiny_bert: Path, tmp_path: Path) -> None:
+    """A learning rate that ruins it: the probe is what is left, and training ends early."""
+    ruinous = settings(tiny_bert, 9).model_copy(
+        update={"start": None, "learning_rate": 10.0, "patience": 2}
+    )
+    corpus = small_corpus()
+    teacher = finetune(corpus, ruinous, tmp_path / "teacher", seed=1)
+    notes = read_notes(tmp_path / "teacher")
+    values = [row["val_accuracy"] for row in notes["history"]]
+    assert values[0] == notes["probe"]["valid"]["accuracy"] == max(values)
+    assert len(values) == 3
+    assert "the probe" in summary(notes)
+    logits = run_teacher(teacher, corpus.valid.texts, 8)["logits"]
+    assert corpus.task.score(logits, corpus.valid.labels) == values[0]
+
+
+def test_a_checkpoint_with_a_head_starts_as_it_is(tiny_bert: Path, tmp_path: Path) -> None:
+    finetune(small_corpus(), settings(tiny_bert, 8), tmp_path / "first", seed=1)
+    again = settings(tmp_path / "first", 1).model_copy(update={"start": None})
+    finetune(small_corpus(), again, tmp_path / "second", seed=1)
+    first, second = (read_notes(tmp_path / name) for name in ("first", "second"))
+    assert second["start"] == "checkpoint"
+    best = max(row["val_accuracy"] for row in first["history"])
+    assert second["history"][0] == {
+        "epoch": 0, "val_accuracy": best, "val_macro_f1": pytest.approx(best),
+    }  # fmt: skip
+
+
+def test_it_weighs_rare_classes(tiny_bert: Path, tmp_path: Path) -> None:
+    corpus = small_corpus()
+    labels = (np.arange(64) % 16 == 0).astype(np.int32)
+    corpus = replace(corpus, train=replace(corpus.train, labels=labels))
+    one = settings(tiny_bert, 1).model_copy(update={"class_weights": None})
+    finetune(corpus, one, tmp_path / "teacher", seed=1)
+    assert read_notes(tmp_path / "teacher")["settings"]["class_weights"] == "root"
 
 
 def test_the_learning_rate_warms_up_and_falls(

@@ -20,7 +20,6 @@ def export(
         Options(
             main=("artifacts", "lengths", "max_accuracy_drop", "integer_output", "sample_texts"),
             without=("teacher_artifacts",),
-            defaults={"lengths": "the student's max_length"},
         ),
     ],
     calibration: Annotated[
@@ -49,8 +48,6 @@ def export(
         subject = replace(subject, calibration=tuple(read_texts(calibration)))
     if samples:
         subject = replace(subject, samples=tuple(read_texts(samples)))
-    if "lengths" not in settings.model_fields_set:
-        settings = settings.model_copy(update={"lengths": (subject.encoder.max_length,)})
     export_bundle(subject, settings, out)
     inspect(out)
 

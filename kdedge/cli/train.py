@@ -262,12 +262,9 @@ def distill(
     store = SoftLabels(soft_labels)
     corpus = read_corpus(data, seed)
     encoder = store.encoder()
-    found = {
-        "max_length": encoder.max_length,
-        "from_teacher": store.token_vectors() is not None,
-    }
-    missing = {key: found[key] for key in found.keys() - settings.model_fields_set}
-    settings = settings.model_copy(update=missing)
+    if "from_teacher" not in settings.model_fields_set:
+        there = store.token_vectors() is not None
+        settings = settings.model_copy(update={"from_teacher": there})
     with locked(out):
         trained = distill_student(corpus, store, encoder, settings, out, seed, teacher)
     metric = trained.task.metric

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from kdedge.defaults import FullDistill, full_distill
 from kdedge.distill.terms import check, needs_teacher, refuse_own_vocabulary
 from kdedge.distill.transfer_set import TransferSet
 from kdedge.errors import KdedgeError
@@ -39,7 +40,7 @@ class Plan:
     transfer: TransferSet
     encoder: TextEncoder
     kept: tuple[int, ...]
-    settings: Distill
+    settings: FullDistill
     preset: Preset
     seed: int
     teacher: Path | None
@@ -88,7 +89,7 @@ def plan_of(
         raise KdedgeError(
             f"{store.folder}: the soft labels are for {store.task}, the data has {corpus.task}."
         )
-    if settings.max_length > encoder.max_length:
+    if (settings.max_length or 0) > encoder.max_length:
         raise KdedgeError(
             f"distill.max_length is {settings.max_length}, more than the teacher's "
             f"{encoder.max_length} (teach.max_length)."
@@ -104,7 +105,6 @@ def plan_of(
             "that runs beside the student: --teacher DIR."
         )
     strategy = _strategy(settings.devices, corpus)
-    encoder = TextEncoder(encoder.tokenizer, settings.max_length, encoder.pad_id)
     kept = list(range(len(encoder.vocabulary)))
     most = settings.vocabulary or preset.vocabulary
     own_pieces = most < len(kept)
@@ -123,10 +123,12 @@ def plan_of(
     # `TransferSet` checks the texts of the train split.
     store.rows(corpus.valid.texts)
     transfer = TransferSet(store, corpus)
+    full = full_distill(settings, len(transfer), encoder.max_length)
+    encoder = TextEncoder(encoder.tokenizer, full.max_length, encoder.pad_id)
     if own_pieces:
         encoder, kept = encoder.pruned(transfer, min_count=0, most=most)
     return Plan(
-        corpus, store, transfer, encoder, tuple(kept), settings, preset, seed, teacher, strategy
+        corpus, store, transfer, encoder, tuple(kept), full, preset, seed, teacher, strategy
     )
 
 

@@ -67,6 +67,7 @@ def distill_student(
     if out.exists():
         raise KdedgeError(f"{out} exists already. Remove it or name another folder.")
     plan = plan_of(corpus, store, encoder, settings, seed, teacher)
+    settings = plan.settings
     keras.utils.set_random_seed(seed)
     live = load_beside(plan.teacher, settings) if plan.teacher else None
     model = _untrained(plan, live)
@@ -75,7 +76,7 @@ def distill_student(
     examples = Examples(plan, training.folder)
     with plan.strategy.scope():
         distiller = _distiller(plan, model, examples, live if needs_teacher(settings) else None)
-    _train(training, distiller, examples, settings.epochs)
+    _train(training, distiller, examples, plan.settings.epochs)
     student = _trained(plan, model, training.history)
     student.save(out)
     remove_checkpoints(out)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdedge.defaults import full_augmented
 from kdedge.errors import KdedgeError
 from kdedge.labels.store import SoftLabels
 from kdedge.recipe import Label
@@ -35,9 +36,10 @@ def transfer_set(
         seed: of the augmentation.
         neighbours: of words; needed if the mixture has a part for them.
     """
+    sources = (*corpus.train.texts, *corpus.unlabelled)
     new = augmented(
-        (*corpus.train.texts, *corpus.unlabelled),
-        settings.augmented,
+        sources,
+        full_augmented(settings, len(sources)),
         seed,
         settings.mixture.model_dump(),
         neighbours,

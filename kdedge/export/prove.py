@@ -62,8 +62,9 @@ def quantization_of(artifact: str) -> LiteRTQuantization | OnnxQuantization | No
     return import_module(module).QUANTIZATION if module else None
 
 
-def planned(settings: Export) -> list[Planned]:
-    """The artifacts that the settings ask for."""
+def planned(settings: Export, longest: int) -> list[Planned]:
+    """The artifacts that the settings ask for, of a model that takes so many tokens."""
+    lengths = settings.lengths or (longest,)
     found = []
     for name in settings.artifacts:
         runtime, _, precision = name.partition("-")
@@ -73,8 +74,8 @@ def planned(settings: Export) -> list[Planned]:
             found.append(Planned(name, f"onnx/{file}", precision, quantization, None))
             continue
         stem = f"litert/model_{precision.replace('-', '_')}"
-        for length in settings.lengths:
-            plain = length == settings.lengths[0]
+        for length in lengths:
+            plain = length == lengths[0]
             found.append(
                 Planned(
                     name if plain else f"{name}-{length}",
@@ -93,7 +94,7 @@ def check(subject: Subject, settings: Export, artifacts: Sequence[Planned], out:
     Raises:
         KdedgeError: a length is too large, or there are too few texts or too little space.
     """
-    if max(settings.lengths) > subject.encoder.max_length:
+    if settings.lengths and max(settings.lengths) > subject.encoder.max_length:
         raise KdedgeError(
             f"lengths: {max(settings.lengths)}; this model takes at most "
             f"{subject.encoder.max_length}."

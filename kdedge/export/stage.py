@@ -33,7 +33,7 @@ def export_bundle(subject: Subject, settings: Export, out: Path) -> Manifest:
             fails. Also if an artifact loses more on the test split than is allowed: the bundle is
             then written without it.
     """
-    artifacts, task = planned(settings), subject.task
+    artifacts, task = planned(settings, subject.encoder.max_length), subject.task
     check(subject, settings, artifacts, out)
     source = score(task, task.outputs(subject.test.logits), subject.test.labels)
     prover = Prover(subject, settings)

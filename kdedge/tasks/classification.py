@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,22 @@ class Prediction:
     def fields(self) -> dict[str, Any]:
         """Label and all probabilities."""
         return {"label": self.label, "probabilities": self.probabilities}
+
+
+class ByClass(NamedTuple):
+    """How well each class is recognised; each array has a value a class.
+
+    Attributes:
+        texts: int, how many have this label.
+        precision: of the texts that got the label, the share that have it; 0 where none got it.
+        recall: of the texts that have the label, the share that got it; 0 where none has it.
+        f1: the harmonic mean of both; 0 where both are.
+    """
+
+    texts: npt.NDArray[np.int64]
+    precision: npt.NDArray[np.float64]
+    recall: npt.NDArray[np.float64]
+    f1: npt.NDArray[np.float64]
 
 
 class Classification(Task):
@@ -155,6 +171,36 @@ class Classification(Task):
     def score(self, outputs: Outputs, labels: Labels) -> float:
         """Accuracy: the share of texts whose most probable class is the true one."""
         return float(np.mean(outputs.argmax(1) == labels))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Accuracy and macro F1; see `Task`."""
+        return self.metric, "macro_f1"
+
+    def measures(self, outputs: Outputs, labels: Labels) -> dict[str, float]:
+        """Accuracy, and macro F1: the mean F1 of the classes that occur; see `Task`."""
+        found = self.by_class(outputs, labels)
+        occurs = (found.texts > 0) | np.isin(np.arange(self.width), outputs.argmax(1))
+        return {
+            self.metric: self.score(outputs, labels),
+            "macro_f1": float(found.f1[occurs].mean()),
+        }
+
+    def confusion(self, outputs: Outputs, labels: Labels) -> npt.NDArray[np.int64]:
+        """How many texts of each class got each label, int [classes, classes]."""
+        counts = np.bincount(labels * self.width + outputs.argmax(1), minlength=self.width**2)
+        return counts.reshape(self.width, self.width)
+
+    def by_class(self, outputs: Outputs, labels: Labels) -> ByClass:
+        """How well each class is recognised, by outputs float32 [texts, width]."""
+        counts = self.confusion(outputs, labels)
+        right, texts, got = counts.diagonal(), counts.sum(1), counts.sum(0)
+        return ByClass(
+            texts,
+            right / np.maximum(got, 1),
+            right / np.maximum(texts, 1),
+            2 * right / np.maximum(texts + got, 1),
+        )
 
     def same(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.bool_]:
         """Whether the most probable class is the same; see `Task`."""

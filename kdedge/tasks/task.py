@@ -155,6 +155,18 @@ class Task(BaseModel, ABC):
     def score(self, outputs: Outputs, labels: Labels) -> float:
         """`metric` of outputs float32 [texts, width]; logits do as well."""
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of `measures`."""
+        return (self.metric,)
+
+    def measures(self, outputs: Outputs, labels: Labels) -> dict[str, float]:
+        """`metric` and what else tells how good outputs are, each from 0 to 1; logits do as well.
+
+        Each of them can choose the teacher's best epoch.
+        """
+        return {self.metric: self.score(outputs, labels)}
+
     @abstractmethod
     def same(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.bool_]:
         """For each text whether both give the same answer; logits do as well."""

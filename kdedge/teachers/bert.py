@@ -217,6 +217,11 @@ def load_teacher(
     )
 
 
+def has_head(source: str | Path) -> bool:
+    """Whether a model has a classifier of its own, as a fine-tuned checkpoint has."""
+    return _head_task(Checkpoint(find_pretrained(source))) is not None
+
+
 def _head(checkpoint: Checkpoint, new: NewHead | None, classes: int, dtype: str) -> Head:
     """A head with random weights: a new one, or of the form that the checkpoint has."""
     family, width = checkpoint.family, checkpoint.shape.width

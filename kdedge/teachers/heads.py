@@ -74,7 +74,7 @@ class LinearHead(keras.layers.Layer):
 
     def call(self, states: Any, mask: Any, training: bool = False) -> Any:
         """Logits; see `FirstTokenHead`."""
-        x = states[:, 0] if self.pooling == "first" else mean_of(states, mask)
+        x = vector_of(self.pooling, tf.cast(states, tf.float32), mask)
         return tf.math.l2_normalize(x, -1) @ self.kernel + self.bias
 
 
@@ -112,3 +112,8 @@ def mean_of(states: Any, mask: Any) -> Any:
     """The mean of a text's hidden states, [batch, width], without padding."""
     real = tf.cast(mask, states.dtype)[:, :, None]
     return tf.reduce_sum(states * real, 1) / tf.reduce_sum(real, 1)
+
+
+def vector_of(pooling: Pooling, states: Any, mask: Any) -> Any:
+    """A text's vector, [batch, width]: that of its first token, or the mean without padding."""
+    return states[:, 0] if pooling == "first" else mean_of(states, mask)

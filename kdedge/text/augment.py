@@ -1,6 +1,7 @@
 """New texts for the transfer set, made from old ones: the teacher says what they mean."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -8,6 +9,10 @@ import numpy as np
 from kdedge.errors import KdedgeError
 
 TRIES_A_TEXT = 20
+# Scripts without blanks between words: each character counts as a word.
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(f"[{UNSPACED}]|[^\\s{UNSPACED}]+")
+_BETWEEN = re.compile(f"(?<=[{UNSPACED}]) | (?=[{UNSPACED}])")
 MASK = "[MASK]"
 # As it was first measured: each as often as the others.
 DEFAULT_MIXTURE = {"drop": 1, "crop": 1, "splice": 1}
@@ -78,17 +83,35 @@ def _made(
 ) -> Iterator[str]:
     texts = [text for text in texts if text.strip()]
     # What is made has single spaces, so what it was made from must be compared in that form.
-    known = {_digest(" ".join(text.split())) for text in texts}
+    known = {_digest(joined(words_of(text))) for text in texts}
     made = 0
     for _ in range(TRIES_A_TEXT * count if texts else 0):
         if made == count:
             break
         rule = tickets[rng.integers(len(tickets))]
-        text = " ".join(rule(texts[int(rng.integers(len(texts)))].split(), texts, rng))
+        text = joined(rule(words_of(texts[int(rng.integers(len(texts)))]), texts, rng))
         if text and (digest := _digest(text)) not in known:
             known.add(digest)
             made += 1
             yield text
+
+
+def words_of(text: str) -> Words:
+    """What is between blanks, and each character of scripts that have no blanks.
+
+    >>> words_of("a film 很好")
+    ['a', 'film', '很', '好']
+    """
+    return _WORD.findall(text)
+
+
+def joined(words: Words) -> str:
+    """A text of words, with blanks where its scripts have them.
+
+    >>> joined(["a", "film", "很", "好"])
+    'a film很好'
+    """
+    return _BETWEEN.sub("", " ".join(words))
 
 
 def drop(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Words:
@@ -112,7 +135,7 @@ def crop(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Words:
 
 def splice(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Words:
     """The beginning of a text with the end of another."""
-    other = texts[int(rng.integers(len(texts)))].split()
+    other = words_of(texts[int(rng.integers(len(texts)))])
     first = words[: rng.integers(1, len(words) + 1)]
     return first + other[int(rng.integers(len(other))) :]
 

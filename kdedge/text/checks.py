@@ -38,6 +38,12 @@ class Lengths:
     unknown_text: str
 
 
+def token_lengths(texts: Sequence[str], encoder: TextEncoder) -> list[int]:
+    """The number of tokens of each text, or of some evenly spread over many texts."""
+    looked_at = texts[:: -(-len(texts) // TEXTS_LOOKED_AT)]
+    return [len(ids) for chunk in chunks(looked_at, AT_ONCE) for ids in encoder.token_ids(chunk)]
+
+
 def lengths_of(texts: Sequence[str], encoder: TextEncoder, max_length: int) -> Lengths:
     """Look at texts with a tokenizer.
 

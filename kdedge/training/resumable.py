@@ -102,7 +102,8 @@ class Resumable:
             steps: steps of each epoch.
             epochs: number of epochs.
         """
-        done = steps * len(self.history) + self.step
+        # Epoch 0, if there is one, is the start, without a step.
+        done = steps * sum(epoch["epoch"] > 0 for epoch in self.history) + self.step
         return progress(task, steps * epochs, "steps", done)
 
     def end_step(self, loss: float) -> None:
@@ -113,7 +114,11 @@ class Resumable:
             self._save()
 
     def end_epoch(self, measures: dict[str, float]) -> None:
-        """Save the measures of an epoch, a checkpoint and, if it is the best, the model."""
+        """Save the measures of an epoch, a checkpoint and, if it is the best, the model.
+
+        Args:
+            measures: by name; `epoch`, unless it is given, counts from 1.
+        """
         if self._by is not None:
             # With this sign the lowest value is best.
             sign = -1 if self._highest else 1

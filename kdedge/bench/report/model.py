@@ -289,6 +289,45 @@ class SpeedUp:
         return f"{three_digits(low)} to {three_digits(high)}"
 
 
+class Scored(_Frozen):
+    """A model and its measures on the test split."""
+
+    name: str
+    measures: dict[str, float] = Field(description="accuracy and macro_f1 for classification")
+
+
+class ByClass(_Frozen):
+    """How well the student recognises a class."""
+
+    name: str
+    texts: int = Field(ge=0, description="test texts that have this label")
+    precision: float = Field(
+        ge=0, le=1, description="of the texts that got the label, the share that have it"
+    )
+    recall: float = Field(
+        ge=0, le=1, description="of the texts that have the label, the share that got it"
+    )
+    f1: float = Field(ge=0, le=1, description="the harmonic mean of precision and recall")
+
+
+class Confusion(_Frozen):
+    """Texts of a class that got the label of another."""
+
+    label: str
+    answer: str
+    texts: int = Field(ge=1)
+
+
+class Quality(_Frozen):
+    """How good a run's models are, beside what one would make by hand of the same data."""
+
+    texts: int = Field(ge=1, description="of the test split")
+    models: tuple[Scored, ...]
+    verdicts: tuple[str, ...] = Field(description="whether teacher and student are better, and why")
+    classes: tuple[ByClass, ...] = Field(description="of classification: the worst first")
+    confusions: tuple[Confusion, ...] = Field(description="the most frequent ones first")
+
+
 class _Head(_Frozen):
     """The part that reports of all versions have."""
 
@@ -305,6 +344,7 @@ class BenchReport(_Head):
     reasons: tuple[str, ...] = Field(description="why the run is not valid")
     failures: dict[str, str] = Field(description="artifact or device -> what went wrong")
     measurements: tuple[Measurement, ...]
+    quality: Quality | None = Field(None, description="in the report of a run of a recipe")
 
     def save(self, path: Path) -> None:
         """Write it as JSON, whole or not at all."""

@@ -1,0 +1,158 @@
+"""How good teacher and student are on the test split, beside what one would make by hand."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from kdedge.bench.report.model import ByClass, Confusion, Quality, Scored
+from kdedge.students.trained import Student
+from kdedge.tasks import Classification
+from kdedge.teach.baselines import PROBE, Baseline
+from kdedge.text.corpus import Corpus
+from kdedge.text.rules import Finding
+
+# The report's table shows so many pairs of classes.
+MOST_CONFUSIONS = 12
+# With fewer texts of a class, and with a larger share of odd texts or tokens, these are told first
+# as what may be wrong.
+FEW_TEXTS, MANY_ODD = 20, 0.02
+
+
+def quality_of(
+    student: Student,
+    corpus: Corpus,
+    notes: Mapping[str, Any],
+    baselines: Sequence[Baseline],
+    findings: Sequence[Finding] = (),
+) -> Quality:
+    """Compare the models on the test split.
+
+    Args:
+        student: with its teacher's logits on the test texts, if there is a teacher.
+        corpus: the student's.
+        notes: the teacher's.
+        baselines: of the same corpus.
+        findings: what is odd about the data for the pretrained model.
+    """
+    task, test = student.task, student.test
+    models = [Scored(name=one.name, measures=one.test) for one in baselines]
+    if test.teacher_logits is not None:
+        measures = task.measures(test.teacher_logits, test.labels)
+        models.append(Scored(name="teacher", measures=measures))
+    name = str(student.notes["preset"])
+    models.append(Scored(name=name, measures=task.measures(test.logits, test.labels)))
+    rivals = {one.name for one in baselines}
+    own = [one for one in models if one.name not in rivals]
+    why = likely_reason(corpus, notes, findings)
+    classes, confusions = _by_class(student)
+    return Quality(
+        texts=len(test.texts),
+        models=tuple(models),
+        verdicts=tuple(
+            verdict(one, [m for m in models if m.name in rivals], task.metric, why)
+            for one in own
+            if rivals
+        ),
+        classes=classes,
+        confusions=confusions,
+    )
+
+
+def verdict(model: Scored, baselines: Sequence[Scored], metric: str, why: str) -> str:
+    """Whether a model is better than what one would make by hand, in one line.
+
+    Args:
+        model: the teacher or the student.
+        baselines: that it is compared with.
+        metric: that counts.
+        why: it may not be.
+    """
+    own = model.measures[metric]
+    better = [one for one in baselines if one.measures[metric] >= own]
+    if not better:
+        return f"The {model.name} ({own:.1%} {metric}) is better than " + " and than ".join(
+            f"the {one.name} ({one.measures[metric]:.1%})" for one in baselines
+        )
+    best = max(better, key=lambda one: one.measures[metric])
+    large = " That one needs the whole pretrained model." if best.name == PROBE else ""
+    return (
+        f"The {model.name} ({own:.1%} {metric}) is NOT better than the {best.name} "
+        f"({best.measures[metric]:.1%}).{large} {why}"
+    )
+
+
+def likely_reason(corpus: Corpus, notes: Mapping[str, Any], findings: Sequence[Finding]) -> str:
+    """The likely reason why a model is no better than the baselines, and what to do."""
+    unknown = next((one for one in findings if one.kind == "unknown tokens"), None)
+    if unknown:
+        return (
+            f"The likely reason: the pretrained model does not know {unknown.count}% of the "
+            "tokens. Take one that knows them (pretrained in [teach])."
+        )
+    texts = len(corpus.train)
+    for finding in corpus.findings:
+        doubtful = finding.kind == "contradictions" or finding.kind.startswith("copies in")
+        if doubtful and finding.count > MANY_ODD * texts:
+            return f"The likely reason: {finding.what}, {finding.count:,}."
+    counts = np.unique(corpus.task.strata(corpus.train.labels), return_counts=True)[1]
+    few = int((counts < FEW_TEXTS).sum())
+    if few:
+        return (
+            f"The likely reason: {few} of {len(counts)} classes have fewer than {FEW_TEXTS} "
+            "training texts. Label more, or name texts without labels (unlabelled in [data])."
+        )
+    history = notes.get("history") or []
+    metric = f"val_{notes.get('settings', {}).get('metric') or corpus.task.metric}"
+    values = [epoch.get(metric, 0.0) for epoch in history]
+    if len(values) > 1 and values[-1] > max(values[:-1]):
+        return "The likely reason: too few epochs, the last was the best. Set more in [teach]."
+    return (
+        "The likely reason: single words tell these classes apart. More labelled or unlabelled "
+        "texts help more than more training."
+    )
+
+
+def quality_table(quality: Quality) -> Table:
+    """The models' measures for a terminal."""
+    names = list(dict.fromkeys(name for one in quality.models for name in one.measures))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"{quality.texts:,} test texts")
+    table.add_column("model")
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    for one in quality.models:
+        table.add_row(one.name, *(_cell(one.measures.get(name)) for name in names))
+    return table
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _by_class(student: Student) -> tuple[tuple[ByClass, ...], tuple[Confusion, ...]]:
+    """How the student does by class, the worst first, and what it confuses most often."""
+    task, test = student.task, student.test
+    if not isinstance(task, Classification):
+        return (), ()
+    found = task.by_class(test.logits, test.labels)
+    classes = tuple(
+        ByClass(
+            name=task.label_names[i],
+            texts=int(found.texts[i]),
+            precision=float(found.precision[i]),
+            recall=float(found.recall[i]),
+            f1=float(found.f1[i]),
+        )
+        for i in np.argsort(found.f1, kind="stable")
+    )
+    counts = task.confusion(test.logits, test.labels)
+    np.fill_diagonal(counts, 0)
+    most = np.argsort(-counts, axis=None, kind="stable")[:MOST_CONFUSIONS]
+    confusions = tuple(
+        Confusion(label=task.label_names[label], answer=task.label_names[answer], texts=texts)
+        for label, answer in zip(*np.unravel_index(most, counts.shape), strict=True)
+        if (texts := int(counts[label, answer]))
+    )
+    return classes, confusions

@@ -1,0 +1,59 @@
+"""What one would make by hand of the same splits, to be shown beside teacher and student."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from kdedge.files import write_text
+from kdedge.progress import progress
+from kdedge.teach.linear import FITS, fit_tfidf
+from kdedge.text.corpus import Corpus
+
+TFIDF = "TF-IDF with a linear model"
+PROBE = "linear model on the pretrained vectors"
+
+
+class Baseline(BaseModel):
+    """A model that takes a minute and ten lines, and how good it is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    valid: dict[str, float] = Field(description="the task's measures on the valid split")
+    test: dict[str, float] = Field(description="the same on the test split")
+
+
+def write_baselines(corpus: Corpus, notes: dict[str, Any], out: Path) -> None:
+    """Fit TF-IDF, take the probe from a teacher's notes, and write `out`.
+
+    Args:
+        corpus: fitted on its train split.
+        notes: of a teacher; without a probe of its own only TF-IDF is written.
+        out: a JSON file, a list.
+    """
+    found = []
+    if corpus.task.name in FITS:
+        with progress("fitting TF-IDF", 1, "models") as advance:
+            found.append(_tfidf(corpus))
+            advance(1)
+    if probe := notes.get("probe"):
+        found.append(Baseline(name=PROBE, valid=probe["valid"], test=probe["test"]))
+    stored = [baseline.model_dump() for baseline in found]
+    write_text(out, json.dumps(stored, indent=2) + "\n")
+
+
+def read_baselines(path: Path) -> Sequence[Baseline]:
+    """Read what `write_baselines` wrote."""
+    return TypeAdapter(tuple[Baseline, ...]).validate_json(path.read_bytes())
+
+
+def _tfidf(corpus: Corpus) -> Baseline:
+    logits_of = fit_tfidf(corpus.task, corpus.train.texts, corpus.train.labels)
+    valid, test = (
+        corpus.task.measures(logits_of(split.texts), split.labels)
+        for split in (corpus.valid, corpus.test)
+    )
+    return Baseline(name=TFIDF, valid=valid, test=test)

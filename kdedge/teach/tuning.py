@@ -1,0 +1,143 @@
+"""The steps of a fine-tuning."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from kdedge.defaults import FullTeach
+from kdedge.objectives import objective_of
+from kdedge.teachers.bert import BertTeacher
+from kdedge.teachers.label import run_teacher
+from kdedge.text.batches import shuffled_batches
+from kdedge.text.corpus import Corpus
+
+
+class Adam(tf.Module):
+    """Adam (arXiv 1412.6980) with TensorFlow's fused kernel.
+
+    That of Keras would make a step of a BERT a quarter longer.
+
+    Args:
+        variables: variables to train.
+    """
+
+    BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-7
+
+    def __init__(self, variables: Sequence[Any]) -> None:
+        super().__init__()
+        self.variables_to_train = tuple(variables)
+        self.m, self.v = (
+            [tf.Variable(tf.zeros_like(v), trainable=False) for v in variables] for _ in range(2)
+        )
+
+    def apply(self, gradients: Sequence[Any], rate: Any, step: Any) -> None:
+        """Update the variables.
+
+        Args:
+            gradients: one for each variable; None for a variable that is not changed.
+            rate: learning rate, a scalar tensor.
+            step: number of steps before this one, a float scalar tensor.
+        """
+        powers = (self.BETA1 ** (step + 1), self.BETA2 ** (step + 1))
+        for gradient, variable, m, v in zip(
+            gradients, self.variables_to_train, self.m, self.v, strict=True
+        ):
+            if gradient is not None:
+                tf.raw_ops.ResourceApplyAdam(
+                    var=variable.handle,
+                    m=m.handle,
+                    v=v.handle,
+                    beta1_power=powers[0],
+                    beta2_power=powers[1],
+                    lr=rate,
+                    beta1=self.BETA1,
+                    beta2=self.BETA2,
+                    epsilon=self.EPSILON,
+                    # The gradient of the word embeddings is sparse.
+                    grad=tf.convert_to_tensor(gradient),
+                )
+
+
+class FineTuning:
+    """The steps of a fine-tuning; each step is the same in a resumed run.
+
+    Args:
+        teacher: the teacher to train.
+        corpus: trained on its train split, evaluated on its valid split.
+        settings: settings of the recipe, with nothing left open.
+        weights: of the training texts, float32 [texts].
+        seed: seed of the order of the texts and of dropout.
+    """
+
+    def __init__(
+        self,
+        teacher: BertTeacher,
+        corpus: Corpus,
+        settings: FullTeach,
+        weights: npt.NDArray[np.float32],
+        seed: int,
+    ) -> None:
+        self.teacher, self.corpus, self.settings, self.seed = teacher, corpus, settings, seed
+        self.weights = weights
+        self.lengths = [len(row) for row in teacher.encoder.token_ids(corpus.train.texts)]
+        self.steps_an_epoch = -(-len(self.lengths) // settings.batch_size)
+        self.optimizer = Adam([variable.value for variable in teacher.trainable_variables])
+        self.label_loss = objective_of(corpus.task).label_loss()
+        self.dropouts = [
+            layer.seed_generator.state
+            for layer in teacher._flatten_layers()
+            if isinstance(layer, keras.layers.Dropout) and layer.rate > 0
+        ]
+        # One graph for all batch sizes and lengths.
+        rows = tf.TensorSpec([None, None], tf.int32)
+        labels = tf.TensorSpec([None, *corpus.train.labels.shape[1:]], corpus.train.labels.dtype)
+        number = tf.TensorSpec([], tf.float32)
+        self.apply = tf.function(
+            self._apply,
+            input_signature=[
+                {"ids": rows, "mask": rows, "segment_ids": rows},
+                labels, tf.TensorSpec([None], tf.float32), number, number,
+            ],
+        )  # fmt: skip
+
+    def batches(self, epoch: int, first: int) -> Iterator[tuple[Any, Any, Any]]:
+        """The batches of an epoch from number `first` on, each of texts of similar length.
+
+        Yields:
+            Inputs, labels and weights.
+        """
+        train, size = self.corpus.train, self.settings.batch_size
+        for chosen in shuffled_batches(self.lengths, size, [self.seed, epoch])[first:]:
+            encoded = self.teacher.encoder.encode([train.texts[i] for i in chosen])
+            yield encoded.inputs, train.labels[chosen], self.weights[chosen]
+
+    def step(self, number: int, inputs: Any, labels: Any, weights: Any) -> float:
+        """Train on a batch and return the mean loss; `number` counts the steps before."""
+        steps = self.steps_an_epoch * self.settings.epochs
+        warmup = max(1, round(self.settings.warmup_fraction * steps))
+        scale = min((number + 1) / warmup, (steps - number) / max(1, steps - warmup))
+        for place, state in enumerate(self.dropouts):
+            state.assign(np.random.SeedSequence([self.seed, number, place]).generate_state(2))
+        rate = self.settings.learning_rate * scale
+        return float(self.apply(inputs, labels, weights, rate, float(number)))
+
+    def _apply(self, inputs: Any, labels: Any, weights: Any, rate: Any, step: Any) -> Any:
+        variables = self.optimizer.variables_to_train
+        with tf.GradientTape() as tape:
+            logits = self.teacher(inputs, training=True)["logits"]
+            loss = tf.reduce_mean(weights * self.label_loss.call(labels, logits))
+        gradients, _ = tf.clip_by_global_norm(
+            tape.gradient(loss, variables), self.settings.clip_norm
+        )
+        self.optimizer.apply(gradients, rate, step)
+        return loss
+
+    def measures(self) -> dict[str, float]:
+        """The task's measures on the valid split."""
+        valid = self.corpus.valid
+        logits = run_teacher(self.teacher, valid.texts, self.settings.batch_size)["logits"]
+        return self.corpus.task.measures(logits, valid.labels)

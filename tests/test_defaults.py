@@ -1,0 +1,67 @@
+"""What suits the data: the rules as a table, and that what is given wins."""
+
+import numpy as np
+import pytest
+from conftest import classes
+
+from kdedge.defaults import full_augmented, full_distill, full_teach, length_for
+from kdedge.recipe import Distill, Label, Teach
+from kdedge.text.splits import Split
+
+
+def texts(*counts: int) -> Split:
+    """So many texts of each class."""
+    labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    return Split(tuple(f"text {i}" for i in range(len(labels))), labels)
+
+
+@pytest.mark.parametrize(
+    ("counts", "epochs", "batch", "weights"),
+    [
+        ((8, 8), 20, 16, "none"),
+        ((250, 250), 20, 16, "none"),
+        ((1000, 1000), 12, 32, "none"),
+        ((4000, 4000), 3, 32, "none"),
+        ((50_000, 50_000), 2, 32, "none"),
+        ((900, 91), 20, 16, "none"),
+        ((1000, 100), 20, 32, "root"),
+    ],
+)
+def test_fine_tuning_follows_the_number_of_texts(
+    counts: tuple[int, ...], epochs: int, batch: int, weights: str
+) -> None:
+    full = full_teach(Teach(), classes(len(counts)), texts(*counts), [20], 512)
+    assert (full.epochs, full.batch_size, full.class_weights) == (epochs, batch, weights)
+    assert (full.metric, full.max_length) == ("accuracy", 24)
+
+
+def test_what_is_given_wins() -> None:
+    given = Teach(
+        epochs=1, batch_size=3, learning_rate=0.5, max_length=7, metric="macro_f1",
+        class_weights="balanced",
+    )  # fmt: skip
+    full = full_teach(given, classes(2), texts(999, 9), [20], 512)
+    assert {name: getattr(full, name) for name in given.model_fields_set} == given.model_dump(
+        include=given.model_fields_set
+    )
+    assert full_augmented(Label(augmented=0), 100) == 0
+    full_distilled = full_distill(Distill(epochs=5, max_length=9), 100, 64)
+    assert (full_distilled.epochs, full_distilled.max_length) == (5, 9)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ([5] * 100, 16),
+        # 99 of 100 are within 17.
+        ([17] * 99 + [90], 24),
+        ([17] * 90 + [60] * 10, 64),
+        ([500] * 100, 128),
+    ],
+)
+def test_nearly_all_texts_fit(lengths: list[int], expected: int) -> None:
+    assert length_for(lengths) == expected
+
+
+def test_no_more_tokens_than_the_model_takes() -> None:
+    assert full_teach(Teach(), classes(2), texts(9, 9), [60], 24).max_length == 24

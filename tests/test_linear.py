@@ -1,0 +1,99 @@
+"""Linear models: scikit-learn's own numbers, and what is made of them."""
+
+import numpy as np
+import pytest
+from conftest import classes
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score, precision_recall_fscore_support
+
+from kdedge.tasks import Classification
+from kdedge.teach.linear import STRENGTH, fit_tfidf, fit_vectors, words_of
+from kdedge.teach.probe import class_weights
+
+
+def vectors(count: int, labels: np.ndarray, width: int = 8) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    centres = rng.normal(0, 1, (labels.max() + 1, width))
+    # Far from the origin, as those of many pretrained models are.
+    found = 4 + centres[labels] + rng.normal(0, 1, (count, width))
+    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_the_probe_is_scikit_learns_regression_on_scaled_vectors(count: int) -> None:
+    labels = np.arange(60, dtype=np.int32) % count
+    x, weights = vectors(60, labels), np.linspace(0.5, 1.5, 60).astype(np.float32)
+    probe = fit_vectors(classes(count), x, labels, weights)
+
+    scaled = (x - x.mean(0)) / np.sqrt(((x - x.mean(0)) ** 2).sum(1).mean())
+    expected = LogisticRegression(C=STRENGTH, tol=1e-3, max_iter=300)
+    expected.fit(scaled.astype(np.float64), labels, weights)
+    said = probe.logits(x)
+    assert said.shape == (60, count)
+    decisions = expected.decision_function(scaled)
+    if count == 2:
+        np.testing.assert_allclose(said[:, 1] - said[:, 0], decisions, atol=1e-3)
+    else:
+        np.testing.assert_allclose(said, decisions, atol=1e-3)
+    np.testing.assert_allclose(
+        classes(count).outputs(said), expected.predict_proba(scaled), atol=1e-3
+    )
+
+
+def test_tfidf_is_scikit_learns() -> None:
+    texts = ["good film", "a bad film", "good plot", "bad bad plot", "good", "bad actor"]
+    labels = np.array([1, 0, 1, 0, 1, 0], np.int32)
+    logits_of = fit_tfidf(classes(2), texts, labels)
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    expected = LogisticRegression(C=STRENGTH, tol=1e-3, max_iter=300)
+    expected.fit(vectorizer.fit_transform(texts), labels)
+    said = logits_of(["a good actor", "bad"])
+    decisions = expected.decision_function(vectorizer.transform(["a good actor", "bad"]))
+    np.testing.assert_allclose(said[:, 1] - said[:, 0], decisions, atol=1e-6)
+
+
+def test_texts_without_words() -> None:
+    assert words_of("银行 a 👍") == ["银", "行"]
+    assert words_of("👍 👎") == ["👍", "👎"]
+    logits_of = fit_tfidf(classes(2), ["👍", "👎", "👍 👍", "👎 👎"], np.array([0, 1, 0, 1]))
+    assert logits_of(["👎"]).argmax() == 1
+
+
+def test_weights_of_the_classes() -> None:
+    # 4, 1 and 1 texts: 1 / sqrt(count) is 0.5, 1, 1, whose mean over the texts is 4 / 6.
+    labels = np.array([0, 0, 0, 0, 1, 2], np.int32)
+    assert class_weights(classes(3), labels, "none").tolist() == [1] * 6
+    np.testing.assert_allclose(
+        class_weights(classes(3), labels, "root"), [0.75] * 4 + [1.5] * 2, atol=1e-6
+    )
+    # 1 / count: 0.25, 1, 1; their mean is 0.5.
+    np.testing.assert_allclose(
+        class_weights(classes(3), labels, "balanced"), [0.5] * 4 + [2.0] * 2, atol=1e-6
+    )
+
+
+def test_measures_are_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    task: Classification = classes(5)
+    labels = rng.integers(0, 4, 50).astype(np.int32)
+    outputs = rng.random((50, 5)).astype(np.float32)
+    answers = outputs.argmax(1)
+    measures = task.measures(outputs, labels)
+    assert measures["accuracy"] == pytest.approx((answers == labels).mean())
+    assert measures["macro_f1"] == pytest.approx(
+        f1_score(labels, answers, average="macro", zero_division=0)
+    )
+    expected = precision_recall_fscore_support(labels, answers, labels=range(5), zero_division=0)
+    found = task.by_class(outputs, labels)
+    ours = (found.precision, found.recall, found.f1, found.texts)
+    for mine, theirs in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(mine, theirs)
+
+
+def test_confusions_worked_out_by_hand() -> None:
+    outputs = np.eye(3, dtype=np.float32)[[0, 1, 1, 2]]
+    # Of class 0 one is right and one is called 1; of class 2 one is called 1.
+    assert classes(3).confusion(outputs, np.array([0, 0, 2, 2])).tolist() == [
+        [1, 1, 0], [0, 0, 0], [0, 1, 1],
+    ]  # fmt: skip
