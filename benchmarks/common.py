@@ -48,6 +48,7 @@ FILES = (*STUDENT, "kdedge/compress", "kdedge/export", "kdedge/bundle", "kdedge/
 BENCH = (*FILES, *(f"kdedge/bench/{x}.py" for x in ("agent", "measure", "run", "scenario")))
 STUDY = (*STUDENT, "benchmarks/study/training.py")
 DEPENDS_ON = {
+    "any_data": (*BENCH, "kdedge/defaults.py", "kdedge/check.py", "kdedge/pipeline.py"),
     "checking": ("kdedge/recipe.py", "kdedge/text", "kdedge/tasks", "kdedge/check.py"),
     "clients": (*FILES, "kdedge/runtime.py"),
     "conversions": BENCH,
@@ -118,7 +119,7 @@ class Setup:
     def about(self, table: str = "") -> Figures:
         """What each result says of itself; `table` where a program makes several."""
         given = (_relative(self.path), _relative(self.recipe.data.path))
-        measured = digests((*DEPENDS_ON[table or self.program], *given), _here)
+        measured = digests((*DEPENDS_ON[table or self.program], *given), here)
         return {"command": command(), "commit": commit(), "measured": measured}
 
     def stored(self) -> Figures:
@@ -277,7 +278,7 @@ def changed(part: Mapping[str, Any], paths: Iterable[str]) -> str:
         since = f"since {name} "
     else:
         return "no fingerprint: made before they were kept"
-    now = digests(then, _here)
+    now = digests(then, here)
     names = [path.removeprefix("kdedge/") for path in then if then[path] != now[path]]
     return f"{since}{', '.join(names)} changed" if names else ""
 
@@ -300,7 +301,8 @@ def _code(content: bytes) -> bytes:
 
 
 @cache
-def _here(path: str) -> Mapping[str, bytes]:
+def here(path: str) -> Mapping[str, bytes]:
+    """A path's files with their contents, as they are now."""
     whole = ROOT / path
     files = whole.rglob("*.py") if whole.is_dir() else [whole] if whole.is_file() else []
     return {_relative(file): file.read_bytes() for file in files}

@@ -13,7 +13,7 @@ from kdedge.teach.linear import FITS, fit_tfidf
 from kdedge.text.corpus import Corpus
 
 TFIDF = "TF-IDF with a linear model"
-PROBE = "linear model on the pretrained vectors"
+PROBE = "pretrained vectors with a linear model"
 
 
 class Baseline(BaseModel):

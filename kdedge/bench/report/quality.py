@@ -73,13 +73,13 @@ def verdict(model: Scored, baselines: Sequence[Scored], metric: str, why: str) -
     own = model.measures[metric]
     better = [one for one in baselines if one.measures[metric] >= own]
     if not better:
-        return f"The {model.name} ({own:.1%} {metric}) is better than " + " and than ".join(
-            f"the {one.name} ({one.measures[metric]:.1%})" for one in baselines
+        return f"{model.name} ({own:.1%} {metric}) is better than " + " and than ".join(
+            f"{one.name} ({one.measures[metric]:.1%})" for one in baselines
         )
     best = max(better, key=lambda one: one.measures[metric])
-    large = " That one needs the whole pretrained model." if best.name == PROBE else ""
+    large = " Those need the whole pretrained model." if best.name == PROBE else ""
     return (
-        f"The {model.name} ({own:.1%} {metric}) is NOT better than the {best.name} "
+        f"{model.name} ({own:.1%} {metric}) is NOT better than {best.name} "
         f"({best.measures[metric]:.1%}).{large} {why}"
     )
 

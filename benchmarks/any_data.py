@@ -1,0 +1,220 @@
+"""What a run with nothing but the data named gives, beside what one would make by hand.
+
+    python -m benchmarks.any_data FOLDER movie_reviews banking77 snips
+    python -m benchmarks.any_data FOLDER banking77:8 banking77:20 movie_reviews:50 --seeds 1 2
+
+FOLDER has the data sets' files; SETS names them. NAME:8 trains on 8 texts of each class, of which
+kdedge takes some for the valid split; the test split stays whole. Each run is one `kdedge run`.
+What is new takes the place of what results/any_data.json had of the same data and seed.
+"""
+
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import (
+    DEPENDS_ON,
+    RESULTS,
+    ROOT,
+    Figures,
+    cli,
+    commit,
+    digests,
+    here,
+    machine,
+    written,
+)
+from kdedge import KdedgeError
+from kdedge.bench.report.model import BenchReport
+from kdedge.bench.report.tables import markdown
+from kdedge.bundle.manifest import verify
+from kdedge.files import write_text
+from kdedge.text.readers import read_rows
+
+NAME = "any_data"
+# File, column of the texts (a list of words is joined by blanks), column of the labels.
+SETS = {
+    "movie_reviews": ("movie_reviews.tsv.gz", "text", "label"),
+    "banking77": ("tasks/banking77.csv.gz", "text", "label"),
+    "snips": ("tasks/snips.jsonl.gz", "words", "intent"),
+}
+SIZES = {"teacher": "teacher_bundle", "student": "bundle"}
+ARTIFACT = "litert-int8"
+
+
+def main() -> None:
+    """Run what was asked for, then write what is there."""
+    parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="of the data sets")
+    parser.add_argument("sets", nargs="*", help="NAME or NAME:TEXTS_A_CLASS")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
+    given = parser.parse_args()
+    for asked in given.sets:
+        name, _, each = asked.partition(":")
+        if name not in SETS or (each and not each.isdigit()):
+            raise KdedgeError(f"sets: {asked}. Allowed: {', '.join(SETS)}, each with :NUMBER.")
+    for asked in given.sets:
+        for seed in given.seeds:
+            keep(figures(asked, seed, *run(given.folder, asked, seed)))
+    keep()
+
+
+def run(folder: Path, asked: str, seed: int) -> tuple[Path, Path]:
+    """Write data and recipe, run it, and give the recipe and the folder of the run."""
+    name, _, each = asked.partition(":")
+    work = ROOT / "runs" / NAME / f"{asked.replace(':', '-')}-{seed}"
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "data.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("text", "label", "split"))
+        writer.writerows(rows(folder, name, int(each) if each else None, seed))
+    recipe = work / "recipe.toml"
+    recipe.write_text(
+        f'name = "{NAME}"\nseed = {seed}\n[data]\npath = "data.csv"\nsplit = "split"\n'
+    )
+    program = "from kdedge.cli import app; app()"
+    out = work / "run"
+    command = [sys.executable, "-c", program, "run", str(recipe), "--out", str(out)]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    return recipe, out
+
+
+def rows(folder: Path, name: str, each: int | None, seed: int) -> Iterator[tuple[str, str, str]]:
+    """Text, label and split of each row; with `each`, so many of a class for train and valid."""
+    file, text, label = SETS[name]
+    found = []
+    for row in read_rows(folder / file):
+        words = row.fields[text]
+        joined = " ".join(words) if isinstance(words, list) else str(words)
+        found.append((joined, str(row.fields[label]), str(row.fields["split"])))
+    if each is None:
+        yield from found
+        return
+    taken: dict[str, int] = {}
+    for i in np.random.default_rng(seed).permutation(len(found)).tolist():
+        words, label, split = found[i]
+        if split == "train" and taken.get(label, 0) < each:
+            taken[label] = taken.get(label, 0) + 1
+            yield words, label, "train"
+    yield from (row for row in found if row[2] == "test")
+
+
+def figures(asked: str, seed: int, recipe: Path, out: Path) -> Figures:
+    """What is kept of a run."""
+    report = BenchReport.load(out / "results.json")
+    assert report.quality
+    notes = json.loads((out / "teacher/teacher.json").read_text(encoding="utf-8"))
+    student = json.loads((out / "student/student.json").read_text(encoding="utf-8"))
+    stages = json.loads((out / "stages.json").read_text(encoding="utf-8"))
+    sizes = {
+        who: next(a.bytes for a in verify(out / bundle).artifacts if a.name == ARTIFACT)
+        for who, bundle in SIZES.items()
+    }
+    metric = f"val_{notes['settings']['metric']}"
+    return {
+        "data": asked,
+        "seed": seed,
+        "commit": commit(),
+        "models": {one.name: one.measures for one in report.quality.models},
+        "test_texts": report.quality.texts,
+        "verdicts": report.quality.verdicts,
+        "bytes": sizes,
+        "seconds": {name: entry["seconds"] for name, entry in stages.items()},
+        "teach": {key: notes["settings"][key] for key in ("epochs", "batch_size", "max_length")},
+        "best_epoch": max(notes["history"], key=lambda epoch: epoch[metric])["epoch"],
+        "pooling": notes.get("probe", {}).get("pooling"),
+        "transfer_texts": student["transfer_texts"],
+        "student_epochs": student["settings"]["epochs"],
+        "student": student["preset"],
+        "p50_ms": {m.name: m.p50_ms for m in report.measurements if m.artifact == ARTIFACT},
+    }
+
+
+def keep(*new: Figures) -> None:
+    """Write the stored rows with the new ones, and the page."""
+    path = RESULTS / f"{NAME}.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    fresh = {(one["data"], one["seed"]) for one in new}
+    kept = [one for one in stored if (one["data"], one["seed"]) not in fresh] + list(new)
+    kept.sort(key=lambda one: (one["data"], one["seed"]))
+    names = dict.fromkeys(one["data"] for one in kept)
+    seeds = sorted({one["seed"] for one in kept})
+    result = {
+        "command": f"python -m benchmarks.any_data FOLDER {' '.join(names)} --seeds "
+        + " ".join(map(str, seeds)),
+        "commit": commit(),
+        "measured": digests(DEPENDS_ON[NAME], here),
+        "machine": machine(),
+        "rows": kept,
+    }
+    write_text(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    write_text(RESULTS / f"{NAME}.md", written(NAME, result, page))
+
+
+def page(result: Figures) -> str:
+    """A table a data set."""
+    parts = [
+        "# What the defaults give on other data\n\n"
+        "`kdedge run` with nothing but the data named. Test split; the mean over the seeds, and "
+        "the standard deviation where there are several. Size of the int8 LiteRT file; minutes of "
+        f"the whole run, from the file to the report, on {result['machine']}.\n"
+    ]
+    for name in dict.fromkeys(one["data"] for one in result["rows"]):
+        ones = [one for one in result["rows"] if one["data"] == name]
+        parts.append(f"## {title(name)}\n\n{about(ones)}\n\n{table(ones)}")
+    return "\n".join(parts)
+
+
+def title(name: str) -> str:
+    """`banking77:8` as a heading."""
+    data, _, each = name.partition(":")
+    return f"{data}, {each} labels a class" if each else data
+
+
+def about(ones: Sequence[Figures]) -> str:
+    """What the rules chose, and how long it took."""
+    one = ones[-1]
+    minutes = [sum(o["seconds"].values()) / 60 for o in ones]
+    return (
+        f"{len(ones)} seed{'s' * (len(ones) > 1)}, {one['test_texts']:,} test texts. At most "
+        f"{one['teach']['epochs']} epochs of the teacher (best: "
+        f"{', '.join(str(o['best_epoch']) for o in ones)}), {one['teach']['max_length']} tokens, "
+        f"{one['transfer_texts']:,} texts and {one['student_epochs']} epochs for the student; "
+        f"{statistics.mean(minutes):.1f} minutes."
+    )
+
+
+def table(ones: Sequence[Figures]) -> str:
+    """Measures and sizes of each model."""
+    lines = []
+    for model in ones[-1]["models"]:
+        measures = [one["models"][model] for one in ones]
+        who = "teacher" if model == "teacher" else "student"
+        is_ours = model in ("teacher", ones[-1]["student"])
+        lines.append(
+            (
+                model,
+                spread([100 * m["accuracy"] for m in measures]),
+                spread([100 * m["macro_f1"] for m in measures]),
+                f"{ones[-1]['bytes'][who] / 1e6:.1f}" if is_ours else "",
+            )
+        )
+    return markdown(("model", "accuracy, %", "macro F1, %", "MB"), lines)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean, and standard deviation of several."""
+    mean = f"{statistics.mean(values):.1f}"
+    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
+
+
+if __name__ == "__main__":
+    cli(main)
