@@ -359,7 +359,7 @@ class Export(Section):
         description="models to write; all for each that there is",
     )
     teacher_artifacts: tuple[ArtifactName, ...] = Field(
-        ("litert-float32", "litert-int8", "onnx-float32"),
+        ("litert-int8", "onnx-float32"),
         description="models of the teacher, to measure the student's beside",
     )
     lengths: tuple[Length, ...] | None = Field(
