@@ -12,8 +12,10 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 from conftest import ROOT, WORDS
+from tokenizers import Tokenizer
+from tokenizers.implementations import BertWordPieceTokenizer
 
-from kdedge import KdedgeError, load_teacher
+from kdedge import KdedgeError, TextEncoder, load_teacher
 from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.families import FAMILIES
@@ -30,7 +32,8 @@ Tensors = dict[str, np.ndarray]
 def copied(name: str, tmp_path: Path) -> Path:
     """A golden checkpoint, with a tokenizer."""
     folder = shutil.copytree(GOLDEN / name, tmp_path / name)
-    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    tokenizer = BertWordPieceTokenizer({word: i for i, word in enumerate(WORDS)})
+    TextEncoder(Tokenizer.from_str(tokenizer.to_str()), 16).save(folder)
     return folder
 
 
