@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kdedge.errors import KdedgeError
-from kdedge.recipe import ClassWeights, Distill, Label, Teach
+from kdedge.recipe import Distill, Label, Teach
 from kdedge.tasks import Task
 from kdedge.text.splits import Split
 
@@ -21,7 +21,7 @@ TEXTS_LEARNED, FEWEST_EPOCHS, MOST_EPOCHS = 25_000, 2, 20
 # Fewer texts get smaller batches, so that there are enough steps.
 SMALL_DATA, SMALL_BATCH, BATCH = 1_000, 16, 32
 LEARNING_RATE = 1e-4
-# Classes are weighted where the largest has so many times the texts of the smallest.
+# The probe tries class weights where the largest class has so many times the texts of the smallest.
 UNBALANCED = 10.0
 # Student: augmented texts for each training text, within bounds, and steps of the training.
 AUGMENTED_EACH, LEAST_AUGMENTED, MOST_AUGMENTED = 4, 10_000, 40_000
@@ -29,14 +29,13 @@ STUDENT_STEPS, FEWEST_STUDENT_EPOCHS, MOST_STUDENT_EPOCHS = 4_000, 8, 30
 
 
 class FullTeach(Teach):
-    """`Teach` with nothing left open."""
+    """`Teach` with nothing left open but what the probe finds out."""
 
     epochs: int
     batch_size: int
     learning_rate: float
     max_length: int
     metric: Any
-    class_weights: ClassWeights
 
 
 class FullDistill(Distill):
@@ -73,7 +72,8 @@ def full_teach(
         "learning_rate": LEARNING_RATE,
         "max_length": min(longest, length_for(lengths)),
         "metric": task.metric,
-        "class_weights": "root" if is_unbalanced(task, train) else "none",
+        # Left open where classes differ much: the probe tries all.
+        "class_weights": None if is_unbalanced(task, train) else "none",
     }
     return FullTeach.model_validate(found | given)
 

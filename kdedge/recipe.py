@@ -29,6 +29,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Length = Annotated[int, Field(ge=3)]
 
 ClassWeights = Literal["none", "root", "balanced"]
+CLASS_WEIGHTS: tuple[ClassWeights, ...] = get_args(ClassWeights)
 Decay = Literal["cosine", "linear", "exponential", "constant"]
 DECAYS: tuple[Decay, ...] = get_args(Decay)
 Compression = Literal[
@@ -158,8 +159,9 @@ class Teach(Section):
     class_weights: ClassWeights | None = Field(
         None,
         description="weights of the classes in the loss: none, root (the inverse root of their "
-        "counts) or balanced (the inverse of them); without it root where the largest class has "
-        "10 times the texts of the smallest, or else none",
+        "counts) or balanced (the inverse of them); without it none, or, where the largest class "
+        "has 10 times the texts of the smallest, those with which the probe does best on the valid "
+        "split",
     )
     batch_size: Count | None = Field(
         None, description="texts in each training step; without it what suits their number"

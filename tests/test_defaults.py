@@ -24,11 +24,11 @@ def texts(*counts: int) -> Split:
         ((4000, 4000), 3, 32, "none"),
         ((50_000, 50_000), 2, 32, "none"),
         ((900, 91), 20, 16, "none"),
-        ((1000, 100), 20, 32, "root"),
+        ((1000, 100), 20, 32, None),
     ],
 )
 def test_fine_tuning_follows_the_number_of_texts(
-    counts: tuple[int, ...], epochs: int, batch: int, weights: str
+    counts: tuple[int, ...], epochs: int, batch: int, weights: str | None
 ) -> None:
     full = full_teach(Teach(), classes(len(counts)), texts(*counts), [20], 512)
     assert (full.epochs, full.batch_size, full.class_weights) == (epochs, batch, weights)

@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from kdedge.tasks import Classification
 from kdedge.teach.linear import STRENGTH, fit_tfidf, fit_vectors, words_of
-from kdedge.teach.probe import class_weights
+from kdedge.teach.probe import weights_of
 
 
 def vectors(count: int, labels: np.ndarray, width: int = 8) -> np.ndarray:
@@ -63,13 +63,13 @@ def test_texts_without_words() -> None:
 def test_weights_of_the_classes() -> None:
     # 4, 1 and 1 texts: 1 / sqrt(count) is 0.5, 1, 1, whose mean over the texts is 4 / 6.
     labels = np.array([0, 0, 0, 0, 1, 2], np.int32)
-    assert class_weights(classes(3), labels, "none").tolist() == [1] * 6
+    assert weights_of(classes(3), labels, "none").tolist() == [1] * 6
     np.testing.assert_allclose(
-        class_weights(classes(3), labels, "root"), [0.75] * 4 + [1.5] * 2, atol=1e-6
+        weights_of(classes(3), labels, "root"), [0.75] * 4 + [1.5] * 2, atol=1e-6
     )
     # 1 / count: 0.25, 1, 1; their mean is 0.5.
     np.testing.assert_allclose(
-        class_weights(classes(3), labels, "balanced"), [0.5] * 4 + [2.0] * 2, atol=1e-6
+        weights_of(classes(3), labels, "balanced"), [0.5] * 4 + [2.0] * 2, atol=1e-6
     )
 
 

@@ -297,9 +297,16 @@ def test_it_weighs_rare_classes(tiny_bert: Path, tmp_path: Path) -> None:
     corpus = small_corpus()
     labels = (np.arange(64) % 16 == 0).astype(np.int32)
     corpus = replace(corpus, train=replace(corpus.train, labels=labels))
-    one = settings(tiny_bert, 1).model_copy(update={"class_weights": None})
+    one = settings(tiny_bert, 1).model_copy(update={"start": "probe", "metric": "macro_f1"})
     finetune(corpus, one, tmp_path / "teacher", seed=1)
-    assert read_notes(tmp_path / "teacher")["settings"]["class_weights"] == "root"
+    notes = read_notes(tmp_path / "teacher")
+    tried = [
+        finetune(corpus, one.model_copy(update={"class_weights": rule}), tmp_path / rule, seed=1)
+        and read_notes(tmp_path / rule)["probe"]["valid"]["macro_f1"]
+        for rule in ("none", "root", "balanced")
+    ]
+    assert notes["probe"]["valid"]["macro_f1"] == max(tried) > min(tried)
+    assert notes["settings"]["class_weights"] == notes["probe"]["class_weights"]
 
 
 def test_the_learning_rate_warms_up_and_falls(

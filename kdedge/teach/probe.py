@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,50 +33,70 @@ class Probe:
 
     Attributes:
         pooling: of the vectors.
+        class_weights: that it was fitted with.
         linear: logits of vectors of length 1.
-        notes: what was tried, and how good it is, for the teacher's notes.
+        valid: its measures on the valid split.
+        test: its measures on the test split.
     """
 
     pooling: Pooling
+    class_weights: ClassWeights
     linear: Linear
-    notes: dict[str, Any]
+    valid: dict[str, float]
+    test: dict[str, float]
+
+    def notes(self) -> dict[str, Any]:
+        """What is kept of it with the teacher."""
+        return {
+            "pooling": self.pooling,
+            "class_weights": self.class_weights,
+            "valid": self.valid,
+            "test": self.test,
+        }
 
 
 def probe_of(
     teacher: BertTeacher,
     corpus: Corpus,
     poolings: Sequence[Pooling],
-    weights: npt.NDArray[np.float32],
+    rules: Sequence[ClassWeights],
     metric: str,
 ) -> Probe:
-    """Fit a probe for each pooling, and keep the one that is best on the valid split.
+    """Fit a probe, with the pooling and then the class weights that do best on the valid split.
+
+    The pooling is chosen by `metric`; the weights by the mean of the task's measures, or, if the
+    metric is not the task's own, by the metric. Of equally good ones the first is kept.
 
     Args:
         teacher: gives the vectors.
         corpus: fitted on its train split.
-        poolings: to try; of equally good ones the first is kept.
-        weights: of the training texts.
-        metric: the task's measure that decides.
+        poolings: to try.
+        rules: weights to try; the poolings are tried with the first.
+        metric: a measure of the task.
     """
     task, splits = corpus.task, (corpus.train, corpus.valid, corpus.test)
-    total = sum(map(len, splits))
     run = pooled_by(teacher, poolings)
-    with progress("running the pretrained model", total, "texts") as advance:
+    with progress("running the pretrained model", sum(map(len, splits)), "texts") as advance:
         train, valid, test = (
             sentence_vectors(teacher.encoder, run, split.texts, poolings, advance)
             for split in splits
         )
-    found = []
-    for pooling in poolings:
-        linear = fit_vectors(task, train[pooling], corpus.train.labels, weights)
-        notes = {
-            name: task.measures(linear.logits(of[pooling]), split.labels)
-            for name, of, split in (("valid", valid, corpus.valid), ("test", test, corpus.test))
-        }
-        found.append(Probe(pooling, linear, {"pooling": pooling, **notes}))
-    best = max(found, key=lambda probe: float(probe.notes["valid"][metric]))
-    tried = {probe.pooling: probe.notes["valid"][metric] for probe in found}
-    return replace(best, notes={**best.notes, "tried": tried})
+
+    def fitted(pooling: Pooling, rule: ClassWeights) -> Probe:
+        labels = corpus.train.labels
+        linear = fit_vectors(task, train[pooling], labels, weights_of(task, labels, rule))
+        measures = (
+            task.measures(linear.logits(of[pooling]), split.labels)
+            for of, split in ((valid, corpus.valid), (test, corpus.test))
+        )
+        return Probe(pooling, rule, linear, *measures)
+
+    def balance(probe: Probe) -> float:
+        values = probe.valid if metric == task.metric else {metric: probe.valid[metric]}
+        return sum(values.values()) / len(values)
+
+    first = max((fitted(one, rules[0]) for one in poolings), key=lambda one: one.valid[metric])
+    return max([first, *(fitted(first.pooling, rule) for rule in rules[1:])], key=balance)
 
 
 def pooled_by(teacher: BertTeacher, poolings: Sequence[Pooling]) -> Any:
@@ -126,7 +146,7 @@ def declared_pooling(pretrained: str | Path) -> Pooling | None:
     return "mean" if said.get("pooling_mode_mean_tokens") else None
 
 
-def class_weights(task: Task, labels: Labels, rule: ClassWeights) -> npt.NDArray[np.float32]:
+def weights_of(task: Task, labels: Labels, rule: ClassWeights) -> npt.NDArray[np.float32]:
     """A weight for each text by how rare its class is, float32 [texts], 1 in the mean.
 
     Args:

@@ -17,9 +17,9 @@ from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, require_space
 from kdedge.memory import keep_freed_memory
 from kdedge.progress import console
-from kdedge.recipe import Teach, fingerprint
+from kdedge.recipe import CLASS_WEIGHTS, Teach, fingerprint
 from kdedge.teach.linear import FITS
-from kdedge.teach.probe import POOLINGS, Probe, class_weights, declared_pooling, probe_of
+from kdedge.teach.probe import POOLINGS, Probe, declared_pooling, probe_of, weights_of
 from kdedge.teach.tuning import FineTuning
 from kdedge.teachers.bert import BertTeacher, NewHead, has_head, load_teacher, write_notes
 from kdedge.teachers.heads import LinearHead
@@ -58,8 +58,10 @@ def finetune(corpus: Corpus, settings: Teach, out: Path, seed: int) -> BertTeach
     require_space(out.parent, 8 * 4 * teacher.count_params())
     key = fingerprint(full, teacher.fingerprint, corpus.fingerprint(), str(seed))
     training = Resumable(out, key)
-    weights = class_weights(corpus.task, corpus.train.labels, full.class_weights)
-    probe = _probed(teacher, corpus, full, weights) if start == "probe" else None
+    probe = _probed(teacher, corpus, full) if start == "probe" else None
+    rule = probe.class_weights if probe else full.class_weights or "none"
+    full = full.model_copy(update={"class_weights": rule})
+    weights = weights_of(corpus.task, corpus.train.labels, rule)
     tuning = FineTuning(teacher, corpus, full, weights, seed)
     _train(training, tuning, first=1 if start == "random" else 0)
     with new_folder(out) as folder:
@@ -69,7 +71,7 @@ def finetune(corpus: Corpus, settings: Teach, out: Path, seed: int) -> BertTeach
             "seed": seed,
             "settings": full.model_dump(),
             "start": start,
-            **({} if probe is None else {"probe": probe.notes}),
+            **({"probe": probe.notes()} if probe else {}),
         }
         write_notes(folder, notes)
     remove_checkpoints(out)
@@ -105,11 +107,12 @@ def _start(corpus: Corpus, settings: Teach) -> str:
     return "probe" if corpus.task.name in FITS else "random"
 
 
-def _probed(teacher: BertTeacher, corpus: Corpus, settings: FullTeach, weights: Any) -> Probe:
+def _probed(teacher: BertTeacher, corpus: Corpus, settings: FullTeach) -> Probe:
     """Fit a probe and put its weights into the teacher's head."""
     declared = settings.pooling or declared_pooling(settings.pretrained)
     poolings = [declared] if declared else POOLINGS
-    probe = probe_of(teacher, corpus, poolings, weights, settings.metric)
+    rules = [settings.class_weights] if settings.class_weights else CLASS_WEIGHTS
+    probe = probe_of(teacher, corpus, poolings, rules, settings.metric)
     head = teacher.head
     assert isinstance(head, LinearHead)
     head.pooling = probe.pooling
