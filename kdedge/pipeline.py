@@ -25,7 +25,7 @@ from kdedge.export.subject import subject_of, subject_of_teacher
 from kdedge.files import locked, write_text
 from kdedge.labels.store import SoftLabels
 from kdedge.progress import console
-from kdedge.recipe import Export, Recipe, fingerprint
+from kdedge.recipe import Recipe, fingerprint
 from kdedge.students.presets import find_preset
 from kdedge.students.trained import Student
 from kdedge.teach.baselines import read_baselines, write_baselines
@@ -125,12 +125,13 @@ def _export_teacher(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path,
     subject = subject_of_teacher(load_teacher(teacher), corpus, SoftLabels(labels))
     # What the student is compared with, at its lengths; the teacher's own losses are no reason to
     # stop.
-    settings = Export(
-        artifacts=recipe.export.teacher_artifacts,
-        lengths=recipe.export.lengths or (recipe.distill.max_length or subject.encoder.max_length,),
-        max_accuracy_drop=100,
-    )
-    export_bundle(subject, settings, out)
+    longest = recipe.distill.max_length or subject.encoder.max_length
+    own = {
+        "artifacts": recipe.export.teacher_artifacts,
+        "lengths": recipe.export.lengths or (longest,),
+        "max_accuracy_drop": 100.0,
+    }
+    export_bundle(subject, recipe.export.model_copy(update=own), out)
 
 
 def _bench(
