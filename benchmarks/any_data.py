@@ -11,6 +11,7 @@ What is new takes the place of what results/any_data.json had of the same data a
 import csv
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -63,12 +64,18 @@ def main() -> None:
             raise KdedgeError(f"sets: {asked}. Allowed: {', '.join(SETS)}, each with :NUMBER.")
     for asked in given.sets:
         for seed in given.seeds:
-            keep(figures(asked, seed, *run(given.folder, asked, seed)))
+            out, cpu = run(given.folder, asked, seed)
+            keep(figures(asked, seed, out) | {"cpu_seconds": cpu})
     keep()
 
 
-def run(folder: Path, asked: str, seed: int) -> tuple[Path, Path]:
-    """Write data and recipe, run it, and give the recipe and the folder of the run."""
+def run(folder: Path, asked: str, seed: int) -> tuple[Path, float | None]:
+    """Write data and recipe, and run it.
+
+    Returns:
+        The folder of the run, and the processors' seconds that it took; None if some stages had
+        been done before.
+    """
     name, _, each = asked.partition(":")
     work = ROOT / "runs" / NAME / f"{asked.replace(':', '-')}-{seed}"
     work.mkdir(parents=True, exist_ok=True)
@@ -82,9 +89,16 @@ def run(folder: Path, asked: str, seed: int) -> tuple[Path, Path]:
     )
     program = "from kdedge.cli import app; app()"
     out = work / "run"
+    whole, before = not out.exists(), processor_seconds()
     command = [sys.executable, "-c", program, "run", str(recipe), "--out", str(out)]
     subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    return recipe, out
+    return out, processor_seconds() - before if whole else None
+
+
+def processor_seconds() -> float:
+    """What the programs that this one started have used of the processors."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def rows(folder: Path, name: str, each: int | None, seed: int) -> Iterator[tuple[str, str, str]]:
@@ -107,7 +121,7 @@ def rows(folder: Path, name: str, each: int | None, seed: int) -> Iterator[tuple
     yield from (row for row in found if row[2] == "test")
 
 
-def figures(asked: str, seed: int, recipe: Path, out: Path) -> Figures:
+def figures(asked: str, seed: int, out: Path) -> Figures:
     """What is kept of a run."""
     report = BenchReport.load(out / "results.json")
     assert report.quality
@@ -165,7 +179,8 @@ def page(result: Figures) -> str:
         "# What the defaults give on other data\n\n"
         "`kdedge run` with nothing but the data named. Test split; the mean over the seeds, and "
         "the standard deviation where there are several. Size of the int8 LiteRT file; minutes of "
-        f"the whole run, from the file to the report, on {result['machine']}.\n"
+        f"the whole run, from the file to the report, on {result['machine']} that others used too; "
+        "those of a core are what it computed.\n"
     ]
     for name in dict.fromkeys(one["data"] for one in result["rows"]):
         ones = [one for one in result["rows"] if one["data"] == name]
@@ -182,13 +197,15 @@ def title(name: str) -> str:
 def about(ones: Sequence[Figures]) -> str:
     """What the rules chose, and how long it took."""
     one = ones[-1]
-    minutes = [sum(o["seconds"].values()) / 60 for o in ones]
+    minutes = statistics.mean(sum(o["seconds"].values()) / 60 for o in ones)
+    used = [o["cpu_seconds"] / 60 for o in ones if o.get("cpu_seconds")]
+    busy = f" ({statistics.mean(used):.1f} minutes of a core)" if used else ""
     return (
         f"{len(ones)} seed{'s' * (len(ones) > 1)}, {one['test_texts']:,} test texts. At most "
         f"{one['teach']['epochs']} epochs of the teacher (best: "
         f"{', '.join(str(o['best_epoch']) for o in ones)}), {one['teach']['max_length']} tokens, "
         f"{one['transfer_texts']:,} texts and {one['student_epochs']} epochs for the student; "
-        f"{statistics.mean(minutes):.1f} minutes."
+        f"{minutes:.1f} minutes{busy}."
     )
 
 
