@@ -1,7 +1,10 @@
 """A recipe's data and settings, looked at before any work: seconds, and no TensorFlow."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -9,7 +12,14 @@ import numpy as np
 from kdedge.defaults import FullTeach, full_augmented, full_teach
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data, Recipe, Teach
-from kdedge.teachers.checkpoints import find_pretrained, read_config
+from kdedge.teachers.checkpoints import (
+    CONFIG,
+    find_pretrained,
+    longest_text,
+    onnx_file,
+    read_config,
+)
+from kdedge.teachers.classes import label_names, order_of
 from kdedge.text.checks import Lengths, lengths_of, token_lengths
 from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.decoding import Tell, tell_once
@@ -75,7 +85,7 @@ class Report:
 
 def read_corpus(data: Data, seed: int, tell: Tell = tell_once) -> Corpus:
     """A recipe's corpus, cut to the sizes that it asks for."""
-    given = data.model_dump(exclude={"train_size", "eval_size"})
+    given = data.model_dump(exclude={"train_size", "eval_size", "labels"})
     corpus = load_corpus(**given, seed=seed, tell=tell)
     return corpus.subset(data.train_size, data.eval_size, seed)
 
@@ -106,7 +116,7 @@ def check_recipe(recipe: Recipe) -> Report:
     report.findings += [*corpus.findings, *_small_classes(report.classes), *_settings(recipe)]
     try:
         report.lengths, found = check_pretrained(corpus, recipe.teaching)
-        report.findings += found
+        report.findings += [*found, *_classes(corpus, recipe.teaching, recipe.data.labels)]
         report.estimate = _estimate(recipe, corpus, report.lengths)
     except KdedgeError as error:
         report.findings.append(_impossible("pretrained model", str(error)))
@@ -119,18 +129,18 @@ def check_pretrained(corpus: Corpus, settings: Teach) -> tuple[Lengths, list[Fin
     Raises:
         KdedgeError: there is no such model, or it is none.
     """
-    folder = find_pretrained(settings.pretrained)
-    positions = read_config(folder).get("max_position_embeddings")
+    folder, config = _model(settings)
     encoder = TextEncoder.from_pretrained(folder, NO_END)
     texts = [*corpus.train.texts, *corpus.valid.texts, *corpus.test.texts]
     longest = settings.max_length or full_teaching(corpus, settings).max_length
     lengths = lengths_of(texts, encoder, longest)
     findings = []
-    if isinstance(positions, int) and longest > positions:
+    positions = longest_text(config)
+    if positions is not None and longest > positions:
         findings.append(
             _impossible(
                 "max_length",
-                f"teach.max_length is {longest} and {settings.pretrained} takes "
+                f"teach.max_length is {longest} and {settings.source} takes "
                 f"{positions} tokens. Set at most that in [teach] and [distill], --max-length.",
             )
         )
@@ -155,7 +165,7 @@ def check_pretrained(corpus: Corpus, settings: Teach) -> tuple[Lengths, list[Fin
             Finding(
                 "unknown tokens",
                 round(100 * lengths.unknown),
-                f"percent of the tokens that {settings.pretrained} does not know",
+                f"percent of the tokens that {settings.source} does not know",
                 quoted(lengths.unknown_text),
                 remedy if too_many else "all of them are the same to it",
                 impossible=too_many,
@@ -170,25 +180,58 @@ def full_teaching(corpus: Corpus, settings: Teach) -> FullTeach:
     Raises:
         KdedgeError: there is no such pretrained model, or a measure that the task does not have.
     """
-    folder = find_pretrained(settings.pretrained)
+    folder, config = _model(settings)
     encoder = TextEncoder.from_pretrained(folder, NO_END)
-    positions = read_config(folder).get("max_position_embeddings")
-    longest = positions if isinstance(positions, int) else NO_END
     lengths = token_lengths(corpus.train.texts, encoder)
+    longest = longest_text(config) or NO_END
     return full_teach(settings, corpus.task, corpus.train, lengths, longest)
 
 
-def refuse_impossible(corpus: Corpus, settings: Teach) -> None:
+def refuse_impossible(
+    corpus: Corpus, settings: Teach, names: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Tell what is odd about a corpus for a pretrained model, before it is fine-tuned.
+
+    Args:
+        corpus: the data.
+        settings: the recipe's section `teach`.
+        names: the data's names for classes that the model calls otherwise.
 
     Raises:
         KdedgeError: that can't be done.
     """
     _, findings = check_pretrained(corpus, settings)
+    # A teacher that is used as it is says more when it is tried.
+    if not settings.teacher:
+        findings += _classes(corpus, settings, names)
     for finding in findings:
         if finding.impossible:
             raise KdedgeError(finding.line())
         tell_once(finding.line())
+
+
+def _model(settings: Teach) -> tuple[Path, dict[str, Any]]:
+    """The folder of the model that a recipe begins with, and its config.json; {} without."""
+    folder = find_pretrained(settings.source)
+    if onnx_file(settings.source) and not (folder / CONFIG).is_file():
+        return folder, {}
+    return folder, read_config(folder)
+
+
+def _classes(corpus: Corpus, settings: Teach, names: Mapping[str, str]) -> list[Finding]:
+    """Whether the classes that the model has learnt are the data's."""
+    _, config = _model(settings)
+    made_for = config.get("architectures") or ()
+    has_head = any(name.endswith("ForSequenceClassification") for name in made_for)
+    theirs = label_names(config, settings.source)
+    new_head = settings.start in ("probe", "random")
+    if new_head or not theirs or not (has_head or settings.teacher):
+        return []
+    try:
+        order_of(theirs, names, corpus.task, settings.source)
+    except KdedgeError as error:
+        return [_impossible("classes", str(error))]
+    return []
 
 
 def _impossible(kind: str, words: str) -> Finding:
@@ -234,7 +277,7 @@ def _settings(recipe: Recipe) -> list[Finding]:
 
 
 def _estimate(recipe: Recipe, corpus: Corpus, lengths: Lengths) -> Estimate | None:
-    config = read_config(find_pretrained(recipe.teach.pretrained))
+    _, config = _model(recipe.teach)
     try:
         width, layers = config["hidden_size"], config["num_hidden_layers"]
         inner, vocabulary = config["intermediate_size"], config["vocab_size"]

@@ -64,7 +64,9 @@ def full_teach(
         raise KdedgeError(
             f"teach.metric: {settings.metric}; {task.name} has {', '.join(task.metrics)}."
         )
-    given = settings.model_dump(exclude_none=True)
+    # One that is used as it is has the same length, and is the model of all the rest.
+    given = settings.model_dump(exclude_none=True, exclude={"teacher"})
+    given["pretrained"] = settings.source
     texts = len(train)
     found = {
         "epochs": bounded(round(TEXTS_LEARNED / texts), FEWEST_EPOCHS, MOST_EPOCHS),

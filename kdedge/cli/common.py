@@ -26,6 +26,31 @@ Store = Annotated[Path, typer.Option("--soft-labels", help="store of soft labels
 OutStore = Annotated[Path, typer.Option("--out", help="store of soft labels to make")]
 
 
+Map = Annotated[
+    str | None,
+    typer.Option(
+        "--map",
+        metavar="NAME=LABEL,...",
+        help="the data's labels for classes that the model calls otherwise: LABEL_0=negative",
+    ),
+]
+
+
+def names_of(pairs: str | None) -> dict[str, str]:
+    """What `--map` says: the data's label by the model's name.
+
+    Raises:
+        KdedgeError: not NAME=LABEL.
+    """
+    names: dict[str, str] = {}
+    for pair in filter(None, (pairs or "").split(",")):
+        name, equals, label = (part.strip() for part in pair.partition("="))
+        if not equals or not name or not label or name in names:
+            raise KdedgeError(f"--map: {pair!r}. Write NAME=LABEL, each name once.")
+        names[name] = label
+    return names
+
+
 def say(text: str) -> None:
     """Print a message to standard error."""
     typer.echo(text, err=True)

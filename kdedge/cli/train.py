@@ -7,19 +7,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdedge.cli.common import Out, OutStore, Seed, Store, load_tensorflow, say, texts_of
+from kdedge.cli.common import (
+    Map,
+    Out,
+    OutStore,
+    Seed,
+    Store,
+    load_tensorflow,
+    names_of,
+    say,
+    texts_of,
+)
 from kdedge.cli.settings import Options, settings_as_options
 from kdedge.errors import KdedgeError
 from kdedge.recipe import COMPRESSIONS, Compress, Data, Distill, Label, Teach
 
 if TYPE_CHECKING:
-    from kdedge.teachers.bert import BertTeacher
+    from kdedge.teachers.teacher import Teacher
 
 TeacherDir = Annotated[Path, typer.Option("--teacher", help="the teacher's folder")]
+AnyTeacherDir = Annotated[
+    str, typer.Option("--teacher", help="folder, hub id, package:NAME/FOLDER or .onnx file")
+]
 # Fields of [data] that matter to texts without labels.
 OF_TEXTS = {"path", "text", "encoding", "delimiter", "quoting", "empty_texts"}
 # These commands use labelled texts only.
-Labelled = Annotated[Data, Options(main=("text", "label", "split"), without=("unlabelled",))]
+Labelled = Annotated[
+    Data, Options(main=("text", "label", "split"), without=("unlabelled", "labels"))
+]
 
 
 def run(
@@ -42,20 +57,23 @@ def run(
 def teach(
     data: Labelled,
     out: Out,
-    settings: Annotated[Teach, Options(main=("pretrained", "epochs", "max_length"))],
+    settings: Annotated[
+        Teach, Options(main=("pretrained", "epochs", "max_length"), without=("teacher",))
+    ],
+    names: Map = None,
     seed: Seed = 0,
 ) -> None:
     """Fine-tune a pretrained BERT on labelled texts."""
     from kdedge.check import read_corpus, refuse_impossible
 
-    corpus = read_corpus(data, seed)
-    refuse_impossible(corpus, settings)
+    corpus, labels = read_corpus(data, seed), names_of(names)
+    refuse_impossible(corpus, settings, labels)
     load_tensorflow()
     from kdedge.files import locked
     from kdedge.teach.stage import finetune
 
     with locked(out):
-        finetune(corpus, settings, out, seed)
+        finetune(corpus, settings, out, seed, labels)
     say(f"{out}: teacher written.")
 
 
@@ -66,6 +84,7 @@ def label(
         Options(
             main=("text",),
             required="TEXTS",
+            without=("labels",),
             help={
                 "path": ".csv, .tsv, .jsonl, .parquet or .txt, also .gz; a folder of such files, "
                 "or a pattern in quotes: 'texts/*.parquet'. With --augmented: one file of labelled "
@@ -73,7 +92,7 @@ def label(
             },
         ),
     ],
-    teacher: TeacherDir,
+    teacher: AnyTeacherDir,
     out: Annotated[Path, typer.Option("--out", help="store of soft labels to make or to add to")],
     settings: Annotated[
         Label, Options(main=("batch_size", "augmented"), defaults={"augmented": "0"})
@@ -108,10 +127,9 @@ def label(
     ] = None,
     max_length: Annotated[
         int,
-        typer.Option(
-            "--max-length", min=3, help="with --pattern: tokens that texts are truncated to"
-        ),
+        typer.Option("--max-length", min=3, help="tokens that texts are truncated to"),
     ] = 64,
+    names: Map = None,
     seed: Seed = 0,
 ) -> None:
     """Write a teacher's soft labels of texts into a store; texts that are there are skipped.
@@ -130,7 +148,9 @@ def label(
     if needless and not augmented:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(needless))
         raise KdedgeError(f"{options}: only with --augmented.")
-    load = _teacher_loader(teacher, pattern or [], verbalizer or [], max_length)
+    if pattern and names:
+        raise KdedgeError("--map: not with --pattern; --verbalizer names the labels.")
+    load = _teacher_loader(teacher, pattern or [], verbalizer or [], max_length, names_of(names))
     from kdedge.files import locked
     from kdedge.teachers.label import label_texts
 
@@ -139,7 +159,8 @@ def label(
             from kdedge.check import read_corpus
             from kdedge.distill.transfer_set import texts_to_label
 
-            corpus, model = read_corpus(data, seed), load()
+            corpus = read_corpus(data, seed)
+            model = load() if pattern else load(corpus.task)
             texts = texts_to_label(model, corpus, settings, seed)
             store = label_texts(model, texts, out, settings.batch_size)
         elif engine == "ray":
@@ -154,9 +175,13 @@ def label(
 
 
 def _teacher_loader(
-    folder: Path, patterns: list[str], verbalizer: list[str], max_length: int
-) -> "Callable[[], BertTeacher]":
-    """A function that loads the teacher, in this or in another process."""
+    source: str,
+    patterns: list[str],
+    verbalizer: list[str],
+    max_length: int,
+    names: dict[str, str],
+) -> "Callable[..., Teacher]":
+    """A function that loads the teacher, in this or in another process, for a task if given."""
     verbalizers: dict[str, list[str]] = {}
     for pair in verbalizer:
         name, equals, word = pair.partition("=")
@@ -166,12 +191,12 @@ def _teacher_loader(
     if bool(patterns) != bool(verbalizers):
         raise KdedgeError("--pattern and --verbalizer: each needs the other.")
     load_tensorflow()
-    from kdedge.teachers.bert import load_teacher
+    from kdedge.teachers.load import load_in_order
     from kdedge.teachers.prompted import load_prompted_teacher
 
     if patterns:
-        return partial(load_prompted_teacher, folder, patterns, verbalizers, max_length=max_length)
-    return partial(load_teacher, folder)
+        return partial(load_prompted_teacher, source, patterns, verbalizers, max_length=max_length)
+    return partial(load_in_order, source, names=names, max_length=max_length)
 
 
 def average_labels(
@@ -247,13 +272,15 @@ def distill(
             "--teacher", help="the teacher's folder, for students and losses that need it"
         ),
     ] = None,
+    names: Map = None,
     seed: Seed = 0,
 ) -> None:
     """Train a student on soft labels."""
     load_tensorflow()
     from kdedge.check import read_corpus
     from kdedge.distill.stage import distill_student
-    from kdedge.distill.terms import check
+    from kdedge.distill.terms import check, suited_to
+    from kdedge.distill.transfer_set import in_datas_order
     from kdedge.files import locked
     from kdedge.labels.store import SoftLabels
     from kdedge.students.presets import find_preset
@@ -261,10 +288,9 @@ def distill(
     check(settings, find_preset(settings.student))
     store = SoftLabels(soft_labels)
     corpus = read_corpus(data, seed)
+    store = in_datas_order(store, corpus, names_of(names))
     encoder = store.encoder()
-    if "from_teacher" not in settings.model_fields_set:
-        there = store.token_vectors() is not None
-        settings = settings.model_copy(update={"from_teacher": there})
+    settings = suited_to(store, settings)
     with locked(out):
         trained = distill_student(corpus, store, encoder, settings, out, seed, teacher)
     metric = trained.task.metric

@@ -1,6 +1,7 @@
 """The loss terms of a recipe, and what they need of the teacher."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -9,6 +10,7 @@ from kdedge.distill.adversaries.adversary import AdversarialLoss, Context
 from kdedge.distill.prompts import PROMPTS
 from kdedge.errors import KdedgeError
 from kdedge.extensions import find, one_of
+from kdedge.labels.store import SoftLabels
 from kdedge.objectives import LOSSES, objective_of
 from kdedge.objectives.losses import AttentionLoss, DistillationLoss, FeatureLoss, HiddenStateLoss
 from kdedge.objectives.schedules import Schedule
@@ -17,11 +19,16 @@ from kdedge.students.architecture import Parts, Preset
 from kdedge.students.presets import PRESETS
 from kdedge.tasks import Task
 from kdedge.teachers.bert import BertTeacher, load_teacher
+from kdedge.text.decoding import tell_once
 
 Terms = list[tuple[DistillationLoss, float]]
 
 # The teacher's outputs that soft labels hold; others need the teacher beside the student.
 STORED = ("logits", "pooled")
+ONNX_ONLY = (
+    "a teacher in ONNX gives logits only. Leave that out, or name the checkpoint that the file was "
+    "made of."
+)
 
 
 def check(settings: Distill, preset: Preset) -> None:
@@ -51,26 +58,53 @@ def needs_teacher(settings: Distill) -> bool:
     )
 
 
+def _beside(settings: Distill, preset: Preset) -> list[str]:
+    """The settings that need a teacher beside the student, with the same tokens."""
+    wanted = {
+        f"student = {settings.student!r}": preset.needs_teacher,
+        "hidden_weight": settings.hidden_weight > 0,
+        "attention_weight": settings.attention_weight > 0,
+    }
+    named = [name for name, needed in wanted.items() if needed]
+    if not named and needs_teacher(settings):
+        named = [f"adversary = {settings.adversary!r}", *settings.losses]
+    return named
+
+
 def refuse_own_vocabulary(settings: Distill, preset: Preset) -> None:
     """Check that a student can have other tokens than its teacher.
 
     Raises:
         KdedgeError: teacher and student must read the same token ids.
     """
-    shared = {
-        f"student = {settings.student!r}": preset.needs_teacher,
-        "hidden_weight": settings.hidden_weight > 0,
-        "attention_weight": settings.attention_weight > 0,
-    }
-    named = [name for name, wanted in shared.items() if wanted]
-    if not named and needs_teacher(settings):
-        named = [f"adversary = {settings.adversary!r}", *settings.losses]
-    if named:
+    if named := _beside(settings, preset):
         raise KdedgeError(
-            f"distill: {', '.join(named)}: teacher and student would have to read the same tokens, "
-            "and this teacher's are not BERT's WordPiece, so its student gets word pieces of its "
-            "own. Leave that out."
+            f"distill: {', '.join(named)}: teacher and student would have to read the same tokens. "
+            "This teacher's are not BERT's WordPiece, so its student gets word pieces of its own. "
+            "Leave that out."
         )
+
+
+def refuse_logits_only(settings: Distill, preset: Preset) -> None:
+    """Check that a student can learn from logits alone.
+
+    Raises:
+        KdedgeError: it needs more of the teacher.
+    """
+    if named := _beside(settings, preset):
+        raise KdedgeError(f"distill: {', '.join(named)}: {ONNX_ONLY}")
+
+
+def suited_to(store: SoftLabels, settings: Distill) -> Distill:
+    """The settings, without defaults that need what the soft labels do not have; says so."""
+    changed: dict[str, Any] = {}
+    if not store.has_features and "feature_weight" not in settings.model_fields_set:
+        changed["feature_weight"] = 0.0
+    if store.token_vectors() is None and "from_teacher" not in settings.model_fields_set:
+        changed["from_teacher"] = False
+    for name in changed:
+        tell_once(f"{store.folder}: distill.{name} is off: these soft labels are logits only.")
+    return settings.model_copy(update=changed)
 
 
 def needs_pooled(settings: Distill) -> bool:

@@ -11,6 +11,8 @@ from kdedge.errors import KdedgeError
 from kdedge.labels.store import SoftLabels
 from kdedge.recipe import Label
 from kdedge.teachers.bert import BertTeacher
+from kdedge.teachers.classes import Counts, counts_of, order_of
+from kdedge.teachers.teacher import Teacher
 from kdedge.text.augment import augmented, some_with_typos
 from kdedge.text.batches import chunks
 from kdedge.text.corpus import Corpus
@@ -54,18 +56,40 @@ def transfer_set(
     ]
 
 
-def texts_to_label(teacher: BertTeacher, corpus: Corpus, settings: Label, seed: int) -> list[str]:
+def texts_to_label(teacher: Teacher, corpus: Corpus, settings: Label, seed: int) -> list[str]:
     """The transfer set; neighbours of words, if needed, by the teacher's word embeddings."""
     neighbours = None
     if settings.mixture.neighbours:
-        if not teacher.encoder.is_berts:
+        if not isinstance(teacher, BertTeacher) or not teacher.encoder.is_berts:
             raise KdedgeError(
-                "label.mixture.neighbours: needs a teacher with BERT's WordPiece, whose word "
-                "pieces are words. Set it to 0."
+                "label.mixture.neighbours: needs a BERT that is no ONNX file and has BERT's "
+                "WordPiece, whose pieces are words. Set it to 0."
             )
         vectors = np.asarray(teacher.word_embeddings)
         neighbours = nearest_words(vectors, teacher.encoder.vocabulary, NEIGHBOURS)
     return transfer_set(corpus, settings, seed, neighbours)
+
+
+def in_datas_order(store: SoftLabels, corpus: Corpus, names: Mapping[str, str]) -> SoftLabels:
+    """The store with its logits in the order of the corpus's classes, by name.
+
+    Args:
+        store: soft labels.
+        corpus: has the classes, and texts from which an error can guess a map.
+        names: the corpus's name for some of the store's classes.
+
+    Raises:
+        KdedgeError: the classes don't match.
+    """
+    if store.task == corpus.task or store.task.name != corpus.task.name:
+        return store
+    counts: Counts | None = None
+    known = store.index.rows(corpus.train.texts) >= 0
+    if store.task.width == corpus.task.width and known.any():
+        texts = [text for text, there in zip(corpus.train.texts, known, strict=True) if there]
+        counts = counts_of(store.lookup(texts)[0], corpus.train.labels[known])
+    order = order_of(store.task.output_names, names, corpus.task, store.folder, counts)
+    return store.in_order(order, corpus.task)
 
 
 class TransferSet:

@@ -75,6 +75,8 @@ class SoftLabels:
         self.task = info.task
         self.has_features = info.has_features
         self.shares_tokens = info.shares_tokens
+        # Which of the stored logits each of the task's is.
+        self._columns = list(range(info.task.width))
         self._shards = sorted(folder.glob("part-*.parquet"))
         self.index = TextIndex()
         # The first row of each shard, and the number of rows.
@@ -181,13 +183,24 @@ class SoftLabels:
             if not len(wanted):
                 continue
             within = rows[wanted] - self._starts[i]
-            logits[wanted] = self._vectors(shard, "logits")[within]
+            logits[wanted] = self._vectors(shard, "logits")[within][:, self._columns]
             if self.has_features:
                 vectors = self._vectors(shard, "pooled")
                 if pooled is None:
                     pooled = _new_array(pooled_file, (len(rows), vectors.shape[1]))
                 pooled[wanted] = vectors[within]
         return logits, pooled
+
+    def in_order(self, order: Sequence[int], task: Task) -> "SoftLabels":
+        """The same store with the logits of another task's outputs.
+
+        Args:
+            order: for each output of `task` the position of the present one.
+            task: with other names, or in another order.
+        """
+        other = SoftLabels(self.folder)
+        other._columns, other.task = [self._columns[i] for i in order], task
+        return other
 
     def add(self, texts: Sequence[str], logits: Logits, pooled: Features | None = None) -> None:
         """Store new texts as one shard.
@@ -204,12 +217,14 @@ class SoftLabels:
             )
         if (pooled is not None) != self.has_features:
             raise KdedgeError(f"pooled: this store has features: {self.has_features}.")
-        columns = {"text": pa.array(texts, pa.string()), "logits": _vectors(logits, pa.float32())}
+        stored = np.empty_like(logits)
+        stored[:, self._columns] = logits
+        columns = {"text": pa.array(texts, pa.string()), "logits": _vectors(stored, pa.float32())}
         if pooled is not None:
             columns["pooled"] = _vectors(pooled, pa.float16())
-        if stored := len(texts) - len(self.missing(texts)):
+        if double := len(texts) - len(self.missing(texts)):
             raise KdedgeError(
-                f"{self.folder}: {stored} of {len(texts)} texts would be stored twice."
+                f"{self.folder}: {double} of {len(texts)} texts would be stored twice."
             )
         last = int(self._shards[-1].stem.split("-")[1]) if self._shards else -1
         written = pa.BufferOutputStream()
@@ -235,6 +250,12 @@ class SoftLabels:
                 np.save(file, token_vectors, allow_pickle=False)
         files = (STORE, TOKENIZER, VOCABULARY, ENCODER, TOKEN_VECTORS)
         write_checksums(self.folder, [f for f in files if (self.folder / f).is_file()])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has a text encoder, and token vectors if it has features."""
+        last = TOKEN_VECTORS if self.has_features else TOKENIZER
+        return last in verify_checksums(self.folder, [STORE], REMEDY)
 
     def token_vectors(self) -> Features | None:
         """The teacher's token vectors, float16 [vocabulary, hidden], or None.

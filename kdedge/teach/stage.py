@@ -6,6 +6,7 @@ The head starts as logistic regression on the pretrained vectors (Kumar et al. 2
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -30,12 +31,25 @@ from kdedge.training.resumable import Resumable, remove_checkpoints
 HEADS: dict[str, NewHead | None] = {"checkpoint": None, "probe": "mean", "random": "own"}
 
 
-def finetune(corpus: Corpus, settings: Teach, out: Path, seed: int) -> BertTeacher:
+def finetune(
+    corpus: Corpus,
+    settings: Teach,
+    out: Path,
+    seed: int,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> BertTeacher:
     """Fine-tune `settings.pretrained` and write the weights of the best epoch on the valid split.
 
     What the settings leave open suits the corpus (`kdedge.defaults`). Epoch 0 is the start: a
     teacher is never worse on the valid split than its probe, or than the checkpoint that it is. A
     run that was stopped continues from its last checkpoint and ends with the same result.
+
+    Args:
+        corpus: texts and labels.
+        settings: the recipe's section `teach`.
+        out: folder to write the teacher to.
+        seed: of the order of the texts and of dropout.
+        names: the data's names for classes that the pretrained model has a head for.
 
     Raises:
         KdedgeError: the pretrained model can't be used, `out` exists, or the disk is full.
@@ -49,14 +63,14 @@ def finetune(corpus: Corpus, settings: Teach, out: Path, seed: int) -> BertTeach
     teacher = load_teacher(
         full.pretrained,
         task=corpus.task,
+        names=names,
         head=HEADS[start],
         max_length=full.max_length,
         dtype="mixed_bfloat16" if tf.config.list_physical_devices("GPU") else "float32",
     )
-    teacher.task = corpus.task
     # Weights, two moments, the best epoch, and the old checkpoint while a new one is written.
     require_space(out.parent, 8 * 4 * teacher.count_params())
-    key = fingerprint(full, teacher.fingerprint, corpus.fingerprint(), str(seed))
+    key = fingerprint(full, teacher.fingerprint, corpus.fingerprint(), str(seed), str(dict(names)))
     training = Resumable(out, key)
     probe = _probed(teacher, corpus, full) if start == "probe" else None
     rule = probe.class_weights if probe else full.class_weights or "none"

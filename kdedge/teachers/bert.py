@@ -1,8 +1,10 @@
 """The BERT teacher: an encoder with a head as a keras.Model, and how it is loaded and saved."""
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import keras
@@ -14,6 +16,7 @@ import tensorflow as tf
 from kdedge.errors import KdedgeError
 from kdedge.tasks import Classification, Task
 from kdedge.teachers.checkpoints import CONFIG, WEIGHTS, find_pretrained
+from kdedge.teachers.classes import label_names, order_of
 from kdedge.teachers.encoder import Encoder
 from kdedge.teachers.families import Family
 from kdedge.teachers.heads import FirstTokenHead, Head, LinearHead, mean_of
@@ -122,6 +125,13 @@ class BertTeacher(keras.Model):
             for name, value in self._graph(inputs).items()
         }
 
+    def take_order(self, order: Sequence[int], task: Task) -> None:
+        """Give the logits of `task`'s outputs: for each the position of the present one."""
+        out = self.head if isinstance(self.head, LinearHead) else self.head.out
+        for variable in (out.kernel, out.bias):
+            variable.assign(variable.numpy()[..., list(order)])
+        self.task = task
+
     def save_pretrained(self, folder: Path) -> None:
         """Write a Hugging Face folder with the tokenizer, which `load_teacher` can read.
 
@@ -151,6 +161,7 @@ def load_teacher(
     source: str | Path,
     *,
     task: Task | None = None,
+    names: Mapping[str, str] = MappingProxyType({}),
     head: NewHead | None = None,
     max_length: int = 128,
     with_hidden_states: bool = False,
@@ -162,7 +173,9 @@ def load_teacher(
     Args:
         source: a Hugging Face folder, `package:NAME/FOLDER` for one inside an installed Python
             package, or the id of a model on the Hugging Face hub.
-        task: the task of a new head; None for that of a fine-tuned checkpoint.
+        task: the task of a new head, or the one whose order a checkpoint's own logits get, by the
+            names of the classes; None for the checkpoint's own.
+        names: the task's name for some of the classes of a checkpoint that has a head.
         head: make a new, untrained head, whatever the checkpoint has: `own` for that of its family,
             `mean` or `first` for a `LinearHead` on that vector. None for the checkpoint's head, or
             a new one of its family if it has none.
@@ -173,7 +186,7 @@ def load_teacher(
 
     Raises:
         KdedgeError: no such model, no weights in a safe format, a checkpoint with parts that are
-            not supported, or a number of outputs that does not fit `task`.
+            not supported, one without a head where there is no `task`, or with other classes.
     """
     folder = find_pretrained(source)
     checkpoint = Checkpoint(folder)
@@ -183,12 +196,8 @@ def load_teacher(
             f"{folder}: this encoder has no classifier. Fine-tune it first: "
             "`kdedge teach DATA --pretrained DIR --out DIR`."
         )
-    if own and task and own.width != task.width:
-        raise KdedgeError(
-            f"{folder}: this teacher has {own.width} outputs ({own}) and the data {task.width} "
-            f"({task})."
-        )
-    task = own or task
+    order = order_of(own.output_names, names, task, source) if own and task else None
+    task = task or own
     assert task
     transformer = checkpoint.encoder(dtype)
     classifier = _head(checkpoint, head, task.width, dtype)
@@ -204,7 +213,7 @@ def load_teacher(
         encoder = TextEncoder.load(folder)
     else:
         encoder = TextEncoder.from_pretrained(folder, min(max_length, transformer.shape.longest))
-    return BertTeacher(
+    teacher = BertTeacher(
         transformer,
         classifier,
         checkpoint.family,
@@ -215,6 +224,9 @@ def load_teacher(
         with_hidden_states,
         with_attentions,
     )
+    if order:
+        teacher.take_order(order, task)
+    return teacher
 
 
 def has_head(source: str | Path) -> bool:
@@ -274,13 +286,7 @@ def _head_task(checkpoint: Checkpoint) -> Task | None:
 
 def _label_names(settings: dict[str, Any], count: int, where: Path) -> tuple[str, ...]:
     """The names of the outputs, in the order of their numbers; LABEL_0 and so on without names."""
-    names = settings.get("id2label") or {
-        number: name for name, number in (settings.get("label2id") or {}).items()
-    }
-    try:
-        in_order = tuple(str(names[number]) for number in sorted(names, key=int))
-    except (ValueError, TypeError) as error:
-        raise KdedgeError(f"{where}: id2label is not numbers with names: {error}") from None
+    in_order = label_names(settings, where)
     if in_order and len(in_order) != count:
         raise KdedgeError(
             f"{where}: id2label has {len(in_order)} names ({', '.join(in_order[:5])}), the head "

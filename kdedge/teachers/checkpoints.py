@@ -15,6 +15,8 @@ WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"
 CONFIG = "config.json"
+ONNX = ".onnx"
+FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
 
 
 def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:
@@ -24,6 +26,8 @@ def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:
         KdedgeError: there is no such folder, package or model.
     """
     text = str(source)
+    if text.endswith(ONNX) and Path(source).is_file():
+        return beside_onnx(Path(source))
     if text.startswith("package:"):
         package, _, inside = text.removeprefix("package:").partition("/")
         spec = importlib.util.find_spec(package)
@@ -43,6 +47,40 @@ def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:
         raise KdedgeError(
             f"{source}: no such folder here, and the hub did not give it: {error}"
         ) from None
+
+
+def onnx_file(source: str | Path) -> Path | None:
+    """The ONNX file that a source is, or the only one of a folder without other weights.
+
+    Args:
+        source: as of a recipe.
+    """
+    path = Path(source)
+    if path.suffix == ONNX:
+        return path
+    if not path.is_dir() or (path / WEIGHTS).is_file() or (path / SHARDS).is_file():
+        return None
+    found = sorted(path.glob(f"*{ONNX}"))
+    return found[0] if len(found) == 1 else None
+
+
+def beside_onnx(path: Path) -> Path:
+    """The folder with the tokenizer of an ONNX file; the file may be in its folder `onnx`."""
+    folder = path.parent
+    inside = folder.name == "onnx" and not (folder / CONFIG).is_file()
+    return folder.parent if inside else folder
+
+
+def longest_text(config: dict[str, Any]) -> int | None:
+    """How many tokens a text may have, by a config.json; None if it does not say.
+
+    RoBERTa and its kind number positions from after the padding token's id.
+    """
+    positions = config.get("max_position_embeddings")
+    if not isinstance(positions, int):
+        return None
+    kind = config.get("model_type")
+    return positions - (config.get("pad_token_id") or 0) - 1 if kind in FROM_PADDING else positions
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from kdedge.files import (
 from kdedge.labels.index import TextIndex
 from kdedge.labels.store import Features, SoftLabels
 from kdedge.progress import Advance, progress
-from kdedge.teachers.bert import BertTeacher
+from kdedge.teachers.teacher import Teacher, TeacherOutputs
 from kdedge.text.batches import chunks
 from kdedge.text.encoder import TextEncoder, padded
 from kdedge.text.readers import TextFiles
@@ -23,7 +23,7 @@ VECTORS_AT_ONCE = 1024
 
 
 def label_texts(
-    teacher: BertTeacher, texts: Sequence[str] | TextFiles, folder: Path, batch_size: int = 64
+    teacher: Teacher, texts: Sequence[str] | TextFiles, folder: Path, batch_size: int = 64
 ) -> SoftLabels:
     """Label the texts that the store in `folder` lacks.
 
@@ -35,12 +35,12 @@ def label_texts(
     with progress("labelling", missing, "texts") as advance:
         for shard in missing_in_shards(store, texts):
             outputs = run_teacher(teacher, shard, batch_size, advance)
-            store.add(shard, outputs["logits"], outputs["pooled"].astype(np.float16))
+            store.add(shard, outputs["logits"], half(outputs.get("pooled")))
     return store
 
 
 def open_for(
-    teacher: BertTeacher, texts: Sequence[str] | TextFiles, folder: Path
+    teacher: Teacher, texts: Sequence[str] | TextFiles, folder: Path
 ) -> tuple[SoftLabels, int]:
     """Open or make the store in `folder`, ready to add soft labels of `texts`.
 
@@ -55,15 +55,15 @@ def open_for(
         folder,
         teacher.fingerprint,
         teacher.task,
-        has_features=True,
+        has_features=teacher.hidden_size is not None,
         shares_tokens=teacher.encoder.is_berts,
     )
     wanted = TextIndex()
     for chunk in chunks(texts, TEXTS_A_SHARD):
         wanted.add(wanted.missing(store.missing(chunk)))
     missing = len(wanted)
-    require_space(folder, missing * (2 * teacher.hidden_size + 300))
-    if store.token_vectors() is None:
+    require_space(folder, missing * (2 * (teacher.hidden_size or 0) + 300))
+    if not store.is_complete:
         students = students_encoder(teacher.encoder, texts)
         store.keep(students, token_vectors(teacher, students))
     return store, missing
@@ -81,15 +81,17 @@ def missing_in_shards(store: SoftLabels, texts: Sequence[str] | TextFiles) -> It
         yield waiting
 
 
-def token_vectors(teacher: BertTeacher, students: TextEncoder) -> Features:
+def token_vectors(teacher: Teacher, students: TextEncoder) -> Features | None:
     """The teacher's vector of each token of its students: `pooled` of the input [CLS] token [SEP].
 
     Where students have word pieces of their own, it is `pooled` of a piece as a text, which may be
     several tokens of the teacher's.
 
     Returns:
-        float16 [vocabulary, hidden].
+        float16 [vocabulary, hidden]; None if the teacher gives no `pooled`.
     """
+    if teacher.hidden_size is None:
+        return None
     own = teacher.encoder
     if not own.is_berts:
         pieces = [text_of(piece) for piece in students.vocabulary]
@@ -102,7 +104,9 @@ def token_vectors(teacher: BertTeacher, students: TextEncoder) -> Features:
     return np.concatenate(vectors)
 
 
-Outputs = dict[str, npt.NDArray[np.float32]]
+def half(vectors: npt.NDArray[np.float32] | None) -> Features | None:
+    """Sentence vectors as the store keeps them."""
+    return None if vectors is None else vectors.astype(np.float16)
 
 
 def batches_by_length(
@@ -119,12 +123,12 @@ def batches_by_length(
 
 
 def run_teacher(
-    teacher: BertTeacher, texts: Sequence[str], batch_size: int, advance: Advance | None = None
-) -> Outputs:
+    teacher: Teacher, texts: Sequence[str], batch_size: int, advance: Advance | None = None
+) -> TeacherOutputs:
     """Run a teacher on texts, in their order.
 
     Returns:
-        `logits` float32 [texts, classes] and `pooled` float32 [texts, hidden].
+        `logits` float32 [texts, classes] and, if it gives that, `pooled` float32 [texts, hidden].
     """
     batches = batches_by_length(teacher.encoder, texts, batch_size)
     outputs = []

@@ -8,14 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kdedge.errors import KdedgeError
 from kdedge.labels.index import read_missing
 from kdedge.labels.store import SoftLabels
 from kdedge.progress import progress
-from kdedge.teachers.bert import BertTeacher
-from kdedge.teachers.label import TEXTS_A_SHARD, open_for, run_teacher
+from kdedge.teachers.label import TEXTS_A_SHARD, half, open_for, run_teacher
+from kdedge.teachers.teacher import Teacher
 from kdedge.text.readers import TextFiles
 
 # For sentences in most languages not more than a shard.
@@ -23,7 +21,7 @@ BLOCK_BYTES = 32 * TEXTS_A_SHARD
 
 
 def label_on_ray(
-    load: Callable[[], BertTeacher],
+    load: Callable[[], Teacher],
     texts: TextFiles,
     folder: Path,
     batch_size: int = 64,
@@ -91,7 +89,8 @@ def label_on_ray(
                 new = store.missing(position)
                 chosen = [position[text] for text in new]
                 if new:
-                    store.add(new, rows["logits"][chosen], rows["pooled"][chosen])
+                    pooled = rows["pooled"][chosen] if store.has_features else None
+                    store.add(new, rows["logits"][chosen], pooled)
                 advance(len(new))
     except ray.exceptions.RayError as error:
         raise KdedgeError(f"Ray: {error}") from None
@@ -127,7 +126,7 @@ def actor_share(nodes: list[dict[str, Any]], actors: int) -> tuple[int, int]:
 
 
 class _Teacher:
-    def __init__(self, load: Callable[[], BertTeacher], batch_size: int, cpus: int) -> None:
+    def __init__(self, load: Callable[[], Teacher], batch_size: int, cpus: int) -> None:
         import tensorflow as tf
 
         # Use only the share of the cores that Ray assigned.
@@ -136,5 +135,6 @@ class _Teacher:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         outputs = run_teacher(self.teacher, batch["text"].tolist(), self.batch_size)
-        pooled = outputs["pooled"].astype(np.float16)
-        return batch | {"logits": outputs["logits"], "pooled": pooled}
+        if "pooled" in outputs:
+            batch["pooled"] = half(outputs["pooled"])
+        return batch | {"logits": outputs["logits"]}

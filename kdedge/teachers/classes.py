@@ -1,0 +1,216 @@
+"""Matches a teacher's classes to the data's, by name. Imports no TensorFlow."""
+
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kdedge.errors import KdedgeError
+from kdedge.tasks import Labels, Logits, Task
+
+BARE_KEY = re.compile("[A-Za-z0-9_-]+")
+# Names that say nothing.
+NUMBERED = re.compile("LABEL_[0-9]+")
+# Up to so many classes all orders are tried, for more the most frequent pairs are taken.
+MOST_IN_ANY_ORDER = 6
+SHORTEST_BEGINNING = 3
+
+# How many texts of each of the data's classes got each of the teacher's: int64 [teacher, data].
+Counts = npt.NDArray[np.int64]
+# The same as shares of each of the data's classes.
+Shares = npt.NDArray[np.float64]
+
+
+def label_names(config: Mapping[str, Any], where: object) -> tuple[str, ...]:
+    """The classes that a config.json names, in the order of their numbers; () if it names none.
+
+        >>> label_names({"id2label": {"2": "pos", "1": "neg"}}, "config.json")
+        ('neg', 'pos')
+
+    Raises:
+        KdedgeError: `id2label` is not numbers with names.
+    """
+    names = config.get("id2label") or {
+        number: name for name, number in (config.get("label2id") or {}).items()
+    }
+    try:
+        return tuple(str(names[number]) for number in sorted(names, key=int))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise KdedgeError(f"{where}: id2label is not numbers with names: {error}") from None
+
+
+def renamed(names: Sequence[str], given: Mapping[str, str], where: object) -> tuple[str, ...]:
+    """The teacher's classes in the data's names.
+
+    Args:
+        names: the teacher's.
+        given: the data's name for some of the teacher's.
+        where: the teacher is, for messages.
+
+    Raises:
+        KdedgeError: `given` names a class that the teacher does not have.
+    """
+    if unknown := [name for name in given if name not in names]:
+        raise KdedgeError(
+            f"data.labels, --map: {', '.join(unknown)}: {where} has no such class. It has "
+            f"{', '.join(names)}."
+        )
+    return tuple(given.get(name, name) for name in names)
+
+
+def order_of(
+    names: Sequence[str],
+    given: Mapping[str, str],
+    task: Task,
+    where: object,
+    counts: Counts | None = None,
+) -> list[int]:
+    """For each of the data's classes the position of the teacher's logit.
+
+        >>> from kdedge.tasks import Classification
+        >>> order_of(["pos", "neg"], {}, Classification(label_names=("neg", "pos")), "BERT")
+        [1, 0]
+
+    Args:
+        names: the teacher's classes, in the order of its logits.
+        given: the data's name for some of them.
+        task: the data's.
+        where: the teacher is, for messages.
+        counts: what it answers on labelled texts, from which an error can guess.
+
+    Raises:
+        KdedgeError: the classes don't match; it shows the map, filled in as far as can be guessed.
+    """
+    ours, theirs = task.output_names, renamed(names, given, where)
+    if sorted(theirs) == sorted(ours):
+        return [theirs.index(name) for name in ours]
+    has = f"{where}: the teacher's classes are {', '.join(names)}, and the data's {task}."
+    if len(theirs) != len(ours):
+        raise KdedgeError(
+            f"{has} A teacher must have the data's classes. One that is fine-tuned gets them: "
+            f'[teach] pretrained = "{where}" with start = "probe", or `kdedge teach DATA '
+            f"--pretrained {where} --start probe`."
+        )
+    raise KdedgeError(f"{has} Say which is which: in the recipe\n\n{map_of(names, ours, counts)}")
+
+
+def map_of(names: Sequence[str], ours: Sequence[str], counts: Counts | None) -> str:
+    """A recipe's map of a teacher's classes to the data's, as far as can be guessed, and `--map`.
+
+    Args:
+        names: the teacher's.
+        ours: the data's.
+        counts: see `order_of`.
+    """
+    found = _by_name(names, ours)
+    sure = set(found)
+    left = [name for name in names if name not in found]
+    free = [name for name in ours if name not in found.values()]
+    why = "guessed by the order only: check it"
+    if counts is not None:
+        rows, columns = [names.index(n) for n in left], [ours.index(n) for n in free]
+        best = best_order(shares_of(counts)[np.ix_(rows, columns)])
+        found |= {left[row]: free[column] for column, row in enumerate(best)}
+        why = f"guessed from what it answers on {counts.sum()} texts: check it"
+    elif all(map(NUMBERED.fullmatch, left)):
+        found |= dict(zip(left, free, strict=False))
+    lines = ["[data.labels]"]
+    for name in names:
+        key = name if BARE_KEY.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+        value = json.dumps(found.get(name, ""), ensure_ascii=False)
+        note = "" if name in sure else f"  # {why}" if name in found else f"  # {_one_of(free)}"
+        lines.append(f"{key} = {value}{note}")
+    pairs = ",".join(f"{name}={found.get(name, '...')}" for name in names)
+    return "\n".join(lines) + f"\n\nor on the command line --map '{pairs}'."
+
+
+def _one_of(names: Sequence[str]) -> str:
+    return f"one of: {', '.join(names[:10])}"
+
+
+def _by_name(names: Sequence[str], ours: Sequence[str]) -> dict[str, str]:
+    """Names that are the same but for case and marks, or that one begins with the other."""
+    found: dict[str, str] = {}
+    for alike in (str.__eq__, _begins):
+        for name in names:
+            free = [other for other in ours if other not in found.values()]
+            fits = [other for other in free if alike(_plain(name), _plain(other))]
+            if name not in found and len(fits) == 1:
+                found[name] = fits[0]
+    return found
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
+def _begins(one: str, other: str) -> bool:
+    short, long = sorted((one, other), key=len)
+    return len(short) >= SHORTEST_BEGINNING and long.startswith(short)
+
+
+def counts_of(logits: Logits, labels: Labels) -> Counts:
+    """How many texts of each class got each answer, int64 [teacher, data].
+
+    Args:
+        logits: float32 [texts, classes].
+        labels: int [texts].
+    """
+    counts = np.zeros((logits.shape[1], logits.shape[1]), np.int64)
+    np.add.at(counts, (logits.argmax(1), labels), 1)
+    return counts
+
+
+def shares_of(counts: Counts) -> Shares:
+    """Which share of each class's texts got each answer, so that all classes count the same."""
+    return np.asarray(counts / np.maximum(counts.sum(0), 1), np.float64)
+
+
+def best_order(shares: Shares) -> list[int]:
+    """For each of the data's classes the teacher's that fits best, each once.
+
+    >>> best_order(np.array([[0.1, 0.9], [0.8, 0.2]]))
+    [1, 0]
+    """
+    size = len(shares)
+    if size <= MOST_IN_ANY_ORDER:
+        columns = range(size)
+        return list(
+            max(itertools.permutations(columns), key=lambda rows: shares[list(rows), columns].sum())
+        )
+    order, left = [-1] * size, shares.astype(np.float64)
+    for _ in range(size):
+        row, column = np.unravel_index(left.argmax(), left.shape)
+        order[column] = int(row)
+        left[row], left[:, column] = -1, -1
+    return order
+
+
+def exchanged(counts: Counts, task: Task, names: Sequence[str]) -> str:
+    """What to say if other names of the classes would make far more answers right; "" if none.
+
+    Args:
+        counts: what the teacher answers, its classes in the data's order.
+        task: the data's.
+        names: the teacher's own names, in the same order.
+    """
+    texts, shares = int(counts.sum()), shares_of(counts)
+    order, same = best_order(shares), list(range(len(shares)))
+    # The mean over classes: else a teacher that knows one class only would look exchanged.
+    now, best = shares[same, same].mean(), shares[order, same].mean()
+    if task.interval(now, texts)[1] >= task.interval(best, texts)[0]:
+        return ""
+    right = counts[order, same].sum() / texts
+    ours = task.output_names
+    lines = [
+        f"{json.dumps(names[row], ensure_ascii=False)} = {json.dumps(ours[i], ensure_ascii=False)}"
+        for i, row in enumerate(order)
+    ]
+    return (
+        f"its classes look exchanged: {100 * right:.1f}% of the answers would be right with\n\n"
+        "[data.labels]\n" + "\n".join(lines) + "\n"
+    )

@@ -1,0 +1,131 @@
+"""A teacher of any architecture: an ONNX file, as optimum exports it."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from kdedge.engines import EngineError, load
+from kdedge.errors import KdedgeError
+from kdedge.files import sha256, write_text
+from kdedge.tasks import Classification, Task
+from kdedge.teachers.checkpoints import (
+    CONFIG,
+    beside_onnx,
+    longest_text,
+    onnx_file,
+    read_config,
+)
+from kdedge.teachers.classes import label_names, order_of
+from kdedge.teachers.teacher import Inputs, TeacherOutputs
+from kdedge.text.encoder import ENCODER, TextEncoder
+
+OPTIMUM = (
+    "`optimum-cli export onnx --model MODEL --task text-classification FOLDER` makes one that fits."
+)
+
+
+class OnnxTeacher:
+    """A classifier in ONNX Runtime; it gives logits only.
+
+    Args:
+        path: the file, with inputs `input_ids`, `attention_mask` and, if it has that,
+            `token_type_ids`, and an output `logits`.
+        encoder: turns texts into its inputs.
+        config: the config.json beside it; {} if there is none.
+
+    Raises:
+        KdedgeError: ONNX Runtime refuses the file, or it has other inputs or outputs.
+    """
+
+    hidden_size = None
+
+    def __init__(self, path: Path, encoder: TextEncoder, config: Mapping[str, Any]) -> None:
+        self.path, self.encoder, self.config = path, encoder, dict(config)
+        try:
+            self._engine = load(path, os.cpu_count() or 1)
+            logits = self._engine.run(encoder.encode(["a"]).inputs)
+        except EngineError as error:
+            raise KdedgeError(f"{path}: {error} {OPTIMUM}") from None
+        except Exception as error:  # the runtime's errors have no common base
+            raise KdedgeError(f"{path}: can't be run on a text: {error} {OPTIMUM}") from None
+        names = label_names(config, path.parent / CONFIG)
+        names = names or tuple(f"LABEL_{i}" for i in range(logits.shape[-1]))
+        if logits.ndim != 2 or logits.shape[1] != len(names) or len(names) < 2:
+            raise KdedgeError(
+                f"{path}: its output for one text is of shape {list(logits.shape[1:])}; logits of "
+                f"the {len(names)} classes ({', '.join(names[:5])}) are needed, and at least two. "
+                f"{OPTIMUM}"
+            )
+        self.task: Task = Classification(label_names=names)
+        self.columns = list(range(len(names)))
+        content = [sha256(path), *map(sha256, _data(path)), encoder.tokenizer.to_str()]
+        text = "\n".join([*content, str(encoder.max_length)])
+        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+
+    def run(self, inputs: Inputs) -> TeacherOutputs:
+        """`logits`, float32 [batch, classes]."""
+        return {"logits": np.ascontiguousarray(self._engine.run(inputs)[:, self.columns])}
+
+    def take_order(self, order: Sequence[int], task: Task) -> None:
+        """Give the logits of `task`'s outputs: for each the position of the present one."""
+        self.columns, self.task = [self.columns[i] for i in order], task
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write a folder that `load_onnx_teacher` can read: the file as it is, and what is beside.
+
+        `config.json` names the classes in the file's order.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        # It names the files of its weights.
+        for file in (self.path, *_data(self.path)):
+            shutil.copy(file, folder / file.name)
+        names = dict(zip(self.columns, self.task.output_names, strict=True))
+        config = self.config | {"id2label": {str(i): names[i] for i in sorted(names)}}
+        write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+        self.encoder.save(folder)
+
+
+def load_onnx_teacher(
+    source: str | Path,
+    *,
+    task: Task | None = None,
+    names: Mapping[str, str] = MappingProxyType({}),
+    max_length: int = 128,
+) -> OnnxTeacher:
+    """Load an ONNX file, or the folder of one, with the tokenizer and config.json beside it.
+
+    Args:
+        source: the file, also one in a folder `onnx` of a folder with the others; or the folder.
+        task: the one whose order the logits get, by the names of the classes; None for the file's.
+        names: the task's name for some of the classes.
+        max_length: tokens that texts are cut to; ignored for a folder that kdedge wrote.
+
+    Raises:
+        KdedgeError: there is no such file, no tokenizer beside it, or see `OnnxTeacher`.
+    """
+    path = onnx_file(source)
+    if path is None or not path.is_file():
+        raise KdedgeError(f"{source}: no such file. {OPTIMUM}")
+    folder = beside_onnx(path)
+    config = read_config(folder) if (folder / CONFIG).is_file() else {}
+    if (folder / ENCODER).is_file():
+        encoder = TextEncoder.load(folder)
+    else:
+        length = min(max_length, longest_text(config) or max_length)
+        encoder = TextEncoder.from_pretrained(folder, length)
+    teacher = OnnxTeacher(path, encoder, config)
+    if task:
+        teacher.take_order(order_of(teacher.task.output_names, names, task, source), task)
+    return teacher
+
+
+def _data(path: Path) -> list[Path]:
+    """Files of weights beside a large model's file, which it names by their names."""
+    return sorted(file for file in path.parent.glob(f"{path.name}?*") if file.is_file())
