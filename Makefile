@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-clients android-check web-check check check-all figures-status \
+.PHONY: demo test test-slow test-clients android-check ios-check web-check check check-all figures-status \
 	install install-dev
 
 demo: install
@@ -22,6 +22,10 @@ test-clients: install-dev
 # android_demo without Android Studio and without a phone.
 android-check: install
 	$(BIN)/python android_demo/check.py
+
+# ios_demo on Linux, without Xcode; needs root and `apt install debootstrap openssl`.
+ios-check: install
+	$(BIN)/python ios_demo/check.py
 
 # web_demo in a real browser, with the bundle of android_demo. Pictures go to runs/web_demo.
 web-check: install-dev

@@ -48,8 +48,9 @@ def parts() -> dict[str, Part]:
         "android-check": Part(
             (python, "android_demo/check.py"),
             60,
-            ("java", "mvn", "aapt", "zipalign", "apksigner"),
+            ("java", "mvn", "aapt", "zipalign", "apksigner", "openssl"),
         ),
+        "ios-check": Part((python, "ios_demo/check.py"), 120, ("debootstrap", "openssl", "unshare")),
         **{f"python-{version}": other_python(version) for version in other_versions()},
         "demo": Part(("make", "demo"), 240),
     }

@@ -1,0 +1,108 @@
+import Foundation
+
+/// What manifest.json says, checked.
+struct Manifest {
+    // Version 1 was for classification only.
+    static let formatVersions = 1...2
+    static let suffixes = ["litert": ".tflite", "onnx": ".onnx"]
+
+    let artifacts: [ModelBundle.Artifact]
+    let labels: [String]
+    let maxLength: Int
+    let checksums: [String: String]
+    let defaults: [String: String]
+
+    init(_ content: Data) throws(BundleError) {
+        let stored: Stored
+        do {
+            // First, for a newer version may have other keys.
+            let version = try JSONDecoder().decode(Version.self, from: content).formatVersion
+            try demand(
+                Self.formatVersions.contains(version),
+                """
+                format_version is \(version) and this app reads \
+                \(Self.formatVersions.lowerBound) to \(Self.formatVersions.upperBound). \
+                Update the app or export the bundle anew.
+                """
+            )
+            stored = try JSONDecoder().decode(Stored.self, from: content)
+        } catch let error as BundleError {
+            throw error
+        } catch {
+            throw BundleError("manifest.json is damaged: \(error)")
+        }
+        artifacts = stored.artifacts
+        checksums = stored.files
+        defaults = stored.defaults
+        maxLength = stored.maxLength
+        if let task = stored.task {
+            try demand(
+                task.name == "classification",
+                "task: \(task.name). This app knows classification only."
+            )
+        }
+        labels = stored.task?.labelNames ?? stored.labels ?? []
+
+        for path in checksums.keys {
+            try demand(staysInside(path), "the file \(path) would lie outside the bundle.")
+        }
+        for artifact in artifacts {
+            let file = artifact.file
+            try demand(checksums[file] != nil, "\(file) has no checksum.")
+            try demand(
+                file.hasSuffix(Self.suffixes[artifact.format] ?? ""),
+                "\(file) is not a file of the format \(artifact.format)."
+            )
+        }
+        let names = Set(artifacts.map(\.name))
+        try demand(
+            !defaults.isEmpty && names.isSuperset(of: defaults.values),
+            "defaults name no artifact of this bundle."
+        )
+        try demand(labels.count >= 2, "labels: \(labels.count). At least 2 are needed.")
+        try demand(
+            maxLength >= 3, "max_length: \(maxLength). At least 3: [CLS], one word piece and [SEP]."
+        )
+    }
+}
+
+private struct Version: Decodable {
+    let formatVersion: Int
+
+    enum CodingKeys: String, CodingKey {
+        case formatVersion = "format_version"
+    }
+}
+
+private struct Stored: Decodable {
+    struct Task: Decodable {
+        let name: String
+        let labelNames: [String]?
+
+        enum CodingKeys: String, CodingKey {
+            case name
+            case labelNames = "label_names"
+        }
+    }
+
+    let artifacts: [ModelBundle.Artifact]
+    let defaults: [String: String]
+    let files: [String: String]
+    let maxLength: Int
+    /// Of version 1.
+    let labels: [String]?
+    let task: Task?
+
+    enum CodingKeys: String, CodingKey {
+        case artifacts, defaults, files, labels, task
+        case maxLength = "max_length"
+    }
+}
+
+private func demand(_ holds: Bool, _ message: String) throws(BundleError) {
+    if !holds { throw BundleError("manifest.json: \(message)") }
+}
+
+private func staysInside(_ path: String) -> Bool {
+    !path.hasPrefix("/") && !path.contains("\\") && !path.split(separator: "/").contains("..")
+}
