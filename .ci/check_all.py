@@ -50,7 +50,9 @@ def parts() -> dict[str, Part]:
             60,
             ("java", "mvn", "aapt", "zipalign", "apksigner", "openssl"),
         ),
-        "ios-check": Part((python, "ios_demo/check.py"), 120, ("debootstrap", "openssl", "unshare")),
+        "ios-check": Part(
+            (python, "ios_demo/check.py"), 120, ("debootstrap", "openssl", "unshare")
+        ),
         **{f"python-{version}": other_python(version) for version in other_versions()},
         "demo": Part(("make", "demo"), 240),
     }

@@ -23,15 +23,21 @@ from kdedge.errors import errors_as_lines
 from kdedge.recipe import Export, settings_of
 
 
-def to_subject(checkpoint: str, data: Path, split: str | None, max_length: int) -> Subject:
+def to_subject(
+    checkpoint: str,
+    data: Path,
+    split: str | None,
+    max_length: int,
+    label_delimiter: str | None = None,
+) -> Subject:
     """The checkpoint, with its logits on the valid and test texts.
 
     Raises:
         KdedgeError: no such checkpoint, one without a head, or one with other labels than the data.
     """
-    corpus = load_corpus(data, split=split)
     model = load_teacher(checkpoint, max_length=max_length)
     task = model.task
+    corpus = load_corpus(data, split=split, task=task.name, label_delimiter=label_delimiter)
     if {*task.output_names} != {*corpus.task.output_names}:
         raise KdedgeError(
             f"{checkpoint}: its labels are {task}, the data's are {corpus.task}. Name them alike "
@@ -39,7 +45,7 @@ def to_subject(checkpoint: str, data: Path, split: str | None, max_length: int) 
         )
     # Checkpoint and corpus may have the labels in different orders.
     train, valid, test = (
-        replace(part, labels=task.numbers([corpus.task.label_of(i) for i in part.labels], "data"))
+        replace(part, labels=task.numbers([corpus.task.parsed(i) for i in part.labels], "data"))
         for part in (corpus.train, corpus.valid, corpus.test)
     )
     corpus = replace(corpus, task=task, train=train, valid=valid, test=test)
@@ -52,6 +58,9 @@ def main(
     data: Annotated[Path, typer.Option(help="labelled texts to check it with")],
     out: Annotated[Path, typer.Option(help="the bundle to make")],
     split: Annotated[str | None, typer.Option(help="column with train, valid, test")] = None,
+    label_delimiter: Annotated[
+        str | None, typer.Option(help="what is between the labels of a text, if it has several")
+    ] = None,
     length: Annotated[int, typer.Option(help="tokens that texts are truncated to")] = 64,
     artifacts: Annotated[
         str, typer.Option(help="separated by commas")
@@ -65,7 +74,9 @@ def main(
         lengths=[length],
         max_accuracy_drop=max_accuracy_drop,
     )
-    manifest = export_bundle(to_subject(checkpoint, data, split, length), settings, out)
+    manifest = export_bundle(
+        to_subject(checkpoint, data, split, length, label_delimiter), settings, out
+    )
     for artifact in manifest.artifacts:
         typer.echo(f"{out}/{artifact.summary()}")
 

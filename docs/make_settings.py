@@ -79,6 +79,8 @@ def _table(section: type[Section], names: list[str]) -> str:
 
 def _value(schema: Mapping[str, Any]) -> str:
     if schema.get("type") == "array":
+        if parts := schema.get("prefixItems"):
+            return "list of: " + ", ".join(map(_value, parts))
         return f"list of: {_value(schema['items'])}"
     if "enum" in schema:
         return ", ".join(f"`{name}`" for name in schema["enum"])

@@ -7,8 +7,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-import numpy as np
-
 from kdedge.defaults import FullTeach, full_augmented, full_teach
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data, Recipe, Teach
@@ -24,6 +22,7 @@ from kdedge.text.checks import Lengths, lengths_of, token_lengths
 from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.decoding import Tell, tell_once
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.readers import LabelForm
 from kdedge.text.rules import Finding, quoted
 
 Verdict = Literal["ok", "odd", "impossible"]
@@ -58,7 +57,7 @@ class Report:
     Attributes:
         recognised: what the files are.
         rows: how many of each split, and unlabelled ones.
-        classes: how many rows of each split a class has.
+        classes: how many rows of each split a label has; empty for scores.
         lengths: in tokens of the pretrained model; None where that was not reached.
         findings: all that is odd or impossible.
         estimate: None where nothing can be run.
@@ -99,9 +98,11 @@ def check_recipe(recipe: Recipe) -> Report:
         report.recognised = told
         report.findings.append(_impossible("data", str(error)))
         return report
+    data = recipe.data
+    labels = LabelForm(data.label, data.label_delimiter, data.label_columns)
     report.recognised = [
-        f"{recipe.data.path}: {corpus.task.name} of column {recipe.data.text!r} by column "
-        f"{recipe.data.label!r}",
+        f"{data.path}: {corpus.task.name} of column {data.text!r} by {labels}",
+        *([] if corpus.task.counts(corpus.train.labels) else [str(corpus.task)]),
         *told[: len(told) - len(corpus.findings)],
     ]
     splits = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
@@ -109,7 +110,7 @@ def check_recipe(recipe: Recipe) -> Report:
         **{part: len(split) for part, split in splits.items()},
         "unlabelled": len(corpus.unlabelled),
     }
-    counts = {part: _by_class(corpus, split.labels) for part, split in splits.items()}
+    counts = {part: corpus.task.counts(split.labels) for part, split in splits.items()}
     report.classes = {
         name: {part: of.get(name, 0) for part, of in counts.items()} for name in counts["train"]
     }
@@ -238,15 +239,6 @@ def _impossible(kind: str, words: str) -> Finding:
     return Finding(kind, 1, words, "", "", impossible=True)
 
 
-def _by_class(corpus: Corpus, labels: Any) -> dict[str, int]:
-    strata = corpus.task.strata(labels)
-    every = corpus.task.strata(corpus.train.labels)
-    return {
-        corpus.task.stratum_name(stratum): int((strata == stratum).sum())
-        for stratum in np.unique(every)
-    }
-
-
 def _small_classes(classes: dict[str, dict[str, int]]) -> list[Finding]:
     small = [name for name, count in classes.items() if count["test"] < FEW_TEST_TEXTS]
     if not small:
@@ -255,7 +247,7 @@ def _small_classes(classes: dict[str, dict[str, int]]) -> list[Finding]:
         Finding(
             "small classes",
             len(small),
-            f"classes with fewer than {FEW_TEST_TEXTS} test texts",
+            f"labels with fewer than {FEW_TEST_TEXTS} test texts",
             ", ".join(f"{name}: {classes[name]['test']}" for name in small[:3]),
             "kept; how well they are told apart will not be known",
         )

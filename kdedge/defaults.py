@@ -112,6 +112,8 @@ def length_for(lengths: Sequence[int]) -> int:
 
 def is_unbalanced(task: Task, train: Split) -> bool:
     """Whether some classes have many times the texts of others."""
+    if not task.has_classes:
+        return False
     counts = np.unique(task.strata(train.labels), return_counts=True)[1]
     return bool(counts.max() >= UNBALANCED * counts.min())
 

@@ -86,6 +86,22 @@ class Data(Section):
     label: str = Field(
         "label", description="column of the labels, names or whole numbers; they stay as they are"
     )
+    task: Literal["classification", "multi-label", "regression"] = Field(
+        "classification",
+        description="what is said of a text: one of several labels, any number of labels, a score",
+    )
+    label_delimiter: str | None = Field(
+        None,
+        min_length=1,
+        description="multi-label: what is between the labels in a text column, as ; or tab; an "
+        "empty field is a text without a label",
+    )
+    label_columns: tuple[str, ...] = Field(
+        (), description="multi-label: columns of 0 and 1, one for each label, in place of label"
+    )
+    score_range: tuple[float, float] | None = Field(
+        None, description="regression: lowest and highest score; answers are cut to it"
+    )
     split: str | None = Field(
         None,
         description="column that says train, valid or test; without it the split is stratified",
@@ -128,6 +144,12 @@ class Data(Section):
         description="the label here of classes that a teacher or pretrained model calls otherwise: "
         'LABEL_0 = "negative"',
     )
+
+    @model_validator(mode="after")
+    def _labels_in_one_place(self) -> "Data":
+        if self.label_columns and ("label" in self.model_fields_set or self.label_delimiter):
+            raise ValueError("label_columns: are in place of label and label_delimiter")
+        return self
 
 
 class Teach(Section):
@@ -395,7 +417,9 @@ class Export(Section):
         "without it one, for texts of the model's max_length",
     )
     max_accuracy_drop: Positive = Field(
-        0.5, description="percentage points of accuracy that a model may lose"
+        0.5,
+        description="percentage points of the task's metric that a model may lose: of accuracy, of "
+        "micro F1, or hundredths of Pearson's correlation",
     )
     integer_output: bool = Field(
         False, description="litert-int8-full and -int16x8: probabilities as integers with a scale"

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from kdedge import KdedgeError, TextEncoder, load_teacher
-from kdedge.tasks import Classification
+from kdedge.tasks import Classification, MultiLabel, Regression
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.families import FAMILIES
 from kdedge.teachers.heads import MaskedHead
@@ -297,9 +297,7 @@ def settings(**changes: Any) -> Callable[[Path], None]:
         (drop("classifier.weight"), "says BertForSequenceClassification, and weights of its head"),
         (drop("bert.embeddings.word_embeddings.weight"), "0 tensors are called embeddings.word_"),
         (adapter, "an adapter .PEFT., not a whole model. Merge it"),
-        (one_output, "a model for a score"),
-        (settings(problem_type="multi_label_classification"), "for several labels a text"),
-        (settings(problem_type="regression"), "a model for a score"),
+        (settings(problem_type="regression"), "a model for 3 scores a text; kdedge takes one"),
         (settings(id2label={"0": "bad", "1": "good"}), "2 names .bad, good., the head 3 outputs"),
         (settings(id2label={"x": "bad"}), "id2label is not numbers with names"),
         (settings(num_hidden_layers=1), "num_hidden_layers is 1 in config.json and 2 by the ten"),
@@ -317,6 +315,23 @@ def test_what_is_refused(change: Callable[[Path], None], message: str, tmp_path:
         load_teacher(folder)
     assert str(folder) in str(refused.value) or "activation" in message
     assert "\n" not in str(refused.value)
+
+
+def test_several_labels_and_one_score_are_read_as_what_they_are(tmp_path: Path) -> None:
+    folder = copied("bert", tmp_path)
+    several = settings(problem_type="multi_label_classification")
+    several(folder)
+    teacher = load_teacher(folder)
+    assert isinstance(teacher.task, MultiLabel)
+    inputs = teacher.encoder.encode(["a film"]).inputs
+    logits = teacher.run(inputs)["logits"]
+    # Sigmoids: each by itself.
+    np.testing.assert_allclose(teacher.task.outputs(logits), 1 / (1 + np.exp(-logits)), atol=1e-6)
+    one_output(folder)
+    scorer = load_teacher(folder)
+    # In the units of the score, as the checkpoint gives it.
+    assert scorer.task == Regression(mean=0.0, deviation=1.0)
+    np.testing.assert_allclose(scorer.run(inputs)["logits"], logits[:, :1], atol=1e-6)
 
 
 def test_heads_that_are_not_used_are_named(

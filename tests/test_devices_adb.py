@@ -417,7 +417,7 @@ def test_the_demo_app(app_phone: Phone) -> None:
     assert first.text.tokenize_p50_ms == pytest.approx(0.049)
     assert first.text.end_to_end_p50_ms == pytest.approx(0.339)
     assert first.load_ms == 31 and first.first_inference_ms == 0.9
-    assert "tokenization 0.0490 ms, text to probabilities 0.339 ms" in " ".join(done.stdout.split())
+    assert "tokenization 0.0490 ms, text to outputs 0.339 ms" in " ".join(done.stdout.split())
     facts = report.environments[URL]
     assert facts["app"] == "org.kdedge.demo" and facts["LiteRT"] == "2.16.1"
     assert facts["SHA-256 of the APK"] == hashlib.sha256(b"an APK").hexdigest()

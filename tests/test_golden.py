@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from kdedge import KdedgeError, TextEncoder, load_bundle
 from kdedge.bundle.manifest import read_manifest
 from kdedge.cli import app
 from kdedge.runtime import TextModel
+from kdedge.tasks import read_task
 
 GOLDEN = ROOT / "tests" / "golden"
 TOKENIZER = json.loads((GOLDEN / "tokenizer.json").read_text())
+TASKS = json.loads((GOLDEN / "tasks.json").read_text())
 HOSTILE = json.loads((GOLDEN / "hostile.json").read_text())
 
 
@@ -29,6 +32,16 @@ def encoder(quick_run: Path) -> TextEncoder:
 def classifiers(quick_run: Path) -> list[TextModel]:
     bundle = quick_run / "bundle"
     return [load_bundle(bundle, artifact.name) for artifact in read_manifest(bundle).artifacts]
+
+
+@pytest.mark.parametrize("vector", TASKS, ids=lambda vector: vector["name"])
+def test_answers_of_tasks(vector: dict[str, Any]) -> None:
+    task = read_task(vector["task"])
+    outputs = task.outputs(np.array(vector["logits"], np.float32))
+    np.testing.assert_allclose(outputs, vector["outputs"], atol=1e-6)
+    fields = task.answer(outputs).fields()
+    labels = fields.get("labels", [fields["label"]] if "label" in fields else [])
+    assert labels == vector["labels"]
 
 
 def test_make_gives_this_file(quick_run: Path) -> None:

@@ -7,8 +7,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
-from kdedge.tasks import Classification
-from kdedge.teach.linear import STRENGTH, fit_tfidf, fit_vectors, words_of
+from kdedge.tasks import Classification, MultiLabel, Regression
+from kdedge.teach.linear import FITS, STRENGTH, fit_tfidf, fit_vectors, words_of
 from kdedge.teach.probe import weights_of
 
 
@@ -97,3 +97,25 @@ def test_confusions_worked_out_by_hand() -> None:
     assert classes(3).confusion(outputs, np.array([0, 0, 2, 2])).tolist() == [
         [1, 1, 0], [0, 0, 0], [0, 1, 1],
     ]  # fmt: skip
+
+
+def test_a_regression_for_each_label() -> None:
+    task = MultiLabel(label_names=("left", "never", "right"))
+    features = np.repeat([[1.0, 0.0], [0.0, 1.0]], 20, axis=0)
+    labels = np.repeat([[1, 0, 0], [0, 0, 1]], 20, axis=0).astype(np.int8)
+    linear = FITS["multi-label"](task, features, labels, np.ones(40, np.float32))
+    said = task.outputs(linear.logits(np.eye(2)))
+    # A label that no text has is as improbable as a finite logit can say.
+    np.testing.assert_allclose(said[:, 1], 1e-7, rtol=1e-3)
+    assert (said[0, 0], said[1, 2]) == pytest.approx((1, 1), abs=0.1)
+    assert (said[0, 2], said[1, 0]) == pytest.approx((0, 0), abs=0.1)
+
+
+def test_least_squares_of_standardised_scores() -> None:
+    task = Regression(mean=3.0, deviation=2.0)
+    x = np.arange(100.0)[:, None] - 49.5
+    # Scores of 3 + x / 10, standardised x / 20; the sum of squares is 83,325, so a strength of 1
+    # changes the slope by 1 in 83,326.
+    linear = FITS["regression"](task, x, 3 + x[:, 0] / 10, np.ones(100, np.float32))
+    assert linear.kernel[0, 0] == pytest.approx(0.05 * 83_325 / 83_326, rel=1e-6)
+    np.testing.assert_allclose(task.outputs(linear.logits(x[:1])), [[3 - 4.95]], atol=1e-3)

@@ -198,7 +198,7 @@ def test_equal_texts() -> None:
 def test_a_recipe_and_load_corpus_take_the_same(save: Save) -> None:
     import inspect
 
-    python = {*inspect.signature(load_corpus).parameters} - {"task", "seed", "tell"}
+    python = {*inspect.signature(load_corpus).parameters} - {"seed", "tell"}
     assert python == {*Data.model_fields} - {"train_size", "eval_size"}
     for name, field in Data.model_fields.items():
         if name in python and name != "path":

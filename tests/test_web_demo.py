@@ -20,6 +20,7 @@ from kdedge.runtime import TextModel
 BUNDLE = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
 SCREENSHOTS = ROOT / "runs" / "web_demo"
 WITHIN = 1e-3
+TASKS = json.loads((ROOT / "tests" / "golden" / "tasks.json").read_text())
 HOSTILE = json.loads((ROOT / "tests" / "golden" / "hostile.json").read_text())
 # Types into the page what Python's own strings could not bring there: halves of surrogate pairs.
 TYPE_ALL = """async (hostile) => {
@@ -133,6 +134,20 @@ def test_the_same_as_python_on_100_texts(
         assert scores[0]["label"] == one.label
         by_label = {score["label"]: score["score"] for score in scores}
         assert by_label == pytest.approx(one.probabilities, abs=WITHIN)
+
+
+def test_answers_of_tasks(page: "playwright.Page") -> None:
+    program = """async (vectors) => {
+        const { outputsOf, labelsOf } = await import("/tasks.js");
+        return vectors.map(({ task, logits }) => {
+            const outputs = outputsOf(task, logits);
+            return { outputs, labels: labelsOf(task, outputs) };
+        });
+    }"""
+    found = page.evaluate(program, TASKS)
+    for vector, given in zip(TASKS, found, strict=True):
+        assert given["outputs"] == pytest.approx(vector["outputs"], abs=1e-6)
+        assert given["labels"] == vector["labels"]
 
 
 def test_by_keyboard_in_the_window_of_a_phone(

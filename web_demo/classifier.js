@@ -1,4 +1,6 @@
-// A bundle in the browser: text -> labels with probabilities, by transformers.js.
+// A bundle in the browser: text -> labels with probabilities, or a score, by transformers.js.
+
+import { labelsOf, outputsOf } from "./tasks.js";
 
 const MAX_CHARACTERS = 100_000;
 // As Python sees it.
@@ -31,12 +33,16 @@ async function load(path) {
 /**
  * Loads the bundle that `kdedge package web` put beside this file.
  *
- * Gives `samples`, texts of the kind that the model knows if the bundle has some, and `classify`, an async function:
- * text -> [{label, score}], the most probable first. It throws an Error whose message
- * can be shown for a text that is blank, longer than 100,000 characters or not well formed.
+ * Gives `task` of the manifest, `samples`, texts of the kind that the model knows if the bundle has
+ * some, and `classify`, an async function:
+ * text -> [{label, score, holds}], the most probable first. `holds` says whether it is the text's
+ * label: of the first one, or of those above their thresholds. Where the task is a score, there is
+ * one, with the label "score". It throws an Error whose message can be shown for a text that is
+ * blank, longer than 100,000 characters or not well formed.
  */
 export async function loadClassifier() {
   const { model, dtype, samples: has } = await (await load("models/index.json")).json();
+  const { task, labels } = await (await load(`models/${model}/manifest.json`)).json();
   const path = `models/${model}/sample_texts.txt`;
   const samples = has ? (await (await load(path)).text()).trim().split("\n") : [];
   // Only now: where the bundle is missing the runtime is as well, and the message must come first.
@@ -47,19 +53,25 @@ export async function loadClassifier() {
   // A bundle that was made anew must not be hidden by the old one.
   env.useBrowserCache = false;
   env.backends.onnx.wasm.wasmPaths = new URL("runtime/", location).href;
-  const classifier = await pipeline("text-classification", model, { dtype, device: "wasm" });
-  // transformers.js cuts a long text by dropping its end, [SEP] included; the model needs it there.
-  const { tokenizer } = classifier;
-  classifier.tokenizer = (...inputs) => {
-    const encoded = tokenizer(...inputs);
-    encoded.input_ids.data[encoded.input_ids.data.length - 1] = BigInt(tokenizer.sep_token_id);
-    return encoded;
-  };
+  const loaded = await pipeline("text-classification", model, { dtype, device: "wasm" });
+  // Not by the pipeline itself: it makes 1 of every score, knows no thresholds, and cuts a long text
+  // by dropping its end, [SEP] included; the model needs it there.
+  const { tokenizer, model: network } = loaded;
+  // Manifests of version 1 have labels.
+  const says = task ?? { name: "classification", label_names: labels };
   async function classify(text) {
     check(text);
-    return classifier(text, { top_k: null });
+    const encoded = tokenizer(text, { truncation: true });
+    encoded.input_ids.data[encoded.input_ids.data.length - 1] = BigInt(tokenizer.sep_token_id);
+    const { logits } = await network(encoded);
+    const outputs = outputsOf(says, [...logits.data]);
+    const held = labelsOf(says, outputs);
+    return outputs
+      .map((score, i) => ({ label: says.label_names?.[i] ?? "score", score }))
+      .map((answer) => ({ ...answer, holds: held.includes(answer.label) }))
+      .sort((a, b) => b.score - a.score);
   }
   // The first run also prepares memory: not what a user should see as latency.
   await classify(samples[0] ?? "a");
-  return { classify, samples };
+  return { classify, samples, task: says };
 }

@@ -9,7 +9,7 @@ function say(message, isError = false) {
   status.classList.toggle("error", isError);
 }
 
-function row({ label, score }) {
+function row({ label, score, holds }) {
   const item = document.createElement("li");
   const name = document.createElement("span");
   const percent = document.createElement("span");
@@ -19,6 +19,7 @@ function row({ label, score }) {
   bar.value = score;
   // The number beside it says the same.
   bar.ariaHidden = "true";
+  item.classList.toggle("holds", holds);
   item.append(name, percent, bar);
   return item;
 }
@@ -41,7 +42,7 @@ async function keepForOffline() {
 
 async function start() {
   say("Loading the model…");
-  const { classify, samples } = await loadClassifier();
+  const { classify, samples, task } = await loadClassifier();
 
   async function answer() {
     const typed = text.value;
@@ -55,8 +56,11 @@ async function start() {
       const scores = await classify(typed);
       const took = performance.now() - begun;
       if (typed !== text.value) return;
-      labels.replaceChildren(...scores.map(row));
-      say(`${scores[0].label}, in ${took.toFixed(1)} ms`);
+      const isScore = task.name === "regression";
+      labels.replaceChildren(...(isScore ? [] : scores.map(row)));
+      const held = scores.filter(({ holds }) => holds).map(({ label }) => label);
+      const said = isScore ? scores[0].score.toFixed(2) : held.join(", ") || "none";
+      say(`${said}, in ${took.toFixed(1)} ms`);
     } catch (error) {
       labels.replaceChildren();
       say(error.message, true);

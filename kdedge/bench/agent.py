@@ -7,7 +7,7 @@
 
 Reads one JSON object from stdin or from the file:
 
-    kind            "time": latency of inferences; "text": latency from text to probabilities, and
+    kind            "time": latency of inferences; "text": latency from text to outputs, and
                     of the tokenization alone; "memory": the model's memory; "outputs": its outputs
     model           path
     format          "litert" or "onnx"

@@ -16,11 +16,20 @@ from kdedge.bench.measure import Run, measure, others_of
 from kdedge.bench.report.figures import size_latency_score_figure
 from kdedge.bench.report.model import BenchReport, Measurement, Reference
 from kdedge.bench.scenario import THROUGHPUT, Scenario
-from kdedge.bundle.manifest import SAMPLE_TEXTS, Artifact, Manifest, samples_beside, verify
+from kdedge.bundle.manifest import (
+    SAMPLE_TEXTS,
+    Artifact,
+    Manifest,
+    Score,
+    samples_beside,
+    score_of,
+    verify,
+)
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 from kdedge.progress import progress
 from kdedge.runtime import load_bundle
+from kdedge.tasks import wilson_interval
 from kdedge.text.encoder import Encoded, TextEncoder
 from kdedge.text.pretrained import TOKENIZER
 
@@ -32,10 +41,10 @@ KEPT = "measured"
 
 
 class Labelled(NamedTuple):
-    """Texts with the names of their labels."""
+    """Texts with their labels, as the task's `parse` gives them: names of classes, or scores."""
 
     texts: tuple[str, ...]
-    labels: tuple[str, ...]
+    labels: tuple[Any, ...]
 
 
 class Grid(NamedTuple):
@@ -271,12 +280,11 @@ def _measurement(
     item: _Planned, run: Run, labelled: Labelled | None, expected: Callable[[Path, str], Any]
 ) -> Measurement:
     artifact, others = item.artifact, run.others[item.subject.name]
-    score, count, reference = artifact.score.value, artifact.score.texts, None
+    score, reference = artifact.score, None
     if labelled and (found := others.get("outputs")):
         outputs = np.asarray(found.outputs, np.float32)
         here = expected(item.bundle, artifact.name)
         score, reference = _on_device(item, outputs, here, labelled)
-        count = len(labelled.texts)
     return Measurement(
         name=item.subject.name,
         device=item.device.url,
@@ -289,10 +297,12 @@ def _measurement(
         length=item.subject.inputs.ids.shape[1],
         threads=item.subject.threads,
         batch=item.subject.batch,
-        metric=artifact.score.metric,
-        score=score,
-        score_texts=count,
-        score_interval=item.manifest.task.interval(score, count),
+        metric=score.metric,
+        score=score.value,
+        score_texts=score.texts,
+        # Bundles of an older kdedge, which are of classification, have none.
+        score_interval=score.interval or wilson_interval(score.value, score.texts),
+        other_figures=score.others,
         reference=reference,
         text=others.get("text"),
         memory=others.get("memory"),
@@ -304,7 +314,7 @@ def _measurement(
 
 def _on_device(
     item: _Planned, outputs: Any, expected: Any, labelled: Labelled
-) -> tuple[float, Reference]:
+) -> tuple[Score, Reference]:
     """The score of the outputs of a device, and their difference from those of this machine."""
     task = item.manifest.task
     # ONNX models give logits.
@@ -315,7 +325,7 @@ def _on_device(
             f"{item.subject.name}: outputs of shape {outputs.shape}; {expected.shape} is needed."
         )
     labels = task.numbers(labelled.labels, "labelled")
-    return task.score(outputs, labels), Reference(
+    return score_of(task, outputs, labels), Reference(
         texts=len(labels),
         agreement=task.agreement(outputs, expected),
         max_difference=float(np.abs(outputs - expected).max()),

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kdedge.bundle.fit import check_fit, check_format
 from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, sha256, verify_checksums, write_checksums
-from kdedge.tasks import StoredTask, upgraded
+from kdedge.tasks import Labels, Outputs, StoredTask, Task, shown, upgraded
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -62,7 +62,26 @@ class Score(_Frozen):
 
     metric: str = Field(description="name of the metric: accuracy for classification")
     texts: int = Field(ge=1)
-    value: float = Field(ge=0, le=1)
+    value: float = Field(ge=-1, le=1)
+    interval: tuple[float, float] | None = Field(None, description="95%, over the texts")
+    others: dict[str, float] = Field({}, description="the task's other figures, by name")
+
+    def text(self) -> str:
+        """Metric and value."""
+        return f"{self.metric} {shown(self.metric, self.value)}"
+
+
+def score_of(task: Task, outputs: Outputs, labels: Labels) -> Score:
+    """The task's metric of outputs float32 [texts, width]."""
+    figures = task.measures(outputs, labels)
+    value = figures.pop(task.metric)
+    return Score(
+        metric=task.metric,
+        texts=len(labels),
+        value=value,
+        interval=task.interval(outputs, labels),
+        others=figures,
+    )
 
 
 class SparedLayer(_Frozen):
@@ -91,8 +110,7 @@ class Artifact(_Frozen):
     def summary(self) -> str:
         """One line: file, size, score, agreement with its source."""
         return (
-            f"{self.file}: {self.bytes / 1e6:.2f} MB, {self.score.metric} "
-            f"{100 * self.score.value:.2f}%, "
+            f"{self.file}: {self.bytes / 1e6:.2f} MB, {self.score.text()}, "
             f"agreement {100 * self.parity.agreement:.2f}%"
         )
 

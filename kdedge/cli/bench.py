@@ -59,10 +59,20 @@ def bench(
     labelled: Annotated[
         Data | None,
         Options(
-            only=("path", "text", "label", "split", "encoding", "delimiter", "quoting"),
+            only=(
+                "path",
+                "text",
+                "label",
+                "label_delimiter",
+                "label_columns",
+                "split",
+                "encoding",
+                "delimiter",
+                "quoting",
+            ),
             main=("path", "text", "label", "split"),
             required="--data",
-            help={"path": "labelled texts, to measure the accuracy on the device"},
+            help={"path": "labelled texts, to measure on the device how good the answers are"},
         ),
     ],
     grid: Annotated[GridOptions, Options(main=("threads", "lengths", "batches"))],
@@ -122,7 +132,7 @@ def bench(
         chosen,
         read_texts(samples) if samples else None,
         devices=devices,
-        labelled=_texts_of(labelled) if labelled else None,
+        labelled=_texts_of(labelled, bundles) if labelled and bundles else None,
         grid=Grid(**dict(grid)),
     )
     page = render_page(result, title="benchmark", training=None, disagreements=None, stages=None)
@@ -133,16 +143,18 @@ def bench(
         Console(highlight=False).print(terminal_table(result))
 
 
-def _texts_of(data: Data) -> "Labelled":
+def _texts_of(data: Data, bundles: list[Path]) -> "Labelled":
     """The test texts of the data; all texts if there is no split column."""
     from kdedge.bench.run import Labelled
+    from kdedge.bundle.manifest import read_manifest
     from kdedge.text.corpus import load_corpus
 
-    corpus = load_corpus(**data.model_dump(exclude={"train_size", "eval_size"}))
+    given = data.model_dump(exclude={"train_size", "eval_size", "task"})
+    corpus = load_corpus(**given, task=read_manifest(bundles[0]).task.name)
     parts = [corpus.test] if data.split else [corpus.train, corpus.valid, corpus.test]
     return Labelled(
         tuple(text for part in parts for text in part.texts),
-        tuple(corpus.task.label_of(label) for part in parts for label in part.labels),
+        tuple(corpus.task.parsed(label) for part in parts for label in part.labels),
     )
 
 

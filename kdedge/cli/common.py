@@ -12,7 +12,7 @@ from kdedge.errors import KdedgeError
 from kdedge.recipe import Data
 
 if TYPE_CHECKING:
-    from kdedge.text.readers import TextFiles
+    from kdedge.text.readers import LabelForm, TextFiles
 
 Seed = Annotated[
     int,
@@ -62,6 +62,13 @@ def texts_of(data: Data) -> "TextFiles":
 
     form = Format(data.encoding, data.delimiter, data.quoting)
     return TextFiles(data.path, data.text, form, data.empty_texts)
+
+
+def labels_of(data: Data) -> "LabelForm":
+    """Where the labels of a file are, as the settings say."""
+    from kdedge.text.readers import LabelForm
+
+    return LabelForm(data.label, data.label_delimiter, data.label_columns)
 
 
 def load_tensorflow() -> None:

@@ -59,20 +59,20 @@ def inspect(bundle: Bundle) -> None:
 
     from kdedge.bundle.manifest import opened
     from kdedge.bundle.manifest import verify as verify_bundle
+    from kdedge.tasks import shown
 
     with opened(bundle) as folder:
         manifest = verify_bundle(folder)
     source = manifest.source
     table = Table(title=f"{bundle}: {source.name}, {source.parameters / 1e6:.2f} M parameters")
-    score = f"{source.score.metric}, %"
-    for column in ("artifact", "size, MB", score, "max |difference|", "agreement, %"):
+    for column in ("artifact", "size, MB", source.score.metric, "max |difference|", "agreement, %"):
         table.add_column(column, justify="left" if column == "artifact" else "right")
-    table.add_row("(Keras)", "", f"{100 * source.score.value:.2f}", "", "")
+    table.add_row("(Keras)", "", shown(source.score.metric, source.score.value), "", "")
     for a in manifest.artifacts:
         table.add_row(
             a.name,
             f"{a.bytes / 1e6:.2f}",
-            f"{100 * a.score.value:.2f}",
+            shown(a.score.metric, a.score.value),
             f"{a.parity.max_difference:.1e}",
             f"{100 * a.parity.agreement:.2f}",
         )

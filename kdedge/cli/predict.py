@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kdedge.cli.common import say, texts_of
+from kdedge.cli.common import labels_of, say, texts_of
 from kdedge.cli.settings import Options, settings_as_options
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data
@@ -16,6 +16,7 @@ from kdedge.recipe import Data
 # Texts may begin with a dash.
 CONTEXT = {"ignore_unknown_options": True}
 # What begins like this was meant as an option.
+LABELS = {"label", "label_delimiter", "label_columns"}
 OPTION = re.compile(r"--[a-z][a-z-]*(=|$)")
 
 
@@ -26,7 +27,17 @@ def predict(
         Data | None,
         Options(
             main=("path", "text", "label", "empty_texts"),
-            only=("path", "text", "label", "encoding", "delimiter", "quoting", "empty_texts"),
+            only=(
+                "path",
+                "text",
+                "label",
+                "label_delimiter",
+                "label_columns",
+                "encoding",
+                "delimiter",
+                "quoting",
+                "empty_texts",
+            ),
             required="--file",
             help={
                 "path": ".txt with one text a line, or a data file",
@@ -61,10 +72,14 @@ def predict(
     if data:
         if "empty_texts" not in data.model_fields_set:
             data = data.model_copy(update={"empty_texts": "skip"})
-        label = data.label if "label" in data.model_fields_set else None
         files = texts_of(data)
-        pairs = list(files.with_labels(label))
-        lines, given, empty = [text for text, _ in pairs], [of for _, of in pairs], files.empty_seen
+        if LABELS & data.model_fields_set:
+            labels = labels_of(data)
+            pairs = list(files.with_labels(labels))
+            lines, given = [text for text, _ in pairs], [of for _, of in pairs]
+        else:
+            lines = list(files)
+        empty = files.empty_seen
     elif texts:
         lines = texts
     else:
@@ -80,21 +95,23 @@ def predict(
             typer.echo(f"{answer.line()}\t{line}")
     if empty:
         say("1 empty text was left out." if empty == 1 else f"{empty:,} empty texts were left out.")
-    if data and label:
-        say(_score(task, outputs, given, label))
+    if given:
+        say(_score(task, outputs, given, labels))
 
 
-def _score(task: Any, outputs: Any, given: list[Any], label: str) -> str:
+def _score(task: Any, outputs: Any, given: list[Any], of: Any) -> str:
     import numpy as np
 
-    parsed = [task.parse(value, f"{where}: {label}") for where, value in given]
+    from kdedge.tasks import shown
+
+    parsed = [task.parse(value, where) for value, where in given]
     labelled = [i for i, value in enumerate(parsed) if value is not None]
     if not labelled:
-        raise KdedgeError(f"--label: column {label!r} has no labels.")
-    labels = task.numbers([parsed[i] for i in labelled], f"column {label!r}")
-    score = task.score(np.asarray(outputs)[labelled], labels)
-    low, high = task.interval(score, len(labelled))
-    return (
-        f"{task.metric} {100 * score:.2f}% of {len(labelled):,} labelled texts "
-        f"(95% interval {100 * low:.2f} to {100 * high:.2f})"
+        raise KdedgeError(f"--label: {of} has no labels.")
+    labels = task.numbers([parsed[i] for i in labelled], str(of))
+    said = np.asarray(outputs)[labelled]
+    low, high = (shown(task.metric, bound).rstrip("%") for bound in task.interval(said, labels))
+    first, *others = (f"{name} {shown(name, v)}" for name, v in task.measures(said, labels).items())
+    return f"{first} of {len(labelled):,} labelled texts (95% interval {low} to {high})" + "".join(
+        f", {other}" for other in others
     )

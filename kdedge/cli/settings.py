@@ -194,6 +194,8 @@ def _metavar(schema: Mapping[str, Any]) -> str:
     if _has_names(schema):
         return "NAME=VALUE,..."
     if schema.get("type") == "array":
+        if parts := schema.get("prefixItems"):
+            return ",".join(map(_metavar, parts))
         return f"{_metavar(schema['items'])},..."
     if schema.get("format") == "path":
         return "PATH"

@@ -222,17 +222,24 @@ def import_labels(
     rows: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help=".parquet or .jsonl with text and either logits or probabilities"
+            metavar="FILE",
+            help=".parquet or .jsonl with text and either logits or probabilities; or score",
         ),
-    ],
-    labels: Annotated[
-        str,
-        typer.Option("--labels", help="labels in the order of the numbers, for instance bad,good"),
     ],
     tokenizer: Annotated[
         str, typer.Option("--tokenizer", help="folder, hub id or package:NAME/FOLDER of a BERT")
     ],
     out: OutStore,
+    labels: Annotated[
+        str,
+        typer.Option(
+            "--labels",
+            help="labels in the order of the numbers, for instance bad,good; none for scores",
+        ),
+    ] = "",
+    task: Annotated[
+        str, typer.Option("--task", help="classification, multi-label or regression")
+    ] = "classification",
     max_length: Annotated[
         int, typer.Option("--max-length", min=3, help="tokens that texts are truncated to")
     ] = 64,
@@ -240,14 +247,14 @@ def import_labels(
     """Import the soft labels of another teacher: a PyTorch model, an LLM, any Keras classifier."""
     load_tensorflow()
     from kdedge.labels.imported import import_soft_labels
-    from kdedge.tasks import Classification
+    from kdedge.tasks import task_of_names
     from kdedge.teachers.checkpoints import find_pretrained
     from kdedge.text.encoder import TextEncoder
 
     folder = find_pretrained(tokenizer, weights=False)
     encoder = TextEncoder.from_pretrained(folder, max_length)
-    task = Classification(label_names=[name.strip() for name in labels.split(",")])
-    store = import_soft_labels(rows, out, task, encoder)
+    names = [name.strip() for name in labels.split(",")] if labels else []
+    store = import_soft_labels(rows, out, task_of_names(task, names), encoder)
     say(f"{out}: soft labels of {len(store)} texts.")
 
 
@@ -293,8 +300,10 @@ def distill(
     settings = suited_to(store, settings)
     with locked(out):
         trained = distill_student(corpus, store, encoder, settings, out, seed, teacher)
+    from kdedge.tasks import shown
+
     metric = trained.task.metric
-    say(f"{out}: {metric} {100 * trained.notes[metric]:.2f}% on the test split.")
+    say(f"{out}: {metric} {shown(metric, trained.notes[metric])} on the test split.")
 
 
 @settings_as_options
@@ -360,9 +369,11 @@ def compress(
         loaded, store = Student.load(student), SoftLabels(soft_labels)
         settings = settings.model_copy(update={"methods": (method,)})
         smaller = compress_student(loaded, store, settings, out, seed)
+    from kdedge.tasks import shown
+
     metric = smaller.task.metric
-    before, after = smaller.notes["compression"][-1][metric]
+    before, after = (shown(metric, v) for v in smaller.notes["compression"][-1][metric])
     say(
-        f"{out}: {metric} {100 * after:.2f}% on the test split, {100 * before:.2f}% before; "
+        f"{out}: {metric} {after} on the test split, {before} before; "
         f"{smaller.notes['parameters'] / 1e6:.2f} M parameters."
     )

@@ -50,7 +50,7 @@ def compress_student(
         raise KdedgeError(f"{out} exists already. Remove it or name another folder.")
     if not settings.methods:
         raise KdedgeError("compress.methods: none; name at least one.")
-    if store.task != student.task:
+    if student.task.with_logits_of(store.task) != student.task:
         raise KdedgeError(
             f"{store.folder}: the soft labels are for {store.task}, the student has {student.task}."
         )
@@ -247,8 +247,8 @@ def _scores(*students: Student) -> dict[str, list[float]]:
     """The task's metric of each student, on the valid and test splits."""
     metric = students[0].task.metric
     return {
-        f"valid_{metric}": [measures(s.task, s.valid)[metric] for s in students],
-        metric: [measures(s.task, s.test)[metric] for s in students],
+        f"valid_{metric}": [measures(s.task, s.valid, s.valid)[metric] for s in students],
+        metric: [measures(s.task, s.test, s.valid)[metric] for s in students],
     }
 
 

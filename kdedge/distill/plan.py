@@ -1,6 +1,6 @@
 """Checks that data, soft labels, settings and teacher fit together, before any long work."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tensorflow as tf
@@ -85,10 +85,10 @@ def plan_of(
     Raises:
         KdedgeError: they don't.
     """
-    if store.task != corpus.task:
-        raise KdedgeError(
-            f"{store.folder}: the soft labels are for {store.task}, the data has {corpus.task}."
-        )
+    try:
+        corpus = replace(corpus, task=corpus.task.with_logits_of(store.task))
+    except KdedgeError as error:
+        raise KdedgeError(f"{store.folder}: {error}") from None
     if (settings.max_length or 0) > encoder.max_length:
         raise KdedgeError(
             f"distill.max_length is {settings.max_length}, more than the teacher's "

@@ -197,6 +197,7 @@ def _trained(plan: Plan, model: keras.Model, history: list[dict[str, float]]) ->
         return Evaluation(split.texts, split.labels, logits, teacher)
 
     valid, test = evaluated(plan.corpus.valid), evaluated(plan.corpus.test)
+    task = task.tuned(task.outputs(valid.logits), valid.labels)
     notes = {
         "preset": plan.preset.name,
         "seed": plan.seed,
@@ -206,6 +207,6 @@ def _trained(plan: Plan, model: keras.Model, history: list[dict[str, float]]) ->
         "parameters": model.count_params(),
         "vocabulary": len(plan.kept),
         "history": history,
-        **measures(task, test),
+        **measures(task, test, valid),
     }
     return Student(model, plan.encoder, task, valid, test, notes)

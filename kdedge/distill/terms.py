@@ -158,7 +158,7 @@ def terms_of(
         terms.append((FeatureLoss(feature_width), settings.feature_weight))
     if teacher is not None and settings.matches_layers:
         terms += _of_layers(settings, student, teacher)
-    return terms + _own_losses(settings)
+    return terms + _own_losses(settings, task)
 
 
 def adversarial_term(settings: Distill, context: Context) -> Terms:
@@ -197,11 +197,14 @@ def _of_layers(settings: Distill, student: keras.Model, teacher: BertTeacher) ->
     return terms
 
 
-def _own_losses(settings: Distill) -> Terms:
+def _own_losses(settings: Distill, task: Task | None = None) -> Terms:
     terms: Terms = []
     for name, weight in settings.losses.items():
         found = find("distill.losses", name, LOSSES)
-        loss = found() if isinstance(found, type) else found
+        if name in LOSSES:
+            loss = found(objective_of(task))
+        else:
+            loss = found() if isinstance(found, type) else found
         if not isinstance(loss, DistillationLoss):
             raise KdedgeError(
                 f"distill.losses: {name} is a {type(loss).__name__}; a DistillationLoss is needed."

@@ -1,9 +1,9 @@
-"""Computes parity and score of a converted model from its outputs."""
+"""Computes the parity of a converted model from its outputs."""
 
 import numpy as np
 
-from kdedge.bundle.manifest import Parity, Score
-from kdedge.tasks import Labels, Outputs, Task
+from kdedge.bundle.manifest import Parity
+from kdedge.tasks import Outputs, Task
 
 
 def parity(task: Task, outputs: Outputs, reference: Outputs) -> Parity:
@@ -15,8 +15,3 @@ def parity(task: Task, outputs: Outputs, reference: Outputs) -> Parity:
         mean_difference=float(difference.mean()),
         agreement=task.agreement(outputs, reference),
     )
-
-
-def score(task: Task, outputs: Outputs, labels: Labels) -> Score:
-    """Compute the task's metric from outputs float32 [texts, width]."""
-    return Score(metric=task.metric, texts=len(labels), value=task.score(outputs, labels))

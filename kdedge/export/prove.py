@@ -12,6 +12,7 @@ import numpy as np
 from kdedge.bundle.manifest import (
     Artifact,
     SparedLayer,
+    score_of,
 )
 from kdedge.errors import KdedgeError
 from kdedge.export.litert.convert import to_litert
@@ -19,7 +20,7 @@ from kdedge.export.litert.metadata import with_metadata
 from kdedge.export.litert.quantize import LiteRTQuantization, LiteRTQuantizer
 from kdedge.export.onnx.convert import to_onnx
 from kdedge.export.onnx.quantize import OnnxQuantization, OnnxQuantizer
-from kdedge.export.parity import parity, score
+from kdedge.export.parity import parity
 from kdedge.export.selective import Quantizer, spare_layers
 from kdedge.export.subject import Subject
 from kdedge.files import require_space
@@ -158,11 +159,12 @@ class Prover:
             raise KdedgeError(f"{planned.name}: the outputs of the converted model are not finite.")
         task = self.subject.task
         difference = parity(task, outputs, self.reference)
-        if planned.quantization is None and difference.max_difference > FLOAT32_MAX_DIFFERENCE:
+        allowed = FLOAT32_MAX_DIFFERENCE * task.unit
+        if planned.quantization is None and difference.max_difference > allowed:
             raise KdedgeError(
                 f"{planned.name}: the outputs of the converted model differ from its source's: "
                 f"{task.output} by up to {difference.max_difference:.2g}; at most "
-                f"{FLOAT32_MAX_DIFFERENCE:g} is allowed. One of its ops was converted wrongly."
+                f"{allowed:g} is allowed. One of its ops was converted wrongly."
             )
         labels = self.subject.test.labels
         return Artifact(
@@ -175,7 +177,7 @@ class Prover:
             gzip_bytes=len(gzip.compress(path.read_bytes(), 9)),
             spared=spared,
             parity=difference,
-            score=score(task, outputs[: len(labels)], labels),
+            score=score_of(task, outputs[: len(labels)], labels),
         )
 
     def _float32(self, length: int | None) -> bytes:
@@ -198,10 +200,10 @@ class Prover:
         return LiteRTQuantizer(content, quantization, encoded, self.settings.integer_output)
 
     def _write(self, content: bytes, path: Path) -> None:
-        # MediaPipe can read float probabilities and BERT's word pieces only.
+        # MediaPipe can read float outputs and BERT's word pieces only.
         s = self.subject
         if path.suffix == ".tflite" and s.encoder.is_berts and not self.settings.integer_output:
-            content = with_metadata(content, self.vocabulary, s.task.output_names)
+            content = with_metadata(content, self.vocabulary, s.task.output_names, s.task.output)
         path.write_bytes(content)
 
     def _run(self, path: Path, texts: Sequence[str]) -> Outputs:

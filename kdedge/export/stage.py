@@ -10,11 +10,11 @@ from kdedge.bundle.manifest import (
     Manifest,
     Source,
     samples_beside,
+    score_of,
     write_manifest,
 )
 from kdedge.errors import KdedgeError
 from kdedge.export.files import write_files, write_samples
-from kdedge.export.parity import score
 from kdedge.export.prove import Prover, check, planned
 from kdedge.export.subject import Subject
 from kdedge.files import new_folder, sha256
@@ -35,7 +35,7 @@ def export_bundle(subject: Subject, settings: Export, out: Path) -> Manifest:
     """
     artifacts, task = planned(settings, subject.encoder.max_length), subject.task
     check(subject, settings, artifacts, out)
-    source = score(task, task.outputs(subject.test.logits), subject.test.labels)
+    source = score_of(task, task.outputs(subject.test.logits), subject.test.labels)
     prover = Prover(subject, settings)
     made: list[Artifact] = []
     refused: list[str] = []

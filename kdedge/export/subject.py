@@ -76,13 +76,14 @@ def subject_of_teacher(teacher: BertTeacher, corpus: Corpus, store: SoftLabels) 
     def evaluation(split: Split) -> Evaluation:
         return Evaluation(split.texts, split.labels, store.lookup(split.texts)[0])
 
+    task, valid = teacher.task, evaluation(corpus.valid)
     return Subject(
         name="teacher",
         model=teacher,
         parameters=teacher.count_params(),
         encoder=teacher.encoder,
-        task=teacher.task,
-        valid=evaluation(corpus.valid),
+        task=task.tuned(task.outputs(valid.logits), valid.labels),
+        valid=valid,
         test=evaluation(corpus.test),
     )
 
@@ -123,7 +124,7 @@ def subject_of_classifier(
         model=model,
         parameters=model.count_params(),
         encoder=encoder,
-        task=corpus.task,
+        task=corpus.task.tuned(corpus.task.outputs(valid.logits), valid.labels),
         valid=valid,
         test=test,
     )

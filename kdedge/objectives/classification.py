@@ -33,6 +33,7 @@ class SoftLabelLoss(DistillationLoss):
     """
 
     name = "soft_label_loss"
+    divergence = staticmethod(divergence)
 
     def __init__(self, temperature: float | Schedule = 1.0) -> None:
         if not min(values_of(temperature)) > 0:
@@ -46,7 +47,7 @@ class SoftLabelLoss(DistillationLoss):
     def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
         """Loss of each example, float32 [batch], of logits float32 [batch, classes]."""
         temperature = value_at(self.temperature, kwargs.get("done", 1.0))
-        return temperature**2 * divergence(
+        return temperature**2 * self.divergence(
             ops.cast(teacher_outputs, "float32") / temperature,
             ops.cast(student_outputs, "float32") / temperature,
         )

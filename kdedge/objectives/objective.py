@@ -45,6 +45,17 @@ class Objective(ABC):
     def two_sided_loss(self) -> DistillationLoss:
         """On logits where an adversary has driven teacher and student apart."""
 
+    def mixture(self, logits: Any) -> Any:
+        """How much each output's part counts in a prompt that is mixed by the soft label.
+
+        Args:
+            logits: the teacher's, float32 [batch, width], divided by a temperature.
+
+        Raises:
+            KdedgeError: the task has no soft labels to mix by.
+        """
+        return self.outputs(logits)
+
     @abstractmethod
     def divergence(self, teacher_logits: Any, student_logits: Any) -> Any:
         """How far two models are apart, float32 [batch], of logits [batch, width]."""

@@ -69,14 +69,15 @@ def taylor_importance(
     counts = [(shape.heads, -1)] * len(layers) + [(shape.inner, 1)] * len(layers)
     sums = [np.zeros(count) for count, _ in counts]
 
-    loss_of = objective_of(task).label_loss().call
+    objective = objective_of(task)
+    loss_of = objective.label_loss().call
 
     # Traced: eagerly it takes more than twice as long.
     @tf.function(reduce_retracing=True)
     def gradients(inputs: dict[str, tf.Tensor], labels: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
             logits = teacher(inputs, training=False)["logits"]
-            loss = tf.reduce_mean(loss_of(labels, logits))
+            loss = tf.reduce_mean(loss_of(objective.labels(labels)[0], logits))
         return tape.gradient(loss, kernels)
 
     for start in range(0, len(texts), IMPORTANCE_BATCH):

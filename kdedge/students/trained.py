@@ -74,6 +74,14 @@ class Student:
     def __post_init__(self) -> None:
         number_layers(self.model)
 
+    @property
+    def teachers_task(self) -> Task:
+        """The task, with what the teacher's answers take from its logits on the valid split."""
+        valid = self.valid
+        if valid.teacher_logits is None:
+            return self.task
+        return self.task.tuned(self.task.outputs(valid.teacher_logits), valid.labels)
+
     def fingerprint(self) -> str:
         """SHA-256 over what it computes with: word pieces and weights."""
         digest = hashlib.sha256(self.encoder.tokenizer.to_str().encode())
@@ -87,13 +95,16 @@ class Student:
             replace(split, logits=predict_logits(model, encoder, split.texts))
             for split in (self.valid, self.test)
         )
+        task = self.task.tuned(self.task.outputs(valid.logits), valid.labels)
         notes = {
             **self.notes,
             "parameters": model.count_params(),
             "vocabulary": len(encoder.vocabulary),
-            **measures(self.task, test),
+            **measures(task, test, valid),
         }
-        return replace(self, model=model, encoder=encoder, valid=valid, test=test, notes=notes)
+        return replace(
+            self, model=model, encoder=encoder, task=task, valid=valid, test=test, notes=notes
+        )
 
     def save(self, folder: Path) -> None:
         """Write the folder, whole or not at all.
@@ -160,17 +171,28 @@ def predict_logits(
     return np.concatenate(parts)
 
 
-def measures(task: Task, evaluation: Evaluation) -> dict[str, float]:
-    """The task's metric and, where a teacher labelled the texts, its own, retention and agreement.
+def measures(
+    task: Task, evaluation: Evaluation, valid: Evaluation | None = None
+) -> dict[str, float]:
+    """The task's figures and, where a teacher labelled the texts, its own, retention and agreement.
 
     For classification `accuracy`, `teacher_accuracy`, `retention` (the student's as a share of the
     teacher's, unless that is 0) and `agreement`.
+
+    Args:
+        task: tuned for the student.
+        evaluation: what is measured.
+        valid: the split that the teacher's answers are tuned on; None for those of `task`.
     """
     outputs = task.outputs(evaluation.logits)
-    found = {task.metric: task.score(outputs, evaluation.labels)}
+    found = task.measures(outputs, evaluation.labels)
     if evaluation.teacher_logits is not None:
         teacher = task.outputs(evaluation.teacher_logits)
-        found[f"teacher_{task.metric}"] = task.score(teacher, evaluation.labels)
+        own = task
+        if valid is not None and valid.teacher_logits is not None:
+            own = task.tuned(task.outputs(valid.teacher_logits), valid.labels)
+        figures = own.measures(teacher, evaluation.labels)
+        found |= {f"teacher_{name}": value for name, value in figures.items()}
         if best := found[f"teacher_{task.metric}"]:
             found["retention"] = found[task.metric] / best
         found["agreement"] = task.agreement(outputs, teacher)
@@ -184,7 +206,7 @@ def _table(split: str, evaluation: Evaluation) -> pa.Table:
         {
             "split": pa.array([split] * rows, pa.string()),
             "text": pa.array(evaluation.texts, pa.string()),
-            "label": pa.array(evaluation.labels, pa.int32()),
+            "label": _labels(evaluation.labels),
             "logits": pa.array(list(evaluation.logits), pa.list_(pa.float32())),
             "teacher_logits": pa.array(
                 [None] * rows if teacher is None else list(teacher), pa.list_(pa.float32())
@@ -197,10 +219,15 @@ def _evaluation(table: pa.Table, split: str) -> Evaluation:
     part = table.filter(pc.equal(table["split"], split))
     return Evaluation(
         tuple(part["text"].to_pylist()),
-        part["label"].to_numpy(),
+        np.stack(part["label"].to_numpy()),
         _matrix(part, "logits"),
         None if part["teacher_logits"].null_count else _matrix(part, "teacher_logits"),
     )
+
+
+def _labels(labels: Labels) -> pa.Array:
+    kind = pa.from_numpy_dtype(labels.dtype)
+    return pa.array(list(labels), kind if labels.ndim == 1 else pa.list_(kind))
 
 
 def _matrix(table: pa.Table, column: str) -> npt.NDArray[np.float32]:

@@ -1,10 +1,15 @@
 """Tasks: what can be said of a text. Imports no TensorFlow."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 
+from kdedge.errors import KdedgeError
 from kdedge.tasks.classification import Classification as Classification
+from kdedge.tasks.intervals import wilson_interval as wilson_interval
+from kdedge.tasks.multi_label import MultiLabel as MultiLabel
+from kdedge.tasks.regression import Regression as Regression
 from kdedge.tasks.task import Answer as Answer
 from kdedge.tasks.task import Labels as Labels
 from kdedge.tasks.task import Logits as Logits
@@ -12,7 +17,51 @@ from kdedge.tasks.task import Outputs as Outputs
 from kdedge.tasks.task import Task as Task
 
 # A new task: a file here, a file in kdedge.objectives, and a line in each of their lists.
-TASKS: dict[str, type[Task]] = {"classification": Classification}
+TASKS: dict[str, type[Task]] = {
+    "classification": Classification,
+    "multi-label": MultiLabel,
+    "regression": Regression,
+}
+# All other figures are shares, which are shown in percent.
+NO_SHARES = (Regression.metric, "spearman", "mean_absolute_error")
+
+
+def shown(metric: str, value: float, digits: int = 2) -> str:
+    """A figure as people read it.
+
+        >>> shown("accuracy", 0.8555), shown("pearson", 0.87)
+        ('85.55%', '0.8700')
+
+    Args:
+        metric: its name.
+        value: of it.
+        digits: of a percentage, behind the point; others have two more.
+    """
+    if metric in NO_SHARES:
+        return f"{value:.{digits + 2}f}"
+    return f"{100 * value:.{digits}f}%"
+
+
+def task_of_names(name: str, output_names: Sequence[str]) -> Task:
+    """A task of a model of which no more is known than what its outputs are called.
+
+    Args:
+        name: of the task.
+        output_names: of the outputs, in their order; for regression they don't matter: the scores
+            are in the data's units.
+
+    Raises:
+        KdedgeError: there is no such task, or the names are not enough for it.
+    """
+    if name not in TASKS:
+        raise KdedgeError(f"task: {name!r} is unknown. Allowed: {', '.join(TASKS)}.")
+    if name == "regression":
+        return Regression(mean=0.0, deviation=1.0)
+    try:
+        return read_task({"name": name, "label_names": [*output_names]})
+    except ValidationError:
+        names = ", ".join(output_names) or "none"
+        raise KdedgeError(f"labels: {names}. For {name} at least two are needed.") from None
 
 
 def read_task(stored: Any) -> Task:

@@ -1,6 +1,5 @@
 """Classification: one label a text, of two classes or more."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from kdedge.errors import KdedgeError
+from kdedge.tasks.intervals import wilson_interval
 from kdedge.tasks.task import Labels, Logits, Outputs, Task
 
 WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
@@ -18,8 +18,6 @@ WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
 UNLABELLED = -1
 # What probabilities of 0 are taken for: their logits must be finite.
 SMALLEST_PROBABILITY = 1e-7
-# 97.5% of a normal distribution are below.
-NORMAL_95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,7 @@ class Classification(Task):
     name: Literal["classification"] = "classification"
     metric: ClassVar[str] = "accuracy"
     output: ClassVar[str] = "probabilities"
+    has_classes: ClassVar[bool] = True
     label_names: tuple[str, ...] = Field(min_length=2, description="the classes, in logits' order")
 
     @classmethod
@@ -87,7 +86,11 @@ class Classification(Task):
             return None
         # bool is a kind of int.
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise KdedgeError(f"{where} is {value!r:.40}; a name or a whole number is needed.")
+            other = {list: "multi-label", float: "regression"}.get(type(value))
+            raise KdedgeError(
+                f"{where} is {value!r:.40}; a name or a whole number is needed."
+                + (f' Or set task = "{other}" in [data], --task.' if other else "")
+            )
         # Apps get the names in a file with one a line.
         if str(value).splitlines() != [str(value)]:
             raise KdedgeError(f"{where} is {value!r:.40}; a label can have no line break.")
@@ -127,9 +130,20 @@ class Classification(Task):
         """-1 for each; see `Task`."""
         return np.full(count, UNLABELLED, np.int32)
 
-    def label_of(self, label: Any) -> str:
+    def counts(self, labels: Labels) -> dict[str, int]:
+        """Of each class; see `Task`."""
+        return {
+            f"label {name!r}": int((labels == number).sum())
+            for number, name in enumerate(self.label_names)
+        }
+
+    def parsed(self, label: Any) -> str:
         """The class's name."""
         return self.label_names[int(label)]
+
+    def label_of(self, label: Any) -> str:
+        """The class's name."""
+        return self.parsed(label)
 
     @property
     def width(self) -> int:
@@ -168,10 +182,6 @@ class Classification(Task):
             "label2id": {name: i for i, name in enumerate(self.label_names)},
         }
 
-    def score(self, outputs: Outputs, labels: Labels) -> float:
-        """Accuracy: the share of texts whose most probable class is the true one."""
-        return float(np.mean(outputs.argmax(1) == labels))
-
     @property
     def metrics(self) -> tuple[str, ...]:
         """Accuracy and macro F1; see `Task`."""
@@ -182,7 +192,7 @@ class Classification(Task):
         found = self.by_class(outputs, labels)
         occurs = (found.texts > 0) | np.isin(np.arange(self.width), outputs.argmax(1))
         return {
-            self.metric: self.score(outputs, labels),
+            self.metric: float(np.mean(outputs.argmax(1) == labels)),
             "macro_f1": float(found.f1[occurs].mean()),
         }
 
@@ -210,10 +220,6 @@ class Classification(Task):
         """The probability of the most probable class; see `Task`."""
         return np.asarray(outputs.max(1))
 
-    def interval(self, score: float, texts: int) -> tuple[float, float]:
-        """Wilson's (1927); unlike score +- 1.96 standard errors it stays between 0 and 1."""
-        z2 = NORMAL_95**2
-        middle = (score + z2 / (2 * texts)) / (1 + z2 / texts)
-        half = math.sqrt(score * (1 - score) * z2 / texts + z2**2 / (4 * texts**2))
-        half /= 1 + z2 / texts
-        return middle - half, middle + half
+    def interval(self, outputs: Outputs, labels: Labels) -> tuple[float, float]:
+        """Wilson's; see `Task`."""
+        return wilson_interval(self.score(outputs, labels), len(labels))

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from kdedge.errors import KdedgeError
+
 # One row a text; the task says what a row is.
 Labels = npt.NDArray[Any]
 # float32 [texts, width].
@@ -39,8 +41,9 @@ class Task(BaseModel, ABC):
 
     Attributes:
         metric: name of the number by which the best epoch is chosen and exported files are judged;
-            from 0 to 1, and more is better.
+            at most 1, and more is better.
         output: name of a model's outputs, in files and in columns.
+        has_classes: whether each text is of one class, so that rare ones can be weighted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +51,7 @@ class Task(BaseModel, ABC):
     name: str
     metric: ClassVar[str]
     output: ClassVar[str]
+    has_classes: ClassVar[bool] = False
 
     def __str__(self) -> str:
         """What it tells apart, for messages."""
@@ -89,6 +93,26 @@ class Task(BaseModel, ABC):
     def stratum_name(self, stratum: int) -> str:
         """What messages call a group of `strata`."""
 
+    def known(self, labels: Labels, train: Labels) -> npt.NDArray[np.bool_]:
+        """For each text whether all that its label says occurs in the training split."""
+        return np.isin(self.strata(labels), self.strata(train))
+
+    @abstractmethod
+    def counts(self, labels: Labels) -> dict[str, int]:
+        """How many texts each label has, by what messages call it; empty if labels are numbers."""
+
+    def fitted(self, train: Labels) -> Self:
+        """This task with what it takes from the labels of the training split: nothing."""
+        return self
+
+    def within(self, score_range: tuple[float, float]) -> Self:
+        """This task with scores that stay in a range.
+
+        Raises:
+            KdedgeError: it has no scores, or the range has no second end above its first.
+        """
+        raise KdedgeError(f'score_range: is for task = "regression"; this one is {self.name}.')
+
     @abstractmethod
     def unlabelled(self, count: int) -> Labels:
         """Labels of `count` texts that say that there are none."""
@@ -106,8 +130,22 @@ class Task(BaseModel, ABC):
         """
 
     @abstractmethod
+    def parsed(self, label: Any) -> Any:
+        """A row of labels as `parse` gave it."""
+
+    @abstractmethod
     def label_of(self, label: Any) -> str:
         """A row of labels in words."""
+
+    def with_logits_of(self, other: "Task") -> Self:
+        """This task, for logits of a teacher whose task is `other`.
+
+        Raises:
+            KdedgeError: the teacher has other labels.
+        """
+        if self != other:
+            raise KdedgeError(f"the soft labels are for {other}, the data has {self}.")
+        return self
 
     # Outputs
 
@@ -120,6 +158,11 @@ class Task(BaseModel, ABC):
     @abstractmethod
     def output_names(self) -> tuple[str, ...]:
         """What each output stands for, in their order: what clients show."""
+
+    @property
+    def unit(self) -> float:
+        """What differences of outputs are small or large against."""
+        return 1.0
 
     @abstractmethod
     def outputs(self, logits: Logits) -> Outputs:
@@ -151,33 +194,43 @@ class Task(BaseModel, ABC):
 
     # Figures
 
-    @abstractmethod
-    def score(self, outputs: Outputs, labels: Labels) -> float:
-        """`metric` of outputs float32 [texts, width]; logits do as well."""
+    def tuned(self, outputs: Outputs, labels: Labels) -> Self:
+        """This task with what a model's answers take from its outputs on the valid split: nothing.
+
+        Args:
+            outputs: float32 [texts, width].
+            labels: the true ones, a row a text.
+        """
+        return self
 
     @property
+    @abstractmethod
     def metrics(self) -> tuple[str, ...]:
-        """The names of `measures`."""
-        return (self.metric,)
+        """The names of those `measures` that can choose the teacher's best epoch."""
 
+    @abstractmethod
     def measures(self, outputs: Outputs, labels: Labels) -> dict[str, float]:
-        """`metric` and what else tells how good outputs are, each from 0 to 1; logits do as well.
+        """How good outputs float32 [texts, width] are, by name; the first one is the `metric`."""
 
-        Each of them can choose the teacher's best epoch.
-        """
-        return {self.metric: self.score(outputs, labels)}
+    def score(self, outputs: Outputs, labels: Labels) -> float:
+        """The `metric` of outputs float32 [texts, width]."""
+        return self.measures(outputs, labels)[self.metric]
 
     @abstractmethod
     def same(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.bool_]:
-        """For each text whether both give the same answer; logits do as well."""
+        """For each text whether both give the same answer."""
 
     @abstractmethod
     def confidence(self, outputs: Outputs) -> npt.NDArray[np.float32]:
-        """How sure each answer is, float32 [texts], from 0 to 1."""
+        """How sure each answer is, float32 [texts], from 0 to 1; NaN if the task can't say."""
+
+    def apart(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.float32]:
+        """How much it tells that two answers differ, float32 [texts]: how sure both are."""
+        return self.confidence(outputs) + self.confidence(reference)
 
     @abstractmethod
-    def interval(self, score: float, texts: int) -> tuple[float, float]:
-        """The 95% interval of a score that was found on so many texts."""
+    def interval(self, outputs: Outputs, labels: Labels) -> tuple[float, float]:
+        """The 95% interval of the `metric`, over the texts."""
 
     def agreement(self, outputs: Outputs, reference: Outputs) -> float:
         """Share of texts to which both give the same answer."""

@@ -52,8 +52,11 @@ def read_baselines(path: Path) -> Sequence[Baseline]:
 
 def _tfidf(corpus: Corpus) -> Baseline:
     logits_of = fit_tfidf(corpus.task, corpus.train.texts, corpus.train.labels)
-    valid, test = (
-        corpus.task.measures(logits_of(split.texts), split.labels)
-        for split in (corpus.valid, corpus.test)
+    task, valid, test = corpus.task, corpus.valid, corpus.test
+    on_valid, on_test = (task.outputs(logits_of(split.texts)) for split in (valid, test))
+    task = task.tuned(on_valid, valid.labels)
+    return Baseline(
+        name=TFIDF,
+        valid=task.measures(on_valid, valid.labels),
+        test=task.measures(on_test, test.labels),
     )
-    return Baseline(name=TFIDF, valid=valid, test=test)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from kdedge.tasks import Labels, Logits, Task
 from kdedge.text.augment import UNSPACED
@@ -41,10 +41,11 @@ class Linear:
         return np.asarray(features @ self.kernel + self.bias, np.float32)
 
 
-Fit = Callable[[Any, Labels, npt.NDArray[np.float32]], Linear]
+Weights = npt.NDArray[np.float32]
+Fit = Callable[[Task, Any, Labels, Weights], Linear]
 
 
-def logistic_regression(features: Any, labels: Labels, weights: npt.NDArray[np.float32]) -> Linear:
+def logistic_regression(task: Task, features: Any, labels: Labels, weights: Weights) -> Linear:
     """Multinomial logistic regression; weights float32 [texts]."""
     fitted = LogisticRegression(C=STRENGTH, tol=TOLERANCE, max_iter=MOST_STEPS)
     fitted.fit(features, labels, weights)
@@ -55,15 +56,39 @@ def logistic_regression(features: Any, labels: Labels, weights: npt.NDArray[np.f
     return Linear(kernel.T, bias)
 
 
+def one_against_the_rest(task: Task, features: Any, labels: Labels, weights: Weights) -> Linear:
+    """A logistic regression for each label; one that all or no texts have has its share only."""
+    kernel, bias = np.zeros((features.shape[1], task.width)), np.zeros(task.width)
+    for place, has in enumerate(labels.T):
+        if 0 < has.sum() < len(has):
+            fitted = LogisticRegression(C=STRENGTH, tol=TOLERANCE, max_iter=MOST_STEPS)
+            fitted.fit(features, has, weights)
+            kernel[:, place], bias[place] = fitted.coef_[0], fitted.intercept_[0]
+        else:
+            bias[place] = task.logits(np.full(task.width, has.mean()), "share of a label")[place]
+    return Linear(kernel, bias)
+
+
+def ridge_regression(task: Task, features: Any, labels: Labels, weights: Weights) -> Linear:
+    """Least squares of the standardised scores."""
+    fitted = Ridge(alpha=1.0)
+    fitted.fit(features, task.logits(labels, "scores"), weights)
+    return Linear(fitted.coef_[:, None].astype(np.float64), np.array([fitted.intercept_]))
+
+
 # What fits the labels of a task best by a line; a task without one has no probe.
-FITS: dict[str, Fit] = {"classification": logistic_regression}
+FITS: dict[str, Fit] = {
+    "classification": logistic_regression,
+    "multi-label": one_against_the_rest,
+    "regression": ridge_regression,
+}
 
 
 def fit_vectors(
     task: Task,
     vectors: npt.NDArray[np.float32],
     labels: Labels,
-    weights: npt.NDArray[np.float32],
+    weights: Weights,
 ) -> Linear:
     """The probe: a linear model on sentence vectors of length 1.
 
@@ -79,7 +104,7 @@ def fit_vectors(
     mean = vectors.mean(0, dtype=np.float64)
     centred = vectors - mean
     scale = max(SMALLEST_SCALE, float(np.sqrt(np.square(centred).sum(1).mean())))
-    fitted = FITS[task.name](centred / scale, labels, weights)
+    fitted = FITS[task.name](task, centred / scale, labels, weights)
     kernel = fitted.kernel / scale
     return Linear(kernel, fitted.bias - mean @ kernel)
 
@@ -102,5 +127,5 @@ def fit_tfidf(
         ngram_range=(1, 2), sublinear_tf=True,
     )  # fmt: skip
     fit = FITS[task.name]
-    fitted = fit(vectorizer.fit_transform(texts), labels, np.ones(len(texts), np.float32))
+    fitted = fit(task, vectorizer.fit_transform(texts), labels, np.ones(len(texts), np.float32))
     return lambda others: fitted.logits(vectorizer.transform(others))

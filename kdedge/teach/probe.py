@@ -85,11 +85,15 @@ def probe_of(
     def fitted(pooling: Pooling, rule: ClassWeights) -> Probe:
         labels = corpus.train.labels
         linear = fit_vectors(task, train[pooling], labels, weights_of(task, labels, rule))
-        measures = (
-            task.measures(linear.logits(of[pooling]), split.labels)
-            for of, split in ((valid, corpus.valid), (test, corpus.test))
+        on_valid, on_test = (task.outputs(linear.logits(of[pooling])) for of in (valid, test))
+        tuned = task.tuned(on_valid, corpus.valid.labels)
+        return Probe(
+            pooling,
+            rule,
+            linear,
+            tuned.measures(on_valid, corpus.valid.labels),
+            tuned.measures(on_test, corpus.test.labels),
         )
-        return Probe(pooling, rule, linear, *measures)
 
     def balance(probe: Probe) -> float:
         values = probe.valid if metric == task.metric else {metric: probe.valid[metric]}

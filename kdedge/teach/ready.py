@@ -10,6 +10,7 @@ from kdedge.check import full_teaching
 from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, require_space
 from kdedge.recipe import Teach
+from kdedge.tasks import Classification
 from kdedge.teachers.bert import write_notes
 from kdedge.teachers.checkpoints import find_pretrained
 from kdedge.teachers.classes import Counts, counts_of, exchanged, order_of
@@ -44,6 +45,11 @@ def take_teacher(
     source = settings.teacher
     assert source
     teacher = load_any_teacher(source, max_length=full_teaching(corpus, settings).max_length)
+    if not isinstance(teacher.task, Classification) or teacher.task.name != corpus.task.name:
+        raise KdedgeError(
+            f"{source}: a teacher for {teacher.task.name}, and the data is for {corpus.task.name}. "
+            f"Only classifiers are used as they are: fine-tune it, [teach] pretrained = {source!r}."
+        )
     own, valid = teacher.task.output_names, corpus.valid
     step = -(-len(valid) // TEXTS)
     texts, labels = valid.texts[::step], valid.labels[::step]

@@ -19,6 +19,7 @@ from kdedge.files import new_folder, require_space
 from kdedge.memory import keep_freed_memory
 from kdedge.progress import console
 from kdedge.recipe import CLASS_WEIGHTS, Teach, fingerprint
+from kdedge.tasks import shown
 from kdedge.teach.linear import FITS
 from kdedge.teach.probe import POOLINGS, Probe, declared_pooling, probe_of, weights_of
 from kdedge.teach.tuning import FineTuning
@@ -99,13 +100,17 @@ def summary(notes: Mapping[str, Any]) -> str:
     best = max(notes["history"], key=lambda epoch: epoch[measure])
     start = {"probe": "the probe", "checkpoint": "the checkpoint"}.get(notes["start"])
     first = notes["history"][0]
+
+    def figure(epoch: Mapping[str, float]) -> str:
+        return shown(notes["settings"]["metric"], epoch[measure], 1)
+
     if best["epoch"] == 0:
         return (
-            f"teacher: {start} ({measure} {best[measure]:.1%}); fine-tuning made it no better on "
+            f"teacher: {start} ({measure} {figure(best)}); fine-tuning made it no better on "
             "the valid split"
         )
-    before = f", {start} {first[measure]:.1%}" if start else ""
-    return f"teacher: epoch {best['epoch']} ({measure} {best[measure]:.1%}{before})"
+    before = f", {start} {figure(first)}" if start else ""
+    return f"teacher: epoch {best['epoch']} ({measure} {figure(best)}{before})"
 
 
 def _start(corpus: Corpus, settings: Teach) -> str:

@@ -135,7 +135,8 @@ class FineTuning:
         words = next(i for i, v in enumerate(variables) if v is teacher.word_embeddings)
         seen = {*chain.from_iterable(token_ids), teacher.encoder.pad_id}
         self.optimizer = Adam(variables, {words: np.array(sorted(seen), np.int32)})
-        self.label_loss = objective_of(corpus.task).label_loss()
+        self.objective = objective_of(corpus.task)
+        self.label_loss = self.objective.label_loss()
         self.dropouts = [
             layer.seed_generator.state
             for layer in teacher._flatten_layers()
@@ -178,7 +179,8 @@ class FineTuning:
         variables = self.optimizer.variables_to_train
         with tf.GradientTape() as tape:
             logits = self.teacher(inputs, training=True)["logits"]
-            loss = tf.reduce_mean(weights * self.label_loss.call(labels, logits))
+            losses = self.label_loss.call(self.objective.labels(labels)[0], logits)
+            loss = tf.reduce_mean(weights * losses)
         gradients, _ = tf.clip_by_global_norm(
             tape.gradient(loss, variables), self.settings.clip_norm
         )
@@ -187,6 +189,7 @@ class FineTuning:
 
     def measures(self) -> dict[str, float]:
         """The task's measures on the valid split."""
-        valid = self.corpus.valid
+        valid, task = self.corpus.valid, self.corpus.task
         logits = run_teacher(self.teacher, valid.texts, self.settings.batch_size)["logits"]
-        return self.corpus.task.measures(logits, valid.labels)
+        outputs = task.outputs(logits)
+        return task.tuned(outputs, valid.labels).measures(outputs, valid.labels)

@@ -14,7 +14,7 @@ import safetensors.numpy
 import tensorflow as tf
 
 from kdedge.errors import KdedgeError
-from kdedge.tasks import Classification, Task
+from kdedge.tasks import Task, read_task, task_of_names
 from kdedge.teachers.checkpoints import CONFIG, WEIGHTS, find_pretrained
 from kdedge.teachers.classes import label_names, order_of
 from kdedge.teachers.encoder import Encoder
@@ -26,6 +26,8 @@ from kdedge.text.encoder import ENCODER, TextEncoder
 TEACHER = "teacher.json"
 # Setting in the config.json of a teacher with a `LinearHead`.
 POOLING = "classifier_pooling"
+# Of config.json, where kdedge wrote it: the task, as it is stored everywhere.
+TASK = "kdedge_task"
 
 Inputs = dict[str, Any]
 NewHead = Literal["own", "mean", "first"]
@@ -142,7 +144,11 @@ class BertTeacher(keras.Model):
             "architectures": [f"{self.family.classes}ForSequenceClassification"],
             "id2label": {str(i): name for i, name in enumerate(names)},
             "label2id": {name: i for i, name in enumerate(names)},
+            # What transformers has no place for, such as mean and deviation of scores.
+            TASK: self.task.model_dump(mode="json"),
         }
+        if problem := self.task.config().get("problem_type"):
+            settings["problem_type"] = problem
         # Those of the folder it was read from, which may have had float16.
         for name in ("dtype", "torch_dtype", POOLING):
             settings.pop(name, None)
@@ -256,7 +262,7 @@ def _head_task(checkpoint: Checkpoint) -> Task | None:
     """The task of a fine-tuned checkpoint, by its tensors and config.json; None if it has no head.
 
     Raises:
-        KdedgeError: its head is for a task that kdedge doesn't have.
+        KdedgeError: a part of its head is missing, or kdedge does not have such a task.
     """
     where, settings, form = checkpoint.folder, checkpoint.settings, checkpoint.family.head
     made_for = list(settings.get("architectures") or [])
@@ -274,14 +280,13 @@ def _head_task(checkpoint: Checkpoint) -> Task | None:
             return None
     assert out is not None
     names = _label_names(settings, len(out), where)
-    kind = settings.get("problem_type")
-    if kind == "multi_label_classification" or kind == "regression" or len(names) == 1:
-        of = "a score" if len(names) == 1 or kind == "regression" else "several labels a text"
-        raise KdedgeError(
-            f"{where}: a model for {of} (problem_type {kind}, {len(names)} outputs). kdedge takes "
-            "teachers that give each text one of several labels."
-        )
-    return Classification(label_names=names)
+    if stored := settings.get(TASK):
+        return read_task(stored)
+    kinds = {"multi_label_classification": "multi-label", "regression": "regression"}
+    kind = "regression" if len(names) == 1 else kinds.get(str(settings.get("problem_type")))
+    if kind == "regression" and len(names) > 1:
+        raise KdedgeError(f"{where}: a model for {len(names)} scores a text; kdedge takes one.")
+    return task_of_names(kind or "classification", names)
 
 
 def _label_names(settings: dict[str, Any], count: int, where: Path) -> tuple[str, ...]:

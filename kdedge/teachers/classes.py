@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdedge.errors import KdedgeError
-from kdedge.tasks import Labels, Logits, Task
+from kdedge.tasks import Labels, Logits, Task, wilson_interval
 
 BARE_KEY = re.compile("[A-Za-z0-9_-]+")
 # Names that say nothing.
@@ -202,7 +202,7 @@ def exchanged(counts: Counts, task: Task, names: Sequence[str]) -> str:
     order, same = best_order(shares), list(range(len(shares)))
     # The mean over classes: else a teacher that knows one class only would look exchanged.
     now, best = shares[same, same].mean(), shares[order, same].mean()
-    if task.interval(now, texts)[1] >= task.interval(best, texts)[0]:
+    if wilson_interval(now, texts)[1] >= wilson_interval(best, texts)[0]:
         return ""
     right = counts[order, same].sum() / texts
     ours = task.output_names

@@ -63,6 +63,11 @@ class OnnxTeacher:
                 f"the {len(names)} classes ({', '.join(names[:5])}) are needed, and at least two. "
                 f"{OPTIMUM}"
             )
+        if (kind := config.get("problem_type")) not in (None, "single_label_classification"):
+            raise KdedgeError(
+                f"{path}: config.json says problem_type {kind!r}; kdedge takes ONNX files that give "
+                "each text one of several labels."
+            )
         self.task: Task = Classification(label_names=names)
         self.columns = list(range(len(names)))
         content = [sha256(path), *map(sha256, _data(path)), encoder.tokenizer.to_str()]

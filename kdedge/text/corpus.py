@@ -11,9 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from kdedge.errors import KdedgeError
-from kdedge.tasks import Classification, Task
+from kdedge.extensions import one_of
+from kdedge.tasks import TASKS, Labels, Task
 from kdedge.text.decoding import Tell, tell_once
-from kdedge.text.readers import Format, Row, is_delimited, iter_rows, need_columns, read_texts
+from kdedge.text.readers import (
+    Format,
+    LabelForm,
+    Row,
+    is_delimited,
+    iter_rows,
+    need_columns,
+    read_texts,
+)
 from kdedge.text.rules import (
     Contradictions,
     Empty,
@@ -48,7 +57,7 @@ class Corpus:
     def fingerprint(self) -> str:
         """SHA-256 over everything in it: equal corpora give equal values."""
         splits = [[s.texts, s.labels.tolist()] for s in (self.train, self.valid, self.test)]
-        content = json.dumps([self.task.output_names, splits, self.unlabelled])
+        content = json.dumps([self.task.model_dump(mode="json"), splits, self.unlabelled])
         return hashlib.sha256(content.encode()).hexdigest()
 
     def subset(self, train_size: int | None, eval_size: int | None, seed: int) -> "Corpus":
@@ -74,7 +83,10 @@ def load_corpus(
     *,
     text: str = "text",
     label: str = "label",
-    task: type[Task] = Classification,
+    task: str = "classification",
+    label_delimiter: str | None = None,
+    label_columns: Sequence[str] = (),
+    score_range: tuple[float, float] | None = None,
     split: str | None = None,
     id: str | None = None,
     unlabelled: Path | None = None,
@@ -98,8 +110,11 @@ def load_corpus(
             `.gz`.
         text: column of the texts.
         label: column of the labels. A row without one is an unlabelled text.
-        task: reads the labels; for `Classification` names or whole numbers, which sorted give the
-            order of the classes.
+        task: what the labels are: `classification`, names or whole numbers, which sorted give the
+            order of the classes; `multi-label`, lists of such; `regression`, numbers.
+        label_delimiter: for multi-label: what is between the labels in a column of text.
+        label_columns: for multi-label: columns of 0 and 1, one for each label, in place of `label`.
+        score_range: for regression: lowest and highest score.
         split: column that says `train`, `valid` (or `validation`, `dev`, `eval`) or `test`. If no
             row is `valid`, `valid_fraction` of the training rows become those.
             None divides the rows, with the same share of each label in every split, and equal
@@ -125,16 +140,18 @@ def load_corpus(
             f"valid_fraction, test_fraction: {valid_fraction}, {test_fraction}. "
             "Both must be above 0 and their sum below 1."
         )
+    kind = one_of("task", task, TASKS)
     path, form = Path(path), Format(encoding, delimiter, quoting)
+    label_form = LabelForm(label, label_delimiter, tuple(label_columns))
     rows = list(iter_rows(path, form, tell))
-    need_columns(path, rows, [text, label, *filter(None, (split, id))])
+    need_columns(path, rows, [text, *label_form.needed, *filter(None, (split, id))])
     if id:
         _need_unique(rows, id)
     findings: list[Finding] = []
     if empty_texts == "skip":
         rows, findings = without_empty(rows, text)
     texts = [row.text(text) for row in rows]
-    given = [task.parse(row.fields.get(label), f"{row.where}: {label}") for row in rows]
+    given = [kind.parse(*label_form.of(row)) for row in rows]
     if quoting is None and is_delimited(path):
         refuse_rows_in_texts(rows, texts, given)
 
@@ -145,11 +162,15 @@ def load_corpus(
     if contradictions == "drop":
         keys = map(same_text, chosen.texts)
         chosen = chosen.at([i for i, key in enumerate(keys) if key not in against])
-    what, labels = task.from_labels(chosen.labels, f"{path}: column {label!r}")
+    what, labels = kind.from_labels(chosen.labels, f"{path}: {label_form}")
+    if score_range:
+        what = what.within(score_range)
+        _need_within(chosen, score_range)
     findings += near_doubles(what.output_names)
 
     shares = {"valid": valid_fraction, "test": test_fraction}
-    parts, found = _parts(path, chosen, what, what.strata(labels), split, shares, seed)
+    parts, found = _parts(path, chosen, what, labels, split, shares, seed)
+    what = what.fitted(labels[parts == "train"])
     findings += [*found, *copies(parts, chosen.rows, chosen.texts)]
 
     def part(name: str) -> Split:
@@ -182,7 +203,7 @@ def _parts(
     path: Path,
     labelled: _Labelled,
     task: Task,
-    strata: npt.NDArray[np.int64],
+    numbers: Labels,
     column: str | None,
     shares: dict[str, float],
     seed: int,
@@ -190,6 +211,7 @@ def _parts(
     """For each labelled row `train`, `valid`, `test`, or "" if it is left out."""
     rng = np.random.default_rng(seed)
     rows, texts, _ = labelled
+    strata = task.strata(numbers)
     parts = np.full(len(rows), "train", "U5")
     findings: list[Finding] = []
     if column:
@@ -212,15 +234,25 @@ def _parts(
                 + (f"; {findings[-1].line()}" if findings else ".")
                 + " Add some, or give no split column and have kdedge split the rows."
             )
-    unknown = (parts != "") & ~np.isin(strata, strata[parts == "train"])
+    unknown = (parts != "") & ~task.known(numbers, numbers[parts == "train"])
     if unknown.any():
         i = int(unknown.argmax())
         raise KdedgeError(
-            f"{rows[i].where}: {task.stratum_name(strata[i])} is in {parts[i]} and not in train"
+            f"{rows[i].where}: label {task.label_of(numbers[i])!r} is in {parts[i]} and not in "
+            "train"
             + (f"; {findings[-1].line()}" if findings else ".")
             + " Add training rows with it or leave it out."
         )
     return parts, findings
+
+
+def _need_within(labelled: _Labelled, score_range: tuple[float, float]) -> None:
+    low, high = score_range
+    for row, score in zip(labelled.rows, labelled.labels, strict=True):
+        if not low <= score <= high:
+            raise KdedgeError(
+                f"{row.where}: the score is {score:g}, and score_range is {low:g} to {high:g}."
+            )
 
 
 def _need_unique(rows: Sequence[Row], column: str) -> None:

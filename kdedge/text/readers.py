@@ -81,6 +81,63 @@ class Row:
         return text is None or (isinstance(text, str) and not text.strip())
 
 
+@dataclass(frozen=True)
+class LabelForm:
+    """Where a file has the labels of a text.
+
+    Attributes:
+        column: of the labels.
+        delimiter: between the labels in that column's text; None if the column has one label, or
+            lists.
+        columns: of 0 and 1, one for each label, in place of `column`; their names are the labels'.
+    """
+
+    column: str = "label"
+    delimiter: str | None = None
+    columns: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """The columns, for messages."""
+        if self.columns:
+            return f"columns {', '.join(map(repr, self.columns))}"
+        return f"column {self.column!r}"
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns that a file must have."""
+        return self.columns or (self.column,)
+
+    def of(self, row: Row) -> tuple[Any, str]:
+        """What a row has, as `Task.parse` takes it, and where it is.
+
+        Raises:
+            KdedgeError: a column of 0 and 1 has something else.
+        """
+        if self.columns:
+            return self._of_columns(row), f"{row.where}: the labels"
+        value, where = row.fields.get(self.column), f"{row.where}: {self.column}"
+        if self.delimiter and isinstance(value, str):
+            delimiter = "\t" if self.delimiter == "tab" else self.delimiter
+            value = [part.strip() for part in value.split(delimiter)] if value.strip() else []
+        return value, where
+
+    def _of_columns(self, row: Row) -> list[str] | None:
+        values = {name: row.fields.get(name) for name in self.columns}
+        empty = [name for name, value in values.items() if value is None or value == ""]
+        if len(empty) == len(values):
+            return None
+        for name, value in values.items():
+            if name in empty or str(value).lower() not in ZERO_OR_ONE:
+                raise KdedgeError(
+                    f"{row.where}: {name} is {value!r:.40}; 0 or 1 is needed in each of the "
+                    f"{self}, or nothing in all of them."
+                )
+        return [name for name, value in values.items() if ZERO_OR_ONE[str(value).lower()]]
+
+
+ZERO_OR_ONE = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+
+
 class TextFiles:
     """The texts of one file or several, which memory does not hold: iterating reads them anew.
 
@@ -109,24 +166,28 @@ class TextFiles:
         self.empty_seen = 0
 
     def __iter__(self) -> Iterator[str]:
-        return (text for text, _ in self.with_labels(None))
+        return (row.text(column) for row, column in self._rows(()))
 
-    def with_labels(self, label: str | None) -> Iterator[tuple[str, tuple[str, Any]]]:
-        """Each text, with where it is and what its row has in a column; None for no column.
+    def with_labels(self, label: LabelForm) -> Iterator[tuple[str, tuple[Any, str]]]:
+        """Each text, with what `label` gives of its row.
 
         Raises:
-            KdedgeError: as in iterating.
+            KdedgeError: as in iterating; or as `LabelForm.of`.
         """
+        return ((row.text(column), label.of(row)) for row, column in self._rows(label.needed))
+
+    def _rows(self, columns: Sequence[str]) -> Iterator[tuple[Row, str]]:
+        """The rows that have a text, and in which column; the files must also have `columns`."""
         self.empty_seen = 0
         for path in self.files:
             column = "text" if _suffix(path) == ".txt" else self.text
             for number, row in enumerate(iter_rows(path, self.form)):
                 if number == 0:
-                    need_columns(path, [row], [column, *filter(None, [label])])
+                    need_columns(path, [row], [column, *columns])
                 if self.empty == "skip" and row.is_empty(column):
                     self.empty_seen += 1
                 else:
-                    yield row.text(column), (row.where, row.fields.get(label or ""))
+                    yield row, column
 
 
 def read_texts(

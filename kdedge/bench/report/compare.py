@@ -120,7 +120,7 @@ def _doubts(old: BenchReport, new: BenchReport) -> list[str]:
 
 
 HEAD = (
-    "artifact", "old p50, ms", "new p50, ms", "p1, new / old", "95% interval", "", "accuracy",
+    "artifact", "old p50, ms", "new p50, ms", "p1, new / old", "95% interval", "", "score",
     "size",
 )  # fmt: skip
 

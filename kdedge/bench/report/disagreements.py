@@ -40,15 +40,20 @@ def _surest(student: Student) -> list[Disagreement]:
     teacher, student_outputs = task.outputs(e.teacher_logits), task.outputs(e.logits)
     differ = np.flatnonzero(~task.same(teacher, student_outputs))
     of_teacher, of_student = task.confidence(teacher), task.confidence(student_outputs)
-    surest_first = differ[np.argsort(-(of_teacher + of_student)[differ], kind="stable")]
+    apart = task.apart(teacher, student_outputs)[differ]
+    surest_first = differ[np.argsort(-apart, kind="stable")]
     return [
         Disagreement(
             text=e.texts[i],
             label=task.label_of(e.labels[i]),
             teacher=task.answer(teacher[i]).text(),
-            teacher_confidence=float(of_teacher[i]),
+            teacher_confidence=_known(of_teacher[i]),
             student=task.answer(student_outputs[i]).text(),
-            student_confidence=float(of_student[i]),
+            student_confidence=_known(of_student[i]),
         )
         for i in surest_first[:SHOWN]
     ]
+
+
+def _known(confidence: float) -> float | None:
+    return None if np.isnan(confidence) else float(confidence)

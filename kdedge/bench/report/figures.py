@@ -14,6 +14,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from kdedge.bench.report.model import BenchReport, Measurement
+from kdedge.tasks import NO_SHARES
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -91,7 +92,8 @@ def size_latency_score_figure(report: BenchReport) -> str:
         height = max(220.0, LINE_HEIGHT * len(measurements))
         figure, axes = _axes(330, height, left=48, right=30 + column)
         axes.set_xlabel("median latency of one text, ms (less is better)")
-        axes.set_ylabel(f"{report.metric}, % (more is better)")
+        unit = " × 100" if report.metric in NO_SHARES else ", %"
+        axes.set_ylabel(f"{report.metric}{unit} (more is better)")
         axes.set_xscale("log")
         _plain_numbers(axes.xaxis)
         axes.grid(True)

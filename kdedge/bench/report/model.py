@@ -91,7 +91,7 @@ def slowing(repeats: Sequence[Repeat]) -> float | None:
 
 
 class TextTimes(_Frozen):
-    """Latency from string to probabilities, measured in a separate process."""
+    """Latency from string to outputs, measured in a separate process."""
 
     tokenize_ns: tuple[int, ...] = Field(min_length=1, description="tokenization only")
     end_to_end_ns: tuple[int, ...] = Field(min_length=1)
@@ -122,7 +122,7 @@ class Reference(_Frozen):
 
     texts: int = Field(ge=1)
     agreement: float = Field(ge=0, le=1, description="share of texts with the same answer")
-    max_difference: float = Field(ge=0, description="of probabilities")
+    max_difference: float = Field(ge=0, description="of probabilities or scores")
 
 
 class Measurement(_Frozen):
@@ -141,10 +141,13 @@ class Measurement(_Frozen):
     batch: int = Field(1, ge=1, description="texts in each inference")
     metric: str = Field(description="name of the score: accuracy for classification")
     score: float = Field(
-        ge=0, le=1, description="on the device; without `reference`, from the manifest"
+        ge=-1, le=1, description="on the device; without `reference`, from the manifest"
     )
     score_texts: int = Field(ge=1)
     score_interval: tuple[float, float] = Field(description="95%, over the texts")
+    other_figures: dict[str, float] = Field(
+        {}, description="the task's other figures on these texts, by name"
+    )
     reference: Reference | None = None
     text: TextTimes | None = None
     memory: Memory | None = None

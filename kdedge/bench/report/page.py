@@ -18,6 +18,7 @@ from kdedge.bench.report.figures import (
     training_figures,
 )
 from kdedge.bench.report.model import RUNTIMES, BenchReport, three_digits
+from kdedge.tasks import shown
 
 # Word pieces of a text with the attribution of each.
 Tokens = Sequence[tuple[str, float]]
@@ -27,6 +28,7 @@ Tokens = Sequence[tuple[str, float]]
 class Disagreement:
     """A text to which teacher and student give different answers, with their confidence.
 
+    Scores have no confidence, and none is right or wrong.
     `teacher_tokens` and `student_tokens` are the text's word pieces with their attributions to each
     model's answer; empty if not computed.
     """
@@ -34,9 +36,9 @@ class Disagreement:
     text: str
     label: str
     teacher: str
-    teacher_confidence: float
+    teacher_confidence: float | None
     student: str
-    student_confidence: float
+    student_confidence: float | None
     teacher_tokens: Tokens = ()
     student_tokens: Tokens = ()
 
@@ -66,7 +68,12 @@ def render_page(
         lstrip_blocks=True,
     )
     environment.filters.update(
-        duration=duration, percent=percent, digits=three_digits, shaded=shaded
+        duration=duration,
+        percent=percent,
+        score=score,
+        heading=heading,
+        digits=three_digits,
+        shaded=shaded,
     )
     page: str = environment.get_template("page.html.jinja").render(
         report=report,
@@ -144,6 +151,20 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def score(value: float, metric: str) -> str:
+    """Format a figure of a task, for instance `91.3%` or `0.872`."""
+    return shown(metric, value, 1)
+
+
+def heading(words: str) -> str:
+    """Words with a capital, for a heading.
+
+    >>> heading("micro_f1")
+    'Micro F1'
+    """
+    return words[:1].upper() + words[1:]
 
 
 def percent(share: float) -> str:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from kdedge.bench.report.model import ByClass, Confusion, Quality, Scored
 from kdedge.students.trained import Student
-from kdedge.tasks import Classification
+from kdedge.tasks import Classification, MultiLabel, shown
 from kdedge.teach.baselines import PROBE, Baseline
 from kdedge.text.corpus import Corpus
 from kdedge.text.rules import Finding
@@ -40,10 +40,12 @@ def quality_of(
     task, test = student.task, student.test
     models = [Scored(name=one.name, measures=one.test) for one in baselines]
     if test.teacher_logits is not None:
-        measures = task.measures(test.teacher_logits, test.labels)
+        own_task = student.teachers_task
+        measures = own_task.measures(own_task.outputs(test.teacher_logits), test.labels)
         models.append(Scored(name="teacher", measures=measures))
     name = str(student.notes["preset"])
-    models.append(Scored(name=name, measures=task.measures(test.logits, test.labels)))
+    measures = task.measures(task.outputs(test.logits), test.labels)
+    models.append(Scored(name=name, measures=measures))
     rivals = {one.name for one in baselines}
     own = [one for one in models if one.name not in rivals]
     why = likely_reason(corpus, notes, findings)
@@ -73,14 +75,16 @@ def verdict(model: Scored, baselines: Sequence[Scored], metric: str, why: str) -
     own = model.measures[metric]
     better = [one for one in baselines if one.measures[metric] >= own]
     if not better:
-        return f"{model.name} ({own:.1%} {metric}) is better than " + " and than ".join(
-            f"{one.name} ({one.measures[metric]:.1%})" for one in baselines
+        return f"{model.name} ({shown(metric, own, 1)} {metric}) is better than " + (
+            " and than ".join(
+                f"{one.name} ({shown(metric, one.measures[metric], 1)})" for one in baselines
+            )
         )
     best = max(better, key=lambda one: one.measures[metric])
     large = " Those need the whole pretrained model." if best.name == PROBE else ""
     return (
-        f"{model.name} ({own:.1%} {metric}) is NOT better than {best.name} "
-        f"({best.measures[metric]:.1%}).{large} {why}"
+        f"{model.name} ({shown(metric, own, 1)} {metric}) is NOT better than {best.name} "
+        f"({shown(metric, best.measures[metric], 1)}).{large} {why}"
     )
 
 
@@ -97,8 +101,8 @@ def likely_reason(corpus: Corpus, notes: Mapping[str, Any], findings: Sequence[F
         doubtful = finding.kind == "contradictions" or finding.kind.startswith("copies in")
         if doubtful and finding.count > MANY_ODD * texts:
             return f"The likely reason: {finding.what}, {finding.count:,}."
-    counts = np.unique(corpus.task.strata(corpus.train.labels), return_counts=True)[1]
-    few = int((counts < FEW_TEXTS).sum())
+    counts = corpus.task.counts(corpus.train.labels).values()
+    few = sum(count < FEW_TEXTS for count in counts)
     if few:
         return (
             f"The likely reason: {few} of {len(counts)} classes have fewer than {FEW_TEXTS} "
@@ -123,20 +127,17 @@ def quality_table(quality: Quality) -> Table:
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
     for one in quality.models:
-        table.add_row(one.name, *(_cell(one.measures.get(name)) for name in names))
+        cells = (shown(n, one.measures[n], 1) if n in one.measures else "" for n in names)
+        table.add_row(one.name, *cells)
     return table
-
-
-def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"
 
 
 def _by_class(student: Student) -> tuple[tuple[ByClass, ...], tuple[Confusion, ...]]:
     """How the student does by class, the worst first, and what it confuses most often."""
     task, test = student.task, student.test
-    if not isinstance(task, Classification):
+    if not isinstance(task, Classification | MultiLabel):
         return (), ()
-    found = task.by_class(test.logits, test.labels)
+    found = task.by_class(task.outputs(test.logits), test.labels)
     classes = tuple(
         ByClass(
             name=task.label_names[i],
@@ -147,6 +148,8 @@ def _by_class(student: Student) -> tuple[tuple[ByClass, ...], tuple[Confusion, .
         )
         for i in np.argsort(found.f1, kind="stable")
     )
+    if not isinstance(task, Classification):
+        return classes, ()
     counts = task.confusion(test.logits, test.labels)
     np.fill_diagonal(counts, 0)
     most = np.argsort(-counts, axis=None, kind="stable")[:MOST_CONFUSIONS]

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from kdedge.bench.report.model import BenchReport, Measurement, slowing, three_digits
 from kdedge.bench.scenario import COLD_START, SINGLE_STREAM, SUSTAINED, THROUGHPUT
+from kdedge.tasks import shown
 
 COLUMNS = {
     SINGLE_STREAM: ("p50, ms", "p90, ms", "speed-up"),
@@ -37,7 +38,7 @@ def _figures(report: BenchReport, m: Measurement) -> tuple[str, ...]:
     }
     return (
         f"{m.bytes / 1e6:.1f}",
-        f"{m.score:.1%}",
+        shown(m.metric, m.score, 1),
         f"{m.agreement:.1%}",
         *(texts[column] for column in COLUMNS[report.scenario.kind]),
     )
@@ -75,6 +76,6 @@ def terminal_table(report: BenchReport) -> Table:
     if report.best and (text := report.best.text):
         table.caption = (
             f"{report.best.name}: tokenization {three_digits(text.tokenize_p50_ms)} ms, "
-            f"text to probabilities {three_digits(text.end_to_end_p50_ms)} ms"
+            f"text to outputs {three_digits(text.end_to_end_p50_ms)} ms"
         )
     return table

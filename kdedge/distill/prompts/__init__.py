@@ -36,7 +36,7 @@ PROMPTS = {
     "task": Way(into=lambda student, settings: with_task_prompt(student, settings.prompt_tokens)),
     "soft-label": Way(
         beside=lambda settings, task, seed: SoftLabelPrompt(
-            task.width, settings.prompt_tokens, seed=seed
+            task.width, settings.prompt_tokens, seed=seed, task=task
         )
     ),
 }

@@ -8,9 +8,11 @@ from keras import ops
 
 from kdedge.distill.prompts.prompt import Prompt
 from kdedge.errors import KdedgeError
+from kdedge.objectives import objective_of
 from kdedge.objectives.losses import DistillationLoss
 from kdedge.objectives.schedules import Schedule, value_at, values_of
 from kdedge.students.architecture import Parts
+from kdedge.tasks import Task, read_task
 
 
 @keras.saving.register_keras_serializable("kdedge")
@@ -28,6 +30,7 @@ class SoftLabelPrompt(Prompt):
         dropped: share of the texts without a prompt; None is from 0 to 1 over the training.
         temperature: of the soft label.
         seed: of the choice of texts.
+        task: what the logits are of; None for classification.
 
     Raises:
         KdedgeError: an argument is out of its range.
@@ -40,9 +43,11 @@ class SoftLabelPrompt(Prompt):
         dropped: float | Schedule | None = None,
         temperature: float = 1.0,
         seed: int | None = None,
+        task: Task | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.task, self.mixture = task, objective_of(task).mixture
         self.dropped = Schedule(0.0, 1.0) if dropped is None else dropped
         if tokens < 1:
             raise KdedgeError(f"tokens: {tokens}; at least 1.")
@@ -51,6 +56,8 @@ class SoftLabelPrompt(Prompt):
         if any(not 0 <= value <= 1 for value in values_of(self.dropped)):
             raise KdedgeError(f"dropped: {values_of(self.dropped)}; from 0 to 1 is allowed.")
         self.classes, self.tokens, self.temperature = classes, tokens, temperature
+        # Refuses here what has no soft labels.
+        self.mixture(ops.zeros((1, classes)))
         self.random = keras.random.SeedGenerator(seed)
 
     def attach(self, student: Parts, losses: Sequence[DistillationLoss]) -> None:
@@ -96,7 +103,7 @@ class SoftLabelPrompt(Prompt):
             x and `real` with `tokens` places more in front, which are padding where the prompt was
             dropped.
         """
-        soft_label = ops.softmax(teacher_logits / self.temperature)
+        soft_label = self.mixture(teacher_logits / self.temperature)
         vectors = ops.einsum("bc,ctw->btw", soft_label, self.table)
         chance = keras.random.uniform((ops.shape(x)[0], 1), seed=self.random)
         kept = ops.cast(chance >= value_at(self.dropped, done), real.dtype)
@@ -113,10 +120,12 @@ class SoftLabelPrompt(Prompt):
             "tokens": self.tokens,
             "dropped": keras.saving.serialize_keras_object(self.dropped),
             "temperature": self.temperature,
+            "task": None if self.task is None else self.task.model_dump(mode="json"),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "SoftLabelPrompt":
         """Build from `get_config`."""
         dropped = keras.saving.deserialize_keras_object(config["dropped"])
-        return cls(**config | {"dropped": dropped})
+        task = None if config.get("task") is None else read_task(config["task"])
+        return cls(**config | {"dropped": dropped, "task": task})

@@ -23,7 +23,12 @@ TENSOR_AXIS_LABELS, VOCABULARY_FILE = 2, 5
 BERT_TOKENIZER_OPTIONS = 4
 
 
-def with_metadata(content: bytes, vocabulary: Sequence[str], label_names: Sequence[str]) -> bytes:
+def with_metadata(
+    content: bytes,
+    vocabulary: Sequence[str],
+    label_names: Sequence[str],
+    output: str = "probabilities",
+) -> bytes:
     """Add TFLite metadata, vocabulary and labels, so that MediaPipe needs no other file.
 
     Metadata that the model already has are replaced. Equal arguments give equal bytes. `vocab.txt`
@@ -35,9 +40,10 @@ def with_metadata(content: bytes, vocabulary: Sequence[str], label_names: Sequen
 
     Args:
         content: a `.tflite` file: int32 [1, length] ids, mask, segment_ids, in this order ->
-            float32 [1, classes] probabilities.
+            float32 [1, outputs].
         vocabulary: BERT's word pieces in the order of their ids.
-        label_names: the classes in the order of the probabilities.
+        label_names: the names of the outputs, in their order.
+        output: what the outputs are.
 
     Raises:
         KdedgeError: not a `.tflite` file; the model has other inputs or outputs; or a word piece or
@@ -57,7 +63,7 @@ def with_metadata(content: bytes, vocabulary: Sequence[str], label_names: Sequen
         entry.name, entry.buffer = NAME, len(model.buffers)
         model.buffers.append(schema.BufferT())
     model.metadata = list(entries.values())
-    model.buffers[entry.buffer].data = np.frombuffer(_metadata(), np.uint8)
+    model.buffers[entry.buffer].data = np.frombuffer(_metadata(output), np.uint8)
 
     file = io.BytesIO(written(model))
     with zipfile.ZipFile(file, "a") as archive:
@@ -96,13 +102,13 @@ def _lines(argument: str, values: Sequence[str]) -> bytes:
     return ("\n".join(values) + "\n").encode()
 
 
-def _metadata() -> bytes:
+def _metadata(output: str) -> bytes:
     """The ModelMetadata table. A table is a dictionary: slot of a field in the .fbs -> value."""
     vocabulary = {0: VOCABULARY, 2: VOCABULARY_FILE}
     labels = {0: LABELS, 2: TENSOR_AXIS_LABELS}
     subgraph = {
         2: [{0: name} for name in INPUTS],
-        3: [{0: "probabilities", 6: [labels]}],
+        3: [{0: output, 6: [labels]}],
         5: [{0: BERT_TOKENIZER_OPTIONS, 1: {0: [vocabulary]}}],
     }
     builder = flatbuffers.Builder()

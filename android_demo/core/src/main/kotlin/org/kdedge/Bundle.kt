@@ -32,8 +32,8 @@ private constructor(
     private val checksums: Map<String, String>,
     private val defaults: Map<String, String>,
     val artifacts: List<Artifact>,
-    /** Names of the classes, in the order of the model's output. */
-    val labels: List<String>,
+    /** What its models say of a text. */
+    val task: Task,
     /** Tokens that a text is cut to, [CLS] and [SEP] included. */
     val maxLength: Int,
 ) {
@@ -130,22 +130,19 @@ private constructor(
             ) {
                 "defaults name no artifact of this bundle."
             }
-            val names =
-                if (version == 1) manifest.getJSONArray("labels")
-                else {
-                    val task = manifest.getJSONObject("task")
-                    demand(task.getString("name") == "classification") {
-                        "task: ${task.getString("name")}. This app knows classification only."
-                    }
-                    task.getJSONArray("label_names")
-                }
-            val labels = List(names.length()) { names.getString(it) }
-            demand(labels.size >= 2) { "labels: ${labels.size}. At least 2 are needed." }
+            val task =
+                if (version == 1) {
+                    val names = manifest.getJSONArray("labels")
+                    Classification(List(names.length()) { names.getString(it) })
+                } else Task.parse(manifest.getJSONObject("task"))
+            demand(task is Regression || task.labels.size >= 2) {
+                "labels: ${task.labels.size}. At least 2 are needed."
+            }
             val maxLength = manifest.getInt("max_length")
             demand(maxLength >= 3) {
                 "max_length: $maxLength. At least 3: [CLS], one word piece and [SEP]."
             }
-            return Bundle(files, checksums, defaults, artifacts, labels, maxLength)
+            return Bundle(files, checksums, defaults, artifacts, task, maxLength)
         }
 
         private fun demand(holds: Boolean, message: () -> String) {

@@ -5,7 +5,6 @@ import ai.onnxruntime.OrtEnvironment
 import ai.onnxruntime.OrtException
 import ai.onnxruntime.OrtSession
 import java.nio.LongBuffer
-import kotlin.math.exp
 
 /**
  * A `.onnx` file in ONNX Runtime: int64 [1, tokens] inputs -> logits.
@@ -15,6 +14,8 @@ import kotlin.math.exp
  */
 class OnnxEngine(model: ByteArray, threads: Int = 1) : Engine {
     override val length: Int? = null
+
+    override val givesLogits = true
 
     private val environment = OrtEnvironment.getEnvironment()
     private val session: OrtSession =
@@ -28,7 +29,7 @@ class OnnxEngine(model: ByteArray, threads: Int = 1) : Engine {
             throw BundleException("ONNX Runtime refuses this model: ${e.message}", e)
         }
 
-    override fun probabilities(ids: IntArray, mask: IntArray): FloatArray {
+    override fun run(ids: IntArray, mask: IntArray): FloatArray {
         val values =
             mapOf(
                 "input_ids" to ids,
@@ -40,7 +41,7 @@ class OnnxEngine(model: ByteArray, threads: Int = 1) : Engine {
         try {
             session.run(inputs, setOf("logits")).use { result ->
                 @Suppress("UNCHECKED_CAST")
-                return softmax((result[0].value as Array<FloatArray>)[0])
+                return (result[0].value as Array<FloatArray>)[0]
             }
         } finally {
             inputs.values.forEach(OnnxTensor::close)
@@ -55,11 +56,4 @@ class OnnxEngine(model: ByteArray, threads: Int = 1) : Engine {
             LongBuffer.wrap(LongArray(row.size) { row[it].toLong() }),
             longArrayOf(1, row.size.toLong()),
         )
-
-    private fun softmax(logits: FloatArray): FloatArray {
-        val largest = logits.max()
-        val exponentials = FloatArray(logits.size) { exp(logits[it] - largest) }
-        val sum = exponentials.sum()
-        return FloatArray(logits.size) { exponentials[it] / sum }
-    }
 }

@@ -13,26 +13,33 @@ interface Engine : Closeable {
     /** Tokens of a text that the model takes, padded with 0; null where any number will do. */
     val length: Int?
 
+    /** Whether the model ends in logits; if not, in probabilities or the score. */
+    val givesLogits: Boolean
+
     /**
-     * Probability of each label. Both arrays are as long as each other; `mask` is 0 where `ids` are
+     * What the model gives. Both arrays are as long as each other; `mask` is 0 where `ids` are
      * padding.
      */
-    fun probabilities(ids: IntArray, mask: IntArray): FloatArray
+    fun run(ids: IntArray, mask: IntArray): FloatArray
 }
 
-/** What a classifier says of a text. */
+/** What a model says of a text. */
 class Answer(
-    /** Label to probability, in the bundle's order. */
+    /** In words: the label, the labels, or the score. */
+    val text: String,
+    /** The labels that hold, the most probable first: one, any number, or none for a score. */
+    val labels: List<String>,
+    /** Label to probability, in the bundle's order; empty for a score. */
     val probabilities: Map<String, Float>,
+    /** Of a task that is one. */
+    val score: Float?,
     val tokenizeNanos: Long,
     val inferNanos: Long,
-) {
-    val label: String = probabilities.maxByOrNull { it.value }!!.key
-}
+)
 
-/** One model of a bundle with the bundle's tokenizer and labels. One thread at a time. */
+/** One model of a bundle with the bundle's tokenizer and task. One thread at a time. */
 class TextClassifier(bundle: Bundle, private val engine: Engine) : Closeable by engine {
-    private val labels = bundle.labels
+    private val task = bundle.task
     private val length = minOf(bundle.maxLength, engine.length ?: bundle.maxLength)
     private val tokenizer = WordPieceTokenizer.parse(bundle.read("tokenizer.json").decodeToString())
 
@@ -44,16 +51,19 @@ class TextClassifier(bundle: Bundle, private val engine: Engine) : Closeable by 
         val ids = pieces.copyOf(engine.length ?: pieces.size)
         val mask = IntArray(ids.size) { if (it < pieces.size) 1 else 0 }
         val tokenized = System.nanoTime()
-        val probabilities = engine.probabilities(ids, mask)
-        val done = System.nanoTime()
-        if (probabilities.size != labels.size) {
+        val given = engine.run(ids, mask)
+        if (given.size != task.width) {
             throw BundleException(
-                "The model answers with ${probabilities.size} classes and " +
-                    "the bundle has ${labels.size} labels."
+                "The model gives ${given.size} numbers and the bundle's task has ${task.width}."
             )
         }
+        val outputs = if (engine.givesLogits) task.outputs(given) else given
+        val done = System.nanoTime()
         return Answer(
-            labels.zip(probabilities.toList()).toMap(),
+            task.text(outputs),
+            task.labelsOf(outputs),
+            task.labels.zip(outputs.toList()).toMap(),
+            if (task is Regression) outputs[0] else null,
             tokenized - start,
             done - tokenized,
         )

@@ -22,7 +22,7 @@ class BundleTest {
     @Test
     fun `the committed bundle is whole`() {
         val bundle = Bundle.open(filesIn(folder))
-        assertEquals(listOf("negative", "positive"), bundle.labels)
+        assertEquals(listOf("negative", "positive"), bundle.task.labels)
         assertEquals("litert-int8", bundle.artifact().name)
         val files =
             JSONObject(folder.resolve("manifest.json").readText()).getJSONObject("files").keySet()

@@ -20,7 +20,7 @@ class TextClassifierTest {
         for (each in expected) {
             val answer = classifier.classify(each.getString("text"))
             each.getJSONArray("probabilities").forEachIndexed { i, probability ->
-                val label = bundle.labels[i]
+                val label = bundle.task.labels[i]
                 assertEquals(
                     each.getString("text"),
                     (probability as Number).toFloat(),
@@ -28,7 +28,7 @@ class TextClassifierTest {
                     1e-4f,
                 )
             }
-            assertEquals(each.getString("label"), answer.label)
+            assertEquals(each.getString("label"), answer.text)
         }
         assertTrue(expected.size >= 100)
     }
@@ -72,7 +72,8 @@ class TextClassifierTest {
                 )
                 .classify("good film")
         assertEquals(mapOf("negative" to 0.25f, "positive" to 0.75f), answer.probabilities)
-        assertEquals("positive", answer.label)
+        assertEquals("positive", answer.text)
+        assertEquals(listOf("positive"), answer.labels)
     }
 
     @Test
@@ -96,7 +97,7 @@ class TextClassifierTest {
                 TextClassifier(bundle, engine(null) { _, _ -> floatArrayOf(1f) })
                     .classify("good film")
             }
-        assertEquals("The model answers with 1 classes and the bundle has 2 labels.", error.message)
+        assertEquals("The model gives 1 numbers and the bundle's task has 2.", error.message)
     }
 
     @Test
@@ -108,7 +109,9 @@ class TextClassifierTest {
         object : Engine {
             override val length = length
 
-            override fun probabilities(ids: IntArray, mask: IntArray) = answer(ids, mask)
+            override val givesLogits = false
+
+            override fun run(ids: IntArray, mask: IntArray) = answer(ids, mask)
 
             override fun close() = Unit
         }

@@ -8,7 +8,7 @@ import org.tensorflow.lite.DataType
 import org.tensorflow.lite.Interpreter
 
 /**
- * A `.tflite` file in LiteRT: int32 [1, length] ids, mask, segment_ids -> float32 probabilities.
+ * A `.tflite` file in LiteRT: int32 [1, length] ids, mask, segment_ids -> float32 outputs.
  */
 class LiteRtEngine(model: ByteArray, threads: Int = 1) : Engine {
     private val interpreter =
@@ -21,7 +21,9 @@ class LiteRtEngine(model: ByteArray, threads: Int = 1) : Engine {
 
     override val length: Int
 
-    private val classes: Int
+    override val givesLogits = false
+
+    private val width: Int
 
     init {
         val inputs =
@@ -37,11 +39,11 @@ class LiteRtEngine(model: ByteArray, threads: Int = 1) : Engine {
             )
         }
         length = inputs[0][1]
-        classes = output.shape()[1]
+        width = output.shape()[1]
     }
 
-    override fun probabilities(ids: IntArray, mask: IntArray): FloatArray {
-        val output = arrayOf(FloatArray(classes))
+    override fun run(ids: IntArray, mask: IntArray): FloatArray {
+        val output = arrayOf(FloatArray(width))
         val inputs = arrayOf(arrayOf(ids), arrayOf(mask), arrayOf(IntArray(length)))
         interpreter.runForMultipleInputsOutputs(inputs, mapOf(0 to output))
         return output[0]

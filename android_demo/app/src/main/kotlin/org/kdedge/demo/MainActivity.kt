@@ -112,7 +112,7 @@ class MainActivity : Activity() {
     private fun showBundle(loaded: Bundle) {
         bundle = loaded
         bars.removeAllViews()
-        for (label in loaded.labels) {
+        for (label in loaded.task.labels) {
             val bar = layoutInflater.inflate(R.layout.bar, bars, false)
             (bar.findViewById(R.id.label) as TextView).text = label
             bars.addView(bar)
@@ -173,7 +173,7 @@ class MainActivity : Activity() {
     }
 
     private fun show(answer: Answer) {
-        showMessage(answer.label)
+        showMessage(answer.text)
         bars.visibility = View.VISIBLE
         answer.probabilities.entries.forEachIndexed { i, (label, probability) ->
             val percent = (100 * probability).roundToInt()

@@ -1,0 +1,275 @@
+"""Multi-label: any number of labels a text, each on its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from kdedge.errors import KdedgeError
+from kdedge.tasks.classification import (
+    SMALLEST_PROBABILITY,
+    UNLABELLED,
+    ByClass,
+    Classification,
+)
+from kdedge.tasks.intervals import bootstrap_interval
+from kdedge.tasks.task import Labels, Logits, Outputs, Task
+
+UNTUNED = 0.5
+# A label with fewer texts than this says too little of its own threshold; and a group of texts with
+# fewer can't be divided.
+FEW = 10
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The labels of a text.
+
+    Attributes:
+        labels: those above their thresholds, the most probable first; there may be none.
+        probabilities: of every label, by name.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: dict[str, float]
+
+    def text(self) -> str:
+        """The labels."""
+        return ", ".join(self.labels) or "none"
+
+    def line(self) -> str:
+        """Labels and their probabilities."""
+        return f"{self.text()}\t" + ", ".join(f"{self.probabilities[n]:.4f}" for n in self.labels)
+
+    def fields(self) -> dict[str, Any]:
+        """Labels and all probabilities."""
+        return {"labels": [*self.labels], "probabilities": self.probabilities}
+
+
+class MultiLabel(Task):
+    """Several labels a text: labels are int8 [texts, labels], 1 for those it has; -1 is unknown.
+
+    A model's outputs are probabilities, the sigmoid of its logits. A text has the labels whose
+    probability is above their threshold.
+
+        >>> task = MultiLabel(label_names=("joy", "love", "anger"), thresholds=(0.5, 0.3, 0.5))
+        >>> task.answer(np.array([0.6, 0.4, 0.1], np.float32)).labels
+        ('joy', 'love')
+    """
+
+    name: Literal["multi-label"] = "multi-label"
+    metric: ClassVar[str] = "micro_f1"
+    output: ClassVar[str] = "probabilities"
+    label_names: tuple[str, ...] = Field(min_length=2, description="in logits' order")
+    thresholds: tuple[float, ...] = Field(
+        (), description="a label's probability must be above; without them 0.5 for each"
+    )
+
+    @model_validator(mode="after")
+    def _a_threshold_each(self) -> Self:
+        if self.thresholds and len(self.thresholds) != len(self.label_names):
+            raise ValueError(f"{len(self.thresholds)} thresholds, {len(self.label_names)} labels")
+        return self
+
+    @classmethod
+    def parse(cls, value: Any, where: str) -> tuple[str, ...] | None:
+        """Names or whole numbers, as a list; see `Task`."""
+        if value is None:
+            return None
+        if not isinstance(value, list | tuple):
+            raise KdedgeError(
+                f"{where} is {value!r:.40}; a list is needed. If it is text with several labels, "
+                "name what is between them: label_delimiter in [data], --label-delimiter."
+            )
+        names = [Classification.parse(label, where) for label in value]
+        if None in names:
+            raise KdedgeError(f"{where} is {value!r:.40}; one of its labels is empty.")
+        return tuple(sorted({name for name in names if name is not None}))
+
+    @classmethod
+    def from_labels(cls, parsed: Sequence[tuple[str, ...]], where: str) -> tuple[Self, Labels]:
+        """The labels that occur, sorted as what they are; see `Task`."""
+        classes, _ = Classification.from_labels([name for names in parsed for name in names], where)
+        task = cls(label_names=classes.label_names)
+        return task, task.numbers(parsed, where)
+
+    def numbers(self, parsed: Sequence[tuple[str, ...]], where: str) -> Labels:
+        """1 where a text has a label; see `Task`."""
+        number = {name: i for i, name in enumerate(self.label_names)}
+        if unknown := sorted({name for names in parsed for name in names} - {*number}):
+            raise KdedgeError(f"{where}: {', '.join(unknown)}. There are the labels {self}.")
+        labels = np.zeros((len(parsed), self.width), np.int8)
+        for row, names in zip(labels, parsed, strict=True):
+            row[[number[name] for name in names]] = 1
+        return labels
+
+    def strata(self, labels: Labels) -> npt.NDArray[np.int64]:
+        """The rarest of a text's labels, of all texts; see `Task`.
+
+        Texts without a label are a group. Those of groups too small to be divided are with the
+        largest one.
+        """
+        rarest_first = np.argsort(labels.sum(0), kind="stable")
+        ordered = labels[:, rarest_first]
+        strata = np.where(ordered.any(1), rarest_first[ordered.argmax(1)], self.width)
+        sizes = np.bincount(strata, minlength=self.width + 1)
+        return np.asarray(np.where(sizes[strata] < FEW, sizes.argmax(), strata), np.int64)
+
+    def stratum_name(self, stratum: int) -> str:
+        """The label; see `Task`."""
+        if stratum == self.width:
+            return "the group of texts without a label"
+        return f"label {self.label_names[stratum]!r}"
+
+    def known(self, labels: Labels, train: Labels) -> npt.NDArray[np.bool_]:
+        """Whether all of a text's labels occur in the training split; see `Task`."""
+        return np.asarray((labels <= train.max(0)).all(1))
+
+    def counts(self, labels: Labels) -> dict[str, int]:
+        """Of each label, and of texts that have none; see `Task`."""
+        found = {
+            f"label {name!r}": int(of.sum())
+            for name, of in zip(self.label_names, labels.T, strict=True)
+        }
+        none = int((~labels.any(1)).sum())
+        return found | ({"no label": none} if none else {})
+
+    def unlabelled(self, count: int) -> Labels:
+        """-1 for each label of each text; see `Task`."""
+        return np.full((count, self.width), UNLABELLED, np.int8)
+
+    def parsed(self, label: Any) -> tuple[str, ...]:
+        """The names of a text's labels."""
+        return tuple(self.label_names[i] for i in np.flatnonzero(label))
+
+    def label_of(self, label: Any) -> str:
+        """The names of a text's labels."""
+        return ", ".join(self.parsed(label)) or "none"
+
+    def with_logits_of(self, other: Task) -> Self:
+        """Thresholds don't matter to logits; see `Task`."""
+        if isinstance(other, MultiLabel) and other.label_names == self.label_names:
+            return self
+        return super().with_logits_of(other)
+
+    @property
+    def width(self) -> int:
+        """Number of labels."""
+        return len(self.label_names)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The labels."""
+        return self.label_names
+
+    def outputs(self, logits: Logits) -> Outputs:
+        """Probabilities; see `Task`."""
+        # Of two forms the one that does not overflow.
+        small = np.exp(-np.abs(logits))
+        return np.asarray(np.where(logits >= 0, 1, small) / (1 + small), np.float32)
+
+    def logits(self, outputs: Outputs, where: str) -> Logits:
+        """Log odds; see `Task`."""
+        if (outputs < 0).any() or (outputs > 1).any():
+            raise KdedgeError(f"{where}; they must be from 0 to 1.")
+        odds = np.clip(outputs, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+        return np.asarray(np.log(odds) - np.log1p(-odds), np.float32)
+
+    def chosen(self, outputs: Outputs) -> npt.NDArray[np.bool_]:
+        """For each text and label whether the text has it, bool [texts, labels]."""
+        return np.asarray(outputs > np.array(self.thresholds or UNTUNED, np.float32))
+
+    def answer(self, outputs: Outputs) -> LabelSet:
+        """The labels above their thresholds; see `Task`."""
+        chosen = self.chosen(outputs)
+        order = [i for i in np.argsort(-outputs, kind="stable") if chosen[i]]
+        return LabelSet(
+            tuple(self.label_names[i] for i in order),
+            dict(zip(self.label_names, map(float, outputs), strict=True)),
+        )
+
+    def config(self) -> dict[str, Any]:
+        """A sequence classifier's with sigmoids; see `Task`."""
+        classes = Classification(label_names=self.label_names)
+        return {**classes.config(), "problem_type": "multi_label_classification"}
+
+    def tuned(self, outputs: Outputs, labels: Labels) -> Self:
+        """With the threshold of each label that gives the highest F1 on the valid split.
+
+        A label that few of the texts have gets the one threshold that is best for all labels.
+        """
+        common = best_threshold(outputs.ravel(), labels.ravel())
+        thresholds = tuple(
+            best_threshold(said, true) if true.sum() >= FEW else common
+            for said, true in zip(outputs.T, labels.T, strict=True)
+        )
+        return self.model_copy(update={"thresholds": thresholds})
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Micro and macro F1; see `Task`."""
+        return self.metric, "macro_f1"
+
+    def by_class(self, outputs: Outputs, labels: Labels) -> ByClass:
+        """How well each label is recognised, by outputs float32 [texts, labels]."""
+        true, false, missed = _counts(self.chosen(outputs), labels).sum(0).T
+        return ByClass(
+            (true + missed).astype(np.int64),
+            true / np.maximum(true + false, 1),
+            true / np.maximum(true + missed, 1),
+            2 * true / np.maximum(2 * true + false + missed, 1),
+        )
+
+    def measures(self, outputs: Outputs, labels: Labels) -> dict[str, float]:
+        """Micro F1, over all decisions, and macro F1, the mean of the labels' own; see `Task`."""
+        counts = _counts(self.chosen(outputs), labels).sum(0)
+        return {self.metric: f1(counts.sum(0)), "macro_f1": float(np.mean([f1(c) for c in counts]))}
+
+    def same(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.bool_]:
+        """Whether the labels are the same; see `Task`."""
+        return np.asarray((self.chosen(outputs) == self.chosen(reference)).all(1))
+
+    def confidence(self, outputs: Outputs) -> npt.NDArray[np.float32]:
+        """The probability of the least sure of its decisions; see `Task`."""
+        return np.asarray(np.where(self.chosen(outputs), outputs, 1 - outputs).min(1))
+
+    def interval(self, outputs: Outputs, labels: Labels) -> tuple[float, float]:
+        """By bootstrap over texts; see `Task`."""
+        return bootstrap_interval(_counts(self.chosen(outputs), labels).sum(1), f1)
+
+
+def f1(counts: npt.NDArray[np.float64]) -> float:
+    """2 TP / (2 TP + FP + FN), of the three counts; 0 if all are 0."""
+    true, false, missed = counts
+    return float(2 * true / (2 * true + false + missed)) if true else 0.0
+
+
+def best_threshold(outputs: Outputs, labels: Labels) -> float:
+    """The threshold with the highest F1: in the middle between two outputs that occur.
+
+        >>> best_threshold(np.array([0.9, 0.4, 0.2], np.float32), np.array([1, 1, 0]))
+        0.3
+
+    Args:
+        outputs: float32 [texts], probabilities of a label.
+        labels: int [texts], 1 for texts that have it.
+    """
+    order = np.argsort(-outputs, kind="stable")
+    said = np.append(outputs[order].astype(np.float64), 0.0)
+    true = np.cumsum(labels[order])
+    # Of the first so many texts, 2 TP / (chosen + true); not between equal outputs.
+    f1s = 2 * true / (np.arange(1, len(true) + 1) + true[-1])
+    f1s = np.where(said[:-1] > said[1:], f1s, 0)
+    if not f1s.max() > 0:
+        return UNTUNED
+    best = int(f1s.argmax())
+    return round(float(said[best] + said[best + 1]) / 2, 6)
+
+
+def _counts(chosen: npt.NDArray[np.bool_], labels: Labels) -> npt.NDArray[np.float64]:
+    """True positives, false positives and false negatives, float64 [texts, labels, 3]."""
+    has = labels > 0
+    return np.stack([chosen & has, chosen & ~has, ~chosen & has], -1).astype(np.float64)

@@ -1,0 +1,232 @@
+"""Regression: a score a text."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from kdedge.errors import KdedgeError
+from kdedge.tasks.intervals import fisher_interval
+from kdedge.tasks.task import Labels, Logits, Outputs, Task
+
+# The splits keep the distribution over at most so many groups, of at least so many texts each.
+GROUPS, A_GROUP = 10, 10
+# Scores that differ by less than this share of their deviation are the same answer.
+SAME = 0.1
+
+
+@dataclass(frozen=True)
+class ScoreAnswer:
+    """The score of a text, in the data's units."""
+
+    score: float
+
+    def text(self) -> str:
+        """The score."""
+        return f"{self.score:.4g}"
+
+    def line(self) -> str:
+        """The score."""
+        return f"{self.score:.4f}"
+
+    def fields(self) -> dict[str, Any]:
+        """The score."""
+        return {"score": self.score}
+
+
+class Regression(Task):
+    """A score a text: labels are float32 [texts], in the data's units; NaN is none.
+
+    A model's logits are standardised scores. Its outputs are scores in the data's units.
+
+        >>> task = Regression(mean=3.0, deviation=0.5, low=1.0, high=5.0)
+        >>> task.outputs(np.array([[-1.0], [6.0]], np.float32)).tolist()
+        [[2.5], [5.0]]
+    """
+
+    name: Literal["regression"] = "regression"
+    metric: ClassVar[str] = "pearson"
+    output: ClassVar[str] = "score"
+    mean: float = Field(description="of the training split's scores")
+    deviation: float = Field(gt=0, description="standard deviation of the training split's scores")
+    low: float | None = Field(None, description="no answer is below; None for no limit")
+    high: float | None = Field(None, description="no answer is above; None for no limit")
+
+    def __str__(self) -> str:
+        """What scores there are, for messages."""
+        limits = "" if self.low is None else f", from {self.low:g} to {self.high:g}"
+        return f"scores with mean {self.mean:.4g} and deviation {self.deviation:.4g}{limits}"
+
+    @classmethod
+    def parse(cls, value: Any, where: str) -> float | None:
+        """A number, also as text; see `Task`."""
+        if value is None or not str(value).strip():
+            return None
+        try:
+            # bool is a kind of int.
+            score = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            score = math.nan
+        if not math.isfinite(score):
+            raise KdedgeError(f"{where} is {value!r:.40}; a number, such as 2.5, is needed.")
+        return score
+
+    @classmethod
+    def from_labels(cls, parsed: Sequence[float], where: str) -> tuple[Self, Labels]:
+        """Mean and deviation of the scores; see `Task`."""
+        if len({*parsed}) < 2:
+            scores = ", ".join(f"{score:g}" for score in {*parsed}) or "none"
+            raise KdedgeError(f"{where} has one score only ({scores}); at least two are needed.")
+        labels = np.array(parsed, np.float32)
+        return cls(mean=float(labels.mean()), deviation=float(labels.std())), labels
+
+    def numbers(self, parsed: Sequence[float], where: str) -> Labels:
+        """The scores; see `Task`."""
+        return np.array(parsed, np.float32)
+
+    def strata(self, labels: Labels) -> npt.NDArray[np.int64]:
+        """About tenths of the texts by score, or fewer groups of few texts; see `Task`."""
+        _, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        least = max(A_GROUP, len(labels) // GROUPS)
+        groups, size, left = [], 0, len(labels)
+        for count in counts:
+            # Equal scores stay together, and what is left over is no group of its own.
+            begins = size >= least and left >= least
+            groups.append(begins)
+            size = count if begins else size + count
+            left -= count
+        return np.asarray(np.cumsum(groups)[place], np.int64)
+
+    def stratum_name(self, stratum: int) -> str:
+        """A group of scores; see `Task`."""
+        return f"group {stratum + 1} of the scores, by size,"
+
+    def known(self, labels: Labels, train: Labels) -> npt.NDArray[np.bool_]:
+        """True for each: other scores than those of the training split can be answered."""
+        return np.full(len(labels), fill_value=True)
+
+    def counts(self, labels: Labels) -> dict[str, int]:
+        """Nothing to count; see `Task`."""
+        return {}
+
+    def fitted(self, train: Labels) -> Self:
+        """With mean and deviation of the training split; see `Task`."""
+        deviation = float(train.std()) or self.deviation
+        return self.model_copy(update={"mean": float(train.mean()), "deviation": deviation})
+
+    def within(self, score_range: tuple[float, float]) -> Self:
+        """With answers in a range; see `Task`."""
+        low, high = score_range
+        if not low < high:
+            raise KdedgeError(f"score_range: {low:g}, {high:g}; the second must be above.")
+        return self.model_copy(update={"low": low, "high": high})
+
+    def unlabelled(self, count: int) -> Labels:
+        """NaN for each; see `Task`."""
+        return np.full(count, np.nan, np.float32)
+
+    def parsed(self, label: Any) -> float:
+        """The score."""
+        return float(label)
+
+    def label_of(self, label: Any) -> str:
+        """The score."""
+        return f"{float(label):g}"
+
+    def with_logits_of(self, other: Task) -> Self:
+        """With the teacher's mean and deviation; see `Task`."""
+        if not isinstance(other, Regression):
+            return super().with_logits_of(other)
+        return self.model_copy(update={"mean": other.mean, "deviation": other.deviation})
+
+    @property
+    def width(self) -> int:
+        """1."""
+        return 1
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """`score`."""
+        return (self.output,)
+
+    @property
+    def unit(self) -> float:
+        """The deviation; see `Task`."""
+        return self.deviation
+
+    def outputs(self, logits: Logits) -> Outputs:
+        """Scores; see `Task`."""
+        scores = self.mean + self.deviation * logits
+        return np.asarray(np.clip(scores, self.low, self.high), np.float32)
+
+    def logits(self, outputs: Outputs, where: str) -> Logits:
+        """Standardised scores; see `Task`."""
+        return np.asarray((outputs - self.mean) / self.deviation, np.float32)
+
+    def answer(self, outputs: Outputs) -> ScoreAnswer:
+        """The score; see `Task`."""
+        return ScoreAnswer(float(outputs[0]))
+
+    def config(self) -> dict[str, Any]:
+        """A sequence classifier's with one output; see `Task`."""
+        return {
+            "architectures": ["BertForSequenceClassification"],
+            "problem_type": "regression",
+            "id2label": {"0": self.output},
+            "label2id": {self.output: 0},
+        }
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The correlations; see `Task`."""
+        return self.metric, "spearman"
+
+    def measures(self, outputs: Outputs, labels: Labels) -> dict[str, float]:
+        """Pearson's and Spearman's correlation with the true scores, and the mean error.
+
+        Correlations are 0 if all scores are equal. The error is in the data's units.
+        """
+        scores = outputs[:, 0]
+        return {
+            self.metric: correlation(scores, labels),
+            "spearman": correlation(_ranks(scores), _ranks(labels)),
+            "mean_absolute_error": float(np.abs(scores - labels).mean()),
+        }
+
+    def same(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.bool_]:
+        """Whether the scores differ by less than a tenth of the deviation; see `Task`."""
+        return np.asarray(self.apart(outputs, reference) < SAME)
+
+    def confidence(self, outputs: Outputs) -> npt.NDArray[np.float32]:
+        """NaN; see `Task`."""
+        return np.full(len(outputs), np.nan, np.float32)
+
+    def apart(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.float32]:
+        """The difference in deviations; see `Task`."""
+        return np.asarray(np.abs(outputs - reference)[:, 0] / self.deviation)
+
+    def interval(self, outputs: Outputs, labels: Labels) -> tuple[float, float]:
+        """Fisher's; see `Task`."""
+        return fisher_interval(self.score(outputs, labels), len(labels))
+
+
+def correlation(x: npt.NDArray[np.generic], y: npt.NDArray[np.generic]) -> float:
+    """Pearson's, from -1 to 1; 0 if all of one side are equal.
+
+    >>> correlation(np.array([1, 2, 3]), np.array([2, 4, 6]))
+    1.0
+    """
+    a, b = (values - np.mean(values) for values in (np.asarray(v, np.float64) for v in (x, y)))
+    size = math.sqrt(float(a @ a) * float(b @ b))
+    return max(-1.0, min(1.0, float(a @ b) / size)) if size > 0 else 0.0
+
+
+def _ranks(values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    """Ranks from 0; equal values share the mean of theirs."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(count)
+    return np.asarray((ends - (count + 1) / 2)[place], np.float64)

@@ -1,0 +1,172 @@
+"""Several labels, and scores, through the whole house: from a file to answers of a bundle."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from conftest import ROOT
+from typer.testing import CliRunner
+
+from kdedge import Student, load_bundle, load_teacher
+from kdedge.bundle.manifest import read_manifest, verify
+from kdedge.check import read_corpus
+from kdedge.cli import app
+from kdedge.distill.stage import distill_student
+from kdedge.explain import explain
+from kdedge.export.stage import export_bundle
+from kdedge.export.subject import subject_of
+from kdedge.recipe import ARTIFACTS, Export, Recipe, load_recipe
+from kdedge.tasks import MultiLabel, Regression
+from kdedge.teach.stage import finetune
+from kdedge.teachers.label import label_texts
+
+DATA = ROOT / "data" / "feedback.csv"
+
+
+def made_small(name: str, pretrained: Path) -> Recipe:
+    """A recipe that ships, with so little to do that it takes seconds."""
+    recipe = load_recipe(ROOT / f"recipes/{name}.toml")
+    teach = {"pretrained": str(pretrained), "max_unknown": 1.0, "max_length": 24, "epochs": 1}
+    export = {"lengths": (24,), "artifacts": tuple(ARTIFACTS), "max_accuracy_drop": 50.0}
+    return recipe.model_copy(
+        update={
+            "teach": recipe.teach.model_copy(update=teach),
+            "distill": recipe.distill.model_copy(update={"max_length": 24, "epochs": 2}),
+            "export": recipe.export.model_copy(update=export),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def encoder_only(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny BERT without a head, as pretrained models are."""
+    folder = tmp_path_factory.mktemp("pretrained") / "bert"
+    shutil.copytree(tiny_bert, folder)
+    weights = folder / "model.safetensors"
+    with safetensors.safe_open(weights, "numpy") as file:
+        metadata = file.metadata()
+    tensors = safetensors.numpy.load_file(weights)
+    kept = {name: tensor for name, tensor in tensors.items() if "classifier" not in name}
+    safetensors.numpy.save_file(kept, weights, metadata)
+    return folder
+
+
+def bundle_of(recipe: Recipe, out: Path) -> Path:
+    """Every stage but the measuring."""
+    corpus = read_corpus(recipe.data, recipe.seed)
+    teacher = finetune(corpus, recipe.teach, out / "teacher", recipe.seed)
+    texts = [*corpus.train.texts, *corpus.valid.texts, *corpus.test.texts]
+    store = label_texts(teacher, texts, out / "soft_labels")
+    distill_student(corpus, store, store.encoder(), recipe.distill, out / "student", recipe.seed)
+    export_bundle(subject_of(Student.load(out / "student")), recipe.export, out / "bundle")
+    return out / "bundle"
+
+
+def kdedge(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def topics(encoder_only: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle_of(made_small("topics", encoder_only), tmp_path_factory.mktemp("topics"))
+
+
+@pytest.fixture(scope="module")
+def stars(encoder_only: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle_of(made_small("stars", encoder_only), tmp_path_factory.mktemp("stars"))
+
+
+def test_topics_in_every_format_and_quantization(topics: Path) -> None:
+    manifest, student = verify(topics), Student.load(topics.with_name("student"))
+    assert [artifact.name for artifact in manifest.artifacts] == [*ARTIFACTS]
+    assert manifest.task == student.task
+    assert isinstance(manifest.task, MultiLabel)
+    assert len(manifest.task.thresholds) == 5
+    # What is exported is what the student says: sigmoids, which do not sum to 1.
+    expected = 1 / (1 + np.exp(-student.test.logits))
+    texts = student.test.texts
+    for name in ("litert-float32", "onnx-float32"):
+        np.testing.assert_allclose(load_bundle(topics, name).outputs(texts), expected, atol=1e-5)
+    score = manifest.artifact("litert-float32").score
+    assert (score.metric, score.texts, [*score.others]) == ("micro_f1", len(texts), ["macro_f1"])
+    assert score.value == pytest.approx(student.notes["micro_f1"])
+    assert score.interval and score.interval[0] <= score.value <= score.interval[1]
+    assert {"teacher_micro_f1", "teacher_macro_f1", "agreement"} < {*student.notes}
+    config = json.loads((topics / "config.json").read_text())
+    assert config["problem_type"] == "multi_label_classification"
+    assert (topics / "labels.txt").read_text().split() == [*manifest.task.label_names]
+
+
+def test_topics_of_texts(topics: Path) -> None:
+    said = json.loads(kdedge("predict", topics, "--json", "It crashes all the time"))
+    task = read_manifest(topics).task
+    assert isinstance(task, MultiLabel)
+    above = {
+        name
+        for name, threshold in zip(task.label_names, task.thresholds, strict=True)
+        if said["probabilities"][name] > threshold
+    }
+    assert {*said["labels"]} == above
+    given = ("--label", "topics", "--label-delimiter", ";")
+    assert "of 96 labelled texts" in kdedge("predict", topics, "--file", DATA, *given)
+    assert "micro_f1" in kdedge("inspect", topics)
+
+
+def test_a_teacher_of_topics_is_read_as_one(topics: Path) -> None:
+    folder = topics.with_name("teacher")
+    teacher = load_teacher(folder)
+    assert isinstance(teacher.task, MultiLabel)
+    # As transformers says it, for a checkpoint from elsewhere.
+    config = json.loads((folder / "config.json").read_text())
+    assert config["problem_type"] == "multi_label_classification"
+    tokens = explain(teacher, teacher.encoder, ["good film"], task=teacher.task)
+    assert [token for token, _ in tokens[0]] == ["good", "film"]
+
+
+def test_stars_in_every_format_and_quantization(stars: Path) -> None:
+    manifest, student = verify(stars), Student.load(stars.with_name("student"))
+    assert [artifact.name for artifact in manifest.artifacts] == [*ARTIFACTS]
+    task = manifest.task
+    assert isinstance(task, Regression)
+    assert (task.low, task.high) == (1, 5)
+    expected = np.clip(task.mean + task.deviation * student.test.logits, 1, 5)
+    for name in ("litert-float32", "onnx-float32"):
+        said = load_bundle(stars, name).outputs(student.test.texts)
+        np.testing.assert_allclose(said, expected, atol=1e-5)
+    score = manifest.artifact("litert-float32").score
+    assert score.metric == "pearson"
+    assert [*score.others] == ["spearman", "mean_absolute_error"]
+    assert isinstance(teacher := load_teacher(stars.with_name("teacher")).task, Regression)
+    assert (teacher.mean, teacher.deviation) == (task.mean, task.deviation)
+
+
+def test_stars_of_texts(stars: Path) -> None:
+    (answer,) = load_bundle(stars).predict(["It crashes all the time"])
+    assert 1 <= answer.score <= 5
+    said = kdedge("predict", stars, "It crashes all the time")
+    assert said.splitlines()[-1].split("\t")[0] == f"{answer.score:.4f}"
+    said = kdedge("predict", stars, "--file", DATA, "--label", "stars")
+    assert "pearson" in said and "mean_absolute_error" in said
+    assert "pearson" in kdedge("inspect", stars)
+
+
+def test_what_helps_a_score(stars: Path) -> None:
+    student = Student.load(stars.with_name("student"))
+    (tokens,) = explain(student.model, student.encoder, ["good film"], task=student.task)
+    assert [token for token, _ in tokens] == ["good", "film"]
+    assert any(value for _, value in tokens)
+
+
+def test_an_export_that_loses_too_much_is_refused_in_the_tasks_words(
+    stars: Path, tmp_path: Path
+) -> None:
+    subject = subject_of(Student.load(stars.with_name("student")))
+    settings = Export(artifacts=("litert-float32",), lengths=(24,))
+    manifest = export_bundle(subject, settings, tmp_path / "bundle")
+    assert manifest.artifacts[0].parity.max_difference < 1e-3 * 2
+    assert "pearson" in manifest.artifacts[0].summary()

@@ -1,0 +1,43 @@
+// What a model's numbers say: the task of a bundle's manifest, logits -> outputs -> answers.
+
+const TASKS = {
+  classification: {
+    outputs(task, logits) {
+      const largest = Math.max(...logits);
+      const exponentials = logits.map((logit) => Math.exp(logit - largest));
+      const sum = exponentials.reduce((a, b) => a + b);
+      return exponentials.map((x) => x / sum);
+    },
+    labels: (task, outputs) => [task.label_names[outputs.indexOf(Math.max(...outputs))]],
+  },
+  "multi-label": {
+    outputs: (task, logits) => logits.map((logit) => 1 / (1 + Math.exp(-logit))),
+    labels(task, outputs) {
+      // Without thresholds it is 0.5 for each.
+      const above = outputs.flatMap((output, i) => (output > (task.thresholds[i] ?? 0.5) ? [i] : []));
+      return above.sort((i, j) => outputs[j] - outputs[i]).map((i) => task.label_names[i]);
+    },
+  },
+  regression: {
+    outputs(task, logits) {
+      const { mean, deviation, low, high } = task;
+      return logits.map((logit) =>
+        Math.min(Math.max(mean + deviation * logit, low ?? -Infinity), high ?? Infinity),
+      );
+    },
+    labels: () => [],
+  },
+};
+
+/** Probabilities, or the score, of an array of logits. */
+export function outputsOf(task, logits) {
+  if (!(task.name in TASKS)) {
+    throw new Error(`This page knows ${Object.keys(TASKS).join(", ")}, and no task ${task.name}.`);
+  }
+  return TASKS[task.name].outputs(task, logits);
+}
+
+/** The labels that hold, the most probable first: one, any number, or none for scores. */
+export function labelsOf(task, outputs) {
+  return TASKS[task.name].labels(task, outputs);
+}
