@@ -6,7 +6,7 @@ python docs/make_settings.py
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic_core import PydanticUndefined
 
@@ -55,8 +55,9 @@ def page() -> str:
 
 
 def _section(annotation: Any) -> type[Section] | None:
-    is_section = isinstance(annotation, type) and issubclass(annotation, Section)
-    return annotation if is_section else None
+    """The section that a field is or may be (`Section | None`)."""
+    kinds = (annotation, *get_args(annotation))
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)
 
 
 def _part(heading: str, section: type[Section], command: str | None) -> str:

@@ -18,17 +18,25 @@ from kdedge.teachers.checkpoints import (
     read_config,
 )
 from kdedge.teachers.classes import label_names, order_of
+from kdedge.teachers.large_model.prompt import load_prompts, task_of
 from kdedge.text.checks import Lengths, lengths_of, token_lengths
 from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.decoding import Tell, tell_once
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.readers import LabelForm
 from kdedge.text.rules import Finding, quoted
+from kdedge.text.unlabelled import load_unlabelled
 
 Verdict = Literal["ok", "odd", "impossible"]
 # Odd: a larger share of the texts is cut, of the tokens unknown; a class with fewer test texts.
 MANY_CUT, MANY_UNKNOWN, FEW_TEST_TEXTS = 0.1, 0.02, 10
 NO_END = 10**6
+# Fields of [data] for texts without labels: what is read, and how much of it.
+OF_UNLABELLED = {
+    "text", "label", "split", "unlabelled", "valid_fraction", "test_fraction", "encoding",
+    "delimiter", "quoting", "empty_texts",
+}  # fmt: skip
+OF_FILES = {"path", "train_size", "eval_size"}
 # Operations that a processor core does in a second of training: with these the example's recipe
 # gets the 11 to 16 minutes that it takes on two cores. And how much the student, the export and the
 # benchmark add to the teacher's work.
@@ -89,19 +97,36 @@ def read_corpus(data: Data, seed: int, tell: Tell = tell_once) -> Corpus:
     return corpus.subset(data.train_size, data.eval_size, seed)
 
 
+def corpus_of(recipe: Recipe, tell: Tell = tell_once) -> Corpus:
+    """A recipe's corpus; with a large model as the teacher, it needs no labels."""
+    if recipe.teach.large_model is None:
+        return read_corpus(recipe.data, recipe.seed, tell)
+    task, _ = task_of(load_prompts(recipe.teach.large_model.prompt)[0])
+    data = recipe.data
+    if needless := data.model_fields_set - OF_UNLABELLED - OF_FILES:
+        raise KdedgeError(
+            f"data: {', '.join(sorted(needless))}: not with [teach.large_model], which classifies "
+            "texts without labels."
+        )
+    given = data.model_dump(include=OF_UNLABELLED)
+    corpus = load_unlabelled(data.path, task, **given, seed=recipe.seed, tell=tell)
+    return corpus.subset(data.train_size, data.eval_size, recipe.seed)
+
+
 def check_recipe(recipe: Recipe) -> Report:
     """Look at a recipe's data and settings; raises nothing that a user can mend."""
     report, told = Report(), list[str]()
     try:
-        corpus = read_corpus(recipe.data, recipe.seed, told.append)
+        corpus = corpus_of(recipe, told.append)
     except KdedgeError as error:
         report.recognised = told
         report.findings.append(_impossible("data", str(error)))
         return report
-    data = recipe.data
+    data, asked = recipe.data, recipe.teach.large_model
     labels = LabelForm(data.label, data.label_delimiter, data.label_columns)
+    by = f"{asked.model} at {asked.url}" if asked else labels
     report.recognised = [
-        f"{data.path}: {corpus.task.name} of column {data.text!r} by {labels}",
+        f"{data.path}: {corpus.task.name} of column {data.text!r} by {by}",
         *([] if corpus.task.counts(corpus.train.labels) else [str(corpus.task)]),
         *told[: len(told) - len(corpus.findings)],
     ]
@@ -110,10 +135,12 @@ def check_recipe(recipe: Recipe) -> Report:
         **{part: len(split) for part, split in splits.items()},
         "unlabelled": len(corpus.unlabelled),
     }
-    counts = {part: corpus.task.counts(split.labels) for part, split in splits.items()}
-    report.classes = {
-        name: {part: of.get(name, 0) for part, of in counts.items()} for name in counts["train"]
-    }
+    # Of texts without labels nobody knows it.
+    if asked is None:
+        counts = {part: corpus.task.counts(split.labels) for part, split in splits.items()}
+        report.classes = {
+            name: {part: of.get(name, 0) for part, of in counts.items()} for name in counts["train"]
+        }
     report.findings += [*corpus.findings, *_small_classes(report.classes), *_settings(recipe)]
     try:
         report.lengths, found = check_pretrained(corpus, recipe.teaching)

@@ -15,7 +15,13 @@ from kdedge.bench.report.quality import quality_of, quality_table
 from kdedge.bench.report.tables import terminal_table
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
-from kdedge.check import NO_END, check_pretrained, read_corpus, refuse_impossible
+from kdedge.check import (
+    NO_END,
+    check_pretrained,
+    corpus_of,
+    full_teaching,
+    refuse_impossible,
+)
 from kdedge.compress.stage import compress_student
 from kdedge.distill.stage import distill_student
 from kdedge.distill.terms import (
@@ -41,10 +47,16 @@ from kdedge.teach.ready import take_teacher
 from kdedge.teach.stage import finetune
 from kdedge.teachers.bert import load_teacher, read_notes
 from kdedge.teachers.checkpoints import find_pretrained, onnx_file
-from kdedge.teachers.label import label_texts
+from kdedge.teachers.label import label_texts, token_vectors
+from kdedge.teachers.large_model.label import ANSWERS, estimate, label_by_prompts
 from kdedge.teachers.load import load_any_teacher
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.unlabelled import UNKNOWN_TEST, with_answers
+from kdedge.text.vocabulary import students_encoder
+
+# What figures are where no test text has a label.
+AGREEMENT = "accuracy is agreement with the large model"
 
 
 def run(recipe: Recipe, out: Path) -> BenchReport:
@@ -57,24 +69,33 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         KdedgeError: bad data or settings, or another run works in `out`.
     """
     check(recipe.distill, find_preset(recipe.distill.student))
-    corpus, seed, teaching = read_corpus(recipe.data, recipe.seed), recipe.seed, recipe.teaching
+    corpus, seed, teaching = corpus_of(recipe), recipe.seed, recipe.teaching
     refuse_impossible(corpus, teaching, recipe.data.labels)
     _check_teacher(recipe)
     with locked(out):
         out.mkdir(exist_ok=True)
         stages = _Stages(out)
         key = fingerprint(teaching, corpus.fingerprint(), str(seed), str(recipe.data.labels))
-        teacher = stages.run("teach", key, "teacher", lambda new: _teach(recipe, corpus, new))
-        baselines = stages.run(
-            "baselines",
-            fingerprint("baselines", key),
-            "baselines.json",
-            lambda new: write_baselines(corpus, read_notes(teacher), new),
-        )
+        # A large model is asked as it is, and there are no labels to learn baselines from.
+        teacher: Path | None = None
+        baselines: Path | None = None
+        if teaching.large_model is None:
+            teacher = tuned = stages.run(
+                "teach", key, "teacher", lambda new: _teach(recipe, corpus, new)
+            )
+            baselines = stages.run(
+                "baselines",
+                fingerprint("baselines", key),
+                "baselines.json",
+                lambda new: write_baselines(corpus, read_notes(tuned), new),
+            )
         key = fingerprint(recipe.label, key)
         labels = stages.run(
             "label", key, "soft_labels", lambda new: _label(recipe, corpus, teacher, new)
         )
+        if teacher is None:
+            store = SoftLabels(labels)
+            corpus = with_answers(corpus, store.texts, store.lookup(store.texts)[0])
         key = fingerprint(recipe.distill, key)
         student = stages.run(
             "distill", key, "student", lambda new: _distill(recipe, corpus, teacher, labels, new)
@@ -87,14 +108,14 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         key = fingerprint(recipe.export, key)
         bundle = stages.run("export", key, "bundle", lambda new: _export(recipe, student, new))
         bundles = [bundle]
-        if onnx_file(teacher):
+        if teacher and onnx_file(teacher):
             console.print("export teacher: left out, its ONNX file stays as it is")
-        else:
+        elif teacher:
             teacher_bundle = stages.run(
                 "export teacher",
                 fingerprint("teacher", key),
                 "teacher_bundle",
-                lambda new: _export_teacher(recipe, corpus, teacher, labels, new),
+                lambda new: _export_teacher(recipe, corpus, tuned, labels, new),
             )
             bundles.insert(0, teacher_bundle)
         results = stages.run(
@@ -104,13 +125,18 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
             lambda new: _bench(recipe, corpus, teacher, bundles, baselines, student, new),
         )
         report = BenchReport.load(results)
-        write_text(out / "report.html", _page(recipe, report, student, teacher, stages.seconds()))
+        unknown = any(finding.kind == UNKNOWN_TEST for finding in corpus.findings)
+        title = f"{recipe.name} ({AGREEMENT})" if unknown else recipe.name
+        page = _page(recipe, report, student, teacher, stages.seconds(), title)
+        write_text(out / "report.html", page)
     terminal = Console(highlight=False)
     terminal.print(terminal_table(report))
     if report.quality:
         terminal.print(quality_table(report.quality))
         for line in report.quality.verdicts:
             terminal.print(line)
+    if unknown:
+        terminal.print(f"No test text has a label: {AGREEMENT}.")
     console.print(f"{out / 'report.html'} has the whole report; the bundle is {bundle}.")
     return report
 
@@ -121,8 +147,16 @@ def _check_teacher(recipe: Recipe) -> None:
     Raises:
         KdedgeError: it can't.
     """
-    folder = find_pretrained(recipe.teach.source)
     settings, preset = recipe.distill, find_preset(recipe.distill.student)
+    if recipe.teach.large_model:
+        if preset.needs_teacher or needs_teacher(settings):
+            raise KdedgeError(
+                "teach.large_model: answers to texts is all that a large model gives; student = "
+                "'mini-cut', hidden_weight, attention_weight and some adversaries and losses in "
+                "[distill] need a teacher that runs beside the student. Leave them out."
+            )
+        return
+    folder = find_pretrained(recipe.teach.source)
     if onnx_file(recipe.teach.source):
         refuse_logits_only(settings, preset)
         if recipe.bench.quote_texts:
@@ -139,13 +173,34 @@ def _teach(recipe: Recipe, corpus: Corpus, out: Path) -> None:
         finetune(corpus, settings, out, recipe.seed, names)
 
 
-def _label(recipe: Recipe, corpus: Corpus, teacher: Path, out: Path) -> None:
+def _label(recipe: Recipe, corpus: Corpus, teacher: Path | None, out: Path) -> None:
+    if teacher is None:
+        _ask(recipe, corpus, out)
+        return
     model = load_any_teacher(teacher, task=corpus.task)
     texts = texts_to_label(model, corpus, recipe.label, recipe.seed)
     label_texts(model, texts, out, recipe.label.batch_size)
 
 
-def _distill(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path, out: Path) -> None:
+def _ask(recipe: Recipe, corpus: Corpus, out: Path) -> None:
+    """Label by the large model, and give students the tokens of the pretrained model."""
+    asked, settings = recipe.teach.large_model, recipe.label
+    assert asked
+    full = full_teaching(corpus, recipe.teaching)
+    pretrained = load_teacher(full.pretrained, task=corpus.task, max_length=full.max_length)
+    # Each text costs money: augmented ones are labelled if the recipe asks for them.
+    settings = settings.model_copy(update={"augmented": settings.augmented or 0})
+    texts = texts_to_label(pretrained, corpus, settings, recipe.seed)
+    # Beside the store: a change of the recipe removes that, and answers are paid for.
+    answers = out.with_name(ANSWERS)
+    store = label_by_prompts(asked, texts, out, answers=answers)
+    if any(left.requests for left in estimate(asked, texts, out, answers).values()):
+        raise KdedgeError("a limit of [teach.large_model] stopped it; the same command continues.")
+    students = students_encoder(pretrained.encoder, texts)
+    store.keep(students, token_vectors(pretrained, students))
+
+
+def _distill(recipe: Recipe, corpus: Corpus, teacher: Path | None, labels: Path, out: Path) -> None:
     store = SoftLabels(labels)
     settings = suited_to(store, recipe.distill)
     needed = find_preset(settings.student).needs_teacher or needs_teacher(settings)
@@ -178,31 +233,35 @@ def _export_teacher(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path,
 def _bench(
     recipe: Recipe,
     corpus: Corpus,
-    teacher: Path,
+    teacher: Path | None,
     bundles: list[Path],
-    baselines: Path,
+    baselines: Path | None,
     student: Path,
     out: Path,
 ) -> None:
     """Measure bundles, and write the report with what is known of the models."""
-    notes = read_notes(teacher)
+    notes = read_notes(teacher) if teacher else {}
     report = bench_bundles(bundles, out.parent, scenario(recipe.bench.tier))
     _, findings = check_pretrained(corpus, recipe.teaching)
-    beside = read_baselines(baselines)
+    beside = read_baselines(baselines) if baselines else []
     quality = quality_of(Student.load(student), corpus, notes, beside, findings)
     report.model_copy(update={"quality": quality}).save(out)
 
 
 def _page(
-    recipe: Recipe, report: BenchReport, student: Path, teacher: Path, seconds: dict[str, float]
+    recipe: Recipe,
+    report: BenchReport,
+    student: Path,
+    teacher: Path | None,
+    seconds: dict[str, float],
+    title: str,
 ) -> str:
     loaded = Student.load(student)
     quoted = disagreements_of(loaded, teacher) if recipe.bench.quote_texts else None
-    training = {"teacher": read_notes(teacher)["history"], "student": loaded.notes["history"]}
-    training = {model: history for model, history in training.items() if history}
-    return render_page(
-        report, title=recipe.name, training=training, disagreements=quoted, stages=seconds
-    )
+    notes = {"teacher": read_notes(teacher)} if teacher else {}
+    notes["student"] = loaded.notes
+    training = {model: of["history"] for model, of in notes.items() if of["history"]}
+    return render_page(report, title=title, training=training, disagreements=quoted, stages=seconds)
 
 
 class _Stages:

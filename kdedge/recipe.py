@@ -4,6 +4,7 @@ import hashlib
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +16,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from kdedge.errors import KdedgeError
 from kdedge.extensions import beside, code_of
@@ -52,6 +54,9 @@ ARTIFACTS: dict[str, str | None] = {
     "onnx-int8-static": "kdedge.export.onnx.quantizations.int8_static",
     "onnx-float16": "kdedge.export.onnx.quantizations.float16",
 }
+# How a large model's probabilities of labels are found, the best way first; the functions are in
+# kdedge.teachers.large_model.ways.
+WAYS = ("continuations", "continuations-singly", "letters", "samples", "answer")
 
 
 def _artifact(name: str) -> str:
@@ -152,6 +157,82 @@ class Data(Section):
         return self
 
 
+def _server(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("a URL as http://localhost:8080/v1 is needed")
+    if parts.username or parts.password or parts.query:
+        raise ValueError("a URL without a name, key or query: keys come from KDEDGE_API_KEY only")
+    return url
+
+
+class LargeModel(Section):
+    """A large language model as the teacher, behind a server that speaks the OpenAI protocol.
+
+    If the server wants a key, it is read from the environment: KDEDGE_API_KEY.
+    """
+
+    url: Annotated[str, AfterValidator(_server)] = Field(
+        description="of a server that speaks the OpenAI protocol, as http://localhost:8080/v1"
+    )
+    model: Annotated[str, Field(min_length=1)] = Field(
+        description="name of the model, as the server has it"
+    )
+    prompt: tuple[Path, ...] = Field(
+        description="TOML files with the task in words; the answers to several are averaged",
+        min_length=1,
+    )
+    way: Literal["auto", *WAYS] = Field(  # type: ignore[valid-type]
+        "auto",
+        description="how probabilities of labels are found; auto is the first of the others that "
+        "the server can do",
+    )
+    calibrate: bool = Field(
+        True,
+        description="divide by the probabilities of content-free texts; for ways that give "
+        "probabilities",
+    )
+    samples: Annotated[int, Field(ge=2)] = Field(
+        5, description="way samples: answers to each text, at temperature 1"
+    )
+    answer_tokens: Count = Field(64, description="ways samples and answer: tokens of an answer")
+    concurrency: Count = Field(8, description="texts that are asked about at the same time")
+    requests_per_minute: Count | None = Field(
+        None, description="requests in a minute at most; without it as many as are answered"
+    )
+    timeout: Positive = Field(120.0, description="seconds in which a request must be answered")
+    retries: Annotated[int, Field(ge=0)] = Field(
+        6, description="times that a request is sent again if the server is busy or fails"
+    )
+    max_requests: Count | None = Field(
+        None, description="stop after this many requests; the same command continues"
+    )
+    max_tokens: Count | None = Field(
+        None, description="stop after this many tokens, read and written"
+    )
+    max_cost: Positive | None = Field(
+        None, description="stop at this cost, in the currency of the prices"
+    )
+    price_in: Weight = Field(0.0, description="price of a million tokens that the model reads")
+    price_out: Weight = Field(0.0, description="price of a million tokens that the model writes")
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _one_or_more(cls, given: Any) -> Any:
+        return [given] if isinstance(given, str | Path) else given
+
+    def identity(self) -> str:
+        """What the answers depend on: not limits, prices, or where the server is."""
+        own = self.model_dump_json(include={"model", "way", "calibrate", "samples"})
+        return own + "".join(path.read_text(encoding="utf-8") for path in self.prompt)
+
+    @model_validator(mode="after")
+    def _a_cost_has_prices(self) -> "LargeModel":
+        if self.max_cost and not self.price_in + self.price_out:
+            raise ValueError("max_cost: needs price_in and price_out, of a million tokens")
+        return self
+
+
 class Teach(Section):
     """Fine-tuning of the teacher: a linear probe first (arXiv 2202.10054), then all weights."""
 
@@ -214,6 +295,16 @@ class Teach(Section):
         0.2,
         description="share of the tokens that the pretrained model may not know; more is an error",
     )
+    large_model: LargeModel | None = Field(
+        None,
+        description="a large language model is the teacher, and nothing is fine-tuned; students "
+        "get the tokenizer and the token vectors of pretrained",
+    )
+
+    def identity(self) -> str:
+        """Of a large model also its prompts."""
+        own = self.model_dump_json(exclude={"large_model"})
+        return own + (self.large_model.identity() if self.large_model else "")
 
     @property
     def source(self) -> str:
@@ -531,9 +622,11 @@ def load_recipe(path: Path) -> Recipe:
         }
     )
     models = {"pretrained": recipe.teach.pretrained, "teacher": recipe.teach.teacher}
-    teach = recipe.teach.model_copy(
-        update={name: _model(source, here) for name, source in models.items()}
-    )
+    found: dict[str, Any] = {name: _model(source, here) for name, source in models.items()}
+    if asked := recipe.teach.large_model:
+        prompts = tuple(here / path for path in asked.prompt)
+        found["large_model"] = asked.model_copy(update={"prompt": prompts})
+    teach = recipe.teach.model_copy(update=found)
     return recipe.model_copy(update={"data": data, "distill": distill, "teach": teach})
 
 
@@ -564,9 +657,10 @@ def problems(section: type[Section], error: ValidationError) -> list[tuple[str, 
     for problem in error.errors():
         keys = [str(key) for key in problem["loc"]]
         if problem["type"] == "extra_forbidden":
-            known: Any = section
+            known = section
             for part in keys[:-1]:
-                known = known.model_fields[part].annotation
+                # A number is a place in a list of sections.
+                known = known if part.isdigit() else _section_of(known.model_fields[part])
             words = f"unknown key. Known here: {', '.join(known.model_fields)}."
         elif problem["type"] == "missing":
             words = f"{problem['msg']}."
@@ -577,6 +671,12 @@ def problems(section: type[Section], error: ValidationError) -> list[tuple[str, 
                 words += f" Got {problem['input']!r}."
         found.append((".".join(keys), words))
     return found
+
+
+def _section_of(info: FieldInfo) -> type[Section]:
+    """The section that a field is, may be (`Section | None`) or has many of."""
+    kinds = (info.annotation, *get_args(info.annotation))
+    return next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section))
 
 
 def fingerprint(*parts: str | Section) -> str:

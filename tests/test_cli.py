@@ -70,7 +70,7 @@ def test_help_loads_no_tensorflow(command: list[str]) -> None:
 
 # What a command needs to be given, its section, and the fields that mean nothing to it.
 STAGES = {
-    "teach": (["d.csv", "--out", "o"], Teach, set()),
+    "teach": (["d.csv", "--out", "o"], Teach, {"large_model"}),
     "label": (["d.csv", "--teacher", "t", "--out", "o"], Label, set()),
     "distill": (["d.csv", "--soft-labels", "s", "--out", "o"], Distill, set()),
     "compress": (

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from kdedge.cli import bench, check, export, package, predict, train
+from kdedge.cli import bench, check, export, large_model, package, predict, train
 from kdedge.errors import errors_as_lines
 
 
@@ -36,6 +36,7 @@ PANELS = {
         check.check,
         train.run,
         train.teach,
+        large_model.prompts,
         train.label,
         train.average_labels,
         train.import_labels,

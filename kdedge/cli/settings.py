@@ -42,8 +42,8 @@ class Options:
         without: fields to leave out.
         help: help texts of fields whose description in the recipe does not fit.
         defaults: descriptions of defaults that the command works out itself, by field.
-        required: name in the help of the field without a default, which becomes an argument. With
-            `--` in front it becomes an option; the section is None if it is not given.
+        required: name in the help of the first field without a default, which becomes an argument.
+            With `--` in front it becomes an option; the section is None if it is not given.
     """
 
     main: tuple[str, ...] = ()
@@ -52,6 +52,11 @@ class Options:
     help: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, str] = field(default_factory=dict)
     required: str = "DATA"
+
+    def needed(self, section: type[Section]) -> str | None:
+        """The field that `required` names."""
+        names = self.fields_of(section)
+        return next((name for name in names if section.model_fields[name].is_required()), None)
 
     def fields_of(self, section: type[Section]) -> list[str]:
         """Names of the fields that become options."""
@@ -104,11 +109,12 @@ def _parameter(section: type[Section], name: str, options: Options) -> inspect.P
     if name in options.defaults:
         words += f"; default: {options.defaults[name]}"
     note: Any
-    if info.is_required() and not options.required.startswith("--"):
+    needed = name == options.needed(section)
+    if needed and not options.required.startswith("--"):
         note = typer.Argument(metavar=options.required, help=words)
         default = inspect.Parameter.empty
     else:
-        flag = options.required if info.is_required() else _flag(name)
+        flag = options.required if needed else _flag(name)
         note = typer.Option(flag, help=words, metavar=None if kind is bool else _metavar(schema))
         note.rich_help_panel = None if name in options.main else MORE
     return inspect.Parameter(
@@ -129,7 +135,7 @@ def _settings(
         for name, value in values.items()
         if value is not None and value != _default(section, name, options)
     }
-    if any(section.model_fields[name].is_required() and name not in given for name in values):
+    if (needed := options.needed(section)) and needed not in given:
         if given:
             names = ", ".join(map(_flag, given))
             raise KdedgeError(f"{names}: only with {options.required}.")

@@ -18,6 +18,7 @@ from kdedge.cli.common import (
     say,
     texts_of,
 )
+from kdedge.cli.large_model import Asked, label_by_large_model
 from kdedge.cli.settings import Options, settings_as_options
 from kdedge.errors import KdedgeError
 from kdedge.recipe import COMPRESSIONS, Compress, Data, Distill, Label, Teach
@@ -58,7 +59,8 @@ def teach(
     data: Labelled,
     out: Out,
     settings: Annotated[
-        Teach, Options(main=("pretrained", "epochs", "max_length"), without=("teacher",))
+        Teach,
+        Options(main=("pretrained", "epochs", "max_length"), without=("teacher", "large_model")),
     ],
     names: Map = None,
     seed: Seed = 0,
@@ -92,11 +94,25 @@ def label(
             },
         ),
     ],
-    teacher: AnyTeacherDir,
     out: Annotated[Path, typer.Option("--out", help="store of soft labels to make or to add to")],
     settings: Annotated[
         Label, Options(main=("batch_size", "augmented"), defaults={"augmented": "0"})
     ],
+    large_model: Asked,
+    teacher: Annotated[
+        Path | None, typer.Option("--teacher", help="the teacher's folder; or --large-model")
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            "--tokenizer",
+            help="with --large-model: folder, hub id or package:NAME/FOLDER of a BERT whose "
+            "tokenizer students get; default: a vocabulary learned from the texts",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="with --large-model: say what it would cost, and end")
+    ] = False,
     engine: Annotated[
         str, typer.Option("--engine", help="local, or ray for several processes or machines")
     ] = "local",
@@ -148,6 +164,14 @@ def label(
     if needless and not augmented:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(needless))
         raise KdedgeError(f"{options}: only with --augmented.")
+    if (teacher is None) == (large_model is None):
+        raise KdedgeError("--teacher DIR or --large-model URL: one of them is needed.")
+    if large_model is not None:
+        if augmented or engine == "ray" or pattern or names:
+            raise KdedgeError("--augmented, --engine, --pattern, --map: not with --large-model.")
+        label_by_large_model(data, large_model, out, tokenizer, max_length, dry_run)
+        return
+    assert teacher
     if pattern and names:
         raise KdedgeError("--map: not with --pattern; --verbalizer names the labels.")
     load = _teacher_loader(teacher, pattern or [], verbalizer or [], max_length, names_of(names))

@@ -46,6 +46,7 @@ class _Info(BaseModel):
     task: StoredTask
     has_features: bool
     shares_tokens: bool = True
+    notes: dict[str, Any] = {}
 
 
 class SoftLabels:
@@ -77,6 +78,7 @@ class SoftLabels:
         self.shares_tokens = info.shares_tokens
         # Which of the stored logits each of the task's is.
         self._columns = list(range(info.task.width))
+        self.notes = info.notes
         self._shards = sorted(folder.glob("part-*.parquet"))
         self.index = TextIndex()
         # The first row of each shard, and the number of rows.
@@ -89,7 +91,13 @@ class SoftLabels:
 
     @classmethod
     def create(
-        cls, folder: Path, teacher: str, task: Task, has_features: bool, shares_tokens: bool = True
+        cls,
+        folder: Path,
+        teacher: str,
+        task: Task,
+        has_features: bool,
+        shares_tokens: bool = True,
+        notes: dict[str, Any] | None = None,
     ) -> "SoftLabels":
         """Open the store in `folder`, or make an empty one for this teacher.
 
@@ -99,6 +107,7 @@ class SoftLabels:
             task: of its logits.
             has_features: whether it gives sentence vectors.
             shares_tokens: whether students have the teacher's own tokens.
+            notes: how the soft labels were found, for people; of a new store.
 
         Raises:
             KdedgeError: `folder` has a store of another teacher, or other files.
@@ -121,6 +130,7 @@ class SoftLabels:
             task=task,
             has_features=has_features,
             shares_tokens=shares_tokens,
+            notes=notes or {},
         )
         with new_folder(folder) as partial:
             (partial / STORE).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")

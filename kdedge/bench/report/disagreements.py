@@ -13,16 +13,16 @@ from kdedge.teachers.bert import load_teacher
 SHOWN = 12
 
 
-def disagreements_of(student: Student, teacher: Path) -> list[Disagreement]:
+def disagreements_of(student: Student, teacher: Path | None) -> list[Disagreement]:
     """The disagreements of which both models are most confident, with attributions.
 
     Args:
         student: with its teacher's logits on the test texts; without them the list is empty.
-        teacher: the teacher's folder.
+        teacher: the teacher's folder; None leaves out the attributions.
     """
     found = _surest(student)
-    if not found:
-        return []
+    if not found or teacher is None:
+        return found
     texts = [d.text for d in found]
     model = load_teacher(teacher)
     by_teacher = explain(model, model.encoder, texts, task=student.task)

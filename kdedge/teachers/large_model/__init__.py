@@ -1,0 +1,1 @@
+"""A large language model as the teacher, asked by prompts. Imports no TensorFlow."""

@@ -1,0 +1,340 @@
+"""Labels texts by a large model: asks it prompt by prompt and writes soft labels into a store."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from kdedge.errors import KdedgeError
+from kdedge.labels.store import STORE, SoftLabels
+from kdedge.progress import progress
+from kdedge.recipe import LargeModel, fingerprint
+from kdedge.teachers.large_model.prompt import Prompt, load_prompts, task_of
+from kdedge.teachers.large_model.server import (
+    BYTES_A_TOKEN,
+    CANNOT,
+    NotDone,
+    Server,
+    Spent,
+)
+from kdedge.teachers.large_model.ways import EXACT, WAYS, LogProbabilities, Logs, find_way
+from kdedge.text.batches import chunks
+from kdedge.text.decoding import Tell, tell_once
+from kdedge.text.encoder import ENCODER, TextEncoder
+from kdedge.text.readers import TextFiles
+
+ANSWERS = "answers.jsonl"
+TEXTS_A_SHARD = 2048
+# Texts without content: what is probable for them is so for the prompt's sake. arXiv 2102.09690.
+CONTENT_FREE = ("N/A", "[MASK]", "")
+TRIAL = "A trial."
+# Digits of an asker's fingerprint.
+DIGITS = 16
+# If none of so many first answers is a label, none will be.
+FIRST_ANSWERS = 20
+# Of a label's name that the model writes, for estimates.
+TOKENS_A_NAME = 4
+
+Texts = Sequence[str] | TextFiles
+# Who asks, as `asker` names it, and the text.
+Question = tuple[str, str]
+
+
+def label_by_prompts(
+    settings: LargeModel,
+    texts: Texts,
+    folder: Path,
+    encoder: TextEncoder | None = None,
+    tell: Tell = tell_once,
+    answers: Path | None = None,
+) -> SoftLabels:
+    """Label the texts that the store in `folder` lacks by a large model.
+
+    Each answer is written down as it comes, and no question is asked again whose answer is there: a
+    run that was killed loses only what was on its way. Soft labels are written at the end, in the
+    order of the texts, so that a stopped run ends with the same store. A text whose answers are no
+    label gets no soft label, and is told.
+
+    Args:
+        settings: of the recipe.
+        texts: texts to label.
+        folder: folder of the store.
+        encoder: for the students that will learn from a new store; None leaves it out.
+        tell: gets lines on what is done and what it costs.
+        answers: file of the answers, which several stores can share; None for `answers.jsonl` in
+            the store.
+
+    Raises:
+        KdedgeError: a prompt or the server can't be used, the store is another teacher's, or none
+            of the first answers is a label.
+    """
+    prompts = load_prompts(settings.prompt)
+    server = Server(settings)
+    stored = SoftLabels(folder).notes if (folder / STORE).is_file() else {}
+    way = stored.get("way") or find_way(server, prompts[0], TRIAL, tell)
+    if settings.way not in ("auto", way):
+        raise KdedgeError(
+            f"{folder}: these soft labels were found in the way {way}, not {settings.way}. Name "
+            "another folder."
+        )
+    store = _open(settings, prompts, way, folder)
+    if encoder is not None and not (folder / ENCODER).is_file():
+        store.keep(encoder, None)
+    askers = {asker(settings, way, prompt): prompt for prompt in prompts}
+    asking = _Asking(server, askers, way, Answers(answers or folder / ANSWERS))
+    free = CONTENT_FREE if settings.calibrate and way in EXACT else ()
+    questions = asking.answers.without([*free, *_missing(store, texts)], askers)
+    about = _estimated(settings, askers, way, questions)
+    tell(f"{settings.model}, way {way}: about {about.line(settings)}.")
+    stopped = asking.run(questions)
+    unlabelled = _write(store, texts, asking, _priors(asking, free))
+    _tell_of(asking, unlabelled, tell)
+    if stopped:
+        tell(f"Stopped by {stopped}; the same command continues.")
+    return store
+
+
+def estimate(
+    settings: LargeModel, texts: Texts, folder: Path, answers: Path | None = None
+) -> dict[str, Spent]:
+    """What labelling would cost, roughly, in each way that the settings allow; asks nothing.
+
+    Args:
+        settings: of the recipe.
+        texts: texts to label.
+        folder: of the store; what it has is not asked for again.
+        answers: see `label_by_prompts`.
+    """
+    prompts = load_prompts(settings.prompt)
+    ways = [*WAYS] if settings.way == "auto" else [settings.way]
+    missing = iter(texts)
+    if (folder / STORE).is_file():
+        store = SoftLabels(folder)
+        ways = [store.notes.get("way", ways[0])]
+        missing = _missing(store, texts)
+    kept, once = Answers(answers or folder / ANSWERS), [*dict.fromkeys(missing)]
+    costs = {}
+    for way in ways:
+        askers = {asker(settings, way, prompt): prompt for prompt in prompts}
+        costs[way] = _estimated(settings, askers, way, kept.without(once, askers))
+    return costs
+
+
+def asker(settings: LargeModel, way: str, prompt: Prompt) -> str:
+    """Identifies who asks: equal ones get equal answers to a text."""
+    of_samples = str(settings.samples) if way == "samples" else ""
+    return fingerprint(settings.model, way, of_samples, prompt)[:DIGITS]
+
+
+class Answers:
+    """Answers of a large model in a file, a line of JSON each, written as they come.
+
+    Args:
+        path: of the file; a line that a killed run left half is removed.
+
+    Attributes:
+        logs: by question: the logarithm of each label's probability, or None.
+
+    Raises:
+        KdedgeError: a line is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.logs = path, dict[Question, Logs]()
+        content = path.read_bytes() if path.is_file() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                read = json.loads(line)
+                logs = None if read["logs"] is None else np.array(read["logs"], np.float64)
+                self.logs[str(read["asker"]), str(read["text"])] = logs
+            except (ValueError, TypeError, KeyError, RecursionError):
+                raise KdedgeError(f"{path}, line {number}: damaged. Remove this line.") from None
+        if len(whole) < len(content):
+            with path.open("r+b") as file:
+                file.truncate(len(whole))
+
+    def without(self, texts: Iterable[str], askers: Iterable[str]) -> list[Question]:
+        """The questions on texts that have no answer yet, each once."""
+        names, once = [*askers], dict.fromkeys(texts)
+        every = ((name, text) for text in once for name in names)
+        return [question for question in every if question not in self.logs]
+
+    def add(self, question: Question, logs: Logs, why: str) -> None:
+        """Write an answer down; `why` says why there is no label."""
+        name, text = question
+        given = None if logs is None else logs.tolist()
+        line = {"asker": name, "text": text, "logs": given} | ({"why": why} if why else {})
+        with self.path.open("ab") as file:
+            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        self.logs[question] = logs
+
+
+class _Asking:
+    """Asks a server several questions at a time."""
+
+    def __init__(
+        self, server: Server, askers: dict[str, Prompt], way: str, answers: Answers
+    ) -> None:
+        self.server, self.askers, self.way, self.answers = server, askers, way, answers
+        self.flying: dict[Future[tuple[Logs, str]], Question] = {}
+        self.labelled = self.unlabelled = 0
+
+    def run(self, questions: Sequence[Question]) -> str | None:
+        """Ask until the questions or a limit end; returns the limit."""
+        settings, stopped = self.server.settings, None
+        with (
+            ThreadPoolExecutor(settings.concurrency) as pool,
+            progress("labelling", len(questions), "answers") as advance,
+        ):
+            try:
+                for question in questions:
+                    if stopped := self.server.spent.exceeds(settings):
+                        break
+                    self.flying[pool.submit(self._ask, question)] = question
+                    if len(self.flying) >= settings.concurrency:
+                        advance(self._land(), self.server.spent.line(settings))
+                while self.flying:
+                    advance(self._land(), self.server.spent.line(settings))
+            finally:
+                # What is on its way is paid for.
+                while self.flying:
+                    with suppress(KdedgeError):
+                        self._land()
+        return stopped
+
+    def _ask(self, question: Question) -> tuple[Logs, str]:
+        """The answer; if it is no label, why."""
+        name, text = question
+        prompt, ask = self.askers[name], WAYS[self.way]
+        try:
+            logs = ask(self.server, prompt, text, None)
+            if logs is not None and prompt.kind == "soft-label":
+                logs = ask(self.server, prompt, text, np.exp(_normal(logs)).tolist())
+        except NotDone as error:
+            # The server refuses this text (too long, against its rules), or the answer is empty.
+            if error.status is None or error.status in CANNOT:
+                return None, str(error)
+            raise
+        return logs, "" if logs is not None else "the answer is no label"
+
+    def _land(self) -> int:
+        """Wait for answers and write them down; returns how many."""
+        done = wait(self.flying, return_when=FIRST_COMPLETED).done
+        for future in done:
+            question = self.flying.pop(future)
+            logs, why = future.result()
+            self.answers.add(question, logs, why)
+            self.labelled += logs is not None
+            self.unlabelled += logs is None
+        if self.unlabelled >= FIRST_ANSWERS and not self.labelled:
+            raise KdedgeError(
+                f"{self.server.settings.model}: none of {self.unlabelled} answers is a label "
+                f"({why or 'the answer is no label'}). Look at the prompt, or set another way, as "
+                "samples for a model that thinks first; then name another folder."
+            )
+        return len(done)
+
+
+def _open(settings: LargeModel, prompts: list[Prompt], way: str, folder: Path) -> SoftLabels:
+    task, _ = task_of(prompts[0])
+    calibrate = settings.calibrate and way in EXACT
+    number = settings.samples if way == "samples" else 1
+    name = fingerprint(settings.model, way, str(calibrate), str(number), *prompts)
+    notes = {"model": settings.model, "way": way, "calibrated": calibrate, "prompts": len(prompts)}
+    return SoftLabels.create(folder, name, task, has_features=False, notes=notes)
+
+
+def _missing(store: SoftLabels, texts: Texts) -> Iterator[str]:
+    return chain.from_iterable(store.missing(chunk) for chunk in chunks(texts, TEXTS_A_SHARD))
+
+
+def _normal(logs: LogProbabilities) -> LogProbabilities:
+    """Log-probabilities that sum to 1 as probabilities."""
+    return np.asarray(logs - np.logaddexp.reduce(logs))
+
+
+def _priors(asking: _Asking, free: Sequence[str]) -> dict[str, LogProbabilities] | None:
+    """Of each prompt the log-probabilities of the labels for content-free texts.
+
+    None if a limit stopped the run before all were known: then there are no soft labels yet.
+
+    Raises:
+        KdedgeError: none of these texts got a label.
+    """
+    priors, logs = {}, asking.answers.logs
+    for name, prompt in asking.askers.items():
+        if any((name, text) not in logs for text in free):
+            return None
+        given = [own for text in free if (own := logs[name, text]) is not None]
+        if free and not given:
+            raise KdedgeError(
+                f"{asking.server.settings.model}: no text without content gets a label, so the "
+                "model can't be calibrated. Set calibrate = false, and name another folder."
+            )
+        width = len(prompt.labels)
+        means = [np.exp(_normal(own)) for own in given] or [np.full(width, 1 / width)]
+        priors[name] = np.log(np.mean(means, 0))
+    return priors
+
+
+def _write(
+    store: SoftLabels, texts: Texts, asking: _Asking, priors: dict[str, LogProbabilities] | None
+) -> int:
+    """Write the soft labels of all answered texts; returns how many got no label."""
+    if priors is None:
+        return 0
+    places = {name: task_of(prompt)[1] for name, prompt in asking.askers.items()}
+    logs, unlabelled = asking.answers.logs, 0
+    rows: dict[str, LogProbabilities] = {}
+    for text in dict.fromkeys(_missing(store, texts)):
+        if any((name, text) not in logs for name in priors):
+            continue
+        found = []
+        for name, prior in priors.items():
+            if (own := logs[name, text]) is not None:
+                row = np.empty(len(own))
+                row[places[name]] = _normal(own - prior)
+                found.append(row)
+        if found:
+            rows[text] = _normal(np.mean(found, 0))
+        else:
+            unlabelled += 1
+    for some in chunks([*rows], TEXTS_A_SHARD):
+        store.add(some, np.stack([rows[text] for text in some]).astype(np.float32))
+    return unlabelled
+
+
+def _tell_of(asking: _Asking, unlabelled: int, tell: Tell) -> None:
+    spent = asking.server.spent
+    tell(f"Asked: {spent.line(asking.server.settings)}.")
+    if spent.faults:
+        faults = ", ".join(f"{fault}: {count}" for fault, count in sorted(spent.faults.items()))
+        tell(f"Asked again after {faults}.")
+    if unlabelled:
+        tell(f"{unlabelled} texts have no soft label: {asking.answers.path} says why.")
+
+
+def _estimated(
+    settings: LargeModel, askers: dict[str, Prompt], way: str, questions: Iterable[Question]
+) -> Spent:
+    spent = Spent()
+    for name, text in questions:
+        prompt = askers[name]
+        size = len(prompt.render(text).encode()) // BYTES_A_TOKEN
+        labels, turns = len(prompt.labels), 2 if prompt.kind == "soft-label" else 1
+        requests, reads, writes = {
+            "continuations": (1, labels, labels),
+            "continuations-singly": (labels, labels, labels),
+            "letters": (1, 1, 1),
+            "samples": (settings.samples, settings.samples, settings.samples * TOKENS_A_NAME),
+            "answer": (1, 1, TOKENS_A_NAME),
+        }[way]
+        spent.requests += turns * requests
+        spent.read += turns * reads * size
+        spent.written += turns * writes
+    return spent

@@ -1,0 +1,132 @@
+"""Scores prompts on labelled texts: how often they are right, how sure, and what they cost."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from kdedge.errors import KdedgeError
+from kdedge.files import write_text
+from kdedge.recipe import LargeModel, fingerprint
+from kdedge.tasks import Classification
+from kdedge.teachers.large_model.label import ANSWERS, estimate, label_by_prompts
+from kdedge.teachers.large_model.prompt import load_prompt, task_of
+from kdedge.text.decoding import Tell
+
+SCORES = "prompts.json"
+TEXTS_PRICED = 1000
+
+
+class PromptScore(BaseModel):
+    """How good a prompt is.
+
+    Attributes:
+        prompt: its file.
+        way: how probabilities of labels were found.
+        texts: how many were asked about.
+        labelled: how many of these got a label.
+        accuracy: share of all texts with the right label; a text without counts as wrong.
+        interval: 95% interval of the accuracy.
+        loss: mean of -log of the right label's probability, over the texts that got a label: 0 is
+            sure and right. None if there are none.
+        confidence: mean probability of the most probable label, over the same texts; far above the
+            accuracy it is too sure.
+        tokens: that a thousand texts cost, read and written; an estimate.
+        cost: of these, in the currency of the prices.
+    """
+
+    prompt: str
+    way: str
+    texts: int
+    labelled: int
+    accuracy: float
+    interval: tuple[float, float]
+    loss: float | None
+    confidence: float | None
+    tokens: int
+    cost: float
+
+
+def score_prompts(
+    settings: LargeModel, labelled: Sequence[tuple[str, str, Any]], out: Path, tell: Tell
+) -> list[PromptScore]:
+    """Score each of the settings' prompts; the best one comes first.
+
+    That is the one with the highest accuracy, and of equal ones that with the lowest loss.
+
+    Args:
+        settings: of the recipe.
+        labelled: texts, where each is, for messages, and its label.
+        out: folder for the answers, which are not asked for again, and `prompts.json`.
+        tell: gets lines on what is done and what it costs.
+
+    Raises:
+        KdedgeError: a text has no label or one that a prompt lacks, or as in `label_by_prompts`.
+    """
+    truth: dict[str, str] = {}
+    for text, where, given in labelled:
+        label = Classification.parse(given, where)
+        if label is None or truth.setdefault(text, label) != label:
+            raise KdedgeError(f"{where}: each text needs a label, and one only.")
+    tasks = [task_of(load_prompt(path))[0] for path in settings.prompt]
+    for path, task in zip(settings.prompt, tasks, strict=True):
+        # Before anything is asked.
+        task.numbers([*truth.values()], f"{path} lacks labels of the texts")
+    scores = [_score(settings, path, truth, out, tell) for path in settings.prompt]
+    scores.sort(key=lambda score: (-score.accuracy, np.inf if score.loss is None else score.loss))
+    content = [score.model_dump() for score in scores]
+    write_text(out / SCORES, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    return scores
+
+
+def table(scores: Sequence[PromptScore]) -> str:
+    """The scores as lines for a terminal."""
+    lines = ["accuracy  95% interval   loss   confidence  labelled  tokens/1000 texts  prompt"]
+    for score in scores:
+        low, high = score.interval
+        lines.append(
+            f"{100 * score.accuracy:7.1f}%  {100 * low:5.1f}-{100 * high:5.1f}%  "
+            f"{_or_dash(score.loss):>6}  {_or_dash(score.confidence):>10}  "
+            f"{score.labelled:>4}/{score.texts:<4} {score.tokens:>17,}  {score.prompt}"
+            + (f"  cost {score.cost:.4g}" if score.cost else "")
+        )
+    return "\n".join([*lines, f"Best: {scores[0].prompt}"])
+
+
+def _score(
+    settings: LargeModel, path: Path, truth: dict[str, str], out: Path, tell: Tell
+) -> PromptScore:
+    one, prompt = settings.model_copy(update={"prompt": (path,)}), load_prompt(path)
+    # A prompt that was changed is another one.
+    folder = out / f"{path.stem}-{fingerprint(prompt)[:8]}"
+    tell(f"{path}:")
+    store = label_by_prompts(one, [*truth], folder, tell=tell, answers=out / ANSWERS)
+    missing = {*store.missing(truth)}
+    texts = [text for text in truth if text not in missing]
+    labels = store.task.numbers([truth[text] for text in texts], str(path))
+    outputs = store.task.outputs(store.lookup(texts)[0])
+    right = round(store.task.score(outputs, labels) * len(texts)) if texts else 0
+    # As if of new texts: in a folder that has no answers.
+    (spent,) = estimate(
+        one.model_copy(update={"way": store.notes["way"]}), [*truth], out / "none"
+    ).values()
+    scale = TEXTS_PRICED / len(truth)
+    return PromptScore(
+        prompt=str(path),
+        way=store.notes["way"],
+        texts=len(truth),
+        labelled=len(texts),
+        accuracy=right / len(truth),
+        interval=store.task.interval(right / len(truth), len(truth)),
+        loss=float(-np.log(outputs[np.arange(len(texts)), labels]).mean()) if texts else None,
+        confidence=float(store.task.confidence(outputs).mean()) if texts else None,
+        tokens=round(scale * (spent.read + spent.written)),
+        cost=scale * spent.cost(one),
+    )
+
+
+def _or_dash(number: float | None) -> str:
+    return "-" if number is None else f"{number:.3f}"

@@ -1,0 +1,231 @@
+"""Ways to probabilities of labels, by what the server of a large model can do."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kdedge.teachers.large_model.prompt import LETTERS, Prompt
+from kdedge.teachers.large_model.server import CANNOT, NotDone, Server
+
+# The logarithm of a probability for each label, in the prompt's order, or None where the answer
+# was no label.
+LogProbabilities = npt.NDArray[np.float64]
+Logs = LogProbabilities | None
+Way = Callable[[Server, Prompt, str, Sequence[float] | None], Logs]
+
+MOST_ALTERNATIVES = 20
+SMALLEST = 1e-7
+# What an answer without probabilities leaves for all labels together: label smoothing, arXiv
+# 1512.00567.
+SMOOTHING = 0.1
+# How tokenizers write the blank before a word.
+BLANKS = " \n\t\u0120\u2581"
+
+
+def continuations(
+    server: Server, prompt: Prompt, text: str, opinion: Sequence[float] | None, together: bool
+) -> Logs:
+    """Log-probabilities of each label's name as what follows the prompt: completions with echo.
+
+    A name ends with a line break, so that no name's probability has that of a longer one in it. All
+    its tokens count: of prompt and name together the tokens that all labels begin with are left
+    out, for they are equally probable. So it does not matter where a tokenizer puts the border
+    between prompt and name.
+
+    Args:
+        server: of the model.
+        prompt: how it is asked.
+        text: about which.
+        opinion: see `Prompt`.
+        together: send all labels in one request, as a list.
+    """
+    begun = prompt.render(text, opinion=opinion)
+    blank = "" if begun[-1:].isspace() else " "
+    whole = [f"{begun}{blank}{name}\n" for name in prompt.labels]
+    scored: list[tuple[list[str], list[float]]] = []
+    for some in [whole] if together else [[one] for one in whole]:
+        # Some servers take 0 tokens to write for no limit.
+        scored += server.complete(
+            some, partial(_echoed, some), echo=True, logprobs=1, max_tokens=1, temperature=0
+        )
+    shared = _shared([tokens for tokens, _ in scored])
+    return np.array([math.fsum(logs[shared:]) for _, logs in scored])
+
+
+def _echoed(whole: list[str], answer: Any) -> list[tuple[list[str], list[float]]]:
+    """Tokens and their log-probabilities of each text that was sent."""
+    choices = sorted(answer.choices, key=lambda choice: choice.index)
+    if len(choices) != len(whole):
+        raise NotDone(f"the server answers {len(choices)} of {len(whole)} texts.")
+    # The token that the model was made to write is not of the text; it may have ended instead.
+    written = answer.usage.completion_tokens if answer.usage else len(choices)
+    if written not in (0, len(choices)):
+        raise NotDone("the server does not say how many tokens of each text are new.")
+    found = []
+    for text, choice in zip(whole, choices, strict=True):
+        if choice.logprobs is None or not choice.text.lstrip().startswith(text[:40].lstrip()):
+            raise NotDone("the server gives no log-probabilities of texts that it is sent (echo).")
+        tokens, logs = choice.logprobs.tokens, choice.logprobs.token_logprobs
+        end = len(tokens) - written // len(choices)
+        if end < 2 or len(logs) != len(tokens):
+            raise NotDone("the server gives no log-probabilities of texts that it is sent (echo).")
+        # Of the first token there is none.
+        found.append((tokens[:end], [0.0 if log is None else log for log in logs[:end]]))
+    return found
+
+
+def _shared(texts: list[list[str]]) -> int:
+    """How many tokens all texts begin with."""
+    for place, tokens in enumerate(zip(*texts, strict=False)):
+        # A token that is a part of a character can stand for several.
+        if len({*tokens}) > 1 or "\ufffd" in tokens[0]:
+            return place
+    return min(map(len, texts))
+
+
+def letters(server: Server, prompt: Prompt, text: str, opinion: Sequence[float] | None) -> Logs:
+    """Each label has a letter; their probabilities as the first token of a chat's answer.
+
+    Letters that are not among the most probable tokens share what these leave, at most as much
+    each as the last of them.
+    """
+    if len(prompt.labels) > len(LETTERS):
+        raise NotDone(f"{len(prompt.labels)} labels; there are {len(LETTERS)} letters.")
+    content = prompt.render(text, letters=True, opinion=opinion)
+    options = {"logprobs": True, "top_logprobs": MOST_ALTERNATIVES, "temperature": 0}
+    listed = server.chat(content, _alternatives, max_tokens=1, **options)
+    found = dict.fromkeys(LETTERS[: len(prompt.labels)], 0.0)
+    for token, probability in listed:
+        if (letter := token.strip(BLANKS)) in found:
+            found[letter] += probability
+    if sum(found.values()) < 0.5:
+        return None
+    missing = [letter for letter, probability in found.items() if not probability]
+    if missing:
+        left = max(0.0, 1 - sum(probability for _, probability in listed))
+        share = min(left / len(missing), min(probability for _, probability in listed))
+        found |= dict.fromkeys(missing, share)
+    return np.log(np.maximum([*found.values()], SMALLEST))
+
+
+def _alternatives(answer: Any) -> list[tuple[str, float]]:
+    logprobs = answer.choices[0].logprobs
+    if logprobs is None or not logprobs.content or not logprobs.content[0].top_logprobs:
+        raise NotDone("the server gives no log-probabilities of a chat's tokens.")
+    return [(one.token, math.exp(one.logprob)) for one in logprobs.content[0].top_logprobs]
+
+
+def samples(server: Server, prompt: Prompt, text: str, opinion: Sequence[float] | None) -> Logs:
+    """The share of each label among several answers at temperature 1."""
+    wanted = server.settings.samples
+    answers: list[str] = []
+    while len(answers) < wanted:
+        # Some servers give one answer, however many are asked for, and some refuse to give more.
+        n = 1 if server.one_at_a_time else wanted - len(answers)
+        try:
+            answers += _answers(server, prompt, text, opinion, n=n, temperature=1)
+        except NotDone as error:
+            if n == 1 or error.status not in CANNOT:
+                raise
+            server.one_at_a_time = True
+    return _shares(answers[:wanted], prompt)
+
+
+def answer(server: Server, prompt: Prompt, text: str, opinion: Sequence[float] | None) -> Logs:
+    """One answer, the most probable: its label has nearly all the probability."""
+    return _shares(_answers(server, prompt, text, opinion, temperature=0), prompt)
+
+
+def _answers(
+    server: Server, prompt: Prompt, text: str, opinion: Sequence[float] | None, **options: Any
+) -> list[str]:
+    def read(answer: Any) -> list[str]:
+        # None is the answer of a model that refuses.
+        return [str(choice.message.content or "") for choice in answer.choices] or [""]
+
+    content = prompt.render(text, opinion=opinion)
+    return server.chat(content, read, max_tokens=server.settings.answer_tokens, **options)
+
+
+def _shares(answers: Sequence[str], prompt: Prompt) -> Logs:
+    named = [name for words in answers if (name := label_in(words, prompt)) is not None]
+    if not named:
+        return None
+    shares = np.array([named.count(name) / len(named) for name in prompt.labels])
+    return np.log((1 - SMOOTHING) * shares + SMOOTHING / len(shares))
+
+
+def label_in(words: str, prompt: Prompt) -> str | None:
+    """The label that an answer is; None for an answer that is more or other than a label.
+
+        >>> prompt = Prompt(task="Mood?", labels={"good": "", "bad": ""})
+        >>> label_in('{"label": "Good"}', prompt)
+        'good'
+        >>> label_in("good or bad", prompt) is None
+        True
+
+    Args:
+        words: the answer; a part in `<think>` is not of it.
+        prompt: that it answers.
+    """
+    words = re.sub(r"<think>.*?</think>", "", words, flags=re.DOTALL).strip()
+    names = {name.casefold(): name for name in prompt.labels}
+    return next((names[one] for one in _readings(words) if one in names), None)
+
+
+def _readings(words: str) -> Iterator[str]:
+    yield words.casefold()
+    try:
+        read = json.loads(words)
+    except (ValueError, RecursionError):
+        read = None
+    if isinstance(read, dict):
+        read = read.get("label")
+    if isinstance(read, str):
+        yield read.strip().casefold()
+    bare = re.sub(r"^label:", "", words.casefold()).strip()
+    yield bare.rstrip(".").strip("\"'`* ")
+
+
+WAYS: dict[str, Way] = {
+    "continuations": partial(continuations, together=True),
+    "continuations-singly": partial(continuations, together=False),
+    "letters": letters,
+    "samples": samples,
+    "answer": answer,
+}
+# Those that give the model's own probabilities, which content-free texts can calibrate.
+EXACT = ("continuations", "continuations-singly", "letters")
+
+
+def find_way(server: Server, prompt: Prompt, text: str, tell: Callable[[str], None]) -> str:
+    """The best way that the server can do; of `settings.way` only that one.
+
+    Args:
+        server: that is tried.
+        prompt: for the trial.
+        text: for the trial.
+        tell: gets a line for each way that can't be.
+
+    Raises:
+        NotDone: the server can do none.
+        KdedgeError: it can't be asked at all.
+    """
+    wanted = server.settings.way
+    tried = [*WAYS] if wanted == "auto" else [wanted]
+    for name in tried:
+        try:
+            WAYS[name](server, prompt, text, None)
+            return name
+        except NotDone as error:
+            tell(f"way {name}: {error}")
+    raise NotDone(
+        f"{server.settings.url}: model {server.settings.model} can't be asked in the "
+        f"way{'s' * (len(tried) > 1)} {', '.join(tried)}; see above."
+    )

@@ -1,0 +1,144 @@
+"""A corpus of texts that have no labels, or few: a teacher's answers take their place."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from kdedge.errors import KdedgeError
+from kdedge.tasks import Logits, Task
+from kdedge.text.corpus import Corpus
+from kdedge.text.decoding import Tell, tell_once
+from kdedge.text.readers import Format, iter_rows, read_texts
+from kdedge.text.rules import Empty, Finding, same_text, without_held_out
+from kdedge.text.splits import Split, part_of
+
+PARTS = ("train", "valid", "test")
+# The finding that no test text has a label.
+UNKNOWN_TEST = "no labelled test texts"
+
+
+def load_unlabelled(
+    path: Path,
+    task: Task,
+    *,
+    text: str = "text",
+    label: str = "label",
+    split: str | None = None,
+    unlabelled: Path | None = None,
+    valid_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    quoting: bool | None = None,
+    empty_texts: Empty = "error",
+    seed: int = 0,
+    tell: Tell = tell_once,
+) -> Corpus:
+    """Read texts for a teacher that needs no labels.
+
+    Rows that have a label are the test split, and the others are divided into train and valid; if
+    there are none with a label, also into test. A split column says otherwise. Labels of train and
+    valid rows are not used. Of equal texts the first one is taken. The arguments are those of
+    `load_corpus`, and the column of labels may be missing.
+
+    Raises:
+        KdedgeError: as `load_corpus`; the task lacks a label; some test rows have a label and some
+            have none; or a split has no text.
+    """
+    form = Format(encoding, delimiter, quoting)
+    texts, labels, parts = list[str](), list[object](), list[str]()
+    seen = set[str]()
+    for row in iter_rows(path, form, tell):
+        if empty_texts == "skip" and row.is_empty(text):
+            continue
+        own = row.text(text)
+        if same_text(own) in seen:
+            continue
+        seen.add(same_text(own))
+        texts.append(own)
+        labels.append(task.parse(row.fields.get(label), f"{row.where}: {label}"))
+        parts.append(part_of(row, split) if split else "")
+    if not split:
+        parts = _divided(labels, valid_fraction, test_fraction, seed)
+    of = {name: [i for i, part in enumerate(parts) if part == name] for name in PARTS}
+    for name, rows in of.items():
+        if not rows:
+            raise KdedgeError(f"{path}: no text is in {name}. Add texts.")
+    given = [labels[i] for i in of["test"] if labels[i] is not None]
+    if given and len(given) < len(of["test"]):
+        raise KdedgeError(
+            f"{path}: {len(given)} of {len(of['test'])} test rows have a label. Label all of "
+            "them, or leave the others out of the test split."
+        )
+    splits = {
+        name: Split(tuple(texts[i] for i in rows), task.unlabelled(len(rows)))
+        for name, rows in of.items()
+    }
+    if given:
+        numbers = task.numbers(given, f"{path}: column {label!r}")
+        splits["test"] = replace(splits["test"], labels=numbers)
+    more = read_texts(unlabelled, text, form, empty_texts) if unlabelled else []
+    more, findings = without_held_out(more, [*splits["valid"].texts, *splits["test"].texts])
+    if not given:
+        findings.append(
+            Finding(
+                UNKNOWN_TEST,
+                len(splits["test"]),
+                "test texts without a label",
+                "",
+                "the teacher's answers are their labels: accuracy is agreement with the teacher",
+            )
+        )
+    for finding in findings:
+        tell(f"{path}: {finding.line()}")
+    return Corpus(task, **splits, unlabelled=tuple(more), findings=tuple(findings))
+
+
+def with_answers(corpus: Corpus, texts: Sequence[str], logits: Logits) -> Corpus:
+    """The corpus with a teacher's answers where there is no label, for choices and figures.
+
+    Texts that the teacher gave no answer to are left out. Training texts stay without labels: their
+    soft labels have all that the teacher knows.
+
+    Args:
+        corpus: of `load_unlabelled`.
+        texts: that the teacher answered.
+        logits: float32 [texts, width], its answers.
+
+    Raises:
+        KdedgeError: no text of a split is left.
+    """
+    task = corpus.task
+    named = [answer.text() for answer in task.answers(task.outputs(logits))]
+    numbers = dict(zip(texts, task.numbers(named, "the teacher's answers"), strict=True))
+
+    def answered(name: str, split: Split, own: bool) -> Split:
+        kept = [i for i, text in enumerate(split.texts) if text in numbers]
+        if not kept:
+            raise KdedgeError(f"the teacher answered no text of the {name} split.")
+        chosen = tuple(split.texts[i] for i in kept)
+        labels = split.labels[kept] if own else np.stack([numbers[text] for text in chosen])
+        return Split(chosen, labels)
+
+    unknown = np.array_equal(corpus.test.labels, task.unlabelled(len(corpus.test)))
+    return replace(
+        corpus,
+        train=answered("train", corpus.train, True),
+        valid=answered("valid", corpus.valid, False),
+        test=answered("test", corpus.test, not unknown),
+        unlabelled=tuple(text for text in corpus.unlabelled if text in numbers),
+    )
+
+
+def _divided(labels: Sequence[object], valid: float, test: float, seed: int) -> list[str]:
+    parts = np.array(["test" if label is not None else "train" for label in labels], "U5")
+    rest = np.random.default_rng(seed).permutation(np.flatnonzero(parts == "train"))
+    shares = {"valid": valid, "test": test} if len(rest) == len(labels) else {"valid": valid}
+    start = 0
+    for name, share in shares.items():
+        count = max(1, round(share * len(rest)))
+        parts[rest[start : start + count]] = name
+        start += count
+    return [str(part) for part in parts]

@@ -1,0 +1,226 @@
+"""A server that speaks the OpenAI protocol, with a model so small that its answers are known.
+
+The model reads the last line that begins with `Text: `, and goes on after `Label` with a few tokens
+of fixed probabilities:
+
+    ":" 0.8, ": re" 0.2        two ways to split ": refund"
+    " card" 0.6 (0.1)          in brackets: where the text has the word cash
+    " cash" 0.4 (0.9)
+    after " card":  "\\n" 0.5, " lost" 0.5
+    after " lost", " cash", "fund":  "\\n" 1
+    after ": re":  "fund" 0.9
+
+So the names have, up to a factor of all: card 0.8 * 0.6 * 0.5 = 0.24, card lost 0.24, cash 0.32,
+refund 0.2 * 0.9 = 0.18; where the text has the word cash: 0.04, 0.04, 0.72, 0.18.
+"""
+
+import asyncio
+import json
+import math
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+TOKEN = re.compile(r": re(?=fund)| card| cash| lost|fund|Label(?=:)|.|\n", re.DOTALL)
+LABELS = ("card", "card lost", "cash", "refund")
+PLAIN, CASH = (0.24, 0.24, 0.32, 0.18), (0.04, 0.04, 0.72, 0.18)
+# Letters have these, and something else 0.1; where the text has the word cash.
+LETTERS, CASH_LETTERS = (0.4, 0.3, 0.2, 0.0), (0.05, 0.05, 0.7, 0.1)
+KEY = "sk-secret-1234567890"
+
+
+class Model:
+    """The server, what it can do, and what goes wrong.
+
+    Attributes:
+        able: of echo, lists, logprobs, temperature and several: n is ignored, not refused.
+        faults: what happens to the next requests, one each: an HTTP status, slow, half, no-json,
+            hang-up or odd.
+        asked: the text of each request that was answered.
+        key: that is wanted, if any.
+        delay: seconds before each answer.
+    """
+
+    def __init__(self, *able: str) -> None:
+        self.able, self.faults = {*able}, list[int | str]()
+        self.asked: list[str] = []
+        self.contents: list[str] = []
+        self.key: str | None = None
+        self.delay = 0.0
+        self.turns: dict[str, int] = {}
+        self.app = FastAPI()
+        self.app.post("/v1/completions")(self.completions)
+        self.app.post("/v1/chat/completions")(self.chat)
+
+    async def _trouble(self, request: Request) -> Response | None:
+        if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
+            given = request.headers.get("authorization")
+            return _error(401, f"Incorrect API key provided: {given}")
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        if not self.faults:
+            return None
+        fault = self.faults.pop(0)
+        if fault == "slow":
+            await asyncio.sleep(1.0)
+            return _error(500, "too late")
+        if fault == "half":
+            return _Half()
+        if fault == "no-json":
+            return Response('{"choices": [', media_type="application/json")
+        if fault == "odd":
+            return JSONResponse({"choices": None})
+        assert isinstance(fault, int)
+        return _error(fault, f"trouble of {request.headers.get('authorization')}")
+
+    async def completions(self, request: Request) -> Response:
+        if trouble := await self._trouble(request):
+            return trouble
+        body = await request.json()
+        prompts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
+        if "echo" not in self.able:
+            return _error(404, "no completions here")
+        if len(prompts) > 1 and "lists" not in self.able:
+            return _error(500, "one prompt only")
+        self.asked.append(text_in(prompts[0]))
+        choices = [_echo(i, prompt) for i, prompt in enumerate(prompts)]
+        tokens = sum(len(prompt.encode()) // 4 for prompt in prompts)
+        return _answer(choices, tokens, len(prompts))
+
+    async def chat(self, request: Request) -> Response:
+        if trouble := await self._trouble(request):
+            return trouble
+        body = await request.json()
+        (message,) = body["messages"]
+        content = message["content"]
+        text = text_in(content)
+        tokens = len(content.encode()) // 4
+        if body.get("logprobs"):
+            if "logprobs" not in self.able:
+                return _error(400, "logprobs is not supported")
+            self.asked.append(text)
+            self.contents.append(content)
+            return _answer([_letters(text)], tokens, 1)
+        if body.get("n", 1) > 1 and "several" not in self.able:
+            return _error(400, "Value must be between 1 <= value <= 1")
+        if body.get("temperature") == 1 and "temperature" not in self.able:
+            return _error(400, "temperature is fixed")
+        self.asked.append(text)
+        self.contents.append(content)
+        turn = self.turns[text] = self.turns.get(text, -1) + 1
+        named = _named(text, turn if body["temperature"] else 0)
+        choice = {"index": 0, "message": {"role": "assistant", "content": named}}
+        return _answer([choice | {"finish_reason": "stop"}], tokens, 4)
+
+
+class _Half(Response):
+    """Promises more than it sends."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"500")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b'{"choices": [{"index"'})
+
+
+def text_in(prompt: str) -> str:
+    """The text that a prompt asks about: a text can't add a line to the prompt."""
+    lines = re.findall(r"^Text: (.*)$", prompt, re.MULTILINE)
+    return str(json.loads(lines[-1]))
+
+
+def _probability(before: str, token: str, text: str) -> float:
+    cash = 0.9 if "cash" in text else 0.4
+    return {
+        "Label": {":": 0.8, ": re": 0.2},
+        ":": {" card": 1 - cash, " cash": cash},
+        " card": {"\n": 0.5, " lost": 0.5},
+        " lost": {"\n": 1.0},
+        " cash": {"\n": 1.0},
+        ": re": {"fund": 0.9},
+        "fund": {"\n": 1.0},
+    }.get(before, {}).get(token, 0.01)
+
+
+def _echo(index: int, prompt: str) -> dict[str, Any]:
+    tokens = TOKEN.findall(prompt)
+    text = text_in(prompt)
+    pairs = zip(tokens[:-1], tokens[1:], strict=True)
+    logs = [None, *(math.log(_probability(before, token, text)) for before, token in pairs)]
+    # The one that the model goes on with.
+    return {
+        "index": index,
+        "text": f"{prompt}x",
+        "finish_reason": "length",
+        "logprobs": {"tokens": [*tokens, "x"], "token_logprobs": [*logs, -3.0]},
+    }
+
+
+def _letters(text: str) -> dict[str, Any]:
+    shares = CASH_LETTERS if "cash" in text else LETTERS
+    if "silent" in text:
+        silence = {"role": "assistant", "content": ""}
+        empty: dict[str, Any] = {"content": []}
+        return {"index": 0, "message": silence, "finish_reason": "stop", "logprobs": empty}
+    if "refuse" in text:
+        shares = (0.2, 0.0, 0.0, 0.0)
+    listed = [(letter, share) for letter, share in zip("ABCD", shares, strict=True) if share]
+    # The first letter comes in two ways.
+    first, share = listed[0]
+    listed = [(first, share / 2), (f" {first}", share / 2), *listed[1:], ("The", 0.1)]
+    top = [{"token": token, "logprob": math.log(share)} for token, share in listed]
+    content = [{"token": "A", "logprob": -1.0, "top_logprobs": top}]
+    message = {"role": "assistant", "content": "A"}
+    return {
+        "index": 0,
+        "message": message,
+        "finish_reason": "length",
+        "logprobs": {"content": content},
+    }
+
+
+def _named(text: str, turn: int) -> str | None:
+    if "refuse" in text:
+        return [None, "I can't help with that.", "card or cash", "<think>hm"][turn % 4]
+    if "cash" in text:
+        return "Label: Cash."
+    # Of five: card three times, refund once, and once no label.
+    return ["card", '{"label": "card"}', "refund", "hm", "<think>cash?</think> card"][turn % 5]
+
+
+def _answer(choices: list[dict[str, Any]], read: int, written: int) -> Response:
+    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    return JSONResponse(
+        {"id": "x", "object": "x", "created": 0, "model": "m", "choices": choices, "usage": usage}
+    )
+
+
+def _error(status: int, words: str) -> Response:
+    headers = {"retry-after": "0"} if status == 429 else {}
+    return JSONResponse({"error": {"message": words}}, status, headers)
+
+
+@contextmanager
+def serving(model: Model) -> Iterator[str]:
+    """The server's URL, while it runs in a thread."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = uvicorn.Config(model.app, port=port, log_level="critical")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.should_exit = True
+        thread.join(10)
