@@ -374,5 +374,5 @@ def test_a_new_head_of_the_familys_own(tmp_path: Path) -> None:
     pooler = tensors_of(folder)["bert.pooler.dense.weight"]
     np.testing.assert_array_equal(teacher.head.dense.kernel, pooler.T)
     assert teacher.head.out.kernel.shape == (16, 2)
-    with pytest.raises(KdedgeError, match="3 outputs .bad, good, so so. and the data 2"):
+    with pytest.raises(KdedgeError, match="classes are bad, good, so so, and the data's no, yes"):
         load_teacher(folder, task=TASK)

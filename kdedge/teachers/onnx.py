@@ -65,8 +65,8 @@ class OnnxTeacher:
             )
         if (kind := config.get("problem_type")) not in (None, "single_label_classification"):
             raise KdedgeError(
-                f"{path}: config.json says problem_type {kind!r}; kdedge takes ONNX files that give "
-                "each text one of several labels."
+                f"{path}: config.json says problem_type {kind!r}; kdedge takes ONNX files that "
+                "give each text one of several labels."
             )
         self.task: Task = Classification(label_names=names)
         self.columns = list(range(len(names)))
