@@ -9,6 +9,7 @@ from kdedge.cli.common import say, texts_of
 from kdedge.cli.settings import Options, settings_as_options
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data, LargeModel
+from kdedge.text.readers import LabelForm
 
 OPTIONS = Options(
     main=("url", "model", "prompt", "way", "max_requests", "max_tokens", "max_cost"),
@@ -69,7 +70,7 @@ def prompts(
     from kdedge.files import locked
     from kdedge.teachers.large_model.scores import score_prompts, table
 
-    lines = texts_of(data).with_labels(data.label)
+    lines = texts_of(data).with_labels(LabelForm(data.label))
     labelled = [(text, where, label) for text, (where, label) in lines]
     with locked(out):
         scores = score_prompts(large_model, labelled, out, say)

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from kdedge.teachers.teacher import Teacher
 
 TeacherDir = Annotated[Path, typer.Option("--teacher", help="the teacher's folder")]
-AnyTeacherDir = Annotated[
-    str, typer.Option("--teacher", help="folder, hub id, package:NAME/FOLDER or .onnx file")
-]
 # Fields of [data] that matter to texts without labels.
 OF_TEXTS = {"path", "text", "encoding", "delimiter", "quoting", "empty_texts"}
 # These commands use labelled texts only.
@@ -100,7 +97,11 @@ def label(
     ],
     large_model: Asked,
     teacher: Annotated[
-        Path | None, typer.Option("--teacher", help="the teacher's folder; or --large-model")
+        str | None,
+        typer.Option(
+            "--teacher",
+            help="folder, hub id, package:NAME/FOLDER or .onnx file; or --large-model",
+        ),
     ] = None,
     tokenizer: Annotated[
         str | None,

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 from kdedge.recipe import LargeModel, fingerprint
-from kdedge.tasks import Classification
+from kdedge.tasks import Classification, wilson_interval
 from kdedge.teachers.large_model.label import ANSWERS, estimate, label_by_prompts
 from kdedge.teachers.large_model.prompt import load_prompt, task_of
 from kdedge.text.decoding import Tell
@@ -120,7 +120,7 @@ def _score(
         texts=len(truth),
         labelled=len(texts),
         accuracy=right / len(truth),
-        interval=store.task.interval(right / len(truth), len(truth)),
+        interval=wilson_interval(right / len(truth), len(truth)),
         loss=float(-np.log(outputs[np.arange(len(texts)), labels]).mean()) if texts else None,
         confidence=float(store.task.confidence(outputs).mean()) if texts else None,
         tokens=round(scale * (spent.read + spent.written)),
