@@ -510,7 +510,7 @@ class Export(Section):
     max_accuracy_drop: Positive = Field(
         0.5,
         description="percentage points of the task's metric that a model may lose: of accuracy, of "
-        "micro F1, or hundredths of Pearson's correlation",
+        "micro F1, or hundredths of Pearson's correlation; two test texts' worth in any case",
     )
     integer_output: bool = Field(
         False, description="litert-int8-full and -int16x8: probabilities as integers with a scale"
