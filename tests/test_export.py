@@ -22,13 +22,13 @@ from transformers import AutoTokenizer
 
 from kdedge import KdedgeError, Subject, build_student, export_bundle, load_bundle, load_teacher
 from kdedge.bench.run import sample_texts
-from kdedge.bundle.manifest import verify
+from kdedge.bundle.manifest import score_of, verify
 from kdedge.export.litert.convert import to_litert
 from kdedge.export.litert.flatbuffer import parsed
 from kdedge.export.litert.quantize import LiteRTQuantizer
 from kdedge.export.onnx.convert import INPUTS, to_onnx
 from kdedge.export.onnx.quantize import OnnxQuantizer
-from kdedge.export.parity import parity, score
+from kdedge.export.parity import parity
 from kdedge.export.prove import quantization_of
 from kdedge.export.selective import spare_layers
 from kdedge.recipe import ARTIFACTS, Export
@@ -456,7 +456,7 @@ def test_figures_of_parity_and_accuracy() -> None:
     assert (said.texts, said.max_difference) == (3, 0.25)
     assert said.mean_difference == pytest.approx(1 / 6)
     assert said.agreement == pytest.approx(2 / 3)
-    assert score(TASK, ours, np.array([0, 1, 1])).value == pytest.approx(2 / 3)
+    assert score_of(TASK, ours, np.array([0, 1, 1])).value == pytest.approx(2 / 3)
 
 
 # What is refused
