@@ -228,7 +228,8 @@ def refuse_impossible(
     Raises:
         KdedgeError: that can't be done.
     """
-    _, findings = check_pretrained(corpus, settings)
+    lengths, findings = check_pretrained(corpus, settings)
+    tell_once(f"texts are cut to {lengths.limit} tokens, which {lengths.cut:.1%} of them exceed")
     # A teacher that is used as it is says more when it is tried.
     if not settings.teacher:
         findings += _classes(corpus, settings, names)

@@ -18,6 +18,8 @@ from kdedge.text.splits import Split
 WHOLE_TEXTS, LENGTH_STEP, SHORTEST, LONGEST = 0.99, 8, 16, 128
 # Teacher: an epoch fewer the more texts there are, so that about so many are learned in all.
 TEXTS_LEARNED, FEWEST_EPOCHS, MOST_EPOCHS = 25_000, 2, 20
+# It ends after this share of the epochs, and at least so many, without a better one.
+PATIENCE, LEAST_PATIENCE = 0.25, 2
 # Fewer texts get smaller batches, so that there are enough steps.
 SMALL_DATA, SMALL_BATCH, BATCH = 1_000, 16, 32
 LEARNING_RATE = 1e-4
@@ -32,6 +34,7 @@ class FullTeach(Teach):
     """`Teach` with nothing left open but what the probe finds out."""
 
     epochs: int
+    patience: int
     batch_size: int
     learning_rate: float
     max_length: int
@@ -68,8 +71,11 @@ def full_teach(
     given = settings.model_dump(exclude_none=True, exclude={"teacher"})
     given["pretrained"] = settings.source
     texts = len(train)
+    suited = bounded(round(TEXTS_LEARNED / texts), FEWEST_EPOCHS, MOST_EPOCHS)
+    epochs = settings.epochs or suited
     found = {
-        "epochs": bounded(round(TEXTS_LEARNED / texts), FEWEST_EPOCHS, MOST_EPOCHS),
+        "epochs": epochs,
+        "patience": max(LEAST_PATIENCE, round(PATIENCE * epochs)),
         "batch_size": BATCH if texts >= SMALL_DATA else SMALL_BATCH,
         "learning_rate": LEARNING_RATE,
         "max_length": min(longest, length_for(lengths)),

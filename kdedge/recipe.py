@@ -261,8 +261,10 @@ class Teach(Section):
         description="passes over the training texts at the most; without it what suits their "
         "number",
     )
-    patience: Count = Field(
-        2, description="epochs without a better one on the valid split after which it ends"
+    patience: Count | None = Field(
+        None,
+        description="epochs without a better one on the valid split after which it ends; without "
+        "it a quarter of epochs, and at least 2",
     )
     metric: Literal["accuracy", "macro_f1"] | None = Field(
         None,

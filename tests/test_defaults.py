@@ -16,22 +16,23 @@ def texts(*counts: int) -> Split:
 
 
 @pytest.mark.parametrize(
-    ("counts", "epochs", "batch", "weights"),
+    ("counts", "epochs", "patience", "batch", "weights"),
     [
-        ((8, 8), 20, 16, "none"),
-        ((250, 250), 20, 16, "none"),
-        ((1000, 1000), 12, 32, "none"),
-        ((4000, 4000), 3, 32, "none"),
-        ((50_000, 50_000), 2, 32, "none"),
-        ((900, 91), 20, 16, "none"),
-        ((1000, 100), 20, 32, None),
+        ((8, 8), 20, 5, 16, "none"),
+        ((250, 250), 20, 5, 16, "none"),
+        ((1000, 1000), 12, 3, 32, "none"),
+        ((4000, 4000), 3, 2, 32, "none"),
+        ((50_000, 50_000), 2, 2, 32, "none"),
+        ((900, 91), 20, 5, 16, "none"),
+        ((1000, 100), 20, 5, 32, None),
     ],
 )
 def test_fine_tuning_follows_the_number_of_texts(
-    counts: tuple[int, ...], epochs: int, batch: int, weights: str | None
+    counts: tuple[int, ...], epochs: int, patience: int, batch: int, weights: str | None
 ) -> None:
     full = full_teach(Teach(), classes(len(counts)), texts(*counts), [20], 512)
-    assert (full.epochs, full.batch_size, full.class_weights) == (epochs, batch, weights)
+    assert (full.epochs, full.patience, full.batch_size) == (epochs, patience, batch)
+    assert full.class_weights == weights
     assert (full.metric, full.max_length) == ("accuracy", 24)
 
 

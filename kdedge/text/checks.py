@@ -23,7 +23,8 @@ class Lengths:
         median: of their lengths.
         p95: 95% are as long or shorter.
         longest: of them.
-        cut: share that is longer than what texts are cut to.
+        limit: what texts are cut to.
+        cut: share of them that is longer.
         unknown: share of unknown tokens, special tokens left out.
         unknown_text: the first text with the largest share of them; "" if there are none.
     """
@@ -33,6 +34,7 @@ class Lengths:
     median: int
     p95: int
     longest: int
+    limit: int
     cut: float
     unknown: float
     unknown_text: str
@@ -69,6 +71,7 @@ def lengths_of(texts: Sequence[str], encoder: TextEncoder, max_length: int) -> L
         median=int(np.median(counts)),
         p95=int(np.percentile(counts, 95, method="higher")),
         longest=int(counts.max()),
+        limit=max_length,
         cut=float((counts > max_length).mean()),
         unknown=float(unknown / max(1, (counts - special).sum())),
         unknown_text=worst_text,
