@@ -241,7 +241,7 @@ def refuse_impossible(
 
 def _model(settings: Teach) -> tuple[Path, dict[str, Any]]:
     """The folder of the model that a recipe begins with, and its config.json; {} without."""
-    folder = find_pretrained(settings.source)
+    folder = find_pretrained(settings.source, weights=False)
     if onnx_file(settings.source) and not (folder / CONFIG).is_file():
         return folder, {}
     return folder, read_config(folder)

@@ -156,7 +156,7 @@ def _check_teacher(recipe: Recipe) -> None:
                 "[distill] need a teacher that runs beside the student. Leave them out."
             )
         return
-    folder = find_pretrained(recipe.teach.source)
+    folder = find_pretrained(recipe.teach.source, weights=False)
     if onnx_file(recipe.teach.source):
         refuse_logits_only(settings, preset)
         if recipe.bench.quote_texts:

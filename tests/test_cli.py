@@ -70,7 +70,7 @@ def test_help_loads_no_tensorflow(command: list[str]) -> None:
 
 # What a command needs to be given, its section, and the fields that mean nothing to it.
 STAGES = {
-    "teach": (["d.csv", "--out", "o"], Teach, {"large_model"}),
+    "teach": (["d.csv", "--out", "o"], Teach, {"teacher", "large_model"}),
     "label": (["d.csv", "--teacher", "t", "--out", "o"], Label, set()),
     "distill": (["d.csv", "--soft-labels", "s", "--out", "o"], Distill, set()),
     "compress": (
@@ -80,10 +80,10 @@ STAGES = {
     "bench": (["b", "--report", "r"], Bench, {"quote_texts"}),
 }  # fmt: skip
 OF_DATA = {
-    "teach": {"unlabelled"},
-    "label": set(),
-    "distill": {"unlabelled"},
-    "attack": {"unlabelled"},
+    "teach": {"unlabelled", "labels"},
+    "label": {"labels"},
+    "distill": {"unlabelled", "labels"},
+    "attack": {"unlabelled", "labels"},
 }
 # What a stage finds out for itself where the recipe has a fixed default.
 OF_THE_COMMAND = {"max_length", "from_teacher", "lengths", "augmented"}

@@ -12,7 +12,7 @@ from kdedge.files import new_folder, require_space
 from kdedge.recipe import Teach
 from kdedge.tasks import Classification
 from kdedge.teachers.bert import write_notes
-from kdedge.teachers.checkpoints import find_pretrained
+from kdedge.teachers.checkpoints import find_pretrained, revision_of
 from kdedge.teachers.classes import Counts, counts_of, exchanged, order_of
 from kdedge.teachers.label import run_teacher
 from kdedge.teachers.load import AnyTeacher, load_any_teacher
@@ -67,14 +67,15 @@ def take_teacher(
     )
     if found := exchanged(counts[order], corpus.task, [own[i] for i in order]):
         tell_once(f"{source}: {found}")
+    folder = find_pretrained(source)
     notes: dict[str, Any] = {
         "history": [],
         "source": source,
+        "revision": revision_of(folder),
         "classes": dict(zip(corpus.task.output_names, (own[i] for i in order), strict=True)),
         corpus.task.metric: score,
         "settings": settings.model_dump(),
     }
-    folder = find_pretrained(source)
     require_space(out.parent, sum(f.stat().st_size for f in folder.iterdir() if f.is_file()))
     with new_folder(out) as partial:
         teacher.save_pretrained(partial)

@@ -24,6 +24,7 @@ from kdedge.teach.linear import FITS
 from kdedge.teach.probe import POOLINGS, Probe, declared_pooling, probe_of, weights_of
 from kdedge.teach.tuning import FineTuning
 from kdedge.teachers.bert import BertTeacher, NewHead, has_head, load_teacher, write_notes
+from kdedge.teachers.checkpoints import find_pretrained, revision_of
 from kdedge.teachers.heads import LinearHead
 from kdedge.text.corpus import Corpus
 from kdedge.training.resumable import Resumable, remove_checkpoints
@@ -84,6 +85,7 @@ def finetune(
         notes = {
             "history": training.history,
             "seed": seed,
+            "revision": revision_of(find_pretrained(settings.pretrained)),
             "settings": full.model_dump(),
             "start": start,
             **({"probe": probe.notes()} if probe else {}),

@@ -1,7 +1,9 @@
 """Folders of pretrained models: where they are, and what is in them. Imports no TensorFlow."""
 
+import functools
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +11,25 @@ import numpy as np
 import numpy.typing as npt
 
 from kdedge.errors import KdedgeError
-from kdedge.text.encoder import VOCABULARY
+from kdedge.text.pretrained import SOURCES
 
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"
 CONFIG = "config.json"
 ONNX = ".onnx"
+# Models of the first years have no owner.
+HUB_ID = re.compile(r"([\w-][\w.-]*/)?[\w-][\w.-]*(@[\w./-]+)?")
 FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
 
 
 def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:
     """The folder of a model; downloads it if `source` is an id on the hub, with its weights or not.
+
+    Args:
+        source: a folder, an .onnx file, `package:NAME/FOLDER`, or on the hub `OWNER/NAME` or
+            `OWNER/NAME@REVISION`, where the revision is a branch, a tag or a commit.
+        weights: whether they are needed.
 
     Raises:
         KdedgeError: there is no such folder, package or model.
@@ -36,17 +45,48 @@ def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:
         return Path(spec.submodule_search_locations[0]) / inside
     if Path(source).is_dir():
         return Path(source)
-    if Path(source).is_absolute() or text.count("/") != 1 or text.startswith("."):
-        raise KdedgeError(f"{source}: no such folder, and not an id of the form OWNER/NAME.")
-    from huggingface_hub import snapshot_download
-
-    patterns = ["*.json", VOCABULARY, *(["model*.safetensors"] if weights else [])]
-    try:
-        return Path(snapshot_download(text, allow_patterns=patterns))
-    except Exception as error:  # a dozen kinds, from network to access rights
+    if not HUB_ID.fullmatch(text):
         raise KdedgeError(
-            f"{source}: no such folder here, and the hub did not give it: {error}"
+            f"{source}: no such folder, and not an id of the form OWNER/NAME or "
+            "OWNER/NAME@REVISION."
+        )
+    return _download(text, weights)
+
+
+# One revision in a process, also if its branch moves.
+@functools.cache
+def _download(text: str, weights: bool) -> Path:
+    try:
+        from huggingface_hub import errors, snapshot_download
+    except ImportError:
+        raise KdedgeError(
+            f"{text}: no such folder here, and without pip install 'kdedge[train]' nothing can be "
+            "downloaded."
         ) from None
+    name, _, revision = text.partition("@")
+    patterns = ["*.json", *SOURCES, "merges.txt", *(["model*.safetensors"] if weights else [])]
+    try:
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
+    except errors.GatedRepoError:
+        why = "its owner wants to be asked on its page of the hub, and then `hf auth login`"
+    except errors.RepositoryNotFoundError:
+        why = "the hub has no such model, or it is private: `hf auth login`"
+    except errors.RevisionNotFoundError:
+        why = f"the hub has no revision {revision} of it"
+    except errors.LocalEntryNotFoundError:
+        why = "the hub can't be reached and it was not downloaded before; name a folder"
+    except Exception as error:  # a dozen kinds, from the network to the disk
+        why = f"the hub did not give it: {' '.join(str(error).split())[:300]}"
+    raise KdedgeError(f"{text}: no such folder here, and {why}.")
+
+
+def revision_of(folder: Path) -> str | None:
+    """The commit of a model of the hub, from the folder that it was downloaded to; None of others.
+
+    >>> revision_of(Path("models--a--b/snapshots/0f1e"))
+    '0f1e'
+    """
+    return folder.name if folder.parent.name == "snapshots" else None
 
 
 def onnx_file(source: str | Path) -> Path | None:
