@@ -10,6 +10,7 @@ from typing import Any, Literal
 from kdedge.defaults import FullTeach, full_augmented, full_teach
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data, Recipe, Teach
+from kdedge.tasks import task_of_config
 from kdedge.teachers.checkpoints import (
     CONFIG,
     find_pretrained,
@@ -257,7 +258,8 @@ def _classes(corpus: Corpus, settings: Teach, names: Mapping[str, str]) -> list[
     if new_head or not theirs or not (has_head or settings.teacher):
         return []
     try:
-        order_of(theirs, names, corpus.task, settings.source)
+        own = task_of_config(config, theirs, settings.source)
+        order_of(own, names, corpus.task, settings.source)
     except KdedgeError as error:
         return [_impossible("classes", str(error))]
     return []

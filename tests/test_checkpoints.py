@@ -332,6 +332,13 @@ def test_several_labels_and_one_score_are_read_as_what_they_are(tmp_path: Path) 
     # In the units of the score, as the checkpoint gives it.
     assert scorer.task == Regression(mean=0.0, deviation=1.0)
     np.testing.assert_allclose(scorer.run(inputs)["logits"], logits[:, :1], atol=1e-6)
+    # For data with another mean and deviation: the same scores, standardised.
+    task = Regression(mean=3.0, deviation=2.0)
+    asked = load_teacher(folder, task=task)
+    np.testing.assert_allclose(asked.run(inputs)["logits"], (logits[:, :1] - 3) / 2, atol=1e-5)
+    np.testing.assert_allclose(task.outputs(asked.run(inputs)["logits"]), logits[:, :1], atol=1e-5)
+    with pytest.raises(KdedgeError, match="a teacher for regression, and the data's task is class"):
+        load_teacher(folder, task=Classification(label_names=("a", "b")))
 
 
 def test_heads_that_are_not_used_are_named(

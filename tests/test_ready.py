@@ -17,7 +17,7 @@ from kdedge.distill.plan import plan_of
 from kdedge.distill.transfer_set import in_datas_order
 from kdedge.labels.store import SoftLabels
 from kdedge.recipe import Distill, Teach
-from kdedge.tasks import Classification
+from kdedge.tasks import Classification, MultiLabel
 from kdedge.teach.ready import take_teacher
 from kdedge.teach.stage import finetune
 from kdedge.teachers.bert import read_notes
@@ -211,9 +211,13 @@ def test_a_map_is_guessed_by_names(
 
 def test_orders() -> None:
     task = Classification(label_names=("a", "b", "c"))
-    assert order_of(["c", "X", "b"], {"X": "a"}, task, "it") == [1, 2, 0]
+    theirs = Classification(label_names=("c", "X", "b"))
+    assert order_of(theirs, {"X": "a"}, task, "it") == [1, 2, 0]
     with pytest.raises(KdedgeError, match="Y: it has no such class. It has c, X, b"):
-        order_of(["c", "X", "b"], {"Y": "a"}, task, "it")
+        order_of(theirs, {"Y": "a"}, task, "it")
+    other = MultiLabel(label_names=theirs.label_names)
+    with pytest.raises(KdedgeError, match="it: a teacher for multi-label, and the data's task is "):
+        order_of(other, {}, task, "it")
     logits = np.eye(3, dtype=np.float32)[[0, 0, 1, 2]]
     # Texts of class 0 got 0 and 2, those of class 1 got 0 and 1.
     counts = counts_of(logits, np.array([0, 1, 1, 0], np.int32))

@@ -81,14 +81,15 @@ def in_datas_order(store: SoftLabels, corpus: Corpus, names: Mapping[str, str]) 
     Raises:
         KdedgeError: the classes don't match.
     """
-    if store.task == corpus.task or store.task.name != corpus.task.name:
+    own, task = store.task, corpus.task
+    if own.name != task.name or own.output_names == task.output_names:
         return store
     counts: Counts | None = None
     known = store.index.rows(corpus.train.texts) >= 0
-    if store.task.width == corpus.task.width and known.any():
+    if task.has_classes and own.width == task.width and known.any():
         texts = [text for text, there in zip(corpus.train.texts, known, strict=True) if there]
         counts = counts_of(store.lookup(texts)[0], corpus.train.labels[known])
-    order = order_of(store.task.output_names, names, corpus.task, store.folder, counts)
+    order = order_of(own, names, task, store.folder, counts)
     return store.in_order(order, corpus.task)
 
 

@@ -1,6 +1,6 @@
 """Tasks: what can be said of a text. Imports no TensorFlow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError
@@ -22,6 +22,8 @@ TASKS: dict[str, type[Task]] = {
     "multi-label": MultiLabel,
     "regression": Regression,
 }
+# In config.json of a teacher that kdedge wrote: the task, as it is stored everywhere.
+CONFIG_KEY = "kdedge_task"
 # All other figures are shares, which are shown in percent.
 NO_SHARES = (Regression.metric, "spearman", "mean_absolute_error")
 
@@ -62,6 +64,30 @@ def task_of_names(name: str, output_names: Sequence[str]) -> Task:
     except ValidationError:
         names = ", ".join(output_names) or "none"
         raise KdedgeError(f"labels: {names}. For {name} at least two are needed.") from None
+
+
+def task_of_config(config: Mapping[str, Any], output_names: Sequence[str], where: object) -> Task:
+    """The task of a checkpoint by its config.json, as transformers and kdedge write it.
+
+    Args:
+        config: the JSON object.
+        output_names: what the outputs are called.
+        where: the checkpoint is, for messages.
+
+    Raises:
+        KdedgeError: kdedge has no such task.
+    """
+    if stored := config.get(CONFIG_KEY):
+        try:
+            return read_task(stored)
+        except ValueError as error:
+            raise KdedgeError(f"{where}: {CONFIG_KEY} in config.json: {error}") from None
+    kinds = {"multi_label_classification": "multi-label", "regression": "regression"}
+    count = len(output_names)
+    kind = "regression" if count == 1 else kinds.get(str(config.get("problem_type")))
+    if kind == "regression" and count > 1:
+        raise KdedgeError(f"{where}: a model for {count} scores a text; kdedge takes one.")
+    return task_of_names(kind or "classification", output_names)
 
 
 def read_task(stored: Any) -> Task:

@@ -143,6 +143,12 @@ class Regression(Task):
             return super().with_logits_of(other)
         return self.model_copy(update={"mean": other.mean, "deviation": other.deviation})
 
+    def from_logits_of(self, other: Task) -> tuple[float, float]:
+        """Of scores with another mean and deviation; see `Task`."""
+        if not isinstance(other, Regression):
+            return super().from_logits_of(other)
+        return other.deviation / self.deviation, (other.mean - self.mean) / self.deviation
+
     @property
     def width(self) -> int:
         """1."""

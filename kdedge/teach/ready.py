@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kdedge.check import full_teaching
 from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, require_space
 from kdedge.recipe import Teach
-from kdedge.tasks import Classification
+from kdedge.tasks import shown
 from kdedge.teachers.bert import write_notes
 from kdedge.teachers.checkpoints import find_pretrained, revision_of
 from kdedge.teachers.classes import Counts, counts_of, exchanged, order_of
@@ -45,35 +43,34 @@ def take_teacher(
     source = settings.teacher
     assert source
     teacher = load_any_teacher(source, max_length=full_teaching(corpus, settings).max_length)
-    if not isinstance(teacher.task, Classification) or teacher.task.name != corpus.task.name:
-        raise KdedgeError(
-            f"{source}: a teacher for {teacher.task.name}, and the data is for {corpus.task.name}. "
-            f"Only classifiers are used as they are: fine-tune it, [teach] pretrained = {source!r}."
-        )
-    own, valid = teacher.task.output_names, corpus.valid
+    own, valid, task = teacher.task, corpus.valid, corpus.task
     step = -(-len(valid) // TEXTS)
     texts, labels = valid.texts[::step], valid.labels[::step]
     counts: Counts | None = None
-    if len(own) == corpus.task.width:
+    outputs = None
+    if own.name == task.name and own.width == task.width:
         logits = run_teacher(teacher, texts, BATCH)["logits"]
-        counts = counts_of(logits, labels)
-    order = order_of(own, names, corpus.task, source, counts)
-    assert counts is not None
-    teacher.take_order(order, corpus.task)
-    score = float(np.trace(counts[order]) / len(texts))
+        outputs = own.outputs(logits)
+        counts = counts_of(logits, labels) if task.has_classes else None
+    order = order_of(own, names, task, source, counts)
+    assert outputs is not None
+    teacher.take_order(order, task)
+    outputs = outputs[:, order]
+    score = task.tuned(outputs, labels).score(outputs, labels)
     tell_once(
-        f"{source}: {corpus.task.metric} {100 * score:.1f}% on {len(texts)} texts of the valid "
-        "split."
+        f"{source}: {task.metric} {shown(task.metric, score, 1)} on {len(texts)} texts of the "
+        "valid split."
     )
-    if found := exchanged(counts[order], corpus.task, [own[i] for i in order]):
+    theirs = [own.output_names[i] for i in order]
+    if counts is not None and (found := exchanged(counts[order], task, theirs)):
         tell_once(f"{source}: {found}")
     folder = find_pretrained(source)
     notes: dict[str, Any] = {
         "history": [],
         "source": source,
         "revision": revision_of(folder),
-        "classes": dict(zip(corpus.task.output_names, (own[i] for i in order), strict=True)),
-        corpus.task.metric: score,
+        "classes": dict(zip(task.output_names, theirs, strict=True)),
+        task.metric: score,
         "settings": settings.model_dump(),
     }
     require_space(out.parent, sum(f.stat().st_size for f in folder.iterdir() if f.is_file()))

@@ -14,7 +14,7 @@ import safetensors.numpy
 import tensorflow as tf
 
 from kdedge.errors import KdedgeError
-from kdedge.tasks import Task, read_task, task_of_names
+from kdedge.tasks import CONFIG_KEY, Task, task_of_config
 from kdedge.teachers.checkpoints import CONFIG, WEIGHTS, find_pretrained
 from kdedge.teachers.classes import label_names, order_of
 from kdedge.teachers.encoder import Encoder
@@ -26,8 +26,6 @@ from kdedge.text.encoder import ENCODER, TextEncoder
 TEACHER = "teacher.json"
 # Setting in the config.json of a teacher with a `LinearHead`.
 POOLING = "classifier_pooling"
-# Of config.json, where kdedge wrote it: the task, as it is stored everywhere.
-TASK = "kdedge_task"
 
 Inputs = dict[str, Any]
 NewHead = Literal["own", "mean", "first"]
@@ -130,8 +128,9 @@ class BertTeacher(keras.Model):
     def take_order(self, order: Sequence[int], task: Task) -> None:
         """Give the logits of `task`'s outputs: for each the position of the present one."""
         out = self.head if isinstance(self.head, LinearHead) else self.head.out
-        for variable in (out.kernel, out.bias):
-            variable.assign(variable.numpy()[..., list(order)])
+        factor, summand = task.from_logits_of(self.task)
+        out.kernel.assign(factor * out.kernel.numpy()[:, list(order)])
+        out.bias.assign(factor * out.bias.numpy()[list(order)] + summand)
         self.task = task
 
     def save_pretrained(self, folder: Path) -> None:
@@ -145,7 +144,7 @@ class BertTeacher(keras.Model):
             "id2label": {str(i): name for i, name in enumerate(names)},
             "label2id": {name: i for i, name in enumerate(names)},
             # What transformers has no place for, such as mean and deviation of scores.
-            TASK: self.task.model_dump(mode="json"),
+            CONFIG_KEY: self.task.model_dump(mode="json"),
         }
         if problem := self.task.config().get("problem_type"):
             settings["problem_type"] = problem
@@ -202,8 +201,8 @@ def load_teacher(
             f"{folder}: this encoder has no classifier. Fine-tune it first: "
             "`kdedge teach DATA --pretrained DIR --out DIR`."
         )
-    order = order_of(own.output_names, names, task, source) if own and task else None
-    task = task or own
+    wanted, order = task, order_of(own, names, task, source) if own and task else None
+    task = own or task
     assert task
     transformer = checkpoint.encoder(dtype)
     classifier = _head(checkpoint, head, task.width, dtype)
@@ -230,8 +229,8 @@ def load_teacher(
         with_hidden_states,
         with_attentions,
     )
-    if order:
-        teacher.take_order(order, task)
+    if order and wanted:
+        teacher.take_order(order, wanted)
     return teacher
 
 
@@ -280,13 +279,7 @@ def _head_task(checkpoint: Checkpoint) -> Task | None:
             return None
     assert out is not None
     names = _label_names(settings, len(out), where)
-    if stored := settings.get(TASK):
-        return read_task(stored)
-    kinds = {"multi_label_classification": "multi-label", "regression": "regression"}
-    kind = "regression" if len(names) == 1 else kinds.get(str(settings.get("problem_type")))
-    if kind == "regression" and len(names) > 1:
-        raise KdedgeError(f"{where}: a model for {len(names)} scores a text; kdedge takes one.")
-    return task_of_names(kind or "classification", names)
+    return task_of_config(settings, names, where)
 
 
 def _label_names(settings: dict[str, Any], count: int, where: Path) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ def renamed(names: Sequence[str], given: Mapping[str, str], where: object) -> tu
 
 
 def order_of(
-    names: Sequence[str],
+    own: Task,
     given: Mapping[str, str],
     task: Task,
     where: object,
@@ -72,19 +72,28 @@ def order_of(
     """For each of the data's classes the position of the teacher's logit.
 
         >>> from kdedge.tasks import Classification
-        >>> order_of(["pos", "neg"], {}, Classification(label_names=("neg", "pos")), "BERT")
+        >>> theirs, ours = (Classification(label_names=n) for n in (("pos", "neg"), ("neg", "pos")))
+        >>> order_of(theirs, {}, ours, "BERT")
         [1, 0]
 
     Args:
-        names: the teacher's classes, in the order of its logits.
+        own: the teacher's task: its classes are in the order of its logits.
         given: the data's name for some of them.
         task: the data's.
         where: the teacher is, for messages.
         counts: what it answers on labelled texts, from which an error can guess.
 
     Raises:
-        KdedgeError: the classes don't match; it shows the map, filled in as far as can be guessed.
+        KdedgeError: the tasks differ, or the classes don't match; then it shows the map, filled in
+            as far as can be guessed.
     """
+    if own.name != task.name:
+        raise KdedgeError(
+            f"{where}: a teacher for {own.name}, and the data's task is {task.name}. One that is "
+            f'fine-tuned gets a new head: [teach] pretrained = "{where}" with start = "probe", or '
+            f"`kdedge teach DATA --pretrained {where} --start probe`."
+        )
+    names = own.output_names
     ours, theirs = task.output_names, renamed(names, given, where)
     if sorted(theirs) == sorted(ours):
         return [theirs.index(name) for name in ours]

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from kdedge.errors import KdedgeError
-from kdedge.tasks import Classification, Task
+from kdedge.tasks import Classification, Task, task_of_names
 from kdedge.teachers.bert import BertTeacher, load_teacher
 from kdedge.teachers.checkpoints import onnx_file
 from kdedge.teachers.classes import order_of, renamed
@@ -32,12 +32,14 @@ def load_in_order(
     if task:
         return load_any_teacher(source, task=task, names=names, max_length=max_length)
     teacher = load_any_teacher(source, max_length=max_length)
-    own = teacher.task.output_names
-    labels = renamed(own, names, source)
+    own = teacher.task
+    labels = renamed(own.output_names, names, source)
     if len({*labels}) < len(labels):
         raise KdedgeError(f"--map: {', '.join(labels)}: a label of two classes.")
-    sorted_as_in_a_corpus, _ = Classification.from_labels(labels, str(source))
-    teacher.take_order(order_of(own, names, sorted_as_in_a_corpus, source), sorted_as_in_a_corpus)
+    if len(labels) > 1:
+        as_in_a_corpus, _ = Classification.from_labels(labels, str(source))
+        wanted = task_of_names(own.name, as_in_a_corpus.label_names)
+        teacher.take_order(order_of(own, names, wanted, source), wanted)
     return teacher
 
 

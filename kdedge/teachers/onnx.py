@@ -14,7 +14,7 @@ import numpy as np
 from kdedge.engines import EngineError, load
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256, write_text
-from kdedge.tasks import Classification, Task
+from kdedge.tasks import Task, task_of_config
 from kdedge.teachers.checkpoints import (
     CONFIG,
     beside_onnx,
@@ -57,29 +57,27 @@ class OnnxTeacher:
             raise KdedgeError(f"{path}: can't be run on a text: {error} {OPTIMUM}") from None
         names = label_names(config, path.parent / CONFIG)
         names = names or tuple(f"LABEL_{i}" for i in range(logits.shape[-1]))
-        if logits.ndim != 2 or logits.shape[1] != len(names) or len(names) < 2:
+        if logits.ndim != 2 or logits.shape[1] != len(names):
             raise KdedgeError(
                 f"{path}: its output for one text is of shape {list(logits.shape[1:])}; logits of "
-                f"the {len(names)} classes ({', '.join(names[:5])}) are needed, and at least two. "
+                f"the {len(names)} classes ({', '.join(names[:5])}) are needed. "
                 f"{OPTIMUM}"
             )
-        if (kind := config.get("problem_type")) not in (None, "single_label_classification"):
-            raise KdedgeError(
-                f"{path}: config.json says problem_type {kind!r}; kdedge takes ONNX files that "
-                "give each text one of several labels."
-            )
-        self.task: Task = Classification(label_names=names)
-        self.columns = list(range(len(names)))
+        self.task: Task = task_of_config(config, names, path)
+        self.columns, self.factor, self.summand = list(range(len(names))), 1.0, 0.0
         content = [sha256(path), *map(sha256, _data(path)), encoder.tokenizer.to_str()]
         text = "\n".join([*content, str(encoder.max_length)])
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
 
     def run(self, inputs: Inputs) -> TeacherOutputs:
         """`logits`, float32 [batch, classes]."""
-        return {"logits": np.ascontiguousarray(self._engine.run(inputs)[:, self.columns])}
+        logits = self._engine.run(inputs)[:, self.columns]
+        return {"logits": np.asarray(self.factor * logits + self.summand, np.float32)}
 
     def take_order(self, order: Sequence[int], task: Task) -> None:
         """Give the logits of `task`'s outputs: for each the position of the present one."""
+        factor, summand = task.from_logits_of(self.task)
+        self.factor, self.summand = factor * self.factor, factor * self.summand + summand
         self.columns, self.task = [self.columns[i] for i in order], task
 
     def save_pretrained(self, folder: Path) -> None:
@@ -127,7 +125,7 @@ def load_onnx_teacher(
         encoder = TextEncoder.from_pretrained(folder, length)
     teacher = OnnxTeacher(path, encoder, config)
     if task:
-        teacher.take_order(order_of(teacher.task.output_names, names, task, source), task)
+        teacher.take_order(order_of(teacher.task, names, task, source), task)
     return teacher
 
 
