@@ -71,7 +71,7 @@ def prompts(
     from kdedge.teachers.large_model.scores import score_prompts, table
 
     lines = texts_of(data).with_labels(LabelForm(data.label))
-    labelled = [(text, where, label) for text, (where, label) in lines]
+    labelled = [(text, where, label) for text, (label, where) in lines]
     with locked(out):
         scores = score_prompts(large_model, labelled, out, say)
     typer.echo(table(scores))
