@@ -34,8 +34,8 @@ MANY_CUT, MANY_UNKNOWN, FEW_TEST_TEXTS = 0.1, 0.02, 10
 NO_END = 10**6
 # Fields of [data] for texts without labels: what is read, and how much of it.
 OF_UNLABELLED = {
-    "text", "label", "split", "unlabelled", "valid_fraction", "test_fraction", "encoding",
-    "delimiter", "quoting", "empty_texts",
+    "text", "label", "label_delimiter", "label_columns", "split", "unlabelled", "valid_fraction",
+    "test_fraction", "encoding", "delimiter", "quoting", "empty_texts",
 }  # fmt: skip
 OF_FILES = {"path", "train_size", "eval_size"}
 # Operations that a processor core does in a second of training: with these the example's recipe
@@ -106,8 +106,8 @@ def corpus_of(recipe: Recipe, tell: Tell = tell_once) -> Corpus:
     data = recipe.data
     if needless := data.model_fields_set - OF_UNLABELLED - OF_FILES:
         raise KdedgeError(
-            f"data: {', '.join(sorted(needless))}: not with [teach.large_model], which classifies "
-            "texts without labels."
+            f"data: {', '.join(sorted(needless))}: not with [teach.large_model]: its prompts say "
+            "what is asked, and texts need no labels."
         )
     given = data.model_dump(include=OF_UNLABELLED)
     corpus = load_unlabelled(data.path, task, **given, seed=recipe.seed, tell=tell)

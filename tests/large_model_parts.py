@@ -12,6 +12,8 @@ of fixed probabilities:
 
 So the names have, up to a factor of all: card 0.8 * 0.6 * 0.5 = 0.24, card lost 0.24, cash 0.32,
 refund 0.2 * 0.9 = 0.18; where the text has the word cash: 0.04, 0.04, 0.72, 0.18.
+
+Asked whether a label is right, it says yes with 0.9 if that is a word of the text, or else 0.2.
 """
 
 import asyncio
@@ -29,7 +31,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-TOKEN = re.compile(r": re(?=fund)| card| cash| lost|fund|Label(?=:)|.|\n", re.DOTALL)
+TOKEN = re.compile(r": re(?=fund)| card| cash| lost|fund| yes\n| no\n|Label(?=:)|.|\n", re.DOTALL)
 LABELS = ("card", "card lost", "cash", "refund")
 PLAIN, CASH = (0.24, 0.24, 0.32, 0.18), (0.04, 0.04, 0.72, 0.18)
 # Letters have these, and something else 0.1; where the text has the word cash.
@@ -136,11 +138,12 @@ def text_in(prompt: str) -> str:
     return str(json.loads(lines[-1]))
 
 
-def _probability(before: str, token: str, text: str) -> float:
+def _probability(before: str, token: str, text: str, asked: str) -> float:
+    yes = 0.9 if asked in text.split() else 0.2
     cash = 0.9 if "cash" in text else 0.4
     return {
         "Label": {":": 0.8, ": re": 0.2},
-        ":": {" card": 1 - cash, " cash": cash},
+        ":": {" card": 1 - cash, " cash": cash, " yes\n": yes, " no\n": 1 - yes},
         " card": {"\n": 0.5, " lost": 0.5},
         " lost": {"\n": 1.0},
         " cash": {"\n": 1.0},
@@ -152,8 +155,9 @@ def _probability(before: str, token: str, text: str) -> float:
 def _echo(index: int, prompt: str) -> dict[str, Any]:
     tokens = TOKEN.findall(prompt)
     text = text_in(prompt)
+    asked = "".join(re.findall("only whether '(.+?)'", prompt))
     pairs = zip(tokens[:-1], tokens[1:], strict=True)
-    logs = [None, *(math.log(_probability(before, token, text)) for before, token in pairs)]
+    logs = [None, *(math.log(_probability(before, token, text, asked)) for before, token in pairs)]
     # The one that the model goes on with.
     return {
         "index": index,

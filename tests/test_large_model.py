@@ -24,6 +24,7 @@ import kdedge.teachers.large_model.server as server_module
 from kdedge import KdedgeError, SoftLabels
 from kdedge.cli import app
 from kdedge.recipe import LargeModel, load_recipe, settings_of
+from kdedge.tasks import MultiLabel
 from kdedge.teachers.large_model.label import ANSWERS, estimate, label_by_prompts
 from kdedge.teachers.large_model.prompt import Prompt, load_prompt, task_of
 from kdedge.text.unlabelled import UNKNOWN_TEST, load_unlabelled, with_answers
@@ -230,6 +231,27 @@ def test_a_second_opinion(url: str, model: Model, prompt: Path, tmp_path: Path) 
     label_by_prompts(settings(url, prompt, calibrate=False), ["cash"], tmp_path / "s")
     told = "A first opinion, which may be wrong: card 6%, card lost 6%, cash 78%, refund 11%."
     assert [told in content for content in model.contents[-2:]] == [False, True]
+
+
+def test_several_labels_a_text(url: str, model: Model, prompt: Path, tmp_path: Path) -> None:
+    prompt.write_text("several = true\n" + PROMPT)
+    store = label_by_prompts(settings(url, prompt, calibrate=False), TEXTS, tmp_path / "s")
+    assert store.task == MultiLabel(label_names=LABELS)
+    low, high = np.log(0.2 / 0.8), np.log(0.9 / 0.1)
+    expected = [[high, low, low, low], [low, low, high, low], [low] * 4]
+    np.testing.assert_allclose(store.lookup(TEXTS)[0], expected, atol=1e-5)
+    assert [model.asked.count(text) for text in TEXTS] == [4, 4, 4]
+    calibrated = label_by_prompts(settings(url, prompt), TEXTS, tmp_path / "t")
+    np.testing.assert_allclose(calibrated.lookup(TEXTS)[0], np.array(expected) - low, atol=1e-5)
+    (tmp_path / "texts.txt").write_text(
+        "".join(f"{text} {i}\n" for i in range(9) for text in TEXTS)
+    )
+    corpus = load_unlabelled(tmp_path / "texts.txt", store.task)
+    texts = [*corpus.train.texts, *corpus.valid.texts, *corpus.test.texts]
+    logits = np.array([[1.0, -1.0, -1.0, 2.0]] * len(texts), np.float32)
+    answered = with_answers(corpus, texts, logits)
+    assert answered.test.labels.tolist() == [[1, 0, 0, 1]] * len(corpus.test)
+    assert (answered.train.labels == -1).all()
 
 
 def test_several_prompts_are_averaged(url: str, prompt: Path, tmp_path: Path) -> None:

@@ -174,6 +174,10 @@ class Classification(Task):
             dict(zip(self.label_names, map(float, outputs), strict=True)),
         )
 
+    def labels_in(self, outputs: Outputs) -> Labels:
+        """The most probable class of each; see `Task`."""
+        return np.asarray(outputs.argmax(1), np.int32)
+
     def config(self) -> dict[str, Any]:
         """A sequence classifier's; see `Task`."""
         return {

@@ -191,6 +191,10 @@ class MultiLabel(Task):
             dict(zip(self.label_names, map(float, outputs), strict=True)),
         )
 
+    def labels_in(self, outputs: Outputs) -> Labels:
+        """1 for labels above their thresholds; see `Task`."""
+        return self.chosen(outputs).astype(np.int8)
+
     def config(self) -> dict[str, Any]:
         """A sequence classifier's with sigmoids; see `Task`."""
         classes = Classification(label_names=self.label_names)

@@ -177,6 +177,10 @@ class Regression(Task):
         """The score; see `Task`."""
         return ScoreAnswer(float(outputs[0]))
 
+    def labels_in(self, outputs: Outputs) -> Labels:
+        """The scores; see `Task`."""
+        return np.asarray(outputs[:, 0], np.float32)
+
     def config(self) -> dict[str, Any]:
         """A sequence classifier's with one output; see `Task`."""
         return {

@@ -193,6 +193,10 @@ class Task(BaseModel, ABC):
         return [self.answer(row) for row in outputs]
 
     @abstractmethod
+    def labels_in(self, outputs: Outputs) -> Labels:
+        """What outputs float32 [texts, width] say, as labels, a row a text."""
+
+    @abstractmethod
     def config(self) -> dict[str, Any]:
         """What `config.json` says of the task, for Hugging Face's clients."""
 

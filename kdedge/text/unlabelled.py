@@ -10,7 +10,7 @@ from kdedge.errors import KdedgeError
 from kdedge.tasks import Logits, Task
 from kdedge.text.corpus import Corpus
 from kdedge.text.decoding import Tell, tell_once
-from kdedge.text.readers import Format, iter_rows, read_texts
+from kdedge.text.readers import Format, LabelForm, iter_rows, read_texts
 from kdedge.text.rules import Empty, Finding, same_text, without_held_out
 from kdedge.text.splits import Split, part_of
 
@@ -25,6 +25,8 @@ def load_unlabelled(
     *,
     text: str = "text",
     label: str = "label",
+    label_delimiter: str | None = None,
+    label_columns: Sequence[str] = (),
     split: str | None = None,
     unlabelled: Path | None = None,
     valid_fraction: float = 0.1,
@@ -48,6 +50,7 @@ def load_unlabelled(
             have none; or a split has no text.
     """
     form = Format(encoding, delimiter, quoting)
+    label_form = LabelForm(label, label_delimiter, tuple(label_columns))
     texts, labels, parts = list[str](), list[object](), list[str]()
     seen = set[str]()
     for row in iter_rows(path, form, tell):
@@ -58,7 +61,7 @@ def load_unlabelled(
             continue
         seen.add(same_text(own))
         texts.append(own)
-        labels.append(task.parse(row.fields.get(label), f"{row.where}: {label}"))
+        labels.append(task.parse(*label_form.of(row)))
         parts.append(part_of(row, split) if split else "")
     if not split:
         parts = _divided(labels, valid_fraction, test_fraction, seed)
@@ -77,7 +80,7 @@ def load_unlabelled(
         for name, rows in of.items()
     }
     if given:
-        numbers = task.numbers(given, f"{path}: column {label!r}")
+        numbers = task.numbers(given, f"{path}: {label_form}")
         splits["test"] = replace(splits["test"], labels=numbers)
     more = read_texts(unlabelled, text, form, empty_texts) if unlabelled else []
     more, findings = without_held_out(more, [*splits["valid"].texts, *splits["test"].texts])
@@ -111,8 +114,7 @@ def with_answers(corpus: Corpus, texts: Sequence[str], logits: Logits) -> Corpus
         KdedgeError: no text of a split is left.
     """
     task = corpus.task
-    named = [answer.text() for answer in task.answers(task.outputs(logits))]
-    numbers = dict(zip(texts, task.numbers(named, "the teacher's answers"), strict=True))
+    numbers = dict(zip(texts, task.labels_in(task.outputs(logits)), strict=True))
 
     def answered(name: str, split: Split, own: bool) -> Split:
         kept = [i for i, text in enumerate(split.texts) if text in numbers]

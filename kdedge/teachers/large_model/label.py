@@ -75,7 +75,7 @@ def label_by_prompts(
     prompts = load_prompts(settings.prompt)
     server = Server(settings)
     stored = SoftLabels(folder).notes if (folder / STORE).is_file() else {}
-    way = stored.get("way") or find_way(server, prompts[0], TRIAL, tell)
+    way = stored.get("way") or find_way(server, prompts[0].questions[0], TRIAL, tell)
     if settings.way not in ("auto", way):
         raise KdedgeError(
             f"{folder}: these soft labels were found in the way {way}, not {settings.way}. Name "
@@ -84,14 +84,14 @@ def label_by_prompts(
     store = _open(settings, prompts, way, folder)
     if encoder is not None and not (folder / ENCODER).is_file():
         store.keep(encoder, None)
-    askers = {asker(settings, way, prompt): prompt for prompt in prompts}
+    askers = _askers(settings, way, prompts)
     asking = _Asking(server, askers, way, Answers(answers or folder / ANSWERS))
     free = CONTENT_FREE if settings.calibrate and way in EXACT else ()
     questions = asking.answers.without([*free, *_missing(store, texts)], askers)
     about = _estimated(settings, askers, way, questions)
     tell(f"{settings.model}, way {way}: about {about.line(settings)}.")
     stopped = asking.run(questions)
-    unlabelled = _write(store, texts, asking, _priors(asking, free))
+    unlabelled = _write(store, texts, asking, prompts, _priors(asking, free))
     _tell_of(asking, unlabelled, tell)
     if stopped:
         tell(f"Stopped by {stopped}; the same command continues.")
@@ -119,7 +119,7 @@ def estimate(
     kept, once = Answers(answers or folder / ANSWERS), [*dict.fromkeys(missing)]
     costs = {}
     for way in ways:
-        askers = {asker(settings, way, prompt): prompt for prompt in prompts}
+        askers = _askers(settings, way, prompts)
         costs[way] = _estimated(settings, askers, way, kept.without(once, askers))
     return costs
 
@@ -128,6 +128,11 @@ def asker(settings: LargeModel, way: str, prompt: Prompt) -> str:
     """Identifies who asks: equal ones get equal answers to a text."""
     of_samples = str(settings.samples) if way == "samples" else ""
     return fingerprint(settings.model, way, of_samples, prompt)[:DIGITS]
+
+
+def _askers(settings: LargeModel, way: str, prompts: list[Prompt]) -> dict[str, Prompt]:
+    asked = [question for prompt in prompts for question in prompt.questions]
+    return {asker(settings, way, question): question for question in asked}
 
 
 class Answers:
@@ -283,30 +288,43 @@ def _priors(asking: _Asking, free: Sequence[str]) -> dict[str, LogProbabilities]
 
 
 def _write(
-    store: SoftLabels, texts: Texts, asking: _Asking, priors: dict[str, LogProbabilities] | None
+    store: SoftLabels,
+    texts: Texts,
+    asking: _Asking,
+    prompts: list[Prompt],
+    priors: dict[str, LogProbabilities] | None,
 ) -> int:
     """Write the soft labels of all answered texts; returns how many got no label."""
     if priors is None:
         return 0
-    places = {name: task_of(prompt)[1] for name, prompt in asking.askers.items()}
-    logs, unlabelled = asking.answers.logs, 0
+    settings, logs, unlabelled = asking.server.settings, asking.answers.logs, 0
+    names = [[*_askers(settings, asking.way, [prompt])] for prompt in prompts]
     rows: dict[str, LogProbabilities] = {}
     for text in dict.fromkeys(_missing(store, texts)):
         if any((name, text) not in logs for name in priors):
             continue
         found = []
-        for name, prior in priors.items():
-            if (own := logs[name, text]) is not None:
-                row = np.empty(len(own))
-                row[places[name]] = _normal(own - prior)
-                found.append(row)
+        for prompt, of_prompt in zip(prompts, names, strict=True):
+            given = [own for name in of_prompt if (own := logs[name, text]) is not None]
+            if len(given) == len(of_prompt):
+                free = [priors[name] for name in of_prompt]
+                found.append(_logits(prompt, np.array(given) - np.array(free)))
         if found:
-            rows[text] = _normal(np.mean(found, 0))
+            rows[text] = np.mean(found, 0)
         else:
             unlabelled += 1
     for some in chunks([*rows], TEXTS_A_SHARD):
         store.add(some, np.stack([rows[text] for text in some]).astype(np.float32))
     return unlabelled
+
+
+def _logits(prompt: Prompt, logs: LogProbabilities) -> LogProbabilities:
+    """A prompt's logits in the task's order, of the answers to its questions [questions, width]."""
+    _, places = task_of(prompt)
+    logits = np.empty(len(places))
+    # Of yes and no, the log odds.
+    logits[places] = logs[:, 0] - logs[:, 1] if prompt.several else _normal(logs[0])
+    return logits
 
 
 def _tell_of(asking: _Asking, unlabelled: int, tell: Tell) -> None:

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Section, problems
-from kdedge.tasks import Classification, Task
+from kdedge.tasks import Classification, MultiLabel, Task
 
 PLACES = ("task", "labels", "instruction", "examples", "opinion", "text")
 PLACE = re.compile(r"\{(\w+)\}")
@@ -41,6 +41,7 @@ class Prompt(Section):
         task: what is asked, in words.
         labels: name and description of each label; the description may be "".
         examples: shown before the text.
+        several: a text can have any number of the labels: each one is asked about, yes or no.
         template: with the places `{text}` and, if wanted, `{task}`, `{labels}`, `{instruction}`,
             `{examples}` and `{opinion}`. What it ends with is where the label begins.
         kind: `raw`, or `soft-label` to ask a second time with the first answer's probabilities in
@@ -57,6 +58,7 @@ class Prompt(Section):
     examples: tuple[Example, ...] = ()
     template: str = TEMPLATE
     kind: Literal["raw", "soft-label"] = "raw"
+    several: bool = False
 
     @field_validator("labels")
     @classmethod
@@ -79,10 +81,30 @@ class Prompt(Section):
             raise ValueError("template: the place {text} is needed, once")
         if self.kind == "soft-label" and "opinion" not in places:
             raise ValueError("template: kind soft-label needs the place {opinion}")
+        if self.several and self.examples:
+            raise ValueError("examples: not with several, where the answer is yes or no")
         for example in self.examples:
             if example.label not in self.labels:
                 raise ValueError(f"examples: {example.label!r} is none of {', '.join(self.labels)}")
         return self
+
+    @property
+    def questions(self) -> "tuple[Prompt, ...]":
+        """The prompts that are asked: itself, or one for each label, whose labels are yes and no.
+
+        >>> moods = Prompt(task="Mood?", labels={"joy": "", "anger": "wrath"}, several=True)
+        >>> moods.questions[1].task
+        "Mood? The question is only whether 'anger' (wrath) is right; other labels may be too."
+        """
+        if not self.several:
+            return (self,)
+        tasks = [
+            f"{self.task} The question is only whether {name!r}{f' ({words})' * bool(words)} is "
+            "right; other labels may be too."
+            for name, words in self.labels.items()
+        ]
+        alone = {"labels": {"yes": "", "no": ""}, "several": False}
+        return tuple(self.model_copy(update=alone | {"task": task}) for task in tasks)
 
     def render(
         self, text: str, *, letters: bool = False, opinion: Sequence[float] | None = None
@@ -144,10 +166,12 @@ def load_prompts(paths: Sequence[Path]) -> list[Prompt]:
     """
     prompts = [load_prompt(path) for path in paths]
     for path, prompt in zip(paths, prompts, strict=True):
-        if prompt.labels.keys() != prompts[0].labels.keys():
+        same = prompt.labels.keys() == prompts[0].labels.keys()
+        if not same or prompt.several != prompts[0].several:
             raise KdedgeError(
                 f"{path}: has the labels {', '.join(prompt.labels)}, and {paths[0]} "
-                f"{', '.join(prompts[0].labels)}. Prompts that are averaged need the same ones."
+                f"{', '.join(prompts[0].labels)}. Prompts that are averaged need the same ones, "
+                "and the same value of several."
             )
     return prompts
 
@@ -155,6 +179,8 @@ def load_prompts(paths: Sequence[Path]) -> list[Prompt]:
 def task_of(prompt: Prompt) -> tuple[Task, list[int]]:
     """The task of a prompt's labels, and the place of each in the task's order."""
     task, places = Classification.from_labels([*prompt.labels], "labels")
+    if prompt.several:
+        return MultiLabel(label_names=task.output_names), places.tolist()
     return task, places.tolist()
 
 

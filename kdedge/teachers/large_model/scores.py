@@ -71,8 +71,11 @@ def score_prompts(
         label = Classification.parse(given, where)
         if label is None or truth.setdefault(text, label) != label:
             raise KdedgeError(f"{where}: each text needs a label, and one only.")
-    tasks = [task_of(load_prompt(path))[0] for path in settings.prompt]
-    for path, task in zip(settings.prompt, tasks, strict=True):
+    for path in settings.prompt:
+        prompt = load_prompt(path)
+        if prompt.several:
+            raise KdedgeError(f"{path}: prompts for several labels a text are not scored.")
+        task, _ = task_of(prompt)
         # Before anything is asked.
         task.numbers([*truth.values()], f"{path} lacks labels of the texts")
     scores = [_score(settings, path, truth, out, tell) for path in settings.prompt]
