@@ -56,7 +56,7 @@ class BundleUpdatesTest {
         bundle.verify()
         val engine = OnnxEngine(bundle.read(bundle.artifact("onnx-int8").file))
         TextClassifier(bundle, engine).use {
-            assertEquals("positive", it.classify("a moving, funny film").label)
+            assertEquals("positive", it.classify("a moving, funny film").text)
         }
         val others = BundleUpdates(folder, filesIn(COMMITTED_BUNDLE), keys.public.encoded)
         val url = fromPython("signed.zip").toURI().toURL()
@@ -187,7 +187,7 @@ class BundleUpdatesTest {
         assertTrue("not \"$message\" but \"${error.message}\"", message in error.message!!)
     }
 
-    private fun name(bundle: Bundle) = bundle.labels[0]
+    private fun name(bundle: Bundle) = bundle.task.labels[0]
 
     private fun bundle(name: String): Map<String, ByteArray> {
         val model = "no model".encodeToByteArray()
