@@ -350,6 +350,21 @@ def test_heads_that_are_not_used_are_named(
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_mixed_precision(name: str, tmp_path: Path) -> None:
+    """That of fine-tuning on a GPU: it computes in bfloat16, of which a number has 8 bits."""
+    teacher = load_teacher(copied(name, tmp_path), dtype="mixed_bfloat16")
+    inputs, theirs = expected(name)
+    with tf.GradientTape() as tape:
+        logits = teacher(inputs, training=False)["logits"]
+        loss = tf.reduce_sum(tf.square(logits))
+    np.testing.assert_allclose(logits, theirs["logits"], rtol=0, atol=0.15)
+    assert np.abs(logits - theirs["logits"]).max() > 1e-4
+    weights = [variable.value for variable in teacher.trainable_variables]
+    assert {weight.dtype for weight in weights} == {tf.float32}
+    assert all(gradient is not None for gradient in tape.gradient(loss, weights))
+
+
 # New heads
 
 

@@ -214,8 +214,8 @@ ONLY = {
     "inner_group_num": 1,
 }
 ANY_OTHER = (
-    "Any other model can teach by its answers: label the texts with it, and read its logits by "
-    "`kdedge import-labels`."
+    'Any other model can be a teacher as an ONNX file (`teacher = "model.onnx"`), or by its '
+    "answers (`kdedge import-labels`)."
 )
 
 
