@@ -29,6 +29,7 @@ from typer.testing import CliRunner
 from benchmarks.readers import SEEDS
 from kdedge import load_bundle
 from kdedge.cli import app
+from kdedge.recipe import load_recipe
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = ROOT / "docs"
@@ -179,6 +180,15 @@ def test_commands_have_the_options_that_are_shown() -> None:
         assert options <= known, where
         seen.add(command.name)
     assert {"run", "teach", "label", "distill", "export", "bench", "compare", "sign"} <= seen
+
+
+def test_the_recipe_of_a_teacher_as_it_is(here: Path) -> None:
+    (block,) = blocks("toml", page("own-bert.md"))
+    (here / "r.toml").write_text(block)
+    (here / "my_bert").mkdir()
+    recipe = load_recipe(here / "r.toml")
+    assert recipe.data.labels == {"LABEL_0": "negative", "LABEL_1": "positive"}
+    assert recipe.teach.teacher == str(here / "my_bert")
 
 
 def test_settings_page_is_up_to_date() -> None:
