@@ -1,0 +1,37 @@
+"""The benchmark of the defaults on other data: which rows it takes, and its table."""
+
+from collections import Counter
+
+from conftest import ROOT
+
+from benchmarks.any_data import page, rows
+
+
+def test_so_many_labels_of_each_class() -> None:
+    found = list(rows(ROOT / "data", "movie_reviews", 3, 1))
+    assert Counter((split, label) for _, label, split in found if split != "test") == {
+        ("train", "negative"): 3, ("train", "positive"): 3,
+    }  # fmt: skip
+    assert Counter(split for *_, split in found)["test"] == 2000
+    assert found == list(rows(ROOT / "data", "movie_reviews", 3, 1))
+    assert found != list(rows(ROOT / "data", "movie_reviews", 3, 2))
+
+
+def test_the_page_has_mean_and_spread() -> None:
+    def row(seed: int, accuracy: float) -> dict[str, object]:
+        measures = {"accuracy": accuracy, "macro_f1": 0.5}
+        return {
+            "data": "banking77:8", "seed": seed, "test_texts": 3080, "student": "micro",
+            "models": dict.fromkeys(("TF-IDF", "teacher", "micro"), measures),
+            "bytes": {"teacher": 23_000_000, "student": 1_400_000},
+            "seconds": {"teach": 60.0, "label": 30.0}, "cpu_seconds": 120.0,
+            "teach": {"epochs": 20, "batch_size": 16, "max_length": 32}, "best_epoch": seed,
+            "transfer_texts": 10_000, "student_epochs": 30,
+        }  # fmt: skip
+
+    said = page({"machine": "x86_64, 2 cores", "rows": [row(1, 0.8), row(2, 0.9)]})
+    assert "## banking77, 8 labels a class" in said
+    assert "2 seeds, 3,080 test texts. At most 20 epochs of the teacher (best: 1, 2)" in said
+    assert "1.5 minutes (2.0 minutes of a core)" in said
+    assert "| teacher | 85.0 ± 7.1 | 50.0 ± 0.0 | 23.0 |" in said
+    assert "| TF-IDF | 85.0 ± 7.1 | 50.0 ± 0.0 |  |" in said
