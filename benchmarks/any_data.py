@@ -160,7 +160,7 @@ def keep(*new: Figures) -> None:
     kept = [one for one in stored if (one["data"], one["seed"]) not in fresh] + list(new)
     kept.sort(key=lambda one: (one["data"], one["seed"]))
     names = dict.fromkeys(one["data"] for one in kept)
-    seeds = sorted({one["seed"] for one in kept})
+    seeds = sorted({one["seed"] for one in kept}) or [1]
     result = {
         "command": f"python -m benchmarks.any_data FOLDER {' '.join(names)} --seeds "
         + " ".join(map(str, seeds)),
