@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 
 from benchmarks import (
+    any_data,
     checking,
     clients,
     conversions,
@@ -24,6 +25,7 @@ from benchmarks.common import RESULTS, Figures, written
 from kdedge.files import write_text
 
 PAGES: dict[str, Callable[[Figures], str]] = {
+    "any_data": any_data.page,
     "checking": checking.page,
     "clients": clients.page,
     "conversions": conversions.page,
