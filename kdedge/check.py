@@ -10,7 +10,7 @@ from typing import Any, Literal
 from kdedge.defaults import FullTeach, full_augmented, full_teach
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data, Recipe, Teach
-from kdedge.tasks import task_of_config
+from kdedge.tasks import Task, task_of_config
 from kdedge.teachers.checkpoints import (
     CONFIG,
     find_pretrained,
@@ -24,7 +24,7 @@ from kdedge.text.checks import Lengths, lengths_of, token_lengths
 from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.decoding import Tell, tell_once
 from kdedge.text.encoder import TextEncoder
-from kdedge.text.readers import LabelForm
+from kdedge.text.readers import Format, LabelForm, iter_rows
 from kdedge.text.rules import Finding, quoted
 from kdedge.text.unlabelled import load_unlabelled
 
@@ -103,15 +103,31 @@ def corpus_of(recipe: Recipe, tell: Tell = tell_once) -> Corpus:
     if recipe.teach.large_model is None:
         return read_corpus(recipe.data, recipe.seed, tell)
     task, _ = task_of(load_prompts(recipe.teach.large_model.prompt)[0])
-    data = recipe.data
+    return read_unlabelled(recipe.data, task, recipe.seed, tell)
+
+
+def read_unlabelled(data: Data, task: Task, seed: int, tell: Tell = tell_once) -> Corpus:
+    """The corpus of a large model, which needs no labels, cut to the sizes that are asked for.
+
+    Raises:
+        KdedgeError: as `load_unlabelled`, or `data` says what is for labelled texts only.
+    """
     if needless := data.model_fields_set - OF_UNLABELLED - OF_FILES:
         raise KdedgeError(
-            f"data: {', '.join(sorted(needless))}: not with [teach.large_model]: its prompts say "
-            "what is asked, and texts need no labels."
+            f"data: {', '.join(sorted(needless))}: not with a large model: its prompts say what is "
+            "asked, and texts need no labels."
         )
     given = data.model_dump(include=OF_UNLABELLED)
-    corpus = load_unlabelled(data.path, task, **given, seed=recipe.seed, tell=tell)
-    return corpus.subset(data.train_size, data.eval_size, recipe.seed)
+    corpus = load_unlabelled(data.path, task, **given, seed=seed, tell=tell)
+    return corpus.subset(data.train_size, data.eval_size, seed)
+
+
+def all_labelled(data: Data) -> bool:
+    """Whether each row of a file has something in the column of the labels."""
+    form = Format(data.encoding, data.delimiter, data.quoting)
+    label = LabelForm(data.label, data.label_delimiter, data.label_columns)
+    rows = iter_rows(data.path, form, lambda _: None)
+    return all(label.of(row)[0] not in (None, "") for row in rows)
 
 
 def check_recipe(recipe: Recipe) -> Report:

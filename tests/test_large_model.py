@@ -627,6 +627,12 @@ def test_a_recipe_without_a_label_ends_with_a_bundle(
     assert student["transfer_texts"] == 41 - 8 - 4
     assert "accuracy is agreement with the large model" in (out / "report.html").read_text()
     before = len(model.asked)
+    # The stage alone needs no labels either.
+    words = ("--soft-labels", out / "soft_labels", "--student", "nano", "--epochs", 1)
+    said = run("distill", tmp_path / "t.txt", *words, "--out", tmp_path / "alone")
+    assert said.exit_code == 0, said.output
+    alone = json.loads((tmp_path / "alone" / "student.json").read_text())
+    assert alone["teacher_accuracy"] == 1.0
     recipe.write_text(recipe.read_text().replace("max_length = 24", "max_length = 20"))
     said = run("check", recipe)
     assert said.exit_code == 1 and "by m at http" in said.output, said.output

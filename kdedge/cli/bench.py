@@ -149,7 +149,7 @@ def _texts_of(data: Data, bundles: list[Path]) -> "Labelled":
     from kdedge.bundle.manifest import read_manifest
     from kdedge.text.corpus import load_corpus
 
-    given = data.model_dump(exclude={"train_size", "eval_size", "task"})
+    given = data.model_dump(exclude={"train_size", "eval_size", "labels", "task"})
     corpus = load_corpus(**given, task=read_manifest(bundles[0]).task.name)
     parts = [corpus.test] if data.split else [corpus.train, corpus.valid, corpus.test]
     return Labelled(

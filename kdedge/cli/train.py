@@ -309,17 +309,23 @@ def distill(
 ) -> None:
     """Train a student on soft labels."""
     load_tensorflow()
-    from kdedge.check import read_corpus
+    from kdedge.check import all_labelled, read_corpus, read_unlabelled
     from kdedge.distill.stage import distill_student
     from kdedge.distill.terms import check, suited_to
     from kdedge.distill.transfer_set import in_datas_order
     from kdedge.files import locked
     from kdedge.labels.store import SoftLabels
     from kdedge.students.presets import find_preset
+    from kdedge.text.unlabelled import with_answers
 
     check(settings, find_preset(settings.student))
     store = SoftLabels(soft_labels)
-    corpus = read_corpus(data, seed)
+    # A large model labels texts that have no labels.
+    if "way" in store.notes and not all_labelled(data):
+        corpus = read_unlabelled(data, store.task, seed)
+        corpus = with_answers(corpus, store.texts, store.lookup(store.texts)[0])
+    else:
+        corpus = read_corpus(data, seed)
     store = in_datas_order(store, corpus, names_of(names))
     encoder = store.encoder()
     settings = suited_to(store, settings)

@@ -68,7 +68,10 @@ def load_unlabelled(
     of = {name: [i for i, part in enumerate(parts) if part == name] for name in PARTS}
     for name, rows in of.items():
         if not rows:
-            raise KdedgeError(f"{path}: no text is in {name}. Add texts.")
+            raise KdedgeError(
+                f"{path}: no text is in {name}. Add texts; where all rows have a label, name a "
+                "column that says train, valid or test: split in [data], --split."
+            )
     given = [labels[i] for i in of["test"] if labels[i] is not None]
     if given and len(given) < len(of["test"]):
         raise KdedgeError(
