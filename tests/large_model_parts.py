@@ -43,7 +43,8 @@ class Model:
     """The server, what it can do, and what goes wrong.
 
     Attributes:
-        able: of echo, lists, logprobs, temperature and several: n is ignored, not refused.
+        able: of echo, lists, logprobs, temperature, several (n is ignored, not
+            refused), and thinks (max_tokens has another name).
         faults: what happens to the next requests, one each: an HTTP status, slow, half, no-json,
             hang-up or odd.
         asked: the text of each request that was answered.
@@ -103,6 +104,8 @@ class Model:
         body = await request.json()
         (message,) = body["messages"]
         content = message["content"]
+        if "thinks" in self.able and "max_tokens" in body:
+            return _error(400, "Unsupported parameter: use 'max_completion_tokens' instead.")
         text = text_in(content)
         tokens = len(content.encode()) // 4
         if body.get("logprobs"):

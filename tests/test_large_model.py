@@ -193,7 +193,9 @@ def test_letters(url: str, prompt: Path, tmp_path: Path) -> None:
     assert store.missing(["refuse", "silent"]) == ["refuse", "silent"]
 
 
-@pytest.mark.parametrize("able", [("temperature",), ("temperature", "several")])
+@pytest.mark.parametrize(
+    "able", [("temperature",), ("temperature", "several"), ("temperature", "thinks")]
+)
 def test_samples(url: str, model: Model, prompt: Path, tmp_path: Path) -> None:
     store = label_by_prompts(settings(url, prompt, concurrency=1), TEXTS, tmp_path / "s")
     assert store.notes["way"] == "samples"

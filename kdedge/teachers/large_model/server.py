@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 KEY = "KDEDGE_API_KEY"
 # What a server says of a request that it can't do, whatever the time.
 CANNOT = (400, 404, 405, 415, 422, 501)
+NEW_NAME = "max_completion_tokens"
 BUSY = (408, 409, 425, 429)
 SECONDS_BEFORE_RETRY, MOST_SECONDS_BEFORE_RETRY = 0.5, 60.0
 # In most languages and tokenizers; for estimates, and where a server tells no numbers.
@@ -102,7 +103,7 @@ class Server:
         except ImportError:
             raise KdedgeError("openai is not installed: pip install 'kdedge[large]'") from None
         self.settings, self.spent, self.one_at_a_time = settings, Spent(), False
-        self._lock, self._next = threading.Lock(), 0.0
+        self._lock, self._next, self._most = threading.Lock(), 0.0, "max_tokens"
         self._client = openai.OpenAI(
             base_url=settings.url,
             # A server of one's own wants none, and the client can't be made without.
@@ -133,15 +134,27 @@ class Server:
             sum(len(prompt.encode()) for prompt in prompts),
         )
 
-    def chat(self, content: str, read: "Callable[[ChatCompletion], T]", **options: Any) -> T:
-        """Have the model answer a message; see `complete`."""
+    def chat(
+        self, content: str, read: "Callable[[ChatCompletion], T]", most: int, **options: Any
+    ) -> T:
+        """Have the model answer a message of at most `most` tokens; see `complete`."""
         create: Any = self._client.chat.completions.create
         messages = [{"role": "user", "content": content}]
-        return self._ask(
-            lambda: create(model=self.settings.model, messages=messages, **options),
-            read,
-            len(content.encode()),
-        )
+        named = self._most
+        try:
+            return self._ask(
+                lambda: create(
+                    model=self.settings.model, messages=messages, **{named: most}, **options
+                ),
+                read,
+                len(content.encode()),
+            )
+        except NotDone as error:
+            # Models that think have another name for it.
+            if named == NEW_NAME or NEW_NAME not in str(error):
+                raise
+            self._most = NEW_NAME
+            return self.chat(content, read, most, **options)
 
     def _ask(self, send: Callable[[], Any], read: Callable[[Any], T], size: int) -> T:
         import openai

@@ -99,7 +99,7 @@ def letters(server: Server, prompt: Prompt, text: str, opinion: Sequence[float] 
         raise NotDone(f"{len(prompt.labels)} labels; there are {len(LETTERS)} letters.")
     content = prompt.render(text, letters=True, opinion=opinion)
     options = {"logprobs": True, "top_logprobs": MOST_ALTERNATIVES, "temperature": 0}
-    listed = server.chat(content, _alternatives, max_tokens=1, **options)
+    listed = server.chat(content, _alternatives, 1, **options)
     found = dict.fromkeys(LETTERS[: len(prompt.labels)], 0.0)
     for token, probability in listed:
         if (letter := token.strip(BLANKS)) in found:
@@ -150,7 +150,7 @@ def _answers(
         return [str(choice.message.content or "") for choice in answer.choices] or [""]
 
     content = prompt.render(text, opinion=opinion)
-    return server.chat(content, read, max_tokens=server.settings.answer_tokens, **options)
+    return server.chat(content, read, server.settings.answer_tokens, **options)
 
 
 def _shares(answers: Sequence[str], prompt: Prompt) -> Logs:
