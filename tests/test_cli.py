@@ -337,7 +337,7 @@ def test_predict_takes_columns_and_says_how_many_are_right(quick_run: Path, tmp_
     )
     said = kdedge("predict", bundle, "--file", file, "--text", "review", "--label", "stars")
     assert said.stdout.splitlines() == first
-    assert "1 empty texts were left out." in said.stderr
+    assert "1 empty text was left out." in said.stderr
     # Wilson's interval of 2 right of 3.
     assert "accuracy 66.67% of 3 labelled texts (95% interval 20.77 to 93.85)" in said.stderr
     assert "no column 'text'. There are: review, stars." in refusal(
@@ -385,7 +385,7 @@ def test_recipes_are_checked_first(tmp_path: Path) -> None:
     assert "no such recipe" in refusal("run", recipe)
     recipe.write_text('name = "r"\n[data]\npath = "none.csv"\n[teach]\nepoch = 1\n')
     said = refusal("run", recipe)
-    assert "teach.epoch: unknown key. Known here: pretrained, pooling" in said
+    assert "teach.epoch: unknown key. Known here: pretrained, teacher" in said
     recipe.write_text('name = "r"\n[data]\npath = "none.csv"\n')
     assert "none.csv: no such file" in refusal("run", recipe, "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -379,5 +379,5 @@ def test_the_command(encoder: TextEncoder, store: SoftLabels, tmp_path: Path) ->
         tmp_path / "soft2", "theirs", Classification(label_names=("no", "yes")), has_features=False
     )
     code, output = said("--method", "pruning", "--soft-labels", tmp_path / "soft2", out="other")
-    assert code == 2 and "are for no, yes, the student has bad, good" in output
+    assert code == 2 and "are for no, yes, the data has bad, good" in output
     assert not (tmp_path / "other").exists()

@@ -277,7 +277,8 @@ def test_bench_in_a_browser(web: None, exported: Path, onnx_file: Path, tmp_path
 def test_the_browser_names_what_fails(web: None, onnx_file: Path, tmp_path: Path) -> None:
     broken = {"litert": tmp_path / "broken.tflite", "onnx": tmp_path / "broken.onnx"}
     for path in broken.values():
-        path.write_bytes(b"no model")
+        # What says that a file is LiteRT's is there.
+        path.write_bytes(b"no  TFL3" if path.suffix == ".tflite" else b"no model")
     models = {f"{name}-int8": path for name, path in broken.items()}
     bundle = make_bundle(tmp_path / "bundle", "nano", models | {"onnx-float32": onnx_file})
     with pytest.raises(KdedgeError) as caught:

@@ -164,7 +164,7 @@ def heading(words: str) -> str:
     >>> heading("micro_f1")
     'Micro F1'
     """
-    return words[:1].upper() + words[1:]
+    return (words[:1].upper() + words[1:]).replace("_f1", " F1")
 
 
 def percent(share: float) -> str:
