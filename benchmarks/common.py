@@ -62,6 +62,7 @@ DEPENDS_ON = {
     "scale": STUDENT,
     "throughput": TEACHER,
     "training_speed": STUDY,
+    "unsure": (*FILES, "kdedge/runtime.py"),
     "trust": (*BENCH, "kdedge/bench/statistics.py"),
 }
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -20,6 +20,7 @@ from benchmarks import (
     throughput,
     training_speed,
     trust,
+    unsure,
 )
 from benchmarks.common import RESULTS, Figures, written
 from kdedge.files import write_text
@@ -38,6 +39,7 @@ PAGES: dict[str, Callable[[Figures], str]] = {
     "throughput": throughput.page,
     "training_speed": training_speed.page,
     "trust": trust.page,
+    "unsure": unsure.page,
 }
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "distill": "kdedge distill",
     "compress": "kdedge compress",
     "export": "kdedge export",
+    "decide": "kdedge export",
     "bench": "kdedge bench",
 }
 KINDS = {"integer": "integer", "number": "number", "boolean": "true or false", "string": "text"}

@@ -1,5 +1,6 @@
 """A recipe's data and settings, looked at before any work: seconds, and no TensorFlow."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,8 +10,9 @@ from typing import Any, Literal
 
 from kdedge.defaults import FullTeach, full_augmented, full_teach
 from kdedge.errors import KdedgeError
-from kdedge.recipe import Data, Recipe, Teach
+from kdedge.recipe import Data, Decide, Recipe, Teach
 from kdedge.tasks import Task, task_of_config
+from kdedge.tasks.intervals import ONE_SIDED_95
 from kdedge.teachers.checkpoints import (
     CONFIG,
     find_pretrained,
@@ -24,7 +26,7 @@ from kdedge.text.checks import Lengths, lengths_of, token_lengths
 from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.decoding import Tell, tell_once
 from kdedge.text.encoder import TextEncoder
-from kdedge.text.readers import Format, LabelForm, iter_rows
+from kdedge.text.readers import Format, LabelForm, iter_rows, read_texts
 from kdedge.text.rules import Finding, quoted
 from kdedge.text.unlabelled import load_unlabelled
 
@@ -93,7 +95,7 @@ class Report:
 
 def read_corpus(data: Data, seed: int, tell: Tell = tell_once) -> Corpus:
     """A recipe's corpus, cut to the sizes that it asks for."""
-    given = data.model_dump(exclude={"train_size", "eval_size", "labels"})
+    given = data.model_dump(exclude={*Data.NO_CORPUS})
     corpus = load_corpus(**given, seed=seed, tell=tell)
     return corpus.subset(data.train_size, data.eval_size, seed)
 
@@ -159,6 +161,12 @@ def check_recipe(recipe: Recipe) -> Report:
             name: {part: of.get(name, 0) for part, of in counts.items()} for name in counts["train"]
         }
     report.findings += [*corpus.findings, *_small_classes(report.classes), *_settings(recipe)]
+    report.findings += check_decide(corpus, recipe.decide)
+    try:
+        if recipe.data.out_of_scope:
+            read_texts(recipe.data.out_of_scope)
+    except KdedgeError as error:
+        report.findings.append(_impossible("out of scope", str(error)))
     try:
         report.lengths, found = check_pretrained(corpus, recipe.teaching)
         report.findings += [*found, *_classes(corpus, recipe.teaching, recipe.data.labels)]
@@ -230,6 +238,29 @@ def full_teaching(corpus: Corpus, settings: Teach) -> FullTeach:
     lengths = token_lengths(corpus.train.texts, encoder)
     longest = longest_text(config) or NO_END
     return full_teach(settings, corpus.task, corpus.train, lengths, longest)
+
+
+def check_decide(corpus: Corpus, decide: Decide) -> list[Finding]:
+    """Whether what is wanted of the answers can't be had, whatever the model learns."""
+    if not decide.asks:
+        return []
+    if not corpus.task.has_confidence:
+        words = f"[decide]: this task, {corpus.task.name}, has no answers that can be unsure."
+        return [_impossible("decide", words)]
+    if decide.precision is None:
+        return []
+    # So many right answers without a wrong one are needed, by Wilson's interval.
+    needed = math.ceil(decide.precision * ONE_SIDED_95**2 / (1 - decide.precision))
+    if len(corpus.valid) >= needed:
+        return []
+    return [
+        _impossible(
+            "precision",
+            f"decide.precision is {decide.precision} and the valid split has "
+            f"{len(corpus.valid):,} texts: to promise that needs at least {needed:,}, all answered "
+            "rightly. Set valid_fraction in [data] higher, lower the precision or set coverage.",
+        )
+    ]
 
 
 def refuse_impossible(

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,8 +16,11 @@ from kdedge.bench.report.quality import quality_of, quality_table
 from kdedge.bench.report.tables import terminal_table
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
+from kdedge.bundle.decision import Trust
+from kdedge.bundle.manifest import trusts_of
 from kdedge.check import (
     NO_END,
+    check_decide,
     check_pretrained,
     corpus_of,
     full_teaching,
@@ -52,6 +56,7 @@ from kdedge.teachers.large_model.label import ANSWERS, estimate, label_by_prompt
 from kdedge.teachers.load import load_any_teacher
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.readers import read_texts
 from kdedge.text.unlabelled import UNKNOWN_TEST, with_answers
 from kdedge.text.vocabulary import students_encoder
 
@@ -72,6 +77,9 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
     corpus, seed, teaching = corpus_of(recipe), recipe.seed, recipe.teaching
     refuse_impossible(corpus, teaching, recipe.data.labels)
     _check_teacher(recipe)
+    for finding in check_decide(corpus, recipe.decide):
+        raise KdedgeError(finding.line())
+    foreign = tuple(read_texts(file)) if (file := recipe.data.out_of_scope) else ()
     with locked(out):
         out.mkdir(exist_ok=True)
         stages = _Stages(out)
@@ -105,8 +113,10 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
             student = stages.run(
                 "compress", key, "compressed", lambda new: _compress(recipe, trained, labels, new)
             )
-        key = fingerprint(recipe.export, key)
-        bundle = stages.run("export", key, "bundle", lambda new: _export(recipe, student, new))
+        key = fingerprint(recipe.export, recipe.decide, *foreign, key)
+        bundle = stages.run(
+            "export", key, "bundle", lambda new: _export(recipe, student, foreign, new)
+        )
         bundles = [bundle]
         if teacher and onnx_file(teacher):
             console.print("export teacher: left out, its ONNX file stays as it is")
@@ -127,7 +137,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         report = BenchReport.load(results)
         unknown = any(finding.kind == UNKNOWN_TEST for finding in corpus.findings)
         title = f"{recipe.name} ({AGREEMENT})" if unknown else recipe.name
-        page = _page(recipe, report, student, teacher, stages.seconds(), title)
+        page = _page(recipe, report, student, teacher, stages.seconds(), title, trusts_of(bundles))
         write_text(out / "report.html", page)
     terminal = Console(highlight=False)
     terminal.print(terminal_table(report))
@@ -213,8 +223,9 @@ def _compress(recipe: Recipe, student: Path, labels: Path, out: Path) -> None:
     compress_student(loaded, store, recipe.compress, out, recipe.seed)
 
 
-def _export(recipe: Recipe, student: Path, out: Path) -> None:
-    export_bundle(subject_of(Student.load(student)), recipe.export, out)
+def _export(recipe: Recipe, student: Path, foreign: tuple[str, ...], out: Path) -> None:
+    subject = replace(subject_of(Student.load(student)), out_of_scope=foreign)
+    export_bundle(subject, recipe.export, out, recipe.decide)
 
 
 def _export_teacher(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path, out: Path) -> None:
@@ -255,13 +266,21 @@ def _page(
     teacher: Path | None,
     seconds: dict[str, float],
     title: str,
+    trusts: dict[str, Trust],
 ) -> str:
     loaded = Student.load(student)
     quoted = disagreements_of(loaded, teacher) if recipe.bench.quote_texts else None
     notes = {"teacher": read_notes(teacher)} if teacher else {}
     notes["student"] = loaded.notes
     training = {model: of["history"] for model, of in notes.items() if of["history"]}
-    return render_page(report, title=title, training=training, disagreements=quoted, stages=seconds)
+    return render_page(
+        report,
+        title=title,
+        training=training,
+        disagreements=quoted,
+        stages=seconds,
+        trusts=trusts,
+    )
 
 
 class _Stages:

@@ -3,7 +3,7 @@
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -86,6 +86,9 @@ AnySection = TypeVar("AnySection", bound=Section)
 class Data(Section):
     """Where the texts are; columns by name."""
 
+    # What of it is no argument of `load_corpus`.
+    NO_CORPUS: ClassVar = frozenset({"train_size", "eval_size", "labels", "out_of_scope"})
+
     path: Path = Field(description=".csv, .tsv, .jsonl, .json or .parquet, also .gz")
     text: str = Field("text", description="column of the texts")
     label: str = Field(
@@ -114,6 +117,10 @@ class Data(Section):
     id: str | None = Field(None, description="column of ids, each of which may occur once")
     unlabelled: Path | None = Field(
         None, description="file of more texts, without labels, for the teacher to label"
+    )
+    out_of_scope: Path | None = Field(
+        None,
+        description="file of texts that no label is right for, so that their answers are unsure",
     )
     valid_fraction: Fraction = Field(
         0.1, description="share of the texts that become the valid split, where no column says"
@@ -539,6 +546,32 @@ class Export(Section):
         return self
 
 
+class Decide(Section):
+    """Which answers are unsure, besides those for texts of mostly unknown tokens."""
+
+    precision: Fraction | None = Field(
+        None, description="share of the answers that are not unsure that must be right"
+    )
+    coverage: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="share of the texts whose answer is not unsure"
+    )
+    per_class: bool = Field(False, description="a threshold for each class, not one for all")
+
+    @property
+    def asks(self) -> bool:
+        """Whether a precision or a coverage is wanted."""
+        return self.precision is not None or self.coverage is not None
+
+    @model_validator(mode="after")
+    def _one_wish(self) -> "Decide":
+        wishes = [self.precision, self.coverage].count(None)
+        if wishes == 0:
+            raise ValueError("precision, coverage: set one of them, not both")
+        if self.per_class and wishes == 2:
+            raise ValueError("per_class: needs precision or coverage")
+        return self
+
+
 class Bench(Section):
     """How long to measure, and what the report shows."""
 
@@ -565,6 +598,7 @@ class Recipe(Section):
     distill: Distill = Distill()
     compress: Compress = Compress()
     export: Export = Export()
+    decide: Decide = Decide()
     bench: Bench = Bench()
 
     @property
@@ -612,8 +646,9 @@ def load_recipe(path: Path) -> Recipe:
     here = path.parent
     data = recipe.data.model_copy(
         update={
-            "path": here / recipe.data.path,
-            "unlabelled": here / recipe.data.unlabelled if recipe.data.unlabelled else None,
+            name: here / file
+            for name in ("path", "unlabelled", "out_of_scope")
+            if (file := getattr(recipe.data, name))
         }
     )
     own = recipe.distill

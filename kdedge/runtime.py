@@ -4,18 +4,37 @@ Needs `pip install 'kdedge[runtime]'` and no TensorFlow.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from kdedge import engines
+from kdedge.bundle.decision import Decision
 from kdedge.bundle.manifest import Artifact, Manifest, opened, verify
 from kdedge.engines import Engine, EngineError, RuntimeMissingError
 from kdedge.errors import KdedgeError
 from kdedge.tasks import Outputs, Task
-from kdedge.text.encoder import TextEncoder, padded
+from kdedge.text.encoder import Encoded, TextEncoder, padded
 from kdedge.text.readers import check_text
+
+
+class Judged(NamedTuple):
+    """What a model says of some texts.
+
+    Attributes:
+        outputs: float32 [texts, width], calibrated.
+        unsure: bool [texts], whether the answer is unsure.
+        unknown: float64 [texts], share of the tokens that is unknown.
+        lengths: int64 [texts], tokens.
+    """
+
+    outputs: Outputs
+    unsure: npt.NDArray[np.bool_]
+    unknown: npt.NDArray[np.float64]
+    lengths: npt.NDArray[np.int64]
 
 
 class TextModel:
@@ -24,26 +43,66 @@ class TextModel:
     >>> model = load_bundle("bundle")
     >>> model.predict(["a moving, funny film"])[0].label
     'positive'
+
+    Attributes:
+        engine: the model in its runtime.
+        encoder: turns texts into its inputs.
+        manifest: of the bundle.
+        decision: makes answers of its outputs; None in bundles that have none.
     """
 
-    def __init__(self, engine: Any, encoder: TextEncoder, manifest: Manifest) -> None:
+    def __init__(
+        self, engine: Any, encoder: TextEncoder, manifest: Manifest, decision: Decision | None
+    ) -> None:
         self.engine, self.encoder, self.manifest = engine, encoder, manifest
+        self.decision = decision
 
     def outputs(self, texts: Sequence[str]) -> Outputs:
-        """The task's outputs, float32 [texts, width]; texts are run one by one, as in an app.
+        """What the model gives, float32 [texts, width]; texts are run one by one, as in an app.
 
-        For classification these are probabilities, in the order of `manifest.task.label_names`.
+        For classification these are probabilities, in the order of `manifest.task.label_names`,
+        before `decision` calibrates them.
 
         Raises:
             KdedgeError: a text is empty or far too long.
         """
-        for number, text in enumerate(texts, 1):
-            check_text(text, f"text {number}")
-        return run(self.engine, self.manifest.task, self.encoder, texts)
+        return run(self.engine, self.manifest.task, self._encoded(texts))
+
+    def judge(self, texts: Sequence[str]) -> Judged:
+        """Calibrated outputs, and which answers are unsure.
+
+        Raises:
+            KdedgeError: a text is empty or far too long.
+        """
+        task, encoded = self.manifest.task, self._encoded(texts)
+        outputs = run(self.engine, task, encoded)
+        unknown = np.array([self.encoder.unknown_shares(one)[0] for one in encoded])
+        lengths = np.array([self.encoder.lengths(one)[0] for one in encoded], np.int64)
+        if self.decision is None:
+            return Judged(outputs, np.zeros(len(texts), bool), unknown, lengths)
+        outputs = self.decision.calibrated(task, outputs)
+        return Judged(outputs, self.decision.unsure(task, outputs, unknown), unknown, lengths)
+
+    def answers(self, judged: Judged) -> list[Any]:
+        """The task's answer for each text: for classification a `Prediction`."""
+        answers: list[Any] = [*self.manifest.task.answers(judged.outputs)]
+        return [
+            replace(answer, unsure=unsure)
+            for answer, unsure in zip(answers, judged.unsure.tolist(), strict=True)
+        ]
 
     def predict(self, texts: Sequence[str]) -> list[Any]:
-        """The task's answer for each text: for classification a `Prediction`."""
-        return self.manifest.task.answers(self.outputs(texts)) if texts else []
+        """`answers` for texts.
+
+        Raises:
+            KdedgeError: a text is empty or far too long.
+        """
+        return self.answers(self.judge(texts))
+
+    def _encoded(self, texts: Sequence[str]) -> list[Encoded]:
+        for number, text in enumerate(texts, 1):
+            check_text(text, f"text {number}")
+        return encode_each(self.engine, self.encoder, texts)
 
 
 def load_bundle(
@@ -71,7 +130,8 @@ def load_bundle(
         chosen, encoder = manifest.artifact(artifact), TextEncoder.load(folder)
         engine = load_engine(folder / chosen.file)
         _check_fit(engine, encoder, manifest, chosen)
-        return TextModel(engine, encoder, manifest)
+        decision = chosen.trust.decision if chosen.trust else None
+        return TextModel(engine, encoder, manifest, decision)
 
 
 def _check_fit(
@@ -117,9 +177,14 @@ def load_engine(path: Path, threads: int = 1) -> Engine:
         raise KdedgeError(f"{path}: {error}") from None
 
 
-def run(engine: Engine, task: Task, encoder: TextEncoder, texts: Sequence[str]) -> Outputs:
+def encode_each(engine: Engine, encoder: TextEncoder, texts: Sequence[str]) -> list[Encoded]:
+    """The inputs of each text by itself, of the length that the engine takes."""
+    return [encoder.encode([text], engine.length) for text in texts]
+
+
+def run(engine: Engine, task: Task, encoded: Sequence[Encoded]) -> Outputs:
     """The task's outputs, float32 [texts, width], with one inference for each text."""
-    if engine.length is not None:
-        return engine.run(encoder.encode(texts, engine.length).inputs)
-    logits = [engine.run(encoder.encode([text]).inputs) for text in texts]
-    return task.outputs(np.concatenate(logits))
+    none = np.zeros((0, task.width), np.float32)
+    outputs = np.concatenate([none, *(engine.run(one.inputs) for one in encoded)])
+    # ONNX models give logits.
+    return outputs if engine.length is not None else task.outputs(outputs)

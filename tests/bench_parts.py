@@ -1,5 +1,6 @@
 """What the tests of the benchmark and of its devices share."""
 
+import shutil
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -10,13 +11,16 @@ from tokenizers.processors import BertProcessing
 from kdedge.bench.devices.device import Format, Subject
 from kdedge.bench.report.model import BenchReport, Measurement, Repeat
 from kdedge.bench.scenario import TIERS, Scenario
+from kdedge.bundle.decision import Calibration, Coverage, Decision, Trust, Typical
 from kdedge.bundle.manifest import (
     FORMAT_VERSION,
+    SAMPLE_TEXTS,
     Artifact,
     Manifest,
     Parity,
     Score,
     Source,
+    read_manifest,
     write_manifest,
 )
 from kdedge.files import sha256
@@ -26,6 +30,30 @@ from kdedge.text.encoder import TextEncoder
 BRIEF = Scenario(
     name="brief", min_count=5, min_seconds=0, repeats=2, warmup_count=1, warmup_seconds=0
 )
+
+
+TYPICAL = Typical(
+    texts=2000, unsure=0.2, unknown=0.01, answers=(0.5, 0.5),
+    lengths=(5, 8, 11, 14, 18, 22, 27, 33, 42),
+)  # fmt: skip
+
+
+def with_decision(bundle: Path, out: Path) -> Path:
+    """A copy of a bundle without sample texts, with a decision as `kdedge export` writes it."""
+    manifest = read_manifest(shutil.copytree(bundle, out))
+    trust = Trust(
+        decision=Decision(temperature=2.0, thresholds=(0.6,), max_unknown=0.5),
+        calibration=Calibration(
+            valid_texts=1, test_texts=1, error_before=0, error_after=0, by_chance=0, bins=()
+        ),
+        answered=Coverage(threshold=0.6, coverage=1, right=None, interval=None),
+        curve=(),
+        typical=TYPICAL,
+    )
+    artifacts = tuple(a.model_copy(update={"trust": trust}) for a in manifest.artifacts)
+    files = {name: sha for name, sha in manifest.files.items() if name != SAMPLE_TEXTS}
+    write_manifest(out, manifest.model_copy(update={"artifacts": artifacts, "files": files}))
+    return out
 
 
 def make_encoder() -> TextEncoder:

@@ -32,6 +32,7 @@ from kdedge.bench.report.page import Disagreement, duration, render_page, shaded
 from kdedge.bench.report.tables import markdown_table, terminal_table
 from kdedge.bench.run import REPORT, Grid, Labelled, bench_bundles
 from kdedge.bench.scenario import TIERS, Scenario, scenario
+from kdedge.bundle.decision import Bin, Calibration, Coverage, Decision, Trust, Typical
 from kdedge.cli import app
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
@@ -521,7 +522,36 @@ def make_page(report: BenchReport) -> str:
             Disagreement(text, label, "negative", 0.93, "positive", 0.61) for text, label in texts
         ],
         stages={"fine-tune": 192.0, "soft labels": 64.2, "distil": 3840.0, "bench": 41.0},
+        trusts={"micro/litert-int8": make_trust()},
     )
+
+
+def make_trust() -> Trust:
+    half = Coverage(threshold=0.7, coverage=0.5, right=0.9, interval=(0.86, 0.93))
+    whole = Coverage(threshold=0.0, coverage=1.0, right=0.8, interval=(0.77, 0.83))
+    return Trust(
+        decision=Decision(temperature=1.25, thresholds=(0.7,)),
+        calibration=Calibration(
+            valid_texts=500, test_texts=800, error_before=0.081, error_after=0.014,
+            by_chance=0.021,
+            bins=(Bin(texts=400, confidence=0.6, right=0.7),
+                  Bin(texts=400, confidence=0.8, right=0.9)),
+        ),
+        answered=half,
+        curve=(whole, half),
+        typical=Typical(texts=800, unsure=0.5, unknown=0.0, answers=(0.5, 0.5), lengths=(7,) * 9),
+    )  # fmt: skip
+
+
+def test_page_says_when_to_trust_an_answer(report: BenchReport) -> None:
+    page = make_page(report)
+    shown = page[page.index("When to trust an answer") :]
+    row = re.sub(r"<[^>]+>", " ", shown[shown.index("<tbody") : shown.index("</tbody>")])
+    assert row.split() == [
+        "micro/litert-int8", "1.25", "8.1%", "1.4%", "2.1%", "50.0%", "90.0%", "86.0%", "to",
+        "93.0%",
+    ]  # fmt: skip
+    assert shown[: shown.index("<table")].count("<svg") == 2
 
 
 def test_page_needs_no_network(report: BenchReport) -> None:
@@ -536,7 +566,8 @@ def test_page_escapes_what_it_is_given(report: BenchReport) -> None:
     page = make_page(report)
     assert "&lt;script&gt;alert(1)&lt;/script&gt; A film so dull" in page
     assert "<h1>Movie reviews &lt;micro&gt;</h1>" in page
-    assert page.count("<svg ") == 6  # two pictures; loss and accuracy of teacher and student
+    # Two pictures; loss and accuracy of teacher and student; two of trust.
+    assert page.count("<svg ") == 8
     assert "&lt;svg" not in page
 
 

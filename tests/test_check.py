@@ -186,6 +186,31 @@ def test_the_estimate_in_words(least: float, words: str) -> None:
     assert from_to(least) == words
 
 
+@pytest.mark.parametrize(
+    ("decide", "message"),
+    [
+        # n right answers promise n / (n + 1.645 ** 2): 0.95 from 52 on.
+        ("precision = 0.95", r"the valid split has \d+ texts: to promise that needs at least 52"),
+        ("precision = 0.95\ncoverage = 0.5", "precision, coverage: set one of them, not both"),
+        ("per_class = true", "per_class: needs precision or coverage"),
+    ],
+)
+def test_a_wish_that_can_not_be_had(folder: Path, decide: str, message: str) -> None:
+    path = write_recipe(folder, GOOD)
+    path.write_text(f"{path.read_text()}\n[decide]\n{decide}\n")
+    status, output = said(path)
+    assert status == 2
+    assert re.search(message, " ".join(output.split()))
+
+
+def test_texts_out_of_scope_that_are_not_there(folder: Path) -> None:
+    path = write_recipe(folder, GOOD)
+    path.write_text(path.read_text().replace("[data]\n", '[data]\nout_of_scope = "no.txt"\n'))
+    status, output = said(path)
+    assert status == 2
+    assert "no.txt" in output
+
+
 def test_bad_data_is_impossible(folder: Path) -> None:
     path = write_recipe(folder, ["x,a", "y,a"])
     status, output = said(path)

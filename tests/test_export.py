@@ -31,7 +31,7 @@ from kdedge.export.onnx.quantize import OnnxQuantizer
 from kdedge.export.parity import parity
 from kdedge.export.prove import quantization_of
 from kdedge.export.selective import spare_layers
-from kdedge.recipe import ARTIFACTS, Export
+from kdedge.recipe import ARTIFACTS, Decide, Export
 from kdedge.students.architecture import Parts, student_inputs
 from kdedge.students.presets import PRESETS
 from kdedge.students.trained import Evaluation
@@ -446,6 +446,40 @@ def test_a_bundle_holds_no_texts_unless_asked_to(
     with pytest.raises(KdedgeError, match="neither sample_texts.txt in it nor moved_sample_texts"):
         sample_texts(tmp_path / "moved")
     shutil.move(tmp_path / "moved", micro)
+
+
+def test_answers_are_calibrated_and_may_be_unsure(teacher: BertTeacher, tmp_path: Path) -> None:
+    source = subject("micro", teacher)
+    # What it says of half of the texts is wrong, so it is much too sure.
+    half = np.where(np.arange(len(TEXTS)) % 2, source.test.labels, 1 - source.test.labels)
+    wrong = replace(source.test, labels=half)
+    source = replace(source, valid=wrong, test=wrong, out_of_scope=("😀 😀", "e e e", "o o"))
+    chosen = settings(artifacts=["litert-float32", "onnx-float32"])
+    manifest = export_bundle(source, chosen, tmp_path / "bundle", Decide(coverage=0.5))
+    for artifact in manifest.artifacts:
+        trust = artifact.trust
+        assert trust is not None
+        temperature = trust.decision.temperature
+        assert temperature > 2
+        assert trust.answered.coverage == 0.5
+        assert trust.out_of_scope is not None and trust.out_of_scope.texts == 1
+        assert trust.typical.unknown == 0
+        model = load_bundle(tmp_path / "bundle", artifact.name)
+        np.testing.assert_allclose(model.outputs(TEXTS), TASK.outputs(wrong.logits), atol=1e-5)
+        answers = model.predict(TEXTS)
+        probabilities = [[*answer.probabilities.values()] for answer in answers]
+        np.testing.assert_allclose(
+            probabilities, TASK.outputs(wrong.logits / temperature), atol=1e-4
+        )
+        order = np.argsort([answer.probability for answer in answers])
+        assert [answers[i].unsure for i in order] == [True] * 5 + [False] * 5
+        assert [answers[i].text() for i in order][0] == "unsure"
+        (unknown,) = model.predict(["😀 good 😀"])
+        assert unknown.unsure and unknown.fields()["unsure"]
+    with pytest.raises(
+        KdedgeError, match="litert-float32: precision = 0.9 in .* can't be promised"
+    ):
+        export_bundle(source, chosen, tmp_path / "none", Decide(precision=0.9))
 
 
 def test_figures_of_parity_and_accuracy() -> None:

@@ -107,4 +107,4 @@ def test_hostile_texts_by_command(tmp_path: Path) -> None:
     # One empty text ends no file, unless that is asked for.
     done = predict(["good", " ", "bad"], tmp_path)
     assert done.exit_code == 0 and len(done.stdout.split("\n")[:-1]) == 2
-    assert "1 empty texts were left out" in done.stderr
+    assert "1 empty text was left out" in done.stderr

@@ -107,7 +107,7 @@ def add_file(name: str) -> Change:
         (lambda b: (b / "manifest.json").unlink(), "is not a bundle: it has no manifest.json"),
         (lambda b: (b / "manifest.json").write_text("{"), "manifest.json: the file: "),
         (lambda b: (b / "manifest.json").write_bytes(b"\xff\xfe"), "manifest.json: "),
-        (edit(format_version=3), "format_version is 3 and this kdedge reads 1 and 2"),
+        (edit(format_version=4), "format_version is 4 and this kdedge reads 1 to 3"),
         (edit(format_version="new"), "manifest.json: format_version: "),
         (edit(colour="red"), "manifest.json: colour: "),
         (edit(artifacts=[]), "manifest.json: artifacts: "),
@@ -140,8 +140,8 @@ def test_an_artifact_that_is_not_there(bundle: Path) -> None:
 
 
 def test_a_newer_bundle_with_new_keys_says_that_it_is_newer(bundle: Path) -> None:
-    edit(format_version=3, signature="new")(bundle)
-    with pytest.raises(KdedgeError, match="format_version is 3 and this kdedge reads 1 and 2"):
+    edit(format_version=4, signature="new")(bundle)
+    with pytest.raises(KdedgeError, match="format_version is 4 and this kdedge reads 1 to 3"):
         load_bundle(bundle)
 
 

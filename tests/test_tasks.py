@@ -27,7 +27,8 @@ def test_the_answer_is_the_most_probable_class() -> None:
     answer = TASK.answer(np.array([0.25, 0.75], np.float32))
     assert (answer.label, answer.probability) == ("good", 0.75)
     assert answer.line() == "good\t0.7500"
-    assert answer.fields() == {"label": "good", "probabilities": {"bad": 0.25, "good": 0.75}}
+    probabilities = {"bad": 0.25, "good": 0.75}
+    assert answer.fields() == {"label": "good", "unsure": False, "probabilities": probabilities}
 
 
 def test_accuracy_and_agreement() -> None:

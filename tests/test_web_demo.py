@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bench_parts import with_decision
 from browser_parts import WEB_DEMO, installed_node_modules, playwright, served, watched
 from conftest import ROOT
 from test_docs import program_of
@@ -35,6 +36,14 @@ TYPE_ALL = """async (hostile) => {
         const scores = [...document.querySelectorAll("meter")].map(({ value }) => value);
         said.push([status.textContent, status.className, scores]);
     }
+    return said;
+}"""
+
+CLASSIFY = """async (texts) => {
+    const { loadClassifier } = await import("/classifier.js");
+    const { classify } = await loadClassifier();
+    const said = [];
+    for (const text of texts) said.push(await classify(text));
     return said;
 }"""
 
@@ -120,14 +129,7 @@ def test_the_same_as_python_on_100_texts(
 ) -> None:
     # The last ten are cut, and must keep their [SEP].
     texts = samples[:90] + [" ".join(samples[i : i + 6]) for i in range(10)]
-    program = """async (texts) => {
-        const { loadClassifier } = await import("/classifier.js");
-        const { classify } = await loadClassifier();
-        const said = [];
-        for (const text of texts) said.push(await classify(text));
-        return said;
-    }"""
-    said = page.evaluate(program, texts)
+    said = page.evaluate(CLASSIFY, texts)
     expected = classifier.predict(texts)
     assert len({one.label for one in expected}) == 2
     for scores, one in zip(said, expected, strict=True):
@@ -148,6 +150,28 @@ def test_answers_of_tasks(page: "playwright.Page") -> None:
     for vector, given in zip(TASKS, found, strict=True):
         assert given["outputs"] == pytest.approx(vector["outputs"], abs=1e-6)
         assert given["labels"] == vector["labels"]
+
+
+def test_a_bundle_with_a_decision_and_without_texts(
+    browser: "playwright.Browser", samples: list[str], tmp_path: Path
+) -> None:
+    bundle = with_decision(BUNDLE, tmp_path / "bundle")
+    assert to_web(bundle, "--out", tmp_path / "site").returncode == 0
+    assert not list((tmp_path / "site").rglob("sample_texts.txt"))
+    texts = [*samples[:30], "好 好 film 好", "\u200b"]
+    expected = load_bundle(bundle, "onnx-int8").predict(texts)
+    with served(tmp_path / "site") as address, watched(browser, address) as page:
+        page.goto("/")
+        wait_until_ready(page)
+        playwright.expect(page.get_by_role("button", name="Try an example")).to_be_hidden()
+        said = page.evaluate(CLASSIFY, texts)
+        box(page).fill(texts[-2])
+        playwright.expect(status(page)).to_have_text(re.compile("^unsure, in "))
+    assert 2 < sum(one.unsure for one in expected) < 30
+    for scores, one in zip(said, expected, strict=True):
+        by_label = {score["label"]: score["score"] for score in scores}
+        assert by_label == pytest.approx(one.probabilities, abs=WITHIN)
+        assert {score["unsure"] for score in scores} == {one.unsure}
 
 
 def test_by_keyboard_in_the_window_of_a_phone(

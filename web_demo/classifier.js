@@ -3,6 +3,8 @@
 import { labelsOf, outputsOf } from "./tasks.js";
 
 const MAX_CHARACTERS = 100_000;
+// transformers.js names a bundle's artifacts so.
+const ARTIFACTS = { q8: "onnx-int8", fp32: "onnx-float32" };
 // As Python sees it.
 const BLANK = /^[\p{White_Space}\x1c-\x1f]*$/u;
 
@@ -17,6 +19,29 @@ function check(text) {
     );
   }
   if (/\p{Surrogate}/u.test(text)) throw new Error("The text has half a surrogate pair.");
+}
+
+/**
+ * Probabilities to show, and whether the answer is unsure.
+ *
+ * `decision` is that of an artifact in manifest.json, `outputs` are the model's probabilities and
+ * `unknown` is the share of the text's tokens that are [UNK].
+ */
+export function decide(decision, outputs, unknown) {
+  const powers = outputs.map((p) => Math.max(p, 1e-7) ** (1 / decision.temperature));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  const calibrated = powers.map((power) => power / sum);
+  const answer = calibrated.indexOf(Math.max(...calibrated));
+  const { thresholds } = decision;
+  const threshold = thresholds[thresholds.length > 1 ? answer : 0] ?? 0;
+  const unsure = unknown > decision.max_unknown || calibrated[answer] < threshold;
+  return { calibrated, answer, unsure };
+}
+
+// Of the ids between [CLS] and [SEP].
+function unknownShare(ids, unknownId) {
+  const tokens = Array.from(ids.slice(1, -1), Number);
+  return tokens.length ? tokens.filter((id) => id === unknownId).length / tokens.length : 1;
 }
 
 async function load(path) {
@@ -35,14 +60,17 @@ async function load(path) {
  *
  * Gives `task` of the manifest, `samples`, texts of the kind that the model knows if the bundle has
  * some, and `classify`, an async function:
- * text -> [{label, score, holds}], the most probable first. `holds` says whether it is the text's
- * label: of the first one, or of those above their thresholds. Where the task is a score, there is
- * one, with the label "score". It throws an Error whose message can be shown for a text that is
+ * text -> [{label, score, holds, unsure}], the most probable first. `holds` says whether it is the
+ * text's label: of the first one, or of those above their thresholds. `unsure`, the same in all, says
+ * whether the model is too unsure of the answer for it to be shown. Where the task is a score, there
+ * is one, with the label "score". It throws an Error whose message can be shown for a text that is
  * blank, longer than 100,000 characters or not well formed.
  */
 export async function loadClassifier() {
   const { model, dtype, samples: has } = await (await load("models/index.json")).json();
-  const { task, labels } = await (await load(`models/${model}/manifest.json`)).json();
+  const manifest = await (await load(`models/${model}/manifest.json`)).json();
+  const { task, labels, artifacts } = manifest;
+  const decision = artifacts.find(({ name }) => name === ARTIFACTS[dtype]).trust?.decision;
   const path = `models/${model}/sample_texts.txt`;
   const samples = has ? (await (await load(path)).text()).trim().split("\n") : [];
   // Only now: where the bundle is missing the runtime is as well, and the message must come first.
@@ -62,13 +90,17 @@ export async function loadClassifier() {
   async function classify(text) {
     check(text);
     const encoded = tokenizer(text, { truncation: true });
-    encoded.input_ids.data[encoded.input_ids.data.length - 1] = BigInt(tokenizer.sep_token_id);
+    const ids = encoded.input_ids.data;
+    ids[ids.length - 1] = BigInt(tokenizer.sep_token_id);
     const { logits } = await network(encoded);
-    const outputs = outputsOf(says, [...logits.data]);
+    const raw = outputsOf(says, [...logits.data]);
+    const { calibrated: outputs, unsure } = decision
+      ? decide(decision, raw, unknownShare(ids, tokenizer.unk_token_id))
+      : { calibrated: raw, unsure: false };
     const held = labelsOf(says, outputs);
     return outputs
       .map((score, i) => ({ label: says.label_names?.[i] ?? "score", score }))
-      .map((answer) => ({ ...answer, holds: held.includes(answer.label) }))
+      .map((answer) => ({ ...answer, holds: held.includes(answer.label), unsure }))
       .sort((a, b) => b.score - a.score);
   }
   // The first run also prepares memory: not what a user should see as latency.

@@ -60,7 +60,7 @@ async function start() {
       labels.replaceChildren(...(isScore ? [] : scores.map(row)));
       const held = scores.filter(({ holds }) => holds).map(({ label }) => label);
       const said = isScore ? scores[0].score.toFixed(2) : held.join(", ") || "none";
-      say(`${said}, in ${took.toFixed(1)} ms`);
+      say(`${scores[0].unsure ? "unsure" : said}, in ${took.toFixed(1)} ms`);
     } catch (error) {
       labels.replaceChildren();
       say(error.message, true);

@@ -18,13 +18,14 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from kdedge.bundle.decision import Trust
 from kdedge.bundle.fit import check_fit, check_format
 from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, sha256, verify_checksums, write_checksums
@@ -33,9 +34,9 @@ from kdedge.tasks import Labels, Outputs, StoredTask, Task, shown, upgraded
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 SAMPLE_TEXTS = "sample_texts.txt"
-FORMAT_VERSION = 2
-# Version 1 was for classification only.
-READABLE_VERSIONS = (1, FORMAT_VERSION)
+FORMAT_VERSION = 3
+# Version 1 was for classification only, version 2 did not know what it doesn't know.
+READABLE_VERSIONS = (1, 2, FORMAT_VERSION)
 # Larger than any model for an edge device. A zip archive that expands to more is refused.
 MAX_ZIP_BYTES = 2_000_000_000
 # What zipfile raises for a damaged archive.
@@ -106,6 +107,7 @@ class Artifact(_Frozen):
     spared: tuple[SparedLayer, ...] = ()
     parity: Parity
     score: Score
+    trust: Trust | None = Field(None, description="when to trust its answers, if the task can say")
 
     def summary(self) -> str:
         """One line: file, size, score, agreement with its source."""
@@ -174,8 +176,8 @@ def read_manifest(bundle: Path) -> Manifest:
         if head.format_version not in READABLE_VERSIONS:
             raise KdedgeError(
                 f"{path}: format_version is {head.format_version} and this kdedge reads "
-                f"{' and '.join(map(str, READABLE_VERSIONS))}. Install the kdedge that wrote it "
-                f"({head.kdedge})."
+                f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}. Install the kdedge that wrote "
+                f"it ({head.kdedge})."
             )
         manifest = Manifest.model_validate(_upgraded(json.loads(content)))
     except ValidationError as error:
@@ -196,9 +198,9 @@ def read_manifest(bundle: Path) -> Manifest:
 
 
 def _upgraded(stored: dict[str, Any]) -> dict[str, Any]:
-    """Turn a manifest of version 1 into one of this version."""
-    if stored["format_version"] == FORMAT_VERSION:
-        return stored
+    """Turn a manifest of an older version into one of this version."""
+    if stored["format_version"] != 1:
+        return stored | {"format_version": FORMAT_VERSION}
 
     def with_score(part: Any) -> Any:
         if not isinstance(part, dict) or not isinstance(part.get("accuracy"), dict):
@@ -212,6 +214,17 @@ def _upgraded(stored: dict[str, Any]) -> dict[str, Any]:
     if isinstance(stored.get("artifacts"), list):
         changes["artifacts"] = [with_score(artifact) for artifact in stored["artifacts"]]
     return stored | changes
+
+
+def trusts_of(bundles: Sequence[Path]) -> dict[str, Trust]:
+    """When to trust the answers of each bundle's default artifacts, by their names."""
+    found = {}
+    for manifest in map(read_manifest, bundles):
+        prefix = f"{manifest.source.name}/" if len(bundles) > 1 else ""
+        for artifact in map(manifest.artifact, manifest.defaults.values()):
+            if artifact.trust:
+                found[prefix + artifact.name] = artifact.trust
+    return found
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:

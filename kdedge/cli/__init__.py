@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from kdedge.cli import bench, check, export, large_model, package, predict, train
+from kdedge.cli import bench, check, export, large_model, package, predict, report, train
 from kdedge.errors import errors_as_lines
 
 
@@ -52,4 +52,5 @@ for panel, commands in PANELS.items():
     for command in commands:
         context = predict.CONTEXT if command is predict.predict else {}
         app.command(rich_help_panel=panel, context_settings=context)(command)
+app.add_typer(report.app, name="report", rich_help_panel="Use")
 app.add_typer(package.app, name="package", rich_help_panel="Use")

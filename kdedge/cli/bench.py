@@ -123,6 +123,7 @@ def bench(
     from kdedge.bench.report.page import render_page
     from kdedge.bench.report.tables import markdown_table, terminal_table
     from kdedge.bench.run import Grid, bench_bundles
+    from kdedge.bundle.manifest import trusts_of
     from kdedge.files import write_text
     from kdedge.text.readers import read_texts
 
@@ -135,7 +136,14 @@ def bench(
         labelled=_texts_of(labelled, bundles) if labelled and bundles else None,
         grid=Grid(**dict(grid)),
     )
-    page = render_page(result, title="benchmark", training=None, disagreements=None, stages=None)
+    page = render_page(
+        result,
+        title="benchmark",
+        training=None,
+        disagreements=None,
+        stages=None,
+        trusts=trusts_of(bundles or []),
+    )
     write_text(report / "report.html", page)
     if markdown:
         typer.echo(markdown_table(result), nl=False)
@@ -149,7 +157,7 @@ def _texts_of(data: Data, bundles: list[Path]) -> "Labelled":
     from kdedge.bundle.manifest import read_manifest
     from kdedge.text.corpus import load_corpus
 
-    given = data.model_dump(exclude={"train_size", "eval_size", "labels", "task"})
+    given = data.model_dump(exclude={*Data.NO_CORPUS, "task"})
     corpus = load_corpus(**given, task=read_manifest(bundles[0]).task.name)
     parts = [corpus.test] if data.split else [corpus.train, corpus.valid, corpus.test]
     return Labelled(

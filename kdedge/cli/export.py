@@ -8,7 +8,7 @@ import typer
 
 from kdedge.cli.common import Bundle, Out, load_tensorflow, say
 from kdedge.cli.settings import Options, settings_as_options
-from kdedge.recipe import Export
+from kdedge.recipe import Decide, Export
 
 
 @settings_as_options
@@ -22,6 +22,11 @@ def export(
             without=("teacher_artifacts",),
         ),
     ],
+    decide: Annotated[Decide, Options(main=("precision", "coverage"))],
+    out_of_scope: Annotated[
+        Path | None,
+        typer.Option("--out-of-scope", help="file of texts that no label is right for"),
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
@@ -48,7 +53,9 @@ def export(
         subject = replace(subject, calibration=tuple(read_texts(calibration)))
     if samples:
         subject = replace(subject, samples=tuple(read_texts(samples)))
-    export_bundle(subject, settings, out)
+    if out_of_scope:
+        subject = replace(subject, out_of_scope=tuple(read_texts(out_of_scope)))
+    export_bundle(subject, settings, out, decide)
     inspect(out)
 
 

@@ -4,7 +4,7 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,10 @@ from kdedge.cli.common import labels_of, say, texts_of
 from kdedge.cli.settings import Options, settings_as_options
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data
+
+if TYPE_CHECKING:
+    from kdedge.runtime import Judged
+    from kdedge.tasks import Task
 
 # Texts may begin with a dash.
 CONTEXT = {"ignore_unknown_options": True}
@@ -86,9 +90,8 @@ def predict(
         lines, empty = split_lines(sys.stdin.buffer.read(), "standard input")
     classifier = load_bundle(bundle, artifact)
     task = classifier.manifest.task
-    outputs: Any = classifier.outputs(lines) if lines else []
-    for line, row in zip(lines, outputs, strict=True):
-        answer = task.answer(row)
+    judged = classifier.judge(lines)
+    for line, answer in zip(lines, classifier.answers(judged), strict=True):
         if as_json:
             typer.echo(json.dumps({"text": line, **answer.fields()}, ensure_ascii=False))
         else:
@@ -96,22 +99,27 @@ def predict(
     if empty:
         say("1 empty text was left out." if empty == 1 else f"{empty:,} empty texts were left out.")
     if given:
-        say(_score(task, outputs, given, labels))
+        say(_score(task, judged, given, labels))
 
 
-def _score(task: Any, outputs: Any, given: list[Any], of: Any) -> str:
-    import numpy as np
-
-    from kdedge.tasks import shown
-
+def _score(task: "Task", judged: "Judged", given: list[Any], of: Any) -> str:
     parsed = [task.parse(value, where) for value, where in given]
     labelled = [i for i, value in enumerate(parsed) if value is not None]
     if not labelled:
         raise KdedgeError(f"--label: {of} has no labels.")
     labels = task.numbers([parsed[i] for i in labelled], str(of))
-    said = np.asarray(outputs)[labelled]
+    outputs, unsure = judged.outputs[labelled], judged.unsure[labelled]
+    line = _score_line(task, outputs, labels, "labelled texts")
+    if unsure.any() and not unsure.all():
+        line += "\n" + _score_line(task, outputs[~unsure], labels[~unsure], "that are not unsure")
+    return line
+
+
+def _score_line(task: "Task", said: Any, labels: Any, what: str) -> str:
+    from kdedge.tasks import shown
+
     low, high = (shown(task.metric, bound).rstrip("%") for bound in task.interval(said, labels))
     first, *others = (f"{name} {shown(name, v)}" for name, v in task.measures(said, labels).items())
-    return f"{first} of {len(labelled):,} labelled texts (95% interval {low} to {high})" + "".join(
+    return f"{first} of {len(labels):,} {what} (95% interval {low} to {high})" + "".join(
         f", {other}" for other in others
     )

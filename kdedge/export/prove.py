@@ -9,11 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kdedge.bundle.manifest import (
-    Artifact,
-    SparedLayer,
-    score_of,
-)
+from kdedge.bundle.decision import Trust
+from kdedge.bundle.manifest import Artifact, SparedLayer, score_of
 from kdedge.errors import KdedgeError
 from kdedge.export.litert.convert import to_litert
 from kdedge.export.litert.metadata import with_metadata
@@ -23,10 +20,10 @@ from kdedge.export.onnx.quantize import OnnxQuantization, OnnxQuantizer
 from kdedge.export.parity import parity
 from kdedge.export.selective import Quantizer, spare_layers
 from kdedge.export.subject import Subject
+from kdedge.export.trust import Said, trust_of
 from kdedge.files import require_space
-from kdedge.recipe import ARTIFACTS, Export
-from kdedge.runtime import load_engine, run
-from kdedge.tasks import Outputs
+from kdedge.recipe import ARTIFACTS, Decide, Export
+from kdedge.runtime import encode_each, load_engine, run
 
 MIN_CALIBRATION, MAX_CALIBRATION = 8, 256
 MIN_PARITY = 500
@@ -121,8 +118,8 @@ def _calibration(subject: Subject) -> tuple[str, ...]:
 class Prover:
     """Makes and checks the artifacts of a subject; converts to float32 once for each length."""
 
-    def __init__(self, subject: Subject, settings: Export) -> None:
-        self.subject, self.settings = subject, settings
+    def __init__(self, subject: Subject, settings: Export, decide: Decide) -> None:
+        self.subject, self.settings, self.decide = subject, settings, decide
         self.float32: dict[int | None, bytes] = {}
         self.vocabulary = subject.encoder.vocabulary
         self.calibration = _calibration(subject)
@@ -154,7 +151,8 @@ class Prover:
                 lambda trial: self._holds(trial, path),
             )
         self._write(content, path)
-        outputs = self._run(path, self.proof_texts)
+        said = self._run(path, self.proof_texts)
+        outputs = said.outputs
         if not np.isfinite(outputs).all():
             raise KdedgeError(f"{planned.name}: the outputs of the converted model are not finite.")
         task = self.subject.task
@@ -178,7 +176,21 @@ class Prover:
             spared=spared,
             parity=difference,
             score=score_of(task, outputs[: len(labels)], labels),
+            trust=self._trust(planned.name, path, said),
         )
+
+    def _trust(self, name: str, path: Path, proof: Said) -> Trust | None:
+        """When to trust the file's answers; None if the task or the texts can't say."""
+        s, tests = self.subject, len(self.subject.test.labels)
+        if not s.task.has_confidence or not s.valid.texts:
+            return None
+        valid = self._run(path, s.valid.texts)._replace(labels=s.valid.labels)
+        # The proof's texts begin with those of the test split.
+        test = Said(
+            proof.outputs[:tests], s.test.labels, proof.unknown[:tests], proof.lengths[:tests]
+        )
+        foreign = self._run(path, s.out_of_scope) if s.out_of_scope else None
+        return trust_of(name, s.task, valid, test, self.decide, foreign)
 
     def _float32(self, length: int | None) -> bytes:
         if length not in self.float32:
@@ -206,16 +218,19 @@ class Prover:
             content = with_metadata(content, self.vocabulary, s.task.output_names, s.task.output)
         path.write_bytes(content)
 
-    def _run(self, path: Path, texts: Sequence[str]) -> Outputs:
-        s = self.subject
-        return run(load_engine(path, self.threads), s.task, s.encoder, texts)
+    def _run(self, path: Path, texts: Sequence[str]) -> Said:
+        s, engine = self.subject, load_engine(path, self.threads)
+        encoded = encode_each(engine, s.encoder, texts)
+        unknown = np.concatenate([s.encoder.unknown_shares(one) for one in encoded])
+        lengths = np.concatenate([s.encoder.lengths(one) for one in encoded])
+        return Said(run(engine, s.task, encoded), np.empty(0), unknown, lengths)
 
     def _error(self, content: bytes, path: Path) -> float:
         """Mean absolute difference of the outputs from those of the source."""
         valid = self.subject.valid
         path.write_bytes(content)
         source = self.subject.task.outputs(valid.logits[:ERROR_TEXTS])
-        difference = self._run(path, valid.texts[:ERROR_TEXTS]) - source
+        difference = self._run(path, valid.texts[:ERROR_TEXTS]).outputs - source
         return float(np.abs(difference).mean())
 
     def _holds(self, content: bytes, path: Path) -> bool:
@@ -223,7 +238,7 @@ class Prover:
         if not valid.texts:
             return True
         path.write_bytes(content)
-        outputs = self._run(path, valid.texts)
+        outputs = self._run(path, valid.texts).outputs
         source = task.outputs(valid.logits)
         drop = task.score(source, valid.labels) - task.score(outputs, valid.labels)
         # If no answer changes, nothing is lost, whatever the texts are.

@@ -19,27 +19,37 @@ from kdedge.export.prove import Prover, check, planned
 from kdedge.export.subject import Subject
 from kdedge.files import new_folder, sha256
 from kdedge.progress import progress
-from kdedge.recipe import ARTIFACTS, Export
+from kdedge.recipe import ARTIFACTS, Decide, Export
 
 # So many answers of the test split may be lost in any case: of few texts that is chance.
 CHANCE = 2
 
 
-def export_bundle(subject: Subject, settings: Export, out: Path) -> Manifest:
+def export_bundle(
+    subject: Subject, settings: Export, out: Path, decide: Decide | None = None
+) -> Manifest:
     """Convert, run each artifact in its runtime, compare it with its source, write the bundle.
 
     Texts of the test split to measure with are written beside the bundle, not into it: an app has
     no use for them.
 
+    Args:
+        subject: what to export.
+        settings: which artifacts, and what they may lose.
+        out: folder to make.
+        decide: which answers are unsure; by default none but those for unknown tokens.
+
     Raises:
-        KdedgeError: a length is too large, there are too few texts, `out` exists, or a conversion
-            fails. Also if an artifact loses more on the test split than is allowed: the bundle is
-            then written without it.
+        KdedgeError: a length is too large, there are too few texts, `out` exists, a conversion
+            fails, or no threshold gives the precision that is wanted. Also if an artifact loses
+            more on the test split than is allowed: the bundle is then written without it.
     """
     artifacts, task = planned(settings, subject.encoder.max_length), subject.task
     check(subject, settings, artifacts, out)
+    if decide and decide.asks and not task.has_confidence:
+        raise KdedgeError(f"decide: this task, {task.name}, has no answers that can be unsure.")
     source = score_of(task, task.outputs(subject.test.logits), subject.test.labels)
-    prover = Prover(subject, settings)
+    prover = Prover(subject, settings, decide or Decide())
     made: list[Artifact] = []
     refused: list[str] = []
     samples = subject.test.texts if subject.samples is None else subject.samples

@@ -34,6 +34,7 @@ class Subject:
         samples: texts to put into the bundle, to measure with; None for none, or for those of
             `test` if the settings ask for it.
         variables: object that holds the model's variables, if Keras does not track them.
+        out_of_scope: texts that no label is right for.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Subject:
     calibration: tuple[str, ...] | None = None
     samples: tuple[str, ...] | None = None
     variables: Any = None
+    out_of_scope: tuple[str, ...] = ()
 
 
 def subject_of(student: Student) -> Subject:

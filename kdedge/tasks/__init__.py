@@ -10,6 +10,7 @@ from kdedge.tasks.classification import Classification as Classification
 from kdedge.tasks.intervals import wilson_interval as wilson_interval
 from kdedge.tasks.multi_label import MultiLabel as MultiLabel
 from kdedge.tasks.regression import Regression as Regression
+from kdedge.tasks.task import UNSURE as UNSURE
 from kdedge.tasks.task import Answer as Answer
 from kdedge.tasks.task import Labels as Labels
 from kdedge.tasks.task import Logits as Logits

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from kdedge.errors import KdedgeError
 from kdedge.tasks.intervals import wilson_interval
-from kdedge.tasks.task import Labels, Logits, Outputs, Task
+from kdedge.tasks.task import UNSURE, Labels, Logits, Outputs, Task
 
 WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
 # The label of a text that has none.
@@ -28,23 +28,25 @@ class Prediction:
         label: its name.
         probability: of that class.
         probabilities: of every class, by name.
+        unsure: whether the model is too unsure of the label for it to be shown.
     """
 
     label: str
     probability: float
     probabilities: dict[str, float]
+    unsure: bool = False
 
     def text(self) -> str:
-        """The label."""
-        return self.label
+        """The label, or `unsure`."""
+        return UNSURE if self.unsure else self.label
 
     def line(self) -> str:
-        """Label and probability."""
-        return f"{self.label}\t{self.probability:.4f}"
+        """Label, or `unsure`, and probability."""
+        return f"{self.text()}\t{self.probability:.4f}"
 
     def fields(self) -> dict[str, Any]:
-        """Label and all probabilities."""
-        return {"label": self.label, "probabilities": self.probabilities}
+        """Label, whether it is unsure, and all probabilities."""
+        return {"label": self.label, "unsure": self.unsure, "probabilities": self.probabilities}
 
 
 class ByClass(NamedTuple):
@@ -77,6 +79,7 @@ class Classification(Task):
     metric: ClassVar[str] = "accuracy"
     output: ClassVar[str] = "probabilities"
     has_classes: ClassVar[bool] = True
+    has_confidence: ClassVar[bool] = True
     label_names: tuple[str, ...] = Field(min_length=2, description="the classes, in logits' order")
 
     @classmethod
@@ -227,3 +230,22 @@ class Classification(Task):
     def interval(self, outputs: Outputs, labels: Labels) -> tuple[float, float]:
         """Wilson's; see `Task`."""
         return wilson_interval(self.score(outputs, labels), len(labels))
+
+    def scaled(self, outputs: Outputs, temperature: float) -> Outputs:
+        """The softmax of log-probabilities divided by the temperature; see `Task`."""
+        logs = np.log(np.maximum(outputs, SMALLEST_PROBABILITY))
+        return self.outputs(np.asarray(logs / temperature, np.float32))
+
+    def log_loss(self, outputs: Outputs, labels: Labels) -> float:
+        """Cross-entropy with one made-up text more, which may be of any class; see `Task`."""
+        logs = np.log(np.maximum(outputs, SMALLEST_PROBABILITY)).astype(np.float64)
+        of_truth = logs[np.arange(len(labels)), labels].sum()
+        return float(-(of_truth + logs.mean()) / (len(labels) + 1))
+
+    def right(self, outputs: Outputs, labels: Labels) -> npt.NDArray[np.bool_]:
+        """Whether the most probable class is the true one; see `Task`."""
+        return np.asarray(outputs.argmax(1) == labels)
+
+    def answer_numbers(self, outputs: Outputs) -> npt.NDArray[np.int64]:
+        """Of the most probable class; see `Task`."""
+        return np.asarray(outputs.argmax(1), np.int64)

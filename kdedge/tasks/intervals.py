@@ -8,12 +8,20 @@ import numpy.typing as npt
 
 # 97.5% of a normal distribution are below.
 NORMAL_95 = 1.959964
+# And 95% below this: for intervals of which only one end counts.
+ONE_SIDED_95 = 1.644854
 RESAMPLES = 1000
 
 
-def wilson_interval(share: float, texts: int) -> tuple[float, float]:
-    """Of a share. Wilson 1927; unlike share +- 1.96 standard errors it stays between 0 and 1."""
-    z2 = NORMAL_95**2
+def wilson_interval(share: float, texts: int, z: float = NORMAL_95) -> tuple[float, float]:
+    """Of a share. Wilson 1927; unlike share +- 1.96 standard errors it stays between 0 and 1.
+
+    Args:
+        share: that was found.
+        texts: on so many.
+        z: standard errors of a normal distribution that the interval reaches to each side.
+    """
+    z2 = z**2
     middle = (share + z2 / (2 * texts)) / (1 + z2 / texts)
     half = math.sqrt(share * (1 - share) * z2 / texts + z2**2 / (4 * texts**2))
     half /= 1 + z2 / texts

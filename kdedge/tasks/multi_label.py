@@ -31,10 +31,12 @@ class LabelSet:
     Attributes:
         labels: those above their thresholds, the most probable first; there may be none.
         probabilities: of every label, by name.
+        unsure: False: it is not known.
     """
 
     labels: tuple[str, ...]
     probabilities: dict[str, float]
+    unsure: bool = False
 
     def text(self) -> str:
         """The labels."""

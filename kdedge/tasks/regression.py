@@ -21,9 +21,10 @@ SAME = 0.1
 
 @dataclass(frozen=True)
 class ScoreAnswer:
-    """The score of a text, in the data's units."""
+    """The score of a text, in the data's units; whether it is unsure is not known."""
 
     score: float
+    unsure: bool = False
 
     def text(self) -> str:
         """The score."""

@@ -15,10 +15,17 @@ Labels = npt.NDArray[Any]
 # float32 [texts, width].
 Logits = npt.NDArray[np.float32]
 Outputs = npt.NDArray[np.float32]
+# What an answer says that the model is unsure of.
+UNSURE = "unsure"
 
 
 class Answer(Protocol):
-    """What an app shows of a text; each task has a class of its own."""
+    """What an app shows of a text; each task has a frozen dataclass of its own."""
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the model is too unsure of the answer for it to be shown."""
+        ...
 
     def text(self) -> str:
         """The answer in a word or two."""
@@ -44,6 +51,9 @@ class Task(BaseModel, ABC):
             at most 1, and more is better.
         output: name of a model's outputs, in files and in columns.
         has_classes: whether each text is of one class, so that rare ones can be weighted.
+        has_confidence: whether an answer is right or wrong, with a probability to be right. Then
+            `scaled`, `log_loss`, `right` and `answer_numbers` are there, and a bundle can say which
+            answers are unsure.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +62,7 @@ class Task(BaseModel, ABC):
     metric: ClassVar[str]
     output: ClassVar[str]
     has_classes: ClassVar[bool] = False
+    has_confidence: ClassVar[bool] = False
 
     def __str__(self) -> str:
         """What it tells apart, for messages."""
@@ -243,3 +254,21 @@ class Task(BaseModel, ABC):
     def agreement(self, outputs: Outputs, reference: Outputs) -> float:
         """Share of texts to which both give the same answer."""
         return float(np.mean(self.same(outputs, reference)))
+
+    # How sure an answer is, of tasks with `has_confidence`
+
+    def scaled(self, outputs: Outputs, temperature: float) -> Outputs:
+        """The outputs of logits that are divided by a temperature, float32 [texts, width]."""
+        raise NotImplementedError
+
+    def log_loss(self, outputs: Outputs, labels: Labels) -> float:
+        """What the temperature that fits best makes smallest."""
+        raise NotImplementedError
+
+    def right(self, outputs: Outputs, labels: Labels) -> npt.NDArray[np.bool_]:
+        """For each text whether its answer is right."""
+        raise NotImplementedError
+
+    def answer_numbers(self, outputs: Outputs) -> npt.NDArray[np.int64]:
+        """For each text the number of its answer, from 0 to `width` - 1."""
+        raise NotImplementedError

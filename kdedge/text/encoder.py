@@ -138,6 +138,23 @@ class TextEncoder:
         by_piece = self.tokenizer.get_vocab()
         return sorted(by_piece, key=by_piece.__getitem__)
 
+    def lengths(self, encoded: Encoded) -> npt.NDArray[np.int64]:
+        """How many tokens each text has, int64 [texts], without special tokens."""
+        special = len(self.first) + len(self.last)
+        return np.asarray(encoded.mask.sum(1, dtype=np.int64) - special)
+
+    def unknown_shares(self, encoded: Encoded) -> npt.NDArray[np.float64]:
+        """For each text the share of its tokens that is unknown; 1 if it has no tokens.
+
+        Returns:
+            float64 [texts]; special tokens don't count.
+        """
+        lengths = self.lengths(encoded)
+        unknown = np.zeros(len(lengths))
+        if self.unknown_id is not None:
+            unknown += (encoded.ids == self.unknown_id).sum(1)
+        return np.where(lengths > 0, unknown / np.maximum(lengths, 1), 1.0)
+
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, not padded."""
         return [e.ids for e in self.tokenizer.encode_batch_fast(list(texts))]

@@ -3,7 +3,7 @@ import Foundation
 /// What manifest.json says, checked.
 struct Manifest {
     // Version 1 was for classification only.
-    static let formatVersions = 1...2
+    static let formatVersions = 1...3
     static let suffixes = ["litert": ".tflite", "onnx": ".onnx"]
 
     let artifacts: [ModelBundle.Artifact]

@@ -14,6 +14,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from kdedge.bench.report.model import BenchReport, Measurement
+from kdedge.bundle.decision import Trust
 from kdedge.tasks import NO_SHARES
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
@@ -174,6 +175,53 @@ def training_figures(epochs: Sequence[Mapping[str, float]]) -> dict[str, str]:
         name.removeprefix("val_") for epoch in epochs for name in epoch if name != "epoch"
     )
     return {measure: _training_figure(measure, epochs) for measure in measures}
+
+
+def trust_figures(trusts: Mapping[str, Trust]) -> dict[str, str]:
+    """SVG figures of when answers can be trusted: the reliability diagram, and coverage.
+
+    Args:
+        trusts: by the name of the artifact; the figures are empty without any.
+    """
+    colours = dict(zip(trusts, itertools.cycle(COLOURS)))  # noqa: B905
+
+    def figure(x: str, y: str, draw: Callable[[Any, str, Trust], object]) -> str:
+        with rc_context(STYLE):
+            under = LINE_HEIGHT * len(trusts)
+            figure, axes = _axes(260, 220, left=56, right=16, bottom=50 + under, top=10)
+            axes.set_xlabel(x)
+            axes.set_ylabel(y)
+            axes.grid(True)
+            for name, trust in trusts.items():
+                draw(axes, name, trust)
+            figure.legend(loc="lower left", frameon=False, fontsize=LABEL_SIZE, borderpad=0.2)
+            return _svg(figure)
+
+    def reliability(axes: Any, name: str, trust: Trust) -> None:
+        bins = trust.calibration.bins
+        points = [(100 * one.confidence, 100 * one.right) for one in bins]
+        lowest = min(min(point) for point in points)
+        axes.plot((lowest, 100), (lowest, 100), color=RULE, lw=1)
+        axes.plot(*zip(*points, strict=True), "o-", color=colours[name], ms=4, lw=0.8, label=name)
+
+    def coverage(axes: Any, name: str, trust: Trust) -> None:
+        curve = [point for point in trust.curve if point.right is not None and point.interval]
+        x = [100 * point.coverage for point in curve]
+        low, high = ([100 * (p.interval or (0, 0))[end] for p in curve] for end in (0, 1))
+        colour = colours[name]
+        axes.plot(x, [100 * (point.right or 0) for point in curve], color=colour, label=name)
+        axes.fill_between(x, low, high, color=colour, alpha=0.15)
+        if trust.decision.thresholds and trust.answered.right is not None:
+            axes.plot(100 * trust.answered.coverage, 100 * trust.answered.right, "o", color=colour)
+
+    return {
+        "probability of the answer against share of right ones": figure(
+            "calibrated probability, %", "right answers, %", reliability
+        ),
+        "answered texts against right answers": figure(
+            "answered texts, %", "right answers among them, %", coverage
+        ),
+    }
 
 
 def _training_figure(measure: str, epochs: Sequence[Mapping[str, float]]) -> str:

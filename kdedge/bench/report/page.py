@@ -16,8 +16,10 @@ from kdedge.bench.report.figures import (
     latency_distribution_figure,
     size_latency_score_figure,
     training_figures,
+    trust_figures,
 )
 from kdedge.bench.report.model import RUNTIMES, BenchReport, three_digits
+from kdedge.bundle.decision import Trust
 from kdedge.tasks import shown
 
 # Word pieces of a text with the attribution of each.
@@ -50,6 +52,7 @@ def render_page(
     training: Mapping[str, Sequence[Mapping[str, float]]] | None,
     disagreements: Sequence[Disagreement] | None,
     stages: Mapping[str, float] | None,
+    trusts: Mapping[str, Trust] | None = None,
 ) -> str:
     """The page as HTML.
 
@@ -59,6 +62,7 @@ def render_page(
         training: by model ("teacher", "student"), for each epoch its number, `epoch`, and measures.
         disagreements: texts to show.
         stages: seconds of each stage, in order.
+        trusts: by the name of the artifact, when to trust its answers.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -101,6 +105,10 @@ def render_page(
         },
         disagreements=disagreements or (),
         stages=stages or {},
+        trusts=trusts or {},
+        trust_figures={
+            words: inline_svg(svg, words) for words, svg in trust_figures(trusts or {}).items()
+        },
     )
     return page
 

@@ -23,6 +23,8 @@ data class Artifact(
     /** `litert` or `onnx`. */
     val format: String,
     val sha256: String,
+    /** What makes answers of its outputs; null in bundles that have none. */
+    val decision: Decision? = null,
 )
 
 /** A bundle that `kdedge export` wrote. Every file is compared with its SHA-256 when it is read. */
@@ -75,8 +77,8 @@ private constructor(
     companion object {
         private val SUFFIXES = mapOf("litert" to ".tflite", "onnx" to ".onnx")
 
-        /** Version 1 was for classification only. */
-        private val FORMAT_VERSIONS = 1..2
+        /** Version 1 was for classification only, version 2 had no decisions. */
+        private val FORMAT_VERSIONS = 1..3
 
         /** Reads the manifest. Models and tokenizer are read, and checked, when they are used. */
         fun open(files: Files): Bundle {
@@ -121,7 +123,17 @@ private constructor(
                     demand(file.endsWith(SUFFIXES[format] ?: "")) {
                         "$file is not a file of the format $format."
                     }
-                    Artifact(artifact.getString("name"), file, format, checksums.getValue(file))
+                    val decision =
+                        artifact.optJSONObject("trust")?.getJSONObject("decision")?.let {
+                            decision(it)
+                        }
+                    Artifact(
+                        artifact.getString("name"),
+                        file,
+                        format,
+                        checksums.getValue(file),
+                        decision,
+                    )
                 }
             val defaults =
                 manifest.getJSONObject("defaults").toMap { json, key -> json.getString(key) }
@@ -143,6 +155,15 @@ private constructor(
                 "max_length: $maxLength. At least 3: [CLS], one word piece and [SEP]."
             }
             return Bundle(files, checksums, defaults, artifacts, task, maxLength)
+        }
+
+        private fun decision(stored: JSONObject): Decision {
+            val thresholds = stored.getJSONArray("thresholds")
+            return Decision(
+                stored.getDouble("temperature"),
+                List(thresholds.length()) { thresholds.getDouble(it) },
+                stored.getDouble("max_unknown"),
+            )
         }
 
         private fun demand(holds: Boolean, message: () -> String) {

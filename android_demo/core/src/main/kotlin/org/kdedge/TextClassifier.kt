@@ -35,10 +35,21 @@ class Answer(
     val score: Float?,
     val tokenizeNanos: Long,
     val inferNanos: Long,
+    /** Whether the model is too unsure of the answer for it to be shown. */
+    val unsure: Boolean = false,
 )
 
-/** One model of a bundle with the bundle's tokenizer and task. One thread at a time. */
-class TextClassifier(bundle: Bundle, private val engine: Engine) : Closeable by engine {
+/**
+ * One model of a bundle with the bundle's tokenizer and task. One thread at a time.
+ *
+ * `decision` is that of the model's artifact; for null outputs are the model's own, and no answer is
+ * unsure.
+ */
+class TextClassifier(
+    bundle: Bundle,
+    private val engine: Engine,
+    private val decision: Decision? = null,
+) : Closeable by engine {
     private val task = bundle.task
     private val length = minOf(bundle.maxLength, engine.length ?: bundle.maxLength)
     private val tokenizer = WordPieceTokenizer.parse(bundle.read("tokenizer.json").decodeToString())
@@ -57,7 +68,8 @@ class TextClassifier(bundle: Bundle, private val engine: Engine) : Closeable by 
                 "The model gives ${given.size} numbers and the bundle's task has ${task.width}."
             )
         }
-        val outputs = if (engine.givesLogits) task.outputs(given) else given
+        val raw = if (engine.givesLogits) task.outputs(given) else given
+        val outputs = decision?.calibrated(raw) ?: raw
         val done = System.nanoTime()
         return Answer(
             task.text(outputs),
@@ -66,6 +78,7 @@ class TextClassifier(bundle: Bundle, private val engine: Engine) : Closeable by 
             if (task is Regression) outputs[0] else null,
             tokenized - start,
             done - tokenized,
+            decision?.unsure(outputs, tokenizer.unknownShare(pieces)) ?: false,
         )
     }
 

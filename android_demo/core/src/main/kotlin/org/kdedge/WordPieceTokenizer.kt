@@ -51,6 +51,10 @@ private constructor(
         return intArrayOf(cls) + pieces.take(limit) + sep
     }
 
+    /** Share of unknown ids among those between [CLS] and [SEP]; 1 where there are none. */
+    fun unknownShare(ids: IntArray): Double =
+        if (ids.size <= 2) 1.0 else ids.count { it == unknown }.toDouble() / (ids.size - 2)
+
     private fun normalize(text: String): String {
         var result = text.mapCodePoints { code ->
             when {

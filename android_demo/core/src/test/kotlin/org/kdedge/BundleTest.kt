@@ -71,8 +71,8 @@ class BundleTest {
 
     @Test
     fun `a newer version`() {
-        changeManifest { JSONObject().put("format_version", 3).put("unheard", "of") }
-        assertRefused("format_version is 3 and this app reads 1 to 2")
+        changeManifest { JSONObject().put("format_version", 4).put("unheard", "of") }
+        assertRefused("format_version is 4 and this app reads 1 to 3")
     }
 
     @Test

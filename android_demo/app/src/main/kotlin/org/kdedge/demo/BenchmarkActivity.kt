@@ -83,7 +83,8 @@ class BenchmarkActivity : Activity() {
                     "`kdedge export STUDENT_DIR --out BUNDLE_DIR --sample-texts` puts some into it."
             )
         }
-        TextClassifier(bundle, loadEngine(bundle, artifact, job.threads)).use { classifier ->
+        val engine = loadEngine(bundle, artifact, job.threads)
+        TextClassifier(bundle, engine, artifact.decision).use { classifier ->
             val loaded = System.nanoTime()
             val texts =
                 bundle.read("sample_texts.txt").decodeToString().lines().filter(String::isNotBlank)

@@ -143,7 +143,8 @@ class MainActivity : Activity() {
         inBackground {
             classifier?.close()
             classifier = null
-            classifier = TextClassifier(bundle, loadEngine(bundle, bundle.artifact(name)));
+            val chosen = bundle.artifact(name)
+            classifier = TextClassifier(bundle, loadEngine(bundle, chosen), chosen.decision);
             { ask() }
         }
     }
@@ -173,7 +174,7 @@ class MainActivity : Activity() {
     }
 
     private fun show(answer: Answer) {
-        showMessage(answer.text)
+        showMessage(if (answer.unsure) getString(R.string.unsure) else answer.text)
         bars.visibility = View.VISIBLE
         answer.probabilities.entries.forEachIndexed { i, (label, probability) ->
             val percent = (100 * probability).roundToInt()

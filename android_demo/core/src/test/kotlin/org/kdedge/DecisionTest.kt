@@ -1,0 +1,62 @@
+package org.kdedge
+
+import org.json.JSONArray
+import org.json.JSONObject
+import org.junit.Assert.assertArrayEquals
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertTrue
+import org.junit.Test
+
+class DecisionTest {
+    @Test
+    fun `the golden decisions`() {
+        val cases = JSONArray(GOLDEN.resolve("decisions.json").readText()).objects()
+        for (case in cases) {
+            val name = case.getString("name")
+            val stored = case.getJSONObject("decision")
+            val decision =
+                Decision(
+                    stored.getDouble("temperature"),
+                    numbers(stored, "thresholds"),
+                    stored.getDouble("max_unknown"),
+                )
+            val calibrated = decision.calibrated(floats(numbers(case, "outputs")))
+            assertArrayEquals(name, floats(numbers(case, "calibrated")), calibrated, 1e-6f)
+            val answer = calibrated.indices.maxByOrNull { calibrated[it] }
+            assertEquals(name, case.getInt("answer"), answer)
+            val unsure = decision.unsure(calibrated, case.getDouble("unknown"))
+            assertEquals(name, case.getBoolean("unsure"), unsure)
+        }
+        assertTrue(cases.size >= 15)
+    }
+
+    @Test
+    fun `a text of unknown tokens`() {
+        val bundle = Bundle.open(filesIn(COMMITTED_BUNDLE))
+        val engine =
+            object : Engine {
+                override val length = null
+
+                override val givesLogits = false
+
+                override fun run(ids: IntArray, mask: IntArray) = floatArrayOf(0.1f, 0.9f)
+
+                override fun close() = Unit
+            }
+        val classifier = TextClassifier(bundle, engine, Decision(2.0, emptyList(), 0.5))
+        val known = classifier.classify("a good film")
+        assertEquals(0.75f, known.probabilities.getValue("positive"), 1e-6f)
+        assertEquals(false, known.unsure)
+        // Three of the four tokens are unknown, and of the other text there are none.
+        assertTrue(classifier.classify("\u597d \u597d good \u597d").unsure)
+        assertTrue(classifier.classify("\u200b").unsure)
+        assertEquals(false, TextClassifier(bundle, engine).classify("\u597d").unsure)
+    }
+
+    private fun numbers(from: JSONObject, key: String): List<Double> {
+        val array = from.getJSONArray(key)
+        return List(array.length()) { array.getDouble(it) }
+    }
+
+    private fun floats(numbers: List<Double>) = FloatArray(numbers.size) { numbers[it].toFloat() }
+}

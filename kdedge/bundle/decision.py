@@ -1,0 +1,135 @@
+"""How an artifact's outputs become an answer that may be `unsure`, and what is known of that."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from kdedge.tasks import Outputs, Task
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Decision(_Frozen):
+    """Turns outputs into calibrated ones, and says which answers are unsure.
+
+    Clients in every language do this; tests/golden/decisions.json has examples.
+
+        >>> from kdedge.tasks import Classification
+        >>> task = Classification(label_names=("bad", "good"))
+        >>> decision = Decision(temperature=2.0, thresholds=(0.7,))
+        >>> outputs = decision.calibrated(task, np.array([[0.1, 0.9], [0.2, 0.8]], np.float32))
+        >>> [[round(float(p), 3) for p in row] for row in outputs]
+        [[0.25, 0.75], [0.333, 0.667]]
+        >>> decision.unsure(task, outputs, [0.0, 0.0]).tolist()
+        [False, True]
+    """
+
+    temperature: float = Field(
+        1.0, gt=0, description="the logarithms of the probabilities are divided by it"
+    )
+    thresholds: tuple[float, ...] = Field(
+        (),
+        description="an answer is unsure if its calibrated probability is below: one for all, or "
+        "one for each class; none if no answer is",
+    )
+    max_unknown: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="an answer is unsure if a larger share of the text's tokens is unknown; [CLS] "
+        "and [SEP] don't count, and of a text without tokens all are unknown",
+    )
+
+    def calibrated(self, task: Task, outputs: Outputs) -> Outputs:
+        """Outputs of logits divided by the temperature, float32 [texts, width]."""
+        return task.scaled(outputs, self.temperature) if task.has_confidence else outputs
+
+    def unsure(
+        self, task: Task, outputs: Outputs, unknown: Sequence[float] | npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.bool_]:
+        """For each text whether its answer is unsure.
+
+        Args:
+            task: of the outputs.
+            outputs: float32 [texts, width], calibrated.
+            unknown: share of each text's tokens that are unknown.
+        """
+        unsure = np.asarray(unknown) > self.max_unknown
+        if not self.thresholds:
+            return np.asarray(unsure)
+        thresholds = np.array(self.thresholds)
+        if len(thresholds) > 1:
+            thresholds = thresholds[task.answer_numbers(outputs)]
+        return np.asarray(unsure | (task.confidence(outputs) < thresholds))
+
+
+class Bin(_Frozen):
+    """Some test texts of similar confidence: a point of the reliability diagram."""
+
+    texts: int
+    confidence: float = Field(description="mean of their probabilities, calibrated")
+    right: float = Field(description="share of right answers")
+
+
+class Calibration(_Frozen):
+    """How far an artifact's probabilities are from the shares of right answers.
+
+    Errors are expected calibration errors: the mean |confidence - share of right answers| of 15
+    bins of equal count.
+    """
+
+    valid_texts: int = Field(description="that the temperature was fitted on")
+    test_texts: int = Field(description="that the errors are of")
+    error_before: float
+    error_after: float
+    by_chance: float = Field(
+        description="of a perfectly calibrated model with these probabilities 95% of the errors "
+        "are below this, on so many texts"
+    )
+    bins: tuple[Bin, ...]
+
+
+class Coverage(_Frozen):
+    """How good the answers are that are not unsure, on test texts."""
+
+    threshold: float | None = Field(description="None for thresholds of each class")
+    coverage: float = Field(description="share of the texts that are answered")
+    right: float | None = Field(description="share of right answers among them; None of none")
+    interval: tuple[float, float] | None = Field(description="95%, of `right`")
+
+
+class OutOfScope(_Frozen):
+    """What is said of texts that are out of scope; half of them were not seen when fitting."""
+
+    texts: int
+    unsure: float = Field(description="share that is unsure")
+    auroc: float = Field(
+        description="chance that a test text's confidence is above an out-of-scope text's"
+    )
+
+
+class Typical(_Frozen):
+    """What an artifact says of test texts, and what they look like: to notice drift."""
+
+    texts: int
+    unsure: float = Field(description="share of unsure answers")
+    unknown: float = Field(description="share of unknown tokens")
+    answers: tuple[float, ...] = Field(description="share of each class among the answers")
+    lengths: tuple[int, ...] = Field(
+        description="tokens of a text, deciles from 10% to 90%; longer ones are cut"
+    )
+
+
+class Trust(_Frozen):
+    """When to trust an artifact's answers: its decision, and what is known of it."""
+
+    decision: Decision
+    calibration: Calibration
+    answered: Coverage = Field(description="with the decision's thresholds")
+    curve: tuple[Coverage, ...] = Field(description="with other thresholds, for all classes")
+    out_of_scope: OutOfScope | None = None
+    typical: Typical

@@ -1,0 +1,232 @@
+"""Whether texts from the field are still like those that a model was tested on.
+
+Reads and writes files on this machine, and sends nothing.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kdedge.bundle.decision import Typical
+from kdedge.errors import KdedgeError
+from kdedge.runtime import TextModel
+from kdedge.text.rules import same_text
+
+Advice = Literal["train again", "look at it", "no need"]
+# Fewer say nothing.
+FEWEST = 30
+# A share has changed if it is by chance in one of 10,000 logs, and by as many points.
+STANDARD_ERRORS, POINTS = 3.9, 0.05
+# Population stability index: a rule of thumb of credit scoring, 0.1 is little and 0.25 much.
+MUCH = 0.25
+DECILES = 10
+UNSURE_ANSWERS, UNKNOWN = "unsure answers", "unknown tokens"
+
+
+class Log(NamedTuple):
+    """What is known of some texts from the field.
+
+    Attributes:
+        answers: int64 [texts], the number of each answer's class.
+        unsure: bool [texts].
+        texts: None in a log of answers without texts; then so are the others below.
+        confidence: float32 [texts].
+        unknown: float64 [texts], share of unknown tokens.
+        lengths: int64 [texts], tokens.
+    """
+
+    answers: npt.NDArray[np.int64]
+    unsure: npt.NDArray[np.bool_]
+    texts: Sequence[str] | None = None
+    confidence: npt.NDArray[np.float32] | None = None
+    unknown: npt.NDArray[np.float64] | None = None
+    lengths: npt.NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is compared.
+
+    Attributes:
+        name: of it.
+        then: on the test split.
+        now: in the log.
+        changed: whether the log is another.
+        words: one line for people.
+    """
+
+    name: str
+    then: float
+    now: float
+    changed: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A log beside the test split.
+
+    Attributes:
+        texts: in the log.
+        changes: all that was compared.
+        advice: what to do.
+    """
+
+    texts: int
+    changes: tuple[Change, ...]
+    advice: Advice
+
+    def fields(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self)
+
+
+def log_of_texts(model: TextModel, texts: Sequence[str]) -> Log:
+    """What a model says of texts."""
+    judged, task = model.judge(texts), model.manifest.task
+    return Log(
+        task.answer_numbers(judged.outputs),
+        judged.unsure,
+        texts,
+        task.confidence(judged.outputs),
+        judged.unknown,
+        judged.lengths,
+    )
+
+
+def log_of_answers(path: Path, names: Sequence[str]) -> Log:
+    """Answers that an app or `kdedge predict --json` wrote, without their texts.
+
+    Args:
+        path: a JSON object with `label` and `unsure` in each line.
+        names: of the classes.
+
+    Raises:
+        KdedgeError: a line is something else.
+    """
+    numbers = {name: number for number, name in enumerate(names)}
+    answers, unsure = [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            answers.append(numbers[row["label"]])
+            unsure.append(bool(row["unsure"]))
+        except (ValueError, KeyError, TypeError):
+            raise KdedgeError(
+                f"{path}, line {number}: {line!r:.60}; needed is a JSON object with `label`, one "
+                f"of {', '.join(names)}, and `unsure`, true or false."
+            ) from None
+    return Log(np.array(answers, np.int64), np.array(unsure, bool))
+
+
+def drift_of(typical: Typical, log: Log, names: Sequence[str]) -> Drift:
+    """Compare a log with what is typical.
+
+    Args:
+        typical: of the test split.
+        log: from the field.
+        names: of the classes.
+
+    Raises:
+        KdedgeError: the log is too short to say anything.
+    """
+    count = len(log.answers)
+    if count < FEWEST:
+        raise KdedgeError(f"the log has {count} texts; at least {FEWEST} are needed.")
+    shares = np.bincount(log.answers, minlength=len(typical.answers)) / count
+    changes = [
+        _share(UNSURE_ANSWERS, typical.unsure, float(log.unsure.mean()), typical.texts, count),
+        _mix("classes", names, np.array(typical.answers), shares, typical.texts, count),
+    ]
+    if log.lengths is not None and log.unknown is not None:
+        tokens = np.maximum(log.lengths, 1)
+        unknown = float((log.unknown * tokens).sum() / tokens.sum())
+        # Tokens of a text are not independent: as if each text were one.
+        changes.append(_share(UNKNOWN, typical.unknown, unknown, typical.texts, count))
+        changes.append(_lengths(typical, log.lengths))
+    changed = [change for change in changes if change.changed]
+    worse = [c for c in changed if c.name in (UNSURE_ANSWERS, UNKNOWN) and c.now > c.then]
+    advice: Advice = "train again" if worse else "look at it" if changed else "no need"
+    return Drift(count, tuple(changes), advice)
+
+
+def _share(name: str, then: float, now: float, texts: int, count: int) -> Change:
+    """Compare two shares by the test for two proportions."""
+    together = (then * texts + now * count) / (texts + count)
+    error = math.sqrt(together * (1 - together) * (1 / texts + 1 / count))
+    gap = abs(now - then)
+    changed = gap > max(STANDARD_ERRORS * error, POINTS)
+    words = f"{name}: {100 * now:.1f}%, and {100 * then:.1f}% on the test split"
+    return Change(name, then, now, changed, words)
+
+
+def stability_index(then: npt.NDArray[np.float64], now: npt.NDArray[np.float64]) -> float:
+    """Population stability index of two lists of shares; 0 where they are equal.
+
+    >>> round(stability_index(np.array([0.5, 0.5]), np.array([0.75, 0.25])), 4)
+    0.2747
+    """
+    then, now = np.maximum(then, 1e-4), np.maximum(now, 1e-4)
+    return float(((now - then) * np.log(now / then)).sum())
+
+
+def _mix(
+    name: str,
+    parts: Sequence[str],
+    then: npt.NDArray[np.float64],
+    now: npt.NDArray[np.float64],
+    texts: int,
+    count: int,
+) -> Change:
+    """Compare two mixtures: the index must be large, and larger than chance makes it."""
+    index = stability_index(then, now)
+    free = len(then) - 1
+    # About chi squared, of which few are more than 4 standard deviations above the mean.
+    by_chance = (1 / texts + 1 / count) * (free + 4 * math.sqrt(2 * free))
+    most = int(np.abs(now - then).argmax())
+    words = f"{name}: stability index {index:.2f}, much from {MUCH}; most of all {parts[most]}: "
+    words += f"{100 * now[most]:.1f}%, and {100 * then[most]:.1f}% on the test split"
+    return Change(name, 0.0, index, index > max(MUCH, by_chance), words)
+
+
+def _lengths(typical: Typical, lengths: npt.NDArray[np.int64]) -> Change:
+    """Compare lengths by the test split's deciles."""
+    edges = np.unique(typical.lengths)
+    then = np.diff([0, *(np.searchsorted(typical.lengths, edges, "right") / DECILES), 1])
+    now = np.bincount(np.searchsorted(edges, lengths), minlength=len(edges) + 1) / len(lengths)
+    parts = [*(f"up to {edge} tokens" for edge in edges), f"more than {edges[-1]} tokens"]
+    return _mix("lengths", parts, then, now, typical.texts, len(lengths))
+
+
+def next_to_label(log: Log, max_unknown: float, count: int) -> list[int]:
+    """Which texts to label next: of different texts those that the model is least sure of.
+
+    Texts of mostly unknown tokens are left out: no label teaches a model that can't read them.
+
+    Args:
+        log: with texts.
+        max_unknown: share of unknown tokens that a text may have.
+        count: how many.
+
+    Returns:
+        Positions in the log, the least sure first.
+
+    Raises:
+        KdedgeError: the log has no texts.
+    """
+    if log.texts is None or log.confidence is None or log.unknown is None:
+        raise KdedgeError("--label-next: a log of answers has no texts to label.")
+    seen: set[str] = set()
+    chosen: list[int] = []
+    for i in np.argsort(log.confidence, kind="stable").tolist():
+        key = same_text(log.texts[i])
+        if log.unknown[i] <= max_unknown and key not in seen:
+            seen.add(key)
+            chosen.append(i)
+    return chosen[:count]

@@ -1,0 +1,156 @@
+"""Whether texts from the field are still like the test split's."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bench_parts import TYPICAL, with_decision
+from conftest import ROOT
+from typer.testing import CliRunner
+
+from kdedge import KdedgeError, load_bundle
+from kdedge.cli import app
+from kdedge.drift import Log, drift_of, log_of_texts, next_to_label, stability_index
+
+DEMO = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
+NAMES = ("negative", "positive")
+
+
+def log(unsure: float, positive: float, count: int = 500, **others: Any) -> Log:
+    """Answers with these shares."""
+    places = np.arange(count) / count
+    return Log((places < positive).astype(np.int64), places < unsure, **others)
+
+
+@pytest.mark.parametrize(
+    ("seen", "advice", "changed"),
+    [
+        (log(0.2, 0.5), "no need", []),
+        # Three standard errors, which chance alone makes among many logs, and not five points.
+        (log(0.24, 0.5), "no need", []),
+        (log(0.35, 0.5), "train again", ["unsure answers"]),
+        # Twice as many, of a log too short to say so.
+        (log(0.4, 0.5, 30), "no need", []),
+        (log(0.05, 0.5), "look at it", ["unsure answers"]),
+        (log(0.2, 0.8), "look at it", ["classes"]),
+    ],
+)
+def test_what_has_changed(seen: Log, advice: str, changed: list[str]) -> None:
+    found = drift_of(TYPICAL, seen, NAMES)
+    assert found.advice == advice
+    assert [change.name for change in found.changes if change.changed] == changed
+
+
+def test_the_stability_index_by_hand() -> None:
+    # 0.3 ln(0.8 / 0.5) - 0.3 ln(0.2 / 0.5) = 0.3 ln 4
+    index = stability_index(np.array([0.5, 0.5]), np.array([0.2, 0.8]))
+    assert index == pytest.approx(0.3 * np.log(4))
+    found = drift_of(TYPICAL, log(0.2, 0.8), NAMES).changes[1]
+    assert found.now == pytest.approx(index)
+    assert "most of all positive: 80.0%, and 50.0% on the test split" in found.words
+
+
+def test_lengths_and_unknown_tokens() -> None:
+    # A tenth of the texts in each of the deciles.
+    lengths = np.tile([5, 8, 11, 14, 18, 22, 27, 33, 42, 60], 50)
+    same = log(0.2, 0.5, unknown=np.full(500, 0.01), lengths=lengths)
+    assert drift_of(TYPICAL, same, NAMES).advice == "no need"
+    longer = same._replace(lengths=lengths * 2)
+    found = drift_of(TYPICAL, longer, NAMES)
+    assert found.advice == "look at it"
+    assert found.changes[-1].changed and "more than 42 tokens: 50.0%" in found.changes[-1].words
+    foreign = same._replace(unknown=np.full(500, 0.4))
+    assert drift_of(TYPICAL, foreign, NAMES).advice == "train again"
+
+
+def test_too_few_texts() -> None:
+    with pytest.raises(KdedgeError, match="the log has 29 texts; at least 30 are needed"):
+        drift_of(TYPICAL, log(0.2, 0.5, 29), NAMES)
+
+
+def test_what_to_label_next() -> None:
+    texts = ("sure", "Half  so", "half so", "unread", "quite")
+    confidence = np.array([0.99, 0.51, 0.52, 0.5, 0.8], np.float32)
+    seen = Log(
+        np.zeros(5, np.int64), np.zeros(5, bool), texts, confidence,
+        np.array([0, 0, 0, 1, 0.0]), np.full(5, 2),
+    )  # fmt: skip
+    # Not the text of unknown tokens, and of equal texts one.
+    assert next_to_label(seen, 0.5, 2) == [1, 4]
+    with pytest.raises(KdedgeError, match="a log of answers has no texts"):
+        next_to_label(log(0.2, 0.5), 0.5, 2)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return with_decision(DEMO, tmp_path_factory.mktemp("drift") / "bundle")
+
+
+def said(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return done.exit_code, done.output
+
+
+def test_a_bundle_with_a_decision(bundle: Path) -> None:
+    model, before = load_bundle(bundle), load_bundle(DEMO)
+    texts = ["a moving, funny film", "the plot of the film", "好 好 film 好"]
+    raw = before.outputs(texts)
+    np.testing.assert_array_equal(model.outputs(texts), raw)
+    assert [answer.unsure for answer in before.predict(texts)] == [False] * 3
+    roots = np.sqrt(raw)
+    answers = model.predict(texts)
+    found = [[*answer.probabilities.values()] for answer in answers]
+    np.testing.assert_allclose(found, roots / roots.sum(1, keepdims=True), atol=1e-5)
+    assert answers[0].label == "positive" and not answers[0].unsure
+    assert answers[2].unsure and answers[2].line().startswith("unsure\t")
+    assert answers[2].fields()["label"] in NAMES and answers[2].fields()["unsure"] is True
+
+
+def test_drift_by_command(bundle: Path, tmp_path: Path) -> None:
+    texts = (DEMO / "sample_texts.txt").read_text(encoding="utf-8").splitlines()[:100]
+    path, out = tmp_path / "log.txt", tmp_path / "next.csv"
+    path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    status, output = said("report", "drift", bundle, path, "--label-next", 5, "--out", out)
+    assert status == 0, output
+    assert "100 texts, 2,000 test texts" in output
+    with out.open(encoding="utf-8", newline="") as file:
+        rows = [*csv.DictReader(file)]
+    seen = log_of_texts(load_bundle(bundle), texts)
+    assert seen.confidence is not None
+    assert [row["text"] for row in rows] == [texts[i] for i in np.argsort(seen.confidence)[:5]]
+    assert {row["label"] for row in rows} == {""}
+
+    # The same of the answers that predict wrote, less what only texts can say.
+    answers = said("predict", bundle, "--file", path, "--json")[1].splitlines()
+    stripped = [
+        {k: v for k, v in json.loads(a).items() if k != "text"} for a in answers if a[0] == "{"
+    ]
+    log_file = tmp_path / "log.jsonl"
+    log_file.write_text("".join(json.dumps(row) + "\n" for row in stripped))
+    by_texts = json.loads(said("report", "drift", bundle, path, "--json")[1])
+    by_answers = json.loads(said("report", "drift", bundle, log_file, "--json")[1])
+    assert by_answers["changes"] == by_texts["changes"][:2]
+    assert len(by_texts["changes"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("DEMO", "log.txt"), "it does not say what is typical of its texts"),
+        (("BUNDLE", "log.txt", "--label-next", "5"), "each needs the other"),
+        (("BUNDLE", "log.jsonl"), "line 2: '{\"label\": 1}'; needed is a JSON object"),
+    ],
+)
+def test_what_drift_refuses(
+    arguments: tuple[str, ...], message: str, bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "log.txt").write_text("a film\n" * 40)
+    (tmp_path / "log.jsonl").write_text('{"label": "positive", "unsure": false}\n{"label": 1}\n')
+    named = {"DEMO": DEMO, "BUNDLE": bundle}
+    where = [named.get(a, tmp_path / a if a.startswith("log") else a) for a in arguments]
+    status, output = said("report", "drift", *where)
+    assert status == 2
+    assert message in " ".join(output.split())
