@@ -42,15 +42,17 @@ def test_golden_decisions(case: dict) -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="apt install nodejs")
 def test_golden_decisions_in_javascript(tmp_path: Path) -> None:
-    shutil.copyfile(ROOT / "web_demo" / "classifier.js", tmp_path / "classifier.mjs")
+    for name in ("classifier.js", "tasks.js"):
+        shutil.copyfile(ROOT / "web_demo" / name, tmp_path / name)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
     program = (
-        'import { decide } from "./classifier.mjs"; import { readFileSync } from "node:fs";'
+        'import { decide } from "./classifier.js"; import { readFileSync } from "node:fs";'
         "const cases = JSON.parse(readFileSync(process.argv[2]));"
         "const said = cases.map((c) => decide(c.decision, c.outputs, c.unknown));"
         "console.log(JSON.stringify(said));"
     )
-    (tmp_path / "program.mjs").write_text(program)
-    command = ["node", tmp_path / "program.mjs", ROOT / "tests" / "golden" / "decisions.json"]
+    (tmp_path / "program.js").write_text(program)
+    command = ["node", tmp_path / "program.js", ROOT / "tests" / "golden" / "decisions.json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     for case, said in zip(GOLDEN, json.loads(done.stdout), strict=True):
         np.testing.assert_allclose(said["calibrated"], case["calibrated"], rtol=0, atol=1e-8)
