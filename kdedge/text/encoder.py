@@ -108,16 +108,18 @@ class TextEncoder:
         Then a student can have its vocabulary. Added tokens that match in other ways than [CLS]
         does, other special tokens, or ids with gaps are not.
         """
-        tokenizer, vocabulary = self.tokenizer, self.tokenizer.get_vocab()
+        tokenizer = self.tokenizer
         parts = (
             (tokenizer.model, WordPiece),
             (tokenizer.normalizer, BertNormalizer),
             (tokenizer.pre_tokenizer, BertPreTokenizer),
         )
+        if not all(isinstance(part, kind) for part, kind in parts):
+            return False
+        vocabulary = tokenizer.get_vocab()
         added = tokenizer.get_added_tokens_decoder().values()
         return (
-            all(isinstance(part, kind) for part, kind in parts)
-            and (self.first, self.last) == ([vocabulary.get("[CLS]")], [vocabulary.get("[SEP]")])
+            (self.first, self.last) == ([vocabulary.get("[CLS]")], [vocabulary.get("[SEP]")])
             and vocabulary.get("[PAD]") == self.pad_id
             and not any(t.normalized or t.lstrip or t.rstrip or t.single_word for t in added)
             and max(vocabulary.values()) == len(vocabulary) - 1

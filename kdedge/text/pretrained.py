@@ -146,7 +146,8 @@ def _need_ids_in_table(folder: Path, tokenizer: Tokenizer, config: dict[str, Any
         raise KdedgeError(
             f"{folder}: the tokenizer gives token {beyond[min(beyond)]!r} the id {min(beyond)}, "
             f"and the model has {rows} tokens (vocab_size in {CONFIG}). The two are not of one "
-            "model, or tokens were added without `model.resize_token_embeddings`."
+            "model, or tokens were added without `model.resize_token_embeddings`, or the class is "
+            f'missing in {SETTINGS}: "tokenizer_class": "BertTokenizer".'
         )
 
 
