@@ -50,7 +50,7 @@ from kdedge.teach.baselines import read_baselines, write_baselines
 from kdedge.teach.ready import take_teacher
 from kdedge.teach.stage import finetune
 from kdedge.teachers.bert import load_teacher, read_notes
-from kdedge.teachers.checkpoints import find_pretrained, onnx_file
+from kdedge.teachers.checkpoints import content_of, find_pretrained, onnx_file
 from kdedge.teachers.label import label_texts, token_vectors
 from kdedge.teachers.large_model.label import ANSWERS, estimate, label_by_prompts
 from kdedge.teachers.load import load_any_teacher
@@ -84,6 +84,9 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         out.mkdir(exist_ok=True)
         stages = _Stages(out)
         key = fingerprint(teaching, corpus.fingerprint(), str(seed), str(recipe.data.labels))
+        if teaching.teacher:
+            # It may be another one by now.
+            key = fingerprint(key, content_of(teaching.teacher))
         # A large model is asked as it is, and there are no labels to learn baselines from.
         teacher: Path | None = None
         baselines: Path | None = None

@@ -1,6 +1,7 @@
 """A teacher as it is: classes by name, exchanged ones, ONNX files, students of its soft labels."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,21 @@ import safetensors.numpy
 import sentencepiece
 from conftest import WORDS, make_tiny_bert
 from pydantic import ValidationError
+from transformers import AutoTokenizer
+from typer.testing import CliRunner
 
-from kdedge import Corpus, KdedgeError, load_teacher
+from kdedge import Corpus, KdedgeError, TextEncoder, load_bundle, load_teacher
+from kdedge.cli import app
 from kdedge.distill.plan import plan_of
 from kdedge.distill.transfer_set import in_datas_order
 from kdedge.labels.store import SoftLabels
-from kdedge.recipe import Distill, Teach
+from kdedge.pipeline import run
+from kdedge.recipe import Distill, Teach, load_recipe
 from kdedge.tasks import Classification, MultiLabel
 from kdedge.teach.ready import take_teacher
 from kdedge.teach.stage import finetune
 from kdedge.teachers.bert import read_notes
+from kdedge.teachers.checkpoints import content_of
 from kdedge.teachers.classes import (
     best_order,
     counts_of,
@@ -348,6 +354,92 @@ def test_an_onnx_file_is_a_teacher(checkpoint: Path, tmp_path: Path) -> None:
     assert store.encoder().token_ids(TEXTS) == again.encoder.token_ids(TEXTS)
     # A second run adds what is missing.
     assert len(label_texts(again, [*TEXTS, "plot"], tmp_path / "s")) == len(TEXTS) + 1
+
+
+def test_a_teacher_is_known_by_its_content(checkpoint: Path, tmp_path: Path) -> None:
+    for source in (
+        with_classes(checkpoint, tmp_path / "bert", "NEGATIVE", "POSITIVE"),
+        onnx_of(checkpoint, tmp_path / "onnx"),
+    ):
+        before = content_of(str(source))
+        assert content_of(str(source)) == before
+        folder = source if source.is_dir() else source.parent
+        config = folder / "config.json"
+        config.write_text(config.read_text().replace("POSITIVE", "positive"))
+        assert content_of(str(source)) != before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["unigram", "onnx"])
+def test_from_a_teacher_as_it_is_to_a_bundle(kind: str, checkpoint: Path, tmp_path: Path) -> None:
+    if kind == "onnx":
+        onnx_of(checkpoint, tmp_path / "onnx")
+    else:
+        with_unigram(checkpoint, tmp_path / "unigram")
+    rows = [f"{text} {i},{'np'[i % 2]}" for i, text in enumerate(TEXTS * 25)]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    teacher = {"onnx": "onnx/model.onnx", "unigram": "unigram"}[kind]
+    (tmp_path / "r.toml").write_text(
+        f"""
+        name = "r"
+        [data]
+        path = "texts.csv"
+        [data.labels]
+        NEGATIVE = "n"
+        POSITIVE = "p"
+        [teach]
+        teacher = "{teacher}"
+        max_length = 16
+        # The tiny vocabulary has no digits.
+        max_unknown = 1
+        [label]
+        augmented = 0
+        [distill]
+        student = "nano"
+        epochs = 1
+        max_length = 16
+        [export]
+        lengths = [16]
+        artifacts = ["onnx-float32"]
+        teacher_artifacts = ["onnx-float32"]
+        max_accuracy_drop = 50
+        [bench]
+        tier = "quick"
+        """
+    )
+    out = tmp_path / "run"
+    report = run(load_recipe(tmp_path / "r.toml"), out)
+    assert any(m.is_teacher for m in report.measurements) == (kind == "unigram")
+    bundle = TextEncoder.load(out / "bundle")
+    assert bundle.is_berts
+    theirs = AutoTokenizer.from_pretrained(out / "bundle")
+    assert bundle.token_ids(TEXTS) == [theirs(text)["input_ids"] for text in TEXTS]
+    assert load_bundle(out / "bundle").predict(["good film"])[0].label in ("n", "p")
+
+
+def test_maps_on_the_command_line(checkpoint: Path, tmp_path: Path) -> None:
+    source = with_classes(checkpoint, tmp_path / "numbered", "LABEL_0", "LABEL_1")
+    (tmp_path / "texts.csv").write_text("\n".join(["text", *TEXTS]) + "\n")
+    command = ["label", str(tmp_path / "texts.csv"), "--teacher", str(source), "--max-length", "16"]
+
+    def labelled(names: str) -> SoftLabels:
+        out = tmp_path / names.replace("=", "")
+        result = CliRunner().invoke(app, [*command, "--out", str(out), "--map", names])
+        assert result.exit_code == 0, result.output
+        return SoftLabels(out)
+
+    # In the order of the names, as a corpus has them.
+    kept, turned = labelled("LABEL_0=a,LABEL_1=b"), labelled("LABEL_0=b,LABEL_1=a")
+    assert kept.task.output_names == turned.task.output_names == ("a", "b")
+    np.testing.assert_array_equal(kept.lookup(TEXTS)[0], turned.lookup(TEXTS)[0][:, ::-1])
+    for names, message in (
+        ("LABEL_2=a", "LABEL_2: .* has no such class. It has LABEL_0, LABEL_1"),
+        ("LABEL_0", "--map: 'LABEL_0'. Write NAME=LABEL, each name once"),
+        ("LABEL_0=a,LABEL_1=a", "--map: a, a: a label of two classes"),
+    ):
+        result = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "x"), "--map", names])
+        assert result.exit_code == 2
+        assert re.search(message, result.stderr), result.stderr
 
 
 def test_an_onnx_file_without_names(checkpoint: Path, tmp_path: Path) -> None:

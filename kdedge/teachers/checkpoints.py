@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kdedge.errors import KdedgeError
-from kdedge.text.pretrained import SOURCES
+from kdedge.files import sha256
+from kdedge.text.pretrained import SETTINGS, SOURCES
 
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
@@ -139,6 +140,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 Tensors = dict[str, npt.NDArray[np.float32]]
+
+
+def content_of(source: str) -> str:
+    """Identifies what a teacher says: its weights, config.json and tokenizer, as SHA-256 each."""
+    folder, onnx = find_pretrained(source), onnx_file(source)
+    files = [onnx] if onnx else weight_files(folder)
+    beside = [folder / name for name in (CONFIG, SETTINGS, *SOURCES)]
+    return " ".join(sha256(file) for file in (*files, *beside) if file.is_file())
 
 
 def weight_files(folder: Path) -> list[Path]:
