@@ -28,7 +28,9 @@ GOLDEN = ROOT / "tests" / "golden"
 DEBIAN = Path(os.environ.get("KDEDGE_SWIFT_ROOT", ROOT / ".swift")).resolve()
 PLACE = DEBIAN / "kdedge"
 MADE = PLACE / "made"
-PACKAGES = "swiftlang libonnxruntime-dev libssl-dev libc6-dev libstdc++-14-dev ca-certificates"
+PACKAGES = (
+    "swiftlang libonnxruntime-dev libssl-dev libc6-dev libstdc++-14-dev pkgconf ca-certificates"
+)
 # As in sysexits.h: try again later.
 NOT_REACHED = 75
 

@@ -2,9 +2,10 @@ import Foundation
 import KdedgeCore
 import TensorFlowLite
 
-/// A `.tflite` file in LiteRT: int32 [1, length] ids, mask, segment_ids -> float32 probabilities.
+/// A `.tflite` file in LiteRT: int32 [1, length] ids, mask, segment_ids -> float32 outputs.
 final class LiteRtEngine: Engine {
     let length: Int?
+    let givesLogits = false
 
     private let interpreter: Interpreter
 
@@ -20,12 +21,14 @@ final class LiteRtEngine: Engine {
         length = try interpreter.input(at: 0).shape.dimensions[1]
     }
 
-    func probabilities(ids: [Int32], mask: [Int32]) throws -> [Float] {
+    func run(ids: [Int32], mask: [Int32]) throws -> [Float] {
         let segments = [Int32](repeating: 0, count: ids.count)
         for (i, row) in [ids, mask, segments].enumerated() {
             try interpreter.copy(row.withUnsafeBytes { Data($0) }, toInputAt: i)
         }
         try interpreter.invoke()
-        return try interpreter.output(at: 0).data.withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
+        return try interpreter.output(at: 0).data.withUnsafeBytes {
+            Array($0.bindMemory(to: Float.self))
+        }
     }
 }

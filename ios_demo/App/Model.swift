@@ -44,7 +44,7 @@ final class Model {
             // Of an older text.
             if Task.isCancelled { return }
             answer = said
-            message = said.label
+            message = said.isUnsure ? "Unsure: \(said.text)?" : said.text
         } catch {
             answer = nil
             message = error.localizedDescription
@@ -56,10 +56,15 @@ final class Model {
 private func load(_ name: String, of bundle: ModelBundle) async throws -> TextClassifier {
     let artifact = try bundle.artifact(name)
     let model = try bundle.contents(of: artifact.file)
+    let decision = artifact.decision
     switch artifact.format {
-    case "litert": return try TextClassifier(bundle: bundle, engine: LiteRtEngine(model: model))
+    case "litert":
+        return try TextClassifier(
+            bundle: bundle, engine: LiteRtEngine(model: model), decision: decision)
     #if canImport(KdedgeOnnx)
-        case "onnx": return try TextClassifier(bundle: bundle, engine: OnnxEngine(model: model))
+        case "onnx":
+            return try TextClassifier(
+                bundle: bundle, engine: OnnxEngine(model: model), decision: decision)
     #endif
     default: throw BundleError("\(name): this app has no engine for \(artifact.format).")
     }

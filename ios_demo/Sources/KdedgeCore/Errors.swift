@@ -18,4 +18,8 @@ public struct TextError: LocalizedError, CustomStringConvertible, Equatable {
     public let description: String
 
     public var errorDescription: String? { description }
+
+    public init(_ description: String) {
+        self.description = description
+    }
 }

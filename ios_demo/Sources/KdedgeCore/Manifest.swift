@@ -2,12 +2,12 @@ import Foundation
 
 /// What manifest.json says, checked.
 struct Manifest {
-    // Version 1 was for classification only.
+    // Version 1 was for classification only, version 2 had no decisions.
     static let formatVersions = 1...3
     static let suffixes = ["litert": ".tflite", "onnx": ".onnx"]
 
     let artifacts: [ModelBundle.Artifact]
-    let labels: [String]
+    let task: TextTask
     let maxLength: Int
     let checksums: [String: String]
     let defaults: [String: String]
@@ -31,17 +31,14 @@ struct Manifest {
         } catch {
             throw BundleError("manifest.json is damaged: \(error)")
         }
-        artifacts = stored.artifacts
+        artifacts = stored.artifacts.map {
+            ModelBundle.Artifact(
+                name: $0.name, file: $0.file, format: $0.format, decision: $0.trust?.decision)
+        }
         checksums = stored.files
         defaults = stored.defaults
         maxLength = stored.maxLength
-        if let task = stored.task {
-            try demand(
-                task.name == "classification",
-                "task: \(task.name). This app knows classification only."
-            )
-        }
-        labels = stored.task?.labelNames ?? stored.labels ?? []
+        task = stored.task ?? .classification(labels: stored.labels ?? [])
 
         for path in checksums.keys {
             try demand(staysInside(path), "the file \(path) would lie outside the bundle.")
@@ -59,7 +56,15 @@ struct Manifest {
             !defaults.isEmpty && names.isSuperset(of: defaults.values),
             "defaults name no artifact of this bundle."
         )
-        try demand(labels.count >= 2, "labels: \(labels.count). At least 2 are needed.")
+        let labels = task.labels.count
+        try demand(task.width == 1 || labels >= 2, "labels: \(labels). At least 2 are needed.")
+        for decision in artifacts.compactMap(\.decision) {
+            try demand(
+                decision.temperature > 0 && [0, 1, labels].contains(decision.thresholds.count),
+                "a decision has temperature \(decision.temperature) and "
+                    + "\(decision.thresholds.count) thresholds for \(labels) labels."
+            )
+        }
         try demand(
             maxLength >= 3, "max_length: \(maxLength). At least 3: [CLS], one word piece and [SEP]."
         )
@@ -75,23 +80,24 @@ private struct Version: Decodable {
 }
 
 private struct Stored: Decodable {
-    struct Task: Decodable {
+    struct Artifact: Decodable {
         let name: String
-        let labelNames: [String]?
-
-        enum CodingKeys: String, CodingKey {
-            case name
-            case labelNames = "label_names"
-        }
+        let file: String
+        let format: String
+        let trust: Trust?
     }
 
-    let artifacts: [ModelBundle.Artifact]
+    struct Trust: Decodable {
+        let decision: Decision
+    }
+
+    let artifacts: [Artifact]
     let defaults: [String: String]
     let files: [String: String]
     let maxLength: Int
     /// Of version 1.
     let labels: [String]?
-    let task: Task?
+    let task: TextTask?
 
     enum CodingKeys: String, CodingKey {
         case artifacts, defaults, files, labels, task

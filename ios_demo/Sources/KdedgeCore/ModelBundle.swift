@@ -6,18 +6,20 @@ import Foundation
 ///     let model = try bundle.contents(of: bundle.artifact("onnx-int8").file)
 public struct ModelBundle: Sendable {
     /// One model file of a bundle.
-    public struct Artifact: Sendable, Equatable, Decodable {
+    public struct Artifact: Sendable, Equatable {
         /// For instance `onnx-int8`.
         public let name: String
         /// Its path in the bundle.
         public let file: String
         /// `litert` or `onnx`.
         public let format: String
+        /// What makes answers of its outputs; `nil` in bundles that have none.
+        public let decision: Decision?
     }
 
     public let artifacts: [Artifact]
-    /// Names of the classes, in the order of the model's output.
-    public let labels: [String]
+    /// What its models say of a text.
+    public let task: TextTask
     /// Tokens that a text is cut to, [CLS] and [SEP] included.
     public let maxLength: Int
 
@@ -49,7 +51,7 @@ public struct ModelBundle: Sendable {
         }
         let manifest = try Manifest(content)
         artifacts = manifest.artifacts
-        labels = manifest.labels
+        task = manifest.task
         maxLength = manifest.maxLength
         checksums = manifest.checksums
         defaults = manifest.defaults

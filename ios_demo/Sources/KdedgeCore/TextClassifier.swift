@@ -3,48 +3,66 @@ public protocol Engine {
     /// Tokens of a text that the model takes, padded with 0; `nil` where any number will do.
     var length: Int? { get }
 
-    /// Probability of each label. Both arrays are as long as each other; `mask` is 0 where `ids` are
+    /// Whether the model ends in logits; if not, in probabilities or the score.
+    var givesLogits: Bool { get }
+
+    /// What the model gives. Both arrays are as long as each other; `mask` is 0 where `ids` are
     /// padding.
-    func probabilities(ids: [Int32], mask: [Int32]) throws -> [Float]
+    func run(ids: [Int32], mask: [Int32]) throws -> [Float]
 }
 
-/// What a classifier says of a text.
+/// What a model says of a text.
 public struct Answer: Sendable, Equatable {
     public struct Probability: Sendable, Equatable {
         public let label: String
         public let value: Float
     }
 
-    /// In the bundle's order.
+    /// In words: the label, the labels, or the score.
+    public let text: String
+    /// The labels that hold, the most probable first: one, any number, or none for a score.
+    public let labels: [String]
+    /// In the bundle's order; empty for a score.
     public let probabilities: [Probability]
-    /// The most probable label.
-    public let label: String
+    /// Of a task that is one.
+    public let score: Float?
+    /// Whether the model is too unsure of the answer for it to be shown.
+    public let isUnsure: Bool
     public let tokenizing: Duration
     public let inference: Duration
 }
 
-/// One model of a bundle with the bundle's tokenizer and labels.
+/// One model of a bundle with the bundle's tokenizer and task.
 ///
 /// It is an actor: asking it never holds up the screen, and the engine gets one text at a time.
 ///
-///     let classifier = try TextClassifier(bundle: bundle, engine: OnnxEngine(model: model))
-///     print(try await classifier.classify("a moving, funny film").label)
+///     let artifact = try bundle.artifact("onnx-int8")
+///     let engine = try OnnxEngine(model: bundle.contents(of: artifact.file))
+///     let classifier = try TextClassifier(
+///         bundle: bundle, engine: engine, decision: artifact.decision)
+///     print(try await classifier.classify("a moving, funny film").text)
 public actor TextClassifier {
     static let maxCharacters = 100_000
 
     private let engine: any Engine
+    private let decision: Decision?
     private let tokenizer: WordPieceTokenizer
-    private let labels: [String]
+    private let task: TextTask
     private let length: Int
     private let clock = ContinuousClock()
 
-    public init(bundle: ModelBundle, engine: sending any Engine) throws(BundleError) {
-        labels = bundle.labels
+    /// - Parameter decision: that of the engine's artifact. For `nil` probabilities are the model's
+    ///   own, and no answer is unsure.
+    public init(
+        bundle: ModelBundle, engine: sending any Engine, decision: Decision? = nil
+    ) throws(BundleError) {
+        task = bundle.task
         length = min(bundle.maxLength, engine.length ?? bundle.maxLength)
         tokenizer = try WordPieceTokenizer(
             json: bundle.contents(of: "tokenizer.json"),
             vocabulary: bundle.contents(of: "vocab.txt")
         )
+        self.decision = decision
         self.engine = engine
     }
 
@@ -56,17 +74,24 @@ public actor TextClassifier {
         let padding = [Int32](repeating: 0, count: (engine.length ?? pieces.count) - pieces.count)
         let mask = [Int32](repeating: 1, count: pieces.count) + padding
         let tokenized = clock.now
-        let values = try engine.probabilities(ids: pieces + padding, mask: mask)
-        let done = clock.now
-        guard let largest = values.max(), values.count == labels.count else {
+        let given = try engine.run(ids: pieces + padding, mask: mask)
+        guard given.count == task.width else {
             throw BundleError(
-                "The model answers with \(values.count) classes and the bundle has "
-                    + "\(labels.count) labels."
+                "The model gives \(given.count) numbers and the bundle's task has \(task.width)."
             )
         }
+        var outputs = engine.givesLogits ? task.outputs(of: given) : given
+        outputs = decision?.calibrated(outputs) ?? outputs
+        let unknown = tokenizer.unknownShare(of: pieces)
+        let done = clock.now
         return Answer(
-            probabilities: zip(labels, values).map(Answer.Probability.init),
-            label: labels[values.firstIndex(of: largest) ?? 0],
+            text: task.text(of: outputs),
+            labels: task.labels(of: outputs),
+            probabilities: zip(task.labels, outputs).map {
+                Answer.Probability(label: $0, value: $1)
+            },
+            score: task.labels.isEmpty ? outputs[0] : nil,
+            isUnsure: decision?.isUnsure(outputs, unknown: unknown) ?? false,
             tokenizing: tokenized - start,
             inference: done - tokenized
         )
@@ -76,12 +101,12 @@ public actor TextClassifier {
     private func check(_ text: String) throws(TextError) {
         let scalars = text.unicodeScalars
         if scalars.allSatisfy({ $0.isSpace || (0x1C...0x1F).contains($0.value) }) {
-            throw TextError(description: "The text is empty.")
+            throw TextError("The text is empty.")
         }
         let count = scalars.count
         if count > Self.maxCharacters {
             throw TextError(
-                description: "The text has \(count) characters; at most \(Self.maxCharacters) are allowed."
+                "The text has \(count) characters; at most \(Self.maxCharacters) are allowed."
             )
         }
     }

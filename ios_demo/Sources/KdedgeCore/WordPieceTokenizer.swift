@@ -67,6 +67,13 @@ public struct WordPieceTokenizer: Sendable {
         return [cls] + ids.prefix(limit) + [sep]
     }
 
+    /// Share of a text's tokens that are unknown, of its ids from [CLS] to [SEP]; 1 without tokens.
+    func unknownShare(of ids: [Int32]) -> Double {
+        let tokens = ids.dropFirst().dropLast()
+        if tokens.isEmpty { return 1 }
+        return Double(tokens.filter { $0 == unknown }.count) / Double(tokens.count)
+    }
+
     private func specialToken(
         in scalars: [Unicode.Scalar], from start: Int
     ) -> (range: Range<Int>, id: Int32)? {
@@ -132,11 +139,15 @@ public struct WordPieceTokenizer: Sendable {
         var found: [Int32] = []
         var start = 0
         while start < word.count {
-            let lead = start == 0 ? [] : Piece(settings.model.prefix.utf8)
-            let match = (start + 1...word.count).reversed().lazy.compactMap { end in
-                vocabulary[lead + characters[start..<end].joined()].map { (end, $0) }
-            }.first
-            guard let (end, id) = match else {
+            let lead = start == 0 ? Piece() : Piece(settings.model.prefix.utf8)
+            var end = word.count
+            var match: Int32?
+            while end > start {
+                match = vocabulary[lead + characters[start..<end].joined()]
+                if match != nil { break }
+                end -= 1
+            }
+            guard let id = match else {
                 ids.append(unknown)
                 return
             }

@@ -5,6 +5,7 @@ import KdedgeCore
 /// A `.onnx` file in ONNX Runtime: int64 [1, tokens] inputs -> logits.
 public final class OnnxEngine: Engine {
     public let length: Int? = nil
+    public let givesLogits = true
 
     private static let inputs = ["input_ids", "attention_mask", "token_type_ids"]
 
@@ -23,8 +24,8 @@ public final class OnnxEngine: Engine {
             throw BundleError("ONNX Runtime is older than its API version \(ORT_API_VERSION).")
         }
         self.api = api
-        environment = try api.made { api.pointee.CreateEnv(ORT_LOGGING_LEVEL_ERROR, "kdedge", $0) }
-        memory = try api.made {
+        let environment = try api.made { api.pointee.CreateEnv(ORT_LOGGING_LEVEL_ERROR, "kdedge", $0) }
+        let memory = try api.made {
             api.pointee.CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, $0)
         }
         let options = try api.made { api.pointee.CreateSessionOptions($0) }
@@ -33,13 +34,14 @@ public final class OnnxEngine: Engine {
         // Without VNNI the int8 sums of x86 overflow, which those of phones don't.
         try api.check(
             api.pointee.AddSessionConfigEntry(options, "session.x64quantprecision", "1"))
-        let environment = environment
         let session = try api.made { created in
             model.withUnsafeBytes {
                 api.pointee.CreateSessionFromArray(
                     environment, $0.baseAddress, $0.count, options, created)
             }
         }
+        self.environment = environment
+        self.memory = memory
         self.session = session
         let known = try Self.names(api, session)
         names = Self.inputs.filter(known.contains)
@@ -51,17 +53,18 @@ public final class OnnxEngine: Engine {
         api.pointee.ReleaseEnv(environment)
     }
 
-    public func probabilities(ids: [Int32], mask: [Int32]) throws -> [Float] {
+    public func run(ids: [Int32], mask: [Int32]) throws -> [Float] {
         let rows = ["input_ids": ids, "attention_mask": mask]
         // The tensors use this memory, so it must stay where it is until the model has run.
         let count = ids.count
         let buffer = UnsafeMutableBufferPointer<Int64>.allocate(capacity: names.count * count)
         defer { buffer.deallocate() }
         var tensors: [OpaquePointer?] = []
-        defer { tensors.forEach(api.pointee.ReleaseValue) }
+        defer { tensors.forEach { api.pointee.ReleaseValue($0) } }
         for (i, name) in names.enumerated() {
             let row = UnsafeMutableBufferPointer(rebasing: buffer[i * count..<(i + 1) * count])
-            _ = row.initialize(from: rows[name]?.map(Int64.init) ?? Array(repeating: 0, count: count))
+            let values = rows[name] ?? [Int32](repeating: 0, count: count)
+            _ = row.initialize(from: values.map { Int64($0) })
             tensors.append(
                 try api.made {
                     api.pointee.CreateTensorWithDataAsOrtValue(
@@ -78,7 +81,7 @@ public final class OnnxEngine: Engine {
             }
         }
         defer { api.pointee.ReleaseValue(output) }
-        return softmax(try logits(of: output))
+        return try logits(of: output)
     }
 
     private func logits(of tensor: OpaquePointer) throws(BundleError) -> [Float] {
@@ -138,11 +141,4 @@ private func withCStrings<Result>(
     let copies = strings.map { strdup($0) }
     defer { copies.forEach { free($0) } }
     return try body(copies.map { UnsafePointer($0) })
-}
-
-private func softmax(_ logits: [Float]) -> [Float] {
-    let largest = logits.max() ?? 0
-    let exponentials = logits.map { exp($0 - largest) }
-    let sum = exponentials.reduce(0, +)
-    return exponentials.map { $0 / sum }
 }

@@ -16,7 +16,7 @@ final class ModelBundleTests {
 
     @Test func theCommittedBundleIsWhole() throws {
         let bundle = try opened()
-        #expect(bundle.labels == ["negative", "positive"])
+        #expect(bundle.task == .classification(labels: ["negative", "positive"]))
         #expect(bundle.maxLength == 64)
         #expect(try bundle.artifact().name == "litert-int8")
         #expect(try bundle.artifact("onnx-int8").format == "onnx")

@@ -39,15 +39,16 @@ func expectError(
         func sha256(_ content: Data) -> Data {
             var digest = Data(count: 32)
             digest.withUnsafeMutableBytes { out in
+                let place = out.bindMemory(to: UInt8.self).baseAddress
                 content.withUnsafeBytes { bytes in
-                    _ = EVP_Digest(
-                        bytes.baseAddress, bytes.count, out.baseAddress, nil, EVP_sha256(), nil)
+                    _ = EVP_Digest(bytes.baseAddress, bytes.count, place, nil, EVP_sha256(), nil)
                 }
             }
             return digest
         }
 
         func isValid(signature: Data, of content: Data, publicKey: Data) -> Bool {
+            if publicKey.isEmpty { return false }
             let key = publicKey.withUnsafeBytes { bytes in
                 var start = bytes.bindMemory(to: UInt8.self).baseAddress
                 return d2i_PUBKEY(nil, &start, bytes.count)

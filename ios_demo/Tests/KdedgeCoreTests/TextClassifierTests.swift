@@ -24,7 +24,7 @@ struct TextClassifierTests {
         var largest: Float = 0
         for each in expected {
             let answer = try await classifier.classify(each.text)
-            #expect(answer.label == each.label, "\(each.text)")
+            #expect(answer.text == each.label, "\(each.text)")
             for (one, other) in zip(answer.probabilities, each.probabilities) {
                 largest = max(largest, abs(one.value - other))
             }
@@ -73,7 +73,7 @@ struct TextClassifierTests {
     @Test func blankAsPythonSeesIt() async throws {
         let classifier = try onnx()
         for blank in ["\u{85}", "\u{1c}\u{1f}", "\u{2028}\u{2029}", "\u{1680}\u{205f}"] {
-            await #expect(throws: TextError(description: "The text is empty.")) {
+            await #expect(throws: TextError("The text is empty.")) {
                 try await classifier.classify(blank)
             }
         }
@@ -86,7 +86,9 @@ struct TextClassifierTests {
             return [0.25, 0.75]
         }
         let answer = try await TextClassifier(bundle: bundle, engine: engine).classify("good film")
-        #expect(answer.label == "positive")
+        #expect(answer.text == "positive")
+        #expect(answer.labels == ["positive"])
+        #expect(!answer.isUnsure && answer.score == nil)
         #expect(answer.probabilities.map(\.label) == ["negative", "positive"])
         #expect(answer.probabilities.map(\.value) == [0.25, 0.75])
     }
@@ -103,7 +105,7 @@ struct TextClassifierTests {
     @Test func aModelOfOtherClasses() async throws {
         let classifier = try TextClassifier(bundle: bundle, engine: Fake(length: nil) { _, _ in [1] })
         await #expect(
-            throws: BundleError("The model answers with 1 classes and the bundle has 2 labels.")
+            throws: BundleError("The model gives 1 numbers and the bundle's task has 2.")
         ) {
             try await classifier.classify("good film")
         }
@@ -123,9 +125,10 @@ struct TextClassifierTests {
 
 private struct Fake: Engine {
     let length: Int?
+    let givesLogits = false
     let answer: @Sendable ([Int32], [Int32]) -> [Float]
 
-    func probabilities(ids: [Int32], mask: [Int32]) -> [Float] { answer(ids, mask) }
+    func run(ids: [Int32], mask: [Int32]) -> [Float] { answer(ids, mask) }
 }
 
 extension Substring {

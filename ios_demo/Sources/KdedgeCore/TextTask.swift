@@ -1,0 +1,110 @@
+import Foundation
+
+/// What is said of a text, and how a model's numbers say it.
+public enum TextTask: Sendable, Equatable {
+    /// One label for each text: the most probable one.
+    case classification(labels: [String])
+    /// Any number of labels: those whose probability is above their threshold.
+    case multiLabel(labels: [String], thresholds: [Float])
+    /// A score in the units of the data.
+    case regression(mean: Float, deviation: Float, range: ClosedRange<Float>)
+
+    /// Names of the labels, in the order of the model's output; none for scores.
+    public var labels: [String] {
+        switch self {
+        case .classification(let labels), .multiLabel(let labels, _): labels
+        case .regression: []
+        }
+    }
+
+    /// How many numbers the model gives.
+    var width: Int {
+        if case .regression = self { 1 } else { labels.count }
+    }
+
+    /// Probabilities, or the score, of a model that ends in logits.
+    func outputs(of logits: [Float]) -> [Float] {
+        switch self {
+        case .classification:
+            let largest = logits.max() ?? 0
+            let exponentials = logits.map { exp($0 - largest) }
+            let sum = exponentials.reduce(0, +)
+            return exponentials.map { $0 / sum }
+        case .multiLabel:
+            return logits.map { logit in
+                // Of two forms the one that does not overflow.
+                let small = exp(-abs(logit))
+                return (logit >= 0 ? 1 : small) / (1 + small)
+            }
+        case .regression(let mean, let deviation, let range):
+            return logits.map {
+                min(max(mean + deviation * $0, range.lowerBound), range.upperBound)
+            }
+        }
+    }
+
+    /// The labels that hold, the most probable first; none for scores.
+    func labels(of outputs: [Float]) -> [String] {
+        let ranked = outputs.indices.sorted { outputs[$0] > outputs[$1] }
+        switch self {
+        case .classification(let labels):
+            return ranked.prefix(1).map { labels[$0] }
+        case .multiLabel(let labels, let thresholds):
+            return ranked.filter { outputs[$0] > thresholds[$0] }.map { labels[$0] }
+        case .regression:
+            return []
+        }
+    }
+
+    /// The answer in words.
+    func text(of outputs: [Float]) -> String {
+        if case .regression = self {
+            return String(format: "%.2f", locale: Locale(identifier: "en_US_POSIX"), outputs[0])
+        }
+        let found = labels(of: outputs)
+        return found.isEmpty ? "none" : found.joined(separator: ", ")
+    }
+}
+
+extension TextTask: Decodable {
+    private enum CodingKeys: String, CodingKey {
+        case name, thresholds, mean, deviation, low, high
+        case labelNames = "label_names"
+    }
+
+    /// Reads `task` of a manifest.
+    public init(from decoder: any Decoder) throws {
+        let task = try decoder.container(keyedBy: CodingKeys.self)
+        let name = try task.decode(String.self, forKey: .name)
+        switch name {
+        case "classification":
+            self = .classification(labels: try task.decode([String].self, forKey: .labelNames))
+        case "multi-label":
+            let labels = try task.decode([String].self, forKey: .labelNames)
+            let given = try task.decode([Float].self, forKey: .thresholds)
+            guard given.isEmpty || given.count == labels.count else {
+                throw BundleError(
+                    "manifest.json is damaged: \(given.count) thresholds, \(labels.count) labels"
+                )
+            }
+            let thresholds = given.isEmpty ? labels.map { _ in 0.5 } : given
+            self = .multiLabel(labels: labels, thresholds: thresholds)
+        case "regression":
+            let low = try task.decodeIfPresent(Float.self, forKey: .low) ?? -.infinity
+            let high = try task.decodeIfPresent(Float.self, forKey: .high) ?? .infinity
+            guard low <= high else {
+                throw BundleError("manifest.json is damaged: low \(low), high \(high)")
+            }
+            self = .regression(
+                mean: try task.decode(Float.self, forKey: .mean),
+                deviation: try task.decode(Float.self, forKey: .deviation),
+                range: low...high
+            )
+        default:
+            throw BundleError(
+                "manifest.json: task: \(name). This app knows classification, multi-label and "
+                    + "regression. Update the app."
+            )
+        }
+    }
+}
