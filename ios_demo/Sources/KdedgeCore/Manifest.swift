@@ -57,7 +57,7 @@ struct Manifest {
             "defaults name no artifact of this bundle."
         )
         let labels = task.labels.count
-        try demand(task.width == 1 || labels >= 2, "labels: \(labels). At least 2 are needed.")
+        try demand(task.isScore || labels >= 2, "labels: \(labels). At least 2 are needed.")
         for decision in artifacts.compactMap(\.decision) {
             try demand(
                 decision.temperature > 0 && [0, 1, labels].contains(decision.thresholds.count),

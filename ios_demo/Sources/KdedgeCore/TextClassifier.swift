@@ -90,7 +90,7 @@ public actor TextClassifier {
             probabilities: zip(task.labels, outputs).map {
                 Answer.Probability(label: $0, value: $1)
             },
-            score: task.labels.isEmpty ? outputs[0] : nil,
+            score: task.isScore ? outputs[0] : nil,
             isUnsure: decision?.isUnsure(outputs, unknown: unknown) ?? false,
             tokenizing: tokenized - start,
             inference: done - tokenized

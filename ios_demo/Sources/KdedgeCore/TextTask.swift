@@ -17,10 +17,12 @@ public enum TextTask: Sendable, Equatable {
         }
     }
 
-    /// How many numbers the model gives.
-    var width: Int {
-        if case .regression = self { 1 } else { labels.count }
+    var isScore: Bool {
+        if case .regression = self { true } else { false }
     }
+
+    /// How many numbers the model gives.
+    var width: Int { isScore ? 1 : labels.count }
 
     /// Probabilities, or the score, of a model that ends in logits.
     func outputs(of logits: [Float]) -> [Float] {
@@ -58,7 +60,7 @@ public enum TextTask: Sendable, Equatable {
 
     /// The answer in words.
     func text(of outputs: [Float]) -> String {
-        if case .regression = self {
+        if isScore {
             return String(format: "%.2f", locale: Locale(identifier: "en_US_POSIX"), outputs[0])
         }
         let found = labels(of: outputs)
