@@ -39,7 +39,7 @@ OF_UNLABELLED = {
     "text", "label", "label_delimiter", "label_columns", "split", "unlabelled", "valid_fraction",
     "test_fraction", "encoding", "delimiter", "quoting", "empty_texts",
 }  # fmt: skip
-OF_FILES = {"path", "train_size", "eval_size"}
+OF_FILES = {"path", "train_size", "eval_size", "out_of_scope"}
 # Operations that a processor core does in a second of training: with these the example's recipe
 # gets the 11 to 16 minutes that it takes on two cores. And how much the student, the export and the
 # benchmark add to the teacher's work.
