@@ -199,7 +199,7 @@ def test_a_recipe_and_load_corpus_take_the_same(save: Save) -> None:
     import inspect
 
     python = {*inspect.signature(load_corpus).parameters} - {"seed", "tell"}
-    assert python == {*Data.model_fields} - {"train_size", "eval_size"}
+    assert python == {*Data.model_fields} - Data.NO_CORPUS
     for name, field in Data.model_fields.items():
         if name in python and name != "path":
             assert inspect.signature(load_corpus).parameters[name].default == field.default

@@ -19,7 +19,7 @@ from kdedge.students.cut import Importance, cut_from_teacher, taylor_importance
 from kdedge.students.initial import EMBEDDING_SCALE, set_token_embeddings
 from kdedge.students.presets import PRESETS
 from kdedge.students.trained import Evaluation, measures, predict_logits
-from kdedge.tasks import Classification
+from kdedge.tasks import Classification, Task
 from kdedge.teachers.bert import BertTeacher
 
 SIZE = 60
@@ -34,12 +34,12 @@ def teacher(tiny_bert: Path) -> BertTeacher:
     )
 
 
-def build(preset: str, teacher: BertTeacher) -> keras.Model:
+def build(preset: str, teacher: BertTeacher, task: Task | None = None) -> keras.Model:
     keras.utils.set_random_seed(5)
     cut = PRESETS[preset].needs_teacher
     return build_student(
         preset,
-        task=teacher.task if cut else classes(3),
+        task=task or (teacher.task if cut else classes(3)),
         vocabulary=len(teacher.encoder.vocabulary) if cut else SIZE,
         max_length=16,
         teacher=teacher,
@@ -260,7 +260,8 @@ def make_student(preset: str, teacher: BertTeacher) -> Student:
         np.array([[0.5, 1.5], [2.0, -1.0]], np.float32),
     )
     notes = {"preset": preset, "history": [{"epoch": 1, "loss": 0.5}]}
-    return Student(build(preset, teacher), teacher.encoder, teacher.task, valid, test, notes)
+    model = build(preset, teacher, teacher.task)
+    return Student(model, teacher.encoder, teacher.task, valid, test, notes)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -347,5 +348,8 @@ def test_a_share_of_nothing_is_left_out() -> None:
     task, labels = classes(3), np.array([0, 1], np.int32)
     right, wrong = np.eye(3, dtype=np.float32)[:2], np.eye(3, dtype=np.float32)[[2, 2]]
     said = measures(task, Evaluation(("a", "b"), labels, right, wrong))
-    assert said == {"accuracy": 1.0, "teacher_accuracy": 0.0, "agreement": 0.0}
+    assert said == {
+        "accuracy": 1.0, "macro_f1": 1.0, "teacher_accuracy": 0.0, "teacher_macro_f1": 0.0,
+        "agreement": 0.0,
+    }  # fmt: skip
     assert measures(task, Evaluation(("a", "b"), labels, wrong, right))["retention"] == 0.0
