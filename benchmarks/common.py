@@ -55,6 +55,7 @@ DEPENDS_ON = {
     "distillation": STUDY,
     "distillation latency": BENCH,
     "movie_reviews": (*BENCH, "kdedge/pipeline.py"),
+    "other_tasks": (*BENCH, "kdedge/defaults.py", "kdedge/check.py", "kdedge/pipeline.py"),
     "peers": BENCH,
     "reliability": (*BENCH, "kdedge/files.py", "kdedge/pipeline.py"),
     "robustness": STUDY,

@@ -29,6 +29,7 @@ def to_subject(
     split: str | None,
     max_length: int,
     label_delimiter: str | None = None,
+    text_pair: str | None = None,
 ) -> Subject:
     """The checkpoint, with its logits on the valid and test texts.
 
@@ -37,7 +38,13 @@ def to_subject(
     """
     model = load_teacher(checkpoint, max_length=max_length)
     task = model.task
-    corpus = load_corpus(data, split=split, task=task.name, label_delimiter=label_delimiter)
+    corpus = load_corpus(
+        data,
+        text_pair=text_pair,
+        task=task.name,
+        label_delimiter=label_delimiter,
+        split=split,
+    )
     if {*task.output_names} != {*corpus.task.output_names}:
         raise KdedgeError(
             f"{checkpoint}: its labels are {task}, the data's are {corpus.task}. Name them alike "
@@ -61,6 +68,9 @@ def main(
     label_delimiter: Annotated[
         str | None, typer.Option(help="what is between the labels of a text, if it has several")
     ] = None,
+    text_pair: Annotated[
+        str | None, typer.Option(help="column of second texts, if labels are of two together")
+    ] = None,
     length: Annotated[int, typer.Option(help="tokens that texts are truncated to")] = 64,
     artifacts: Annotated[
         str, typer.Option(help="separated by commas")
@@ -75,7 +85,7 @@ def main(
         max_accuracy_drop=max_accuracy_drop,
     )
     manifest = export_bundle(
-        to_subject(checkpoint, data, split, length, label_delimiter), settings, out
+        to_subject(checkpoint, data, split, length, label_delimiter, text_pair), settings, out
     )
     for artifact in manifest.artifacts:
         typer.echo(f"{out}/{artifact.summary()}")

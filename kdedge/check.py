@@ -145,7 +145,9 @@ def check_recipe(recipe: Recipe) -> Report:
     labels = LabelForm(data.label, data.label_delimiter, data.label_columns)
     by = f"{asked.model} at {asked.url}" if asked else labels
     report.recognised = [
-        f"{data.path}: {corpus.task.name} of column {data.text!r} by {by}",
+        f"{data.path}: {corpus.task.name} of column {data.text!r}"
+        + (f" with column {data.text_pair!r}" if data.text_pair else "")
+        + f" by {by}",
         *([] if corpus.task.counts(corpus.train.labels) else [str(corpus.task)]),
         *told[: len(told) - len(corpus.findings)],
     ]
@@ -164,7 +166,7 @@ def check_recipe(recipe: Recipe) -> Report:
     report.findings += check_decide(corpus, recipe.decide)
     try:
         if recipe.data.out_of_scope:
-            read_texts(recipe.data.out_of_scope)
+            read_texts(recipe.data.out_of_scope, pair=recipe.data.text_pair)
     except KdedgeError as error:
         report.findings.append(_impossible("out of scope", str(error)))
     try:

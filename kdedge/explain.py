@@ -18,6 +18,7 @@ from kdedge.students.architecture import Parts
 from kdedge.tasks import Task
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.pairs import Text
 
 Attributions = npt.NDArray[np.float32]
 
@@ -84,7 +85,7 @@ def integrated_gradients(
 def explain(
     model: keras.Model,
     encoder: TextEncoder,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     steps: int = 32,
     task: Task | None = None,
 ) -> list[list[tuple[str, float]]]:

@@ -56,6 +56,7 @@ from kdedge.teachers.large_model.label import ANSWERS, estimate, label_by_prompt
 from kdedge.teachers.load import load_any_teacher
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.pairs import Text, key_of
 from kdedge.text.readers import read_texts
 from kdedge.text.unlabelled import UNKNOWN_TEST, with_answers
 from kdedge.text.vocabulary import students_encoder
@@ -79,7 +80,10 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
     _check_teacher(recipe)
     for finding in check_decide(corpus, recipe.decide):
         raise KdedgeError(finding.line())
-    foreign = tuple(read_texts(file)) if (file := recipe.data.out_of_scope) else ()
+    data = recipe.data
+    foreign: tuple[Text, ...] = ()
+    if data.out_of_scope:
+        foreign = tuple(read_texts(data.out_of_scope, pair=data.text_pair))
     with locked(out):
         out.mkdir(exist_ok=True)
         stages = _Stages(out)
@@ -116,7 +120,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
             student = stages.run(
                 "compress", key, "compressed", lambda new: _compress(recipe, trained, labels, new)
             )
-        key = fingerprint(recipe.export, recipe.decide, *foreign, key)
+        key = fingerprint(recipe.export, recipe.decide, *map(key_of, foreign), key)
         bundle = stages.run(
             "export", key, "bundle", lambda new: _export(recipe, student, foreign, new)
         )
@@ -226,7 +230,7 @@ def _compress(recipe: Recipe, student: Path, labels: Path, out: Path) -> None:
     compress_student(loaded, store, recipe.compress, out, recipe.seed)
 
 
-def _export(recipe: Recipe, student: Path, foreign: tuple[str, ...], out: Path) -> None:
+def _export(recipe: Recipe, student: Path, foreign: tuple[Text, ...], out: Path) -> None:
     subject = replace(subject_of(Student.load(student)), out_of_scope=foreign)
     export_bundle(subject, recipe.export, out, recipe.decide)
 

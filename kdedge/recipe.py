@@ -91,6 +91,9 @@ class Data(Section):
 
     path: Path = Field(description=".csv, .tsv, .jsonl, .json or .parquet, also .gz")
     text: str = Field("text", description="column of the texts")
+    text_pair: str | None = Field(
+        None, description="column of second texts, where a label is of two texts together"
+    )
     label: str = Field(
         "label", description="column of the labels, names or whole numbers; they stay as they are"
     )

@@ -17,7 +17,8 @@ from kdedge.bundle.manifest import Artifact, Manifest, opened, verify
 from kdedge.engines import Engine, EngineError, RuntimeMissingError
 from kdedge.errors import KdedgeError
 from kdedge.tasks import Outputs, Task
-from kdedge.text.encoder import Encoded, TextEncoder, padded
+from kdedge.text.encoder import Encoded, TextEncoder, Tokens, padded
+from kdedge.text.pairs import Text, parts_of
 from kdedge.text.readers import check_text
 
 
@@ -57,7 +58,7 @@ class TextModel:
         self.engine, self.encoder, self.manifest = engine, encoder, manifest
         self.decision = decision
 
-    def outputs(self, texts: Sequence[str]) -> Outputs:
+    def outputs(self, texts: Sequence[Text]) -> Outputs:
         """What the model gives, float32 [texts, width]; texts are run one by one, as in an app.
 
         For classification these are probabilities, in the order of `manifest.task.label_names`,
@@ -68,7 +69,7 @@ class TextModel:
         """
         return run(self.engine, self.manifest.task, self._encoded(texts))
 
-    def judge(self, texts: Sequence[str]) -> Judged:
+    def judge(self, texts: Sequence[Text]) -> Judged:
         """Calibrated outputs, and which answers are unsure.
 
         Raises:
@@ -91,7 +92,7 @@ class TextModel:
             for answer, unsure in zip(answers, judged.unsure.tolist(), strict=True)
         ]
 
-    def predict(self, texts: Sequence[str]) -> list[Any]:
+    def predict(self, texts: Sequence[Text]) -> list[Any]:
         """`answers` for texts.
 
         Raises:
@@ -99,9 +100,13 @@ class TextModel:
         """
         return self.answers(self.judge(texts))
 
-    def _encoded(self, texts: Sequence[str]) -> list[Encoded]:
+    def _encoded(self, texts: Sequence[Text]) -> list[Encoded]:
         for number, text in enumerate(texts, 1):
-            check_text(text, f"text {number}")
+            if isinstance(text, str) == self.manifest.pairs:
+                kind = "pairs of texts: Pair(text, pair)" if self.manifest.pairs else "single texts"
+                raise KdedgeError(f"text {number}: this bundle takes {kind}.")
+            for part in parts_of(text):
+                check_text(part, f"text {number}")
         return encode_each(self.engine, self.encoder, texts)
 
 
@@ -149,7 +154,7 @@ def _check_fit(
         )
     highest = max(encoder.tokenizer.get_vocab().values())
     try:
-        outputs = engine.run(padded([[highest]], engine.length).inputs)
+        outputs = engine.run(padded([Tokens.of_text([highest])], engine.length).inputs)
     except Exception as error:  # the runtimes' errors have no common base
         raise KdedgeError(
             f"{artifact.file}: the model can't take token {highest}, the last one of "
@@ -177,7 +182,7 @@ def load_engine(path: Path, threads: int = 1) -> Engine:
         raise KdedgeError(f"{path}: {error}") from None
 
 
-def encode_each(engine: Engine, encoder: TextEncoder, texts: Sequence[str]) -> list[Encoded]:
+def encode_each(engine: Engine, encoder: TextEncoder, texts: Sequence[Text]) -> list[Encoded]:
     """The inputs of each text by itself, of the length that the engine takes."""
     return [encoder.encode([text], engine.length) for text in texts]
 

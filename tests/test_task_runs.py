@@ -10,18 +10,20 @@ import safetensors.numpy
 from conftest import ROOT
 from typer.testing import CliRunner
 
-from kdedge import Student, load_bundle, load_teacher
+from kdedge import KdedgeError, SoftLabels, Student, load_bundle, load_teacher
 from kdedge.bundle.manifest import read_manifest, verify
 from kdedge.check import read_corpus
 from kdedge.cli import app
+from kdedge.compress.stage import compress
 from kdedge.distill.stage import distill_student
 from kdedge.explain import explain
 from kdedge.export.stage import export_bundle
 from kdedge.export.subject import subject_of
-from kdedge.recipe import ARTIFACTS, Export, Recipe, load_recipe
+from kdedge.recipe import ARTIFACTS, Compress, Export, Recipe, load_recipe
 from kdedge.tasks import MultiLabel, Regression
 from kdedge.teach.stage import finetune
 from kdedge.teachers.label import label_texts
+from kdedge.text.pairs import Pair
 
 DATA = ROOT / "data" / "feedback.csv"
 
@@ -79,6 +81,11 @@ def topics(encoder_only: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def stars(encoder_only: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundle_of(made_small("stars", encoder_only), tmp_path_factory.mktemp("stars"))
+
+
+@pytest.fixture(scope="module")
+def questions(encoder_only: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle_of(made_small("questions", encoder_only), tmp_path_factory.mktemp("questions"))
 
 
 def test_topics_in_every_format_and_quantization(topics: Path) -> None:
@@ -170,3 +177,45 @@ def test_an_export_that_loses_too_much_is_refused_in_the_tasks_words(
     manifest = export_bundle(subject, settings, tmp_path / "bundle")
     assert manifest.artifacts[0].parity.max_difference < 1e-3 * 2
     assert "pearson" in manifest.artifacts[0].summary()
+
+
+def test_pairs_in_every_format_and_quantization(questions: Path) -> None:
+    manifest, student = verify(questions), Student.load(questions.with_name("student"))
+    assert [artifact.name for artifact in manifest.artifacts] == [*ARTIFACTS]
+    assert manifest.pairs
+    texts = student.test.texts
+    assert all(isinstance(text, Pair) for text in texts)
+    exponentials = np.exp(student.test.logits)
+    expected = exponentials / exponentials.sum(1, keepdims=True)
+    for name in ("litert-float32", "onnx-float32"):
+        np.testing.assert_allclose(load_bundle(questions, name).outputs(texts), expected, atol=1e-5)
+    # Where the texts change places, it is another question.
+    swapped = [Pair(pair, text) for text, pair in texts]
+    assert not np.allclose(load_bundle(questions).outputs(swapped), expected, atol=1e-3)
+
+
+def test_answers_of_pairs(questions: Path) -> None:
+    said = json.loads(kdedge("predict", questions, "--json", "Is it free?", "What does it cost?"))
+    assert (said["text"], said["text_pair"]) == ("Is it free?", "What does it cost?")
+    assert said["label"] in ("different", "same")
+    path = ROOT / "data" / "questions.csv"
+    scored = kdedge("predict", questions, "--file", path, "--label", "label")
+    assert "of 96 labelled texts" in scored
+    for texts, words in (
+        (["one"], "1 given; this bundle takes two for each answer"),
+        (["one", " "], "the text is empty"),
+    ):
+        result = CliRunner().invoke(app, ["predict", str(questions), *texts])
+        assert words in " ".join(result.output.split())
+    with pytest.raises(KdedgeError, match="this bundle takes pairs of texts"):
+        load_bundle(questions).predict(["one"])
+
+
+def test_a_student_of_pairs_can_be_made_smaller(questions: Path) -> None:
+    student = Student.load(questions.with_name("student"))
+    store = SoftLabels(questions.with_name("soft_labels"))
+    texts = store.texts
+    settings = Compress(epochs=1, sparsity=0.5)
+    smaller = compress(student, "pruning", texts, store.lookup(texts)[0], settings, seed=1)
+    kernel = smaller.model.get_layer("tower").get_weights()[0]
+    assert np.mean(kernel == 0) == pytest.approx(0.5, abs=0.01)

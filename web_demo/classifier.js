@@ -1,6 +1,6 @@
 // A bundle in the browser: text -> labels with probabilities, or a score, by transformers.js.
 
-import { labelsOf, outputsOf } from "./tasks.js";
+import { labelsOf, outputsOf, pairTokens } from "./tasks.js";
 
 const MAX_CHARACTERS = 100_000;
 // transformers.js names a bundle's artifacts so.
@@ -58,23 +58,24 @@ async function load(path) {
 /**
  * Loads the bundle that `kdedge package web` put beside this file.
  *
- * Gives `task` of the manifest, `samples`, texts of the kind that the model knows if the bundle has
- * some, and `classify`, an async function:
- * text -> [{label, score, holds, unsure}], the most probable first. `holds` says whether it is the
- * text's label: of the first one, or of those above their thresholds. `unsure`, the same in all, says
- * whether the model is too unsure of the answer for it to be shown. Where the task is a score, there
- * is one, with the label "score". It throws an Error whose message can be shown for a text that is
+ * Gives `task` and `pairs` of the manifest, `samples`, texts of the kind that the model knows if the
+ * bundle has some (of pairs with a tab between), and `classify`, an async function:
+ * text -> [{label, score, holds, unsure}], the most probable first; with `pairs` it takes two texts.
+ * `holds` says whether it is the text's label: of the first one, or of those above their thresholds.
+ * `unsure`, the same in all, says whether the model is too unsure of the answer for it to be shown.
+ * Where the task is a score, there is one, with the label "score". It throws an Error whose message
+ * can be shown for a text that is
  * blank, longer than 100,000 characters or not well formed.
  */
 export async function loadClassifier() {
   const { model, dtype, samples: has } = await (await load("models/index.json")).json();
   const manifest = await (await load(`models/${model}/manifest.json`)).json();
-  const { task, labels, artifacts } = manifest;
+  const { task, labels, artifacts, pairs = false } = manifest;
   const decision = artifacts.find(({ name }) => name === ARTIFACTS[dtype]).trust?.decision;
   const path = `models/${model}/sample_texts.txt`;
   const samples = has ? (await (await load(path)).text()).trim().split("\n") : [];
   // Only now: where the bundle is missing the runtime is as well, and the message must come first.
-  const { env, pipeline } = await import("@huggingface/transformers");
+  const { env, pipeline, Tensor } = await import("@huggingface/transformers");
   env.allowRemoteModels = false;
   env.allowLocalModels = true;
   env.localModelPath = "models/";
@@ -87,15 +88,31 @@ export async function loadClassifier() {
   const { tokenizer, model: network } = loaded;
   // Manifests of version 1 have labels.
   const says = task ?? { name: "classification", label_names: labels };
-  async function classify(text) {
-    check(text);
+  function encode(text) {
     const encoded = tokenizer(text, { truncation: true });
-    const ids = encoded.input_ids.data;
-    ids[ids.length - 1] = BigInt(tokenizer.sep_token_id);
+    encoded.input_ids.data[encoded.input_ids.data.length - 1] = BigInt(tokenizer.sep_token_id);
+    return encoded;
+  }
+  // transformers.js would cut the second text only.
+  function encodePair(...texts) {
+    const ids = texts.map((text) => [...tokenizer.encode(text, { add_special_tokens: false })]);
+    const { cls_token_id: cls, sep_token_id: sep, model_max_length: most } = tokenizer;
+    const cut = pairTokens(...ids, cls, sep, most);
+    const tensor = (row) => new Tensor("int64", BigInt64Array.from(row, BigInt), [1, row.length]);
+    return {
+      input_ids: tensor(cut.ids),
+      attention_mask: tensor(cut.ids.map(() => 1)),
+      token_type_ids: tensor(cut.segments),
+    };
+  }
+  async function classify(text, pair) {
+    check(text);
+    if (pairs) check(pair ?? "");
+    const encoded = pairs ? encodePair(text, pair) : encode(text);
     const { logits } = await network(encoded);
     const raw = outputsOf(says, [...logits.data]);
     const { calibrated: outputs, unsure } = decision
-      ? decide(decision, raw, unknownShare(ids, tokenizer.unk_token_id))
+      ? decide(decision, raw, unknownShare(encoded.input_ids.data, tokenizer.unk_token_id))
       : { calibrated: raw, unsure: false };
     const held = labelsOf(says, outputs);
     return outputs
@@ -104,6 +121,6 @@ export async function loadClassifier() {
       .sort((a, b) => b.score - a.score);
   }
   // The first run also prepares memory: not what a user should see as latency.
-  await classify(samples[0] ?? "a");
-  return { classify, samples, task: says };
+  await classify(...(samples[0]?.split("\t") ?? ["a", "a"]));
+  return { classify, samples, task: says, pairs };
 }

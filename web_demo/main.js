@@ -1,7 +1,7 @@
 import { loadClassifier } from "./classifier.js";
 
-const [text, example, labels, status] = ["text", "example", "labels", "status"].map((id) =>
-  document.getElementById(id),
+const [text, second, example, labels, status] = ["text", "pair", "example", "labels", "status"].map(
+  (id) => document.getElementById(id),
 );
 
 function say(message, isError = false) {
@@ -42,20 +42,21 @@ async function keepForOffline() {
 
 async function start() {
   say("Loading the model…");
-  const { classify, samples, task } = await loadClassifier();
+  const { classify, samples, task, pairs } = await loadClassifier();
 
   async function answer() {
-    const typed = text.value;
-    if (typed === "") {
+    const typed = [text.value, ...(pairs ? [second.value] : [])];
+    if (typed.includes("")) {
       labels.replaceChildren();
-      say(samples.length ? "Type a text, or try an example." : "Type a text.");
+      const what = pairs ? "Type two texts" : "Type a text";
+      say(samples.length ? `${what}, or try an example.` : `${what}.`);
       return;
     }
     try {
       const begun = performance.now();
-      const scores = await classify(typed);
+      const scores = await classify(...typed);
       const took = performance.now() - begun;
-      if (typed !== text.value) return;
+      if (typed[0] !== text.value || (pairs && typed[1] !== second.value)) return;
       const isScore = task.name === "regression";
       labels.replaceChildren(...(isScore ? [] : scores.map(row)));
       const held = scores.filter(({ holds }) => holds).map(({ label }) => label);
@@ -68,14 +69,19 @@ async function start() {
   }
 
   let timer;
-  text.addEventListener("input", () => {
-    clearTimeout(timer);
-    timer = setTimeout(answer, 150);
-  });
+  for (const box of [text, second]) {
+    box.addEventListener("input", () => {
+      clearTimeout(timer);
+      timer = setTimeout(answer, 150);
+    });
+  }
   example.addEventListener("click", () => {
-    text.value = samples[Math.floor(Math.random() * samples.length)];
+    const line = samples[Math.floor(Math.random() * samples.length)];
+    [text.value, second.value] = pairs ? line.split("\t") : [line, ""];
     answer();
   });
+  for (const part of [second, ...second.labels]) part.hidden = !pairs;
+  second.disabled = !pairs;
   example.hidden = samples.length === 0;
   text.disabled = example.disabled = false;
   text.focus();

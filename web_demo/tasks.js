@@ -1,4 +1,5 @@
-// What a model's numbers say: the task of a bundle's manifest, logits -> outputs -> answers.
+// What goes into a model for two texts, and what its numbers say: the task of a bundle's manifest,
+// logits -> outputs -> answers.
 
 const TASKS = {
   classification: {
@@ -40,4 +41,23 @@ export function outputsOf(task, logits) {
 /** The labels that hold, the most probable first: one, any number, or none for scores. */
 export function labelsOf(task, outputs) {
   return TASKS[task.name].labels(task, outputs);
+}
+
+/**
+ * [CLS] text [SEP] pair [SEP], at most `most` ids, with the segment of each, of the ids of two texts
+ * without special tokens. The longer text is cut first, then both alike.
+ */
+export function pairTokens(first, second, cls, sep, most) {
+  const limit = most - 3;
+  let shorter = Math.min(first.length, second.length);
+  let longer = Math.max(shorter, limit - shorter);
+  if (shorter + longer > limit) {
+    shorter = Math.floor(limit / 2);
+    longer = limit - shorter;
+  }
+  const [room, roomOfPair] =
+    first.length <= second.length ? [shorter, longer] : [longer, shorter];
+  const start = [cls, ...first.slice(0, room), sep];
+  const end = [...second.slice(0, roomOfPair), sep];
+  return { ids: [...start, ...end], segments: [...start.map(() => 0), ...end.map(() => 1)] };
 }

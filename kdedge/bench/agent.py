@@ -16,7 +16,8 @@ Reads one JSON object from stdin or from the file:
                     "text"
     batch           "time": texts in each inference
     tokenizer       "text": path of a tokenizer.json
-    texts, length   "text": strings, and the number of tokens to pad or truncate them to
+    texts, length   "text": strings, or lists of two that are judged together, and the number of
+                    tokens to pad or truncate them to
     warmup_count, warmup_seconds    "time" and "text": warm-up; goes on until both are reached
     min_count, min_seconds          "time" and "text": measured; goes on until both are reached
     limit_seconds   optional: the process is killed soon after this time
@@ -149,9 +150,9 @@ def measure_text(request: dict[str, Any]) -> dict[str, Any]:
     engine = ENGINES[request["format"]](request["model"], request["threads"])
     tokenized: list[int] = []
 
-    def classify(text: str) -> Any:
+    def classify(text: Any) -> Any:
         start = time.perf_counter_ns()
-        encoding = tokenizer.encode(text)
+        encoding = tokenizer.encode(text) if isinstance(text, str) else tokenizer.encode(*text)
         rows = (encoding.ids, encoding.attention_mask, encoding.type_ids)
         arrays = {name: np.array([row], np.int32) for name, row in zip(NAMES, rows)}  # noqa: B905
         tokenized.append(time.perf_counter_ns() - start)

@@ -31,6 +31,7 @@ from kdedge.progress import progress
 from kdedge.runtime import load_bundle
 from kdedge.tasks import wilson_interval
 from kdedge.text.encoder import Encoded, TextEncoder
+from kdedge.text.pairs import Pair, Text
 from kdedge.text.pretrained import TOKENIZER
 
 # Batch sizes of the scenario `throughput`.
@@ -43,7 +44,7 @@ KEPT = "measured"
 class Labelled(NamedTuple):
     """Texts with their labels, as the task's `parse` gives them: names of classes, or scores."""
 
-    texts: tuple[str, ...]
+    texts: tuple[Text, ...]
     labels: tuple[Any, ...]
 
 
@@ -74,7 +75,7 @@ def bench_bundles(
     bundles: Sequence[Path],
     report_dir: Path,
     scenario: Scenario,
-    texts: Sequence[str] | None = None,
+    texts: Sequence[Text] | None = None,
     devices: Sequence[Device] | None = None,
     labelled: Labelled | None = None,
     grid: Grid | None = None,
@@ -211,7 +212,7 @@ def _plan(
     bundle: Path,
     manifest: Manifest,
     prefix: str,
-    texts: Sequence[str] | None,
+    texts: Sequence[Text] | None,
     device: Device,
     suffix: str,
     labelled: Labelled | None,
@@ -219,7 +220,7 @@ def _plan(
 ) -> Iterator[_Planned]:
     encoder = TextEncoder.load(bundle)
     if texts is None:
-        texts = sample_texts(bundle)
+        texts = sample_texts(bundle, manifest.pairs)
     if not texts:
         raise KdedgeError("texts: none given. At least one real text is needed.")
     if longest := max((n for n in grid.lengths if n > manifest.max_length), default=0):
@@ -260,8 +261,8 @@ def _plan(
             yield _Planned(device, subject, bundle, manifest, artifact)
 
 
-def sample_texts(bundle: Path) -> list[str]:
-    """The texts in a bundle, or beside it, to measure it with.
+def sample_texts(bundle: Path, pairs: bool = False) -> list[Text]:
+    """The texts in a bundle, or beside it, to measure it with; pairs have a tab between.
 
     Raises:
         KdedgeError: there are none.
@@ -273,7 +274,8 @@ def sample_texts(bundle: Path) -> list[str]:
             f"{bundle}: no texts to measure with: neither {SAMPLE_TEXTS} in it nor {beside.name} "
             "beside it. Name a file with some: --samples FILE."
         )
-    return [line for line in path.read_text(encoding="utf-8").split("\n") if line]
+    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line]
+    return [Pair(*line.split("\t", 1)) for line in lines] if pairs else [*lines]
 
 
 def _measurement(

@@ -136,6 +136,7 @@ class Manifest(_Frozen, _Head):
     """The contents of `manifest.json`."""
 
     task: StoredTask
+    pairs: bool = Field(False, description="whether a model is asked about two texts together")
     max_length: int = Field(ge=3, description="tokens that texts are truncated to")
     source: Source
     artifacts: tuple[Artifact, ...] = Field(min_length=1)

@@ -13,6 +13,7 @@ from kdedge.recipe import Bench, Count, Data, Section
 
 if TYPE_CHECKING:
     from kdedge.bench.run import Labelled
+    from kdedge.text.pairs import Text
 
 Markdown = Annotated[bool, typer.Option("--markdown", help="print the table as Markdown")]
 Threshold = Annotated[
@@ -62,6 +63,7 @@ def bench(
             only=(
                 "path",
                 "text",
+                "text_pair",
                 "label",
                 "label_delimiter",
                 "label_columns",
@@ -125,13 +127,12 @@ def bench(
     from kdedge.bench.run import Grid, bench_bundles
     from kdedge.bundle.manifest import trusts_of
     from kdedge.files import write_text
-    from kdedge.text.readers import read_texts
 
     result = bench_bundles(
         bundles or [],
         report,
         chosen,
-        read_texts(samples) if samples else None,
+        _samples(samples, bundles) if samples and bundles else None,
         devices=devices,
         labelled=_texts_of(labelled, bundles) if labelled and bundles else None,
         grid=Grid(**dict(grid)),
@@ -149,6 +150,14 @@ def bench(
         typer.echo(markdown_table(result), nl=False)
     else:
         Console(highlight=False).print(terminal_table(result))
+
+
+def _samples(path: Path, bundles: list[Path]) -> "list[Text]":
+    """The texts of a file; of pairs the second ones are in its column text_pair."""
+    from kdedge.bundle.manifest import read_manifest
+    from kdedge.text.readers import read_texts
+
+    return read_texts(path, pair="text_pair" if read_manifest(bundles[0]).pairs else None)
 
 
 def _texts_of(data: Data, bundles: list[Path]) -> "Labelled":

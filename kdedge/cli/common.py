@@ -61,7 +61,7 @@ def texts_of(data: Data) -> "TextFiles":
     from kdedge.text.readers import Format, TextFiles
 
     form = Format(data.encoding, data.delimiter, data.quoting)
-    return TextFiles(data.path, data.text, form, data.empty_texts)
+    return TextFiles(data.path, data.text, form, data.empty_texts, data.text_pair)
 
 
 def labels_of(data: Data) -> "LabelForm":

@@ -49,12 +49,13 @@ def export(
     from kdedge.text.readers import read_texts
 
     subject = subject_of(Student.load(student))
+    pair = "text_pair" if subject.has_pairs else None
     if calibration:
-        subject = replace(subject, calibration=tuple(read_texts(calibration)))
+        subject = replace(subject, calibration=tuple(read_texts(calibration, pair=pair)))
     if samples:
-        subject = replace(subject, samples=tuple(read_texts(samples)))
+        subject = replace(subject, samples=tuple(read_texts(samples, pair=pair)))
     if out_of_scope:
-        subject = replace(subject, out_of_scope=tuple(read_texts(out_of_scope)))
+        subject = replace(subject, out_of_scope=tuple(read_texts(out_of_scope, pair=pair)))
     export_bundle(subject, settings, out, decide)
     inspect(out)
 

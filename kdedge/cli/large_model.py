@@ -70,8 +70,8 @@ def prompts(
     from kdedge.files import locked
     from kdedge.teachers.large_model.scores import score_prompts, table
 
-    lines = texts_of(data).with_labels(LabelForm(data.label))
-    labelled = [(text, where, label) for text, (label, where) in lines]
+    found = texts_of(data).with_labels(LabelForm(data.label))
+    labelled = [(text, where, label) for text, (label, where) in found if isinstance(text, str)]
     with locked(out):
         scores = score_prompts(large_model, labelled, out, say)
     typer.echo(table(scores))

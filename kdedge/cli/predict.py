@@ -16,6 +16,7 @@ from kdedge.recipe import Data
 if TYPE_CHECKING:
     from kdedge.runtime import Judged
     from kdedge.tasks import Task
+    from kdedge.text.pairs import Text
 
 # Texts may begin with a dash.
 CONTEXT = {"ignore_unknown_options": True}
@@ -34,6 +35,7 @@ def predict(
             only=(
                 "path",
                 "text",
+                "text_pair",
                 "label",
                 "label_delimiter",
                 "label_columns",
@@ -47,7 +49,11 @@ def predict(
                 "path": ".txt with one text a line, or a data file",
                 "label": "column of the labels: says how many of the answers are right",
             },
-            defaults={"label": "none", "empty_texts": "skip"},
+            defaults={
+                "label": "none",
+                "empty_texts": "skip",
+                "text_pair": "text_pair if the bundle takes pairs",
+            },
         ),
     ],
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...")] = None,
@@ -61,9 +67,12 @@ def predict(
 ) -> None:
     """Classify texts: the arguments, the texts of a file, or the lines of standard input.
 
-    Empty lines of a file and of standard input are left out and counted.
+    A bundle for pairs takes two arguments for each, or lines with a tab between the texts. Empty
+    lines of a file and of standard input are left out and counted.
     """
+    from kdedge.bundle.manifest import opened, read_manifest
     from kdedge.runtime import load_bundle
+    from kdedge.text.pairs import columns_of, parts_of
     from kdedge.text.readers import split_lines
 
     for text in texts or []:
@@ -72,34 +81,58 @@ def predict(
     if texts and data:
         raise KdedgeError("--file: given beside texts; one of the two is needed.")
     given: list[Any] = []
+    lines: list[Text] = []
     empty = 0
+    with opened(bundle) as folder:
+        pairs = read_manifest(folder).pairs
     if data:
         if "empty_texts" not in data.model_fields_set:
             data = data.model_copy(update={"empty_texts": "skip"})
+        if pairs and data.text_pair is None:
+            data = data.model_copy(update={"text_pair": "text_pair"})
         files = texts_of(data)
         if LABELS & data.model_fields_set:
             labels = labels_of(data)
-            pairs = list(files.with_labels(labels))
-            lines, given = [text for text, _ in pairs], [of for _, of in pairs]
+            found = list(files.with_labels(labels))
+            lines, given = [text for text, _ in found], [of for _, of in found]
         else:
             lines = list(files)
         empty = files.empty_seen
     elif texts:
-        lines = texts
+        lines = _pairs_of(texts) if pairs else [*texts]
     else:
-        lines, empty = split_lines(sys.stdin.buffer.read(), "standard input")
+        said, empty = split_lines(sys.stdin.buffer.read(), "standard input")
+        lines = [_pair_in(line) for line in said] if pairs else [*said]
     classifier = load_bundle(bundle, artifact)
     task = classifier.manifest.task
     judged = classifier.judge(lines)
     for line, answer in zip(lines, classifier.answers(judged), strict=True):
         if as_json:
-            typer.echo(json.dumps({"text": line, **answer.fields()}, ensure_ascii=False))
+            asked = {name: of[0] for name, of in columns_of([line]).items()}
+            typer.echo(json.dumps({**asked, **answer.fields()}, ensure_ascii=False))
         else:
-            typer.echo(f"{answer.line()}\t{line}")
+            typer.echo("\t".join([answer.line(), *parts_of(line)]))
     if empty:
         say("1 empty text was left out." if empty == 1 else f"{empty:,} empty texts were left out.")
     if given:
         say(_score(task, judged, given, labels))
+
+
+def _pairs_of(texts: list[str]) -> "list[Text]":
+    from kdedge.text.pairs import Pair
+
+    if len(texts) % 2:
+        raise KdedgeError(f"TEXT: {len(texts)} given; this bundle takes two for each answer.")
+    return [Pair(*texts[i : i + 2]) for i in range(0, len(texts), 2)]
+
+
+def _pair_in(line: str) -> "Text":
+    from kdedge.text.pairs import Pair
+
+    text, tab, pair = line.partition("\t")
+    if not tab:
+        raise KdedgeError(f"standard input: {line!r:.40}; a tab between two texts is needed.")
+    return Pair(text, pair)
 
 
 def _score(task: "Task", judged: "Judged", given: list[Any], of: Any) -> str:

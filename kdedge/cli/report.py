@@ -76,6 +76,7 @@ def drift(
 
 def _read(model: "TextModel", path: Path, text: str) -> "Log":
     from kdedge.drift import log_of_answers, log_of_texts
+    from kdedge.text.pairs import single
     from kdedge.text.readers import TextFiles
 
     names = model.manifest.task.output_names
@@ -85,7 +86,7 @@ def _read(model: "TextModel", path: Path, text: str) -> "Log":
         if f'"{text}"' not in first and '"label"' in first:
             return log_of_answers(path, names)
     files = TextFiles(path, text, empty="skip")
-    seen = log_of_texts(model, list(files))
+    seen = log_of_texts(model, list(single(files, "kdedge report drift")))
     if files.empty_seen:
         say(f"empty texts left out: {files.empty_seen:,}")
     return seen

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 TeacherDir = Annotated[Path, typer.Option("--teacher", help="the teacher's folder")]
 # Fields of [data] that matter to texts without labels.
-OF_TEXTS = {"path", "text", "encoding", "delimiter", "quoting", "empty_texts"}
+OF_TEXTS = {"path", "text", "text_pair", "encoding", "delimiter", "quoting", "empty_texts"}
 # These commands use labelled texts only.
 Labelled = Annotated[
     Data, Options(main=("text", "label", "split"), without=("unlabelled", "labels"))

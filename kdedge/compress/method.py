@@ -9,6 +9,7 @@ import tf_keras
 from kdedge.errors import KdedgeError
 from kdedge.recipe import COMPRESSIONS, Compress
 from kdedge.students.trained import Student
+from kdedge.text.pairs import Text
 
 Layer: TypeAlias = tf_keras.layers.Layer
 # Layers with nearly all weights. Biases and norms are few, and too sensitive to compress.
@@ -29,7 +30,7 @@ class Round:
     listed in `Compression` of `kdedge.recipe`.
     """
 
-    def prepare(self, student: Student, texts: Sequence[str], settings: Compress) -> Student:
+    def prepare(self, student: Student, texts: Sequence[Text], settings: Compress) -> Student:
         """Change the student before fine-tuning; `texts` are those that it will be trained on."""
         return student
 

@@ -23,6 +23,7 @@ from kdedge.recipe import Compress, fingerprint
 from kdedge.students.trained import Student, measures
 from kdedge.tasks import Task
 from kdedge.text.batches import shuffled_batches
+from kdedge.text.pairs import Text
 from kdedge.training.resumable import Resumable, remove_checkpoints
 
 Logits = npt.NDArray[np.float32]
@@ -74,7 +75,7 @@ def compress_student(
 def compress(
     student: Student,
     method: str,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     teacher_logits: Logits,
     settings: Compress,
     seed: int,
@@ -141,7 +142,7 @@ def compress(
 def _compressed(
     student: Student,
     method: str,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     logits: Logits,
     settings: Compress,
     seed: int,
@@ -268,7 +269,7 @@ class _Texts:
     """The training texts, in batches of similar length."""
 
     def __init__(
-        self, student: Student, texts: Sequence[str], logits: Logits, size: int, seed: int
+        self, student: Student, texts: Sequence[Text], logits: Logits, size: int, seed: int
     ) -> None:
         self.task, self.encoder = student.task, student.encoder
         self.texts, self.logits = texts, logits

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras
 
 from kdedge.errors import KdedgeError
-from kdedge.layers.pooling import TokenMean
+from kdedge.layers.pooling import Compared, TokenMean
 from kdedge.layers.transformer import Attention, FirstToken, PositionEmbedding, gelu_tanh
 
 
@@ -93,11 +93,18 @@ class TokenMeanTwin(tf_keras.layers.Layer):
         return tf.TensorShape((input_shape[0], input_shape[2]))
 
 
+class _Compared(tf_keras.layers.Layer):
+    def call(self, both: Any) -> Any:
+        u, v = both[:, 0], both[:, 1]
+        return tf.concat([u, v, tf.abs(u - v), u * v], axis=-1)
+
+
 TWINS = {
     Attention: tf_keras.layers.MultiHeadAttention,
     PositionEmbedding: _PositionEmbedding,
     FirstToken: _FirstToken,
     TokenMean: TokenMeanTwin,
+    Compared: _Compared,
 }
 
 

@@ -10,9 +10,10 @@ from kdedge.errors import KdedgeError
 from kdedge.recipe import Compress
 from kdedge.students.architecture import Parts
 from kdedge.students.trained import Student
+from kdedge.text.pairs import Text
 
 
-def prune_vocabulary(student: Student, texts: Sequence[str], min_count: int = 1) -> Student:
+def prune_vocabulary(student: Student, texts: Sequence[Text], min_count: int = 1) -> Student:
     """Keep only the token embeddings of word pieces in a corpus, and of all single characters.
 
     Args:
@@ -49,7 +50,7 @@ def prune_vocabulary(student: Student, texts: Sequence[str], min_count: int = 1)
 class ShorterVocabulary(Round):
     """Removes word pieces rarer than `min_count` before the fine-tuning."""
 
-    def prepare(self, student: Student, texts: Sequence[str], settings: Compress) -> Student:
+    def prepare(self, student: Student, texts: Sequence[Text], settings: Compress) -> Student:
         """See `Round`."""
         return prune_vocabulary(student, texts, settings.min_count)
 

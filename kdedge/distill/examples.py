@@ -69,8 +69,8 @@ class Examples:
         return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(8)
 
     def _batch(self, rows: Any) -> tuple[Any, Any]:
-        token_ids = [self._ids.of(row) for row in rows.tolist()]
-        inputs = padded(token_ids, pad_id=self._plan.encoder.pad_id).inputs
+        tokens = [self._ids.of(row) for row in rows.tolist()]
+        inputs = padded(tokens, pad_id=self._plan.encoder.pad_id).inputs
         pooled = None if self.pooled is None else self.pooled[rows]
         return inputs, self._targets(self._plan.transfer.labels[rows], self._logits[rows], pooled)
 

@@ -104,6 +104,11 @@ def plan_of(
             "teacher: None; hidden_weight, attention_weight, adversary and some losses need one "
             "that runs beside the student: --teacher DIR."
         )
+    if corpus.has_pairs and (settings.prompt != "none" or settings.adversary == "prompt"):
+        raise KdedgeError(
+            f"distill: prompt = {settings.prompt!r}, adversary = {settings.adversary!r}; virtual "
+            "tokens are for single texts, and this data has pairs."
+        )
     strategy = _strategy(settings.devices, corpus)
     kept = list(range(len(encoder.vocabulary)))
     most = settings.vocabulary or preset.vocabulary

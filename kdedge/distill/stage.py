@@ -96,6 +96,7 @@ def _untrained(plan: Plan, teacher: BertTeacher | None) -> keras.Model:
                 corpus,
                 plan.kept,
                 plan.seed,
+                corpus.has_pairs,
             )
         )
     if settings.from_teacher and not plan.preset.needs_teacher:

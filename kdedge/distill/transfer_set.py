@@ -16,8 +16,9 @@ from kdedge.teachers.teacher import Teacher
 from kdedge.text.augment import augmented, some_with_typos
 from kdedge.text.batches import chunks
 from kdedge.text.corpus import Corpus
-from kdedge.text.encoder import TextEncoder
+from kdedge.text.encoder import TextEncoder, Tokens
 from kdedge.text.neighbours import nearest_words
+from kdedge.text.pairs import Text
 
 TOKENIZED_TOGETHER = 4096
 # Words that the mixture's rule of that name may put in a word's place.
@@ -29,7 +30,7 @@ def transfer_set(
     settings: Label,
     seed: int,
     neighbours: Mapping[str, Sequence[str]] | None = None,
-) -> list[str]:
+) -> list[Text]:
     """The texts that the teacher labels: the corpus, and augmented texts of its training part.
 
     Args:
@@ -56,7 +57,7 @@ def transfer_set(
     ]
 
 
-def texts_to_label(teacher: Teacher, corpus: Corpus, settings: Label, seed: int) -> list[str]:
+def texts_to_label(teacher: Teacher, corpus: Corpus, settings: Label, seed: int) -> list[Text]:
     """The transfer set; neighbours of words, if needed, by the teacher's word embeddings."""
     neighbours = None
     if settings.mixture.neighbours:
@@ -120,7 +121,7 @@ class TransferSet:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[Text]:
         return (text for text in self.store if text not in self._held_out)
 
     def token_ids(
@@ -138,24 +139,31 @@ class TransferSet:
 
 
 class TokenIds:
-    """Token ids of many texts, one after the other in a file that memory does not hold."""
+    """Tokens of many texts, one after the other in a file that memory does not hold.
 
-    def __init__(self, encoder: TextEncoder, texts: Iterable[str], file: Path) -> None:
+    A token of a pair's second text is there as -1 less its id.
+    """
+
+    def __init__(self, encoder: TextEncoder, texts: Iterable[Text], file: Path) -> None:
         lengths = []
         # A file of an earlier run may still be mapped.
         file.unlink(missing_ok=True)
         with file.open("wb") as written:
             for chunk in chunks(texts, TOKENIZED_TOGETHER):
-                rows = encoder.token_ids(chunk)
-                np.fromiter(chain.from_iterable(rows), np.int32).tofile(written)
-                lengths.append(np.array([len(row) for row in rows], np.int32))
+                rows = encoder.tokens(chunk)
+                ids = np.fromiter(chain.from_iterable(row.ids for row in rows), np.int32)
+                second = np.fromiter(chain.from_iterable(row.segments for row in rows), bool)
+                np.where(second, -1 - ids, ids).astype(np.int32).tofile(written)
+                lengths.append(np.array([len(row.ids) for row in rows], np.int32))
         self.lengths = np.concatenate(lengths)
         self._ids, self._ends = np.memmap(file, np.int32, "r"), np.cumsum(self.lengths)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def of(self, row: int) -> list[int]:
-        """The ids of one text."""
+    def of(self, row: int) -> Tokens:
+        """The tokens of one text or pair."""
         end = self._ends[row]
-        return list(self._ids[end - self.lengths[row] : end].tolist())
+        stored = self._ids[end - self.lengths[row] : end]
+        second = stored < 0
+        return Tokens(np.where(second, -1 - stored, stored).tolist(), second.astype(int).tolist())

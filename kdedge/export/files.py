@@ -9,14 +9,25 @@ from kdedge.bundle.fit import LABELS
 from kdedge.export.subject import Subject
 from kdedge.files import write_text
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.pairs import Text, parts_of
 
 MAX_SAMPLES = 256
 
 
-def write_samples(texts: Sequence[str], path: Path) -> None:
-    """Write up to 256 of the texts, one a line; texts with line breaks are left out."""
-    samples = [text for text in texts if len(text.splitlines()) == 1][:MAX_SAMPLES]
-    write_text(path, "\n".join(samples) + "\n")
+def write_samples(texts: Sequence[Text], path: Path) -> None:
+    """Write up to 256 of the texts, one a line, or pairs with a tab between.
+
+    Texts with line breaks, and pairs with tabs in them, are left out.
+    """
+    lines = ["\t".join(parts_of(text)) for text in texts if _fits_in_a_line(text)]
+    write_text(path, "\n".join(lines[:MAX_SAMPLES]) + "\n")
+
+
+def _fits_in_a_line(text: Text) -> bool:
+    parts = parts_of(text)
+    return all(len(part.splitlines()) == 1 for part in parts) and (
+        len(parts) == 1 or not any("\t" in part for part in parts)
+    )
 
 
 def write_files(subject: Subject, folder: Path) -> None:

@@ -24,6 +24,7 @@ from kdedge.export.trust import Said, trust_of
 from kdedge.files import require_space
 from kdedge.recipe import ARTIFACTS, Decide, Export
 from kdedge.runtime import encode_each, load_engine, run
+from kdedge.text.pairs import Text
 
 MIN_CALIBRATION, MAX_CALIBRATION = 8, 256
 MIN_PARITY = 500
@@ -110,7 +111,7 @@ def check(subject: Subject, settings: Export, artifacts: Sequence[Planned], out:
     require_space(out.parent, 5 * len(artifacts) * subject.parameters)
 
 
-def _calibration(subject: Subject) -> tuple[str, ...]:
+def _calibration(subject: Subject) -> tuple[Text, ...]:
     texts = subject.valid.texts if subject.calibration is None else subject.calibration
     return texts[:MAX_CALIBRATION]
 
@@ -212,13 +213,14 @@ class Prover:
         return LiteRTQuantizer(content, quantization, encoded, self.settings.integer_output)
 
     def _write(self, content: bytes, path: Path) -> None:
-        # MediaPipe can read float outputs and BERT's word pieces only.
+        # MediaPipe can read float outputs, BERT's word pieces and single texts only.
         s = self.subject
-        if path.suffix == ".tflite" and s.encoder.is_berts and not self.settings.integer_output:
+        is_read = s.encoder.is_berts and not s.has_pairs and not self.settings.integer_output
+        if path.suffix == ".tflite" and is_read:
             content = with_metadata(content, self.vocabulary, s.task.output_names, s.task.output)
         path.write_bytes(content)
 
-    def _run(self, path: Path, texts: Sequence[str]) -> Said:
+    def _run(self, path: Path, texts: Sequence[Text]) -> Said:
         s, engine = self.subject, load_engine(path, self.threads)
         encoded = encode_each(engine, s.encoder, texts)
         unknown = np.concatenate([s.encoder.unknown_shares(one) for one in encoded])

@@ -77,6 +77,7 @@ def export_bundle(
             format_version=FORMAT_VERSION,
             kdedge=version("kdedge"),
             task=task,
+            pairs=subject.has_pairs,
             max_length=subject.encoder.max_length,
             source=Source(name=subject.name, parameters=subject.parameters, score=source),
             artifacts=tuple(made),

@@ -14,6 +14,7 @@ from kdedge.tasks import Task
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.pairs import Pair, Text
 from kdedge.text.splits import Split
 
 
@@ -44,10 +45,15 @@ class Subject:
     task: Task
     valid: Evaluation
     test: Evaluation
-    calibration: tuple[str, ...] | None = None
-    samples: tuple[str, ...] | None = None
+    calibration: tuple[Text, ...] | None = None
+    samples: tuple[Text, ...] | None = None
     variables: Any = None
-    out_of_scope: tuple[str, ...] = ()
+    out_of_scope: tuple[Text, ...] = ()
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether it judges pairs of texts."""
+        return isinstance(self.test.texts[0], Pair)
 
 
 def subject_of(student: Student) -> Subject:

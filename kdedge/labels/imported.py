@@ -11,7 +11,9 @@ from kdedge.files import (
 from kdedge.labels.store import SoftLabels
 from kdedge.tasks import Logits, Task
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.pairs import TEXT_COLUMNS, Text
 from kdedge.text.readers import Row, read_rows
+from kdedge.text.rules import quoted
 from kdedge.text.vocabulary import students_encoder
 
 
@@ -19,8 +21,9 @@ def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncode
     """Make a store from a file with a teacher's logits or probabilities.
 
     Args:
-        path: `.parquet` or `.jsonl`, also `.gz`, with the columns `text` and either `logits` or the
-            task's output (`probabilities` for classification): a list of numbers in each row.
+        path: `.parquet` or `.jsonl`, also `.gz`, with the columns `text`, for pairs
+            `text_pair`, and either `logits` or the task's output (`probabilities` for
+            classification): a list of numbers in each row.
         folder: folder of the new store.
         task: the task, with the labels in the order of the numbers.
         encoder: of the teacher; students have its vocabulary if it is BERT's WordPiece, or else
@@ -38,11 +41,12 @@ def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncode
             f"{path}: neither a column logits nor {task.output}. There are: "
             f"{', '.join(sorted(columns))}."
         )
-    logits: dict[str, Logits] = {}
+    logits: dict[Text, Logits] = {}
+    names = [name for name in TEXT_COLUMNS if name in columns] or ["text"]
     for row in rows:
-        text = row.text("text")
+        text = row.text_of(names)
         if text in logits:
-            raise KdedgeError(f"{row.where}: the text {text[:40]!r} occurs twice; remove one.")
+            raise KdedgeError(f"{row.where}: the text {quoted(text)} occurs twice; remove one.")
         logits[text] = _logits(row, kind, task)
     store = SoftLabels.create(
         folder,

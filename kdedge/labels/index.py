@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdedge.text.batches import chunks
+from kdedge.text.pairs import Text, key_of
 from kdedge.text.readers import TextFiles
 
 Rows = npt.NDArray[np.int64]
@@ -33,7 +34,7 @@ class TextIndex:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def rows(self, texts: Iterable[str]) -> Rows:
+    def rows(self, texts: Iterable[Text]) -> Rows:
         """The row of each text, int64 [texts]: its position in adding; -1 for unknown texts."""
         hashes = _hashes(texts)
         if not len(self):
@@ -41,12 +42,12 @@ class TextIndex:
         at = np.minimum(np.searchsorted(self._hashes, hashes), len(self) - 1)
         return np.where(self._hashes[at] == hashes, self._rows[at], -1)
 
-    def missing(self, texts: Iterable[str]) -> list[str]:
+    def missing(self, texts: Iterable[Text]) -> list[Text]:
         """The texts that are not in the index, each once."""
         once = list(dict.fromkeys(texts))
         return [once[i] for i in np.flatnonzero(self.rows(once) < 0)]
 
-    def add(self, texts: Iterable[str]) -> None:
+    def add(self, texts: Iterable[Text]) -> None:
         """Add texts; none may be in the index already, or occur twice."""
         hashes = _hashes(texts)
         order = np.argsort(hashes)
@@ -78,6 +79,6 @@ def read_missing(
                 yield {"text": np.array(missing, object)}
 
 
-def _hashes(texts: Iterable[str]) -> npt.NDArray[np.uint64]:
-    hashes = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+def _hashes(texts: Iterable[Text]) -> npt.NDArray[np.uint64]:
+    hashes = (hashlib.blake2b(key_of(text).encode(), digest_size=8).digest() for text in texts)
     return np.frombuffer(b"".join(hashes), np.uint64)

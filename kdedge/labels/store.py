@@ -25,7 +25,9 @@ from kdedge.files import (
 from kdedge.labels.index import Rows, TextIndex
 from kdedge.tasks import Logits, StoredTask, Task, upgraded
 from kdedge.text.encoder import ENCODER, VOCABULARY, TextEncoder
+from kdedge.text.pairs import TEXT_COLUMNS, Text, columns_of, from_columns
 from kdedge.text.pretrained import TOKENIZER
+from kdedge.text.rules import quoted
 
 FORMAT_VERSION = 3
 # Version 2 was for classification only.
@@ -53,10 +55,10 @@ class SoftLabels:
     """A teacher's logits and, if kdedge labelled, its sentence vectors, by text.
 
     A folder with `store.json` (version, teacher fingerprint, task) and shards
-    `part-00000-....parquet` with the columns `text`, `logits` float32 [width] and, if the store has
-    features, `pooled` float16 [hidden]. `SoftLabels(folder)` opens a store, `create` makes one. The
-    name of a shard ends with the first digits of its SHA-256, so that shard and checksum appear
-    together; `checksums.sha256` has those of the other files.
+    `part-00000-....parquet` with the columns `text`, of pairs `text_pair`, `logits` float32
+    [width] and, if the store has features, `pooled` float16 [hidden]. `SoftLabels(folder)` opens a
+    store, `create` makes one. The name of a shard ends with the first digits of its SHA-256, so
+    that shard and checksum appear together; `checksums.sha256` has those of the other files.
 
     Raises:
         KdedgeError: not a store, of another version, or a file is damaged.
@@ -140,20 +142,20 @@ class SoftLabels:
     def __len__(self) -> int:
         return len(self.index)
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[Text]:
         """The labelled texts in stored order; only one shard is in memory at a time."""
         return (text for shard in self._shards for text in self._texts(shard))
 
     @property
-    def texts(self) -> tuple[str, ...]:
+    def texts(self) -> tuple[Text, ...]:
         """The labelled texts in stored order."""
         return tuple(self)
 
-    def missing(self, texts: Iterable[str]) -> list[str]:
+    def missing(self, texts: Iterable[Text]) -> list[Text]:
         """The texts that have no soft label, each once."""
         return self.index.missing(texts)
 
-    def rows(self, texts: Sequence[str]) -> Rows:
+    def rows(self, texts: Sequence[Text]) -> Rows:
         """The rows of the texts in the store, int64 [texts].
 
         Raises:
@@ -164,12 +166,12 @@ class SoftLabels:
         if len(missing):
             raise KdedgeError(
                 f"{self.folder}: {len(missing)} of {len(texts)} texts have no soft label, first "
-                f"{texts[missing[0]][:60]!r}. Label them: `kdedge label TEXTS --teacher DIR --out "
+                f"{quoted(texts[missing[0]])}. Label them: `kdedge label TEXTS --teacher DIR --out "
                 f"{self.folder}`."
             )
         return rows
 
-    def lookup(self, texts: Sequence[str]) -> tuple[Logits, Features | None]:
+    def lookup(self, texts: Sequence[Text]) -> tuple[Logits, Features | None]:
         """Logits float32 [texts, width] and sentence vectors float16 [texts, hidden] or None.
 
         Raises:
@@ -212,7 +214,7 @@ class SoftLabels:
         other._columns, other.task = [self._columns[i] for i in order], task
         return other
 
-    def add(self, texts: Sequence[str], logits: Logits, pooled: Features | None = None) -> None:
+    def add(self, texts: Sequence[Text], logits: Logits, pooled: Features | None = None) -> None:
         """Store new texts as one shard.
 
         Args:
@@ -229,7 +231,8 @@ class SoftLabels:
             raise KdedgeError(f"pooled: this store has features: {self.has_features}.")
         stored = np.empty_like(logits)
         stored[:, self._columns] = logits
-        columns = {"text": pa.array(texts, pa.string()), "logits": _vectors(stored, pa.float32())}
+        columns = {name: pa.array(of, pa.string()) for name, of in columns_of(texts).items()}
+        columns["logits"] = _vectors(stored, pa.float32())
         if pooled is not None:
             columns["pooled"] = _vectors(pooled, pa.float16())
         if double := len(texts) - len(self.missing(texts)):
@@ -291,18 +294,17 @@ class SoftLabels:
         verify_checksums(self.folder, [TOKENIZER, ENCODER], REMEDY)
         return TextEncoder.load(self.folder)
 
-    def _remember(self, texts: Sequence[str]) -> None:
+    def _remember(self, texts: Sequence[Text]) -> None:
         if len(self.missing(texts)) < len(texts):
             raise KdedgeError(f"{self.folder}: a text is stored twice. Label the texts again.")
         self.index.add(texts)
         self._starts.append(len(self))
 
-    def _texts(self, shard: Path) -> list[str]:
+    def _texts(self, shard: Path) -> list[Text]:
         with _readable(shard):
-            texts = pq.read_table(shard, columns=["text"])["text"].cast(pa.string())
-            if texts.null_count:
-                raise ValueError("a text is missing")
-            return list(texts.to_pylist())
+            names = [name for name in pq.read_schema(shard).names if name in TEXT_COLUMNS]
+            table = pq.read_table(shard, columns=names)
+            return from_columns({name: table[name].cast(pa.string()).to_pylist() for name in names})
 
     def _vectors(self, shard: Path, column: str) -> npt.NDArray[Any]:
         with _readable(shard):

@@ -19,6 +19,16 @@ class TokenMean(keras.layers.Layer):
         return keras.ops.sum(x, axis=1) / keras.ops.cast(count, x.dtype)
 
 
+@keras.saving.register_keras_serializable("kdedge")
+class Compared(keras.layers.Layer):
+    """Two texts' vectors u and v as u, v, |u - v| and u * v (arXiv 1705.02364)."""
+
+    def call(self, both: Any) -> Any:
+        """float32 [batch, 2, width] -> float32 [batch, 4 * width]."""
+        u, v = both[:, 0], both[:, 1]
+        return keras.ops.concatenate([u, v, keras.ops.abs(u - v), u * v], axis=-1)
+
+
 def masked(x: Any, mask: Any) -> Any:
     """x float32 [batch, length, width] with zeros where there is padding.
 

@@ -14,7 +14,7 @@ from kdedge.teachers.bert import BertTeacher
 from kdedge.text.corpus import Corpus
 
 # Layers by whose names `Parts` finds them, here and in saved students.
-TOKENS, POSITIONS, SENTENCE = "tokens", "positions", "sentence"
+TOKENS, POSITIONS, SEGMENTS, SENTENCE = "tokens", "positions", "segments", "sentence"
 
 
 def attention_name(block: int) -> str:
@@ -47,6 +47,7 @@ class Request:
         corpus: for presets that need one; the teacher's.
         kept: the teacher's ids of the student's tokens; None for all of them.
         seed: of what is drawn from the corpus. Weights follow `keras.utils.set_random_seed`.
+        pairs: whether it judges two texts together, the second one in segment 1.
     """
 
     task: Task
@@ -56,6 +57,7 @@ class Request:
     corpus: Corpus | None = None
     kept: Sequence[int] | None = None
     seed: int = 0
+    pairs: bool = False
 
     def head(self) -> keras.layers.Layer:
         """The task's last layer: sentence float32 [batch, width] -> logits."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from kdedge.layers.pooling import TokenMean, masked
+from kdedge.layers.pooling import Compared, TokenMean, masked
 from kdedge.students.architecture import SENTENCE, TOKENS, Preset, Request, student_inputs
 
 
@@ -22,6 +22,9 @@ def convolutional(
 ) -> keras.Model:
     """Conv1D of several kernel sizes, their maximum and mean over the text (arXiv 1408.5882).
 
+    Of two texts each has a vector of its own, and the two are compared: two towers that share all
+    weights.
+
     Args:
         request: what it is for.
         width: of the embeddings.
@@ -34,15 +37,34 @@ def convolutional(
     inputs = student_inputs()
     tokens: Any = keras.layers.Embedding(request.vocabulary, width, name=TOKENS)(inputs["ids"])
     tokens = masked(keras.layers.Dropout(dropout)(tokens), inputs["mask"])
-    pooled = []
-    for kernel in kernels:
-        grams = keras.layers.Conv1D(
+    grams = [
+        keras.layers.Conv1D(
             filters, kernel, padding="same", activation="relu", name=f"grams_{kernel}"
         )(tokens)
-        grams = masked(grams, inputs["mask"])
-        pooled.append(keras.layers.GlobalMaxPooling1D(name=f"max_{kernel}")(grams))
-        pooled.append(TokenMean(name=f"mean_{kernel}")(grams, inputs["mask"]))
-    text = keras.layers.Dropout(dropout)(keras.layers.Concatenate()(pooled))
+        for kernel in kernels
+    ]
+
+    def vector(mask: Any, place: str = "") -> Any:
+        pooled = []
+        for kernel, of_kernel in zip(kernels, grams, strict=True):
+            own = masked(of_kernel, mask)
+            pooled.append(keras.layers.GlobalMaxPooling1D(name=f"max_{kernel}{place}")(own))
+            pooled.append(TokenMean(name=f"mean_{kernel}{place}")(own, mask))
+        return keras.layers.Dropout(dropout)(keras.layers.Concatenate()(pooled))
+
+    if request.pairs:
+        # Padding is in segment 0.
+        second = inputs["segment_ids"]
+        first = keras.layers.Subtract()([inputs["mask"], second])
+        both = keras.layers.Concatenate(axis=1)(
+            [
+                keras.layers.Reshape((1, -1))(vector(mask, place))
+                for mask, place in ((first, "_first"), (second, "_second"))
+            ]
+        )
+        text = Compared()(keras.layers.Dense(hidden, activation="relu", name="tower")(both))
+    else:
+        text = vector(inputs["mask"])
     sentence = keras.layers.Dense(hidden, activation="relu", name=SENTENCE)(text)
     logits = request.head()(keras.layers.Dropout(dropout)(sentence))
     return keras.Model(inputs, logits, name=name)

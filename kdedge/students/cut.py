@@ -13,6 +13,7 @@ from kdedge.errors import KdedgeError
 from kdedge.objectives import objective_of
 from kdedge.students.architecture import (
     POSITIONS,
+    SEGMENTS,
     SENTENCE,
     TOKENS,
     Preset,
@@ -26,6 +27,7 @@ from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.encoder import Encoder
 from kdedge.teachers.families import BERT
 from kdedge.teachers.heads import FirstTokenHead
+from kdedge.text.pairs import Text
 
 IMPORTANCE_BATCH = 8
 # Of the train split, that say which parts of a teacher count most.
@@ -46,7 +48,7 @@ class Importance:
 
 
 def taylor_importance(
-    teacher: BertTeacher, texts: Sequence[str], labels: Labels, task: Task
+    teacher: BertTeacher, texts: Sequence[Text], labels: Labels, task: Task
 ) -> Importance:
     """How much a BERT's loss would change without a head or a neuron, to first order.
 
@@ -99,6 +101,7 @@ def cut_from_teacher(
     heads: int,
     neurons: int,
     kept: Sequence[int] | None = None,
+    pairs: bool = False,
 ) -> keras.Model:
     """A `mini` made of a teacher's embeddings, head and the most important parts of its layers.
 
@@ -114,6 +117,7 @@ def cut_from_teacher(
         heads: attention heads of a layer, or all.
         neurons: of a layer's dense part, or all.
         kept: the teacher's ids of the student's tokens; None for all of them.
+        pairs: whether it judges two texts together.
 
     Raises:
         KdedgeError: not a BERT, or another number of logits.
@@ -133,7 +137,7 @@ def cut_from_teacher(
     last = shape.layers - 1
     chosen = np.linspace(0, last, min(layers, last + 1)).round().astype(int).tolist()
     student = mini(
-        Request(task, len(table), max_length),
+        Request(task, len(table), max_length, pairs=pairs),
         width=shape.width,
         layers=len(chosen),
         heads=heads,
@@ -145,7 +149,10 @@ def cut_from_teacher(
         name="mini-cut",
     )
     # Segment 0 is the only one in a single text: its vector goes into the positions'.
-    positions = bert.position_vectors[:max_length] + bert.segment_vectors[0]
+    segments = bert.segment_vectors.numpy()
+    positions = bert.position_vectors[:max_length] + segments[0]
+    if pairs:
+        student.get_layer(SEGMENTS).set_weights([segments[:2] - segments[0]])
     student.get_layer(TOKENS).set_weights([table])
     student.get_layer(POSITIONS).set_weights([positions.numpy()])
     student.get_layer("embedding_norm").set_weights(bert.embedding_norm.get_weights())
@@ -207,6 +214,7 @@ def mini_cut(request: Request) -> keras.Model:
         heads=4,
         neurons=512,
         kept=request.kept,
+        pairs=request.pairs,
     )
 
 

@@ -23,6 +23,7 @@ from kdedge.files import new_folder, verify_checksums, write_checksums
 from kdedge.students.archive import number_layers, write_keras
 from kdedge.tasks import Labels, Task, read_task, upgraded
 from kdedge.text.encoder import ENCODER, TextEncoder
+from kdedge.text.pairs import TEXT_COLUMNS, Text, columns_of, from_columns
 from kdedge.text.pretrained import TOKENIZER
 
 FORMAT_VERSION = 3
@@ -43,7 +44,7 @@ class Evaluation:
         teacher_logits: float32 [texts, width], or None if a teacher did not label them.
     """
 
-    texts: tuple[str, ...]
+    texts: tuple[Text, ...]
     labels: Labels
     logits: npt.NDArray[np.float32]
     teacher_logits: npt.NDArray[np.float32] | None = None
@@ -161,7 +162,7 @@ class Student:
 
 
 def predict_logits(
-    model: keras.Model, encoder: TextEncoder, texts: Sequence[str]
+    model: keras.Model, encoder: TextEncoder, texts: Sequence[Text]
 ) -> npt.NDArray[np.float32]:
     """A classifier's logits, float32 [texts, width]; it may give a dictionary with `logits`."""
     parts = []
@@ -205,7 +206,10 @@ def _table(split: str, evaluation: Evaluation) -> pa.Table:
     return pa.table(
         {
             "split": pa.array([split] * rows, pa.string()),
-            "text": pa.array(evaluation.texts, pa.string()),
+            **{
+                name: pa.array(texts, pa.string())
+                for name, texts in columns_of(evaluation.texts).items()
+            },
             "label": _labels(evaluation.labels),
             "logits": pa.array(list(evaluation.logits), pa.list_(pa.float32())),
             "teacher_logits": pa.array(
@@ -218,7 +222,11 @@ def _table(split: str, evaluation: Evaluation) -> pa.Table:
 def _evaluation(table: pa.Table, split: str) -> Evaluation:
     part = table.filter(pc.equal(table["split"], split))
     return Evaluation(
-        tuple(part["text"].to_pylist()),
+        tuple(
+            from_columns(
+                {name: part[name].to_pylist() for name in TEXT_COLUMNS if name in part.column_names}
+            )
+        ),
         np.stack(part["label"].to_numpy()),
         _matrix(part, "logits"),
         None if part["teacher_logits"].null_count else _matrix(part, "teacher_logits"),

@@ -8,6 +8,7 @@ from kdedge.layers.pooling import TokenMean, masked
 from kdedge.layers.transformer import Attention, FirstToken, PositionEmbedding, gelu_tanh
 from kdedge.students.architecture import (
     POSITIONS,
+    SEGMENTS,
     SENTENCE,
     TOKENS,
     Preset,
@@ -46,6 +47,9 @@ def mini(
     inputs = student_inputs()
     x: Any = keras.layers.Embedding(request.vocabulary, width, name=TOKENS)(inputs["ids"])
     x = PositionEmbedding(request.max_length, name=POSITIONS)(x)
+    if request.pairs:
+        segments = keras.layers.Embedding(2, width, name=SEGMENTS)(inputs["segment_ids"])
+        x = keras.layers.Add()([x, segments])
     x = keras.layers.LayerNormalization(epsilon=1e-12, name="embedding_norm")(x)
     x = keras.layers.Dropout(dropout)(x)
     attended = keras.layers.Reshape((1, -1), name="attended")(inputs["mask"])

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from kdedge.tasks import Labels, Logits, Task
 from kdedge.text.augment import UNSPACED
+from kdedge.text.pairs import Text, parts_of
 
 # scikit-learn's C: the inverse of the regularization's strength, for features of length 1. On the
 # valid splits of four data sets 1 and 100 did worse or no better.
@@ -119,13 +121,23 @@ def words_of(text: str) -> list[str]:
 
 
 def fit_tfidf(
-    task: Task, texts: Sequence[str], labels: Labels
-) -> Callable[[Sequence[str]], Logits]:
-    """TF-IDF of words and pairs of words with a linear model, as a function texts -> logits."""
+    task: Task, texts: Sequence[Text], labels: Labels
+) -> Callable[[Sequence[Text]], Logits]:
+    """TF-IDF of words and pairs of words with a linear model, as a function texts -> logits.
+
+    Of two texts u and v: u, v, |u - v| and u * v, which is what they share.
+    """
     vectorizer = TfidfVectorizer(
         analyzer="word", tokenizer=words_of, token_pattern=None, lowercase=False,
         ngram_range=(1, 2), sublinear_tf=True,
     )  # fmt: skip
-    fit = FITS[task.name]
-    fitted = fit(task, vectorizer.fit_transform(texts), labels, np.ones(len(texts), np.float32))
-    return lambda others: fitted.logits(vectorizer.transform(others))
+    vectorizer.fit([part for text in texts for part in parts_of(text)])
+
+    def features(texts: Sequence[Text]) -> Any:
+        # The first texts, and of pairs the second ones.
+        places = zip(*map(parts_of, texts), strict=True)
+        u, *second = (vectorizer.transform(place) for place in places)
+        return hstack([u, *(x for v in second for x in (v, abs(u - v), u.multiply(v)))], "csr")
+
+    fitted = FITS[task.name](task, features(texts), labels, np.ones(len(texts), np.float32))
+    return lambda others: fitted.logits(features(others))

@@ -20,6 +20,7 @@ from kdedge.teachers.heads import Pooling, vector_of
 from kdedge.teachers.label import batches_by_length
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.pairs import Text
 
 POOLINGS: tuple[Pooling, ...] = ("mean", "first")
 Vectors = npt.NDArray[np.float32]
@@ -120,7 +121,7 @@ def pooled_by(teacher: BertTeacher, poolings: Sequence[Pooling]) -> Any:
 def sentence_vectors(
     encoder: TextEncoder,
     run: Callable[[Any], Any],
-    texts: Sequence[str],
+    texts: Sequence[Text],
     poolings: Sequence[Pooling],
     advance: Advance,
 ) -> dict[Pooling, Vectors]:

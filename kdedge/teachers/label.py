@@ -14,7 +14,8 @@ from kdedge.labels.store import Features, SoftLabels
 from kdedge.progress import Advance, progress
 from kdedge.teachers.teacher import Teacher, TeacherOutputs
 from kdedge.text.batches import chunks
-from kdedge.text.encoder import TextEncoder, padded
+from kdedge.text.encoder import TextEncoder, Tokens, padded
+from kdedge.text.pairs import Text
 from kdedge.text.readers import TextFiles
 from kdedge.text.vocabulary import students_encoder, text_of
 
@@ -23,7 +24,7 @@ VECTORS_AT_ONCE = 1024
 
 
 def label_texts(
-    teacher: Teacher, texts: Sequence[str] | TextFiles, folder: Path, batch_size: int = 64
+    teacher: Teacher, texts: Sequence[Text] | TextFiles, folder: Path, batch_size: int = 64
 ) -> SoftLabels:
     """Label the texts that the store in `folder` lacks.
 
@@ -40,7 +41,7 @@ def label_texts(
 
 
 def open_for(
-    teacher: Teacher, texts: Sequence[str] | TextFiles, folder: Path
+    teacher: Teacher, texts: Sequence[Text] | TextFiles, folder: Path
 ) -> tuple[SoftLabels, int]:
     """Open or make the store in `folder`, ready to add soft labels of `texts`.
 
@@ -69,9 +70,9 @@ def open_for(
     return store, missing
 
 
-def missing_in_shards(store: SoftLabels, texts: Sequence[str] | TextFiles) -> Iterator[list[str]]:
+def missing_in_shards(store: SoftLabels, texts: Sequence[Text] | TextFiles) -> Iterator[list[Text]]:
     """The texts that the store lacks, each once, if each shard is added before taking the next."""
-    waiting: list[str] = []
+    waiting: list[Text] = []
     for chunk in chunks(texts, TEXTS_A_SHARD):
         waiting = list(dict.fromkeys([*waiting, *store.missing(chunk)]))
         if len(waiting) >= TEXTS_A_SHARD:
@@ -99,7 +100,8 @@ def token_vectors(teacher: Teacher, students: TextEncoder) -> Features | None:
     vectors = []
     for start in range(0, len(own.vocabulary), VECTORS_AT_ONCE):
         entries = range(start, min(start + VECTORS_AT_ONCE, len(own.vocabulary)))
-        inputs = padded([[*own.first, entry, *own.last] for entry in entries]).inputs
+        rows = [Tokens.of_text([*own.first, entry, *own.last]) for entry in entries]
+        inputs = padded(rows).inputs
         vectors.append(teacher.run(inputs)["pooled"].astype(np.float16))
     return np.concatenate(vectors)
 
@@ -110,7 +112,7 @@ def half(vectors: npt.NDArray[np.float32] | None) -> Features | None:
 
 
 def batches_by_length(
-    encoder: TextEncoder, texts: Sequence[str], batch_size: int
+    encoder: TextEncoder, texts: Sequence[Text], batch_size: int
 ) -> list[list[int]]:
     """Indices of the texts in batches, from the longest texts to the shortest.
 
@@ -123,7 +125,7 @@ def batches_by_length(
 
 
 def run_teacher(
-    teacher: Teacher, texts: Sequence[str], batch_size: int, advance: Advance | None = None
+    teacher: Teacher, texts: Sequence[Text], batch_size: int, advance: Advance | None = None
 ) -> TeacherOutputs:
     """Run a teacher on texts, in their order.
 

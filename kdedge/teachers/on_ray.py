@@ -44,8 +44,12 @@ def label_on_ray(
 
     Raises:
         KdedgeError: see `label_texts`; also if Ray is not installed, does not answer, has too few
-            CPUs, or failed.
+            CPUs, or failed; or the texts are pairs.
     """
+    if texts.pair:
+        raise KdedgeError(
+            "--engine ray: labels single texts only. Label pairs with --engine local."
+        )
     # Otherwise Ray sends usage statistics to its makers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:

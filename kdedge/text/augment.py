@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from kdedge.errors import KdedgeError
+from kdedge.text.pairs import Pair, Text, key_of, parts_of
 
 TRIES_A_TEXT = 20
 # Scripts without blanks between words: each character counts as a word.
@@ -22,23 +23,23 @@ Words = list[str]
 
 
 def augment(
-    texts: Sequence[str],
+    texts: Sequence[Text],
     count: int,
     seed: int,
     mixture: Mapping[str, int] = DEFAULT_MIXTURE,
     neighbours: Mapping[str, Sequence[str]] | None = None,
-) -> list[str]:
+) -> list[Text]:
     """What `augmented` makes, in a list."""
     return list(augmented(texts, count, seed, mixture, neighbours))
 
 
 def augmented(
-    texts: Sequence[str],
+    texts: Sequence[Text],
     count: int,
     seed: int,
     mixture: Mapping[str, int] = DEFAULT_MIXTURE,
     neighbours: Mapping[str, Sequence[str]] | None = None,
-) -> Iterator[str]:
+) -> Iterator[Text]:
     """Make new texts, one at a time: only 8 bytes of each stay in memory.
 
     Args:
@@ -77,23 +78,50 @@ def augmented(
 
 def _made(
     tickets: list[Callable[[Words, Sequence[str], np.random.Generator], Words]],
-    texts: Sequence[str],
+    texts: Sequence[Text],
     count: int,
     rng: np.random.Generator,
-) -> Iterator[str]:
-    texts = [text for text in texts if text.strip()]
+) -> Iterator[Text]:
+    texts = [text for text in texts if all(part.strip() for part in parts_of(text))]
+    # Of pairs: words of a first text come from first texts.
+    by_place = [list(of) for of in zip(*map(parts_of, texts), strict=True)]
     # What is made has single spaces, so what it was made from must be compared in that form.
-    known = {_digest(joined(words_of(text))) for text in texts}
+    known = {_digest(_with(text, map(_spaced, parts_of(text)))) for text in texts}
     made = 0
     for _ in range(TRIES_A_TEXT * count if texts else 0):
         if made == count:
             break
         rule = tickets[rng.integers(len(tickets))]
-        text = joined(rule(words_of(texts[int(rng.integers(len(texts)))]), texts, rng))
-        if text and (digest := _digest(text)) not in known:
+        text = texts[int(rng.integers(len(texts)))]
+        new = _changed(text, rule, by_place, rng)
+        if all(parts_of(new)) and (digest := _digest(new)) not in known:
             known.add(digest)
             made += 1
-            yield text
+            yield new
+
+
+def _changed(
+    text: Text,
+    rule: Callable[[Words, Sequence[str], np.random.Generator], Words],
+    by_place: Sequence[Sequence[str]],
+    rng: np.random.Generator,
+) -> Text:
+    """A text by a rule, or a pair with one of its texts by that rule."""
+    if isinstance(text, str):
+        return joined(rule(words_of(text), by_place[0], rng))
+    parts = [_spaced(part) for part in text]
+    place = int(rng.integers(len(parts)))
+    parts[place] = joined(rule(words_of(parts[place]), by_place[place], rng))
+    return Pair(*parts)
+
+
+def _spaced(text: str) -> str:
+    return joined(words_of(text))
+
+
+def _with(text: Text, parts: Iterable[str]) -> Text:
+    """A text with other words, or a pair with other texts."""
+    return Pair(*parts) if isinstance(text, Pair) else next(iter(parts))
 
 
 def words_of(text: str) -> Words:
@@ -140,11 +168,13 @@ def splice(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Word
     return first + other[int(rng.integers(len(other))) :]
 
 
-def some_with_typos(texts: Iterable[str], share: float, seed: Sequence[int]) -> Iterator[str]:
+def some_with_typos(texts: Iterable[Text], share: float, seed: Sequence[int]) -> Iterator[Text]:
     """The texts as they come, each with `typos` or, but for `share` of them, as it is."""
     rng = np.random.default_rng(seed)
     for text in texts:
-        yield " ".join(typos(text.split(), (), rng)) if rng.random() < share else text
+        if rng.random() < share:
+            text = _with(text, (" ".join(typos(p.split(), (), rng)) for p in parts_of(text)))
+        yield text
 
 
 def typos(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Words:
@@ -204,5 +234,5 @@ def _keys() -> dict[str, str]:
 KEYS = _keys()
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+def _digest(text: Text) -> bytes:
+    return hashlib.blake2b(key_of(text).encode("utf-8", "surrogatepass"), digest_size=8).digest()

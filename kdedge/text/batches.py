@@ -2,16 +2,20 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from kdedge.text.pairs import Text
+
+AnyText = TypeVar("AnyText", bound=Text)
 # Batches whose texts are sorted together: long enough that little is padded, short enough that
 # a batch still mixes the corpus.
 SORTED_TOGETHER = 32
 
 
-def chunks(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+def chunks(texts: Iterable[AnyText], size: int) -> Iterator[list[AnyText]]:
     """`size` texts at a time, and what is left."""
     rest = iter(texts)
     while chunk := list(islice(rest, size)):

@@ -7,6 +7,7 @@ import numpy as np
 
 from kdedge.text.batches import chunks
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.pairs import Text
 
 # Of more texts so many are looked at, evenly spread.
 TEXTS_LOOKED_AT = 20_000
@@ -37,16 +38,16 @@ class Lengths:
     limit: int
     cut: float
     unknown: float
-    unknown_text: str
+    unknown_text: Text
 
 
-def token_lengths(texts: Sequence[str], encoder: TextEncoder) -> list[int]:
+def token_lengths(texts: Sequence[Text], encoder: TextEncoder) -> list[int]:
     """The number of tokens of each text, or of some evenly spread over many texts."""
     looked_at = texts[:: -(-len(texts) // TEXTS_LOOKED_AT)]
     return [len(ids) for chunk in chunks(looked_at, AT_ONCE) for ids in encoder.token_ids(chunk)]
 
 
-def lengths_of(texts: Sequence[str], encoder: TextEncoder, max_length: int) -> Lengths:
+def lengths_of(texts: Sequence[Text], encoder: TextEncoder, max_length: int) -> Lengths:
     """Look at texts with a tokenizer.
 
     Args:
@@ -56,7 +57,8 @@ def lengths_of(texts: Sequence[str], encoder: TextEncoder, max_length: int) -> L
     """
     looked_at = texts[:: -(-len(texts) // TEXTS_LOOKED_AT)]
     unknown_id, special = encoder.unknown_id, len(encoder.first) + len(encoder.last)
-    lengths, unknown, worst, worst_text = [], 0, 0.0, ""
+    lengths, unknown, worst = [], 0, 0.0
+    worst_text: Text = ""
     for chunk in chunks(looked_at, AT_ONCE):
         for text, ids in zip(chunk, encoder.token_ids(chunk), strict=True):
             lengths.append(len(ids))

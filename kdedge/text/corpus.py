@@ -14,6 +14,7 @@ from kdedge.errors import KdedgeError
 from kdedge.extensions import one_of
 from kdedge.tasks import TASKS, Labels, Task
 from kdedge.text.decoding import Tell, tell_once
+from kdedge.text.pairs import Pair, Text
 from kdedge.text.readers import (
     Format,
     LabelForm,
@@ -51,8 +52,13 @@ class Corpus:
     train: Split
     valid: Split
     test: Split
-    unlabelled: tuple[str, ...] = ()
+    unlabelled: tuple[Text, ...] = ()
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether what is labelled are pairs of texts."""
+        return isinstance(self.train.texts[0], Pair)
 
     def fingerprint(self) -> str:
         """SHA-256 over everything in it: equal corpora give equal values."""
@@ -82,6 +88,7 @@ def load_corpus(
     path: Path | str,
     *,
     text: str = "text",
+    text_pair: str | None = None,
     label: str = "label",
     task: str = "classification",
     label_delimiter: str | None = None,
@@ -109,6 +116,7 @@ def load_corpus(
         path: `.csv`, `.tsv`, `.jsonl`, `.json`, `.parquet` or fastText's `.txt`, each also with
             `.gz`.
         text: column of the texts.
+        text_pair: column of second texts, if what has a label is a `kdedge.text.pairs.Pair`.
         label: column of the labels. A row without one is an unlabelled text.
         task: what the labels are: `classification`, names or whole numbers, which sorted give the
             order of the classes; `multi-label`, lists of such; `regression`, numbers.
@@ -143,14 +151,15 @@ def load_corpus(
     kind = one_of("task", task, TASKS)
     path, form = Path(path), Format(encoding, delimiter, quoting)
     label_form = LabelForm(label, label_delimiter, tuple(label_columns))
+    columns = (text, text_pair) if text_pair else (text,)
     rows = list(iter_rows(path, form, tell))
-    need_columns(path, rows, [text, *label_form.needed, *filter(None, (split, id))])
+    need_columns(path, rows, [*columns, *label_form.needed, *filter(None, (split, id))])
     if id:
         _need_unique(rows, id)
     findings: list[Finding] = []
     if empty_texts == "skip":
-        rows, findings = without_empty(rows, text)
-    texts = [row.text(text) for row in rows]
+        rows, findings = without_empty(rows, columns)
+    texts = [row.text_of(columns) for row in rows]
     given = [kind.parse(*label_form.of(row)) for row in rows]
     if quoting is None and is_delimited(path):
         refuse_rows_in_texts(rows, texts, given)
@@ -178,7 +187,7 @@ def load_corpus(
         return Split(tuple(chosen.texts[i] for i in of), labels[of])
 
     more = [one for one, parsed in zip(texts, given, strict=True) if parsed is None]
-    more += read_texts(unlabelled, text, form, empty_texts) if unlabelled else []
+    more += read_texts(unlabelled, text, form, empty_texts, text_pair) if unlabelled else []
     valid, test = part("valid"), part("test")
     more, found = without_held_out(more, [*valid.texts, *test.texts])
     findings += found
@@ -189,7 +198,7 @@ def load_corpus(
 
 class _Labelled(NamedTuple):
     rows: list[Row]
-    texts: list[str]
+    texts: list[Text]
     labels: list[Any]
 
     def at(self, places: Sequence[int]) -> "_Labelled":

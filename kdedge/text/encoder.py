@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from tokenizers.processors import TemplateProcessing
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 from kdedge.text.batches import chunks
+from kdedge.text.pairs import Pair, Text
 from kdedge.text.pretrained import TOKENIZER, Side, read_pretrained
 
 VOCABULARY = "vocab.txt"
@@ -49,15 +50,33 @@ class Encoded:
         }
 
 
-def padded(rows: Sequence[Sequence[int]], length: int | None = None, pad_id: int = 0) -> Encoded:
-    """Token ids of texts as arrays, padded to `length` or, for None, to the longest of them."""
-    longest = max((len(row) for row in rows), default=0)
+class Tokens(NamedTuple):
+    """The tokens of a text or a pair.
+
+    Attributes:
+        ids: special tokens included.
+        segments: 1 for the tokens of a pair's second text, if the model tells them apart.
+    """
+
+    ids: list[int]
+    segments: list[int]
+
+    @classmethod
+    def of_text(cls, ids: Sequence[int]) -> "Tokens":
+        """Those of a single text."""
+        return cls([*ids], [0] * len(ids))
+
+
+def padded(rows: Sequence[Tokens], length: int | None = None, pad_id: int = 0) -> Encoded:
+    """Tokens of texts as arrays, padded to `length` or, for None, to the longest of them."""
+    longest = max((len(row.ids) for row in rows), default=0)
     ids = np.full((len(rows), length or longest), pad_id, np.int32)
-    mask = np.zeros_like(ids)
+    mask, segments = np.zeros_like(ids), np.zeros_like(ids)
     for i, row in enumerate(rows):
-        ids[i, : len(row)] = row
-        mask[i, : len(row)] = 1
-    return Encoded(ids, mask, np.zeros_like(ids))
+        ids[i, : len(row.ids)] = row.ids
+        mask[i, : len(row.ids)] = 1
+        segments[i, : len(row.ids)] = row.segments
+    return Encoded(ids, mask, segments)
 
 
 class TextEncoder:
@@ -141,7 +160,7 @@ class TextEncoder:
         return sorted(by_piece, key=by_piece.__getitem__)
 
     def lengths(self, encoded: Encoded) -> npt.NDArray[np.int64]:
-        """How many tokens each text has, int64 [texts], without special tokens."""
+        """How many tokens each text has, int64 [texts], without the first and last special ones."""
         special = len(self.first) + len(self.last)
         return np.asarray(encoded.mask.sum(1, dtype=np.int64) - special)
 
@@ -149,7 +168,7 @@ class TextEncoder:
         """For each text the share of its tokens that is unknown; 1 if it has no tokens.
 
         Returns:
-            float64 [texts]; special tokens don't count.
+            float64 [texts]; the first and last special tokens don't count.
         """
         lengths = self.lengths(encoded)
         unknown = np.zeros(len(lengths))
@@ -157,31 +176,42 @@ class TextEncoder:
             unknown += (encoded.ids == self.unknown_id).sum(1)
         return np.where(lengths > 0, unknown / np.maximum(lengths, 1), 1.0)
 
-    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, not padded."""
+    def token_ids(self, texts: Sequence[Text]) -> list[list[int]]:
+        """Ids of each text or pair, not padded."""
         return [e.ids for e in self.tokenizer.encode_batch_fast(list(texts))]
 
-    def encode(self, texts: Sequence[str], length: int | None = None) -> Encoded:
-        """Encode texts, padded to `length` or, for None, to the longest of them.
+    def tokens(self, texts: Sequence[Text], length: int | None = None) -> list[Tokens]:
+        """Tokens of each text or pair, not padded.
 
-        Texts that are longer than `length` are cut, and keep their special tokens.
+        Those that are longer than `length`, or `max_length`, are cut, and keep their special
+        tokens. Of a pair the longer text loses tokens first.
         """
-        rows = self.token_ids(texts)
-        if length:
-            rows = [self._cut(row, length) for row in rows]
-        return padded(rows, length, self.pad_id)
+        if length and any(isinstance(text, Pair) for text in texts):
+            # Not by `_cut`, which knows of one text.
+            own = Tokenizer.from_str(self.tokenizer.to_str())
+            own.enable_truncation(min(length, self.max_length), direction=self.truncation_side)
+            return [Tokens(e.ids, e.type_ids) for e in own.encode_batch_fast(list(texts))]
+        rows = (Tokens(e.ids, e.type_ids) for e in self.tokenizer.encode_batch_fast(list(texts)))
+        return [self._cut(row, length) if length else row for row in rows]
 
-    def _cut(self, row: list[int], length: int) -> list[int]:
+    def encode(self, texts: Sequence[Text], length: int | None = None) -> Encoded:
+        """Encode texts or pairs, padded to `length` or, for None, to the longest of them.
+
+        They are cut as by `tokens`.
+        """
+        return padded(self.tokens(texts, length), length, self.pad_id)
+
+    def _cut(self, row: Tokens, length: int) -> Tokens:
         before, after = len(self.first), len(self.last)
-        if len(row) <= length:
+        if len(row.ids) <= length:
             return row
-        text = row[before : len(row) - after]
+        text = row.ids[before : len(row.ids) - after]
         room = length - before - after
         kept = text[:room] if self.truncation_side == "right" else text[len(text) - room :]
-        return [*self.first, *kept, *self.last]
+        return Tokens.of_text([*self.first, *kept, *self.last])
 
     def pruned(
-        self, texts: Iterable[str], *, min_count: int = 1, most: int | None = None
+        self, texts: Iterable[Text], *, min_count: int = 1, most: int | None = None
     ) -> tuple["TextEncoder", list[int]]:
         """An encoder with the word pieces that `texts` need, and all special tokens; of `is_berts`.
 

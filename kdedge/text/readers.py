@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Literal
 from kdedge.errors import KdedgeError
 from kdedge.text.decoding import Tell, decoded_lines, tell_once
 from kdedge.text.delimited import delimited_rows
+from kdedge.text.pairs import Pair, Text
 
 MAX_TEXT_CHARS = 100_000
 # A .gz or Parquet file that expands past this is refused: it may be a decompression bomb.
@@ -75,10 +76,19 @@ class Row:
         check_text(text, where)
         return text
 
-    def is_empty(self, column: str) -> bool:
-        """Whether the column has no text: nothing, or blanks only."""
-        text = self.fields.get(column)
-        return text is None or (isinstance(text, str) and not text.strip())
+    def text_of(self, columns: Sequence[str]) -> Text:
+        """The text in the one column, or the pair in the two.
+
+        Raises:
+            KdedgeError: as `text`.
+        """
+        texts = [self.text(column) for column in columns]
+        return Pair(*texts) if len(texts) == 2 else texts[0]
+
+    def is_empty(self, *columns: str) -> bool:
+        """Whether one of the columns has no text: nothing, or blanks only."""
+        texts = [self.fields.get(column) for column in columns]
+        return any(t is None or (isinstance(t, str) and not t.strip()) for t in texts)
 
 
 @dataclass(frozen=True)
@@ -147,6 +157,7 @@ class TextFiles:
         text: column of the texts; a `.txt` has none.
         form: how the files are written.
         empty: `error`, or `skip` to leave out rows without a text.
+        pair: column of the second texts, if it is pairs that are read.
 
     Attributes:
         empty_seen: how many were left out when the texts were last read.
@@ -161,33 +172,35 @@ class TextFiles:
         text: str = "text",
         form: Format = RECOGNISED,
         empty: Literal["error", "skip"] = "error",
+        pair: str | None = None,
     ) -> None:
         self.files, self.text, self.form, self.empty = _files(path), text, form, empty
-        self.empty_seen = 0
+        self.pair, self.empty_seen = pair, 0
 
-    def __iter__(self) -> Iterator[str]:
-        return (row.text(column) for row, column in self._rows(()))
+    def __iter__(self) -> Iterator[Text]:
+        return (row.text_of(columns) for row, columns in self._rows(()))
 
-    def with_labels(self, label: LabelForm) -> Iterator[tuple[str, tuple[Any, str]]]:
-        """Each text, with what `label` gives of its row.
+    def with_labels(self, label: LabelForm) -> Iterator[tuple[Text, tuple[Any, str]]]:
+        """Each text or pair, with what `label` gives of its row.
 
         Raises:
             KdedgeError: as in iterating; or as `LabelForm.of`.
         """
-        return ((row.text(column), label.of(row)) for row, column in self._rows(label.needed))
+        return ((row.text_of(columns), label.of(row)) for row, columns in self._rows(label.needed))
 
-    def _rows(self, columns: Sequence[str]) -> Iterator[tuple[Row, str]]:
-        """The rows that have a text, and in which column; the files must also have `columns`."""
+    def _rows(self, needed: Sequence[str]) -> Iterator[tuple[Row, tuple[str, ...]]]:
+        """The rows that have a text, and in which columns; files must have those needed, too."""
         self.empty_seen = 0
         for path in self.files:
             column = "text" if _suffix(path) == ".txt" else self.text
+            columns = (column, self.pair) if self.pair else (column,)
             for number, row in enumerate(iter_rows(path, self.form)):
                 if number == 0:
-                    need_columns(path, [row], [column, *columns])
-                if self.empty == "skip" and row.is_empty(column):
+                    need_columns(path, [row], [*columns, *needed])
+                if self.empty == "skip" and row.is_empty(*columns):
                     self.empty_seen += 1
                 else:
-                    yield row, column
+                    yield row, columns
 
 
 def read_texts(
@@ -195,13 +208,14 @@ def read_texts(
     text: str = "text",
     form: Format = RECOGNISED,
     empty: Literal["error", "skip"] = "error",
-) -> list[str]:
-    """The texts of `TextFiles` as a list.
+    pair: str | None = None,
+) -> list[Text]:
+    """The texts or pairs of `TextFiles` as a list.
 
     Raises:
         KdedgeError: as `TextFiles`.
     """
-    return list(TextFiles(path, text, form, empty))
+    return list(TextFiles(path, text, form, empty, pair))
 
 
 def split_lines(content: bytes, source: str) -> tuple[list[str], int]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from kdedge.errors import KdedgeError
 from kdedge.text.delimited import DELIMITERS
+from kdedge.text.pairs import Text, in_one_line, parts_of
 from kdedge.text.readers import Row
 
 Empty = Literal["error", "skip"]
@@ -49,33 +50,33 @@ class Finding:
         return f"{self.what}: {self.count:,}, {self.done}.{example}"
 
 
-def same_text(text: str) -> str:
-    """What equal texts have in common."""
-    return " ".join(text.split()).casefold()
+def same_text(text: Text) -> str:
+    """What equal texts, or pairs of equal texts, have in common."""
+    return "\0".join(" ".join(part.split()).casefold() for part in parts_of(text))
 
 
-def quoted(text: str) -> str:
-    """A text in one line, in quotes, and cut if it is long."""
-    line = " ".join(text.split())
+def quoted(text: Text) -> str:
+    """A text or a pair in one line, in quotes, and cut if it is long."""
+    line = in_one_line(text)
     return repr(line if len(line) <= 60 else line[:59] + "…")
 
 
-def shown(row: Row, text: str) -> str:
+def shown(row: Row, text: Text) -> str:
     """A row as an example."""
     return f"{row.where}: {quoted(text)}"
 
 
-def without_empty(rows: Sequence[Row], text: str) -> tuple[list[Row], list[Finding]]:
-    """The rows that have a text, and how many have none."""
-    kept = [row for row in rows if not row.is_empty(text)]
+def without_empty(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[Row], list[Finding]]:
+    """The rows that have a text in each of the columns, and how many have not."""
+    kept = [row for row in rows if not row.is_empty(*columns)]
     if len(kept) == len(rows):
         return kept, []
-    first = next(row for row in rows if row.is_empty(text))
+    first = next(row for row in rows if row.is_empty(*columns))
     found = Finding("empty texts", len(rows) - len(kept), "empty texts", first.where, "left out")
     return kept, [found]
 
 
-def refuse_rows_in_texts(rows: Sequence[Row], texts: Sequence[str], labels: Sequence[Any]) -> None:
+def refuse_rows_in_texts(rows: Sequence[Row], texts: Sequence[Text], labels: Sequence[Any]) -> None:
     """Check that no text has lines that are rows of its file: a stray quote joined them.
 
     Args:
@@ -88,7 +89,7 @@ def refuse_rows_in_texts(rows: Sequence[Row], texts: Sequence[str], labels: Sequ
     """
     known = {label for label in labels if isinstance(label, str)}
     for row, text in zip(rows, texts, strict=True):
-        for line in text.splitlines() if "\n" in text or "\r" in text else ():
+        for line in (line for part in parts_of(text) for line in _lines(part)):
             for delimiter in DELIMITERS:
                 fields = line.split(delimiter)
                 if len(fields) > 1 and not known.isdisjoint(fields):
@@ -100,8 +101,13 @@ def refuse_rows_in_texts(rows: Sequence[Row], texts: Sequence[str], labels: Sequ
                     )
 
 
+def _lines(text: str) -> list[str]:
+    """The lines of a text that has several."""
+    return text.splitlines() if "\n" in text or "\r" in text else []
+
+
 def contradictions(
-    rows: Sequence[Row], texts: Sequence[str], labels: Sequence[Any], rule: Contradictions
+    rows: Sequence[Row], texts: Sequence[Text], labels: Sequence[Any], rule: Contradictions
 ) -> tuple[set[str], list[Finding]]:
     """Texts, as `same_text` gives them, that have different labels; and how many there are."""
     first: dict[str, int] = {}
@@ -131,7 +137,7 @@ def contradictions(
 
 
 def leave_out(
-    parts: npt.NDArray[np.str_], rows: Sequence[Row], texts: Sequence[str]
+    parts: npt.NDArray[np.str_], rows: Sequence[Row], texts: Sequence[Text]
 ) -> list[Finding]:
     """Take out of train what is in valid or test, and out of valid what is in test.
 
@@ -160,8 +166,8 @@ def leave_out(
 
 
 def without_held_out(
-    texts: Sequence[str], held_out: Iterable[str]
-) -> tuple[list[str], list[Finding]]:
+    texts: Sequence[Text], held_out: Iterable[Text]
+) -> tuple[list[Text], list[Finding]]:
     """The unlabelled texts that are not in valid or test, and how many are."""
     keys = {same_text(text) for text in held_out} if texts else set()
     kept = [text for text in texts if same_text(text) not in keys]
@@ -178,7 +184,9 @@ def without_held_out(
     return kept, [found]
 
 
-def copies(parts: npt.NDArray[np.str_], rows: Sequence[Row], texts: Sequence[str]) -> list[Finding]:
+def copies(
+    parts: npt.NDArray[np.str_], rows: Sequence[Row], texts: Sequence[Text]
+) -> list[Finding]:
     """How many rows of each part have a text that another row of it has."""
     findings = []
     for part in ("train", "valid", "test"):

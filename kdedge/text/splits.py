@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from kdedge.errors import KdedgeError
 from kdedge.tasks import Labels, Task
+from kdedge.text.pairs import Text
 from kdedge.text.readers import Row
 
 SPLITS = {
@@ -24,7 +25,7 @@ SPLITS = {
 class Split:
     """A part of a corpus: texts, and their labels, a row a text, as its task has them."""
 
-    texts: tuple[str, ...]
+    texts: tuple[Text, ...]
     labels: Labels
 
     def __len__(self) -> int:

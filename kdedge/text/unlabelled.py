@@ -10,6 +10,7 @@ from kdedge.errors import KdedgeError
 from kdedge.tasks import Logits, Task
 from kdedge.text.corpus import Corpus
 from kdedge.text.decoding import Tell, tell_once
+from kdedge.text.pairs import Text
 from kdedge.text.readers import Format, LabelForm, iter_rows, read_texts
 from kdedge.text.rules import Empty, Finding, same_text, without_held_out
 from kdedge.text.splits import Split, part_of
@@ -102,7 +103,7 @@ def load_unlabelled(
     return Corpus(task, **splits, unlabelled=tuple(more), findings=tuple(findings))
 
 
-def with_answers(corpus: Corpus, texts: Sequence[str], logits: Logits) -> Corpus:
+def with_answers(corpus: Corpus, texts: Sequence[Text], logits: Logits) -> Corpus:
     """The corpus with a teacher's answers where there is no label, for choices and figures.
 
     Texts that the teacher gave no answer to are left out. Training texts stay without labels: their

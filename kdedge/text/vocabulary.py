@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 from string import ascii_lowercase, digits, printable
 
 from tokenizers import Tokenizer
@@ -12,6 +13,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import WordPieceTrainer
 
 from kdedge.text.encoder import TextEncoder, cls_and_sep
+from kdedge.text.pairs import Text, parts_of
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # As many pieces as BERT has; characters that are kept in any case.
@@ -19,7 +21,7 @@ PIECES, CHARACTERS = 30_000, 8_000
 LEAST_COUNT = 2
 
 
-def students_encoder(teachers: TextEncoder, texts: Iterable[str]) -> TextEncoder:
+def students_encoder(teachers: TextEncoder, texts: Iterable[Text]) -> TextEncoder:
     """The text encoder of the students of a teacher: its own if it is BERT's, or one for `texts`.
 
     Apps, MediaPipe and transformers.js read BERT's WordPiece, so that is what students have. It is
@@ -35,7 +37,7 @@ def students_encoder(teachers: TextEncoder, texts: Iterable[str]) -> TextEncoder
     return TextEncoder(own, teachers.max_length, teachers.pad_id)
 
 
-def wordpiece_of(texts: Iterable[str], max_length: int) -> TextEncoder:
+def wordpiece_of(texts: Iterable[Text], max_length: int) -> TextEncoder:
     """Learn a WordPiece vocabulary: BERT's rules, in lower case, with all marks kept.
 
     MediaPipe knows lower case only. Without their marks, words of Hindi, Thai or Vietnamese are
@@ -48,8 +50,8 @@ def wordpiece_of(texts: Iterable[str], max_length: int) -> TextEncoder:
     """
     learner = _bert(WordPiece(unk_token=SPECIAL[1]))
     words: Counter[str] = Counter()
-    for text in texts:
-        normal = learner.normalizer.normalize_str(text)
+    for part in chain.from_iterable(map(parts_of, texts)):
+        normal = learner.normalizer.normalize_str(part)
         words.update(word for word, _ in learner.pre_tokenizer.pre_tokenize_str(normal))
     counts: Counter[str] = Counter()
     inside = {*ascii_lowercase, *digits}

@@ -16,6 +16,7 @@ from kdedge.bench.report.model import RUNTIMES, Value
 from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
 from kdedge.text.encoder import Encoded
+from kdedge.text.pairs import Text
 
 # Time limit of a small command, or of sending a part of a file.
 ANSWER_SECONDS = 300
@@ -44,7 +45,7 @@ class Subject:
     format: Format
     inputs: Encoded
     tokenizer: Path
-    texts: tuple[str, ...]
+    texts: tuple[Text, ...]
     threads: int = 1
     batch: int = 1
     labelled: Encoded | None = None

@@ -9,6 +9,7 @@ from kdedge.bench.report.page import Disagreement
 from kdedge.explain import explain
 from kdedge.students.trained import Student
 from kdedge.teachers.bert import load_teacher
+from kdedge.text.pairs import parts_of
 
 SHOWN = 12
 
@@ -44,7 +45,7 @@ def _surest(student: Student) -> list[Disagreement]:
     surest_first = differ[np.argsort(-apart, kind="stable")]
     return [
         Disagreement(
-            text=e.texts[i],
+            text=" | ".join(parts_of(e.texts[i])),
             label=task.label_of(e.labels[i]),
             teacher=task.answer(teacher[i]).text(),
             teacher_confidence=_known(of_teacher[i]),

@@ -12,6 +12,7 @@ from kdedge.labels.store import SoftLabels
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.label import label_texts
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.pairs import Pair, Text
 
 BATCH = 64
 
@@ -20,11 +21,11 @@ def adversarial_texts(
     student: keras.Model,
     encoder: TextEncoder,
     teacher: BertTeacher,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     store: SoftLabels,
     swaps: int = 2,
     neighbours: int = 8,
-) -> tuple[list[str], SoftLabels]:
+) -> tuple[list[Text], SoftLabels]:
     """Make texts on which teacher and student differ, by `Substitution`, and label them.
 
     They then are texts of the transfer set like all others: unlike an adversary in the training,
@@ -55,7 +56,9 @@ def adversarial_texts(
     )
     attack = tf.function(adversary.attack, reduce_retracing=True)
     logits, _ = store.lookup(texts)
-    new: list[str] = []
+    if any(isinstance(text, Pair) for text in texts):
+        raise KdedgeError("texts: pairs; adversarial texts are made of single texts only.")
+    new: list[Text] = []
     for start in range(0, len(texts), BATCH):
         encoded = encoder.encode(texts[start : start + BATCH])
         inputs = {name: tf.constant(array) for name, array in encoded.inputs.items()}

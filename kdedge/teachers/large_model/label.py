@@ -25,6 +25,7 @@ from kdedge.teachers.large_model.ways import EXACT, WAYS, LogProbabilities, Logs
 from kdedge.text.batches import chunks
 from kdedge.text.decoding import Tell, tell_once
 from kdedge.text.encoder import ENCODER, TextEncoder
+from kdedge.text.pairs import Text, single
 from kdedge.text.readers import TextFiles
 
 ANSWERS = "answers.jsonl"
@@ -39,7 +40,7 @@ FIRST_ANSWERS = 20
 # Of a label's name that the model writes, for estimates.
 TOKENS_A_NAME = 4
 
-Texts = Sequence[str] | TextFiles
+Texts = Sequence[Text] | TextFiles
 # Who asks, as `asker` names it, and the text.
 Question = tuple[str, str]
 
@@ -111,7 +112,7 @@ def estimate(
     """
     prompts = load_prompts(settings.prompt)
     ways = [*WAYS] if settings.way == "auto" else [settings.way]
-    missing = iter(texts)
+    missing = single(texts, "large_model")
     if (folder / STORE).is_file():
         store = SoftLabels(folder)
         ways = [store.notes.get("way", ways[0])]
@@ -255,7 +256,8 @@ def _open(settings: LargeModel, prompts: list[Prompt], way: str, folder: Path) -
 
 
 def _missing(store: SoftLabels, texts: Texts) -> Iterator[str]:
-    return chain.from_iterable(store.missing(chunk) for chunk in chunks(texts, TEXTS_A_SHARD))
+    found = chain.from_iterable(store.missing(chunk) for chunk in chunks(texts, TEXTS_A_SHARD))
+    return single(found, "large_model")
 
 
 def _normal(logs: LogProbabilities) -> LogProbabilities:

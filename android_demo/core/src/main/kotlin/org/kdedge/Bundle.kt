@@ -36,6 +36,8 @@ private constructor(
     val artifacts: List<Artifact>,
     /** What its models say of a text. */
     val task: Task,
+    /** Whether a model is asked about two texts together. */
+    val pairs: Boolean,
     /** Tokens that a text is cut to, [CLS] and [SEP] included. */
     val maxLength: Int,
 ) {
@@ -154,7 +156,8 @@ private constructor(
             demand(maxLength >= 3) {
                 "max_length: $maxLength. At least 3: [CLS], one word piece and [SEP]."
             }
-            return Bundle(files, checksums, defaults, artifacts, task, maxLength)
+            val pairs = manifest.optBoolean("pairs")
+            return Bundle(files, checksums, defaults, artifacts, task, pairs, maxLength)
         }
 
         private fun decision(stored: JSONObject): Decision {

@@ -29,12 +29,12 @@ class OnnxEngine(model: ByteArray, threads: Int = 1) : Engine {
             throw BundleException("ONNX Runtime refuses this model: ${e.message}", e)
         }
 
-    override fun run(ids: IntArray, mask: IntArray): FloatArray {
+    override fun run(ids: IntArray, mask: IntArray, segments: IntArray): FloatArray {
         val values =
             mapOf(
                 "input_ids" to ids,
                 "attention_mask" to mask,
-                "token_type_ids" to IntArray(ids.size),
+                "token_type_ids" to segments,
             )
         val inputs =
             values.filterKeys { it in session.inputNames }.mapValues { (_, row) -> tensor(row) }

@@ -17,10 +17,10 @@ interface Engine : Closeable {
     val givesLogits: Boolean
 
     /**
-     * What the model gives. Both arrays are as long as each other; `mask` is 0 where `ids` are
-     * padding.
+     * What the model gives. The arrays are as long as each other; `mask` is 0 where `ids` are
+     * padding, `segments` is 1 for a second text.
      */
-    fun run(ids: IntArray, mask: IntArray): FloatArray
+    fun run(ids: IntArray, mask: IntArray, segments: IntArray): FloatArray
 }
 
 /** What a model says of a text. */
@@ -51,18 +51,31 @@ class TextClassifier(
     private val decision: Decision? = null,
 ) : Closeable by engine {
     private val task = bundle.task
+    private val pairs = bundle.pairs
     private val length = minOf(bundle.maxLength, engine.length ?: bundle.maxLength)
     private val tokenizer = WordPieceTokenizer.parse(bundle.read("tokenizer.json").decodeToString())
 
-    /** Throws TextException for a text that cannot be answered. */
-    fun classify(text: String): Answer {
+    /**
+     * Throws TextException for a text that cannot be answered. `pair` is the second text, which
+     * some bundles need.
+     */
+    fun classify(text: String, pair: String? = null): Answer {
+        if (pairs != (pair != null)) {
+            throw TextException(
+                if (pairs) "A second text is needed." else "There may be no second text."
+            )
+        }
         checkText(text)
+        if (pair != null) checkText(pair)
         val start = System.nanoTime()
-        val pieces = tokenizer.ids(text, length)
+        val (pieces, places) =
+            if (pair != null) tokenizer.pair(text, pair, length)
+            else tokenizer.ids(text, length).let { it to IntArray(it.size) }
         val ids = pieces.copyOf(engine.length ?: pieces.size)
+        val segments = places.copyOf(ids.size)
         val mask = IntArray(ids.size) { if (it < pieces.size) 1 else 0 }
         val tokenized = System.nanoTime()
-        val given = engine.run(ids, mask)
+        val given = engine.run(ids, mask, segments)
         if (given.size != task.width) {
             throw BundleException(
                 "The model gives ${given.size} numbers and the bundle's task has ${task.width}."

@@ -35,6 +35,32 @@ private constructor(
     /** Ids from [CLS] to [SEP], at most `maxLength` of them. */
     fun ids(text: String, maxLength: Int): IntArray {
         val limit = maxLength - 2
+        return intArrayOf(cls) + pieces(text, limit).take(limit) + sep
+    }
+
+    /**
+     * Ids of two texts, [CLS] text [SEP] pair [SEP], at most `maxLength` of them, and for each its
+     * segment: 1 from the second text on. The longer text is cut first, then both alike.
+     */
+    fun pair(text: String, pair: String, maxLength: Int): Pair<IntArray, IntArray> {
+        val limit = maxLength - 3
+        val first = pieces(text, limit).take(limit)
+        val second = pieces(pair, limit).take(limit)
+        var least = minOf(first.size, second.size)
+        var most = maxOf(least, limit - least)
+        if (least + most > limit) {
+            least = limit / 2
+            most = limit - least
+        }
+        val (room, roomOfPair) =
+            if (first.size <= second.size) least to most else most to least
+        val start = intArrayOf(cls) + first.take(room) + sep
+        val end = second.take(roomOfPair).toIntArray() + sep
+        return start + end to IntArray(start.size) + IntArray(end.size) { 1 }
+    }
+
+    /** Ids of a text's pieces, `limit` of them or some more. */
+    private fun pieces(text: String, limit: Int): List<Int> {
         val pieces = ArrayList<Int>()
         var start = 0
         while (start < text.length && pieces.size < limit) {
@@ -48,7 +74,7 @@ private constructor(
             pieces.add(specialTokens.getValue(special.value))
             start = special.range.last + 1
         }
-        return intArrayOf(cls) + pieces.take(limit) + sep
+        return pieces
     }
 
     /** Share of unknown ids among those between [CLS] and [SEP]; 1 where there are none. */

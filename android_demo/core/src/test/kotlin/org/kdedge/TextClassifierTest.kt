@@ -101,6 +101,11 @@ class TextClassifierTest {
     }
 
     @Test
+    fun `a second text that this bundle does not take`() {
+        assertThrows(TextException::class.java) { classifier.classify("good film", "bad film") }
+    }
+
+    @Test
     fun `no model`() {
         assertThrows(BundleException::class.java) { OnnxEngine(ByteArray(100)) }
     }
@@ -111,7 +116,7 @@ class TextClassifierTest {
 
             override val givesLogits = false
 
-            override fun run(ids: IntArray, mask: IntArray) = answer(ids, mask)
+            override fun run(ids: IntArray, mask: IntArray, segments: IntArray) = answer(ids, mask)
 
             override fun close() = Unit
         }

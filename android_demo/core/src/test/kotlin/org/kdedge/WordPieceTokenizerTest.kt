@@ -1,5 +1,6 @@
 package org.kdedge
 
+import org.json.JSONArray
 import org.json.JSONObject
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
@@ -20,6 +21,24 @@ class WordPieceTokenizerTest {
         }
         assertEquals(emptyList<String>(), wrong.map { it.getString("name") })
         assertEquals(205, vectors.size)
+    }
+
+    @Test
+    fun `ids and segments are those of every golden pair`() {
+        val tokenizer = WordPieceTokenizer.parse(fromPython("tokenizer.json").readText())
+        val vectors = JSONArray(GOLDEN.resolve("pairs.json").readText()).objects()
+        for (vector in vectors) {
+            val (ids, segments) =
+                tokenizer.pair(
+                    vector.getString("text"),
+                    vector.getString("text_pair"),
+                    vector.getInt("max_length"),
+                )
+            val name = vector.getString("name")
+            assertEquals(name, vector.getJSONArray("ids").toList(), ids.toList())
+            assertEquals(name, vector.getJSONArray("segments").toList(), segments.toList())
+        }
+        assertEquals(9, vectors.size)
     }
 
     @Test

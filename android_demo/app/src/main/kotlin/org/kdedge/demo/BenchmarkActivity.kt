@@ -86,9 +86,15 @@ class BenchmarkActivity : Activity() {
         val engine = loadEngine(bundle, artifact, job.threads)
         TextClassifier(bundle, engine, artifact.decision).use { classifier ->
             val loaded = System.nanoTime()
+            // Lines have a tab between the texts of a pair.
             val texts =
-                bundle.read("sample_texts.txt").decodeToString().lines().filter(String::isNotBlank)
-            val first = classifier.classify(texts[0])
+                bundle
+                    .read("sample_texts.txt")
+                    .decodeToString()
+                    .lines()
+                    .filter(String::isNotBlank)
+                    .map { if (bundle.pairs) it.split('\t', limit = 2) else listOf(it) }
+            val first = classifier.classify(texts[0][0], texts[0].getOrNull(1))
             classifier.classifyInTurn(texts, job.warmup, job.warmupSeconds)
             val answers = classifier.classifyInTurn(texts, job.count, job.seconds)
             val (runtime, version) = runtimeOf(artifact)
@@ -109,14 +115,15 @@ class BenchmarkActivity : Activity() {
 
     /** One text after the other until both `count` and `seconds` are reached. */
     private fun TextClassifier.classifyInTurn(
-        texts: List<String>,
+        texts: List<List<String>>,
         count: Int,
         seconds: Float,
     ): List<Answer> {
         val end = System.nanoTime() + (1e9 * seconds).toLong()
         val answers = ArrayList<Answer>()
         while (answers.size < count || System.nanoTime() < end) {
-            answers += classify(texts[answers.size % texts.size])
+            val text = texts[answers.size % texts.size]
+            answers += classify(text[0], text.getOrNull(1))
         }
         return answers
     }

@@ -42,9 +42,9 @@ class LiteRtEngine(model: ByteArray, threads: Int = 1) : Engine {
         width = output.shape()[1]
     }
 
-    override fun run(ids: IntArray, mask: IntArray): FloatArray {
+    override fun run(ids: IntArray, mask: IntArray, segments: IntArray): FloatArray {
         val output = arrayOf(FloatArray(width))
-        val inputs = arrayOf(arrayOf(ids), arrayOf(mask), arrayOf(IntArray(length)))
+        val inputs = arrayOf(arrayOf(ids), arrayOf(mask), arrayOf(segments))
         interpreter.runForMultipleInputsOutputs(inputs, mapOf(0 to output))
         return output[0]
     }

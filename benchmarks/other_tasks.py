@@ -1,0 +1,153 @@
+"""Several labels, scores and pairs: teacher and student beside what one would make by hand.
+
+    python -m benchmarks.other_tasks FOLDER goemotions sick_relatedness sick_entailment ratings
+    python -m benchmarks.other_tasks FOLDER goemotions --train 3000 --eval 1000 --epochs 3
+
+FOLDER has the data sets' files; SETS names them. Each run is one `kdedge run` with nothing but the
+data named, and what is asked for here. What is new takes the place of what
+results/other_tasks.json had of the same data, student and seed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.any_data import figures, processor_seconds
+from benchmarks.common import (
+    DEPENDS_ON,
+    RESULTS,
+    ROOT,
+    Figures,
+    cli,
+    commit,
+    digests,
+    here,
+    machine,
+    written,
+)
+from kdedge.bench.report.tables import markdown
+from kdedge.files import write_text
+from kdedge.tasks import shown
+
+NAME = "other_tasks"
+SICK = {"path": "tasks/sick.csv.gz", "text_pair": "text_pair", "split": "split"}
+SETS: dict[str, dict[str, Any]] = {
+    "goemotions": {
+        "path": "tasks/goemotions.jsonl.gz",
+        "task": "multi-label",
+        "label": "labels",
+        "split": "split",
+    },
+    "sick_entailment": SICK,
+    "sick_relatedness": {
+        **SICK,
+        "task": "regression",
+        "label": "score",
+        "score_range": [1, 5],
+    },
+    "ratings": {
+        "path": "movie_reviews.tsv.gz",
+        "task": "regression",
+        "label": "rating",
+        "split": "split",
+    },
+}
+
+
+def main() -> None:
+    """Run what was asked for, then write what is there."""
+    parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="of the data sets")
+    parser.add_argument("sets", nargs="*", choices=SETS, metavar="SET", help=", ".join(SETS))
+    parser.add_argument("--train", type=int, help="training texts; default: all")
+    parser.add_argument("--eval", type=int, help="valid and test texts; default: all")
+    parser.add_argument("--epochs", type=int, help="of the teacher; default: kdedge's")
+    parser.add_argument("--augmented", type=int, help="augmented texts; default: kdedge's")
+    parser.add_argument("--student", default="micro")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    for name in given.sets:
+        keep(run(given, name))
+    keep()
+
+
+def run(given: Namespace, name: str) -> Figures:
+    """Write a recipe, and run it."""
+    asked = {"train": given.train, "eval": given.eval, "epochs": given.epochs}
+    asked |= {"augmented": given.augmented, "student": given.student}
+    asked = {key: value for key, value in asked.items() if value is not None}
+    data = SETS[name] | {"path": str((given.folder / SETS[name]["path"]).resolve())}
+    data |= {f"{key}_size": asked[key] for key in ("train", "eval") if key in asked}
+    sections: dict[str, dict[str, Any]] = {
+        "data": data,
+        "teach": {key: asked[key] for key in ("epochs",) if key in asked},
+        "label": {key: asked[key] for key in ("augmented",) if key in asked},
+        "distill": {"student": given.student},
+        # What a file loses is to be seen.
+        "export": {"max_accuracy_drop": 100.0},
+        "bench": {"tier": "quick"},
+    }
+    lines = [f'name = "{NAME}"', f"seed = {given.seed}"]
+    for section, values in sections.items():
+        lines += [f"[{section}]", *(f"{key} = {json.dumps(v)}" for key, v in values.items())]
+    work = ROOT / "runs" / NAME / f"{name}-{given.student}-{given.seed}"
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "recipe.toml").write_text("\n".join(lines) + "\n")
+    command = [sys.executable, "-c", "from kdedge.cli import app; app()", "run"]
+    before = processor_seconds()
+    subprocess.run(
+        [*command, str(work / "recipe.toml"), "--out", str(work / "run")],
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    found = figures(name, given.seed, work / "run")
+    return found | {"asked": asked, "cpu_seconds": processor_seconds() - before}
+
+
+def keep(*new: Figures) -> None:
+    """Write the stored rows with the new ones, and the page."""
+    path = RESULTS / f"{NAME}.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    fresh = {(one["data"], one["student"], one["seed"]) for one in new}
+    kept = [one for one in stored if (one["data"], one["student"], one["seed"]) not in fresh]
+    kept = sorted([*kept, *new], key=lambda one: (one["data"], one["student"], one["seed"]))
+    result = {
+        "command": f"python -m benchmarks.other_tasks FOLDER {' '.join(SETS)}",
+        "commit": commit(),
+        "measured": digests(DEPENDS_ON[NAME], here),
+        "machine": machine(),
+        "rows": kept,
+    }
+    write_text(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    write_text(RESULTS / f"{NAME}.md", written(NAME, result, page))
+
+
+def page(result: Figures) -> str:
+    """A table a data set."""
+    parts = [
+        "# Several labels, scores and pairs of texts\n\n"
+        "`kdedge run` with nothing but the data named, and the sizes that are said here. Test "
+        "split.\n"
+    ]
+    for one in result["rows"]:
+        sizes = ", ".join(f"{key} {value}" for key, value in one["asked"].items())
+        names = list(dict.fromkeys(name for m in one["models"].values() for name in m))
+        rows = [
+            (model, *(shown(name, measures[name], 1) for name in names))
+            for model, measures in one["models"].items()
+        ]
+        table = markdown(("model", *(name.replace("_", " ") for name in names)), rows)
+        parts.append(
+            f"## {one['data']}\n\nSeed {one['seed']}; {sizes}; {one['test_texts']:,} test texts, "
+            f"best epoch {one['best_epoch']} of {one['teach']['epochs']}, "
+            f"{one['cpu_seconds'] / 60:.0f} minutes of a processor core.\n\n{table}"
+        )
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    cli(main)

@@ -1,0 +1,84 @@
+"""Two texts that are judged together: does one follow from the other, do both ask the same."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from kdedge.errors import KdedgeError
+
+
+class Pair(NamedTuple):
+    """Two texts with one label, in their order.
+
+    Attributes:
+        text: the first one.
+        pair: the second one.
+    """
+
+    text: str
+    pair: str
+
+
+# What a model is asked about.
+Text = str | Pair
+
+
+def parts_of(text: Text) -> tuple[str, ...]:
+    """The texts of a pair, or the text alone."""
+    return text if isinstance(text, Pair) else (text,)
+
+
+def key_of(text: Text) -> str:
+    """A string that no other text, and no other pair, has.
+
+    >>> key_of("a"), key_of(Pair("a", "b"))
+    ('a', '\\x001\\x00ab')
+    """
+    return text if isinstance(text, str) else f"\0{len(text.text)}\0{text.text}{text.pair}"
+
+
+def single(texts: Iterable[Text], what: str) -> Iterator[str]:
+    """The texts as they come.
+
+    Args:
+        texts: texts.
+        what: takes no pairs, for the message.
+
+    Raises:
+        KdedgeError: one of them is a pair.
+    """
+    for text in texts:
+        if isinstance(text, Pair):
+            raise KdedgeError(f"{what}: takes single texts only, and this data has pairs.")
+        yield text
+
+
+def in_one_line(text: Text) -> str:
+    """A text, or a pair with a bar between its texts, for people."""
+    return " | ".join(" ".join(part.split()) for part in parts_of(text))
+
+
+TEXT_COLUMNS = ("text", "text_pair")
+
+
+def columns_of(texts: Sequence[Text]) -> dict[str, list[str | None]]:
+    """Texts as columns of a table: `text`, and `text_pair` if there are pairs."""
+    columns: dict[str, list[str | None]] = {"text": [parts_of(text)[0] for text in texts]}
+    if any(isinstance(text, Pair) for text in texts):
+        columns["text_pair"] = [t.pair if isinstance(t, Pair) else None for t in texts]
+    return columns
+
+
+def from_columns(columns: Mapping[str, Sequence[str | None]]) -> list[Text]:
+    """The texts that `columns_of` made columns of.
+
+    Raises:
+        ValueError: a text is missing.
+    """
+    texts = columns["text"]
+    pairs = columns.get("text_pair", [None] * len(texts))
+    found: list[Text] = []
+    for text, pair in zip(texts, pairs, strict=True):
+        if text is None:
+            raise ValueError("a text is missing")
+        found.append(text if pair is None else Pair(text, pair))
+    return found
