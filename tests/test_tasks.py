@@ -138,6 +138,19 @@ def test_a_threshold_is_where_f1_is_highest() -> None:
     assert best_threshold(np.array([0.5, 0.5, 0.5], np.float32), np.array([1, 0, 0])) == 0.25
 
 
+def test_thresholds_do_well_together() -> None:
+    task = MultiLabel(label_names=("easy", "faint", "hopeless"))
+    labels = np.zeros((100, 3), np.int8)
+    labels[:50, 0] = labels[50:, 1] = labels[::10, 2] = 1
+    outputs = np.where(labels, [0.9, 0.3, 0.2], [0.1, 0.1, 0.2]).astype(np.float32)
+    # hopeless is 0.2 for all: if all texts got it, its F1 would be 2 * 10 / 110 and not 0, but
+    # micro F1 2 * 110 / 310 and not 2 * 100 / 210. The others have nothing wrong.
+    task = task.tuned(outputs, labels)
+    assert task.thresholds == pytest.approx((0.5, 0.2, 0.6))
+    found = task.measures(outputs, labels)
+    assert found == pytest.approx({"micro_f1": 200 / 210, "macro_f1": 2 / 3})
+
+
 def test_rare_labels_have_the_threshold_of_all() -> None:
     task = MultiLabel(label_names=("common", "rare"))
     labels = np.array([[1, 0]] * 10 + [[0, 1]] * 9 + [[0, 0]] * 10, np.int8)
