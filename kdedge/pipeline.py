@@ -81,9 +81,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
     for finding in check_decide(corpus, recipe.decide):
         raise KdedgeError(finding.line())
     data = recipe.data
-    foreign: tuple[Text, ...] = ()
-    if data.out_of_scope:
-        foreign = tuple(read_texts(data.out_of_scope, pair=data.text_pair))
+    foreign = tuple(read_texts(data.out_of_scope, pair=data.text_pair)) if data.out_of_scope else ()
     with locked(out):
         out.mkdir(exist_ok=True)
         stages = _Stages(out)

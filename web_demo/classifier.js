@@ -38,10 +38,10 @@ export function decide(decision, outputs, unknown) {
   return { calibrated, answer, unsure };
 }
 
-// Of the ids between [CLS] and [SEP].
-function unknownShare(ids, unknownId) {
-  const tokens = Array.from(ids.slice(1, -1), Number);
-  return tokens.length ? tokens.filter((id) => id === unknownId).length / tokens.length : 1;
+// Of the ids without the special ones.
+function unknownShare(ids, unknownId, special) {
+  const tokens = ids.length - special;
+  return tokens ? Array.from(ids, Number).filter((id) => id === unknownId).length / tokens : 1;
 }
 
 async function load(path) {
@@ -90,7 +90,8 @@ export async function loadClassifier() {
   const says = task ?? { name: "classification", label_names: labels };
   function encode(text) {
     const encoded = tokenizer(text, { truncation: true });
-    encoded.input_ids.data[encoded.input_ids.data.length - 1] = BigInt(tokenizer.sep_token_id);
+    const ids = encoded.input_ids.data;
+    ids[ids.length - 1] = BigInt(tokenizer.sep_token_id);
     return encoded;
   }
   // transformers.js would cut the second text only.
@@ -111,8 +112,10 @@ export async function loadClassifier() {
     const encoded = pairs ? encodePair(text, pair) : encode(text);
     const { logits } = await network(encoded);
     const raw = outputsOf(says, [...logits.data]);
+    const special = pairs ? 3 : 2;
+    const share = unknownShare(encoded.input_ids.data, tokenizer.unk_token_id, special);
     const { calibrated: outputs, unsure } = decision
-      ? decide(decision, raw, unknownShare(encoded.input_ids.data, tokenizer.unk_token_id))
+      ? decide(decision, raw, share)
       : { calibrated: raw, unsure: false };
     const held = labelsOf(says, outputs);
     return outputs

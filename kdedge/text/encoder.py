@@ -160,15 +160,17 @@ class TextEncoder:
         return sorted(by_piece, key=by_piece.__getitem__)
 
     def lengths(self, encoded: Encoded) -> npt.NDArray[np.int64]:
-        """How many tokens each text has, int64 [texts], without the first and last special ones."""
-        special = len(self.first) + len(self.last)
+        """How many tokens each text has, int64 [texts], without special tokens."""
+        # A pair has special tokens after each of its texts.
+        second = encoded.segment_ids.any(1) * len(self.last)
+        special = len(self.first) + len(self.last) + second
         return np.asarray(encoded.mask.sum(1, dtype=np.int64) - special)
 
     def unknown_shares(self, encoded: Encoded) -> npt.NDArray[np.float64]:
         """For each text the share of its tokens that is unknown; 1 if it has no tokens.
 
         Returns:
-            float64 [texts]; the first and last special tokens don't count.
+            float64 [texts]; special tokens don't count.
         """
         lengths = self.lengths(encoded)
         unknown = np.zeros(len(lengths))

@@ -91,7 +91,10 @@ class TextClassifier(
             if (task is Regression) outputs[0] else null,
             tokenized - start,
             done - tokenized,
-            decision?.unsure(outputs, tokenizer.unknownShare(pieces)) ?: false,
+            decision?.unsure(
+                outputs,
+                tokenizer.unknownShare(pieces, special = if (pair == null) 2 else 3),
+            ) ?: false,
         )
     }
 

@@ -77,9 +77,10 @@ private constructor(
         return pieces
     }
 
-    /** Share of unknown ids among those between [CLS] and [SEP]; 1 where there are none. */
-    fun unknownShare(ids: IntArray): Double =
-        if (ids.size <= 2) 1.0 else ids.count { it == unknown }.toDouble() / (ids.size - 2)
+    /** Share of unknown ids among those without the `special` ones; 1 where there are none. */
+    fun unknownShare(ids: IntArray, special: Int = 2): Double =
+        if (ids.size <= special) 1.0
+        else ids.count { it == unknown }.toDouble() / (ids.size - special)
 
     private fun normalize(text: String): String {
         var result = text.mapCodePoints { code ->
