@@ -115,9 +115,7 @@ def files() -> str:
 
 def build() -> str:
     """KdedgeCore, KdedgeOnnx and their tests compile, without a warning."""
-    printed = inside(
-        "swift build --build-tests --disable-index-store -Xswiftc -warnings-as-errors 2>&1"
-    )
+    printed = inside("swift build --build-tests -Xswiftc -warnings-as-errors 2>&1")
     return printed.splitlines()[-1]
 
 
