@@ -31,6 +31,7 @@ struct Manifest {
         } catch {
             throw BundleError("manifest.json is damaged: \(error)")
         }
+        try demand(stored.pairs != true, "it is of a model for two texts, which this app can't ask.")
         artifacts = stored.artifacts.map {
             ModelBundle.Artifact(
                 name: $0.name, file: $0.file, format: $0.format, decision: $0.trust?.decision)
@@ -98,9 +99,11 @@ private struct Stored: Decodable {
     /// Of version 1.
     let labels: [String]?
     let task: TextTask?
+    /// Whether the model takes two texts; nil in older versions.
+    let pairs: Bool?
 
     enum CodingKeys: String, CodingKey {
-        case artifacts, defaults, files, labels, task
+        case artifacts, defaults, files, labels, pairs, task
         case maxLength = "max_length"
     }
 }
