@@ -1,7 +1,7 @@
 """What a run with nothing but the data named gives, beside what one would make by hand.
 
-    python -m benchmarks.any_data FOLDER movie_reviews banking77 snips
-    python -m benchmarks.any_data FOLDER banking77:8 banking77:20 movie_reviews:50 --seeds 1 2
+    python benchmarks/any_data.py FOLDER movie_reviews banking77 snips
+    python benchmarks/any_data.py FOLDER banking77:8 banking77:20 movie_reviews:50 --seeds 1 2
 
 FOLDER has the data sets' files; SETS names them. NAME:8 trains on 8 texts of each class, of which
 kdedge takes some for the valid split; the test split stays whole. Each run is one `kdedge run`.
@@ -162,7 +162,7 @@ def keep(*new: Figures) -> None:
     names = dict.fromkeys(one["data"] for one in kept)
     seeds = sorted({one["seed"] for one in kept}) or [1]
     result = {
-        "command": f"python -m benchmarks.any_data FOLDER {' '.join(names)} --seeds "
+        "command": f"python benchmarks/any_data.py FOLDER {' '.join(names)} --seeds "
         + " ".join(map(str, seeds)),
         "commit": commit(),
         "measured": digests(DEPENDS_ON[NAME], here),

@@ -1,7 +1,7 @@
 """Several labels, scores and pairs: teacher and student beside what one would make by hand.
 
-    python -m benchmarks.other_tasks FOLDER goemotions sick_relatedness sick_entailment ratings
-    python -m benchmarks.other_tasks FOLDER goemotions --train 3000 --eval 1000 --epochs 3
+    python benchmarks/other_tasks.py FOLDER goemotions sick_relatedness sick_entailment ratings
+    python benchmarks/other_tasks.py FOLDER goemotions --train 3000 --eval 1000 --epochs 3
 
 FOLDER has the data sets' files; SETS names them. Each run is one `kdedge run` with nothing but the
 data named, and what is asked for here. What is new takes the place of what
@@ -116,7 +116,7 @@ def keep(*new: Figures) -> None:
     kept = [one for one in stored if (one["data"], one["student"], one["seed"]) not in fresh]
     kept = sorted([*kept, *new], key=lambda one: (one["data"], one["student"], one["seed"]))
     result = {
-        "command": f"python -m benchmarks.other_tasks FOLDER {' '.join(SETS)}",
+        "command": f"python benchmarks/other_tasks.py FOLDER {' '.join(SETS)}",
         "commit": commit(),
         "measured": digests(DEPENDS_ON[NAME], here),
         "machine": machine(),

@@ -183,7 +183,8 @@ def test_the_second_run_gives_way(command: str, quick_run: Path, tmp_path: Path)
     )
     assert first.stdout is not None and first.stdout.readline() == b"locked\n"
     data = tmp_path / "d.csv"
-    data.write_text("text,label\n" + "".join(f"good {i},a\nbad {i},b\n" for i in range(9)))
+    rows = (f"good {i},positive\nbad {i},negative\n" for i in range(9))
+    data.write_text("text,label\n" + "".join(rows))
     recipe = Path(__file__).parent.parent / "recipes/quick.toml"
     arguments = {
         "run": [recipe],

@@ -33,7 +33,7 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
     [
         ("name = ", "not a readable TOML"),
         ('name = "x"', "data: Field required"),
-        (GOOD + "colour = 3", "data.colour: unknown key. Known here: path, text, label"),
+        (GOOD + "colour = 3", "data.colour: unknown key. Known here: path, text, text_pair, label"),
         (GOOD + "[tecah]", "tecah: unknown key. Known here: name, seed, data, teach"),
         (GOOD + "[teach]\nepochs = 'two'", "teach.epochs: .*valid integer.* Got 'two'"),
         (GOOD + "[teach]\nepochs = 0", "teach.epochs: .*greater than or equal to 1. Got 0"),
