@@ -149,7 +149,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
     if report.quality:
         terminal.print(quality_table(report.quality))
         for line in report.quality.verdicts:
-            terminal.print(line)
+            terminal.print(line, markup=False)
     if unknown:
         terminal.print(f"No test text has a label: {AGREEMENT}.")
     console.print(f"{out / 'report.html'} has the whole report; the bundle is {bundle}.")

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -15,12 +16,13 @@ from kdedge.files import CHECKSUMS, write_checksums
 from kdedge.layers.pooling import TokenMean
 from kdedge.layers.transformer import Attention, PositionEmbedding, gelu_tanh
 from kdedge.students.architecture import Parts
-from kdedge.students.cut import Importance, cut_from_teacher, taylor_importance
+from kdedge.students.cut import Importance, cut_from_teacher, taylor_importance, vector_length
 from kdedge.students.initial import EMBEDDING_SCALE, set_token_embeddings
 from kdedge.students.presets import PRESETS
 from kdedge.students.trained import Evaluation, measures, predict_logits
 from kdedge.tasks import Classification, Task
 from kdedge.teachers.bert import BertTeacher
+from kdedge.teachers.families import FAMILIES
 
 SIZE = 60
 # Of a BERT of 2 layers with 2 heads and 64 neurons: the later, the more they count.
@@ -243,9 +245,25 @@ def test_importance_is_what_the_loss_loses_to_first_order(tiny_bert: Path) -> No
 
 
 def test_only_a_bert_can_be_cut(teacher: BertTeacher, tiny_bert: Path) -> None:
-    linear = load_teacher(tiny_bert, task=teacher.task, head="mean")
-    with pytest.raises(KdedgeError, match="bert with a LinearHead; a student can be cut from a BE"):
-        cut_from_teacher(linear, IMPORTANCE, teacher.task, 16, layers=1, heads=1, neurons=1)
+    other = load_teacher(tiny_bert, task=teacher.task)
+    other.family = FAMILIES["roberta"]
+    with pytest.raises(KdedgeError, match="teacher: bert; a student can be cut from a BERT only"):
+        cut_from_teacher(other, IMPORTANCE, teacher.task, 16, layers=1, heads=1, neurons=1)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first"])
+def test_a_cut_student_takes_a_probes_head(
+    pooling: Literal["mean", "first"], teacher: BertTeacher, tiny_bert: Path
+) -> None:
+    linear = load_teacher(tiny_bert, task=teacher.task, head=pooling)
+    texts = ["not very good and not bad"]
+    student = cut_from_teacher(
+        linear, IMPORTANCE, teacher.task, 16,
+        layers=2, heads=9, neurons=99, length=vector_length(linear, texts),
+    )  # fmt: skip
+    inputs = linear.encoder.encode(texts).inputs
+    # Exact, but for GELU, where all vectors have that length: of one text.
+    np.testing.assert_allclose(student(inputs), linear(inputs)["logits"], atol=2e-3)
 
 
 # On disk

@@ -26,12 +26,14 @@ from kdedge.tasks import Labels, Task
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.encoder import Encoder
 from kdedge.teachers.families import BERT
-from kdedge.teachers.heads import FirstTokenHead
+from kdedge.teachers.heads import LinearHead, vector_of
 from kdedge.text.pairs import Text
 
 IMPORTANCE_BATCH = 8
 # Of the train split, that say which parts of a teacher count most.
 IMPORTANCE_TEXTS = 1024
+# By which the length of a teacher's vectors is known.
+LENGTH_TEXTS = 64
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def cut_from_teacher(
     neurons: int,
     kept: Sequence[int] | None = None,
     pairs: bool = False,
+    length: float = 1.0,
 ) -> keras.Model:
     """A `mini` made of a teacher's embeddings, head and the most important parts of its layers.
 
@@ -118,6 +121,8 @@ def cut_from_teacher(
         neurons: of a layer's dense part, or all.
         kept: the teacher's ids of the student's tokens; None for all of them.
         pairs: whether it judges two texts together.
+        length: of the teacher's sentence vectors in the mean, see `vector_length`. A `LinearHead`
+            divides by it; the student's head has it in its weights.
 
     Raises:
         KdedgeError: not a BERT, or another number of logits.
@@ -143,7 +148,7 @@ def cut_from_teacher(
         heads=heads,
         head_width=head_width,
         feed_forward=neurons,
-        pooler=True,
+        sentence=head.pooling if isinstance(head, LinearHead) else "pooler",
         # On the valid split it does as well without, and a step takes less.
         dropout=0.0,
         name="mini-cut",
@@ -156,8 +161,11 @@ def cut_from_teacher(
     student.get_layer(TOKENS).set_weights([table])
     student.get_layer(POSITIONS).set_weights([positions.numpy()])
     student.get_layer("embedding_norm").set_weights(bert.embedding_norm.get_weights())
-    student.get_layer(SENTENCE).set_weights(head.dense.get_weights())
-    student.layers[-1].set_weights(head.out.get_weights())
+    if isinstance(head, LinearHead):
+        student.layers[-1].set_weights([head.kernel.numpy() / length, head.bias.numpy()])
+    else:
+        student.get_layer(SENTENCE).set_weights(head.dense.get_weights())
+        student.layers[-1].set_weights(head.out.get_weights())
     for i, number in enumerate(chosen):
         block = bert.blocks[number]
         some = _largest(importance.heads[number], heads)
@@ -179,11 +187,20 @@ def cut_from_teacher(
     return student
 
 
+def vector_length(teacher: BertTeacher, texts: Sequence[Text]) -> float:
+    """The mean length of the vectors that a teacher's `LinearHead` is on; 1 for another head."""
+    if not isinstance(teacher.head, LinearHead):
+        return 1.0
+    inputs = teacher.encoder.encode(texts).inputs
+    states, _ = teacher.transformer(inputs["ids"], inputs["mask"], inputs["segment_ids"])
+    vectors = vector_of(teacher.head.pooling, states[-1], inputs["mask"])
+    return float(np.linalg.norm(vectors, axis=1).mean())
+
+
 def _bert(teacher: BertTeacher) -> Encoder:
-    if teacher.family is not BERT or not isinstance(teacher.head, FirstTokenHead):
+    if teacher.family is not BERT:
         raise KdedgeError(
-            f"teacher: {teacher.settings['model_type']} with a {type(teacher.head).__name__}; a "
-            "student can be cut from a BERT with a pooler only."
+            f"teacher: {teacher.settings['model_type']}; a student can be cut from a BERT only."
         )
     return teacher.transformer
 
@@ -215,6 +232,7 @@ def mini_cut(request: Request) -> keras.Model:
         neurons=512,
         kept=request.kept,
         pairs=request.pairs,
+        length=vector_length(teacher, train.texts[:LENGTH_TEXTS]),
     )
 
 

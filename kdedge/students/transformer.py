@@ -1,6 +1,6 @@
 """mini: a small transformer."""
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -26,7 +26,7 @@ def mini(
     heads: int = 4,
     head_width: int = 32,
     feed_forward: int = 512,
-    pooler: bool = False,
+    sentence: Literal["mean", "first", "pooler"] = "mean",
     dropout: float = 0.1,
     name: str = "mini",
 ) -> keras.Model:
@@ -39,8 +39,8 @@ def mini(
         heads: attention heads of a layer.
         head_width: of each.
         feed_forward: width inside a layer's dense part.
-        pooler: take the sentence from the first token, as BERT does, and not from the mean of all;
-            then the last layer is computed for that token only.
+        sentence: what the sentence vector is: the mean of all tokens; the first token, for which
+            alone the last layer is then computed; or, as in BERT, a dense layer of it.
         dropout: after embeddings, attention and dense parts, and before the logits.
         name: of the model.
     """
@@ -55,7 +55,7 @@ def mini(
     attended = keras.layers.Reshape((1, -1), name="attended")(inputs["mask"])
     for i in range(layers):
         tokens = x
-        if pooler and i == layers - 1:
+        if sentence != "mean" and i == layers - 1:
             x = FirstToken(name="first")(x)
         attention = Attention(heads, head_width, dropout=dropout, name=attention_name(i))(
             x, tokens, attention_mask=attended
@@ -68,14 +68,15 @@ def mini(
         x = keras.layers.LayerNormalization(epsilon=1e-12, name=output_name(i))(
             keras.layers.Add()([x, keras.layers.Dropout(dropout)(dense)])
         )
-    if pooler:
-        sentence = keras.layers.Dense(width, activation="tanh", name=SENTENCE)(
-            keras.layers.Flatten()(x)
-        )
+    vector: Any
+    if sentence == "mean":
+        vector = TokenMean(name=SENTENCE)(masked(x, inputs["mask"]), inputs["mask"])
+    elif sentence == "first":
+        vector = keras.layers.Flatten(name=SENTENCE)(x)
     else:
-        x = masked(x, inputs["mask"])
-        sentence = TokenMean(name=SENTENCE)(x, inputs["mask"])
-    logits = request.head()(keras.layers.Dropout(dropout)(sentence))
+        x = keras.layers.Flatten()(x)
+        vector = keras.layers.Dense(width, activation="tanh", name=SENTENCE)(x)
+    logits = request.head()(keras.layers.Dropout(dropout)(vector))
     return keras.Model(inputs, logits, name=name)
 
 
