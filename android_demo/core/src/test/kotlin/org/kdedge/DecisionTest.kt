@@ -39,7 +39,8 @@ class DecisionTest {
 
                 override val givesLogits = false
 
-                override fun run(ids: IntArray, mask: IntArray) = floatArrayOf(0.1f, 0.9f)
+                override fun run(ids: IntArray, mask: IntArray, segments: IntArray) =
+                    floatArrayOf(0.1f, 0.9f)
 
                 override fun close() = Unit
             }
