@@ -22,22 +22,16 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import (
-    DEPENDS_ON,
-    RESULTS,
     ROOT,
     Figures,
     cli,
     commit,
-    digests,
-    here,
-    machine,
-    written,
+    keep_rows,
 )
 from kdedge import KdedgeError
 from kdedge.bench.report.model import BenchReport
 from kdedge.bench.report.tables import markdown
 from kdedge.bundle.manifest import verify
-from kdedge.files import write_text
 from kdedge.text.readers import read_rows
 
 NAME = "any_data"
@@ -154,23 +148,15 @@ def figures(asked: str, seed: int, out: Path) -> Figures:
 
 def keep(*new: Figures) -> None:
     """Write the stored rows with the new ones, and the page."""
-    path = RESULTS / f"{NAME}.json"
-    stored = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    fresh = {(one["data"], one["seed"]) for one in new}
-    kept = [one for one in stored if (one["data"], one["seed"]) not in fresh] + list(new)
-    kept.sort(key=lambda one: (one["data"], one["seed"]))
+    keep_rows(NAME, new, ("data", "seed"), _command, page)
+
+
+def _command(kept: list[Figures]) -> str:
     names = dict.fromkeys(one["data"] for one in kept)
     seeds = sorted({one["seed"] for one in kept}) or [1]
-    result = {
-        "command": f"python benchmarks/any_data.py FOLDER {' '.join(names)} --seeds "
-        + " ".join(map(str, seeds)),
-        "commit": commit(),
-        "measured": digests(DEPENDS_ON[NAME], here),
-        "machine": machine(),
-        "rows": kept,
-    }
-    write_text(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    write_text(RESULTS / f"{NAME}.md", written(NAME, result, page))
+    return f"python benchmarks/any_data.py FOLDER {' '.join(names)} --seeds " + " ".join(
+        map(str, seeds)
+    )
 
 
 def page(result: Figures) -> str:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tarfile
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -137,6 +137,37 @@ class Setup:
         write_text(RESULTS / f"{self.name}.md", written(self.name, json.loads(text), page))
         if picture:
             write_text(RESULTS / f"{self.name}.svg", picture)
+
+
+def keep_rows(
+    name: str,
+    new: Iterable[Figures],
+    key: Sequence[str],
+    command_of: Callable[[list[Figures]], str],
+    page: Callable[[Figures], str],
+) -> None:
+    """Write a table's stored rows with the new ones in the place of the old, and the page.
+
+    Args:
+        name: of the results.
+        new: rows.
+        key: fields by which rows are the same one, and are sorted.
+        command_of: the command that makes such rows.
+        page: what shows them.
+    """
+    path = RESULTS / f"{name}.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    rows = {tuple(one[field] for field in key): one for one in [*stored, *new]}
+    kept = [rows[place] for place in sorted(rows)]
+    result = {
+        "command": command_of(kept),
+        "commit": commit(),
+        "measured": digests(DEPENDS_ON[name], here),
+        "machine": machine(),
+        "rows": kept,
+    }
+    write_text(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    write_text(RESULTS / f"{name}.md", written(name, result, page))
 
 
 def written(name: str, result: Figures, page: Callable[[Figures], str]) -> str:

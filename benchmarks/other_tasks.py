@@ -18,19 +18,12 @@ from typing import Any
 
 from benchmarks.any_data import figures, processor_seconds
 from benchmarks.common import (
-    DEPENDS_ON,
-    RESULTS,
     ROOT,
     Figures,
     cli,
-    commit,
-    digests,
-    here,
-    machine,
-    written,
+    keep_rows,
 )
 from kdedge.bench.report.tables import markdown
-from kdedge.files import write_text
 from kdedge.tasks import shown
 
 NAME = "other_tasks"
@@ -110,20 +103,8 @@ def run(given: Namespace, name: str) -> Figures:
 
 def keep(*new: Figures) -> None:
     """Write the stored rows with the new ones, and the page."""
-    path = RESULTS / f"{NAME}.json"
-    stored = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    fresh = {(one["data"], one["student"], one["seed"]) for one in new}
-    kept = [one for one in stored if (one["data"], one["student"], one["seed"]) not in fresh]
-    kept = sorted([*kept, *new], key=lambda one: (one["data"], one["student"], one["seed"]))
-    result = {
-        "command": f"python benchmarks/other_tasks.py FOLDER {' '.join(SETS)}",
-        "commit": commit(),
-        "measured": digests(DEPENDS_ON[NAME], here),
-        "machine": machine(),
-        "rows": kept,
-    }
-    write_text(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    write_text(RESULTS / f"{NAME}.md", written(NAME, result, page))
+    command = f"python benchmarks/other_tasks.py FOLDER {' '.join(SETS)}"
+    keep_rows(NAME, new, ("data", "student", "seed"), lambda _: command, page)
 
 
 def page(result: Figures) -> str:

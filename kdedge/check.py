@@ -170,15 +170,16 @@ def check_recipe(recipe: Recipe) -> Report:
     except KdedgeError as error:
         report.findings.append(_impossible("out of scope", str(error)))
     try:
-        report.lengths, found = check_pretrained(corpus, recipe.teaching)
+        full = full_teaching(corpus, recipe.teaching)
+        report.lengths, found = check_pretrained(corpus, full)
         report.findings += [*found, *_classes(corpus, recipe.teaching, recipe.data.labels)]
-        report.estimate = _estimate(recipe, corpus, report.lengths)
+        report.estimate = _estimate(recipe, corpus, full, report.lengths)
     except KdedgeError as error:
         report.findings.append(_impossible("pretrained model", str(error)))
     return report
 
 
-def check_pretrained(corpus: Corpus, settings: Teach) -> tuple[Lengths, list[Finding]]:
+def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list[Finding]]:
     """Look at a corpus with the tokenizer of the pretrained model that is to learn it.
 
     Raises:
@@ -187,7 +188,7 @@ def check_pretrained(corpus: Corpus, settings: Teach) -> tuple[Lengths, list[Fin
     folder, config = _model(settings)
     encoder = TextEncoder.from_pretrained(folder, NO_END)
     texts = [*corpus.train.texts, *corpus.valid.texts, *corpus.test.texts]
-    longest = settings.max_length or full_teaching(corpus, settings).max_length
+    longest = settings.max_length
     lengths = lengths_of(texts, encoder, longest)
     findings = []
     positions = longest_text(config)
@@ -236,9 +237,10 @@ def full_teaching(corpus: Corpus, settings: Teach) -> FullTeach:
         KdedgeError: there is no such pretrained model, or a measure that the task does not have.
     """
     folder, config = _model(settings)
-    encoder = TextEncoder.from_pretrained(folder, NO_END)
-    lengths = token_lengths(corpus.train.texts, encoder)
-    longest = longest_text(config) or NO_END
+    longest, lengths = longest_text(config) or NO_END, list[int]()
+    if settings.max_length is None:
+        encoder = TextEncoder.from_pretrained(folder, NO_END)
+        lengths = token_lengths(corpus.train.texts, encoder)
     return full_teach(settings, corpus.task, corpus.train, lengths, longest)
 
 
@@ -278,7 +280,7 @@ def refuse_impossible(
     Raises:
         KdedgeError: that can't be done.
     """
-    lengths, findings = check_pretrained(corpus, settings)
+    lengths, findings = check_pretrained(corpus, full_teaching(corpus, settings))
     tell_once(f"texts are cut to {lengths.limit} tokens, which {lengths.cut:.1%} of them exceed")
     # A teacher that is used as it is says more when it is tried.
     if not settings.teacher:
@@ -347,7 +349,9 @@ def _settings(recipe: Recipe) -> list[Finding]:
     ]
 
 
-def _estimate(recipe: Recipe, corpus: Corpus, lengths: Lengths) -> Estimate | None:
+def _estimate(
+    recipe: Recipe, corpus: Corpus, teach: FullTeach, lengths: Lengths
+) -> Estimate | None:
     _, config = _model(recipe.teach)
     try:
         width, layers = config["hidden_size"], config["num_hidden_layers"]
@@ -356,7 +360,6 @@ def _estimate(recipe: Recipe, corpus: Corpus, lengths: Lengths) -> Estimate | No
         parameters = blocks + width * vocabulary
     except (KeyError, TypeError):
         return None
-    teach = full_teaching(corpus, recipe.teaching)
     labelled = [len(split) for split in (corpus.train, corpus.valid, corpus.test)]
     augmented = full_augmented(recipe.label, labelled[0] + len(corpus.unlabelled))
     texts = sum(labelled) + len(corpus.unlabelled) + augmented

@@ -57,7 +57,7 @@ def full_teach(
         settings: of the recipe.
         task: of the labels.
         train: the texts that are learned.
-        lengths: of these texts, in tokens.
+        lengths: of these texts, in tokens; not needed where the settings have a max_length.
         longest: tokens that the pretrained model can take.
 
     Raises:
@@ -78,7 +78,7 @@ def full_teach(
         "patience": max(LEAST_PATIENCE, round(PATIENCE * epochs)),
         "batch_size": BATCH if texts >= SMALL_DATA else SMALL_BATCH,
         "learning_rate": LEARNING_RATE,
-        "max_length": min(longest, length_for(lengths)),
+        "max_length": settings.max_length or min(longest, length_for(lengths)),
         "metric": task.metric,
         # Left open where classes differ much: the probe tries all.
         "class_weights": None if is_unbalanced(task, train) else "none",

@@ -166,9 +166,10 @@ def _check_teacher(recipe: Recipe) -> None:
     if recipe.teach.large_model:
         if preset.needs_teacher or needs_teacher(settings):
             raise KdedgeError(
-                "teach.large_model: answers to texts is all that a large model gives; student = "
-                "'mini-cut', hidden_weight, attention_weight and some adversaries and losses in "
-                "[distill] need a teacher that runs beside the student. Leave them out."
+                "teach.large_model: answers to texts is all that a large model gives; some "
+                f"students (student = {settings.student!r} is named), hidden_weight, "
+                "attention_weight and some adversaries and losses in [distill] need a teacher that "
+                "runs beside the student. Leave them out."
             )
         return
     folder = find_pretrained(recipe.teach.source, weights=False)
@@ -258,7 +259,7 @@ def _bench(
     """Measure bundles, and write the report with what is known of the models."""
     notes = read_notes(teacher) if teacher else {}
     report = bench_bundles(bundles, out.parent, scenario(recipe.bench.tier))
-    _, findings = check_pretrained(corpus, recipe.teaching)
+    _, findings = check_pretrained(corpus, full_teaching(corpus, recipe.teaching))
     beside = read_baselines(baselines) if baselines else []
     quality = quality_of(Student.load(student), corpus, notes, beside, findings)
     report.model_copy(update={"quality": quality}).save(out)

@@ -631,22 +631,35 @@ class Recipe(Section):
         return self
 
 
+def read_toml(path: Path, section: type[AnySection], kind: str) -> AnySection:
+    """Read and check a TOML file.
+
+    Args:
+        path: the file.
+        section: what it may say.
+        kind: what it is, for messages.
+
+    Raises:
+        KdedgeError: no such file, not TOML, or a key or value that it can't have.
+    """
+    try:
+        return section.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise KdedgeError(f"{path}: no such {kind}.") from None
+    except ValidationError as error:
+        lines = [f"{key or f'the {kind}'}: {words}" for key, words in problems(section, error)]
+        raise KdedgeError(f"{path}: " + "\n  ".join(lines)) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise KdedgeError(f"{path}: not a readable TOML file: {error}") from None
+
+
 def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe, running no code; paths in it are relative to its folder.
 
     Raises:
         KdedgeError: no such file, not TOML, or a key or value that a recipe can't have.
     """
-    try:
-        recipe = Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise KdedgeError(f"{path}: no such recipe.") from None
-    except ValidationError as error:
-        lines = [f"{key or 'the recipe'}: {words}" for key, words in problems(Recipe, error)]
-        raise KdedgeError(f"{path}: " + "\n  ".join(lines)) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise KdedgeError(f"{path}: not a readable TOML file: {error}") from None
-    here = path.parent
+    recipe, here = read_toml(path, Recipe, "recipe"), path.parent
     data = recipe.data.model_copy(
         update={
             name: here / file

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import Field, model_validator
 
-from kdedge.cli.common import load_tensorflow, say
+from kdedge.cli.common import LABELLED_FILE, load_tensorflow, say
 from kdedge.cli.settings import Options, settings_as_options
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Bench, Count, Data, Section
@@ -60,18 +60,7 @@ def bench(
     labelled: Annotated[
         Data | None,
         Options(
-            only=(
-                "path",
-                "text",
-                "text_pair",
-                "label",
-                "label_delimiter",
-                "label_columns",
-                "split",
-                "encoding",
-                "delimiter",
-                "quoting",
-            ),
+            only=(*LABELLED_FILE, "split"),
             main=("path", "text", "label", "split"),
             required="--data",
             help={"path": "labelled texts, to measure on the device how good the answers are"},

@@ -23,6 +23,11 @@ Bundle = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="folder that `kdedge export` wrote, or its zip")
 ]
 Store = Annotated[Path, typer.Option("--soft-labels", help="store of soft labels")]
+# Fields of [data] for a file of labelled texts.
+LABELLED_FILE = (
+    "path", "text", "text_pair", "label", "label_delimiter", "label_columns", "encoding",
+    "delimiter", "quoting",
+)  # fmt: skip
 OutStore = Annotated[Path, typer.Option("--out", help="store of soft labels to make")]
 
 

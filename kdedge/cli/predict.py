@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdedge.cli.common import labels_of, say, texts_of
+from kdedge.cli.common import LABELLED_FILE, labels_of, say, texts_of
 from kdedge.cli.settings import Options, settings_as_options
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data
@@ -32,18 +32,7 @@ def predict(
         Data | None,
         Options(
             main=("path", "text", "label", "empty_texts"),
-            only=(
-                "path",
-                "text",
-                "text_pair",
-                "label",
-                "label_delimiter",
-                "label_columns",
-                "encoding",
-                "delimiter",
-                "quoting",
-                "empty_texts",
-            ),
+            only=(*LABELLED_FILE, "empty_texts"),
             required="--file",
             help={
                 "path": ".txt with one text a line, or a data file",

@@ -2,15 +2,14 @@
 
 import json
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from kdedge.errors import KdedgeError
-from kdedge.recipe import Section, problems
+from kdedge.recipe import Section, read_toml
 from kdedge.tasks import Classification, MultiLabel, Task
 
 PLACES = ("task", "labels", "instruction", "examples", "opinion", "text")
@@ -147,15 +146,7 @@ def load_prompt(path: Path) -> Prompt:
     Raises:
         KdedgeError: no such file, not TOML, or not as a prompt should be.
     """
-    try:
-        return Prompt.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise KdedgeError(f"{path}: no such prompt.") from None
-    except ValidationError as error:
-        lines = [f"{key or 'the prompt'}: {words}" for key, words in problems(Prompt, error)]
-        raise KdedgeError(f"{path}: " + "\n  ".join(lines)) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise KdedgeError(f"{path}: not a readable TOML file: {error}") from None
+    return read_toml(path, Prompt, "prompt")
 
 
 def load_prompts(paths: Sequence[Path]) -> list[Prompt]:
