@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from kdedge import KdedgeError, SoftLabels, load_teacher
 from kdedge.cli import app
 from kdedge.tasks import Classification
 from kdedge.teachers.label import label_texts
-from kdedge.teachers.on_ray import actor_share, label_on_ray
+from kdedge.teachers.on_ray import actor_share, label_on_ray, within
 from kdedge.text.readers import TextFiles
 
 NAMES = ("bad", "good")
@@ -42,6 +43,21 @@ def same(one: SoftLabels, other: SoftLabels) -> None:
     for mine, theirs in zip(one.lookup(one.texts), other.lookup(one.texts), strict=True):
         assert mine is not None and theirs is not None
         np.testing.assert_allclose(mine, theirs, atol=1e-5 if mine.dtype == np.float32 else 2e-3)
+
+
+def test_a_wait_for_labels_ends() -> None:
+    assert list(within(5.0, iter("abc"))) == ["a", "b", "c"]
+
+    def broken() -> Iterator[int]:
+        yield 1
+        raise ValueError("of the source")
+
+    with pytest.raises(ValueError, match="of the source"):
+        list(within(5.0, broken()))
+    never = threading.Event()
+    with pytest.raises(KdedgeError, match=r"no labels came for 0 s.*run the same command again"):
+        list(within(0.1, (never.wait() for _ in range(1))))
+    never.set()
 
 
 def test_each_actor_has_a_share_that_fits_on_a_machine() -> None:

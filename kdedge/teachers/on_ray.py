@@ -2,11 +2,13 @@
 
 import logging
 import os
+import queue
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kdedge.errors import KdedgeError
 from kdedge.labels.index import read_missing
@@ -18,6 +20,10 @@ from kdedge.text.readers import TextFiles
 
 # For sentences in most languages not more than a shard.
 BLOCK_BYTES = 32 * TEXTS_A_SHARD
+# A shard takes a slow teacher minutes. Where none comes for so long, Ray waits for a machine that
+# is gone, or for CPUs that somebody else keeps.
+LONGEST_WAIT_S = 3600.0
+Item = TypeVar("Item")
 
 
 def label_on_ray(
@@ -44,7 +50,7 @@ def label_on_ray(
 
     Raises:
         KdedgeError: see `label_texts`; also if Ray is not installed, does not answer, has too few
-            CPUs, or failed; or the texts are pairs.
+            CPUs, gives nothing for an hour, or failed; or the texts are pairs.
     """
     if texts.pair:
         raise KdedgeError(
@@ -87,7 +93,7 @@ def label_on_ray(
             )
         )
         with progress("labelling", missing, "texts") as advance:
-            for rows in labelled.iter_batches(batch_size=TEXTS_A_SHARD):
+            for rows in within(LONGEST_WAIT_S, labelled.iter_batches(batch_size=TEXTS_A_SHARD)):
                 # A text that is in two files comes twice.
                 position = {text: i for i, text in enumerate(rows["text"])}
                 new = store.missing(position)
@@ -101,6 +107,40 @@ def label_on_ray(
     finally:
         ray.shutdown()
     return store
+
+
+def within(seconds: float, items: Iterable[Item]) -> Iterator[Item]:
+    """The items, each of which must come within so many seconds.
+
+    Raises:
+        KdedgeError: one did not.
+    """
+    ended = object()
+    ready: queue.Queue[Any] = queue.Queue(1)
+
+    def fill() -> None:
+        try:
+            for item in items:
+                ready.put(item)
+            ready.put(ended)
+        except Exception as error:
+            ready.put(error)
+
+    # A daemon, so that one that never ends doesn't keep the process alive.
+    threading.Thread(target=fill, daemon=True).start()
+    while True:
+        try:
+            item = ready.get(timeout=seconds)
+        except queue.Empty:
+            raise KdedgeError(
+                f"Ray: no labels came for {seconds:.0f} s. What is labelled is kept: look at "
+                "`ray status`, and run the same command again."
+            ) from None
+        if item is ended:
+            return
+        if isinstance(item, Exception):
+            raise item
+        yield item
 
 
 def _need_answer(address: str) -> None:
