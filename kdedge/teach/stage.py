@@ -27,6 +27,7 @@ from kdedge.teachers.bert import BertTeacher, NewHead, has_head, load_teacher, w
 from kdedge.teachers.checkpoints import find_pretrained, revision_of
 from kdedge.teachers.heads import LinearHead
 from kdedge.text.corpus import Corpus
+from kdedge.training.averaging import MeanOfEpochs
 from kdedge.training.resumable import Resumable, remove_checkpoints
 
 # What `Teach.start` calls the head, and what `load_teacher` does.
@@ -40,7 +41,7 @@ def finetune(
     seed: int,
     names: Mapping[str, str] = MappingProxyType({}),
 ) -> BertTeacher:
-    """Fine-tune `settings.pretrained` and write the weights of the best epoch on the valid split.
+    """Fine-tune `settings.pretrained` and write the weights that do best on the valid split.
 
     What the settings leave open suits the corpus (`kdedge.defaults`). Epoch 0 is the start: a
     teacher is never worse on the valid split than its probe, or than the checkpoint that it is. A
@@ -143,7 +144,9 @@ def _probed(teacher: BertTeacher, corpus: Corpus, settings: FullTeach) -> Probe:
 
 
 def _train(training: Resumable, tuning: FineTuning, first: int) -> None:
-    """Train until epochs no longer help, and restore the weights of the best one.
+    """Train until epochs no longer help, and give the teacher its best weights.
+
+    After each epoch the mean of the weights so far is measured, and it is what is kept.
 
     Args:
         training: keeps the state.
@@ -154,8 +157,9 @@ def _train(training: Resumable, tuning: FineTuning, first: int) -> None:
     measure = f"val_{settings.metric}"
     # TensorFlow's checkpoints don't see into a list of layers.
     weights = [variable.value for variable in tuning.teacher.weights]
-    state = {"weights": weights, "optimizer": tuning.optimizer}
-    training.track(state, weights, by=measure, highest=True)
+    mean = MeanOfEpochs([v.value for v in tuning.teacher.trainable_variables])
+    state = {"weights": weights, "optimizer": tuning.optimizer, "mean": mean}
+    training.track(state, mean.values, by=measure, highest=True)
     with training.progress("fine-tuning the teacher", steps, settings.epochs) as advance:
         for number in training.epochs_left(settings.epochs + 1 - first):
             epoch = number + first
@@ -168,9 +172,12 @@ def _train(training: Resumable, tuning: FineTuning, first: int) -> None:
                     training.end_step(loss)
                     advance(1, f"epoch {epoch}, loss {training.loss / training.step:.3f}")
                 losses = {"loss": training.loss / steps}
-            measures = {f"val_{name}": value for name, value in tuning.measures().items()}
+                mean.add(epoch)
+            with mean.in_place():
+                measures = {f"val_{name}": value for name, value in tuning.measures().items()}
             training.end_epoch({"epoch": epoch, **losses, **measures})
     training.restore_best()
+    mean.put()
 
 
 def has_stalled(values: Sequence[float], patience: int) -> bool:
