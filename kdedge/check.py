@@ -253,8 +253,8 @@ def check_decide(corpus: Corpus, decide: Decide) -> list[Finding]:
         return [_impossible("decide", words)]
     if decide.precision is None:
         return []
-    # So many right answers without a wrong one are needed, by Wilson's interval.
-    needed = math.ceil(decide.precision * ONE_SIDED_95**2 / (1 - decide.precision))
+    # So many right answers without a wrong one are needed, by Wilson's interval for half of them.
+    needed = math.ceil(2 * decide.precision * ONE_SIDED_95**2 / (1 - decide.precision))
     if len(corpus.valid) >= needed:
         return []
     return [

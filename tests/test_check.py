@@ -189,8 +189,8 @@ def test_the_estimate_in_words(least: float, words: str) -> None:
 @pytest.mark.parametrize(
     ("decide", "message"),
     [
-        # n right answers promise n / (n + 1.645 ** 2): 0.95 from 52 on.
-        ("precision = 0.95", r"the valid split has \d+ texts: to promise that needs at least 52"),
+        # n right answers promise n / (n + 2 * 1.645 ** 2): 0.95 from 103 on.
+        ("precision = 0.95", r"the valid split has \d+ texts: to promise that needs at least 103"),
         ("precision = 0.95\ncoverage = 0.5", "precision, coverage: set one of them, not both"),
         ("per_class = true", "per_class: needs precision or coverage"),
     ],

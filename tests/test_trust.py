@@ -103,16 +103,16 @@ def test_the_calibration_error_by_chance() -> None:
 
 
 def test_the_lowest_threshold_for_a_precision() -> None:
-    # Of n right answers Wilson's lower end is n / (n + 1.645 ** 2): 0.9 from 25 on.
-    confidence = np.linspace(1, 0.5, 60)
-    right = np.arange(60) < 24
+    # Of n / 2 right answers Wilson's lower end is n / (n + 2 * 1.645 ** 2): 0.9 from 49 on.
+    confidence = np.linspace(1, 0.5, 120)
+    right = np.arange(120) < 48
     assert lowest_threshold(confidence, right, 0.9) is None
-    right = np.arange(60) < 40
+    right = np.arange(120) < 80
     found = lowest_threshold(confidence, right, 0.9)
     assert found is not None
-    # Of 40 all are right: 0.937. With one wrong answer more it is 0.898.
-    assert confidence[39] > found > confidence[40]
-    assert lowest_threshold(confidence, np.ones(60, bool), 0.9) == 0
+    # With one wrong answer it is 0.916, with a second one 0.898.
+    assert confidence[80] > found > confidence[81]
+    assert lowest_threshold(confidence, np.ones(120, bool), 0.9) == 0
 
 
 def test_the_threshold_for_a_coverage() -> None:

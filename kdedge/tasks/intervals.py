@@ -13,7 +13,7 @@ ONE_SIDED_95 = 1.644854
 RESAMPLES = 1000
 
 
-def wilson_interval(share: float, texts: int, z: float = NORMAL_95) -> tuple[float, float]:
+def wilson_interval(share: float, texts: float, z: float = NORMAL_95) -> tuple[float, float]:
     """Of a share. Wilson 1927; unlike share +- 1.96 standard errors it stays between 0 and 1.
 
     Args:
