@@ -126,7 +126,6 @@ def figures(asked: str, seed: int, out: Path) -> Figures:
         who: next(a.bytes for a in verify(out / bundle).artifacts if a.name == ARTIFACT)
         for who, bundle in SIZES.items()
     }
-    metric = f"val_{notes['settings']['metric']}"
     return {
         "data": asked,
         "seed": seed,
@@ -137,7 +136,7 @@ def figures(asked: str, seed: int, out: Path) -> Figures:
         "bytes": sizes,
         "seconds": {name: entry["seconds"] for name, entry in stages.items()},
         "teach": {key: notes["settings"][key] for key in ("epochs", "batch_size", "max_length")},
-        "best_epoch": max(notes["history"], key=lambda epoch: epoch[metric])["epoch"],
+        "best_epoch": notes["kept"]["epoch"],
         "pooling": notes.get("probe", {}).get("pooling"),
         "transfer_texts": student["transfer_texts"],
         "student_epochs": student["settings"]["epochs"],

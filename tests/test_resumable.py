@@ -9,16 +9,17 @@ from training_parts import Stop, watch_steps
 
 import kdedge.training.resumable as resumable
 from kdedge import KdedgeError
-from kdedge.training.resumable import Resumable, remove_checkpoints
+from kdedge.training.resumable import Best, Resumable, lowest, remove_checkpoints
 
 STEPS, LOSSES = 4, [0.5, 0.1, 0.3]
+LOWEST = lowest("val_loss")
 
 
-def train(out: Path, job: str = "job", part: str = "", highest: bool = False) -> tuple[int, list]:
+def train(out: Path, job: str = "job", part: str = "", best: Best = LOWEST) -> tuple[int, list]:
     """Each step adds 1 to the weight; gives that of the best epoch, and the history."""
     weight = tf.Variable(0)
     training = Resumable(out, job, part)
-    training.track([weight], {"weight": weight}, by="val_loss", highest=highest)
+    training.track([weight], {"weight": weight}, best)
     with training.progress("adding", STEPS, len(LOSSES)) as advance:
         for epoch in training.epochs_left(len(LOSSES)):
             for _ in range(training.step, STEPS):
@@ -36,7 +37,8 @@ HISTORY = [{"epoch": i + 1, "loss": 2.5 + 4 * i, "val_loss": loss} for i, loss i
 
 def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     assert train(tmp_path / "lowest") == (2 * STEPS, HISTORY)
-    assert train(tmp_path / "highest", highest=True) == (STEPS, HISTORY)
+    last = train(tmp_path / "last", best=lambda history: len(history) - 1)
+    assert last == (3 * STEPS, HISTORY)
 
 
 def test_a_folder_can_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from kdedge.teachers.bert import BertTeacher
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.splits import Split
-from kdedge.training.resumable import Resumable, remove_checkpoints
+from kdedge.training.resumable import Resumable, lowest, remove_checkpoints
 
 EVALUATION_BATCH = 256
 
@@ -150,7 +150,7 @@ def _distiller(
 
 def _train(training: Resumable, distiller: Distiller, examples: Examples, epochs: int) -> None:
     """Train to the end and leave the best epoch's weights in the student."""
-    training.track(_changed_by_a_step(distiller), distiller.student, by="val_loss")
+    training.track(_changed_by_a_step(distiller), distiller.student, lowest("val_loss"))
     inputs, targets = examples.valid()
     with training.progress("distilling the student", examples.steps, epochs) as advance:
         for epoch in training.epochs_left(epochs):

@@ -4,6 +4,7 @@ The head starts as logistic regression on the pretrained vectors (Kumar et al. 2
 2202.10054); the rest is as in Devlin et al. 2018, arXiv 1810.04805.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -80,11 +81,12 @@ def finetune(
     full = full.model_copy(update={"class_weights": rule})
     weights = weights_of(corpus.task, corpus.train.labels, rule)
     tuning = FineTuning(teacher, corpus, full, weights, seed)
-    _train(training, tuning, first=1 if start == "random" else 0)
+    kept = _train(training, tuning, first=1 if start == "random" else 0)
     with new_folder(out) as folder:
         teacher.save_pretrained(folder)
         notes = {
             "history": training.history,
+            "kept": kept,
             "seed": seed,
             "revision": revision_of(find_pretrained(settings.pretrained)),
             "settings": full.model_dump(),
@@ -100,20 +102,20 @@ def finetune(
 def summary(notes: Mapping[str, Any]) -> str:
     """In one line, which epoch became the teacher, and what it is compared with."""
     measure = f"val_{notes['settings']['metric']}"
-    best = max(notes["history"], key=lambda epoch: epoch[measure])
+    kept = notes["kept"]
     start = {"probe": "the probe", "checkpoint": "the checkpoint"}.get(notes["start"])
     first = notes["history"][0]
 
     def figure(epoch: Mapping[str, float]) -> str:
         return shown(notes["settings"]["metric"], epoch[measure], 1)
 
-    if best["epoch"] == 0:
+    if kept["epoch"] == 0:
         return (
-            f"teacher: {start} ({measure} {figure(best)}); fine-tuning made it no better on "
+            f"teacher: {start} ({measure} {figure(kept)}); fine-tuning made it no better on "
             "the valid split"
         )
     before = f", {start} {figure(first)}" if start else ""
-    return f"teacher: epoch {best['epoch']} ({measure} {figure(best)}{before})"
+    return f"teacher: epoch {kept['epoch']} ({measure} {figure(kept)}{before})"
 
 
 def _start(corpus: Corpus, settings: Teach) -> str:
@@ -143,7 +145,7 @@ def _probed(teacher: BertTeacher, corpus: Corpus, settings: FullTeach) -> Probe:
     return probe
 
 
-def _train(training: Resumable, tuning: FineTuning, first: int) -> None:
+def _train(training: Resumable, tuning: FineTuning, first: int) -> dict[str, float]:
     """Train until epochs no longer help, and give the teacher its best weights.
 
     After each epoch the mean of the weights so far is measured, and it is what is kept.
@@ -152,6 +154,9 @@ def _train(training: Resumable, tuning: FineTuning, first: int) -> None:
         training: keeps the state.
         tuning: does the steps.
         first: 0 to measure the start as epoch 0, 1 to begin with the first epoch.
+
+    Returns:
+        The measures of the epoch that was kept.
     """
     settings, steps = tuning.settings, tuning.steps_an_epoch
     measure = f"val_{settings.metric}"
@@ -159,7 +164,12 @@ def _train(training: Resumable, tuning: FineTuning, first: int) -> None:
     weights = [variable.value for variable in tuning.teacher.weights]
     mean = MeanOfEpochs([v.value for v in tuning.teacher.trainable_variables])
     state = {"weights": weights, "optimizer": tuning.optimizer, "mean": mean}
-    training.track(state, mean.values, by=measure, highest=True)
+    texts = len(tuning.corpus.valid)
+    training.track(
+        state,
+        mean.values,
+        lambda history: kept_epoch([row[measure] for row in history], texts),
+    )
     with training.progress("fine-tuning the teacher", steps, settings.epochs) as advance:
         for number in training.epochs_left(settings.epochs + 1 - first):
             epoch = number + first
@@ -178,6 +188,21 @@ def _train(training: Resumable, tuning: FineTuning, first: int) -> None:
             training.end_epoch({"epoch": epoch, **losses, **measures})
     training.restore_best()
     mean.put()
+    return training.history[kept_epoch([row[measure] for row in training.history], texts)]
+
+
+def kept_epoch(values: Sequence[float], texts: int) -> int:
+    """The place of the epoch to keep: the last that is as good as the best, as far as can be told.
+
+    As good is what is within a standard error of a share on so many texts, and not below the first.
+    Later means are of more epochs, and what differs by less than chance should not choose.
+
+    >>> kept_epoch([0.80, 0.89, 0.88, 0.81], texts=100), kept_epoch([0.89, 0.88], texts=100)
+    (2, 0)
+    """
+    best = max(values)
+    chance = math.sqrt(max(0.0, best * (1 - best)) / texts)
+    return max(i for i, value in enumerate(values) if value >= max(best - chance, values[0]))
 
 
 def has_stalled(values: Sequence[float], patience: int) -> bool:

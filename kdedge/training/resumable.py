@@ -4,9 +4,10 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
@@ -19,6 +20,9 @@ STATE = "state.json"
 FORMAT = 2
 SECONDS_BETWEEN_CHECKPOINTS = 45.0
 
+# Measures of each finished epoch -> the place of the one to be kept.
+Best: TypeAlias = Callable[[Sequence[Mapping[str, float]]], int]
+
 
 class Resumable:
     """A training that can be stopped at any time, resumed, and then ends with the same result.
@@ -27,7 +31,7 @@ class Resumable:
     of the best epoch, and the measures of each epoch.
 
         training = Resumable(out, fingerprint(settings))
-        training.track(variables, model, by="val_loss")
+        training.track(variables, model, best=lowest("val_loss"))
         with training.progress("learning", steps=9, epochs=3) as advance:
             for epoch in training.epochs_left(3):
                 ...  # nine times: a step, and advance(1)
@@ -67,22 +71,20 @@ class Resumable:
         self._link.symlink_to(self.folder.absolute())
         self._saved = time.monotonic()
 
-    def track(
-        self, state: Any, best: Any = None, *, by: str | None = None, highest: bool = False
-    ) -> None:
+    def track(self, state: Any, model: Any = None, best: Best | None = None) -> None:
         """Name everything that a step changes, and restore it if a run was stopped.
 
         Args:
             state: variables, objects that have them, or lists and dictionaries of these.
-            best: the part to save after the best epoch; None to use the last epoch.
-            by: the measure that says which epoch is best.
-            highest: whether the highest value is best; otherwise the lowest.
+            model: the part to save after the best epoch; None to use the last epoch.
+            best: says which of the finished epochs is to be kept. One that was passed over once
+                must not come back.
         """
-        self._by, self._highest = by, highest
+        self._best_of = best
         latest = tf.train.Checkpoint(state=state)
         self._latest = tf.train.CheckpointManager(latest, self._link / "latest", 2)
-        if best is not None:
-            kept = tf.train.Checkpoint(best=best)
+        if model is not None:
+            kept = tf.train.Checkpoint(best=model)
             self._best = tf.train.CheckpointManager(kept, self._link / "best", 1)
         if self._stopped:
             path = self._link / "latest" / Path(self._stopped["checkpoint"]).name
@@ -119,13 +121,10 @@ class Resumable:
         Args:
             measures: by name; `epoch`, unless it is given, counts from 1.
         """
-        if self._by is not None:
-            # With this sign the lowest value is best.
-            sign = -1 if self._highest else 1
-            values = [sign * past[self._by] for past in self.history]
-            if sign * measures[self._by] < min(values, default=float("inf")):
-                self._best.save()
-        self.history.append({"epoch": len(self.history) + 1, **measures})
+        history = [*self.history, {"epoch": len(self.history) + 1, **measures}]
+        if self._best_of and self._best_of(history) == len(history) - 1:
+            self._best.save()
+        self.history = history
         self.step, self.loss = 0, 0.0
         self._save()
 
@@ -167,6 +166,11 @@ class Resumable:
             f"{self.folder}: what a stopped run left here is damaged: {why}. Remove this folder; "
             "the same command then begins this stage again."
         )
+
+
+def lowest(measure: str) -> Best:
+    """The first of the epochs in which the measure is lowest."""
+    return lambda history: min(range(len(history)), key=lambda i: history[i][measure])
 
 
 def remove_checkpoints(out: Path) -> None:
