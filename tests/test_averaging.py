@@ -15,9 +15,9 @@ def test_the_mean_is_of_the_ends_of_the_epochs() -> None:
         bias.assign(b)
         mean.add(epoch)
     with mean.in_place():
-        # (4 + 6 + 8) / 3, (3 + 0 + 0) / 3, (1 + 2 + 6) / 3; the start does not count.
-        assert weight.numpy().tolist() == [6.0, 1.0]
-        assert bias.numpy() == 3.0
+        # ((4 + 6) / 2 + 8) / 2 and so on; the start does not count.
+        assert weight.numpy().tolist() == [6.5, 0.75]
+        assert bias.numpy() == 3.75
     assert weight.numpy().tolist() == [8.0, 0.0]
     mean.put()
-    assert weight.numpy().tolist() == [6.0, 1.0]
+    assert weight.numpy().tolist() == [6.5, 0.75]

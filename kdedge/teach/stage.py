@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from kdedge.check import full_teaching
 from kdedge.defaults import FullTeach
@@ -27,6 +26,7 @@ from kdedge.teach.tuning import FineTuning
 from kdedge.teachers.bert import BertTeacher, NewHead, has_head, load_teacher, write_notes
 from kdedge.teachers.checkpoints import find_pretrained, revision_of
 from kdedge.teachers.heads import LinearHead
+from kdedge.teachers.precision import fast_dtype
 from kdedge.text.corpus import Corpus
 from kdedge.training.averaging import MeanOfEpochs
 from kdedge.training.resumable import Resumable, remove_checkpoints
@@ -70,7 +70,7 @@ def finetune(
         names=names,
         head=HEADS[start],
         max_length=full.max_length,
-        dtype="mixed_bfloat16" if tf.config.list_physical_devices("GPU") else "float32",
+        dtype=fast_dtype(),
     )
     # Weights, two moments, the best epoch, and the old checkpoint while a new one is written.
     require_space(out.parent, 8 * 4 * teacher.count_params())

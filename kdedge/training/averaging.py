@@ -8,10 +8,11 @@ import tensorflow as tf
 
 
 class MeanOfEpochs(tf.Module):
-    """The mean of variables at the ends of the epochs so far.
+    """The mean of variables at the ends of the epochs so far, a later epoch counting more.
 
-    It lies in the middle of where the training went, generalises better than the last weights and
-    is less sure of itself (stochastic weight averaging, Izmailov et al. 2018, arXiv 1803.05407).
+    Each counts as much as all before it together. The mean lies in the middle of where the training
+    went: it generalises better than the last weights and is less sure of itself (as in stochastic
+    weight averaging, Izmailov et al. 2018, arXiv 1803.05407).
 
         mean = MeanOfEpochs(variables)
         ...  # an epoch's steps
@@ -33,8 +34,9 @@ class MeanOfEpochs(tf.Module):
 
     def add(self, epoch: int) -> None:
         """Take in the variables at the end of an epoch, counted from 1."""
+        share = 1.0 if epoch == 1 else 0.5
         for value, variable in zip(self.values, self._variables, strict=True):
-            value.assign_add((variable - value) / epoch)
+            value.assign_add(share * (variable - value))
 
     def put(self) -> None:
         """Give the variables the mean's values."""
