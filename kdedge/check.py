@@ -19,6 +19,7 @@ from kdedge.teachers.checkpoints import (
     longest_text,
     onnx_file,
     read_config,
+    width_of,
 )
 from kdedge.teachers.classes import label_names, order_of
 from kdedge.teachers.large_model.prompt import load_prompts, task_of
@@ -241,7 +242,8 @@ def full_teaching(corpus: Corpus, settings: Teach) -> FullTeach:
     if settings.max_length is None:
         encoder = TextEncoder.from_pretrained(folder, NO_END)
         lengths = token_lengths(corpus.train.texts, encoder)
-    return full_teach(settings, corpus.task, corpus.train, lengths, longest)
+    width = width_of(config)
+    return full_teach(settings, corpus.task, corpus.train, lengths, longest, width)
 
 
 def check_decide(corpus: Corpus, decide: Decide) -> list[Finding]:

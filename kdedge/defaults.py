@@ -22,7 +22,10 @@ TEXTS_LEARNED, FEWEST_EPOCHS, MOST_EPOCHS = 25_000, 2, 20
 PATIENCE, LEAST_PATIENCE = 0.25, 2
 # Fewer texts get smaller batches, so that there are enough steps.
 SMALL_DATA, SMALL_BATCH, BATCH = 1_000, 16, 32
-LEARNING_RATE = 1e-4
+# A wider model takes smaller steps (arXiv 2203.03466): this rate is for MiniLM's width, and BERT of
+# 768 gets half of it.
+LEARNING_RATE, ITS_WIDTH, USUAL_WIDTH = 1e-4, 384, 768
+SMALLEST_RATE, LARGEST_RATE = 2e-5, 3e-4
 # The probe tries class weights where the largest class has so many times the texts of the smallest.
 UNBALANCED = 10.0
 # Student: augmented texts for each training text, within bounds, and steps of the training.
@@ -49,7 +52,12 @@ class FullDistill(Distill):
 
 
 def full_teach(
-    settings: Teach, task: Task, train: Split, lengths: Sequence[int], longest: int
+    settings: Teach,
+    task: Task,
+    train: Split,
+    lengths: Sequence[int],
+    longest: int,
+    width: int | None = None,
 ) -> FullTeach:
     """The settings of fine-tuning, for these texts.
 
@@ -59,6 +67,7 @@ def full_teach(
         train: the texts that are learned.
         lengths: of these texts, in tokens; not needed where the settings have a max_length.
         longest: tokens that the pretrained model can take.
+        width: of its hidden states; None if that is not known.
 
     Raises:
         KdedgeError: the task does not have the metric.
@@ -73,11 +82,12 @@ def full_teach(
     texts = len(train)
     suited = bounded(round(TEXTS_LEARNED / texts), FEWEST_EPOCHS, MOST_EPOCHS)
     epochs = settings.epochs or suited
+    rate = LEARNING_RATE * ITS_WIDTH / (width or USUAL_WIDTH)
     found = {
         "epochs": epochs,
         "patience": max(LEAST_PATIENCE, round(PATIENCE * epochs)),
         "batch_size": BATCH if texts >= SMALL_DATA else SMALL_BATCH,
-        "learning_rate": LEARNING_RATE,
+        "learning_rate": max(SMALLEST_RATE, min(LARGEST_RATE, rate)),
         "max_length": settings.max_length or min(longest, length_for(lengths)),
         "metric": task.metric,
         # Left open where classes differ much: the probe tries all.

@@ -64,5 +64,14 @@ def test_nearly_all_texts_fit(lengths: list[int], expected: int) -> None:
     assert length_for(lengths) == expected
 
 
+@pytest.mark.parametrize(
+    ("width", "rate"), [(384, 1e-4), (768, 5e-5), (1024, 3.75e-5), (4096, 2e-5), (64, 3e-4)]
+)
+def test_wider_models_take_smaller_steps(width: int, rate: float) -> None:
+    full = full_teach(Teach(), classes(2), texts(9, 9), [60], 24, width)
+    assert full.learning_rate == pytest.approx(rate)
+    assert full_teach(Teach(), classes(2), texts(9, 9), [60], 24).learning_rate == 5e-5
+
+
 def test_no_more_tokens_than_the_model_takes() -> None:
     assert full_teach(Teach(), classes(2), texts(9, 9), [60], 24).max_length == 24

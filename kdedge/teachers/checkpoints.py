@@ -124,6 +124,12 @@ def longest_text(config: dict[str, Any]) -> int | None:
     return positions - (config.get("pad_token_id") or 0) - 1 if kind in FROM_PADDING else positions
 
 
+def width_of(config: dict[str, Any]) -> int | None:
+    """The width of an encoder's hidden states, by a config.json; None if it does not say."""
+    width = config.get("hidden_size", config.get("dim"))
+    return width if isinstance(width, int) and width > 0 else None
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """What a model's config.json says.
 
