@@ -1,10 +1,10 @@
-"""Other people's clients on the bundles of nano, micro and mini.
+"""Whether other people's clients give the same answers, on the bundles of nano, micro and mini.
 
     python benchmarks/conversions.py   # makes the bundles
     python benchmarks/clients.py
 
 Runs the tests of MediaPipe, transformers.js, onnxruntime-web, LiteRT.js and both arm64 runtimes on
-each bundle, unmodified, and keeps what they compared. Takes about ten minutes.
+each bundle, and keeps what they compared.
 """
 
 import subprocess
@@ -21,7 +21,7 @@ TESTS = ("test_mediapipe.py", "test_web_clients.py", "test_arm64.py")
 
 
 def main() -> None:
-    """Run the clients' tests on each bundle and keep their figures."""
+    """Run the clients' tests on each bundle, keep."""
     setup, _ = asked("clients", __doc__)
     bundles = setup.of("conversions").work / "bundles"
     needed(bundles, "python benchmarks/conversions.py")
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def tested(bundle: Path) -> dict[str, dict[str, Any]]:
-    """What each test said of a bundle."""
+    """The outcome and the figures of each test."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", *(f"tests/{test}" for test in TESTS), "-m", ""]
@@ -45,7 +45,7 @@ def tested(bundle: Path) -> dict[str, dict[str, Any]]:
 
 
 def page(result: dict[str, Any]) -> str:
-    """A row a test and bundle; the test of arm64 compares four files."""
+    """One row for each test and bundle; the test of arm64 compares four files."""
     rows = []
     for bundle, cases in result["bundles"].items():
         for name, case in cases.items():

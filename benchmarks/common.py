@@ -1,21 +1,18 @@
-"""What the programs share: what they measure, where results are, and how known stale ones are.
+"""What the programs share: command line, paths, stored results, and how a stale one is recognised.
 
-A result says which commit and which command made it, and has a fingerprint of what it depends on:
-the data, the recipe, and the code of the stages that it measures. `make figures-status` compares
-that with what is here now.
+A result names the commit and the command that made it, and has a fingerprint of what it depends
+on: the recipe, the data, and the code of the stages that it measures. `make figures-status`
+compares the fingerprints with the present files.
 """
 
 import ast
 import hashlib
-import io
 import json
 import os
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
-import tarfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -46,25 +43,18 @@ TEACHER = (
 STUDENT = (*TEACHER, "kdedge/extensions.py", "kdedge/layers", "kdedge/students", "kdedge/distill")
 FILES = (*STUDENT, "kdedge/compress", "kdedge/export", "kdedge/bundle", "kdedge/engines.py")
 BENCH = (*FILES, *(f"kdedge/bench/{x}.py" for x in ("agent", "measure", "run", "scenario")))
-STUDY = (*STUDENT, "benchmarks/study/training.py")
+RUN = (*BENCH, "kdedge/defaults.py", "kdedge/check.py", "kdedge/pipeline.py")
 DEPENDS_ON = {
-    "any_data": (*BENCH, "kdedge/defaults.py", "kdedge/check.py", "kdedge/pipeline.py"),
+    "ablation": STUDENT,
+    "any_data": RUN,
     "checking": ("kdedge/recipe.py", "kdedge/text", "kdedge/tasks", "kdedge/check.py"),
     "clients": (*FILES, "kdedge/runtime.py"),
     "conversions": BENCH,
-    "distillation": STUDY,
-    "distillation latency": BENCH,
-    "movie_reviews": (*BENCH, "kdedge/pipeline.py"),
-    "other_tasks": (*BENCH, "kdedge/defaults.py", "kdedge/check.py", "kdedge/pipeline.py"),
+    "other_tasks": RUN,
     "peers": BENCH,
-    "reliability": (*BENCH, "kdedge/files.py", "kdedge/pipeline.py"),
-    "robustness": STUDY,
     "roofline": BENCH,
-    "scale": STUDENT,
-    "throughput": TEACHER,
-    "training_speed": STUDY,
-    "unsure": (*FILES, "kdedge/runtime.py"),
     "trust": (*BENCH, "kdedge/bench/statistics.py"),
+    "unsure": (*FILES, "kdedge/runtime.py"),
 }
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -77,7 +67,7 @@ class Setup:
         program: its name.
         path: of a recipe.
         data: labelled texts in place of the recipe's.
-        run: what `kdedge run` left: teacher, soft_labels, teacher_bundle; None for runs/NAME.
+        run: folder of a `kdedge run`: teacher, soft_labels, bundle; None for runs/NAME.
     """
 
     program: str
@@ -87,56 +77,70 @@ class Setup:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe, with the data that was asked for."""
+        """The recipe, with the data file of the command line if there is one."""
         read = load_recipe(self.path)
         data = read.data.model_copy(update={"path": self.data or read.data.path})
         return read.model_copy(update={"data": data})
 
     def of(self, program: str) -> "Setup":
-        """The same for another program, whose files this one uses."""
+        """The same setup for another program, to use the files that it made."""
         return Setup(program, self.path, self.data, self.run)
 
     @property
     def name(self) -> str:
-        """Of the program's files: with the recipe's name, unless that is the default."""
+        """Name of the program's files: with the recipe's name, unless that is the default."""
         same = self.path.resolve() == MOVIE_REVIEWS
         return self.program if same else f"{self.program}-{self.recipe.name}"
 
     @property
     def work(self) -> Path:
-        """The folder of what the program keeps between its calls."""
+        """The folder that the program keeps its intermediate files in."""
         return ROOT / "runs" / self.name
 
     def made(self, name: str) -> Path:
-        """A file or folder of the recipe's run."""
+        """A file or folder of the recipe's run, which must exist."""
         run = (self.run or ROOT / "runs" / self.recipe.name).resolve()
         return needed(run / name, f"kdedge run {_relative(self.path)}")
 
     def corpus(self) -> "Corpus":
         """The recipe's corpus."""
-        from kdedge.pipeline import read_corpus
+        from kdedge.check import read_corpus
 
         return read_corpus(self.recipe.data, self.recipe.seed)
 
-    def about(self, table: str = "") -> Figures:
-        """What each result says of itself; `table` where a program makes several."""
+    def student(self, preset: str) -> Path:
+        """A student of that preset, distilled from the run's soft labels; trained only once."""
+        folder = self.of("students").work / preset
+        return once(folder, distilled, self, folder, student=preset)
+
+    def about(self) -> Figures:
+        """How a result was made, and its fingerprint."""
         given = (_relative(self.path), _relative(self.recipe.data.path))
-        measured = digests((*DEPENDS_ON[table or self.program], *given), here)
+        measured = digests((*DEPENDS_ON[self.program], *given), here)
         return {"command": command(), "commit": commit(), "measured": measured}
 
-    def stored(self) -> Figures:
-        """The results that are there."""
-        path = RESULTS / f"{self.name}.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    def keep(self, result: Figures, page: Callable[[Figures], str]) -> None:
+        """Write the result as JSON, and the page made from it."""
+        _write(self.name, result, page)
 
-    def keep(self, result: Figures, page: Callable[[Figures], str], picture: str = "") -> None:
-        """Write the results as JSON, and the page that is made of them."""
-        text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-        write_text(RESULTS / f"{self.name}.json", text)
-        # As it is read again later.
-        write_text(RESULTS / f"{self.name}.md", written(self.name, json.loads(text), page))
-        if picture:
-            write_text(RESULTS / f"{self.name}.svg", picture)
+
+def distilled(setup: Setup, out: Path, seed: int | None = None, **changes: Any) -> None:
+    """Train a student on the run's soft labels.
+
+    Args:
+        setup: has the recipe and its run.
+        out: folder of the student.
+        seed: of weights and order; None for the recipe's.
+        changes: settings that replace those of the recipe's `[distill]`.
+    """
+    from kdedge import SoftLabels
+    from kdedge.distill.stage import distill_student
+    from kdedge.recipe import Distill
+
+    settings = Distill(**setup.recipe.distill.model_dump(exclude_unset=True) | changes)
+    corpus, store = setup.corpus(), SoftLabels(setup.made("soft_labels"))
+    seed = setup.recipe.seed if seed is None else seed
+    distill_student(corpus, store, store.encoder(), settings, out, seed, setup.made("teacher"))
 
 
 def keep_rows(
@@ -151,32 +155,32 @@ def keep_rows(
     Args:
         name: of the results.
         new: rows.
-        key: fields by which rows are the same one, and are sorted.
+        key: fields that identify a row; rows are sorted by them.
         command_of: the command that makes such rows.
-        page: what shows them.
+        page: makes the page.
     """
     path = RESULTS / f"{name}.json"
     stored = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
     rows = {tuple(one[field] for field in key): one for one in [*stored, *new]}
     kept = [rows[place] for place in sorted(rows)]
-    result = {
-        "command": command_of(kept),
-        "commit": commit(),
-        "measured": digests(DEPENDS_ON[name], here),
-        "machine": machine(),
-        "rows": kept,
-    }
-    write_text(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    write_text(RESULTS / f"{name}.md", written(name, result, page))
+    about = {"command": command_of(kept), "commit": commit(), "machine": machine()}
+    about["measured"] = digests(DEPENDS_ON[name], here)
+    _write(name, {**about, "rows": kept}, page)
+
+
+def _write(name: str, result: Figures, page: Callable[[Figures], str]) -> None:
+    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    write_text(RESULTS / f"{name}.json", text)
+    # Read back first, so that the page is the one that pages.py makes later.
+    write_text(RESULTS / f"{name}.md", written(name, json.loads(text), page))
 
 
 def written(name: str, result: Figures, page: Callable[[Figures], str]) -> str:
-    """A page with its head and what makes its figures doubtful."""
-    made_by = f"Made by `{result['command']}`; " if "command" in result else ""
-    text = f"{made_by}{name}.json has the rest.\n\n{page(result)}"
+    """A page with its first line, and the reasons to doubt its figures."""
+    text = f"Made by `{result['command']}`; {name}.json has the rest.\n\n{page(result)}"
     if not result.get("valid", True):
         reasons = "".join(f"- {reason}\n" for reason in result["reasons"])
-        text += f"\nThe latencies are not to be relied on:\n\n{reasons}"
+        text += f"\nThe latencies are not reliable:\n\n{reasons}"
     return text
 
 
@@ -191,18 +195,19 @@ def of_report(report: BenchReport) -> Figures:
 
 
 def asked(program: str, text: str | None, words: str = "", **options: Any) -> tuple[Setup, Any]:
-    """Read the command line: --recipe, --data, --run and what else a program takes.
+    """Read the command line: --recipe, --data, --run, and a program's own options.
 
     Args:
         program: its name.
-        text: its docstring, of which the first line is shown.
+        text: its docstring, of which --help shows the first line.
         words: name of its list of words, if it takes one.
-        options: defaults, of the type that they have; a tuple is one or more.
+        options: default values; the type of a default is the type of the option, and a tuple
+            takes one or more values.
     """
     parser = ArgumentParser(description=(text or "").partition("\n")[0])
     parser.add_argument("--recipe", type=Path, default=MOVIE_REVIEWS)
     parser.add_argument("--data", type=Path, help="labelled texts in place of the recipe's")
-    parser.add_argument("--run", type=Path, help="what `kdedge run` left; default: runs/NAME")
+    parser.add_argument("--run", type=Path, help="folder of a `kdedge run`; default: runs/NAME")
     if words:
         parser.add_argument(words, nargs="*")
     for name, default in options.items():
@@ -213,7 +218,7 @@ def asked(program: str, text: str | None, words: str = "", **options: Any) -> tu
 
 
 def cli(main: Callable[[], None]) -> None:
-    """Run a program; errors are a line."""
+    """Run a program; a KdedgeError is shown as one line."""
     try:
         main()
     except KdedgeError as error:
@@ -226,43 +231,38 @@ def command() -> str:
 
 
 def needed(path: Path, made_by: str) -> Path:
-    """The path, which must be there.
+    """The path, which must exist.
 
     Raises:
-        KdedgeError: it is not.
+        KdedgeError: it does not.
     """
     if not path.exists():
         raise KdedgeError(f"{path} is missing. `{made_by}` makes it.")
     return path
 
 
-def emptied(folder: Path) -> Path:
-    """The folder, which is no longer there."""
-    shutil.rmtree(folder, ignore_errors=True)
-    return folder
-
-
 def machine() -> str:
-    """For pages."""
+    """A short description of this machine, for pages."""
     return f"{platform.machine()}, {os.cpu_count()} cores, no GPU used"
 
 
 def memory_mb(name: str) -> float:
-    """Of this process, as Linux has it: `VmHWM`, the most that it ever had, or `RssAnon`."""
+    """Memory of this process in MB, as Linux names it: `VmHWM` is the peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def alone(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """What a function gives in a process of its own, whose memory comes back."""
+    """The result of a function, run in a process of its own, whose memory is freed."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return process.submit(work, *args, **kwargs).result()
 
 
 def once(path: Path, work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Path:
-    """The path, which `work` makes in a process of its own if it is not there."""
+    """The path; if it is missing, `work` makes it in a process of its own."""
     if not path.exists():
         print(f"making {path}", file=sys.stderr, flush=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         alone(work, *args, **kwargs)
     return path
 
@@ -271,8 +271,9 @@ def once(path: Path, work: Callable[P, object], *args: P.args, **kwargs: P.kwarg
 
 
 def commit() -> str:
-    """Of the code that runs; `-dirty` where it has changes."""
-    return _git("describe", "--always", "--dirty", "--abbrev=12").decode().strip()
+    """The commit of the code that runs; `-dirty` if it has changes."""
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    return subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def digests(paths: Iterable[str], read: Callable[[str], Mapping[str, bytes]]) -> dict[str, str]:
@@ -280,8 +281,8 @@ def digests(paths: Iterable[str], read: Callable[[str], Mapping[str, bytes]]) ->
 
     Args:
         paths: files or folders.
-        read: gives a path's files with their contents. Of Python's the comments, docstrings and
-            descriptions don't count, for they change no figure.
+        read: gives the files of a path with their contents. Comments, docstrings and descriptions
+            of Python files don't count, because they change no figure.
     """
     found = {}
     for path in paths:
@@ -292,28 +293,11 @@ def digests(paths: Iterable[str], read: Callable[[str], Mapping[str, bytes]]) ->
     return found
 
 
-def changed(part: Mapping[str, Any], paths: Iterable[str]) -> str:
-    """What has changed since a result, in words; empty if nothing has.
-
-    Args:
-        part: a result with its fingerprint, `measured`, or at least the `commit` of its code.
-        paths: that it depends on, where it has no fingerprint.
-    """
-    since = ""
-    if "measured" in part:
-        then = dict(part["measured"])
-    elif "commit" in part:
-        name = str(part["commit"])[:12]
-        try:
-            then = digests(paths, lambda path: _at(name, path))
-        except subprocess.CalledProcessError:
-            return f"no fingerprint, and commit {name} is not in this clone"
-        since = f"since {name} "
-    else:
-        return "no fingerprint: made before they were kept"
+def changed(result: Mapping[str, Any]) -> list[str]:
+    """The paths that have changed since a result was made."""
+    then = result["measured"]
     now = digests(then, here)
-    names = [path.removeprefix("kdedge/") for path in then if then[path] != now[path]]
-    return f"{since}{', '.join(names)} changed" if names else ""
+    return [path.removeprefix("kdedge/") for path in then if then[path] != now[path]]
 
 
 def _relative(path: Path) -> str:
@@ -335,21 +319,7 @@ def _code(content: bytes) -> bytes:
 
 @cache
 def here(path: str) -> Mapping[str, bytes]:
-    """A path's files with their contents, as they are now."""
+    """The present files of a path, with their contents."""
     whole = ROOT / path
     files = whole.rglob("*.py") if whole.is_dir() else [whole] if whole.is_file() else []
     return {_relative(file): file.read_bytes() for file in files}
-
-
-@cache
-def _at(name: str, path: str) -> Mapping[str, bytes]:
-    if not _git("ls-tree", "-r", "--name-only", name, "--", path):
-        return {}
-    with tarfile.open(fileobj=io.BytesIO(_git("archive", name, "--", path))) as files:
-        wanted = [f for f in files if f.isfile() and (f.name.endswith(".py") or f.name == path)]
-        return {one.name: reader.read() for one in wanted if (reader := files.extractfile(one))}
-
-
-def _git(*arguments: str) -> bytes:
-    command = ["git", "-C", str(ROOT), *arguments]
-    return subprocess.run(command, check=True, capture_output=True).stdout

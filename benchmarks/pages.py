@@ -1,4 +1,4 @@
-"""Writes every page of results/ anew from the figures that are stored beside it.
+"""Writes the pages of results/ again, from the figures that are stored beside them.
 
 python benchmarks/pages.py
 """
@@ -7,51 +7,40 @@ import json
 from collections.abc import Callable
 
 from benchmarks import (
+    ablation,
     any_data,
     checking,
     clients,
     conversions,
-    distillation,
+    other_tasks,
     peers,
-    reliability,
-    robustness,
     roofline,
-    scale,
-    throughput,
-    training_speed,
     trust,
     unsure,
 )
 from benchmarks.common import RESULTS, Figures, written
 from kdedge.files import write_text
 
-PAGES: dict[str, Callable[[Figures], str]] = {
+PROGRAMS: dict[str, Callable[[Figures], str]] = {
+    "ablation": ablation.page,
     "any_data": any_data.page,
     "checking": checking.page,
     "clients": clients.page,
     "conversions": conversions.page,
-    "distillation": distillation.page_of_movie_reviews,
+    "other_tasks": other_tasks.page,
     "peers": peers.page,
-    "reliability": reliability.page,
-    "robustness": robustness.page,
     "roofline": roofline.page,
-    "scale": scale.page,
-    "throughput": throughput.page,
-    "training_speed": training_speed.page,
     "trust": trust.page,
     "unsure": unsure.page,
 }
+# The programs that have results here.
+PAGES = {name: page for name, page in PROGRAMS.items() if (RESULTS / f"{name}.json").is_file()}
 
 
 def made() -> dict[str, str]:
-    """Each file that is made of stored figures, and what it is to hold."""
+    """The text of each page."""
     stored = {name: json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in PAGES}
-    pages = {f"{name}.md": written(name, stored[name], page) for name, page in PAGES.items()}
-    pictures = {
-        "peers.svg": peers.picture(stored["peers"]).decode(),
-        "scale.svg": scale.picture(stored["scale"]["points"]),
-    }
-    return pages | pictures
+    return {f"{name}.md": written(name, stored[name], page) for name, page in PAGES.items()}
 
 
 if __name__ == "__main__":

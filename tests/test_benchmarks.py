@@ -1,38 +1,42 @@
 """What the programs in benchmarks/ make of their figures."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-import transformers
-from bench_parts import make_encoder, make_report
+from bench_parts import make_report
+from conftest import ROOT
 
-from benchmarks import peers, trust
-from benchmarks.common import written
-from kdedge import Corpus, Subject, TextEncoder, build_student
+from benchmarks import ablation, peers, trust, unsure
+from benchmarks.common import Setup, written
+from kdedge import Student, build_student, export_bundle
 from kdedge.bundle.manifest import verify
 from kdedge.export.litert.convert import to_litert
 from kdedge.export.litert.flatbuffer import parsed
+from kdedge.recipe import Export
+from kdedge.students.trained import Evaluation
 from kdedge.tasks import Classification
+from kdedge.teachers.encoder import Shape
 from kdedge.text.encoder import Encoded
-from kdedge.text.splits import Split
 
 TASK = Classification(label_names=("bad", "good"))
 
 
 def result() -> dict[str, Any]:
-    """As in peers.json, with no accuracy for what is called micro, and one failed export."""
+    """As in peers.json, with a shape of random weights in the place of micro."""
     report = make_report()
+    artifacts = {m.name: peers.figures(report, m) for m in report.measurements}
+    for one in artifacts.values():
+        if one["model"] == "micro":
+            one["accuracy"] = None
     return {
         "command": "python benchmarks/peers.py",
         "scenario": report.scenario.model_dump(),
+        "environment": {"CPU": "a processor"},
         "valid": False,
         "reasons": ["local was busy"],
-        "failed": {"Mobile-BERT-onnx": "tf2onnx refuses this model: an op\nand more"},
-        "artifacts": {m.name: peers.figures(report, m, {"micro"}) for m in report.measurements},
+        "artifacts": artifacts,
     }
 
 
@@ -49,27 +53,46 @@ def test_the_fastest_of_each_model_and_runtime_is_shown() -> None:
 def test_peers_table() -> None:
     table = written("peers", result(), peers.page)
     # Repeats are 0.99, 1 and 1.01 times 0.8 ms; the teacher's 24 ms are 30 times 0.8.
-    assert "| micro | LiteRT | int8 | 4.2 | 0.800 | 0.792 to 0.808 | 30.0× |" in table
-    assert (
-        "| teacher | LiteRT | float32 | 90.4 | 24.0 | 23.8 to 24.2 | 1.00× | - | 87.4% |" in table
-    )
-    failed = "| Mobile-BERT | ONNX Runtime | no export: tf2onnx refuses this model: an op | - |"
-    assert failed in table and "and more" not in table
-    (micro,) = (line for line in table.splitlines() if "micro | LiteRT" in line)
-    assert micro.endswith("| - |")
+    row = "| micro (random weights) | LiteRT | int8 | 4.20 | 0.800 | 0.792 to 0.808 | 30.0× |"
+    assert row in table
+    assert "| teacher | LiteRT | float32 | 90.40 | 24.0 | 23.8 to 24.2 |  |  | 87.40 |" in table
+    (micro,) = (line for line in table.splitlines() if "LiteRT | int8" in line)
+    assert micro.endswith("|  |")
     assert "- local was busy" in table
 
 
-def test_peers_picture() -> None:
-    picture = peers.picture(result())
-    words = [
-        "".join(e.itertext())
-        for e in ElementTree.fromstring(picture).iter()
-        if e.tag.endswith("}text")
-    ]
-    assert "4.2 and 4.4 MB, random weights" in words
-    assert "90.4 and 90.9 MB, 87.4%" in words
-    assert picture == peers.picture(result())
+def test_differences_of_the_ablation() -> None:
+    base = np.array([[1, 1, 0, 0], [1, 0, 0, 0]], float)
+    better = np.array([[1, 1, 1, 0], [1, 1, 0, 0]], float)
+    middle, low, high = ablation.difference(base, better)
+    # Of 8 answers 2 more are right.
+    assert middle == 25
+    assert low <= middle <= high
+    assert ablation.difference(base, base) == (0, 0, 0)
+    found = ablation.compared(
+        {"valid": base, "test": base}, {"valid": better, "test": np.ones((2, 4))}
+    )
+    assert (found["base_accuracy"], found["accuracy"]) == ([50, 25], [100, 100])
+    page = ablation.page({"epochs": 4, "changes": {"alpha 0.5": found}})
+    assert "| alpha 0.5 | 2 | 37.50 ± 17.68 | 100.00 ± 0.00 | +25.00" in page
+    assert ablation.page({"dated": "Old.", "epochs": 4, "changes": {}}).splitlines()[2] == "Old."
+
+
+def test_precision_of_a_model_that_is_right_where_it_is_sure() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(2, size=400).astype(np.int32)
+    # Sure and right in one half, undecided and right by chance in the other.
+    sure = np.arange(400) % 2 == 0
+    logits = np.where(sure, 4.0, 0.0)[:, None] * np.eye(2)[labels]
+    logits[~sure, 1] += rng.normal(0, 0.1, 200)
+    split = Evaluation(("a",) * 400, labels, logits.astype(np.float32))
+    student = Student.__new__(Student)
+    for name, value in {"task": TASK, "valid": split, "test": split}.items():
+        object.__setattr__(student, name, value)
+    found = unsure.precision("half", student)
+    assert found["draws with a threshold"] == unsure.DRAWS
+    assert found["held"] > 0.9
+    assert 0.5 <= found["coverage, median"] < 0.6
 
 
 def test_comparisons_are_counted_by_the_rule_of_the_report() -> None:
@@ -101,70 +124,39 @@ def test_no_ops_are_all_there_and_change_nothing(encoded: Encoded) -> None:
     assert counts[1] == counts[0] + 7
 
 
-def test_paired_overhead_calls_as_often_bare_as_measured() -> None:
-    calls: list[int] = []
-    found = trust.paired_overhead(calls.append, [0, 1, 2], blocks=2)
-    # Two pairs of blocks to warm up and two that count.
-    assert len(calls) == 4 * 2 * trust.BLOCK
-    assert {*calls} == {0, 1, 2}
-    assert found["takes_more_interval_ns"][0] <= found["takes_more_ns"]
-
-
-def test_load_is_gone_afterwards() -> None:
-    with trust.busy(2) as processes:
-        assert [process.poll() for process in processes] == [None, None]
-    assert None not in [process.poll() for process in processes]
-
-
-def test_trust_page_has_the_parts_that_were_run() -> None:
-    command = "python benchmarks/trust.py"
-    row = trust.ratio([(1.0, 1.0), (1.02, 1.0), (1.01, 1.0)])
-    files = {"micro/onnx-int8": {"p50": row, "p5": row}}
-    told: dict[str, Any] = {
-        "tier": "quick",
-        "load": 2,
-        "slower": 2,
-        "faster": 1,
-        "no different": 97,
-    }
+def test_trust_page() -> None:
     # Logarithms of p50 0.1 apart, of p1 0.01.
     repeats = {"a_p50_ms": np.exp([0, 0.1, 0.2]), "a_ms": np.exp([0, 0.01, 0.02])}
-    told["comparisons"] = [
-        {"environment": {"busy before, %": busy}, **repeats} for busy in (60, 70, 100)
+    same = [
+        {"environment": {"busy before, %": busy}, **repeats, "b_ms": repeats["a_ms"]}
+        for busy in (60, 70, 100)
     ]
+    slower = [{**one, "b_ms": [2.0, 2.02, 1.98]} for one in same]
+    row = trust.ratio([(1.0, 1.0), (1.02, 1.0), (1.01, 1.0)])
     page = trust.page({
-        "others": {"command": f"{command} others", "tier": "light", "rounds": 3, "files": files},
-        "same": {"command": f"{command} same", **told},
+        "same": {"tier": "quick", "comparisons": same},
+        "slower": {"tier": "light", "known_ratio": 1.05, "comparisons": slower},
+        "others": {"tier": "light", "files": {"onnx-int8": {"p50": row, "p5": row}}},
     })  # fmt: skip
-    assert "Of 100 comparisons in the tier `quick`" in page
-    assert "2 called slower, 1 faster, 97 no different. Other programs used 70%" in page
-    assert "of the machine (median), 2 of them started here to keep it busy." in page
-    assert "varied by 10.0%, and its p1, by which files are compared, by 1.0%" in page
-    assert "| micro/onnx-int8 | p50 | 1.01 | 1.00 | 1.010 | 0.985 to 1.035 |" in page
-    assert page.index(f"`{command} same`") < page.index(f"`{command} others`")
-    assert "What measuring costs" not in page
+    assert "Of 3 comparisons in the tier `quick`: 0 called slower, 0 faster, 3 no diff" in page
+    assert "Of 3 comparisons in the tier `light`: 3 called slower, 0 faster, 0 no diff" in page
+    assert "against one that is 5.0% slower" in page
+    assert "Other programs used 70% of the machine (median)" in page
+    assert "the p50 of a file varied by 10.0% and its p1, which decides, by 1.0%" in page
+    assert "| onnx-int8 | p50 | 1.01 | 1.00 | 1.010 | 0.985 to 1.035 |" in page
+    assert "3 rounds in turn" in page
 
 
 @pytest.mark.slow
-def test_a_shape_is_exported_once(tmp_path: Path) -> None:
-    tiny = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = transformers.BertConfig(**tiny, intermediate_size=16)
-    TextEncoder(make_encoder().tokenizer, peers.LENGTH).save(tmp_path)
-    split = Split(("good film", "bad film"), np.array([1, 0], np.int32))
-    corpus = Corpus(Classification(label_names=("bad", "good")), split, split, split)
-    bundles = tmp_path / "bundles"
-    load_random = partial(peers.random, "TinyBERT", config, tmp_path, corpus)
-    assert not peers.export("TinyBERT", load_random, bundles)
-    said = {a.name: a.score.value for name in ("litert", "onnx")
-            for a in verify(bundles / f"TinyBERT-{name}").artifacts}  # fmt: skip
-    # What the random model said is the truth, so its float32 exports are always right.
-    assert said["litert-float32"] == said["onnx-float32"] == 1.0
-    assert {*said} == {f"{r}-{q}" for r in ("litert", "onnx") for q in ("float32", "int8")}
-
-    def load() -> Subject:
-        raise AssertionError("loaded again")
-
-    assert not peers.export("TinyBERT", load, bundles)
-    (bundles / "MiniLM-litert").mkdir()
-    (bundles / "MiniLM-onnx.txt").write_text("an op that ONNX lacks\n")
-    assert peers.export("MiniLM", load, bundles) == {"MiniLM-onnx": "an op that ONNX lacks"}
+def test_a_shape_with_random_weights(
+    quick_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(peers.SHAPES, "TinyBERT", Shape(0, 512, 2, 16, 16, 1, 2, 16))
+    setup = Setup("peers", ROOT / "recipes" / "quick.toml", run=quick_run)
+    subject = peers.random_weights(setup, "TinyBERT")
+    artifacts = Export(artifacts=peers.ARTIFACTS, lengths=(32,), max_accuracy_drop=100)
+    export_bundle(subject, artifacts, tmp_path / "bundle")
+    found = {a.name: a.score.value for a in verify(tmp_path / "bundle").artifacts}
+    assert {*found} == {*peers.ARTIFACTS}
+    # Its own answers are the labels, so its float32 files are always right.
+    assert found["litert-float32"] == found["onnx-float32"] == 1.0

@@ -24,9 +24,9 @@ from typing import Any
 import pytest
 import typer
 from conftest import DATA, ROOT
+from hostile_parts import SEEDS
 from typer.testing import CliRunner
 
-from benchmarks.readers import SEEDS
 from kdedge import load_bundle
 from kdedge.cli import app
 from kdedge.recipe import load_recipe

@@ -1,7 +1,4 @@
-"""What goes wrong outside: full and read-only disks, files that vanish, clocks, other runs, memory.
-
-Kills and flipped bits by the thousand are in benchmarks/reliability.py.
-"""
+"""What goes wrong outside: full disks, files that vanish, clocks, other runs, memory."""
 
 import hashlib
 import random

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hostile_parts import READERS, SEEDS
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.readers import READERS, SEEDS
 from kdedge import KdedgeError, SoftLabels, Student
 from kdedge.export.litert.flatbuffer import parsed, written
 from kdedge.files import CHECKSUMS, write_checksums

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from bench_parts import make_report, measurement
-
-from benchmarks.common import Figures, Setup
 from benchmarks.distillation import latencies, merged
 from benchmarks.study import tables
 from benchmarks.study.grid import Cell, done, grid_of, kept
 from benchmarks.study.statistics import by_name, changes, difference, spread
+
+from benchmarks.common import Figures, Setup
 from kdedge.bench.report.model import BenchReport
 
 NANO = "nano with reviews, more made"
@@ -222,6 +222,7 @@ def test_table_of_robustness() -> None:
 
 def test_typos_are_made_once_and_line_by_line(tmp_path: Path) -> None:
     from benchmarks.robustness import perturbed, read
+
     from kdedge.text.splits import Split
 
     test = Split(("a moving and funny film", "never quite comes together"), np.zeros(2, np.int32))

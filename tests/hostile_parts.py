@@ -1,7 +1,7 @@
-"""Everything that kdedge reads and others may have written: what the fuzzers feed.
+"""Everything that kdedge reads and others may have written.
 
-Each reader takes a file's bytes and an empty folder, and reads them as a user's command would;
-`seeds` are whole files to begin with.
+Each of `READERS` takes the bytes of a file and an empty folder, and reads them as a command would.
+`SEEDS` has valid files of each kind.
 """
 
 import gzip
@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from conftest import ROOT
 from onnx import TensorProto, helper
 from tensorflow.lite.python import schema_py_generated as schema
 from tokenizers.implementations import BertWordPieceTokenizer
 
-from benchmarks.common import ROOT
 from kdedge.bench.devices.device import Completed, answer_of
 from kdedge.bench.measure import checked
 from kdedge.bench.report.compare import compare
@@ -33,7 +33,6 @@ from kdedge.export.litert.metadata import with_metadata
 from kdedge.files import CHECKSUMS, sha256, write_checksums
 from kdedge.labels.store import DIGITS, STORE, TOKEN_VECTORS, SoftLabels
 from kdedge.recipe import load_recipe
-from kdedge.runtime import load_engine
 from kdedge.students.trained import EVALUATION, MODEL, NOTES, Student
 from kdedge.tasks import Classification
 from kdedge.text.corpus import load_corpus
@@ -155,18 +154,6 @@ def tflite(content: bytes, folder: Path) -> None:
     with_metadata(content, ["[PAD]", "good"], ["a", "b"])
 
 
-def litert_model(content: bytes, folder: Path) -> None:
-    """A model in its runtime, without the checksum that a bundle has of it."""
-    (folder / "m.tflite").write_bytes(content)
-    load_engine(folder / "m.tflite")
-
-
-def onnx_model(content: bytes, folder: Path) -> None:
-    """A model in its runtime, without the checksum that a bundle has of it."""
-    (folder / "m.onnx").write_bytes(content)
-    load_engine(folder / "m.onnx")
-
-
 def agent(content: bytes, folder: Path) -> None:
     """What a device's agent prints."""
 
@@ -216,7 +203,6 @@ READERS: dict[str, Reader] = {
 
 
 # Other people's parsers in C++, which a damaged model may take the process down with.
-RUNTIMES: dict[str, Reader] = {"LiteRT": litert_model, "ONNX Runtime": onnx_model}
 
 
 def _store(folder: Path) -> SoftLabels:
