@@ -1,6 +1,6 @@
 """What makes inputs on which teacher and student part: usable, and not on the main path.
 
-The ablation (benchmarks/results/distillation.md) shows no gain from the substitution and harm from
+The ablation (benchmarks/results/ablation.md) shows no gain from the substitution and harm from
 the generator.
 """
 

@@ -1,6 +1,6 @@
 """Prompts: a template around the text, or virtual tokens before it. Not on the main path.
 
-The ablation (benchmarks/results/distillation.md) shows that the task prompt makes no difference and
+The ablation (benchmarks/results/ablation.md) shows that the task prompt makes no difference and
 that the soft-label prompt harms.
 """
 
