@@ -1,0 +1,88 @@
+"""Splits texts into BERT's word pieces by a table of words that were already split.
+
+Needs Python 3.9 or later and `tokenizers`, and nothing of kdedge.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+
+# What the table holds at most: some 10 MB. Longer words are rare, and are split each time.
+MAX_WORDS, MAX_CHARACTERS = 32_768, 32
+# A punctuation mark by itself, or what is between two of them or ASCII's white space.
+PARTS = re.compile("[{0}]|[^{0}\t\n\r]+".format(re.escape(string.punctuation)))
+
+
+class WordTable(dict[str, list[int]]):
+    """Ids of word pieces by what is between two spaces; what is missing is split and added.
+
+    The ids are those of `tokenizers`, several times as fast, since most words of a text came
+    before. That holds because BERT looks at no two words together:
+
+    - Its normalizer changes one character at a time, but for the order of accents on one letter.
+    - Its pre-tokenizer ends a word at each white space and before and after each punctuation mark.
+      A space, or another mark of ASCII, stays what it is in the normalizer. So a text can be cut
+      there first, and the rest done with each part.
+    - Of ASCII's letters and digits the normalizer changes the case only.
+    - Added tokens, such as [SEP], are looked for in the whole text, before all that. A text that
+      has one is left to `tokenizers`.
+
+    Threads can share a table.
+
+    Args:
+        tokenizer: one that `suits`.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._normalizer, self._model = tokenizer.normalizer, tokenizer.model
+        self._pre_tokenizer = tokenizer.pre_tokenizer
+        self._lowercase = tokenizer.normalizer.lowercase
+        added = (token.content for token in tokenizer.get_added_tokens_decoder().values())
+        # (?!) is nowhere.
+        self._added = re.compile("|".join(map(re.escape, added)) or "(?!)")
+
+    @staticmethod
+    def suits(tokenizer: Tokenizer) -> bool:
+        """Whether it is BERT's, with added tokens that are looked for just as they are written."""
+        return (
+            isinstance(tokenizer.model, WordPiece)
+            and isinstance(tokenizer.normalizer, BertNormalizer)
+            and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)
+            and not any(
+                token.normalized or token.lstrip or token.rstrip or token.single_word
+                for token in tokenizer.get_added_tokens_decoder().values()
+            )
+        )
+
+    def ids(self, text: str) -> list[int] | None:
+        """Ids of a text's word pieces, without special tokens; None for texts it can't split."""
+        if self._added.search(text):
+            return None
+        ids: list[int] = []
+        for chunk in text.split(" "):
+            ids += self[chunk]
+        return ids
+
+    def __missing__(self, chunk: str) -> list[int]:
+        """Split what is between two spaces, and add it."""
+        if chunk.isascii() and chunk.isalnum():
+            ids = self._pieces(chunk.lower() if self._lowercase else chunk)
+        elif (parts := PARTS.findall(chunk)) != [chunk]:
+            ids = [number for part in parts for number in self[part]]
+        else:
+            words = self._pre_tokenizer.pre_tokenize_str(self._normalizer.normalize_str(chunk))
+            ids = [number for word, _ in words for number in self._pieces(word)]
+        if len(chunk) <= MAX_CHARACTERS:
+            if len(self) >= MAX_WORDS:
+                self.clear()
+            self[chunk] = ids
+        return ids
+
+    def _pieces(self, word: str) -> list[int]:
+        return [token.id for token in self._model.tokenize(word)]
