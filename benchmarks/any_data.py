@@ -32,6 +32,7 @@ from kdedge import KdedgeError
 from kdedge.bench.report.model import BenchReport
 from kdedge.bench.report.tables import markdown
 from kdedge.bundle.manifest import verify
+from kdedge.tasks import wilson_interval
 from kdedge.text.readers import read_rows
 
 NAME = "any_data"
@@ -126,11 +127,13 @@ def figures(asked: str, seed: int, out: Path) -> Figures:
         who: next(a.bytes for a in verify(out / bundle).artifacts if a.name == ARTIFACT)
         for who, bundle in SIZES.items()
     }
+    others = out.with_name("others.json")
+    more = json.loads(others.read_text(encoding="utf-8")) if others.exists() else {}
     return {
         "data": asked,
         "seed": seed,
         "commit": commit(),
-        "models": {one.name: one.measures for one in report.quality.models},
+        "models": more | {one.name: one.measures for one in report.quality.models},
         "test_texts": report.quality.texts,
         "verdicts": report.quality.verdicts,
         "bytes": sizes,
@@ -163,9 +166,11 @@ def page(result: Figures) -> str:
     parts = [
         "# What the defaults give on other data\n\n"
         "`kdedge run` with nothing but the data named. Test split; the mean over the seeds, and "
-        "the standard deviation where there are several. Size of the int8 LiteRT file; minutes of "
-        f"the whole run, from the file to the report, on {result['machine']} that others used too; "
-        "those of a core are what it computed.\n"
+        "the standard deviation where there are several; the 95% interval is over the texts. Size "
+        "of the int8 LiteRT file, and the median of its time for a text of the whole length. "
+        f"Minutes of the whole run, from the file to the report, on {result['machine']} that "
+        "others used too; those of a core are what it computed. fastText, static embeddings and "
+        "SetFit are by benchmarks/others.py, where they were run.\n"
     ]
     for name in dict.fromkeys(one["data"] for one in result["rows"]):
         ones = [one for one in result["rows"] if one["data"] == name]
@@ -198,18 +203,22 @@ def table(ones: Sequence[Figures]) -> str:
     """Measures and sizes of each model."""
     lines = []
     for model in ones[-1]["models"]:
-        measures = [one["models"][model] for one in ones]
+        measures = [one["models"][model] for one in ones if model in one["models"]]
         who = "teacher" if model == "teacher" else "student"
         is_ours = model in ("teacher", ones[-1]["student"])
+        accuracy = statistics.mean(m["accuracy"] for m in measures)
+        low, high = wilson_interval(accuracy, ones[-1]["test_texts"])
         lines.append(
             (
                 model,
                 spread([100 * m["accuracy"] for m in measures]),
+                f"{100 * low:.1f} to {100 * high:.1f}",
                 spread([100 * m["macro_f1"] for m in measures]),
                 f"{ones[-1]['bytes'][who] / 1e6:.1f}" if is_ours else "",
+                f"{ones[-1]['p50_ms'][f'{model}/{ARTIFACT}']:.3g}" if is_ours else "",
             )
         )
-    return markdown(("model", "accuracy, %", "macro F1, %", "MB"), lines)
+    return markdown(("model", "accuracy, %", "95%", "macro F1, %", "MB", "ms"), lines)
 
 
 def spread(values: Sequence[float]) -> str:

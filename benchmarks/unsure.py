@@ -3,26 +3,27 @@
     python benchmarks/any_data.py FOLDER movie_reviews banking77 snips
     python benchmarks/unsure.py
 
-Uses the students and bundles of these runs, or of the `kdedge run` folders that are named. For
-each artifact: the calibration error. For each run: whether a wanted precision is held when valid
-and test texts are drawn again. For each pair of runs: how well the confidence tells the test texts
-of one from those of the other.
+Uses teachers, students and bundles of these runs, or of the folders of runs that are named. For
+each artifact: the calibration error. For each model: whether a wanted precision is held when valid
+and test texts are drawn again, and how well scores tell its test texts from those of the others.
 """
 
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.common import ROOT, Figures, asked, cli, machine, needed
-from kdedge import Student
 from kdedge.bench.report.tables import markdown
 from kdedge.bundle.manifest import verify
-from kdedge.export.trust import auroc, expected_error, fitted_temperature, lowest_threshold
-from kdedge.students.trained import predict_logits
+from kdedge.recipe import load_recipe
 
 RUNS = ("banking77-1", "movie_reviews-1", "snips-1")
-PRECISION, DRAWS = 0.95, 200
-OTHER_SCRIPTS = "Chinese and emoji"
+PRECISION, DRAWS, MOST_TEXTS = 0.95, 200, 2000
 FOREIGN = (
     "好 看 的 电影 我 喜欢",
     "😀 🎬 😡",
@@ -31,80 +32,164 @@ FOREIGN = (
     "👍👍👍",
     "太无聊了浪费时间难看",
 )
+SCORES = ("confidence", "entropy", "distance")
+Floats = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A teacher or a student of a run.
+
+    Attributes:
+        data: name of its data.
+        name: teacher, or the student's preset.
+        corpus: that it was trained on.
+        encoder: of its texts.
+        run: texts -> logits [texts, classes] and sentence vectors of length 1 [texts, width].
+    """
+
+    data: str
+    name: str
+    corpus: Any
+    encoder: Any
+    run: Callable[[Sequence[str]], tuple[Floats, Floats]]
 
 
 def main() -> None:
-    """Measure each run, keep."""
+    """Measure each model of each run, keep."""
     setup, given = asked("unsure", __doc__, "runs")
-    folders = [*map(Path, given.runs)] or [
-        ROOT / "runs" / "any_data" / name / "run" for name in RUNS
-    ]
-    made_by = "python benchmarks/any_data.py FOLDER movie_reviews banking77 snips"
-    runs = {f.resolve().parent.name: needed(f / "bundle", made_by).parent for f in folders}
-    students = {name: Student.load(run / "student") for name, run in runs.items()}
-    texts = {name: student.test.texts for name, student in students.items()}
-    texts[OTHER_SCRIPTS] = FOREIGN
+    folders = [*map(Path, given.runs)] or [ROOT / "runs" / "any_data" / name for name in RUNS]
+    models = [model for folder in folders for model in models_of(folder)]
+    texts = {one.data: one.corpus.test.texts[:MOST_TEXTS] for one in models}
+    texts["Chinese and emoji"] = FOREIGN
     figures = {
-        "calibration": [row for name, run in runs.items() for row in calibration(name, run)],
-        "precision": [precision(name, student) for name, student in students.items()],
-        "scope": [
-            {"model": name, "against": other, **apart(student, texts[other])}
-            for name, student in students.items()
-            for other in texts
-            if other != name
-        ],
+        "calibration": [row for folder in folders for row in calibration(folder)],
+        "precision": [precision_of(one) for one in models],
+        "scope": [row for one in models for row in scope_of(one, texts)],
     }
     setup.keep(setup.about() | {"machine": machine()} | figures, page)
 
 
-def calibration(name: str, run: Path) -> list[Figures]:
-    """The errors of each artifact, as its manifest has them."""
+def calibration(folder: Path) -> list[Figures]:
+    """The errors of each artifact, as the manifests of a run have them."""
     return [
         {
-            "model": name,
+            "model": f"{folder.name.rpartition('-')[0]}, {bundle}",
             "artifact": one.name,
             "accuracy": one.score.value,
             "temperature": one.trust.decision.temperature,
             **one.trust.calibration.model_dump(exclude={"bins"}),
         }
-        for one in verify(run / "bundle").artifacts
+        for bundle in ("teacher_bundle", "bundle")
+        for one in verify(folder / "run" / bundle).artifacts
         if one.trust
     ]
 
 
-def precision(name: str, student: Student) -> Figures:
-    """How often a threshold that was fitted on valid texts holds the precision on test texts."""
-    task, splits = student.task, (student.valid, student.test)
-    outputs = task.outputs(np.concatenate([split.logits for split in splits]))
+def models_of(folder: Path) -> list[Model]:
+    """Teacher and student of a run."""
+    import keras
+
+    from kdedge import Student, load_teacher
+    from kdedge.check import corpus_of
+    from kdedge.students.architecture import Parts
+    from kdedge.teachers.label import run_teacher
+
+    run = needed(folder / "run", "python benchmarks/any_data.py")
+    data, corpus = folder.name.rpartition("-")[0], corpus_of(load_recipe(folder / "recipe.toml"))
+    teacher, student = (
+        load_teacher(run / "teacher", task=corpus.task),
+        Student.load(run / "student"),
+    )
+    parts = keras.Model(student.model.inputs, [student.model.output, Parts(student.model).sentence])
+
+    def of_teacher(texts: Sequence[str]) -> tuple[Floats, Floats]:
+        found = run_teacher(teacher, texts, 64)
+        return found["logits"], unit(found["pooled"])
+
+    def of_student(texts: Sequence[str]) -> tuple[Floats, Floats]:
+        logits, sentences = parts.predict(student.encoder.encode(texts).inputs, 256, verbose=0)
+        return logits, unit(sentences)
+
+    return [
+        Model(data, "teacher", corpus, teacher.encoder, of_teacher),
+        Model(data, student.notes["preset"], corpus, student.encoder, of_student),
+    ]
+
+
+def unit(vectors: Any) -> Floats:
+    """Vectors of length 1."""
+    vectors = np.asarray(vectors, np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def precision_of(model: Model) -> Figures:
+    """How often a wanted precision is held."""
+    from kdedge.export.trust import fitted_temperature, lowest_threshold
+
+    task, splits = model.corpus.task, (model.corpus.valid, model.corpus.test)
+    outputs = task.outputs(np.concatenate([model.run(split.texts)[0] for split in splits]))
     labels = np.concatenate([split.labels for split in splits])
-    rng, size, found = np.random.default_rng(0), len(student.valid.labels), []
+    rng, size = np.random.default_rng(0), len(model.corpus.valid)
+    found: list[tuple[float, float]] = []
     for _ in range(DRAWS):
         order = rng.permutation(len(labels))
         valid, test = order[:size], order[size:]
-        scaled = task.scaled(outputs, fitted_temperature(task, outputs[valid], labels[valid]))
-        confidence, right = task.confidence(scaled), task.right(scaled, labels)
+        calibrated = task.scaled(outputs, fitted_temperature(task, outputs[valid], labels[valid]))
+        confidence, right = task.confidence(calibrated), task.right(calibrated, labels)
         threshold = lowest_threshold(confidence[valid], right[valid], PRECISION)
         if threshold is not None:
             answered = confidence[test] >= threshold
-            error = expected_error(confidence[test], right[test])
-            found.append((right[test][answered].mean(), answered.mean(), error))
-    held, answered, _ = np.array(found).T if found else ((), (), ())
+            found.append((float(right[test][answered].mean()), float(answered.mean())))
+    precisions, coverages = np.array(found).reshape(-1, 2).T
     return {
-        "model": name,
-        "draws with a threshold": len(found),
-        "held": float(np.mean(np.array(held) >= PRECISION)) if found else None,
-        "precision, median": float(np.median(held)) if found else None,
-        "coverage, median": float(np.median(answered)) if found else None,
+        "model": f"{model.data}, {model.name}",
+        "valid_texts": size,
+        "draws": len(found),
+        "held": float((precisions >= PRECISION).mean()) if found else None,
+        "precision": float(np.median(precisions)) if found else None,
+        "coverage": float(np.median(coverages)) if found else None,
     }
 
 
-def apart(student: Student, foreign: tuple[str, ...]) -> Figures:
-    """How well the confidence tells foreign texts from a student's own test texts."""
-    task, encoder = student.task, student.encoder
-    logits = predict_logits(student.model, encoder, foreign)
-    own, other = (task.confidence(task.outputs(x)) for x in (student.test.logits, logits))
-    unknown = encoder.unknown_shares(encoder.encode(foreign))
-    return {"confidence": auroc(own, other), "unknown": float(np.mean(unknown > 0.5))}
+def scope_of(model: Model, texts: dict[str, tuple[str, ...]]) -> list[Figures]:
+    """How well scores tell the model's own texts from others."""
+    from kdedge.export.trust import auroc
+
+    train, task = model.corpus.train, model.corpus.task
+    own = model.run(train.texts)[1]
+    means = np.stack([own[train.labels == number].mean(0) for number in range(task.width)])
+
+    def scores(some: Sequence[str]) -> dict[str, Floats]:
+        logits, sentences = model.run(some)
+        probabilities = task.outputs(logits)
+        logs = np.log(np.maximum(probabilities, 1e-7))
+        start = time.perf_counter()
+        distance = (sentences @ means.T).max(1)
+        taken = 1e6 * (time.perf_counter() - start) / len(some)
+        unknown = np.array(model.encoder.unknown_shares(model.encoder.encode(some)))
+        return {
+            "confidence": probabilities.max(1),
+            "entropy": (probabilities * logs).sum(1),
+            "distance": distance,
+            "unknown": unknown,
+            "us": np.array(taken),
+        }
+
+    inside, rows = scores(texts[model.data]), []
+    for other, some in texts.items():
+        if other != model.data:
+            outside = scores(some)
+            rows.append(
+                {
+                    "model": f"{model.data}, {model.name}",
+                    "against": other,
+                    **{score: auroc(inside[score], outside[score]) for score in SCORES},
+                    "unknown": float((outside["unknown"] > 0.5).mean()),
+                    "distance, us": float(outside["us"]),
+                }
+            )
+    return rows
 
 
 def page(result: Figures) -> str:
@@ -120,33 +205,40 @@ def page(result: Figures) -> str:
         )
         for r in result["calibration"]
     ]  # fmt: skip
-    held = [
-        (
-            r["model"], str(r["draws with a threshold"]), percent(r["held"]),
-            percent(r["precision, median"]), percent(r["coverage, median"]),
-        )
-        for r in result["precision"]
-    ]  # fmt: skip
-    scope = [
-        (r["model"], r["against"], f"{r['confidence']:.3f}", percent(r["unknown"]))
-        for r in result["scope"]
-    ]
     return (
-        "Students of `kdedge run` with nothing but the data named. The expected calibration error "
-        "on test texts, in percent, in 15 bins with equally many texts. The error of a perfectly "
-        "calibrated model is below the last column 95 times in 100.\n\n"
+        "Teachers and students of `kdedge run` with nothing but the data named. The expected "
+        "calibration error on test texts, in percent, in 15 bins with equally many texts. The "
+        "error of a perfectly calibrated model is below the last column 95 times in 100.\n\n"
         + markdown(
             ("model", "artifact", "accuracy", "temperature", "before", "after", "by chance"), errors
         )
         + f"\nA precision of {PRECISION} is wanted. Valid and test texts are drawn again {DRAWS} "
-        "times, and the threshold is fitted on the valid ones.\n\n"
+        "times, and the threshold is fitted on the valid ones. Held is the share of the draws "
+        "in which the answers on test are right at least as often.\n\n"
         + markdown(
-            ("model", "draws with a threshold", "held, %", "precision, %", "answered, %"), held
+            ("model", "valid texts", "draws with one", "held, %", "precision, %", "answered, %"),
+            [
+                (
+                    row["model"], f"{row['valid_texts']:,}", str(row["draws"]),
+                    percent(row["held"]), percent(row["precision"]), percent(row["coverage"]),
+                )
+                for row in result["precision"]
+            ],
         )
-        + "\nTexts out of scope: the area under the ROC curve of the confidence, and the share of "
-        "texts that is unsure only because of unknown tokens.\n\n"
-        + markdown(("model", "against", "confidence", "unknown tokens, %"), scope)
-    )
+        + "\nTexts out of scope: area under the ROC curve of each score, and the share that is "
+        "unsure by its unknown tokens alone. The distance is the cosine to the nearest class mean "
+        "of the training texts' sentence vectors.\n\n"
+        + markdown(
+            ("model", "against", *SCORES, "unknown tokens, %"),
+            [
+                (
+                    row["model"], row["against"], *(f"{row[s]:.3f}" for s in SCORES),
+                    percent(row["unknown"]),
+                )
+                for row in result["scope"]
+            ],
+        )
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

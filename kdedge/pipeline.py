@@ -54,7 +54,6 @@ from kdedge.teachers.checkpoints import content_of, find_pretrained, onnx_file
 from kdedge.teachers.label import label_texts, token_vectors
 from kdedge.teachers.large_model.label import ANSWERS, estimate, label_by_prompts
 from kdedge.teachers.load import load_any_teacher
-from kdedge.teachers.precision import fast_dtype
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.pairs import Text, key_of
@@ -194,7 +193,7 @@ def _label(recipe: Recipe, corpus: Corpus, teacher: Path | None, out: Path) -> N
     if teacher is None:
         _ask(recipe, corpus, out)
         return
-    model = load_any_teacher(teacher, task=corpus.task, dtype=fast_dtype())
+    model = load_any_teacher(teacher, task=corpus.task)
     texts = texts_to_label(model, corpus, recipe.label, recipe.seed)
     label_texts(model, texts, out, recipe.label.batch_size)
 

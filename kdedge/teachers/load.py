@@ -49,7 +49,6 @@ def load_any_teacher(
     task: Task | None = None,
     names: Mapping[str, str] = MappingProxyType({}),
     max_length: int = 128,
-    dtype: str = "float32",
 ) -> AnyTeacher:
     """Load a fine-tuned teacher: a folder or hub id as for `load_teacher`, or an ONNX file.
 
@@ -58,11 +57,9 @@ def load_any_teacher(
         task: the one whose order its logits get, by the names of the classes; None for its own.
         names: the task's name for some of the teacher's classes.
         max_length: tokens that texts are cut to; ignored for a folder that kdedge wrote.
-        dtype: policy of Keras for the computation; an ONNX file has its own.
 
     Raises:
         KdedgeError: there is no such teacher, or its classes are others.
     """
-    if onnx_file(source):
-        return load_onnx_teacher(source, task=task, names=names, max_length=max_length)
-    return load_teacher(source, task=task, names=names, max_length=max_length, dtype=dtype)
+    load = load_onnx_teacher if onnx_file(source) else load_teacher
+    return load(source, task=task, names=names, max_length=max_length)

@@ -1,0 +1,120 @@
+"""What other libraries make of the data of any_data.py, for the same table.
+
+    python3.11 -m venv others
+    others/bin/pip install setfit 'model2vec[train,distill]' fasttext-wheel scikit-learn
+    others/bin/python benchmarks/others.py MODEL runs/any_data/banking77-1 runs/any_data/snips-1
+
+They need PyTorch, so they have an environment of their own, and nothing of kdedge is imported here.
+MODEL is the folder of the sentence-transformers model that kdedge starts from too. Each folder gets
+an others.json, which any_data.py reads when it writes its figures of that run.
+"""
+
+import csv
+import json
+import tempfile
+import time
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+SEED = 1
+# Of more texts a class SetFit's pairs take hours on a CPU.
+MOST_A_CLASS = 20
+
+Texts = list[str]
+Train = Callable[[Texts, Texts, Path], Callable[[Texts], Texts]]
+
+
+def fasttext_of(texts: Texts, labels: Texts, model: Path) -> Callable[[Texts], Texts]:
+    """FastText (Joulin et al. 2017, arXiv 1607.01759): words and pairs of words, 25 epochs."""
+    import fasttext
+
+    names = sorted({*labels})
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
+        for text, label in zip(texts, labels, strict=True):
+            file.write(f"__label__{names.index(label)} {one_line(text)}\n")
+        file.flush()
+        trained = fasttext.train_supervised(
+            file.name, epoch=25, lr=0.5, wordNgrams=2, thread=1, seed=SEED, verbose=0
+        )
+
+    def answers(texts: Texts) -> Texts:
+        # Its `predict` does not work with numpy 2.
+        found = [trained.f.predict(one_line(text) + "\n", 1, 0.0, "strict") for text in texts]
+        return [names[int(one[0][1].removeprefix("__label__"))] for one in found]
+
+    return answers
+
+
+def one_line(text: str) -> str:
+    """In lower case, as fastText's guide says."""
+    return " ".join(text.lower().split())
+
+
+def static_of(texts: Texts, labels: Texts, model: Path) -> Callable[[Texts], Texts]:
+    """Token vectors of the model and a small network on their mean, as model2vec trains them."""
+    from model2vec.distill import distill
+    from model2vec.train import StaticModelForClassification
+
+    classifier = StaticModelForClassification.from_static_model(
+        model=distill(str(model), device="cpu")
+    )
+    classifier.fit(texts, labels, device="cpu", random_seed=SEED)
+    return lambda texts: [str(label) for label in classifier.predict(texts)]
+
+
+def setfit_of(texts: Texts, labels: Texts, model: Path) -> Callable[[Texts], Texts]:
+    """SetFit (Tunstall et al. 2022, arXiv 2209.11055) with its defaults, an epoch of pairs."""
+    from datasets import Dataset
+    from setfit import SetFitModel, Trainer, TrainingArguments
+
+    classifier = SetFitModel.from_pretrained(str(model))
+    arguments = TrainingArguments(
+        batch_size=16, num_epochs=1, num_iterations=20, seed=SEED, report_to="none"
+    )
+    data = Dataset.from_dict({"text": texts, "label": labels})
+    Trainer(model=classifier, args=arguments, train_dataset=data).train()
+    return lambda texts: [str(label) for label in classifier.predict(texts)]
+
+
+WAYS: dict[str, Train] = {
+    "fastText": fasttext_of,
+    "static embeddings (model2vec)": static_of,
+    "SetFit": setfit_of,
+}
+
+
+def main() -> None:
+    """Each way on each folder."""
+    from sklearn.metrics import accuracy_score, f1_score
+
+    parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+", help="of runs, with data.csv")
+    given = parser.parse_args()
+    for folder in given.folders:
+        with (folder / "data.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        train, test = (
+            [row for row in rows if (row["split"] == "test") == held] for held in (False, True)
+        )
+        texts, labels = ([row[name] for row in train] for name in ("text", "label"))
+        most = max(Counter(labels).values())
+        found = {}
+        for name, way in WAYS.items():
+            if name == "SetFit" and most > MOST_A_CLASS:
+                continue
+            start = time.monotonic()
+            answers = way(texts, labels, given.model)([row["text"] for row in test])
+            truth = [row["label"] for row in test]
+            found[name] = {
+                "accuracy": float(accuracy_score(truth, answers)),
+                "macro_f1": float(f1_score(truth, answers, average="macro")),
+            }
+            print(folder.name, name, found[name], f"{time.monotonic() - start:.0f} s", flush=True)
+        (folder / "others.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
