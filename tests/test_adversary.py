@@ -93,7 +93,7 @@ def test_neighbours_by_cosine_and_kind() -> None:
     # itself.
     expected = [[0, 0], [2, 3], [1, 3], [2, 1], [5, 4], [4, 5], [6, 6]]
     assert nearest_pieces(vectors, vocabulary, 2).tolist() == expected
-    with pytest.raises(KdedgeError, match="vectors: 6 for 7 word pieces"):
+    with pytest.raises(KdedgeError, match="vectors: 6 rows for 7 word pieces"):
         nearest_pieces(vectors[:6], vocabulary, 2)
 
 
@@ -285,7 +285,7 @@ def test_what_adversaries_refuse(teacher: BertTeacher) -> None:
     with pytest.raises(KdedgeError, match="teacher: None; the adversary's inputs need one"):
         Substitution(student, VECTORS, VOCABULARY).logits(TEXT, np.zeros((1, 2), np.float32))
     plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    with pytest.raises(KdedgeError, match="no embedding layer named tokens"):
+    with pytest.raises(KdedgeError, match="no keras.layers.Embedding named .tokens"):
         Substitution(plain, VECTORS, VOCABULARY)
     with pytest.raises(KdedgeError, match="masked_share: 0; above 0"):
         Generator(student, teacher, VOCABULARY, masked_share=0)

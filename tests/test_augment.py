@@ -152,7 +152,7 @@ def test_typos_in_a_share_of_the_texts() -> None:
 def test_what_a_mixture_refuses() -> None:
     with pytest.raises(KdedgeError, match="mixture: shout. Allowed: drop, crop"):
         augmented(TEXTS, 1, 0, {"shout": 1})
-    with pytest.raises(KdedgeError, match="at least one rule needs a part"):
+    with pytest.raises(KdedgeError, match="Set at least one rule above 0"):
         augmented(TEXTS, 1, 0, {"drop": 0})
     with pytest.raises(KdedgeError, match="neighbours: none given"):
         augmented(TEXTS, 1, 0, {"neighbours": 1})

@@ -73,7 +73,7 @@ def test_a_recipe_makes_a_bundle_of_a_student_from_elsewhere(recipe: Path) -> No
         ({"student": "nowhere:TOY"}, "student: nowhere can't be imported: No module named"),
         ({"student": "lost/toy.py:TOY"}, "student: lost/toy.py can't be imported: no file /"),
         ({"student": "kdedge.recipe:TOY"}, "student: kdedge.recipe has no 'TOY'"),
-        ({"student": "kdedge.recipe:Distill"}, "student: .* a Preset is needed"),
+        ({"student": "kdedge.recipe:Distill"}, "student: .* it must be a kdedge Preset"),
         ({"attention_weight": 1}, "student 'micro' has none: use mini or mini-cut"),
         ({"prompt": "loud"}, "prompt: 'loud' is unknown. Allowed: none, task, soft-label"),
         ({"adversary": "evil"}, "adversary: 'evil' is unknown. Allowed: none, substitution, gen"),

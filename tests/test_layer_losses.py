@@ -113,7 +113,7 @@ def test_as_many_heads_are_needed(teacher: BertTeacher) -> None:
     x = teacher.encoder.encode(TEXTS).inputs
     with pytest.raises(KdedgeError, match=r"attentions_0 has shape \(2, 2, .* \(2, 4,"):
         distiller.fit(x, np.zeros(2, np.int32), verbose=0)
-    with pytest.raises(KdedgeError, match="'sentence' is no MultiHeadAttention"):
+    with pytest.raises(KdedgeError, match="'sentence' is a .* be a keras.layers.MultiHead"):
         Distiller(teacher, student, AttentionLoss("sentence", 0))
 
 

@@ -99,7 +99,7 @@ def test_what_does_not_go_together() -> None:
     plain = Distiller(None, Plain(), SoftLabelLoss())
     plain.compile()
     assert plain.evaluate(X, stored(), verbose=0, return_dict=True)["loss"] > 0
-    with pytest.raises(KdedgeError, match="must be a functional model to look inside"):
+    with pytest.raises(KdedgeError, match="is not a functional Keras model"):
         Distiller(None, Plain(), FeatureLoss(2))
     with pytest.raises(KdedgeError, match="the student of a must be a functional model"):
         MultiTaskDistiller({"a": plain})

@@ -173,7 +173,7 @@ def test_what_prompts_refuse() -> None:
     with pytest.raises(KdedgeError, match="tokens: 0; at least 1"):
         with_task_prompt(student, 0)
     plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    with pytest.raises(KdedgeError, match="no embedding layer named tokens"):
+    with pytest.raises(KdedgeError, match="no keras.layers.Embedding named .tokens"):
         with_task_prompt(plain, 2)
     with pytest.raises(KdedgeError, match="tokens: 0; at least 1"):
         SoftLabelPrompt(2, tokens=0)

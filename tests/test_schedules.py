@@ -119,7 +119,7 @@ def test_what_schedules_refuse() -> None:
         Schedule(1.0, 0.0, "cubic")
     with pytest.raises(KdedgeError, match="decay: 'step'. Allowed: cosine, linear, exponential"):
         LearningRate(0.1, 10, decay="step")
-    with pytest.raises(KdedgeError, match="warmup: 10 steps; from 0 to 9 are allowed"):
+    with pytest.raises(KdedgeError, match="warmup: 10 steps. Allowed: 0 to 9"):
         LearningRate(0.1, 10, warmup=10)
     with pytest.raises(KdedgeError, match="temperature: 0.0; it must be above 0"):
         SoftLabelLoss(Schedule(1.0, 0.0))

@@ -122,7 +122,7 @@ def test_scores_out_of_their_range(save: Save) -> None:
         )
 
     assert isinstance(task := within(1, 6).task, Regression) and (task.low, task.high) == (1, 6)
-    with pytest.raises(KdedgeError, match="line 6: the score is 6, and score_range is 1 to 5"):
+    with pytest.raises(KdedgeError, match="line 6: the score is 6. score_range allows 1 to 5"):
         within(1, 5)
 
 

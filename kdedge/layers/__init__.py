@@ -1,4 +1,4 @@
-"""Keras layers that teachers and students share; saved models name them."""
+"""Keras layers of teachers and students; saved models refer to them by name."""
 
 from kdedge.keras_environment import set_up_keras
 

@@ -1,4 +1,4 @@
-"""From a text's tokens to one vector, without padding."""
+"""Layers that pool token vectors to one vector and ignore padding."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ import keras
 
 @keras.saving.register_keras_serializable("kdedge")
 class TokenMean(keras.layers.Layer):
-    """The mean over a text's tokens, where padding has zeros already.
+    """Mean over the tokens of a text; the vectors of padding must be zero.
 
-    Keras's GlobalAveragePooling1D with a mask selects where that says, which XNNPACK can't: LiteRT
-    would leave its fast path for each.
+    Keras's GlobalAveragePooling1D with a mask exports a SELECT op, which XNNPACK does not support,
+    so LiteRT would run part of the model outside its fast path.
     """
 
     def call(self, x: Any, real: Any) -> Any:
@@ -21,7 +21,7 @@ class TokenMean(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kdedge")
 class Compared(keras.layers.Layer):
-    """Two texts' vectors u and v as u, v, |u - v| and u * v (arXiv 1705.02364)."""
+    """Concatenates u, v, |u - v| and u * v of two text vectors u and v (arXiv 1705.02364)."""
 
     def call(self, both: Any) -> Any:
         """float32 [batch, 2, width] -> float32 [batch, 4 * width]."""
@@ -30,9 +30,11 @@ class Compared(keras.layers.Layer):
 
 
 def masked(x: Any, mask: Any) -> Any:
-    """x float32 [batch, length, width] with zeros where there is padding.
+    """Set the vectors of padding to zero, so that logits don't depend on the padded length.
 
-    So a text gives the same logits whatever length it is padded to.
+    Args:
+        x: float32 [batch, length, width].
+        mask: int32 [batch, length], 0 for padding.
     """
     column = keras.layers.Reshape((-1, 1))(mask)
     return keras.layers.Multiply()([x, keras.layers.Rescaling(1.0)(column)])

@@ -1,4 +1,4 @@
-"""Virtual tokens before a text."""
+"""The layer of the task prompt: virtual tokens in front of a text."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from kdedge.errors import KdedgeError
 
 @keras.saving.register_keras_serializable("kdedge")
 class TaskPrompt(keras.layers.Layer):
-    """Puts learned vectors before a text's, the same for every text.
+    """Prepends learned vectors, the same for every text.
 
     Args:
-        tokens: how many.
+        tokens: number of virtual tokens.
 
     Raises:
         KdedgeError: fewer than 1.
@@ -21,11 +21,11 @@ class TaskPrompt(keras.layers.Layer):
     def __init__(self, tokens: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if tokens < 1:
-            raise KdedgeError(f"tokens: {tokens}; at least 1.")
+            raise KdedgeError(f"tokens: {tokens}. At least 1 is needed.")
         self.tokens = tokens
 
     def build(self, x_shape: tuple[int | None, ...], real_shape: Any) -> None:
-        """Make the table, float32 [tokens, width]."""
+        """Create the weights, float32 [tokens, width]."""
         self.table = self.add_weight(
             shape=(self.tokens, x_shape[-1]),
             initializer=keras.initializers.RandomNormal(stddev=0.02),
@@ -33,7 +33,7 @@ class TaskPrompt(keras.layers.Layer):
         )
 
     def call(self, x: Any, real: Any) -> tuple[Any, Any]:
-        """Lengthen x, float32 [batch, length, width], and `real`, int32 [batch, length]."""
+        """Prepend to x, float32 [batch, length, width], and to the mask, int32 [batch, length]."""
         batch = keras.ops.shape(x)[0]
         table = keras.ops.broadcast_to(self.table[None], (batch, *self.table.shape))
         ones = keras.ops.tile(keras.ops.ones_like(real[:, :1]), (1, self.tokens))

@@ -1,4 +1,4 @@
-"""A transformer's layers in plain operations that every converter knows."""
+"""Layers of a transformer, built from ops that all converters support."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ import keras
 
 @keras.saving.register_keras_serializable("kdedge")
 def gelu_tanh(x: Any) -> Any:
-    """GELU by its tanh approximation, arXiv 1606.08415.
+    """GELU in its tanh approximation (arXiv 1606.08415).
 
-    The exact one becomes Erf, which TFLite and tf2onnx convert badly or not at all.
+    Exact GELU needs Erf, which TFLite and tf2onnx convert badly or not at all.
     """
     return keras.activations.gelu(x, approximate=True)
 
@@ -19,7 +19,7 @@ class PositionEmbedding(keras.layers.Layer):
     """Adds a learned vector for each position.
 
     Args:
-        max_length: positions there are vectors for.
+        max_length: number of positions.
     """
 
     def __init__(self, max_length: int, **kwargs: Any) -> None:
@@ -27,7 +27,7 @@ class PositionEmbedding(keras.layers.Layer):
         self.max_length = max_length
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the table, float32 [max_length, width]."""
+        """Create the weights, float32 [max_length, width]."""
         self.table = self.add_weight(
             shape=(self.max_length, input_shape[-1]),
             initializer=keras.initializers.RandomNormal(stddev=0.02),
@@ -35,7 +35,7 @@ class PositionEmbedding(keras.layers.Layer):
         )
 
     def call(self, x: Any) -> Any:
-        """Add positions to x, float32 [batch, length, width]."""
+        """Add the position vectors to x, float32 [batch, length, width]."""
         return x + self.table[: keras.ops.shape(x)[1]]
 
     def get_config(self) -> dict[str, Any]:
@@ -45,22 +45,23 @@ class PositionEmbedding(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kdedge")
 class FirstToken(keras.layers.Layer):
-    """The first token's vector alone, float32 [batch, 1, width]."""
+    """Selects the vector of the first token, float32 [batch, 1, width]."""
 
     def call(self, x: Any) -> Any:
-        """Of x, float32 [batch, length, width]."""
+        """Select from x, float32 [batch, length, width]."""
         return x[:, :1]
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Keras can't see that a text has a first token."""
+        """The shape, which Keras can't infer from a slice of unknown length."""
         return input_shape[0], 1, input_shape[2]
 
 
 @keras.saving.register_keras_serializable("kdedge")
 class Attention(keras.layers.MultiHeadAttention):
-    """Keras's, with a mask of tokens, int32 [batch, 1, length], that is added to the scores.
+    """Multi-head attention whose mask, int32 [batch, 1, length], is added to the scores.
 
-    Keras selects by the mask, which XNNPACK can't: LiteRT would leave its fast path in each layer.
+    Keras's own mask exports a SELECT op, which XNNPACK does not support, so LiteRT would run part
+    of each layer outside its fast path.
     """
 
     def _compute_attention(

@@ -1,4 +1,4 @@
-"""The TensorFlow half of tasks: heads, losses and schedules."""
+"""What models learn for each task, in TensorFlow: heads, losses and schedules."""
 
 from collections.abc import Callable
 
@@ -18,17 +18,21 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "multi-label": MultiLabelObjective,
     "regression": RegressionObjective,
 }
-# Of ours, those that a recipe's `losses` can name. A new one: a file here and a line in this table.
+# The losses that `losses` of a recipe can name. A new one: a file here and a line in this table.
 LOSSES: dict[str, Callable[[Objective], DistillationLoss]] = {
     "two-sided": lambda objective: objective.two_sided_loss()
 }
 
 
 def objective_of(task: Task | None) -> Objective:
-    """What a model learns for this task.
+    """The head, the losses and the metrics for a task.
+
+        >>> from kdedge.tasks import Classification
+        >>> objective_of(Classification(label_names=("bad", "good"))).label_dtype
+        'int32'
 
     Args:
-        task: None for classification, whose losses are the same for any number of classes.
+        task: None for classification with any number of classes.
     """
     return OBJECTIVES[task.name](task) if task else ClassificationObjective(ANY_CLASSES)
 

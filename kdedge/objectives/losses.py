@@ -1,4 +1,4 @@
-"""What a student can be held against: small objects that validate, then compute."""
+"""Distillation losses: each declares which outputs it compares, and computes a value an example."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,10 +10,10 @@ from kdedge.errors import KdedgeError
 
 
 class DistillationLoss(keras.distillation.DistillationLoss):
-    """Base class: a value for each example of a batch.
+    """Base class of distillation losses: one value for each example of a batch.
 
-    The Distiller applies sample weights, the loss's own weight and the mean over the batch. What a
-    loss needs of teacher and student it says by `teacher_output` and `tap`:
+    `Distiller` applies the sample weights, the weight of the loss and the mean over the batch. A
+    loss declares what it compares by `teacher_output` and `tap`:
 
         class CosineLoss(DistillationLoss):
             name = "cosine_loss"
@@ -29,12 +29,12 @@ class DistillationLoss(keras.distillation.DistillationLoss):
                 return 1 + keras.losses.cosine_similarity(teacher_outputs, student_outputs)
 
     Attributes:
-        name: of the loss's metric.
-        teacher_output: which of the teacher's outputs it needs.
-        training_only: whether it counts in training only, not in `evaluate`.
-        rows: of a batch the examples that `compute_loss` gives a value for.
+        name: name of its metric.
+        teacher_output: name of the teacher's output that it compares.
+        training_only: whether it is left out in `evaluate`.
+        rows: the part of a batch that `compute_loss` gives values for.
         of_tokens: whether it compares teacher and student token by token.
-        variables: Keras variables that it changes by itself; a run that is resumed needs them.
+        variables: Keras variables that it changes itself; they are part of a checkpoint.
     """
 
     name: str
@@ -45,10 +45,10 @@ class DistillationLoss(keras.distillation.DistillationLoss):
     variables: Sequence[Any] = ()
 
     def tap(self, student: Any) -> Any:
-        """What of the student it needs, one symbolic tensor or more; None for the logits.
+        """The student's tensors to compare, symbolic; None for the logits.
 
         Args:
-            student: a functional student's parts, `kdedge.students.architecture.Parts`.
+            student: the student's `kdedge.students.architecture.Parts`.
 
         Raises:
             KdedgeError: the student has no such part.
@@ -56,9 +56,9 @@ class DistillationLoss(keras.distillation.DistillationLoss):
         return None
 
     def adapter(self, student: Any) -> Callable[[Any], Any] | None:
-        """What is between what it taps and itself; None for nothing.
+        """A layer or function between the tapped tensors and the loss; None for nothing.
 
-        A new Keras layer, which is then learned with the student, or a function.
+        A layer must be new; it is trained with the student.
 
         Args:
             student: see `tap`.
@@ -66,20 +66,20 @@ class DistillationLoss(keras.distillation.DistillationLoss):
         return None
 
     def before_step(self, inputs: Any) -> None:
-        """What it does before each step of the student, with the batch's inputs: nothing."""
+        """Called before each training step with the inputs of the batch; does nothing here."""
 
     def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
         """Loss of each example.
 
         Args:
-            teacher_outputs: the teacher's `teacher_output`.
-            student_outputs: what `tap` asked for, through the `adapter`; or the student's logits.
-            **kwargs: `done`, the share of the training that is done, float32 from 0 to 1; `inputs`
-                of the batch; `mask`, int32 [batch, length], 1 for tokens and 0 for padding, or None
-                where the student has no such input.
+            teacher_outputs: the teacher's output named `teacher_output`.
+            student_outputs: the tapped tensors after the `adapter`; or the student's logits.
+            **kwargs: `done`, the finished share of the training, float32 from 0 to 1; `inputs` of
+                the batch; `mask`, int32 [batch, length], 0 for padding, or None if the student has
+                no such input.
 
         Returns:
-            float32 [batch], or of those examples that `rows` has.
+            float32 [batch], or a value for each example of `rows`.
         """
         raise NotImplementedError
 
@@ -95,16 +95,19 @@ class DistillationLoss(keras.distillation.DistillationLoss):
 
 @keras.saving.register_keras_serializable("kdedge")
 class FeatureLoss(DistillationLoss):
-    """Mean squared difference of a teacher's and a student's vector.
+    """Mean squared error between a vector of the teacher and the projected one of the student.
 
-    The student's goes through a learned linear projection to the teacher's width first (FitNets,
-    arXiv 1412.6550; TinyBERT, arXiv 1909.10351).
+    The projection to the teacher's width is linear and learned (FitNets, arXiv 1412.6550;
+    TinyBERT, arXiv 1909.10351).
+
+        >>> loss = FeatureLoss(width=2)
+        >>> [round(float(v), 2) for v in loss.compute_loss([[1.0, 0.0]], [[0.0, 0.0]])]
+        [0.5]
 
     Args:
-        width: of the teacher's vector.
-        student_layer: name of the student's layer whose output is matched; None for the sentence
-            vector.
-        teacher_output: which of the teacher's outputs.
+        width: width of the teacher's vector.
+        student_layer: name of the student's layer to match; None for the sentence vector.
+        teacher_output: name of the teacher's output to match.
     """
 
     name = "feature_loss"
@@ -144,16 +147,16 @@ class FeatureLoss(DistillationLoss):
 
 @keras.saving.register_keras_serializable("kdedge")
 class HiddenStateLoss(DistillationLoss):
-    """Mean squared difference of a teacher's and a student's hidden states, over a text's tokens.
+    """Mean squared error between hidden states of teacher and student, over the tokens of a text.
 
-    The student's go through a learned linear projection to the teacher's width first (TinyBERT,
-    arXiv 1909.10351). Needs a live teacher, `load_teacher(..., with_hidden_states=True)`: hidden
-    states of every token are too large to store.
+    The student's hidden states go through a learned linear projection (TinyBERT, arXiv 1909.10351).
+    It needs a live teacher, `load_teacher(..., with_hidden_states=True)`, because the hidden states
+    of all tokens are too large to store.
 
     Args:
-        width: of the teacher's hidden states.
-        student_layer: name of the student's layer whose output, [batch, length, width], is
-            matched: `Parts(student).blocks[0].last.name` is the first transformer layer's.
+        width: width of the teacher's hidden states.
+        student_layer: name of the student's layer to match, with outputs [batch, length, width];
+            that of the first transformer block is `Parts(student).blocks[0].last.name`.
         teacher_layer: 0 for the teacher's embeddings, 1 for its first layer, and so on.
     """
 
@@ -194,17 +197,16 @@ class HiddenStateLoss(DistillationLoss):
 
 @keras.saving.register_keras_serializable("kdedge")
 class AttentionLoss(DistillationLoss):
-    """Mean squared difference of a teacher's and a student's attention maps.
+    """Mean squared error between attention maps of teacher and student.
 
-    TinyBERT, arXiv 1909.10351, which takes the scores before the softmax; transformers gives the
-    maps after it, so these are matched. Needs a live teacher, `load_teacher(...,
-    with_attentions=True)`, and a student with attention.
+    As in TinyBERT (arXiv 1909.10351), but after the softmax instead of before it. It needs a live
+    teacher, `load_teacher(..., with_attentions=True)`, and a student with attention.
 
     Args:
         student_layer: name of the student's `MultiHeadAttention`.
         teacher_layer: 0 for the teacher's first layer.
-        mean_of_heads: match the mean over the heads, for a teacher and a student that do not have
-            as many; False matches head by head.
+        mean_of_heads: match the mean over the heads, so that teacher and student can have different
+            numbers of heads; False matches head by head.
     """
 
     of_tokens = True
@@ -216,20 +218,23 @@ class AttentionLoss(DistillationLoss):
         self.mean_of_heads = mean_of_heads
 
     def tap(self, student: Any) -> Any:
-        """What goes into the attention, and the mask of tokens; see `DistillationLoss`."""
+        """The input of the attention, and the mask; see `DistillationLoss`."""
         layer = student.layer(self.student_layer)
         if not isinstance(layer, keras.layers.MultiHeadAttention):
-            raise KdedgeError(f"{self.name}: {self.student_layer!r} is no MultiHeadAttention.")
+            raise KdedgeError(
+                f"{self.name}: {self.student_layer!r} is a {type(layer).__name__}; it must be a "
+                "keras.layers.MultiHeadAttention."
+            )
         x = keras.tree.flatten(layer.input)[0]
         return [x] if student.mask is None else [x, student.mask]
 
     def adapter(self, student: Any) -> Callable[[Any], Any]:
-        """Makes the attention's maps, by its own weights; see `DistillationLoss`."""
+        """Computes the attention maps from the input; see `DistillationLoss`."""
         layer = student.layer(self.student_layer)
         return lambda tapped: attention_maps(layer, *tapped)
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
-        """Check that both have as many heads, unless their means are matched."""
+        """Check that both have the same number of heads, unless their means are matched."""
         if not self.mean_of_heads:
             same_shape(self, teacher_outputs, student_outputs)
 
@@ -258,12 +263,12 @@ class AttentionLoss(DistillationLoss):
 
 
 def attention_maps(layer: Any, x: Any, mask: Any = None) -> Any:
-    """The maps of a self-attention layer whose input was x, without dropout.
+    """Compute the attention maps of a self-attention layer, without dropout.
 
     Args:
-        layer: a `keras.layers.MultiHeadAttention`. Its own maps can be had only by calling it
-            again, and that would make it another layer in the student that is saved.
-        x: float32 [batch, length, width].
+        layer: a `keras.layers.MultiHeadAttention`. It is not called, because a second call would
+            add a node to the model that is saved.
+        x: its input, float32 [batch, length, width].
         mask: int32 [batch, length], or None.
 
     Returns:
@@ -287,18 +292,18 @@ def _mean_where(values: Any, mask: Any) -> Any:
 
 
 def same_shape(loss: DistillationLoss, teacher: Any, student: Any) -> None:
-    """Check that what a loss compares has one shape.
+    """Check that the two tensors of a loss have the same shape.
 
     Raises:
-        KdedgeError: it has not.
+        KdedgeError: they have not.
     """
     shapes = tuple(teacher.shape[1:]), tuple(student.shape[1:])
-    # A length that one of them learns at run time only is None.
+    # None is a length that is only known at run time.
     if len(shapes[0]) != len(shapes[1]) or any(
         None not in sizes and sizes[0] != sizes[1] for sizes in zip(*shapes, strict=True)
     ):
         raise KdedgeError(
-            f"{loss.name}: the teacher's {loss.teacher_output} has shape {tuple(teacher.shape)} "
-            f"and what is compared with it of the student {tuple(student.shape)}; all but the "
-            "first number must be equal."
+            f"{loss.name}: the teacher's {loss.teacher_output} has shape {tuple(teacher.shape)}, "
+            f"the student's tensor {tuple(student.shape)}. All but the first number must be "
+            "equal: change `tap` or `adapter` of the loss."
         )

@@ -1,4 +1,4 @@
-"""Multi-label: sigmoids, a cross-entropy a label, and what is distilled of them."""
+"""Losses, metrics and head for several labels a text: a sigmoid for each label."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from kdedge.tasks import MultiLabel
 
 
 def cross_entropies(probabilities: Any, logits: Any) -> Any:
-    """-sum p log q - sum (1 - p) log(1 - q), q the sigmoid of the logits; float32 [batch]."""
+    """-sum p log q - sum (1 - p) log(1 - q) with q = sigmoid(logits), float32 [batch]."""
     # log q = -softplus(-logit) and log(1 - q) = -softplus(logit).
     return ops.sum(ops.softplus(logits) - probabilities * logits, axis=-1)
 
 
 def divergence(teacher_logits: Any, student_logits: Any) -> Any:
-    """KL of two Bernoullis, sigmoid(teacher) and sigmoid(student), summed over the labels.
+    """KL of the Bernoulli distributions of teacher and student, summed over the labels.
 
     Args:
         teacher_logits: [batch, labels].
@@ -36,10 +36,10 @@ def divergence(teacher_logits: Any, student_logits: Any) -> Any:
 class SigmoidSoftLabelLoss(SoftLabelLoss):
     """T^2 * sum over labels of KL(sigmoid(teacher / T) || sigmoid(student / T)), on logits.
 
-    `SoftLabelLoss` with a Bernoulli for each label in place of one distribution over classes.
+    Like `SoftLabelLoss`, with a Bernoulli distribution for each label.
 
     Args:
-        temperature: T, above 0; higher ones show more of the teacher's doubt.
+        temperature: T, above 0. A higher one brings all probabilities nearer to 0.5.
 
     Raises:
         KdedgeError: a temperature that is not above 0.
@@ -50,7 +50,7 @@ class SigmoidSoftLabelLoss(SoftLabelLoss):
 
 @keras.saving.register_keras_serializable("kdedge")
 class SigmoidTwoSided(TwoSidedCrossEntropy):
-    """-sum y log p - sum (1 - y) log(1 - p), of a teacher's and a student's sigmoids y and p."""
+    """-sum y log p - sum (1 - y) log(1 - p), y and p the sigmoids of teacher and student."""
 
     def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
         """Loss of each example, float32 [batch], of logits float32 [batch, labels]."""
@@ -63,13 +63,13 @@ class LabelsLoss(keras.losses.Loss):
     """Binary cross-entropy of logits, summed over the labels."""
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Loss of each example, float32 [batch], of labels 0 or 1 and logits [batch, labels]."""
+        """Loss of each example, float32 [batch]; labels are 0 or 1, logits [batch, labels]."""
         return cross_entropies(ops.cast(y_true, "float32"), ops.cast(y_pred, "float32"))
 
 
 @keras.saving.register_keras_serializable("kdedge")
 class MicroF1(keras.metrics.Metric):
-    """F1 over all decisions of a batch of logits, with a threshold of 0.5 for each label."""
+    """F1 over all labels of all texts, with a threshold of 0.5."""
 
     def __init__(self, name: str = MultiLabel.metric, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
@@ -118,7 +118,7 @@ class MultiLabelObjective(Objective):
         return [MicroF1()]
 
     def labels(self, given: Any) -> tuple[Any, Any]:
-        """int8 [batch, labels], -1 where there is none; see `Objective`."""
+        """int8 [batch, labels], -1 for none; see `Objective`."""
         labels = ops.cast(given, self.label_dtype)
         return ops.maximum(labels, 0), ops.cast(labels[:, 0] >= 0, "float32")
 

@@ -1,4 +1,4 @@
-"""The TensorFlow half of a task: heads and losses."""
+"""The interface of what a model learns for a task: head, losses, metrics."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -11,13 +11,13 @@ from kdedge.tasks import Task
 
 
 class Objective(ABC):
-    """What a model learns for a task; `objective_of(task)` gives the one that fits.
+    """Head, losses and metrics of a task; `objective_of(task)` gives the right subclass.
 
     Args:
-        task: its data's names and numbers.
+        task: the task, with label names and numbers of the data.
 
     Attributes:
-        label_dtype: of labels as TensorFlow gets them.
+        label_dtype: dtype of labels in TensorFlow.
     """
 
     label_dtype: ClassVar[str]
@@ -26,65 +26,65 @@ class Objective(ABC):
         self.task = task
 
     def head(self) -> keras.layers.Layer:
-        """The last layer of a student, `logits`: sentence float32 [batch, width] -> logits."""
+        """A new layer named `logits`: sentence vector float32 [batch, width] -> logits."""
         return keras.layers.Dense(self.task.width, name="logits")
 
     @abstractmethod
     def outputs(self, logits: Any) -> Any:
-        """As `Task.outputs`, in TensorFlow: what an exported LiteRT model gives."""
+        """`Task.outputs` in TensorFlow: logits to the outputs of an exported LiteRT model."""
 
     @abstractmethod
     def label_loss(self) -> keras.losses.Loss:
-        """On labels and logits; its `call` gives a value an example, float32 [batch]."""
+        """The loss on labels and logits; its `call` gives float32 [batch]."""
 
     @abstractmethod
     def soft_label_loss(self, temperature: float | Schedule) -> DistillationLoss:
-        """On the teacher's and the student's logits."""
+        """The loss on the logits of teacher and student."""
 
     @abstractmethod
     def two_sided_loss(self) -> DistillationLoss:
-        """On logits where an adversary has driven teacher and student apart."""
+        """The loss on logits for adversarial inputs."""
 
     def mixture(self, logits: Any) -> Any:
-        """How much each output's part counts in a prompt that is mixed by the soft label.
+        """Weights of the outputs in a soft-label prompt, float32 [batch, width].
 
         Args:
-            logits: the teacher's, float32 [batch, width], divided by a temperature.
+            logits: the teacher's logits, float32 [batch, width], divided by a temperature.
 
         Raises:
-            KdedgeError: the task has no soft labels to mix by.
+            KdedgeError: the task has no soft labels.
         """
         return self.outputs(logits)
 
     @abstractmethod
     def divergence(self, teacher_logits: Any, student_logits: Any) -> Any:
-        """How far two models are apart, float32 [batch], of logits [batch, width]."""
+        """Distance between the logits of two models [batch, width], float32 [batch]."""
 
     @abstractmethod
     def metrics(self) -> list[Any]:
-        """Keras metrics of labels and logits; the first is the task's own."""
+        """Keras metrics of labels and logits; the first is the task's metric."""
 
     @abstractmethod
     def labels(self, given: Any) -> tuple[Any, Any]:
-        """Labels as `label_loss` and `metrics` take them, and which examples have one.
+        """Labels for `label_loss` and `metrics`, and which examples have one.
 
         Args:
-            given: a batch's, as in `kdedge.tasks.Labels`.
+            given: labels of a batch, as in `kdedge.tasks.Labels`.
 
         Returns:
-            The labels, something that can be read in the place of missing ones; and 1 for examples
-            that have a label and 0 for the others, float32 [batch].
+            The labels, with a valid value for missing ones; and 1 for examples that have a label, 0
+            for the others, float32 [batch].
         """
 
     @abstractmethod
     def decided(self, logits: Any) -> Any:
-        """For each text the output that its answer stands on, int [batch]."""
+        """The output that the prediction is based on, int [batch]."""
 
     @abstractmethod
     def evidence(self, logits: Any, answers: Any) -> Any:
-        """What an answer's logits speak for it, float32 [batch]; `kdedge.explain` asks why.
+        """How strongly the logits support an output, float32 [batch]; used by `kdedge.explain`.
 
         Args:
             logits: float32 [batch, width].
-            answers: int [batch], which of the outputs is asked about, for instance `decided`.
+            answers: int [batch], the output to explain, for instance `decided`.
         """

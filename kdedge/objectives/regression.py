@@ -1,4 +1,4 @@
-"""Regression: squared errors of standardised scores."""
+"""Losses, metrics and head for scores: squared errors on standardised scores."""
 
 from typing import Any
 
@@ -15,21 +15,21 @@ from kdedge.tasks import Regression
 
 @keras.saving.register_keras_serializable("kdedge")
 class ScoreLoss(DistillationLoss):
-    """(teacher - student)^2, of standardised scores.
+    """(teacher - student)^2 on standardised scores.
 
     Args:
-        name: of the loss's metric.
+        name: name of its metric.
     """
 
     def __init__(self, name: str = "soft_label_loss") -> None:
         self.name = name
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
-        """Check that both are one score a text."""
+        """Check that both have one score for each text."""
         same_shape(self, teacher_outputs, student_outputs)
 
     def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
-        """Loss of each example, float32 [batch], of scores float32 [batch, 1]."""
+        """Loss of each example, float32 [batch]; scores are float32 [batch, 1]."""
         return squared_error(teacher_outputs, student_outputs)
 
     def get_config(self) -> dict[str, Any]:
@@ -45,15 +45,15 @@ def squared_error(one: Any, other: Any) -> Any:
 
 @keras.saving.register_keras_serializable("kdedge")
 class Correlation(keras.metrics.Metric):
-    """Pearson's correlation of scores [batch, 1] with the true ones; 0 if either are all equal."""
+    """Pearson correlation of scores [batch, 1] with the labels; 0 if either is constant."""
 
     def __init__(self, name: str = Regression.metric, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
-        # Weight, and weighted sums of x, y, x^2, y^2 and x y.
+        # The weight, and weighted sums of x, y, x^2, y^2 and x y.
         self.sums = self.add_weight(shape=(6,), initializer="zeros", name="sums")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add a batch's scores."""
+        """Add the scores of a batch."""
         x, y = (ops.reshape(ops.cast(v, "float32"), (-1,)) for v in (y_true, y_pred))
         weight = ops.ones_like(x)
         if sample_weight is not None:
@@ -86,7 +86,7 @@ class RegressionObjective(Objective):
         return keras.losses.MeanSquaredError()
 
     def soft_label_loss(self, temperature: float | Schedule) -> ScoreLoss:
-        """See `ScoreLoss`: a score has no temperature."""
+        """See `ScoreLoss`; the temperature is not used."""
         return ScoreLoss()
 
     def two_sided_loss(self) -> ScoreLoss:
@@ -99,18 +99,20 @@ class RegressionObjective(Objective):
         Raises:
             KdedgeError: always.
         """
-        raise KdedgeError("prompt: soft-label mixes by labels; a score has none.")
+        raise KdedgeError(
+            "prompt: soft-label needs labels, and regression has scores. Use task or none."
+        )
 
     def divergence(self, teacher_logits: Any, student_logits: Any) -> Any:
         """Squared difference; see `Objective`."""
         return squared_error(teacher_logits, student_logits)
 
     def metrics(self) -> list[Any]:
-        """Pearson's correlation; see `Objective`."""
+        """Pearson correlation; see `Objective`."""
         return [Correlation()]
 
     def labels(self, given: Any) -> tuple[Any, Any]:
-        """float32 [batch] in the data's units, NaN where there is none; see `Objective`."""
+        """float32 [batch] in units of the data, NaN for none; see `Objective`."""
         scores = ops.reshape(ops.cast(given, "float32"), (-1, 1))
         missing = ops.isnan(scores)
         standardised = (scores - self.task.mean) / self.task.deviation
@@ -124,5 +126,5 @@ class RegressionObjective(Objective):
         return ops.zeros_like(logits[:, 0], dtype="int32")
 
     def evidence(self, logits: Any, answers: Any) -> Any:
-        """The score: what raises it speaks for it; see `Objective`."""
+        """The score itself; see `Objective`."""
         return logits[:, 0]

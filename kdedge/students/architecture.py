@@ -1,4 +1,4 @@
-"""The contract of a student architecture: its inputs, its parts, and the presets that build it."""
+"""What a student architecture consists of: its inputs, its named parts, and the preset of it."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from kdedge.tasks import Task
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.corpus import Corpus
 
-# Layers by whose names `Parts` finds them, here and in saved students.
+# Names of the layers that `Parts` looks for, in new and in saved students.
 TOKENS, POSITIONS, SEGMENTS, SENTENCE = "tokens", "positions", "segments", "sentence"
 
 
@@ -23,12 +23,12 @@ def attention_name(block: int) -> str:
 
 
 def output_name(block: int) -> str:
-    """The name of the layer that gives a transformer block's output."""
+    """The name of the last layer of a transformer block."""
     return f"dense_norm_{block}"
 
 
 def student_inputs() -> dict[str, Any]:
-    """int32 [batch, length] `ids`, `mask` (1 for tokens, 0 for padding) and `segment_ids`."""
+    """The inputs: int32 [batch, length] `ids`, `mask` (0 for padding) and `segment_ids`."""
     return {
         name: keras.Input((None,), dtype="int32", name=name)
         for name in ("ids", "mask", "segment_ids")
@@ -37,17 +37,17 @@ def student_inputs() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Request:
-    """What a student is built for.
+    """What a preset needs to know to build a student.
 
     Attributes:
-        task: what its logits are of.
+        task: task of the student, which sets the number of its logits.
         vocabulary: number of token ids.
-        max_length: tokens that it must take.
-        teacher: for presets that need one.
-        corpus: for presets that need one; the teacher's.
-        kept: the teacher's ids of the student's tokens; None for all of them.
-        seed: of what is drawn from the corpus. Weights follow `keras.utils.set_random_seed`.
-        pairs: whether it judges two texts together, the second one in segment 1.
+        max_length: longest input in tokens.
+        teacher: fine-tuned BERT, for presets that take layers from it.
+        corpus: the texts that the teacher was fine-tuned on, for the same presets.
+        kept: the teacher's id of each token of the student; None if the vocabularies are equal.
+        seed: for sampling from the corpus. Weights use `keras.utils.set_random_seed`.
+        pairs: whether an input is two texts, the second one in segment 1.
     """
 
     task: Task
@@ -60,22 +60,26 @@ class Request:
     pairs: bool = False
 
     def head(self) -> keras.layers.Layer:
-        """The task's last layer: sentence float32 [batch, width] -> logits."""
+        """A new head for the task: sentence vector float32 [batch, width] -> logits."""
         return objective_of(self.task).head()
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A student that a recipe can name.
+    """A student architecture that a recipe can name, with its default settings.
 
     Attributes:
-        name: of the student, in bundles and reports.
-        build: gives a Keras model as `Parts` describes it.
-        vocabulary: the most word pieces that have a place in it, unless the recipe says: as many
-            as leave room in the megabytes that it is to have as int8.
-        learning_rate: the highest, with batches of 128, unless the recipe says.
-        needs_teacher: whether it is made of the teacher's own layers.
-        has_blocks: whether it has transformer layers, with which a teacher's can be matched.
+        name: name in recipes, bundles and reports.
+        build: builds the untrained Keras model, whose parts are named as `Parts` describes.
+        vocabulary: default size of the vocabulary, chosen for the size of the int8 file.
+        learning_rate: default peak learning rate, for batches of 128.
+        needs_teacher: whether `build` takes layers from a teacher.
+        has_blocks: whether it has transformer blocks, which the losses on hidden states and
+            attention maps need.
+
+        >>> from kdedge.students.presets import find_preset
+        >>> find_preset("micro").vocabulary
+        18000
     """
 
     name: str
@@ -88,11 +92,11 @@ class Preset:
 
 @dataclass(frozen=True)
 class Block:
-    """A transformer layer of a student.
+    """A transformer block of a student.
 
     Attributes:
         attention: its self-attention, a `keras.layers.MultiHeadAttention`.
-        last: the layer that gives its output.
+        last: its last layer.
     """
 
     attention: Any
@@ -100,27 +104,25 @@ class Block:
 
     @property
     def input(self) -> Any:
-        """What its attention compares with all tokens, symbolic, [batch, length, width]."""
+        """Input of the self-attention, symbolic, [batch, length, width]."""
         return keras.tree.flatten(self.attention.input)[0]
 
     @property
     def output(self) -> Any:
-        """Symbolic, [batch, length, width]; of length 1 where only the first token goes on."""
+        """Symbolic, [batch, length, width]; length 1 if only the first token is computed."""
         return self.last.output
 
 
 class Parts:
-    """The parts of a student, whatever its architecture.
+    """Finds the parts of a student in its Keras model, for every architecture.
 
-    A student is a functional Keras model of `student_inputs()` that gives logits. It has an
-    embedding layer named `tokens` and a layer named `sentence` that gives the sentence vector. If
-    it adds positions, a layer named `positions` does. Its transformer layers are numbered from 0;
-    each has a self-attention `attention_0` and a last layer `dense_norm_0`.
-
-    Any other functional model has those parts that are named so, and its other layers by name.
+    A student is a functional Keras model from `student_inputs()` to logits, with these layers:
+    `tokens`, the token embedding; `positions`, if it adds position embeddings; `attention_0` and
+    `dense_norm_0`, the self-attention and the last layer of its first transformer block, and so
+    on; `sentence`, whose output is the sentence vector.
 
     Args:
-        model: the student.
+        model: a student, or another functional model, of which only some parts may exist.
 
         >>> from kdedge import build_student
         >>> from kdedge.tasks import Classification
@@ -136,7 +138,7 @@ class Parts:
 
     @property
     def functional(self) -> bool:
-        """Whether its parts can be looked at."""
+        """Whether the model is functional, so that its layers can be found."""
         return bool(getattr(self.model, "outputs", None))
 
     def layer(self, name: str) -> Any:
@@ -147,7 +149,9 @@ class Parts:
         """
         if not self.functional:
             raise KdedgeError(
-                f"student: {self.model.name} must be a functional model to look inside."
+                f"student: {self.model.name} is not a functional Keras model, so its layers can't "
+                "be used by a loss. Build it with keras.Model(inputs, outputs), or leave the loss "
+                "out."
             )
         if name not in self._layers:
             raise KdedgeError(
@@ -166,28 +170,28 @@ class Parts:
         layer = self._layers.get(TOKENS)
         if not isinstance(layer, keras.layers.Embedding):
             raise KdedgeError(
-                f"student: {self.model.name} has no embedding layer named {TOKENS}. It has: "
-                f"{', '.join(self._layers)}."
+                f"student: {self.model.name} has no keras.layers.Embedding named {TOKENS!r}. It "
+                f"has: {', '.join(self._layers)}. Give its token embedding that name."
             )
         return layer
 
     @property
     def embedded(self) -> Any:
-        """The layer behind which the tokens' vectors have their positions.
+        """The layer that gives the token vectors with positions added.
 
-        Virtual tokens are put there: so the text's tokens keep their positions, and a student can
-        do without the virtual ones.
+        Virtual tokens are inserted after it, so that the tokens of the text keep their positions
+        with and without a prompt.
         """
         return self._layers.get(POSITIONS, self.token_embedding)
 
     def embed(self, ids: Any) -> Any:
-        """Vectors with positions, float32 [batch, length, width], of ids int32 [batch, length]."""
+        """Token vectors with positions: int32 [batch, length] -> float32 [batch, length, width]."""
         x = self.token_embedding(ids)
         return x if self.embedded is self.token_embedding else self.embedded(x)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The transformer layers, the first one first; none of a convolutional student."""
+        """The transformer blocks in order; empty for a convolutional student."""
         found: list[Block] = []
         while (name := attention_name(len(found))) in self._layers:
             found.append(Block(self._layers[name], self.layer(output_name(len(found)))))
@@ -200,24 +204,23 @@ class Parts:
 
     @property
     def logits(self) -> Any:
-        """Symbolic, [batch, width]."""
+        """The logits, symbolic, [batch, width]."""
         return self.model.outputs[0]
 
     @property
     def mask(self) -> Any:
-        """1 for tokens and 0 for padding, symbolic, [batch, length]; None if it has no such."""
+        """The mask input, symbolic, [batch, length]; None if the model has none."""
         return {tensor.name: tensor for tensor in self.model.inputs}.get("mask")
 
     def run_from(
         self, layer: Any, value: Any, inputs: Mapping[str, Any], training: bool | None = None
     ) -> Any:
-        """What the model gives when one of its layers gives `value`.
+        """Run the model with the output of one layer replaced.
 
         Args:
-            layer: whose output is replaced, for instance `token_embedding`.
-            value: in the place of its output, float32 [batch, length, width].
-            inputs: the model's, by name. An input that only `layer` reads can be left out, and the
-                length of those it does not read can be another.
+            layer: the layer, for instance `token_embedding`.
+            value: replaces its output, float32 [batch, length, width].
+            inputs: inputs of the model by name. Those that only `layer` reads can be missing.
             training: as in Keras.
         """
 
@@ -231,7 +234,7 @@ class Parts:
 
             return call
 
-        # The public way, keras.Model(layer.output, ...), adds to the layers' nodes, and the model
-        # that they belong to can then no longer be saved.
+        # keras.Model(layer.output, ...), the public way, adds nodes to the layers, after which the
+        # original model can't be saved.
         values = [inputs.get(tensor.name, inputs["mask"]) for tensor in self.model.inputs]
         return self.model._run_through_graph(values, operation_fn=operation)

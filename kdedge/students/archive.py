@@ -1,4 +1,4 @@
-"""`.keras` files that depend on nothing but the model: equal students give equal bytes."""
+"""Writes `.keras` files that are byte for byte equal for equal models."""
 
 import json
 import re
@@ -14,10 +14,10 @@ METADATA, CONFIG = "metadata.json", "config.json"
 
 
 def write_keras(model: keras.Model, path: Path) -> None:
-    """Save a model as `model.save` does, without what differs from one time to the next.
+    """Save a model like `model.save`, without dates and memory addresses.
 
-    That is the date in `metadata.json`, the dates of the archive's entries, and the addresses in
-    memory by which `config.json` says that two layers share an object.
+    Left out are the date in `metadata.json` and the dates of the archive's entries. The memory
+    addresses by which `config.json` marks shared objects are replaced by numbers.
 
     Raises:
         ValueError: Keras can't write the model.
@@ -33,15 +33,15 @@ def write_keras(model: keras.Model, path: Path) -> None:
     entries[CONFIG] = json.dumps(config).encode()
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in entries.items():
-            # Without a date given it is 1980-01-01.
+            # A ZipInfo without a date has 1980-01-01.
             archive.writestr(zipfile.ZipInfo(name), content)
 
 
 def number_layers(model: keras.Model) -> None:
-    """Number the layers that Keras has named, as if the process had made no others.
+    """Rename the layers that Keras named, as if this were the first model of the process.
 
-    Keras calls a second `Dropout` of a process `dropout_1`, in whatever model it is; of equal
-    models the layers are named equally afterwards, and so are the tensors of what is exported.
+    Keras numbers layers through a whole process: the second `Dropout` is `dropout_1`, in any
+    model. After this call, equal models have equal layer names and export equal tensor names.
     """
     layers = list(model._flatten_layers(include_self=False))
     by_keras = [layer for layer in layers if _base(layer) is not None]
@@ -54,7 +54,7 @@ def number_layers(model: keras.Model) -> None:
 
 
 def _base(layer: keras.layers.Layer) -> str | None:
-    """`dropout` of a Keras `Dropout` called `dropout` or `dropout_7`; None of a given name."""
+    """`dropout` for a Keras `Dropout` named `dropout` or `dropout_7`; None for other names."""
     if not type(layer).__module__.startswith("keras."):
         return None
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
@@ -65,7 +65,7 @@ def _base(layer: keras.layers.Layer) -> str | None:
 def _number_shared_objects(config: Any, numbers: dict[int, int]) -> None:
     if isinstance(config, dict):
         if config.get("class_name") == "DTypePolicy":
-            # Layers that were read have one each, with equal content.
+            # Layers of a loaded model have one policy each, with equal content.
             config.pop("shared_object_id", None)
         if "shared_object_id" in config:
             config["shared_object_id"] = numbers[config["shared_object_id"]]

@@ -1,4 +1,4 @@
-"""nano and micro: one layer of convolutions of several sizes."""
+"""The students nano and micro: convolutions of several kernel sizes over token embeddings."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,19 +20,19 @@ def convolutional(
     dropout: float,
     name: str,
 ) -> keras.Model:
-    """Conv1D of several kernel sizes, their maximum and mean over the text (arXiv 1408.5882).
+    """Build a text CNN (arXiv 1408.5882): Conv1D, maximum and mean over the text, a dense layer.
 
-    Of two texts each has a vector of its own, and the two are compared: two towers that share all
-    weights.
+    For pairs, each text gets its own vector from the same weights (two towers), and the two vectors
+    are compared.
 
     Args:
-        request: what it is for.
-        width: of the embeddings.
-        kernels: sizes of the convolutions, in tokens.
+        request: task, vocabulary and length of the student.
+        width: width of the token embeddings.
+        kernels: kernel sizes of the convolutions, in tokens.
         filters: channels of each convolution.
-        hidden: width of the dense layer, the sentence vector.
-        dropout: of embeddings, pooled convolutions and sentence vector.
-        name: of the model.
+        hidden: width of the sentence vector.
+        dropout: rate after embeddings, pooling and the sentence vector.
+        name: name of the model.
     """
     inputs = student_inputs()
     tokens: Any = keras.layers.Embedding(request.vocabulary, width, name=TOKENS)(inputs["ids"])
@@ -53,7 +53,7 @@ def convolutional(
         return keras.layers.Dropout(dropout)(keras.layers.Concatenate()(pooled))
 
     if request.pairs:
-        # Padding is in segment 0.
+        # Padding has segment 0.
         second = inputs["segment_ids"]
         first = keras.layers.Subtract()([inputs["mask"], second])
         both = keras.layers.Concatenate(axis=1)(

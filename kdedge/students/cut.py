@@ -1,4 +1,4 @@
-"""A student made of the teacher's embeddings, head and the most important parts of its layers."""
+"""The student mini-cut: some layers of the teacher, pruned to their most important parts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,19 +30,19 @@ from kdedge.teachers.heads import LinearHead, vector_of
 from kdedge.text.pairs import Text
 
 IMPORTANCE_BATCH = 8
-# Of the train split, that say which parts of a teacher count most.
+# Training texts that importance is estimated on.
 IMPORTANCE_TEXTS = 1024
-# By which the length of a teacher's vectors is known.
+# Texts that the mean length of the teacher's vectors is estimated on.
 LENGTH_TEXTS = 64
 
 
 @dataclass(frozen=True)
 class Importance:
-    """What each head and each neuron of a BERT's layers counts for.
+    """Importance of each attention head and each feed-forward neuron of a BERT.
 
     Attributes:
         heads: float64 [layers, heads].
-        neurons: float64 [layers, neurons], of the layers' dense parts.
+        neurons: float64 [layers, neurons].
     """
 
     heads: npt.NDArray[np.float64]
@@ -52,16 +52,16 @@ class Importance:
 def taylor_importance(
     teacher: BertTeacher, texts: Sequence[Text], labels: Labels, task: Task
 ) -> Importance:
-    """How much a BERT's loss would change without a head or a neuron, to first order.
+    """Estimate how much the loss changes if a head or a neuron is removed, to first order.
 
-    |sum of weight * gradient| over the weights through which the layer reads it, summed over
-    batches (Michel et al. 2019, arXiv 1905.10650; Molchanov et al. 2019, arXiv 1906.10771).
+    |sum of weight * gradient| over the output weights of the head or neuron, summed over batches
+    (Michel et al. 2019, arXiv 1905.10650; Molchanov et al. 2019, arXiv 1906.10771).
 
     Args:
-        teacher: a BERT, fine-tuned.
-        texts: for instance some of the train split.
-        labels: the true ones, a row a text.
-        task: what they are of.
+        teacher: a fine-tuned BERT.
+        texts: texts to estimate on, for instance a part of the train split.
+        labels: their labels.
+        task: task of the labels.
 
     Raises:
         KdedgeError: not a BERT.
@@ -76,7 +76,7 @@ def taylor_importance(
     objective = objective_of(task)
     loss_of = objective.label_loss().call
 
-    # Traced: eagerly it takes more than twice as long.
+    # As a graph it takes less than half the time.
     @tf.function(reduce_retracing=True)
     def gradients(inputs: dict[str, tf.Tensor], labels: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
@@ -106,22 +106,22 @@ def cut_from_teacher(
     pairs: bool = False,
     length: float = 1.0,
 ) -> keras.Model:
-    """A `mini` made of a teacher's embeddings, head and the most important parts of its layers.
+    """Build a `mini` from the teacher's embeddings, head, and parts of some of its layers.
 
-    The layers are spread evenly over the teacher's, its first and last among them; of each the
-    parts are kept that count most.
+    Layers are taken at even distances, the first and the last included. Each keeps its most
+    important heads and neurons.
 
     Args:
-        teacher: a BERT, fine-tuned.
-        importance: of its heads and neurons.
-        task: the teacher's.
-        max_length: tokens the student takes; at most the teacher's.
-        layers: how many, or all where the teacher has fewer.
-        heads: attention heads of a layer, or all.
-        neurons: of a layer's dense part, or all.
-        kept: the teacher's ids of the student's tokens; None for all of them.
-        pairs: whether it judges two texts together.
-        length: of the teacher's sentence vectors in the mean, see `vector_length`. A `LinearHead`
+        teacher: a fine-tuned BERT.
+        importance: importance of its heads and neurons.
+        task: the teacher's task.
+        max_length: longest input in tokens; at most the teacher's.
+        layers: number of layers; all if the teacher has fewer.
+        heads: attention heads of each layer; all if the teacher has fewer.
+        neurons: feed-forward neurons of each layer; all if the teacher has fewer.
+        kept: the teacher's id of each token of the student; None if the vocabularies are equal.
+        pairs: whether an input is two texts.
+        length: mean length of the teacher's sentence vectors, see `vector_length`. A `LinearHead`
             divides by it; the student's head has it in its weights.
 
     Raises:
@@ -131,7 +131,7 @@ def cut_from_teacher(
     head, shape = teacher.head, bert.shape
     if task.width != teacher.task.width:
         raise KdedgeError(
-            f"task: {task.width} logits; the teacher, whose head the student takes, has "
+            f"task: {task.width} logits are needed; the teacher, whose head the student takes, has "
             f"{teacher.task.width}."
         )
     head_width = shape.width // shape.heads
@@ -149,11 +149,11 @@ def cut_from_teacher(
         head_width=head_width,
         feed_forward=neurons,
         sentence=head.pooling if isinstance(head, LinearHead) else "pooler",
-        # On the valid split it does as well without, and a step takes less.
+        # Without dropout it is as good on the valid split, and a step is faster.
         dropout=0.0,
         name="mini-cut",
     )
-    # Segment 0 is the only one in a single text: its vector goes into the positions'.
+    # A single text has only segment 0, so its vector is added to the positions.
     segments = bert.segment_vectors.numpy()
     positions = bert.position_vectors[:max_length] + segments[0]
     if pairs:
@@ -188,7 +188,7 @@ def cut_from_teacher(
 
 
 def vector_length(teacher: BertTeacher, texts: Sequence[Text]) -> float:
-    """The mean length of the vectors that a teacher's `LinearHead` is on; 1 for another head."""
+    """Mean length of the vectors that a teacher's `LinearHead` gets; 1 for other heads."""
     if not isinstance(teacher.head, LinearHead):
         return 1.0
     inputs = teacher.encoder.encode(texts).inputs
@@ -200,7 +200,8 @@ def vector_length(teacher: BertTeacher, texts: Sequence[Text]) -> float:
 def _bert(teacher: BertTeacher) -> Encoder:
     if teacher.family is not BERT:
         raise KdedgeError(
-            f"teacher: {teacher.settings['model_type']}; a student can be cut from a BERT only."
+            f"teacher: {teacher.settings['model_type']}; mini-cut can be made from a BERT only. "
+            "Name another student."
         )
     return teacher.transformer
 
@@ -210,7 +211,7 @@ def _largest(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int6
 
 
 def mini_cut(request: Request) -> keras.Model:
-    """Three layers of the teacher's, each with its most important heads and neurons.
+    """Build mini-cut: three layers of the teacher, each with its most important heads and neurons.
 
     Raises:
         KdedgeError: no teacher or no corpus, or the teacher is not a BERT.
@@ -218,8 +219,8 @@ def mini_cut(request: Request) -> keras.Model:
     teacher, corpus = request.teacher, request.corpus
     if teacher is None or corpus is None:
         raise KdedgeError(
-            "student: mini-cut is made of the teacher's layers, those that count most on the "
-            "training texts; name the teacher: --teacher DIR."
+            "student: mini-cut takes layers from the teacher, the most important ones on the "
+            "training texts. Name the teacher: --teacher DIR."
         )
     train = corpus.subset(min(IMPORTANCE_TEXTS, len(corpus.train)), None, request.seed).train
     return cut_from_teacher(
@@ -240,7 +241,7 @@ MINI_CUT = Preset(
     name="mini-cut",
     build=mini_cut,
     vocabulary=15_000,
-    # Its layers have been trained before.
+    # Low, because its layers are pretrained.
     learning_rate=3e-4,
     needs_teacher=True,
     has_blocks=True,

@@ -1,4 +1,4 @@
-"""Token embeddings that begin with what the teacher knows."""
+"""Initialises a student's token embeddings with the teacher's token vectors."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from kdedge.students.architecture import Parts
 def set_token_embeddings(student: keras.Model, vectors: npt.NDArray[np.floating[Any]]) -> None:
     """Set the student's token embeddings to the teacher's token vectors, reduced by PCA.
 
-    The principal axes with the most variance are kept, and scaled so that an embedding has the
-    standard deviation that Keras's own initialisation would give it several times over: with less
-    the student forgets them, with more it learns nothing else. Where the teacher is narrower than
-    the student, the other columns stay as they are.
+    The principal components with the most variance are kept. They are scaled to several times the
+    standard deviation of Keras's initialisation: with less, training overwrites them; with more,
+    the other weights learn nothing. If the teacher is narrower than the student, the remaining
+    columns are not changed.
 
     Args:
-        student: has token embeddings.
+        student: a model with a token embedding.
         vectors: float [vocabulary, hidden], for instance `SoftLabels.token_vectors()`.
 
     Raises:
@@ -29,7 +29,8 @@ def set_token_embeddings(student: keras.Model, vectors: npt.NDArray[np.floating[
     vocabulary, width = table.shape
     if vectors.shape[0] != vocabulary:
         raise KdedgeError(
-            f"vectors: of {vectors.shape[0]} vocabulary entries; the student has {vocabulary}."
+            f"vectors: {vectors.shape[0]} rows; the student has {vocabulary} tokens. Both must be "
+            "equal."
         )
     centred = vectors.astype(np.float64) - vectors.mean(0, dtype=np.float64)
     values, axes = np.linalg.eigh(centred.T @ centred)

@@ -1,4 +1,4 @@
-"""The students by name."""
+"""Finds and builds students by name."""
 
 import keras
 
@@ -25,18 +25,23 @@ PRESETS = {
 
 
 def find_preset(student: str) -> Preset:
-    """The preset that a recipe's `student` names.
+    """The preset of a student by its name, as in `student` of a recipe.
+
+        >>> find_preset("nano").learning_rate
+        0.002
 
     Args:
-        student: `nano`, `micro`, `mini`, `mini-cut`, or `module:NAME` of a Python file of the
-            user's.
+        student: `nano`, `micro`, `mini`, `mini-cut`, or `module:NAME` for a preset in a Python
+            file of your own.
 
     Raises:
         KdedgeError: there is no such preset.
     """
     preset = find("student", student, PRESETS)
     if not isinstance(preset, Preset):
-        raise KdedgeError(f"student: {student} is a {type(preset).__name__}; a Preset is needed.")
+        raise KdedgeError(
+            f"student: {student} is a {type(preset).__name__}; it must be a kdedge Preset."
+        )
     return preset
 
 
@@ -49,15 +54,20 @@ def build_student(
     teacher: BertTeacher | None = None,
     corpus: Corpus | None = None,
 ) -> keras.Model:
-    """Build a student: int32 [batch, length] ids, mask, segment_ids -> logits [batch, width].
+    """Build an untrained student: int32 [batch, length] ids, mask, segment_ids -> logits.
+
+        >>> from kdedge.tasks import Classification
+        >>> task = Classification(label_names=("bad", "good"))
+        >>> build_student("nano", task=task, vocabulary=100, max_length=16).output_shape
+        (None, 2)
 
     Args:
-        preset: as for `find_preset`.
-        task: what the logits are of.
+        preset: a name, as for `find_preset`.
+        task: task of the student; `corpus.task` has it.
         vocabulary: number of token ids.
-        max_length: tokens that the student must take.
-        teacher: for presets that are made of its layers.
-        corpus: for the same presets: its training texts say which layers count.
+        max_length: longest input in tokens.
+        teacher: fine-tuned teacher, for presets that take layers from it.
+        corpus: for the same presets; its training texts show which parts are important.
 
     Raises:
         KdedgeError: unknown preset, or one that needs a teacher without one.

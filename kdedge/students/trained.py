@@ -1,4 +1,4 @@
-"""A trained student on disk: a `.keras` file, its text encoder, and what it was measured to do."""
+"""A trained student as a folder: the `.keras` file, its text encoder, and its evaluation."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-# Registers what .keras files of students name.
+# Registers the layers that .keras files of students name.
 import kdedge.layers.pooling
 import kdedge.layers.prompt
 import kdedge.layers.transformer  # noqa: F401
@@ -27,7 +27,7 @@ from kdedge.text.pairs import TEXT_COLUMNS, Text, columns_of, from_columns
 from kdedge.text.pretrained import TOKENIZER
 
 FORMAT_VERSION = 3
-# A version 2 was for classification only.
+# Version 2 had classification only.
 READABLE_VERSIONS = (2, FORMAT_VERSION)
 MODEL, NOTES, EVALUATION = "student.keras", "student.json", "evaluation.parquet"
 BATCH = 256
@@ -35,13 +35,13 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A held-out split and what was said of it.
+    """A model's logits on a held-out split.
 
     Attributes:
-        texts: of the split.
-        labels: the true ones, a row a text.
-        logits: float32 [texts, width], the model's.
-        teacher_logits: float32 [texts, width], or None if a teacher did not label them.
+        texts: the texts of the split.
+        labels: their labels.
+        logits: float32 [texts, width], of the model.
+        teacher_logits: float32 [texts, width], or None if no teacher labelled the texts.
     """
 
     texts: tuple[Text, ...]
@@ -52,17 +52,20 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Student:
-    """A student with all that goes with it; `save` and `load` keep it in a folder.
+    """A trained student with its text encoder, task and evaluation.
 
-    Equal students give equal bytes: layers of the model that Keras has named are numbered anew.
+    Equal students are written as equal bytes; for that, layers that Keras named are renamed.
+
+        student = Student.load(Path("runs/mine/student"))
+        student.notes["accuracy"]
 
     Attributes:
         model: int32 [batch, length] ids, mask, segment_ids -> logits float32 [batch, width].
-        encoder: what turns texts into its inputs.
-        task: what the logits are of.
-        valid: the split for choices: the best epoch, the layers that stay in float.
-        test: the split for figures.
-        notes: preset, seed, history and measures, for people and reports.
+        encoder: encodes texts as inputs of the model.
+        task: task of the logits.
+        valid: the valid split, for choices such as the best epoch.
+        test: the test split, for published figures.
+        notes: preset, seed, settings, history and measures.
     """
 
     model: keras.Model
@@ -77,21 +80,21 @@ class Student:
 
     @property
     def teachers_task(self) -> Task:
-        """The task, with what the teacher's answers take from its logits on the valid split."""
+        """The task with the thresholds that suit the teacher's logits on the valid split."""
         valid = self.valid
         if valid.teacher_logits is None:
             return self.task
         return self.task.tuned(self.task.outputs(valid.teacher_logits), valid.labels)
 
     def fingerprint(self) -> str:
-        """SHA-256 over what it computes with: word pieces and weights."""
+        """SHA-256 of the tokenizer and the weights."""
         digest = hashlib.sha256(self.encoder.tokenizer.to_str().encode())
         for weight in self.model.get_weights():
             digest.update(np.ascontiguousarray(weight).tobytes())
         return digest.hexdigest()
 
     def with_model(self, model: keras.Model, encoder: TextEncoder) -> "Student":
-        """This student with another model and encoder, evaluated anew."""
+        """A copy with another model and encoder, evaluated again."""
         valid, test = (
             replace(split, logits=predict_logits(model, encoder, split.texts))
             for split in (self.valid, self.test)
@@ -117,8 +120,8 @@ class Student:
             try:
                 write_keras(self.model, partial / MODEL)
             except ValueError as error:
-                # The clock says a year before 1980, which zip archives don't know.
-                raise KdedgeError(f"{folder}: this student can't be written: {error}.") from None
+                # The clock is before 1980, which zip archives can't store.
+                raise KdedgeError(f"{folder}: this student can't be saved: {error}.") from None
             self.encoder.save(partial)
             facts = {"format_version": FORMAT_VERSION, "task": self.task.model_dump(mode="json")}
             (partial / NOTES).write_text(json.dumps(facts | self.notes, indent=2) + "\n")
@@ -149,7 +152,7 @@ class Student:
                 f"{' and '.join(map(str, READABLE_VERSIONS))}."
             )
         files = (MODEL, NOTES, EVALUATION, TOKENIZER, ENCODER)
-        verify_checksums(folder, files, "Copy the student again or distil it anew.")
+        verify_checksums(folder, files, "Copy the student again or distil it again.")
         try:
             notes = upgraded(notes)
             task = read_task(notes.pop("task"))
@@ -164,26 +167,26 @@ class Student:
 def predict_logits(
     model: keras.Model, encoder: TextEncoder, texts: Sequence[Text]
 ) -> npt.NDArray[np.float32]:
-    """A classifier's logits, float32 [texts, width]; it may give a dictionary with `logits`."""
+    """Logits of a model for texts, float32 [texts, width]; it may return a dict with `logits`."""
     parts = []
     for i in range(0, len(texts), BATCH):
-        said = model(encoder.encode(texts[i : i + BATCH]).inputs, training=False)
-        parts.append(np.asarray(said["logits"] if isinstance(said, dict) else said))
+        output = model(encoder.encode(texts[i : i + BATCH]).inputs, training=False)
+        parts.append(np.asarray(output["logits"] if isinstance(output, dict) else output))
     return np.concatenate(parts)
 
 
 def measures(
     task: Task, evaluation: Evaluation, valid: Evaluation | None = None
 ) -> dict[str, float]:
-    """The task's figures and, where a teacher labelled the texts, its own, retention and agreement.
+    """The metrics of a student and, if a teacher labelled the texts, those that compare the two.
 
-    For classification `accuracy`, `teacher_accuracy`, `retention` (the student's as a share of the
-    teacher's, unless that is 0) and `agreement`.
+    For classification `accuracy`, `teacher_accuracy`, `retention` (student / teacher, left out if
+    the teacher's is 0) and `agreement`.
 
     Args:
-        task: tuned for the student.
-        evaluation: what is measured.
-        valid: the split that the teacher's answers are tuned on; None for those of `task`.
+        task: task with the student's thresholds.
+        evaluation: the split to measure on.
+        valid: the split that the teacher's thresholds are fitted on; None to use those of `task`.
     """
     outputs = task.outputs(evaluation.logits)
     found = task.measures(outputs, evaluation.labels)

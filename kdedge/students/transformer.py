@@ -1,4 +1,4 @@
-"""mini: a small transformer."""
+"""The student mini: a small transformer."""
 
 from typing import Any, Literal
 
@@ -30,19 +30,20 @@ def mini(
     dropout: float = 0.1,
     name: str = "mini",
 ) -> keras.Model:
-    """BERT's encoder, post-norm (arXiv 1810.04805).
+    """Build BERT's encoder with layer norm after each part (arXiv 1810.04805).
 
     Args:
-        request: what it is for.
-        width: of embeddings and layers.
-        layers: number of them.
-        heads: attention heads of a layer.
-        head_width: of each.
-        feed_forward: width inside a layer's dense part.
-        sentence: what the sentence vector is: the mean of all tokens; the first token, for which
-            alone the last layer is then computed; or, as in BERT, a dense layer of it.
-        dropout: after embeddings, attention and dense parts, and before the logits.
-        name: of the model.
+        request: task, vocabulary and length of the student.
+        width: width of embeddings and layers.
+        layers: number of layers.
+        heads: attention heads of each layer.
+        head_width: width of each head.
+        feed_forward: width of the feed-forward part of each layer.
+        sentence: what the sentence vector is: the mean over all tokens; the first token, in which
+            case the last layer computes nothing else; or a dense layer of the first token, as in
+            BERT.
+        dropout: rate after embeddings, attention and feed-forward parts, and before the logits.
+        name: name of the model.
     """
     inputs = student_inputs()
     x: Any = keras.layers.Embedding(request.vocabulary, width, name=TOKENS)(inputs["ids"])
