@@ -1,1 +1,1 @@
-"""Text in: corpora, the text encoder, augmentation. Imports no TensorFlow."""
+"""Reads corpora, encodes texts as token ids and augments them. Imports no TensorFlow."""

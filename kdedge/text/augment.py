@@ -1,4 +1,4 @@
-"""New texts for the transfer set, made from old ones: the teacher says what they mean."""
+"""Augmentation: new texts for the transfer set, which the teacher labels."""
 
 import hashlib
 import re
@@ -10,12 +10,12 @@ from kdedge.errors import KdedgeError
 from kdedge.text.pairs import Pair, Text, key_of, parts_of
 
 TRIES_A_TEXT = 20
-# Scripts without blanks between words: each character counts as a word.
+# Scripts without spaces between words: each character counts as a word.
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(f"[{UNSPACED}]|[^\\s{UNSPACED}]+")
 _BETWEEN = re.compile(f"(?<=[{UNSPACED}]) | (?=[{UNSPACED}])")
 MASK = "[MASK]"
-# As it was first measured: each as often as the others.
+# Each rule equally often.
 DEFAULT_MIXTURE = {"drop": 1, "crop": 1, "splice": 1}
 ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
@@ -29,7 +29,11 @@ def augment(
     mixture: Mapping[str, int] = DEFAULT_MIXTURE,
     neighbours: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Text]:
-    """What `augmented` makes, in a list."""
+    """The texts of `augmented` as a list.
+
+    >>> len(augment(["a moving, funny film", "a waste of two hours"], 3, seed=1))
+    3
+    """
     return list(augmented(texts, count, seed, mixture, neighbours))
 
 
@@ -40,22 +44,21 @@ def augmented(
     mixture: Mapping[str, int] = DEFAULT_MIXTURE,
     neighbours: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Text]:
-    """Make new texts, one at a time: only 8 bytes of each stay in memory.
+    """Generate augmented texts one at a time; memory holds 8 bytes for each.
 
     Args:
-        texts: to start from.
-        count: how many to make. Fewer come if 20 tries a text do not find as many new ones.
-        seed: equal seeds give equal texts, and a larger count begins with a smaller one's.
-        mixture: how often each rule is used, in parts: `drop`, `crop`, `splice`, `mask`, `typos`,
-            `neighbours`.
-        neighbours: words that may stand for a word, in lower case, for instance of
-            `nearest_words`; the rule `neighbours` needs them.
+        texts: source texts.
+        count: number of new texts. There are fewer if 20 tries for each don't find enough.
+        seed: equal seeds give equal texts; a larger count starts with the texts of a smaller one.
+        mixture: weight of each rule: `drop`, `crop`, `splice`, `mask`, `typos`, `neighbours`.
+        neighbours: replacements for each word in lower case, for instance from `nearest_words`;
+            needed for the rule `neighbours`.
 
     Yields:
-        Texts that differ from each other and from those given; words are joined by a space.
+        Texts that differ from each other and from the source texts; words are joined by a space.
 
     Raises:
-        KdedgeError: an unknown rule, no rule, or the rule `neighbours` without any.
+        KdedgeError: an unknown rule, no rule with a weight, or no neighbours for that rule.
     """
     rules: dict[str, Callable[[Words, Sequence[str], np.random.Generator], Words]] = {
         "drop": drop,
@@ -67,12 +70,12 @@ def augmented(
     }
     if unknown := set(mixture) - set(rules):
         raise KdedgeError(f"mixture: {', '.join(unknown)}. Allowed: {', '.join(rules)}.")
-    # A ticket a part, from which one is drawn.
+    # Each rule as often as its weight; one is drawn at random.
     tickets = [rule for name, rule in rules.items() for _ in range(mixture.get(name, 0))]
     if not tickets:
-        raise KdedgeError(f"mixture: {dict(mixture)}; at least one rule needs a part.")
+        raise KdedgeError(f"mixture: {dict(mixture)}. Set at least one rule above 0.")
     if mixture.get("neighbours") and not neighbours:
-        raise KdedgeError("neighbours: none given; the rule neighbours swaps words for them.")
+        raise KdedgeError("neighbours: None. The rule neighbours needs nearest_words(...).")
     return _made(tickets, texts, count, np.random.default_rng(seed))
 
 
@@ -83,9 +86,9 @@ def _made(
     rng: np.random.Generator,
 ) -> Iterator[Text]:
     texts = [text for text in texts if all(part.strip() for part in parts_of(text))]
-    # Of pairs: words of a first text come from first texts.
+    # In pairs, first texts are mixed with first texts only.
     by_place = [list(of) for of in zip(*map(parts_of, texts), strict=True)]
-    # What is made has single spaces, so what it was made from must be compared in that form.
+    # New texts have single spaces, so source texts are compared in that form.
     known = {_digest(_with(text, map(_spaced, parts_of(text)))) for text in texts}
     made = 0
     for _ in range(TRIES_A_TEXT * count if texts else 0):
@@ -106,7 +109,7 @@ def _changed(
     by_place: Sequence[Sequence[str]],
     rng: np.random.Generator,
 ) -> Text:
-    """A text by a rule, or a pair with one of its texts by that rule."""
+    """Apply a rule to a text, or to one text of a pair."""
     if isinstance(text, str):
         return joined(rule(words_of(text), by_place[0], rng))
     parts = [_spaced(part) for part in text]
@@ -120,12 +123,12 @@ def _spaced(text: str) -> str:
 
 
 def _with(text: Text, parts: Iterable[str]) -> Text:
-    """A text with other words, or a pair with other texts."""
+    """A text like `text` from its parts: the part, or the pair of both."""
     return Pair(*parts) if isinstance(text, Pair) else next(iter(parts))
 
 
 def words_of(text: str) -> Words:
-    """What is between blanks, and each character of scripts that have no blanks.
+    """Split a text at spaces, and before each character of scripts without spaces.
 
     >>> words_of("a film 很好")
     ['a', 'film', '很', '好']
@@ -134,7 +137,7 @@ def words_of(text: str) -> Words:
 
 
 def joined(words: Words) -> str:
-    """A text of words, with blanks where its scripts have them.
+    """Join words, with spaces where their scripts have them.
 
     >>> joined(["a", "film", "很", "好"])
     'a film很好'
@@ -143,33 +146,33 @@ def joined(words: Words) -> str:
 
 
 def drop(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Words:
-    """A text without 10 to 40% of its words (Tang et al. 2019, arXiv 1903.12136, mask them)."""
+    """Drop 10 to 40% of the words (Tang et al. 2019, arXiv 1903.12136, mask them)."""
     kept = rng.random(len(words)) >= rng.uniform(0.1, 0.4)
     return [word for word, keep in zip(words, kept, strict=True) if keep]
 
 
 def mask(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Words:
-    """A text with [MASK] for 10 to 40% of its words (Tang et al. 2019, arXiv 1903.12136)."""
+    """Replace 10 to 40% of the words by [MASK] (Tang et al. 2019, arXiv 1903.12136)."""
     hidden = rng.random(len(words)) < rng.uniform(0.1, 0.4)
     return [MASK if hide else word for word, hide in zip(words, hidden, strict=True)]
 
 
 def crop(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Words:
-    """At least 3 words of a text that follow each other (n-gram sampling, arXiv 1903.12136)."""
+    """Take at least 3 consecutive words (n-gram sampling, arXiv 1903.12136)."""
     length = int(rng.integers(min(3, len(words)), len(words) + 1))
     start = int(rng.integers(len(words) - length + 1))
     return words[start : start + length]
 
 
 def splice(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Words:
-    """The beginning of a text with the end of another."""
+    """Join the beginning of a text and the end of another."""
     other = words_of(texts[int(rng.integers(len(texts)))])
     first = words[: rng.integers(1, len(words) + 1)]
     return first + other[int(rng.integers(len(other))) :]
 
 
 def some_with_typos(texts: Iterable[Text], share: float, seed: Sequence[int]) -> Iterator[Text]:
-    """The texts as they come, each with `typos` or, but for `share` of them, as it is."""
+    """Add typos to a random share of the texts."""
     rng = np.random.default_rng(seed)
     for text in texts:
         if rng.random() < share:
@@ -178,13 +181,13 @@ def some_with_typos(texts: Iterable[Text], share: float, seed: Sequence[int]) ->
 
 
 def typos(words: Words, texts: Sequence[str], rng: np.random.Generator) -> Words:
-    """A text with a typo in 10 to 40% of its words."""
+    """Add a typo to 10 to 40% of the words."""
     wrong = rng.random(len(words)) < rng.uniform(0.1, 0.4)
     return [typo(word, rng) if bad else word for word, bad in zip(words, wrong, strict=True)]
 
 
 def typo(word: str, rng: np.random.Generator) -> str:
-    """A word with one letter hit beside its key, left out, doubled, or swapped with the next."""
+    """Replace a letter by a neighbouring key, drop it, double it, or swap it with the next."""
     i = int(rng.integers(len(word)))
     before, letter, after = word[:i], word[i], word[i + 1 :]
     match rng.integers(4):
@@ -202,7 +205,7 @@ def typo(word: str, rng: np.random.Generator) -> str:
 def swap_neighbours(
     words: Words, neighbours: Mapping[str, Sequence[str]], rng: np.random.Generator
 ) -> Words:
-    """A text with 10 to 40% of its words swapped for near ones, where they have any."""
+    """Replace 10 to 40% of the words by near ones, if they have any."""
     swapped = rng.random(len(words)) < rng.uniform(0.1, 0.4)
     made = []
     for word, swap in zip(words, swapped, strict=True):
@@ -215,7 +218,7 @@ def _keys() -> dict[str, str]:
     near = {}
     for r, row in enumerate(ROWS):
         for i, key in enumerate(row):
-            # Each row lies half a key to the right of the one above it.
+            # Each row is half a key to the right of the row above it.
             places = [
                 (r, i - 1),
                 (r, i + 1),

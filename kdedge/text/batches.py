@@ -1,4 +1,4 @@
-"""Texts some at a time, and batches of like length, so that little is padded."""
+"""Chunks of an iterable, and batches of texts of similar length, with little padding."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -10,13 +10,17 @@ import numpy.typing as npt
 from kdedge.text.pairs import Text
 
 AnyText = TypeVar("AnyText", bound=Text)
-# Batches whose texts are sorted together: long enough that little is padded, short enough that
-# a batch still mixes the corpus.
+# Number of batches whose texts are sorted by length together: enough for little padding, few enough
+# to keep the batches random.
 SORTED_TOGETHER = 32
 
 
 def chunks(texts: Iterable[AnyText], size: int) -> Iterator[list[AnyText]]:
-    """`size` texts at a time, and what is left."""
+    """Split an iterable into lists of `size` items; the last can be shorter.
+
+    >>> list(chunks("abcde", 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
     rest = iter(texts)
     while chunk := list(islice(rest, size)):
         yield chunk
@@ -25,15 +29,15 @@ def chunks(texts: Iterable[AnyText], size: int) -> Iterator[list[AnyText]]:
 def shuffled_batches(
     lengths: Sequence[int] | npt.NDArray[np.int32], batch_size: int, seed: Sequence[int]
 ) -> list[npt.NDArray[np.intp]]:
-    """An epoch's batches, in random order, each of texts of like length.
+    """The batches of an epoch in random order, each with texts of similar length.
 
     Args:
-        lengths: of each text, in tokens.
-        batch_size: texts in a batch; the last ones may be smaller.
+        lengths: length of each text in tokens.
+        batch_size: texts in a batch; the last batches may be smaller.
         seed: equal seeds give equal batches.
 
     Returns:
-        Positions in `lengths`, a batch each; every text is in exactly one.
+        The positions in `lengths` for each batch; every text is in exactly one batch.
     """
     rng = np.random.default_rng(seed)
     order, tokens = rng.permutation(len(lengths)), np.asarray(lengths)

@@ -1,4 +1,4 @@
-"""What a tokenizer makes of a corpus: how long the texts are, and what it does not know."""
+"""Statistics of a tokenized corpus: lengths, truncated texts, unknown tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from kdedge.text.batches import chunks
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.pairs import Text
 
-# Of more texts so many are looked at, evenly spread.
+# A larger corpus is sampled at even distances.
 TEXTS_LOOKED_AT = 20_000
 AT_ONCE = 1000
 
@@ -19,13 +19,13 @@ class Lengths:
     """Lengths of texts in tokens, special tokens included.
 
     Attributes:
-        texts: how many were looked at.
-        mean: of their lengths, once cut.
-        median: of their lengths.
-        p95: 95% are as long or shorter.
-        longest: of them.
-        limit: what texts are cut to.
-        cut: share of them that is longer.
+        texts: number of texts in the sample.
+        mean: mean length after truncation.
+        median: median length.
+        p95: 95th percentile of the lengths.
+        longest: length of the longest text.
+        limit: length that texts are truncated to.
+        cut: share of texts that are truncated.
         unknown: share of unknown tokens, special tokens left out.
         unknown_text: the first text with the largest share of them; "" if there are none.
     """
@@ -42,18 +42,18 @@ class Lengths:
 
 
 def token_lengths(texts: Sequence[Text], encoder: TextEncoder) -> list[int]:
-    """The number of tokens of each text, or of some evenly spread over many texts."""
+    """Length in tokens of each text, or of a sample of many texts."""
     looked_at = texts[:: -(-len(texts) // TEXTS_LOOKED_AT)]
     return [len(ids) for chunk in chunks(looked_at, AT_ONCE) for ids in encoder.token_ids(chunk)]
 
 
 def lengths_of(texts: Sequence[Text], encoder: TextEncoder, max_length: int) -> Lengths:
-    """Look at texts with a tokenizer.
+    """Compute the statistics of texts.
 
     Args:
-        texts: at least one.
-        encoder: cuts texts much later than `max_length`.
-        max_length: tokens that texts will be cut to.
+        texts: at least one text.
+        encoder: a text encoder that truncates much later than `max_length`.
+        max_length: length that texts will be truncated to.
     """
     looked_at = texts[:: -(-len(texts) // TEXTS_LOOKED_AT)]
     unknown_id, special = encoder.unknown_id, len(encoder.first) + len(encoder.last)

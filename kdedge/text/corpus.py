@@ -1,4 +1,4 @@
-"""Texts and labels from CSV, TSV, JSONL, Parquet and plain text, each also gzipped."""
+"""Reads a corpus: texts and labels from CSV, TSV, JSON, Parquet and plain text files."""
 
 import hashlib
 import json
@@ -45,7 +45,14 @@ class Corpus:
     """Labelled texts in three splits, and texts without labels.
 
     Attributes:
-        findings: what was odd about the files, and what was done about it.
+        findings: problems of the files, and what was done about them.
+
+        >>> from pathlib import Path
+        >>> rows = [f"good film {i},good\\nbad film {i},bad" for i in range(20)]
+        >>> _ = Path("reviews.csv").write_text("text,label\\n" + "\\n".join(rows))
+        >>> corpus = load_corpus("reviews.csv")
+        >>> corpus.task.label_names, len(corpus.train)
+        (('bad', 'good'), 28)
     """
 
     task: Task
@@ -57,17 +64,17 @@ class Corpus:
 
     @property
     def has_pairs(self) -> bool:
-        """Whether what is labelled are pairs of texts."""
+        """Whether the labels are of pairs of texts."""
         return isinstance(self.train.texts[0], Pair)
 
     def fingerprint(self) -> str:
-        """SHA-256 over everything in it: equal corpora give equal values."""
+        """SHA-256 of the whole corpus: equal corpora have equal values."""
         splits = [[s.texts, s.labels.tolist()] for s in (self.train, self.valid, self.test)]
         content = json.dumps([self.task.model_dump(mode="json"), splits, self.unlabelled])
         return hashlib.sha256(content.encode()).hexdigest()
 
     def subset(self, train_size: int | None, eval_size: int | None, seed: int) -> "Corpus":
-        """A smaller corpus with the same share of each label; None keeps all of a split.
+        """A smaller corpus with the same share of each label; None keeps a whole split.
 
         Raises:
             KdedgeError: a size is too small; each label must stay in train.
@@ -107,42 +114,41 @@ def load_corpus(
     seed: int = 0,
     tell: Tell = tell_once,
 ) -> Corpus:
-    """Read a corpus; columns by name.
+    """Read a corpus.
 
-    What is in test is left out of the other splits and of the unlabelled texts, and what is in
-    valid out of train and of the unlabelled texts. docs/data.md has all rules.
+    Texts of the test split are left out of all other splits and of the unlabelled texts; texts of
+    the valid split are left out of train and of the unlabelled texts. docs/data.md has all rules.
 
     Args:
         path: `.csv`, `.tsv`, `.jsonl`, `.json`, `.parquet` or fastText's `.txt`, each also with
             `.gz`.
         text: column of the texts.
-        text_pair: column of second texts, if what has a label is a `kdedge.text.pairs.Pair`.
-        label: column of the labels. A row without one is an unlabelled text.
-        task: what the labels are: `classification`, names or whole numbers, which sorted give the
-            order of the classes; `multi-label`, lists of such; `regression`, numbers.
-        label_delimiter: for multi-label: what is between the labels in a column of text.
-        label_columns: for multi-label: columns of 0 and 1, one for each label, in place of `label`.
+        text_pair: column of the second texts, if the labels are of pairs of texts.
+        label: column of the labels. Rows without a label are unlabelled texts.
+        task: `classification`, whose labels are names or whole numbers, sorted for the order of the
+            classes; `multi-label`, lists of such labels; or `regression`, numbers.
+        label_delimiter: for multi-label: separator of the labels in a text column.
+        label_columns: for multi-label: columns of 0 and 1, one for each label, instead of `label`.
         score_range: for regression: lowest and highest score.
-        split: column that says `train`, `valid` (or `validation`, `dev`, `eval`) or `test`. If no
-            row is `valid`, `valid_fraction` of the training rows become those.
-            None divides the rows, with the same share of each label in every split, and equal
-            texts in the same split.
-        id: column of ids, each of which may occur once.
-        unlabelled: a file of more texts, as for `read_texts`.
-        valid_fraction: of each label's rows, where the file does not say.
-        test_fraction: of each label's rows, where the file does not say.
-        encoding: of the file, for instance utf-8 or cp1252; None recognises it.
-        delimiter: of .csv and .tsv files; None recognises it.
-        quoting: whether fields of .csv and .tsv files may be in double quotes; None recognises it.
+        split: column with `train`, `valid` (or `validation`, `dev`, `eval`) or `test`. If no row is
+            `valid`, `valid_fraction` of the training rows are used. None splits at random and
+            stratified by label, with equal texts in the same split.
+        id: column of ids, which must be unique.
+        unlabelled: file of unlabelled texts, as for `read_texts`.
+        valid_fraction: share of each label's rows for the valid split, if the file has none.
+        test_fraction: share of each label's rows for the test split, if the file has no splits.
+        encoding: encoding of the file, for instance utf-8 or cp1252; None detects it.
+        delimiter: delimiter of .csv and .tsv files; None detects it.
+        quoting: whether fields of .csv and .tsv files can be quoted; None detects it.
         empty_texts: `error`, or `skip` to leave them out.
-        contradictions: `keep`, or `drop` to leave out texts that have different labels.
-        seed: equal seeds divide the rows equally.
-        tell: gets a line for what was recognised and is unusual, and for each finding.
+        contradictions: `keep`, or `drop` to leave out texts with different labels.
+        seed: equal seeds give equal splits.
+        tell: called with a line for each finding and for each unusual detected format.
 
     Raises:
-        KdedgeError: anything that is not as it says here, with the line or row.
+        KdedgeError: the file does not match these arguments; the message has the line or row.
     """
-    # Written so that NaN fails too.
+    # This form refuses NaN too.
     if not (valid_fraction > 0 and test_fraction > 0 and valid_fraction + test_fraction < 1):
         raise KdedgeError(
             f"valid_fraction, test_fraction: {valid_fraction}, {test_fraction}. "
@@ -217,7 +223,7 @@ def _parts(
     shares: dict[str, float],
     seed: int,
 ) -> tuple[npt.NDArray[np.str_], list[Finding]]:
-    """For each labelled row `train`, `valid`, `test`, or "" if it is left out."""
+    """The split of each labelled row: `train`, `valid`, `test`, or "" to leave it out."""
     rng = np.random.default_rng(seed)
     rows, texts, _ = labelled
     strata = task.strata(numbers)
@@ -228,7 +234,7 @@ def _parts(
         shares = {} if "valid" in parts else {"valid": shares["valid"]}
         findings = leave_out(parts, rows, texts)
     if shares:
-        # Of equal texts the first one is dealt, and the others go with it.
+        # Equal texts get the split of the first one.
         dealt: dict[str, int] = {}
         in_train = np.flatnonzero(parts == "train").tolist()
         first = np.array([dealt.setdefault(same_text(texts[i]), i) for i in in_train])
@@ -260,7 +266,7 @@ def _need_within(labelled: _Labelled, score_range: tuple[float, float]) -> None:
     for row, score in zip(labelled.rows, labelled.labels, strict=True):
         if not low <= score <= high:
             raise KdedgeError(
-                f"{row.where}: the score is {score:g}, and score_range is {low:g} to {high:g}."
+                f"{row.where}: the score is {score:g}. score_range allows {low:g} to {high:g}."
             )
 
 

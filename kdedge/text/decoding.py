@@ -41,23 +41,23 @@ Tell = Callable[[str], None]
 
 @functools.cache
 def tell_once(words: str) -> None:
-    """Print a line about a file to stderr, the first time that it is said."""
+    """Print a line about a file to stderr, but only once."""
     print(words, file=sys.stderr)
 
 
 def decoded_lines(
     source: Path | str, pieces: Pieces, encoding: str | None = None, tell: Tell = tell_once
 ) -> Iterator[str]:
-    r"""The lines of a file, with what ends them; "\n" ends a line.
+    r"""Decode a file line by line; "\n" ends a line and is kept.
 
     Args:
-        source: what messages call it.
-        pieces: gives the file's bytes, anew with each call, in pieces that end after each byte 10.
-        encoding: a name that Python knows, for instance utf-8 or cp1252; None recognises it.
-        tell: is told what was recognised, if that is not UTF-8.
+        source: name of the file for messages.
+        pieces: called for the bytes of the file, split after each byte 10.
+        encoding: a name that Python knows, for instance utf-8 or cp1252; None detects it.
+        tell: called with a line if the detected encoding is not UTF-8.
 
     Raises:
-        KdedgeError: there is no such encoding, or the file is not in it or in none of those above.
+        KdedgeError: unknown encoding, or the file has another one or one that is not detected.
     """
     name = _known(encoding) if encoding else _by_first_bytes(next(iter(pieces()), b""))
     if not encoding and name not in (None, "utf-8"):
@@ -75,7 +75,7 @@ def decoded_lines(
 def _known(encoding: str) -> str:
     try:
         "".encode(encoding)
-        # Marks are taken off below, whatever the encoding.
+        # A byte order mark is removed below, in any encoding.
         return codecs.lookup(encoding).name.removesuffix("-sig")
     except (LookupError, UnicodeError):
         raise KdedgeError(
@@ -94,7 +94,7 @@ def _by_first_bytes(head: bytes) -> str | None:
 
 
 def _narrow(source: Path | str, lines: Iterable[bytes], encoding: str) -> Iterator[str]:
-    """Of an encoding in which the byte 10 ends a line and nothing else."""
+    """Decode an encoding in which byte 10 always ends a line."""
     for number, line in enumerate(lines, 1):
         try:
             yield line.decode(encoding)
@@ -124,7 +124,7 @@ def _wide(source: Path | str, pieces: Iterable[bytes], encoding: str) -> Iterato
 
 
 def _recognised(source: Path | str, pieces: Pieces, tell: Tell) -> Iterator[str]:
-    """Without a mark: UTF-8 as far as it goes, or else Windows-1252."""
+    """Detect an encoding without a byte order mark: UTF-8, else Windows-1252."""
     encoding, seen = "utf-8", False
     for number, line in enumerate(pieces(), 1):
         try:
@@ -149,7 +149,7 @@ def _recognised(source: Path | str, pieces: Pieces, tell: Tell) -> Iterator[str]
 
 
 def _western(lines: Iterable[bytes]) -> tuple[str, str]:
-    """Why a file is not Windows-1252, "" if it may be; and its first word beyond ASCII."""
+    """Why a file can't be Windows-1252, or ""; and its first word with a non-ASCII letter."""
     first, letters, beyond = "", 0, 0
     for number, line in enumerate(lines, 1):
         try:

@@ -34,22 +34,22 @@ def delimited_rows(
     quoting: bool | None,
     tell: Tell,
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """For each row where it is, for messages, and its fields by column.
+    """Yield the position of each row, for messages, and its fields by column.
 
     Args:
-        path: for messages.
-        lines: gives the file's lines, anew with each call.
-        usual: the delimiter that files of this kind have.
-        delimiter: that of this file; None recognises it.
-        quoting: whether fields may be in double quotes; None recognises it.
-        tell: is told what was recognised, if that is not the usual.
+        path: path of the file, for messages.
+        lines: called for the lines of the file.
+        usual: the usual delimiter of this kind of file.
+        delimiter: the delimiter; None detects it.
+        quoting: whether fields can be in double quotes; None detects it.
+        tell: called with a line if the detected format is unusual.
 
     Raises:
-        KdedgeError: a row that is not as its header says, or quotes that don't match.
+        KdedgeError: a row does not match the header, or a quote is not closed.
     """
 
     def parts() -> Iterator[str]:
-        # What a lone carriage return ends is a line as well.
+        # A lone carriage return ends a line too.
         return (part for line in lines() for part in io.StringIO(line, newline=""))
 
     if delimiter is None:
@@ -65,7 +65,7 @@ def delimited_rows(
         reader = csv.reader(parts(), delimiter=delimiter, strict=True)
     else:
         reader = csv.reader(parts(), delimiter=delimiter, quoting=csv.QUOTE_NONE)
-    # A row in quotes can go over many lines: messages name its first.
+    # A quoted row can have many lines: messages name the first.
     line = 1
     try:
         header = next(reader, [])
@@ -101,7 +101,7 @@ def _delimiter(path: Path, header: str, usual: str, tell: Tell) -> str:
 
 
 def _quoted(path: Path, lines: Iterable[str], tell: Tell) -> bool:
-    """Whether a file with tabs is in quotes, or just has some."""
+    """Whether the quotes of a file with tabs are quoting, or characters of the texts."""
     fields = stray = 0
     for number, line in enumerate(lines, 1):
         values = line.rstrip("\r\n").split("\t")

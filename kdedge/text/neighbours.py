@@ -1,4 +1,4 @@
-"""Which word pieces are near each other, by a table of vectors."""
+"""Finds the nearest neighbours of word pieces by their token vectors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,33 +12,36 @@ ROWS_AT_ONCE = 1024
 
 
 def may_be_swapped(piece: str) -> bool:
-    """Whether a word piece is a part of a text: letters, and not [CLS], [unused7] or a comma."""
+    """Whether a word piece consists of letters, unlike [CLS], [unused7] or a comma."""
     return piece.removeprefix("##").isalpha()
 
 
 def nearest_pieces(
     vectors: npt.NDArray[np.floating[Any]], vocabulary: Sequence[str], count: int
 ) -> npt.NDArray[np.int32]:
-    """For each word piece those with the highest cosine to it.
+    """For each word piece, the pieces with the highest cosine similarity.
 
-    Beginnings of words have beginnings for neighbours and continuations (`##s`) continuations.
+    Pieces that start a word have neighbours that start a word; continuations (`##s`) have
+    continuations.
 
     Args:
         vectors: float [vocabulary, width], for instance `SoftLabels.token_vectors()`.
         vocabulary: word pieces in the order of their ids.
-        count: neighbours of each.
+        count: number of neighbours of each piece.
 
     Returns:
-        int32 [vocabulary, count], nearest first; a piece's own id where there are no more, and for
-        pieces that are not made of letters.
+        int32 [vocabulary, count], nearest first. Missing neighbours, and those of pieces without
+        letters, are the piece's own id.
 
     Raises:
-        KdedgeError: not a vector a piece, or a count below 1.
+        KdedgeError: another number of vectors than pieces, or a count below 1.
     """
     if len(vectors) != len(vocabulary):
-        raise KdedgeError(f"vectors: {len(vectors)} for {len(vocabulary)} word pieces.")
+        raise KdedgeError(
+            f"vectors: {len(vectors)} rows for {len(vocabulary)} word pieces. One each is needed."
+        )
     if count < 1:
-        raise KdedgeError(f"count: {count} neighbours; at least 1.")
+        raise KdedgeError(f"count: {count}. At least 1 neighbour is needed.")
     lengths = np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
     unit = vectors.astype(np.float32) / np.maximum(lengths, 1e-12)
     found = np.tile(np.arange(len(vocabulary), dtype=np.int32)[:, None], count)
@@ -62,10 +65,10 @@ def nearest_pieces(
 def nearest_words(
     vectors: npt.NDArray[np.floating[Any]], vocabulary: Sequence[str], count: int
 ) -> dict[str, list[str]]:
-    """For each word that is one piece the nearest ones, as `nearest_pieces` finds them.
+    """For each word that is a single piece, its nearest words, as in `nearest_pieces`.
 
     Raises:
-        KdedgeError: not a vector a piece, or a count below 1.
+        KdedgeError: another number of vectors than pieces, or a count below 1.
     """
     words = [i for i, p in enumerate(vocabulary) if may_be_swapped(p) and not p.startswith("##")]
     found = nearest_pieces(vectors, vocabulary, count)

@@ -1,4 +1,4 @@
-"""Two texts that are judged together: does one follow from the other, do both ask the same."""
+"""Pairs of texts with one label, as in entailment or duplicate questions."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from kdedge.errors import KdedgeError
 
 
 class Pair(NamedTuple):
-    """Two texts with one label, in their order.
+    """Two texts with one label; their order matters.
 
     Attributes:
         text: the first one.
@@ -18,7 +18,7 @@ class Pair(NamedTuple):
     pair: str
 
 
-# What a model is asked about.
+# The input of a model.
 Text = str | Pair
 
 
@@ -28,7 +28,7 @@ def parts_of(text: Text) -> tuple[str, ...]:
 
 
 def key_of(text: Text) -> str:
-    """A string that no other text, and no other pair, has.
+    """A string that is unique for each text and each pair.
 
     >>> key_of("a"), key_of(Pair("a", "b"))
     ('a', '\\x001\\x00ab')
@@ -37,11 +37,11 @@ def key_of(text: Text) -> str:
 
 
 def single(texts: Iterable[Text], what: str) -> Iterator[str]:
-    """The texts as they come.
+    """Check that none of the texts is a pair, and yield them unchanged.
 
     Args:
         texts: texts.
-        what: takes no pairs, for the message.
+        what: name of what takes no pairs, for the message.
 
     Raises:
         KdedgeError: one of them is a pair.
@@ -53,7 +53,7 @@ def single(texts: Iterable[Text], what: str) -> Iterator[str]:
 
 
 def in_one_line(text: Text) -> str:
-    """A text, or a pair with a bar between its texts, for people."""
+    """A text, or a pair separated by a bar, to be shown."""
     return " | ".join(" ".join(part.split()) for part in parts_of(text))
 
 
@@ -61,7 +61,7 @@ TEXT_COLUMNS = ("text", "text_pair")
 
 
 def columns_of(texts: Sequence[Text]) -> dict[str, list[str | None]]:
-    """Texts as columns of a table: `text`, and `text_pair` if there are pairs."""
+    """The columns of a table of texts: `text`, and `text_pair` for pairs."""
     columns: dict[str, list[str | None]] = {"text": [parts_of(text)[0] for text in texts]}
     if any(isinstance(text, Pair) for text in texts):
         columns["text_pair"] = [t.pair if isinstance(t, Pair) else None for t in texts]
@@ -69,7 +69,7 @@ def columns_of(texts: Sequence[Text]) -> dict[str, list[str | None]]:
 
 
 def from_columns(columns: Mapping[str, Sequence[str | None]]) -> list[Text]:
-    """The texts that `columns_of` made columns of.
+    """The texts of a table with the columns of `columns_of`.
 
     Raises:
         ValueError: a text is missing.

@@ -10,26 +10,26 @@ from kdedge.errors import KdedgeError
 
 Side = Literal["left", "right"]
 TOKENIZER, SETTINGS, CONFIG = "tokenizer.json", "tokenizer_config.json", "config.json"
-# What can be a folder's only file of a tokenizer.
+# Files of which one is enough for a tokenizer.
 SOURCES = (
     TOKENIZER, "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "spm.model",
     "tokenizer.model", "bpe.codes",
 )  # fmt: skip
 SPECIAL_TOKENS, ADDED_TOKENS = "special_tokens_map.json", "added_tokens.json"
-# Models whose tokenizer.json is read without transformers if all else agrees with it.
+# Models whose tokenizer.json can be read without transformers if the other files agree.
 BERTS = ("bert", "distilbert", "electra")
 NAMES = {name: f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
-# How transformers 5 calls a tokenizer that is all in tokenizer.json; 4 does not know that name.
+# The class name that transformers 5 writes for a plain tokenizer.json; version 4 lacks it.
 ALL_IN_JSON = "TokenizersBackend"
 
 
 class Pretrained(NamedTuple):
-    """A tokenizer, and what tokenizer.json does not say of it.
+    """A tokenizer with the settings that tokenizer.json does not have.
 
     Attributes:
         tokenizer: without truncation and padding.
-        pad_id: what texts are padded with.
-        truncation_side: where long texts are cut.
+        pad_id: id of the padding token.
+        truncation_side: `left` or `right`.
     """
 
     tokenizer: Tokenizer
@@ -38,15 +38,15 @@ class Pretrained(NamedTuple):
 
 
 def read_pretrained(folder: Path) -> Pretrained:
-    """Read a tokenizer of any kind: tokenizer.json, vocab.txt, vocab.json and merges, or a model of
-    sentencepiece, with the settings beside it.
+    """Read the tokenizer of a folder: tokenizer.json, vocab.txt, vocab.json with merges, or a
+    sentencepiece model, with its settings.
 
-    Token ids are those of transformers' AutoTokenizer. It is asked, which takes a second and no
-    TensorFlow, unless the folder has a BERT's tokenizer.json that the other files agree with.
+    Token ids equal those of transformers' AutoTokenizer, which reads the folder. Only a BERT's
+    tokenizer.json that agrees with the other files is read without transformers.
 
     Raises:
-        KdedgeError: there is none, transformers can't read it, it has no fast version, or it gives
-            ids that the model beside it does not have.
+        KdedgeError: there is no tokenizer, transformers can't read it, it has no fast version, or
+            its ids are larger than the vocabulary of the model.
     """
     if not any((folder / name).is_file() for name in SOURCES):
         raise KdedgeError(
@@ -87,7 +87,7 @@ def read_pretrained(folder: Path) -> Pretrained:
 
 
 def _as_it_is(folder: Path, settings: dict[str, Any], config: dict[str, Any]) -> Pretrained | None:
-    """A BERT's tokenizer.json if no other file changes what it says."""
+    """A BERT's tokenizer.json, if the other files agree with it."""
     kind = settings.get("tokenizer_class") or config.get("model_type", "")
     named = [settings, _object(folder / SPECIAL_TOKENS)]
     if (
@@ -125,7 +125,7 @@ def _as_it_is(folder: Path, settings: dict[str, Any], config: dict[str, Any]) ->
 
 
 def _reader(folder: Path, settings: dict[str, Any], config: dict[str, Any]) -> Any:
-    """The class of transformers that reads the folder."""
+    """The class of transformers that reads this folder."""
     from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedTokenizerFast
     from transformers.utils import logging
 
@@ -133,7 +133,7 @@ def _reader(folder: Path, settings: dict[str, Any], config: dict[str, Any]) -> A
     kind = settings.get("tokenizer_class")
     if kind != ALL_IN_JSON and (kind or config.get("model_type")):
         return AutoTokenizer
-    # AutoTokenizer does not know what the tokenizer is of.
+    # AutoTokenizer does not know the kind of model.
     return PreTrainedTokenizerFast if (folder / TOKENIZER).is_file() else BertTokenizerFast
 
 

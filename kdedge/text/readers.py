@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV, JSON, Parquet, fastText and plain text files, each also gzipped."""
+"""Reads the rows of CSV, TSV, JSON, Parquet, fastText and plain text files, also gzipped."""
 
 import functools
 import gzip
@@ -20,7 +20,7 @@ from kdedge.text.pairs import Pair, Text
 MAX_TEXT_CHARS = 100_000
 # A .gz or Parquet file that expands past this is refused: it may be a decompression bomb.
 MAX_FILE_BYTES = 8 * 2**30
-# A longer line is refused, for memory holds it whole.
+# Longer lines are refused, because a whole line is held in memory.
 MAX_LINE_BYTES = 64 * 2**20
 PARQUET_ROWS_AT_ONCE = 4096
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -30,12 +30,12 @@ FASTTEXT = "__label__"
 
 @dataclass(frozen=True)
 class Format:
-    """How a text file is written. What is None is recognised, and told if it is unusual.
+    """Format of a text file. None is detected, and shown if it is unusual.
 
     Attributes:
         encoding: a name that Python knows, for instance utf-8 or cp1252.
-        delimiter: of .csv and .tsv files.
-        quoting: whether fields of .csv and .tsv files may be in double quotes.
+        delimiter: delimiter of .csv and .tsv files.
+        quoting: whether fields of .csv and .tsv files can be in double quotes.
     """
 
     encoding: str | None = None
@@ -51,8 +51,8 @@ class Row:
     """A row of a file.
 
     Attributes:
-        where: file and line, or row of a Parquet file: what messages begin with.
-        fields: by column.
+        where: file and line, or row of a Parquet file; messages begin with it.
+        fields: value of each column.
     """
 
     where: str
@@ -62,7 +62,7 @@ class Row:
         """The text in a column.
 
         Raises:
-            KdedgeError: there is none, or not one that `check_text` takes.
+            KdedgeError: there is no text, or `check_text` refuses it.
         """
         text = self.fields.get(column)
         if not isinstance(text, str):
@@ -77,7 +77,7 @@ class Row:
         return text
 
     def text_of(self, columns: Sequence[str]) -> Text:
-        """The text in the one column, or the pair in the two.
+        """The text in one column, or the pair in two.
 
         Raises:
             KdedgeError: as `text`.
@@ -86,20 +86,19 @@ class Row:
         return Pair(*texts) if len(texts) == 2 else texts[0]
 
     def is_empty(self, *columns: str) -> bool:
-        """Whether one of the columns has no text: nothing, or blanks only."""
+        """Whether the text in one of the columns is missing or blank."""
         texts = [self.fields.get(column) for column in columns]
         return any(t is None or (isinstance(t, str) and not t.strip()) for t in texts)
 
 
 @dataclass(frozen=True)
 class LabelForm:
-    """Where a file has the labels of a text.
+    """The columns of a file that have the labels.
 
     Attributes:
-        column: of the labels.
-        delimiter: between the labels in that column's text; None if the column has one label, or
-            lists.
-        columns: of 0 and 1, one for each label, in place of `column`; their names are the labels'.
+        column: column of the labels.
+        delimiter: separator of several labels in that column; None for one label or a list.
+        columns: columns of 0 and 1 instead of `column`; their names are the label names.
     """
 
     column: str = "label"
@@ -114,11 +113,11 @@ class LabelForm:
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """The columns that a file must have."""
+        """The columns that the file must have."""
         return self.columns or (self.column,)
 
     def of(self, row: Row) -> tuple[Any, str]:
-        """What a row has, as `Task.parse` takes it, and where it is.
+        """The label of a row as `Task.parse` takes it, and its position.
 
         Raises:
             KdedgeError: a column of 0 and 1 has something else.
@@ -149,21 +148,26 @@ ZERO_OR_ONE = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False,
 
 
 class TextFiles:
-    """The texts of one file or several, which memory does not hold: iterating reads them anew.
+    """The texts of one or more files; each iteration reads the files again.
+
+        >>> from pathlib import Path
+        >>> _ = Path("texts.txt").write_text("a moving film\\na waste of time\\n")
+        >>> list(TextFiles(Path("texts.txt")))
+        ['a moving film', 'a waste of time']
 
     Args:
-        path: a file as for `load_corpus`, a `.txt` with a text a line, a folder of such files, or
-            a pattern such as `texts/*.parquet`. Several are read in the order of their names.
-        text: column of the texts; a `.txt` has none.
-        form: how the files are written.
+        path: a file as for `load_corpus`, a `.txt` with one text on each line, a folder of such
+            files, or a pattern such as `texts/*.parquet`. Files are read in the order of names.
+        text: column of the texts; not used for `.txt`.
+        form: format of the files.
         empty: `error`, or `skip` to leave out rows without a text.
-        pair: column of the second texts, if it is pairs that are read.
+        pair: column of the second texts, for pairs.
 
     Attributes:
-        empty_seen: how many were left out when the texts were last read.
+        empty_seen: number of rows that the last iteration left out.
 
     Raises:
-        KdedgeError: there is no such file; in iterating as `load_corpus`.
+        KdedgeError: no such file; during iteration also those of `load_corpus`.
     """
 
     def __init__(
@@ -181,15 +185,15 @@ class TextFiles:
         return (row.text_of(columns) for row, columns in self._rows(()))
 
     def with_labels(self, label: LabelForm) -> Iterator[tuple[Text, tuple[Any, str]]]:
-        """Each text or pair, with what `label` gives of its row.
+        """Each text or pair with its label.
 
         Raises:
-            KdedgeError: as in iterating; or as `LabelForm.of`.
+            KdedgeError: as during iteration, or as `LabelForm.of`.
         """
         return ((row.text_of(columns), label.of(row)) for row, columns in self._rows(label.needed))
 
     def _rows(self, needed: Sequence[str]) -> Iterator[tuple[Row, tuple[str, ...]]]:
-        """The rows that have a text, and in which columns; files must have those needed, too."""
+        """The rows that have a text, and its columns; the files must also have `needed` ones."""
         self.empty_seen = 0
         for path in self.files:
             column = "text" if _suffix(path) == ".txt" else self.text
@@ -219,14 +223,14 @@ def read_texts(
 
 
 def split_lines(content: bytes, source: str) -> tuple[list[str], int]:
-    """The texts of content, a text a line, and how many lines were left out as empty.
+    """Split bytes into texts, one on each line, and count the empty lines that are left out.
 
     Args:
-        content: for instance what standard input gave.
-        source: what messages call it.
+        content: for instance the bytes of standard input.
+        source: name for messages.
 
     Raises:
-        KdedgeError: its encoding is not recognised, or a line is not a text.
+        KdedgeError: unknown encoding, or a line is refused by `check_text`.
     """
     rows = list(_text_rows(source, decoded_lines(source, lambda: io.BytesIO(content))))
     texts = [row.text("text") for row in rows if not row.is_empty("text")]
@@ -234,10 +238,10 @@ def split_lines(content: bytes, source: str) -> tuple[list[str], int]:
 
 
 def check_text(text: str, where: str) -> None:
-    """Check that a text has something in it and is no book.
+    """Check a text.
 
     Raises:
-        KdedgeError: it is blank, longer than `MAX_TEXT_CHARS`, or has half a surrogate pair.
+        KdedgeError: it is blank, longer than `MAX_TEXT_CHARS`, or has half of a surrogate pair.
     """
     if not text.strip():
         raise KdedgeError(f"{where}: the text is empty. Fill it in or leave it out.")
@@ -246,7 +250,7 @@ def check_text(text: str, where: str) -> None:
             f"{where}: the text has {len(text):,} characters; at most {MAX_TEXT_CHARS:,} are "
             "allowed. A model reads its first words only: split it."
         )
-    # JSON can hold one and Python can too, but tokenizers cannot.
+    # Valid in JSON and in Python, but not in the tokenizers package.
     if SURROGATE.search(text):
         raise KdedgeError(f"{where}: the text has half a surrogate pair. Write it as UTF-8 again.")
 
@@ -261,21 +265,21 @@ def read_rows(path: Path, form: Format = RECOGNISED) -> list[Row]:
 
 
 def iter_rows(path: Path, form: Format = RECOGNISED, tell: Tell = tell_once) -> Iterator[Row]:
-    """Read the rows of any kind of file that `TextFiles` takes, one after the other.
+    """Iterate over the rows of any kind of file that `TextFiles` takes.
 
     Args:
-        path: of one file.
-        form: how it is written.
-        tell: is told what was recognised, if it is unusual.
+        path: path of one file.
+        form: format of the file.
+        tell: called with a line if the detected format is unusual.
 
     Raises:
-        KdedgeError: as `load_corpus`, or it has none.
+        KdedgeError: as `load_corpus`, or the file has no rows.
     """
     suffix = _suffix(path)
     if not path.is_file():
         raise KdedgeError(f"{path}: no such file.")
 
-    # A file may be looked at before it is read.
+    # The format may be detected before the file is read.
     tell = functools.cache(tell)
 
     def lines() -> Iterator[str]:
@@ -302,7 +306,7 @@ def iter_rows(path: Path, form: Format = RECOGNISED, tell: Tell = tell_once) -> 
 
 
 def is_delimited(path: Path) -> bool:
-    """Whether a file has a delimiter."""
+    """Whether a file is .csv or .tsv, also gzipped."""
     return _suffix(path) in (".csv", ".tsv")
 
 
@@ -396,7 +400,7 @@ def _json_list_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
 
 
 def _text_rows(path: Path | str, lines: Iterable[str]) -> Iterator[Row]:
-    # Not splitlines: it also splits at form feeds and other characters that texts may have.
+    # str.splitlines also splits at form feeds and other characters of texts.
     parts = (part for line in lines for part in io.StringIO(line, newline=None))
     fasttext = False
     for number, line in enumerate(parts, 1):
@@ -430,7 +434,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         source = pa.BufferReader(content)
     try:
         strings = [f.name for f in pq.read_schema(source) if pa.types.is_string(f.type)]
-        # A text that occurs a million times is stored once: count before they are laid out.
+        # Repeated texts are stored once: check the size before they are expanded.
         size = 0
         with pq.ParquetFile(source, read_dictionary=strings) as file:
             for group in range(file.num_row_groups):
@@ -450,7 +454,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
-    """The names behind the numbers of columns that Hugging Face's datasets has as ClassLabel."""
+    """Label names of the columns that Hugging Face datasets stores as ClassLabel."""
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         return {
@@ -463,7 +467,7 @@ def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
 
 
 def _named(where: str, column: str, number: Any, names: Sequence[str]) -> str | None:
-    # datasets has -1 for what has no label.
+    # datasets uses -1 for no label.
     if number is None or number == -1:
         return None
     if not isinstance(number, int) or not 0 <= number < len(names):
@@ -474,7 +478,7 @@ def _named(where: str, column: str, number: Any, names: Sequence[str]) -> str | 
 
 
 def _laid_out(column: Any) -> int:
-    """Bytes of all strings of a dictionary-encoded column."""
+    """Size in bytes of a dictionary-encoded column after expansion."""
     import pyarrow.compute as pc
 
     return sum(
@@ -489,10 +493,10 @@ def need_columns(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> Non
     Raises:
         KdedgeError: one is missing.
     """
-    # JSON objects can differ in their fields: a column is there if any row has it.
+    # JSON objects can have different fields: it is enough that one row has the column.
     there = dict.fromkeys(name for row in rows for name in row.fields)
     for column in columns:
         if column not in there:
-            # With quotes where blanks would not be seen.
+            # Quoted if spaces would not be visible.
             names = (name if name == name.strip() else repr(name) for name in there)
             raise KdedgeError(f"{path}: no column {column!r}. There are: {', '.join(names)}.")

@@ -1,6 +1,6 @@
-"""What is odd about the rows of a corpus, counted, and what is done about it.
+"""Finds and counts problems in the rows of a corpus, and removes leaks between splits.
 
-Two texts are equal if they differ in nothing but blanks and upper and lower case.
+Two texts are equal if they differ only in spaces and in upper and lower case.
 """
 
 import re
@@ -24,15 +24,15 @@ WHOLE_AS_FLOAT = re.compile(r"^([+-]?[0-9]+)\.0*$")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something odd.
+    """A problem of the data.
 
     Attributes:
-        kind: a name for programs.
-        count: how many rows, texts or labels.
-        what: is odd about so many; the whole sentence where there is nothing to count.
-        example: one of them, with its line; "" if there is none to show.
-        done: what kdedge does about it, or the user can; "" where `what` says all.
-        impossible: whether the work can't begin.
+        kind: name for programs.
+        count: number of rows, texts or labels.
+        what: description; a whole sentence if there is no count.
+        example: one of them with its line, or "".
+        done: what kdedge does about it, or what the user can do, or "".
+        impossible: whether the work can't start.
     """
 
     kind: str
@@ -51,23 +51,23 @@ class Finding:
 
 
 def same_text(text: Text) -> str:
-    """What equal texts, or pairs of equal texts, have in common."""
+    """A text or pair in a form that is the same for equal texts."""
     return "\0".join(" ".join(part.split()).casefold() for part in parts_of(text))
 
 
 def quoted(text: Text) -> str:
-    """A text or a pair in one line, in quotes, and cut if it is long."""
+    """A text or a pair in one line, quoted and shortened, for messages."""
     line = in_one_line(text)
     return repr(line if len(line) <= 60 else line[:59] + "…")
 
 
 def shown(row: Row, text: Text) -> str:
-    """A row as an example."""
+    """A row with its position, for messages."""
     return f"{row.where}: {quoted(text)}"
 
 
 def without_empty(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[Row], list[Finding]]:
-    """The rows that have a text in each of the columns, and how many have not."""
+    """The rows that have a text in each of the columns, and the number of other rows."""
     kept = [row for row in rows if not row.is_empty(*columns)]
     if len(kept) == len(rows):
         return kept, []
@@ -77,15 +77,15 @@ def without_empty(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[Row
 
 
 def refuse_rows_in_texts(rows: Sequence[Row], texts: Sequence[Text], labels: Sequence[Any]) -> None:
-    """Check that no text has lines that are rows of its file: a stray quote joined them.
+    """Check that no text contains rows of its file, which a stray quote would join.
 
     Args:
-        rows: of a .csv or .tsv file.
-        texts: of the rows.
-        labels: of the rows, as `Task.parse` gives them.
+        rows: rows of a .csv or .tsv file.
+        texts: texts of the rows.
+        labels: labels of the rows, as `Task.parse` returns them.
 
     Raises:
-        KdedgeError: a line in a text has a field that is a label.
+        KdedgeError: a line of a text has a field that is a label.
     """
     known = {label for label in labels if isinstance(label, str)}
     for row, text in zip(rows, texts, strict=True):
@@ -102,14 +102,14 @@ def refuse_rows_in_texts(rows: Sequence[Row], texts: Sequence[Text], labels: Seq
 
 
 def _lines(text: str) -> list[str]:
-    """The lines of a text that has several."""
+    """The lines of a text, if it has several."""
     return text.splitlines() if "\n" in text or "\r" in text else []
 
 
 def contradictions(
     rows: Sequence[Row], texts: Sequence[Text], labels: Sequence[Any], rule: Contradictions
 ) -> tuple[set[str], list[Finding]]:
-    """Texts, as `same_text` gives them, that have different labels; and how many there are."""
+    """The texts with different labels, in the form of `same_text`, and a finding."""
     first: dict[str, int] = {}
     found: dict[str, int] = {}
     for i, text in enumerate(map(same_text, texts)):
@@ -139,12 +139,12 @@ def contradictions(
 def leave_out(
     parts: npt.NDArray[np.str_], rows: Sequence[Row], texts: Sequence[Text]
 ) -> list[Finding]:
-    """Take out of train what is in valid or test, and out of valid what is in test.
+    """Leave out training texts that are in valid or test, and valid texts that are in test.
 
     Args:
-        parts: for each row `train`, `valid` or `test`; becomes "" for those that are taken out.
-        rows: for messages.
-        texts: of the rows.
+        parts: the split of each row; set to "" for rows that are left out.
+        rows: the rows, for messages.
+        texts: texts of the rows.
     """
     keys = [same_text(text) for text in texts]
     findings = []
@@ -168,7 +168,7 @@ def leave_out(
 def without_held_out(
     texts: Sequence[Text], held_out: Iterable[Text]
 ) -> tuple[list[Text], list[Finding]]:
-    """The unlabelled texts that are not in valid or test, and how many are."""
+    """The unlabelled texts that are not in valid or test, and a finding about the others."""
     keys = {same_text(text) for text in held_out} if texts else set()
     kept = [text for text in texts if same_text(text) not in keys]
     if len(kept) == len(texts):
@@ -187,7 +187,7 @@ def without_held_out(
 def copies(
     parts: npt.NDArray[np.str_], rows: Sequence[Row], texts: Sequence[Text]
 ) -> list[Finding]:
-    """How many rows of each part have a text that another row of it has."""
+    """Findings about equal texts in the same split."""
     findings = []
     for part in ("train", "valid", "test"):
         seen: set[str] = set()
@@ -211,7 +211,7 @@ def copies(
 
 
 def near_doubles(names: Iterable[str]) -> list[Finding]:
-    """Labels that differ in blanks, case, ways to write a letter, or as 1 and 1.0 only."""
+    """A finding about labels that differ only in spaces, case, Unicode form, or as 1 and 1.0."""
     alike: dict[str, list[str]] = {}
     for name in names:
         key = same_text(unicodedata.normalize("NFKC", name))

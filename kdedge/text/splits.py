@@ -1,4 +1,4 @@
-"""Train, valid and test: told by a column, or divided with the same share of each label."""
+"""Divides rows into train, valid and test: by a column, or at random and stratified."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Split:
-    """A part of a corpus: texts, and their labels, a row a text, as its task has them."""
+    """Texts and labels of one part of a corpus."""
 
     texts: tuple[Text, ...]
     labels: Labels
@@ -33,10 +33,10 @@ class Split:
 
 
 def part_of(row: Row, column: str) -> str:
-    """`train`, `valid` or `test`, as the row's column says.
+    """The split of a row by its column: `train`, `valid` or `test`.
 
     Raises:
-        KdedgeError: it says something else.
+        KdedgeError: the column has another value.
     """
     value = str(row.fields.get(column))
     if value not in SPLITS:
@@ -52,7 +52,7 @@ def divide(
     shares: dict[str, float],
     rng: np.random.Generator,
 ) -> None:
-    """Move shares of each stratum's training rows to other parts, at least one row to each.
+    """Move a share of each stratum's training rows to the other splits, at least one row to each.
 
     Raises:
         KdedgeError: a label has too few rows.
@@ -73,12 +73,12 @@ def divide(
 
 
 def smaller(split: Split, task: Task, size: int | None, seed: int) -> Split:
-    """A part of a split with the same share of each label; None keeps all of it."""
+    """A stratified sample of a split; None keeps all of it."""
     if size is None or size >= len(split):
         return split
     rng = np.random.default_rng(seed)
     strata = task.strata(split.labels)
-    # Each stratum's rows in random order, from 0 to 1; the first of all laid side by side.
+    # Each stratum's rows get evenly spaced numbers from 0 to 1; the smallest of all are taken.
     rank = np.empty(len(split))
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)

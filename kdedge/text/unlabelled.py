@@ -1,4 +1,4 @@
-"""A corpus of texts that have no labels, or few: a teacher's answers take their place."""
+"""Reads a corpus with no labels or few, for a teacher whose answers are used instead."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ from kdedge.text.rules import Empty, Finding, same_text, without_held_out
 from kdedge.text.splits import Split, part_of
 
 PARTS = ("train", "valid", "test")
-# The finding that no test text has a label.
+# Kind of the finding that no test text has a label.
 UNKNOWN_TEST = "no labelled test texts"
 
 
@@ -39,12 +39,12 @@ def load_unlabelled(
     seed: int = 0,
     tell: Tell = tell_once,
 ) -> Corpus:
-    """Read texts for a teacher that needs no labels.
+    """Read a corpus for a teacher that needs no labels.
 
-    Rows that have a label are the test split, and the others are divided into train and valid; if
-    there are none with a label, also into test. A split column says otherwise. Labels of train and
-    valid rows are not used. Of equal texts the first one is taken. The arguments are those of
-    `load_corpus`, and the column of labels may be missing.
+    Rows with a label are the test split; the others are divided into train and valid, and also test
+    if no row has a label. A split column overrides this. Labels of train and valid rows are not
+    used. Only the first of equal texts is kept. The arguments are those of `load_corpus`; the label
+    column may be missing.
 
     Raises:
         KdedgeError: as `load_corpus`; the task lacks a label; some test rows have a label and some
@@ -104,15 +104,15 @@ def load_unlabelled(
 
 
 def with_answers(corpus: Corpus, texts: Sequence[Text], logits: Logits) -> Corpus:
-    """The corpus with a teacher's answers where there is no label, for choices and figures.
+    """Use a teacher's answers as labels of the valid and test texts that have none.
 
-    Texts that the teacher gave no answer to are left out. Training texts stay without labels: their
-    soft labels have all that the teacher knows.
+    Texts without an answer are left out. Training texts stay without labels: the soft labels are
+    enough.
 
     Args:
-        corpus: of `load_unlabelled`.
-        texts: that the teacher answered.
-        logits: float32 [texts, width], its answers.
+        corpus: the result of `load_unlabelled`.
+        texts: texts that the teacher answered.
+        logits: float32 [texts, width], the answers.
 
     Raises:
         KdedgeError: no text of a split is left.

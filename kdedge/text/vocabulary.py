@@ -1,4 +1,4 @@
-"""The word pieces of students, which other clients must be able to read."""
+"""Vocabularies of students: always WordPiece, which other clients can read."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -16,20 +16,20 @@ from kdedge.text.encoder import TextEncoder, cls_and_sep
 from kdedge.text.pairs import Text, parts_of
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-# As many pieces as BERT has; characters that are kept in any case.
+# The size of BERT's vocabulary; the number of characters that are always kept.
 PIECES, CHARACTERS = 30_000, 8_000
 LEAST_COUNT = 2
 
 
 def students_encoder(teachers: TextEncoder, texts: Iterable[Text]) -> TextEncoder:
-    """The text encoder of the students of a teacher: its own if it is BERT's, or one for `texts`.
+    """The text encoder for students: the teacher's, if it is BERT's WordPiece, or a learned one.
 
-    Apps, MediaPipe and transformers.js read BERT's WordPiece, so that is what students have. It is
-    cut on the right, as all of them do.
+    Students have WordPiece, because apps, MediaPipe and transformers.js can read it. Texts are
+    truncated on the right, as in these clients.
 
     Args:
-        teachers: the teacher's.
-        texts: that it labels.
+        teachers: text encoder of the teacher.
+        texts: the texts that the teacher labels.
     """
     if not teachers.is_berts:
         return wordpiece_of(texts, teachers.max_length)
@@ -38,15 +38,15 @@ def students_encoder(teachers: TextEncoder, texts: Iterable[Text]) -> TextEncode
 
 
 def wordpiece_of(texts: Iterable[Text], max_length: int) -> TextEncoder:
-    """Learn a WordPiece vocabulary: BERT's rules, in lower case, with all marks kept.
+    """Learn a WordPiece vocabulary with BERT's rules, in lower case, with accents and vowel signs.
 
-    MediaPipe knows lower case only. Without their marks, words of Hindi, Thai or Vietnamese are
-    other words. All characters of the texts are pieces, as the start and inside of a word, so that
-    words that do not occur can be split. Equal texts give equal pieces.
+    Lower case, because MediaPipe supports nothing else. Accents and vowel signs stay, because they
+    distinguish words in Hindi, Thai or Vietnamese. All characters of the texts are pieces, at the
+    start and inside of a word, so that unseen words can be split. Equal texts give equal pieces.
 
     Args:
-        texts: at least one; they are read once.
-        max_length: tokens that texts are cut to.
+        texts: at least one text; they are read once.
+        max_length: length that texts are truncated to, in tokens.
     """
     learner = _bert(WordPiece(unk_token=SPECIAL[1]))
     words: Counter[str] = Counter()
@@ -62,12 +62,12 @@ def wordpiece_of(texts: Iterable[Text], max_length: int) -> TextEncoder:
     kept = {*by_count, *(c for c in printable.lower() if not c.isspace())}
     characters = [*sorted(kept), *(f"##{c}" for c in sorted(kept & inside))]
     learner.train_from_iterator(
-        # One by one, for a word more often than the trainer counts in a text.
+        # Each word is repeated, because the trainer takes no counts.
         (word for word, count in sorted(words.items()) for _ in range(count)),
         WordPieceTrainer(
             vocab_size=PIECES,
             min_frequency=LEAST_COUNT,
-            # With ids of their own, or the trainer's choice between equal counts would be random.
+            # With fixed ids, because the trainer breaks ties between equal counts at random.
             special_tokens=[*SPECIAL, *characters],
             initial_alphabet=sorted(kept),
             limit_alphabet=len(kept),
@@ -84,7 +84,7 @@ def wordpiece_of(texts: Iterable[Text], max_length: int) -> TextEncoder:
 
 
 def text_of(piece: str) -> str:
-    """The text that a word piece stands for; "" for special tokens.
+    """The characters of a word piece; "" for special tokens.
 
     >>> text_of("##ing"), text_of("[PAD]")
     ('ing', '')
