@@ -29,11 +29,13 @@ from kdedge.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
     from kdedge import Corpus
+    from kdedge.text.pairs import Text
 
 P, R = ParamSpec("P"), TypeVar("R")
 Figures = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+MEASURED_TEXTS = 256
 MOVIE_REVIEWS = ROOT / "recipes" / "movie_reviews.toml"
 # The code that a figure depends on, by the stage that makes what is measured.
 TEACHER = (
@@ -107,6 +109,10 @@ class Setup:
         from kdedge.check import read_corpus
 
         return read_corpus(self.recipe.data, self.recipe.seed)
+
+    def texts(self) -> "tuple[Text, ...]":
+        """Texts of the test split to measure latencies with."""
+        return self.corpus().test.texts[:MEASURED_TEXTS]
 
     def student(self, preset: str) -> Path:
         """A student of that preset, distilled from the run's soft labels; trained only once."""

@@ -36,7 +36,7 @@ def main() -> None:
     for bundle in bundles:
         once(bundle, exported, students[bundle.name], bundle)
     report = setup.work / "report"
-    once(report / REPORT, bench_bundles, bundles, report, scenario(given.tier))
+    once(report / REPORT, bench_bundles, bundles, report, scenario(given.tier), setup.texts())
     setup.keep(setup.about() | figures(bundles, BenchReport.load(report / REPORT)), page)
 
 

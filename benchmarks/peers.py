@@ -34,7 +34,6 @@ from kdedge.teachers.families import BERT
 from kdedge.teachers.heads import FirstTokenHead
 
 ARTIFACTS = ("litert-float32", "litert-int8", "onnx-float32", "onnx-int8")
-TEXTS = 256  # of the test split, to measure with
 PARITY_TEXTS = 64  # on which a model with random weights is compared with its files
 SHAPES = {
     name: Shape(0, 512, 2, width, width, layers, 12, inner)
@@ -60,8 +59,7 @@ def main() -> None:
     for bundle in bundles:
         once(bundle, export, setup, bundle.name, bundle)
     report = setup.work / "report"
-    texts = setup.corpus().test.texts[:TEXTS]
-    once(report / REPORT, bench_bundles, bundles, report, scenario(given.tier), texts)
+    once(report / REPORT, bench_bundles, bundles, report, scenario(given.tier), setup.texts())
     found = BenchReport.load(report / REPORT)
     artifacts = {m.name: figures(found, m) for m in found.measurements}
     setup.keep(setup.about() | of_report(found) | {"artifacts": artifacts}, page)

@@ -25,13 +25,14 @@ from benchmarks.common import Figures, Setup, asked, cli, of_report, once
 from kdedge import Student, TextEncoder, export_bundle
 from kdedge.bench.report.model import Measurement, three_digits
 from kdedge.bench.report.tables import markdown
-from kdedge.bench.run import bench_bundles, sample_texts
+from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
 from kdedge.bench.statistics import p50, ratio_interval
 from kdedge.bundle.manifest import verify
 from kdedge.export.subject import subject_of
 from kdedge.files import write_text
 from kdedge.recipe import Export
+from kdedge.text.pairs import Text
 
 SLOWER = 0.05
 CALIBRATION = 512  # no-ops that are measured together, to know the cost of one
@@ -45,13 +46,13 @@ def main() -> None:
     again = bundle.with_name("again")
     if not again.exists():
         shutil.copytree(bundle, again)
-    same = comparisons(bundle, again, setup.work, given.same, "quick")
+    same = comparisons(bundle, again, setup, given.same, "quick")
     calibrated = slowed_bundle(setup, CALIBRATION)
-    (calibration,) = comparisons(bundle, calibrated, setup.work, 1, given.tier)
+    (calibration,) = comparisons(bundle, calibrated, setup, 1, given.tier)
     bare, cost = p50(calibration["a_ms"]), no_op_ms(calibration)
     no_ops = round(SLOWER * bare / cost)
     slowed = slowed_bundle(setup, no_ops)
-    slower = comparisons(bundle, slowed, setup.work, given.slower, given.tier)
+    slower = comparisons(bundle, slowed, setup, given.slower, given.tier)
     figures = {
         "same": {"tier": "quick", "comparisons": same},
         "slower": {
@@ -96,14 +97,14 @@ class Slowed(keras.Model):
         return logits
 
 
-def comparisons(a: Path, b: Path, work: Path, count: int, tier: str) -> list[Figures]:
+def comparisons(a: Path, b: Path, setup: Setup, count: int, tier: str) -> list[Figures]:
     """p1 and p50 of each repeat in ms, as `kdedge bench` measures two bundles side by side."""
     found = []
     for number in range(count):
-        folder = work / f"{a.name}-{b.name}-{tier}" / str(number)
+        folder = setup.work / f"{a.name}-{b.name}-{tier}" / str(number)
         kept = folder / "comparison.json"
         if not kept.exists():
-            report = bench_bundles([a, b], folder, scenario(tier))
+            report = bench_bundles([a, b], folder, scenario(tier), setup.texts())
             ours = {m.bundle: m for m in report.measurements}
             comparison = {
                 "a_ms": ours[a.name].repeats_p1_ms, "b_ms": ours[b.name].repeats_p1_ms,
@@ -139,14 +140,14 @@ def others(setup: Setup, rounds: int, tier: str) -> dict[str, Figures]:
     """Measure files with litert-benchmark or a bare loop around ONNX Runtime as well, in turn."""
     bundle = setup.work / "bundles" / "micro"
     once(bundle, export, setup.student("micro"), OTHERS, bundle)
-    single = scenario(tier).model_copy(update={"repeats": 1})
+    texts, single = setup.texts(), scenario(tier).model_copy(update={"repeats": 1})
     pairs: dict[str, list[dict[str, tuple[float, float]]]] = {}
     for number in range(rounds):
         folder = setup.work / f"others-{tier}" / str(number)
         kept = folder / "pairs.json"
         if not kept.exists():
-            report = bench_bundles([bundle], folder, single)
-            found = {m.artifact: pair(bundle, m) for m in report.measurements}
+            report = bench_bundles([bundle], folder, single, texts)
+            found = {m.artifact: pair(bundle, m, texts) for m in report.measurements}
             write_text(kept, json.dumps(found))
         for artifact, both in json.loads(kept.read_text()).items():
             pairs.setdefault(artifact, []).append(both)
@@ -163,10 +164,10 @@ def ratio(values: Sequence[tuple[float, float]]) -> Figures:
     return {"ours_ms": ours, "theirs_ms": theirs, "ratio": middle, "interval": interval}
 
 
-def pair(bundle: Path, m: Measurement) -> dict[str, tuple[float, float]]:
+def pair(bundle: Path, m: Measurement, texts: Sequence[Text]) -> dict[str, tuple[float, float]]:
     """Ours and theirs in ms; p5, because litert-benchmark gives no lower percentile."""
     (samples_ns,) = (repeat.samples_ns for repeat in m.repeats)
-    other = other_ms(bundle, m.artifact, m.length, len(samples_ns))
+    other = other_ms(bundle, m, texts, len(samples_ns))
     return {
         name: (float(np.percentile(samples_ns, percent)) / 1e6, other[name])
         for name, percent in (("p50", 50), ("p5", 5))
@@ -197,9 +198,9 @@ print(json.dumps({"p5": 1e3 * p5, "p50": 1e3 * p50}))
 """
 
 
-def other_ms(bundle: Path, name: str, length: int, count: int) -> dict[str, float]:
+def other_ms(bundle: Path, m: Measurement, texts: Sequence[Text], count: int) -> dict[str, float]:
     """p5 and p50 in ms of `count` inferences, by a program that is not ours."""
-    (artifact,) = (a for a in verify(bundle).artifacts if a.name == name)
+    (artifact,) = (a for a in verify(bundle).artifacts if a.name == m.artifact)
     model, warmup = str(bundle / artifact.file), str(max(16, count // 10))
     with tempfile.TemporaryDirectory() as folder:
         if artifact.format == "litert":
@@ -210,13 +211,13 @@ def other_ms(bundle: Path, name: str, length: int, count: int) -> dict[str, floa
             subprocess.run(command, check=True, capture_output=True)
             said = json.loads(Path(answer).read_text())["latency"]
             return {"p5": said["p5_ms"], "p50": said["median_ms"]}
-        encoded = TextEncoder.load(bundle).encode(sample_texts(bundle), length)
-        texts = f"{folder}/texts.npz"
+        encoded = TextEncoder.load(bundle).encode(texts, m.length)
+        feeds = f"{folder}/texts.npz"
         inputs = (encoded.ids, encoded.mask, encoded.segment_ids)
         names = ("input_ids", "attention_mask", "token_type_ids")
         arrays = {n: array.astype(np.int64) for n, array in zip(names, inputs, strict=True)}
-        np.savez(texts, **arrays)
-        command = [sys.executable, "-c", ONNX_LOOP, model, texts, warmup, str(count)]
+        np.savez(feeds, **arrays)
+        command = [sys.executable, "-c", ONNX_LOOP, model, feeds, warmup, str(count)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return dict(json.loads(done.stdout))
 

