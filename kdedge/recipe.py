@@ -522,12 +522,12 @@ class Export(Section):
     )
     lengths: tuple[Length, ...] | None = Field(
         None,
-        description="lengths of the LiteRT models in tokens, one file each; default: one file with the model's max_length",
+        description="lengths of the LiteRT models in tokens, one file each; default: max_length",
     )
     max_accuracy_drop: Positive = Field(
         0.5,
-        description="largest loss in percentage points of the task's metric (accuracy, micro F1, or "
-        "100 times the Pearson correlation); two test texts are always allowed",
+        description="largest loss in points of the task's metric (accuracy, micro F1, or 100 times "
+        "the Pearson correlation); two test texts are always allowed",
     )
     integer_output: bool = Field(
         False, description="litert-int8-full and litert-int16x8: give integer outputs with a scale"
