@@ -152,6 +152,9 @@ def check(folder: Path, stored: Path) -> TextEncoder:
     again = TextEncoder.load(stored)
     assert again.token_ids(TEXTS) == encoder.token_ids(TEXTS)
     assert (again.pad_id, again.truncation_side) == (encoder.pad_id, theirs.truncation_side)
+    of_stored = AutoTokenizer.from_pretrained(stored)
+    read = [of_stored(text, truncation=True, max_length=64)["input_ids"] for text in TEXTS]
+    assert read == encoder.token_ids(TEXTS)
     return encoder
 
 

@@ -21,7 +21,7 @@ from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 from kdedge.text.batches import chunks
 from kdedge.text.pairs import Pair, Text
-from kdedge.text.pretrained import TOKENIZER, Side, read_pretrained
+from kdedge.text.pretrained import SETTINGS, TOKENIZER, Side, read_pretrained
 from kdedge.text.words import WordTable
 
 VOCABULARY = "vocab.txt"
@@ -291,7 +291,10 @@ class TextEncoder:
         return TextEncoder(new, self.max_length), [number for number, _ in kept]
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json, encoder.json and, of a WordPiece, vocab.txt into `folder`."""
+        """Write tokenizer.json, encoder.json and, of a WordPiece, vocab.txt into `folder`.
+
+        With tokenizer_config.json Hugging Face's AutoTokenizer gives the same ids.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         stored = Tokenizer.from_str(self.tokenizer.to_str())
         stored.no_truncation()
@@ -304,6 +307,37 @@ class TextEncoder:
             "truncation_side": self.truncation_side,
         }
         write_text(folder / ENCODER, json.dumps(facts) + "\n")
+        write_text(folder / SETTINGS, json.dumps(self._settings(), indent=2) + "\n")
+
+    def _settings(self) -> dict[str, Any]:
+        """What tokenizer_config.json must say, since transformers has defaults of its own."""
+        stored = json.loads(self.tokenizer.to_str())
+        common = {
+            "model_max_length": self.max_length,
+            "pad_token": self.tokenizer.id_to_token(self.pad_id),
+            "truncation_side": self.truncation_side,
+        }
+        if not self.is_berts:
+            first = stored["pre_tokenizer"] or {}
+            parts = [first, *first.get("pretokenizers", [])]
+            blank = any(part.get("add_prefix_space", False) for part in parts)
+            return {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "add_prefix_space": blank,
+                **common,
+            }
+        normalizer = stored["normalizer"]
+        return {
+            "tokenizer_class": "BertTokenizer",
+            "do_lower_case": normalizer["lowercase"],
+            "strip_accents": normalizer["strip_accents"],
+            "tokenize_chinese_chars": normalizer["handle_chinese_chars"],
+            **common,
+            "cls_token": "[CLS]",
+            "sep_token": "[SEP]",
+            "unk_token": "[UNK]",
+            "mask_token": "[MASK]",
+        }
 
     @classmethod
     def load(cls, folder: Path) -> "TextEncoder":
