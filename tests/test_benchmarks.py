@@ -10,15 +10,15 @@ from conftest import ROOT
 
 from benchmarks import ablation, peers, trust, unsure
 from benchmarks.common import Setup, written
-from kdedge import Student, build_student, export_bundle
+from kdedge import Corpus, build_student, export_bundle
 from kdedge.bundle.manifest import verify
 from kdedge.export.litert.convert import to_litert
 from kdedge.export.litert.flatbuffer import parsed
 from kdedge.recipe import Export
-from kdedge.students.trained import Evaluation
 from kdedge.tasks import Classification
 from kdedge.teachers.encoder import Shape
 from kdedge.text.encoder import Encoded
+from kdedge.text.splits import Split
 
 TASK = Classification(label_names=("bad", "good"))
 
@@ -85,14 +85,15 @@ def test_precision_of_a_model_that_is_right_where_it_is_sure() -> None:
     sure = np.arange(400) % 2 == 0
     logits = np.where(sure, 4.0, 0.0)[:, None] * np.eye(2)[labels]
     logits[~sure, 1] += rng.normal(0, 0.1, 200)
-    split = Evaluation(("a",) * 400, labels, logits.astype(np.float32))
-    student = Student.__new__(Student)
-    for name, value in {"task": TASK, "valid": split, "test": split}.items():
-        object.__setattr__(student, name, value)
-    found = unsure.precision("half", student)
-    assert found["draws with a threshold"] == unsure.DRAWS
+    split = Split(tuple(map(str, range(400))), labels)
+    model = unsure.Model(
+        "reviews", "half", Corpus(TASK, split, split, split), None,
+        lambda texts: (logits[[int(text) for text in texts]].astype(np.float32), logits),
+    )  # fmt: skip
+    found = unsure.precision_of(model)
+    assert (found["valid_texts"], found["draws"]) == (400, unsure.DRAWS)
     assert found["held"] > 0.9
-    assert 0.5 <= found["coverage, median"] < 0.6
+    assert 0.5 <= found["coverage"] < 0.6
 
 
 def test_comparisons_are_counted_by_the_rule_of_the_report() -> None:
