@@ -1,7 +1,7 @@
-"""kdedge: a BERT text classifier, distilled, exported, proven and measured.
+"""kdedge distils BERT text models into small students, exports and measures them.
 
-The public names are in `__init__.pyi`. They are imported when they are first used, so that
-`import kdedge` loads no TensorFlow.
+The public names are in `__init__.pyi`. They are imported on first use, so that `import kdedge`
+loads no TensorFlow.
 """
 
 import lazy_loader

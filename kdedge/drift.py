@@ -1,6 +1,6 @@
-"""Whether texts from the field are still like those that a model was tested on.
+"""Detects drift: whether texts from the field still resemble the test split.
 
-Reads and writes files on this machine, and sends nothing.
+Reads and writes files on this machine and sends nothing.
 """
 
 import json
@@ -19,23 +19,23 @@ from kdedge.runtime import TextModel
 from kdedge.text.rules import same_text
 
 Advice = Literal["train again", "look at it", "no need"]
-# Fewer say nothing.
+# Fewest texts for a comparison.
 FEWEST = 30
-# A share has changed if it is by chance in one of 10,000 logs, and by as many points.
+# A share has changed if chance explains it in at most one of 10,000 logs, and by this difference.
 STANDARD_ERRORS, POINTS = 3.9, 0.05
-# Population stability index: a rule of thumb of credit scoring, 0.1 is little and 0.25 much.
+# Population stability index; in credit scoring, 0.1 counts as small and 0.25 as large.
 MUCH = 0.25
 DECILES = 10
 UNSURE_ANSWERS, UNKNOWN = "unsure answers", "unknown tokens"
 
 
 class Log(NamedTuple):
-    """What is known of some texts from the field.
+    """Predictions for texts from the field.
 
     Attributes:
-        answers: int64 [texts], the number of each answer's class.
+        answers: int64 [texts], predicted class.
         unsure: bool [texts].
-        texts: None in a log of answers without texts; then so are the others below.
+        texts: None if the log has predictions only; then the fields below are None too.
         confidence: float32 [texts].
         unknown: float64 [texts], share of unknown tokens.
         lengths: int64 [texts], tokens.
@@ -51,14 +51,14 @@ class Log(NamedTuple):
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that is compared.
+    """A statistic on the test split and in the log.
 
     Attributes:
-        name: of it.
-        then: on the test split.
-        now: in the log.
-        changed: whether the log is another.
-        words: one line for people.
+        name: name of the statistic.
+        then: value on the test split.
+        now: value in the log.
+        changed: whether the difference counts.
+        words: one line that describes it.
     """
 
     name: str
@@ -70,12 +70,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Drift:
-    """A log beside the test split.
+    """Comparison of a log with the test split.
 
     Attributes:
-        texts: in the log.
-        changes: all that was compared.
-        advice: what to do.
+        texts: number of texts in the log.
+        changes: all statistics.
+        advice: `train again`, `look at it` or `no need`.
     """
 
     texts: int
@@ -88,7 +88,7 @@ class Drift:
 
 
 def log_of_texts(model: TextModel, texts: Sequence[str]) -> Log:
-    """What a model says of texts."""
+    """Predict texts, for a comparison."""
     judged, task = model.judge(texts), model.manifest.task
     return Log(
         task.answer_numbers(judged.outputs),
@@ -101,14 +101,14 @@ def log_of_texts(model: TextModel, texts: Sequence[str]) -> Log:
 
 
 def log_of_answers(path: Path, names: Sequence[str]) -> Log:
-    """Answers that an app or `kdedge predict --json` wrote, without their texts.
+    """Read predictions that an app or `kdedge predict --json` wrote.
 
     Args:
-        path: a JSON object with `label` and `unsure` in each line.
-        names: of the classes.
+        path: file with a JSON object with `label` and `unsure` on each line.
+        names: names of the classes.
 
     Raises:
-        KdedgeError: a line is something else.
+        KdedgeError: another kind of line.
     """
     numbers = {name: number for number, name in enumerate(names)}
     answers, unsure = [], []
@@ -126,19 +126,19 @@ def log_of_answers(path: Path, names: Sequence[str]) -> Log:
 
 
 def drift_of(typical: Typical, log: Log, names: Sequence[str]) -> Drift:
-    """Compare a log with what is typical.
+    """Compare a log with the test split.
 
     Args:
-        typical: of the test split.
-        log: from the field.
-        names: of the classes.
+        typical: statistics of the test split.
+        log: predictions from the field.
+        names: names of the classes.
 
     Raises:
-        KdedgeError: the log is too short to say anything.
+        KdedgeError: the log has too few texts.
     """
     count = len(log.answers)
     if count < FEWEST:
-        raise KdedgeError(f"the log has {count} texts; at least {FEWEST} are needed.")
+        raise KdedgeError(f"the log has {count} texts. At least {FEWEST} are needed.")
     shares = np.bincount(log.answers, minlength=len(typical.answers)) / count
     changes = [
         _share(UNSURE_ANSWERS, typical.unsure, float(log.unsure.mean()), typical.texts, count),
@@ -147,7 +147,7 @@ def drift_of(typical: Typical, log: Log, names: Sequence[str]) -> Drift:
     if log.lengths is not None and log.unknown is not None:
         tokens = np.maximum(log.lengths, 1)
         unknown = float((log.unknown * tokens).sum() / tokens.sum())
-        # Tokens of a text are not independent: as if each text were one.
+        # Tokens of a text are not independent, so the number of texts is used.
         changes.append(_share(UNKNOWN, typical.unknown, unknown, typical.texts, count))
         changes.append(_lengths(typical, log.lengths))
     changed = [change for change in changes if change.changed]
@@ -157,7 +157,7 @@ def drift_of(typical: Typical, log: Log, names: Sequence[str]) -> Drift:
 
 
 def _share(name: str, then: float, now: float, texts: int, count: int) -> Change:
-    """Compare two shares by the test for two proportions."""
+    """Compare two shares by the two-proportion z-test."""
     together = (then * texts + now * count) / (texts + count)
     error = math.sqrt(together * (1 - together) * (1 / texts + 1 / count))
     gap = abs(now - then)
@@ -184,10 +184,10 @@ def _mix(
     texts: int,
     count: int,
 ) -> Change:
-    """Compare two mixtures: the index must be large, and larger than chance makes it."""
+    """Compare two distributions: the index must be large, and larger than by chance."""
     index = stability_index(then, now)
     free = len(then) - 1
-    # About chi squared, of which few are more than 4 standard deviations above the mean.
+    # Approximately chi-squared; rarely more than 4 standard deviations above the mean.
     by_chance = (1 / texts + 1 / count) * (free + 4 * math.sqrt(2 * free))
     most = int(np.abs(now - then).argmax())
     words = f"{name}: stability index {index:.2f}, much from {MUCH}; most of all {parts[most]}: "
@@ -196,7 +196,7 @@ def _mix(
 
 
 def _lengths(typical: Typical, lengths: npt.NDArray[np.int64]) -> Change:
-    """Compare lengths by the test split's deciles."""
+    """Compare lengths by the deciles of the test split."""
     edges = np.unique(typical.lengths)
     then = np.diff([0, *(np.searchsorted(typical.lengths, edges, "right") / DECILES), 1])
     now = np.bincount(np.searchsorted(edges, lengths), minlength=len(edges) + 1) / len(lengths)
@@ -205,17 +205,17 @@ def _lengths(typical: Typical, lengths: npt.NDArray[np.int64]) -> Change:
 
 
 def next_to_label(log: Log, max_unknown: float, count: int) -> list[int]:
-    """Which texts to label next: of different texts those that the model is least sure of.
+    """Choose different texts to label next: those with the lowest confidence.
 
-    Texts of mostly unknown tokens are left out: no label teaches a model that can't read them.
+    Texts with mostly unknown tokens are left out, because the model can't learn from them.
 
     Args:
-        log: with texts.
-        max_unknown: share of unknown tokens that a text may have.
-        count: how many.
+        log: predictions with texts.
+        max_unknown: largest share of unknown tokens of a text.
+        count: number of texts.
 
     Returns:
-        Positions in the log, the least sure first.
+        Positions in the log, lowest confidence first.
 
     Raises:
         KdedgeError: the log has no texts.

@@ -1,4 +1,4 @@
-"""Which tokens made a model decide."""
+"""Attributions: how much each token contributes to a prediction."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,14 +26,14 @@ Attributions = npt.NDArray[np.float32]
 def gradient_x_input(
     model: keras.Model, inputs: dict[str, Any], answers: Sequence[int], task: Task | None = None
 ) -> Attributions:
-    """Each token's embedding times the gradient there (Shrikumar et al. 2016, arXiv 1605.01713).
+    """Attribution by embedding times gradient (Shrikumar et al. 2016, arXiv 1605.01713).
 
     Args:
         model: a student with token embeddings, or a `BertTeacher`.
         inputs: int32 [batch, length] `ids`, `mask` and `segment_ids`.
-        answers: for each text the output that tokens speak for; what they raise or lower is its
-            logit, of classes less the mean of the others'.
-        task: what the logits are of; None for classification.
+        answers: for each text the output to explain. The explained value is its logit; for classes,
+            minus the mean of the other logits.
+        task: task of the logits; None for classification.
 
     Returns:
         float32 [batch, length], 0 for padding.
@@ -52,17 +52,17 @@ def integrated_gradients(
     steps: int = 32,
     task: Task | None = None,
 ) -> Attributions:
-    """Gradients on the way from embeddings of 0 to the text's, times the way.
+    """Attribution by integrated gradients (Sundararajan, Taly, Yan 2017, arXiv 1703.01365).
 
-    Sundararajan, Taly, Yan 2017, arXiv 1703.01365. They sum, but for the error of `steps`, to what
-    the text has over embeddings of 0. A transformer's norms are steep near 0: its sum takes
-    hundreds of steps, the order of its tokens fewer.
+    The baseline is embeddings of 0. Attributions sum to the difference from the baseline, up to the
+    error of `steps`: a transformer needs hundreds of steps for the sum, fewer for the ranking of
+    the tokens.
 
     Args:
         model: see `gradient_x_input`.
         inputs: see `gradient_x_input`.
         answers: see `gradient_x_input`.
-        steps: on the way.
+        steps: steps between the baseline and the text.
         task: see `gradient_x_input`.
 
     Returns:
@@ -72,9 +72,9 @@ def integrated_gradients(
         KdedgeError: a model without token embeddings, or less than 1 step.
     """
     if steps < 1:
-        raise KdedgeError(f"steps: {steps}; at least 1.")
+        raise KdedgeError(f"steps: {steps}. At least 1 is needed.")
     embeddings, logits = _opened(model, inputs)
-    # A transformer's step takes several times as long outside of a graph.
+    # Outside a graph, a step of a transformer takes several times as long.
     gradient = tf.function(lambda x: _gradient(x, logits, answers, task))
     total = tf.zeros_like(embeddings)
     for i in range(steps):
@@ -89,13 +89,13 @@ def explain(
     steps: int = 32,
     task: Task | None = None,
 ) -> list[list[tuple[str, float]]]:
-    """For each text its word pieces with what they add to what the model decides for.
+    """The word pieces of each text with their attributions to the prediction.
 
-    Integrated gradients; [CLS] and [SEP] are left out.
+    Uses integrated gradients; [CLS] and [SEP] are left out.
     """
     inputs = encoder.encode(texts).inputs
-    said = model(inputs, training=False)
-    logits = said["logits"] if isinstance(said, dict) else said
+    outputs = model(inputs, training=False)
+    logits = outputs["logits"] if isinstance(outputs, dict) else outputs
     answers = np.asarray(objective_of(task).decided(logits)).tolist()
     values = integrated_gradients(model, inputs, answers, steps, task)
     name = encoder.tokenizer.id_to_token
@@ -106,7 +106,7 @@ def explain(
 
 
 def _opened(model: keras.Model, inputs: dict[str, Any]) -> tuple[Any, Callable[[Any], Any]]:
-    """Embeddings of the inputs, float32 [batch, length, width], and logits of such."""
+    """Embeddings of the inputs, float32 [batch, length, width], and a function to logits."""
     if isinstance(model, BertTeacher):
         rest = {name: inputs[name] for name in ("mask", "segment_ids")}
         embeddings = tf.gather(tf.convert_to_tensor(model.word_embeddings), inputs["ids"])

@@ -1,4 +1,4 @@
-"""What a recipe names: one of ours, or `module:NAME` of a Python file of the user's."""
+"""Finds what a recipe names: one of kdedge's own, or `module:NAME` of your Python file."""
 
 import importlib
 import importlib.util
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def beside(reference: str, folder: Path) -> str:
-    """A reference with the path of its file, if that is in `folder`; otherwise as it is.
+    """Add the path to a reference whose file is in `folder`; others are not changed.
 
     >>> beside("micro", Path("recipes"))
     'micro'
@@ -25,7 +25,7 @@ def beside(reference: str, folder: Path) -> str:
 
 
 def code_of(reference: str) -> str:
-    """The text of the file that a reference names by its path; "" for any other."""
+    """The code of the file that a reference names; "" for other references."""
     module, _, _ = reference.rpartition(":")
     return Path(module).read_text(encoding="utf-8") if module.endswith(".py") else ""
 

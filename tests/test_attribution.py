@@ -77,5 +77,5 @@ def test_a_teacher_is_explained_beside_its_student(teacher: BertTeacher) -> None
 
 
 def test_what_can_not_be_explained() -> None:
-    with pytest.raises(KdedgeError, match="steps: 0; at least 1"):
+    with pytest.raises(KdedgeError, match="steps: 0. At least 1"):
         integrated_gradients(linear_student(), TEXT, [1], steps=0)

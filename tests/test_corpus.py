@@ -218,7 +218,7 @@ def test_a_line_break_in_a_label_is_refused(tmp_path: Path, kind: str, label: st
     write_rows(tmp_path / kind, [{"text": "x", "label": "ok"}, {"text": "y", "label": label}])
     with pytest.raises(
         KdedgeError,
-        match=r"line 3: label is .*; a label can have no line break"
+        match=r"line 3: label is .*; a label can't have a line break"
         if kind == "c.csv"
         else r"line 2: label is .*no line break",
     ):

@@ -67,7 +67,7 @@ def test_lengths_and_unknown_tokens() -> None:
 
 
 def test_too_few_texts() -> None:
-    with pytest.raises(KdedgeError, match="the log has 29 texts; at least 30 are needed"):
+    with pytest.raises(KdedgeError, match="the log has 29 texts. At least 30 are needed"):
         drift_of(TYPICAL, log(0.2, 0.5, 29), NAMES)
 
 

@@ -1,4 +1,4 @@
-"""Tasks: what can be said of a text. Imports no TensorFlow."""
+"""The tasks that models can be trained for. Imports no TensorFlow."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -23,22 +23,22 @@ TASKS: dict[str, type[Task]] = {
     "multi-label": MultiLabel,
     "regression": Regression,
 }
-# In config.json of a teacher that kdedge wrote: the task, as it is stored everywhere.
+# The key of the task in the config.json of a teacher that kdedge wrote.
 CONFIG_KEY = "kdedge_task"
-# All other figures are shares, which are shown in percent.
+# All other metrics are shares and are shown in percent.
 NO_SHARES = (Regression.metric, "spearman", "mean_absolute_error")
 
 
 def shown(metric: str, value: float, digits: int = 2) -> str:
-    """A figure as people read it.
+    """Format the value of a metric.
 
         >>> shown("accuracy", 0.8555), shown("pearson", 0.87)
         ('85.55%', '0.8700')
 
     Args:
-        metric: its name.
-        value: of it.
-        digits: of a percentage, behind the point; others have two more.
+        metric: name of the metric.
+        value: its value.
+        digits: decimal places of a percentage; other metrics have two more.
     """
     if metric in NO_SHARES:
         return f"{value:.{digits + 2}f}"
@@ -46,15 +46,14 @@ def shown(metric: str, value: float, digits: int = 2) -> str:
 
 
 def task_of_names(name: str, output_names: Sequence[str]) -> Task:
-    """A task of a model of which no more is known than what its outputs are called.
+    """The task of a model of which only the names of its outputs are known.
 
     Args:
-        name: of the task.
-        output_names: of the outputs, in their order; for regression they don't matter: the scores
-            are in the data's units.
+        name: name of the task.
+        output_names: names of the outputs, in order; not used for regression.
 
     Raises:
-        KdedgeError: there is no such task, or the names are not enough for it.
+        KdedgeError: unknown task, or too few names.
     """
     if name not in TASKS:
         raise KdedgeError(f"task: {name!r} is unknown. Allowed: {', '.join(TASKS)}.")
@@ -68,15 +67,15 @@ def task_of_names(name: str, output_names: Sequence[str]) -> Task:
 
 
 def task_of_config(config: Mapping[str, Any], output_names: Sequence[str], where: object) -> Task:
-    """The task of a checkpoint by its config.json, as transformers and kdedge write it.
+    """The task of a checkpoint according to its config.json.
 
     Args:
-        config: the JSON object.
-        output_names: what the outputs are called.
-        where: the checkpoint is, for messages.
+        config: the JSON object, as transformers or kdedge writes it.
+        output_names: names of the outputs.
+        where: path of the checkpoint, for messages.
 
     Raises:
-        KdedgeError: kdedge has no such task.
+        KdedgeError: kdedge does not support the task.
     """
     if stored := config.get(CONFIG_KEY):
         try:
@@ -87,18 +86,20 @@ def task_of_config(config: Mapping[str, Any], output_names: Sequence[str], where
     count = len(output_names)
     kind = "regression" if count == 1 else kinds.get(str(config.get("problem_type")))
     if kind == "regression" and count > 1:
-        raise KdedgeError(f"{where}: a model for {count} scores a text; kdedge takes one.")
+        raise KdedgeError(
+            f"{where}: a model with {count} scores for each text; kdedge supports one."
+        )
     return task_of_names(kind or "classification", output_names)
 
 
 def read_task(stored: Any) -> Task:
-    """The task that a store, a student or a bundle says it is for.
+    """Read a task from its stored form.
 
     Args:
-        stored: what `task.model_dump()` gave, or a task.
+        stored: the result of `task.model_dump()`, or a task.
 
     Raises:
-        ValueError: it names no task that this kdedge knows, or is not as that task's should be.
+        ValueError: a task that this kdedge does not know, or invalid fields.
     """
     if isinstance(stored, Task):
         return stored
@@ -113,10 +114,10 @@ StoredTask = Annotated[Task, BeforeValidator(read_task), SerializeAsAny()]
 
 
 def upgraded(stored: dict[str, Any], labels: str = "label_names") -> dict[str, Any]:
-    """What an older kdedge stored, which knew of classification only, with its task.
+    """Add the task to a JSON object of an older kdedge, which had classification only.
 
     Args:
-        stored: a JSON object; left as it is.
+        stored: the JSON object; it is not changed.
         labels: the key of the classes.
     """
     if "task" in stored:

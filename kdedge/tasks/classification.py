@@ -1,4 +1,4 @@
-"""Classification: one label a text, of two classes or more."""
+"""Classification: each text has one label, of two or more classes."""
 
 import re
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from kdedge.tasks.intervals import wilson_interval
 from kdedge.tasks.task import UNSURE, Labels, Logits, Outputs, Task
 
 WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
-# The label of a text that has none.
+# The number of a missing label.
 UNLABELLED = -1
-# What probabilities of 0 are taken for: their logits must be finite.
+# Replaces probabilities of 0, so that logits are finite.
 SMALLEST_PROBABILITY = 1e-7
 
 
@@ -25,10 +25,10 @@ class Prediction:
     """The most probable class of a text.
 
     Attributes:
-        label: its name.
-        probability: of that class.
-        probabilities: of every class, by name.
-        unsure: whether the model is too unsure of the label for it to be shown.
+        label: name of the class.
+        probability: probability of that class.
+        probabilities: probability of every class, by name.
+        unsure: whether the prediction is below the threshold of the bundle.
     """
 
     label: str
@@ -50,13 +50,13 @@ class Prediction:
 
 
 class ByClass(NamedTuple):
-    """How well each class is recognised; each array has a value a class.
+    """Precision, recall and F1; each array has a value for each class.
 
     Attributes:
-        texts: int, how many have this label.
-        precision: of the texts that got the label, the share that have it; 0 where none got it.
-        recall: of the texts that have the label, the share that got it; 0 where none has it.
-        f1: the harmonic mean of both; 0 where both are.
+        texts: int, number of texts with this label.
+        precision: right predictions / predictions of this label; 0 without predictions.
+        recall: right predictions / texts with this label; 0 without texts.
+        f1: harmonic mean of precision and recall; 0 if both are 0.
     """
 
     texts: npt.NDArray[np.int64]
@@ -66,9 +66,9 @@ class ByClass(NamedTuple):
 
 
 class Classification(Task):
-    """One label a text: labels are int32 [texts], positions in `label_names`; -1 is none.
+    """Each text has one label: int32 [texts], positions in `label_names`; -1 for none.
 
-    A model's outputs are probabilities, the softmax of its logits.
+    Outputs are probabilities, the softmax of the logits.
 
         >>> task = Classification(label_names=("bad", "good"))
         >>> task.answer(np.array([0.2, 0.8], np.float32)).label
@@ -87,23 +87,23 @@ class Classification(Task):
         """A name or a whole number, as text and as it is in the file; see `Task`."""
         if value is None or not str(value).strip():
             return None
-        # bool is a kind of int.
+        # bool is a subclass of int.
         if isinstance(value, bool) or not isinstance(value, str | int):
             other = {list: "multi-label", float: "regression"}.get(type(value))
             raise KdedgeError(
                 f"{where} is {value!r:.40}; a name or a whole number is needed."
                 + (f' Or set task = "{other}" in [data], --task.' if other else "")
             )
-        # Apps get the names in a file with one a line.
+        # Apps read the names from a file with one name on each line.
         if str(value).splitlines() != [str(value)]:
-            raise KdedgeError(f"{where} is {value!r:.40}; a label can have no line break.")
+            raise KdedgeError(f"{where} is {value!r:.40}; a label can't have a line break.")
         return str(value)
 
     @classmethod
     def from_labels(cls, parsed: Sequence[str], where: str) -> tuple[Self, Labels]:
-        """The classes are the labels that occur, sorted as what they are; see `Task`."""
+        """Classes are the labels in the data, sorted as numbers or names; see `Task`."""
         names = tuple(sorted(set(parsed)))
-        # 9 before 10, but "b10" before "b9". Their text stays: 0101 and 101 are two classes.
+        # 9 before 10, but "b10" before "b9". The text is kept: 0101 and 101 are two classes.
         if all(WHOLE_NUMBER.fullmatch(name) for name in names):
             names = tuple(sorted(names, key=int))
         if len(names) < 2:
@@ -204,12 +204,12 @@ class Classification(Task):
         }
 
     def confusion(self, outputs: Outputs, labels: Labels) -> npt.NDArray[np.int64]:
-        """How many texts of each class got each label, int [classes, classes]."""
+        """Confusion matrix, int [classes, classes]: true class, predicted class."""
         counts = np.bincount(labels * self.width + outputs.argmax(1), minlength=self.width**2)
         return counts.reshape(self.width, self.width)
 
     def by_class(self, outputs: Outputs, labels: Labels) -> ByClass:
-        """How well each class is recognised, by outputs float32 [texts, width]."""
+        """Precision, recall and F1 of each class, from outputs float32 [texts, width]."""
         counts = self.confusion(outputs, labels)
         right, texts, got = counts.diagonal(), counts.sum(1), counts.sum(0)
         return ByClass(
@@ -228,7 +228,7 @@ class Classification(Task):
         return np.asarray(outputs.max(1))
 
     def interval(self, outputs: Outputs, labels: Labels) -> tuple[float, float]:
-        """Wilson's; see `Task`."""
+        """Wilson interval; see `Task`."""
         return wilson_interval(self.score(outputs, labels), len(labels))
 
     def scaled(self, outputs: Outputs, temperature: float) -> Outputs:
@@ -237,7 +237,7 @@ class Classification(Task):
         return self.outputs(np.asarray(logs / temperature, np.float32))
 
     def log_loss(self, outputs: Outputs, labels: Labels) -> float:
-        """Cross-entropy with one made-up text more, which may be of any class; see `Task`."""
+        """Cross-entropy, smoothed by one pseudo-text of all classes; see `Task`."""
         logs = np.log(np.maximum(outputs, SMALLEST_PROBABILITY)).astype(np.float64)
         of_truth = logs[np.arange(len(labels)), labels].sum()
         return float(-(of_truth + logs.mean()) / (len(labels) + 1))

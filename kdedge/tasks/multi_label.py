@@ -1,4 +1,4 @@
-"""Multi-label: any number of labels a text, each on its own."""
+"""Multi-label: each text has any number of labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,9 @@ from kdedge.tasks.intervals import bootstrap_interval
 from kdedge.tasks.task import Labels, Logits, Outputs, Task
 
 UNTUNED = 0.5
-# A label with fewer texts than this says too little of its own threshold; and a group of texts with
-# fewer can't be divided.
+# With fewer texts a label gets no threshold of its own, and a stratum is too small to be divided.
 FEW = 10
-# In which thresholds are moved; more changed nothing.
+# Rounds of the search for thresholds; more changed nothing.
 ROUNDS = 3
 
 
@@ -31,9 +30,9 @@ class LabelSet:
     """The labels of a text.
 
     Attributes:
-        labels: those above their thresholds, the most probable first; there may be none.
-        probabilities: of every label, by name.
-        unsure: False: it is not known.
+        labels: labels above their thresholds, most probable first; can be empty.
+        probabilities: probability of every label, by name.
+        unsure: always False; not supported for several labels.
     """
 
     labels: tuple[str, ...]
@@ -54,10 +53,10 @@ class LabelSet:
 
 
 class MultiLabel(Task):
-    """Several labels a text: labels are int8 [texts, labels], 1 for those it has; -1 is unknown.
+    """Each text has any number of labels: int8 [texts, labels], 0 or 1; -1 for unknown.
 
-    A model's outputs are probabilities, the sigmoid of its logits. A text has the labels whose
-    probability is above their threshold.
+    Outputs are probabilities, the sigmoid of the logits. A text has the labels whose probability
+    is above their threshold.
 
         >>> task = MultiLabel(label_names=("joy", "love", "anger"), thresholds=(0.5, 0.3, 0.5))
         >>> task.answer(np.array([0.6, 0.4, 0.1], np.float32)).labels
@@ -95,7 +94,7 @@ class MultiLabel(Task):
 
     @classmethod
     def from_labels(cls, parsed: Sequence[tuple[str, ...]], where: str) -> tuple[Self, Labels]:
-        """The labels that occur, sorted as what they are; see `Task`."""
+        """The labels in the data, sorted as numbers or names; see `Task`."""
         classes, _ = Classification.from_labels([name for names in parsed for name in names], where)
         task = cls(label_names=classes.label_names)
         return task, task.numbers(parsed, where)
@@ -111,10 +110,9 @@ class MultiLabel(Task):
         return labels
 
     def strata(self, labels: Labels) -> npt.NDArray[np.int64]:
-        """The rarest of a text's labels, of all texts; see `Task`.
+        """The rarest label of each text; see `Task`.
 
-        Texts without a label are a group. Those of groups too small to be divided are with the
-        largest one.
+        Texts without a label are a stratum. Strata too small to be divided join the largest one.
         """
         rarest_first = np.argsort(labels.sum(0), kind="stable")
         ordered = labels[:, rarest_first]
@@ -171,7 +169,7 @@ class MultiLabel(Task):
 
     def outputs(self, logits: Logits) -> Outputs:
         """Probabilities; see `Task`."""
-        # Of two forms the one that does not overflow.
+        # The form of the sigmoid that does not overflow.
         small = np.exp(-np.abs(logits))
         return np.asarray(np.where(logits >= 0, 1, small) / (1 + small), np.float32)
 
@@ -214,7 +212,7 @@ class MultiLabel(Task):
         return self.metric, "macro_f1"
 
     def by_class(self, outputs: Outputs, labels: Labels) -> ByClass:
-        """How well each label is recognised, by outputs float32 [texts, labels]."""
+        """Precision, recall and F1 of each label, from outputs float32 [texts, labels]."""
         true, false, missed = _counts(self.chosen(outputs), labels).sum(0).T
         return ByClass(
             (true + missed).astype(np.int64),
@@ -224,7 +222,7 @@ class MultiLabel(Task):
         )
 
     def measures(self, outputs: Outputs, labels: Labels) -> dict[str, float]:
-        """Micro F1, over all decisions, and macro F1, the mean of the labels' own; see `Task`."""
+        """Micro F1, and macro F1, the mean over the labels; see `Task`."""
         counts = _counts(self.chosen(outputs), labels).sum(0)
         return {self.metric: f1(counts.sum(0)), "macro_f1": float(np.mean([f1(c) for c in counts]))}
 
@@ -233,7 +231,7 @@ class MultiLabel(Task):
         return np.asarray((self.chosen(outputs) == self.chosen(reference)).all(1))
 
     def confidence(self, outputs: Outputs) -> npt.NDArray[np.float32]:
-        """The probability of the least sure of its decisions; see `Task`."""
+        """Probability of the least confident decision; see `Task`."""
         return np.asarray(np.where(self.chosen(outputs), outputs, 1 - outputs).min(1))
 
     def interval(self, outputs: Outputs, labels: Labels) -> tuple[float, float]:
@@ -242,28 +240,27 @@ class MultiLabel(Task):
 
 
 def f1(counts: npt.NDArray[np.float64]) -> float:
-    """2 TP / (2 TP + FP + FN), of the three counts; 0 if all are 0."""
+    """2 TP / (2 TP + FP + FN); 0 if all counts are 0."""
     true, false, missed = counts
     return float(2 * true / (2 * true + false + missed)) if true else 0.0
 
 
 def best_thresholds(outputs: Outputs, labels: Labels) -> tuple[float, ...]:
-    """A threshold for each label, such that the mean of micro and macro F1 is high.
+    """Find thresholds with a high mean of micro and macro F1, by coordinate search.
 
-    All labels begin with the one threshold that is best for all. Then one after the other, the
-    frequent ones first, is moved to where the mean is highest, in a few rounds. A label that few
-    texts have keeps the first one. If each label had the threshold of its own highest F1, those of
-    rare labels would be low, and their many wrong answers would cost more micro F1 than they gain
-    macro F1.
+    All labels start with the best common threshold. Then the threshold of each label in turn, most
+    frequent first, is moved to the best value, in a few rounds. Labels with few texts keep the
+    common threshold. Thresholds for the highest F1 of each label alone would be low for rare
+    labels, whose false positives cost more micro F1 than they gain macro F1.
 
     Args:
-        outputs: float32 [texts, labels], probabilities.
-        labels: int [texts, labels], 1 for those a text has.
+        outputs: probabilities, float32 [texts, labels].
+        labels: 0 or 1, int [texts, labels].
     """
     common = best_threshold(outputs.ravel(), labels.ravel())
     thresholds = [common] * labels.shape[1]
     above = outputs > np.float32(common)
-    # How many texts get each label, rightly, and should.
+    # Predicted, right and true labels.
     got, right, true = above.sum(0), (above & (labels > 0)).sum(0), labels.sum(0)
     frequent = [label for label in np.argsort(-true, kind="stable") if true[label] >= FEW]
     for label in frequent * ROUNDS:
@@ -278,14 +275,14 @@ def best_thresholds(outputs: Outputs, labels: Labels) -> tuple[float, ...]:
 
 
 def best_threshold(outputs: Outputs, labels: Labels) -> float:
-    """The threshold with the highest F1: in the middle between two outputs that occur.
+    """The threshold with the highest F1, in the middle between two outputs.
 
         >>> best_threshold(np.array([0.9, 0.4, 0.2], np.float32), np.array([1, 1, 0]))
         0.3
 
     Args:
-        outputs: float32 [texts], probabilities of a label.
-        labels: int [texts], 1 for texts that have it.
+        outputs: probabilities of a label, float32 [texts].
+        labels: 0 or 1, int [texts].
     """
     hits, middles = _by_size(outputs, labels)
     if not hits[-1]:
@@ -297,9 +294,9 @@ def best_threshold(outputs: Outputs, labels: Labels) -> float:
 def _by_size(
     outputs: Outputs, labels: Labels
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """If the so many most probable texts get a label: how many rightly, and above which threshold.
+    """For each number of predictions of a label: the right ones, and the threshold.
 
-    The threshold is in the middle between two outputs, or NaN between equal ones.
+    The threshold is in the middle between two outputs, or NaN between equal outputs.
     """
     order = np.argsort(-outputs, kind="stable")
     bounds = np.concatenate([[1.0], outputs[order].astype(np.float64), [0.0]])

@@ -1,4 +1,4 @@
-"""Regression: a score a text."""
+"""Regression: each text has a score."""
 
 import math
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from kdedge.errors import KdedgeError
 from kdedge.tasks.intervals import fisher_interval
 from kdedge.tasks.task import Labels, Logits, Outputs, Task
 
-# The splits keep the distribution over at most so many groups, of at least so many texts each.
+# Most strata of the scores, and fewest texts of a stratum.
 GROUPS, A_GROUP = 10, 10
-# Scores that differ by less than this share of their deviation are the same answer.
+# Scores that differ by less than this share of the deviation agree.
 SAME = 0.1
 
 
 @dataclass(frozen=True)
 class ScoreAnswer:
-    """The score of a text, in the data's units; whether it is unsure is not known."""
+    """The score of a text in units of the data; `unsure` is always False."""
 
     score: float
     unsure: bool = False
@@ -40,9 +40,9 @@ class ScoreAnswer:
 
 
 class Regression(Task):
-    """A score a text: labels are float32 [texts], in the data's units; NaN is none.
+    """Each text has a score: float32 [texts] in units of the data; NaN for none.
 
-    A model's logits are standardised scores. Its outputs are scores in the data's units.
+    Logits are standardised scores. Outputs are scores in units of the data.
 
         >>> task = Regression(mean=3.0, deviation=0.5, low=1.0, high=5.0)
         >>> task.outputs(np.array([[-1.0], [6.0]], np.float32)).tolist()
@@ -58,7 +58,7 @@ class Regression(Task):
     high: float | None = Field(None, description="no answer is above; None for no limit")
 
     def __str__(self) -> str:
-        """What scores there are, for messages."""
+        """Mean, deviation and range of the scores, for messages."""
         limits = "" if self.low is None else f", from {self.low:g} to {self.high:g}"
         return f"scores with mean {self.mean:.4g} and deviation {self.deviation:.4g}{limits}"
 
@@ -68,7 +68,7 @@ class Regression(Task):
         if value is None or not str(value).strip():
             return None
         try:
-            # bool is a kind of int.
+            # bool is a subclass of int.
             score = math.nan if isinstance(value, bool) else float(value)
         except (TypeError, ValueError):
             score = math.nan
@@ -90,12 +90,12 @@ class Regression(Task):
         return np.array(parsed, np.float32)
 
     def strata(self, labels: Labels) -> npt.NDArray[np.int64]:
-        """About tenths of the texts by score, or fewer groups of few texts; see `Task`."""
+        """Deciles of the scores, or fewer groups for few texts; see `Task`."""
         _, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
         least = max(A_GROUP, len(labels) // GROUPS)
         groups, size, left = [], 0, len(labels)
         for count in counts:
-            # Equal scores stay together, and what is left over is no group of its own.
+            # Equal scores are in one group, and a small rest joins the last group.
             begins = size >= least and left >= least
             groups.append(begins)
             size = count if begins else size + count
@@ -107,7 +107,7 @@ class Regression(Task):
         return f"group {stratum + 1} of the scores, by size,"
 
     def known(self, labels: Labels, train: Labels) -> npt.NDArray[np.bool_]:
-        """True for each: other scores than those of the training split can be answered."""
+        """Always True: a model can predict scores that it was not trained on."""
         return np.full(len(labels), fill_value=True)
 
     def counts(self, labels: Labels) -> dict[str, int]:
@@ -120,10 +120,10 @@ class Regression(Task):
         return self.model_copy(update={"mean": float(train.mean()), "deviation": deviation})
 
     def within(self, score_range: tuple[float, float]) -> Self:
-        """With answers in a range; see `Task`."""
+        """With predictions clipped to a range; see `Task`."""
         low, high = score_range
         if not low < high:
-            raise KdedgeError(f"score_range: {low:g}, {high:g}; the second must be above.")
+            raise KdedgeError(f"score_range: {low:g}, {high:g}; the second number must be larger.")
         return self.model_copy(update={"low": low, "high": high})
 
     def unlabelled(self, count: int) -> Labels:
@@ -145,7 +145,7 @@ class Regression(Task):
         return self.model_copy(update={"mean": other.mean, "deviation": other.deviation})
 
     def from_logits_of(self, other: Task) -> tuple[float, float]:
-        """Of scores with another mean and deviation; see `Task`."""
+        """From logits with another mean and deviation; see `Task`."""
         if not isinstance(other, Regression):
             return super().from_logits_of(other)
         return other.deviation / self.deviation, (other.mean - self.mean) / self.deviation
@@ -197,9 +197,9 @@ class Regression(Task):
         return self.metric, "spearman"
 
     def measures(self, outputs: Outputs, labels: Labels) -> dict[str, float]:
-        """Pearson's and Spearman's correlation with the true scores, and the mean error.
+        """Pearson and Spearman correlation, and mean absolute error; see `Task`.
 
-        Correlations are 0 if all scores are equal. The error is in the data's units.
+        Correlations are 0 if all scores are equal. The error is in units of the data.
         """
         scores = outputs[:, 0]
         return {
@@ -217,16 +217,16 @@ class Regression(Task):
         return np.full(len(outputs), np.nan, np.float32)
 
     def apart(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.float32]:
-        """The difference in deviations; see `Task`."""
+        """The difference divided by the deviation; see `Task`."""
         return np.asarray(np.abs(outputs - reference)[:, 0] / self.deviation)
 
     def interval(self, outputs: Outputs, labels: Labels) -> tuple[float, float]:
-        """Fisher's; see `Task`."""
+        """Fisher interval; see `Task`."""
         return fisher_interval(self.score(outputs, labels), len(labels))
 
 
 def correlation(x: npt.NDArray[np.generic], y: npt.NDArray[np.generic]) -> float:
-    """Pearson's, from -1 to 1; 0 if all of one side are equal.
+    """Pearson correlation, from -1 to 1; 0 if one side is constant.
 
     >>> correlation(np.array([1, 2, 3]), np.array([2, 4, 6]))
     1.0
@@ -237,7 +237,7 @@ def correlation(x: npt.NDArray[np.generic], y: npt.NDArray[np.generic]) -> float
 
 
 def _ranks(values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
-    """Ranks from 0; equal values share the mean of theirs."""
+    """Ranks from 0; equal values get their mean rank."""
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(count)
     return np.asarray((ends - (count + 1) / 2)[place], np.float64)
