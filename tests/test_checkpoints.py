@@ -297,7 +297,7 @@ def settings(**changes: Any) -> Callable[[Path], None]:
         (drop("classifier.weight"), "says BertForSequenceClassification, and weights of its head"),
         (drop("bert.embeddings.word_embeddings.weight"), "0 tensors are called embeddings.word_"),
         (adapter, "an adapter .PEFT., not a whole model. Merge it"),
-        (settings(problem_type="regression"), "a model with 3 scores for each text; kdedge supports one"),
+        (settings(problem_type="regression"), "a model with 3 scores for each text"),
         (settings(id2label={"0": "bad", "1": "good"}), "2 names .bad, good., the head 3 outputs"),
         (settings(id2label={"x": "bad"}), "id2label is not numbers with names"),
         (settings(num_hidden_layers=1), "num_hidden_layers is 1 in config.json and 2 by the ten"),
