@@ -16,6 +16,8 @@ from kdedge.text.splits import Split
 # max_length: the tokens that so many of the texts fit into, in steps, within bounds. What a model
 # takes for a text grows with it.
 WHOLE_TEXTS, LENGTH_STEP, SHORTEST, LONGEST = 0.99, 8, 16, 128
+# Lengths of a LiteRT file for several: what these shares of the texts fit into, in such steps.
+SHARES_THAT_FIT = (0.25, 0.5, 0.75, 0.95)
 # Teacher: an epoch fewer the more texts there are, so that about so many are learned in all.
 TEXTS_LEARNED, FEWEST_EPOCHS, MOST_EPOCHS = 25_000, 2, 20
 # It ends after this share of the epochs, and at least so many, without a better one.
@@ -124,6 +126,21 @@ def length_for(lengths: Sequence[int]) -> int:
     """max_length for texts of these lengths in tokens."""
     fits = float(np.quantile(lengths, WHOLE_TEXTS, method="inverted_cdf"))
     return bounded(-(-round(fits) // LENGTH_STEP) * LENGTH_STEP, SHORTEST, LONGEST)
+
+
+def several_lengths(lengths: Sequence[int], longest: int) -> tuple[int, ...]:
+    """The lengths that a LiteRT file has, the shortest first: a text takes the first that holds it.
+
+        >>> several_lengths([10, 12, 17, 30], longest=64)
+        (16, 24, 32, 64)
+
+    Args:
+        lengths: of texts, in tokens, special tokens included.
+        longest: tokens that texts are cut to.
+    """
+    fits = np.quantile(lengths or [longest], SHARES_THAT_FIT, method="inverted_cdf")
+    steps = {-(-int(tokens) // LENGTH_STEP) * LENGTH_STEP for tokens in fits}
+    return (*sorted(step for step in steps if step < longest), longest)
 
 
 def is_unbalanced(task: Task, train: Split) -> bool:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import importlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,7 @@ class Engine(ABC):
         package: PyPI package of the runtime.
         module: module of that package to import.
         version: version of the runtime.
-        length: tokens that a text must have; None for any length.
+        lengths: lengths in tokens that inputs may have, the shortest first; empty for any length.
         inputs: the `NAMES` that the file takes, in the file's order.
         load_ns: time to load the file, without importing the runtime.
 
@@ -62,7 +62,7 @@ class Engine(ABC):
     package: str
     module: str
     version: str
-    length: int | None
+    lengths: tuple[int, ...]
     inputs: tuple[str, ...]
     load_ns: int
 
@@ -83,6 +83,15 @@ class Engine(ABC):
         """Name and version of the runtime, for a report."""
         return {"name": self.name, "version": self.version}
 
+    @property
+    def length(self) -> int | None:
+        """Tokens that longer texts must be cut to; None for any length."""
+        return self.lengths[-1] if self.lengths else None
+
+    def length_for(self, tokens: int) -> int | None:
+        """The length to pad a text of so many tokens to; None for its own length."""
+        return next((length for length in self.lengths if length >= tokens), self.length)
+
     @abstractmethod
     def _open(self, runtime: Any, path: str, threads: int) -> None:
         """Load the file and set all attributes of an instance."""
@@ -100,8 +109,25 @@ class Engine(ABC):
         """Run int32 [texts, length] arrays, by name, and return the first output as float32."""
 
 
+class _Graph(NamedTuple):
+    """A subgraph of a `.tflite` file, which takes texts of one length.
+
+    An output is scale * (integer - zero point); of a float output the scale is 0.
+    """
+
+    number: int
+    length: int
+    inputs: dict[str, int]
+    output: int
+    scale: float
+    zero_point: int
+
+
 class LiteRTEngine(Engine):
-    """A `.tflite` file in LiteRT with int32 [1, length] inputs: one text in each inference."""
+    """A `.tflite` file in LiteRT with int32 [1, length] inputs: one text in each inference.
+
+    A file may have several signatures, each for another length.
+    """
 
     format, suffix = "litert", ".tflite"
     name, package, module = "LiteRT", "ai-edge-litert", "ai_edge_litert.interpreter"
@@ -112,52 +138,81 @@ class LiteRTEngine(Engine):
         start = time.perf_counter_ns()
         interpreter = runtime.Interpreter(model_path=path, num_threads=threads)
         interpreter.allocate_tensors()
+        # The interpreter's own methods know the first subgraph only, and its signature runner
+        # allocates all tensors in each call, which takes as long as a small model.
+        self._native = interpreter._interpreter
+        graphs = _graphs(interpreter)
+        for graph in graphs[1:]:
+            self._native.AllocateTensors(graph.number)
         self.load_ns = time.perf_counter_ns() - start
         self.version = ai_edge_litert.__version__
-        self._interpreter = interpreter
-        shapes = [tuple(map(int, tensor["shape"])) for tensor in interpreter.get_input_details()]
-        if len(shapes) != 3 or len(set(shapes)) != 1 or len(shapes[0]) != 2 or shapes[0][0] != 1:
-            raise EngineError(f"inputs of shapes {shapes}; three int32 [1, length] are needed.")
-        self.length = shapes[0][1]
-        self._indexes = self._input_indexes()
-        self.inputs = tuple(self._indexes)
-        output = interpreter.get_output_details()[0]
-        self._output = output["index"]
-        # Dequantized: scale * (integer - zero point). For a float output the scale is 0.
-        scale, self._zero_point = output["quantization"]
-        self._scale = scale or 1.0
-
-    def _input_indexes(self) -> dict[str, int]:
-        """The tensor index of each input, in the file's order."""
-        indexes = [tensor["index"] for tensor in self._interpreter.get_input_details()]
-        # By the names in the signature, because converters don't keep the order of the inputs.
-        for signature in self._interpreter.get_signature_list():
-            named = self._interpreter.get_signature_runner(signature).get_input_details()
-            if set(named) != set(NAMES):
-                raise EngineError(f"inputs are {sorted(named)}; needed are {sorted(NAMES)}.")
-            by_index = {tensor["index"]: name for name, tensor in named.items()}
-            return {by_index[index]: index for index in indexes}
-        return dict(zip(NAMES, indexes))  # noqa: B905, which needs Python 3.10
+        self.inputs = tuple(graphs[0].inputs)
+        self._graphs = {graph.length: graph for graph in graphs}
+        self.lengths = tuple(sorted(self._graphs))
 
     def feed(self, inputs: Mapping[str, Any]) -> Any:
         """Turn int32 [1, length] arrays, by name, into the argument of `infer`."""
-        return [(index, inputs[name]) for name, index in self._indexes.items()]
+        length = inputs["ids"].shape[1]
+        if length not in self._graphs:
+            raise EngineError(f"texts of {length} tokens; allowed are {self.lengths}.")
+        graph = self._graphs[length]
+        return graph, [(index, inputs[name]) for name, index in graph.inputs.items()]
 
     def infer(self, feed: Any) -> Any:
         """Run one inference: [1, ...], not dequantized."""
-        for index, array in feed:
-            self._interpreter.set_tensor(index, array)
-        self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output)
+        graph, arrays = feed
+        for index, array in arrays:
+            self._native.SetTensor(index, array, graph.number)
+        self._native.Invoke(graph.number)
+        return self._native.GetTensor(graph.output, graph.number)
 
     def run(self, inputs: Mapping[str, Any]) -> npt.NDArray[np.float32]:
         """Run int32 [texts, length] arrays, by name, and return the first output as float32."""
-        rows = [
-            self.infer(self.feed({name: inputs[name][row : row + 1] for name in NAMES}))[0]
+        feeds = [
+            self.feed({name: inputs[name][row : row + 1] for name in NAMES})
             for row in range(len(inputs["ids"]))
         ]
-        values = np.stack(rows).astype(np.float32)
-        return np.asarray(self._scale * (values - self._zero_point), np.float32)
+        values = np.concatenate([self.infer(feed) for feed in feeds])
+        graph = feeds[0][0]
+        if graph.scale:
+            values = graph.scale * (values.astype(np.float32) - graph.zero_point)
+        return np.asarray(values, np.float32)
+
+
+def _graphs(interpreter: Any) -> list[_Graph]:
+    """The subgraphs that take texts; the first one is what other programs run."""
+    first = interpreter.get_input_details()
+    names = interpreter.get_signature_list()
+    if not names:
+        length = _length(first)
+        named = dict(zip(NAMES, first))  # noqa: B905, which needs Python 3.10
+        return [_graph(0, length, named, interpreter.get_output_details()[0])]
+    graphs = []
+    for name in names:
+        # By the names in the signature, because converters don't keep the order of the inputs.
+        runner = interpreter.get_signature_runner(name)
+        named, (output, *_) = runner.get_input_details(), runner.get_output_details().values()
+        length = _length(named.values())
+        if set(named) != set(NAMES):
+            raise EngineError(f"inputs are {sorted(named)}; needed are {sorted(NAMES)}.")
+        number = interpreter._interpreter.GetSubgraphIndexFromSignature(name)
+        graphs.append(_graph(number, length, named, output))
+    graphs.sort()
+    order = [tensor["index"] for tensor in first]
+    inputs = sorted(graphs[0].inputs.items(), key=lambda item: order.index(item[1]))
+    return [graphs[0]._replace(inputs=dict(inputs)), *graphs[1:]]
+
+
+def _length(inputs: Iterable[Any]) -> int:
+    shapes = [tuple(map(int, tensor["shape"])) for tensor in inputs]
+    if len(shapes) != 3 or len(set(shapes)) != 1 or len(shapes[0]) != 2 or shapes[0][0] != 1:
+        raise EngineError(f"inputs of shapes {shapes}; three int32 [1, length] are needed.")
+    return shapes[0][1]
+
+
+def _graph(number: int, length: int, inputs: Mapping[str, Any], output: Any) -> _Graph:
+    indexes = {name: tensor["index"] for name, tensor in inputs.items()}
+    return _Graph(number, length, indexes, output["index"], *output["quantization"])
 
 
 class OnnxEngine(Engine):
@@ -165,7 +220,7 @@ class OnnxEngine(Engine):
 
     format, suffix = "onnx", ".onnx"
     name, package, module = "ONNX Runtime", "onnxruntime", "onnxruntime"
-    length = None
+    lengths = ()
 
     _names = {"input_ids": "ids", "attention_mask": "mask", "token_type_ids": "segment_ids"}
 

@@ -41,7 +41,9 @@ COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 # The module with the `QUANTIZATION` of each artifact. The first artifact of each format that a
 # bundle has is the default on a CPU. The order is fixed and not measured, so that two exports are
 # equal. ONNX Runtime is slow in float16, and at integer convolutions.
+# Names of LiteRT files for several lengths end in `SEVERAL`.
 ARTIFACTS: dict[str, str | None] = {
+    "litert-int8-lengths": "kdedge.export.litert.quantizations.int8",
     "litert-int8": "kdedge.export.litert.quantizations.int8",
     "litert-int8-weights": "kdedge.export.litert.quantizations.int8_weights",
     "litert-int8-full": "kdedge.export.litert.quantizations.int8_full",
@@ -54,6 +56,7 @@ ARTIFACTS: dict[str, str | None] = {
     "onnx-int8-static": "kdedge.export.onnx.quantizations.int8_static",
     "onnx-float16": "kdedge.export.onnx.quantizations.float16",
 }
+SEVERAL = "-lengths"
 # How a large model's probabilities of labels are found, best first; the functions are in
 # kdedge.teachers.large_model.ways.
 WAYS = ("continuations", "continuations-singly", "letters", "samples", "answer")
@@ -513,7 +516,7 @@ class Export(Section):
     """Artifacts to write, and how much accuracy they may lose."""
 
     artifacts: tuple[ArtifactName, ...] = Field(
-        ("litert-float32", "litert-int8", "onnx-float32", "onnx-int8"),
+        ("litert-float32", "litert-int8", "litert-int8-lengths", "onnx-float32", "onnx-int8"),
         description="artifacts to write; all writes every one",
     )
     teacher_artifacts: tuple[ArtifactName, ...] = Field(
@@ -522,7 +525,9 @@ class Export(Section):
     )
     lengths: tuple[Length, ...] | None = Field(
         None,
-        description="lengths of the LiteRT models in tokens, one file each; default: max_length",
+        description="lengths of the LiteRT models in tokens: litert-int8-lengths has a signature for "
+        "each, the other files have the largest; default: max_length, and up to four smaller ones "
+        "that suit the texts of the test split",
     )
     max_accuracy_drop: Positive = Field(
         0.5,

@@ -147,10 +147,11 @@ def _check_fit(
     Raises:
         KdedgeError: it doesn't.
     """
-    if engine.length != artifact.length:
+    stated = artifact.lengths or ((artifact.length,) if artifact.length else ())
+    if engine.lengths != stated:
         raise KdedgeError(
-            f"{artifact.file}: texts have {engine.length} tokens, and {artifact.length} in the "
-            "manifest. Export the bundle again."
+            f"{artifact.file}: texts have {engine.lengths} tokens, and {stated} in the manifest. "
+            "Export the bundle again."
         )
     highest = max(encoder.tokenizer.get_vocab().values())
     try:
@@ -183,8 +184,9 @@ def load_engine(path: Path, threads: int = 1) -> Engine:
 
 
 def encode_each(engine: Engine, encoder: TextEncoder, texts: Sequence[Text]) -> list[Encoded]:
-    """The inputs of each text by itself, of the length that the engine takes."""
-    return [encoder.encode([text], engine.length) for text in texts]
+    """The inputs of each text by itself, of the shortest length that the engine has for it."""
+    rows = encoder.tokens(texts, engine.length)
+    return [padded([row], engine.length_for(len(row.ids)), encoder.pad_id) for row in rows]
 
 
 def run(engine: Engine, task: Task, encoded: Sequence[Encoded]) -> Outputs:

@@ -233,7 +233,7 @@ def test_models_that_cannot_be_converted(
     for arguments, message in (
         (
             ["--quantization", "int3"],
-            "artifacts.0: no such artifact. Allowed: litert-int8, ",
+            "artifacts.0: no such artifact. Allowed: litert-int8-lengths, ",
         ),
         (["--lengths", "2"], "lengths.0: Input should be greater than or equal to 3"),
         (["--lengths", "16,16"], "each once"),

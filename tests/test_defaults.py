@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import classes
 
-from kdedge.defaults import full_augmented, full_distill, full_teach, length_for
+from kdedge.defaults import full_augmented, full_distill, full_teach, length_for, several_lengths
 from kdedge.recipe import Distill, Label, Teach
 from kdedge.text.splits import Split
 
@@ -71,6 +71,20 @@ def test_wider_models_take_smaller_steps(width: int, rate: float) -> None:
     full = full_teach(Teach(), classes(2), texts(9, 9), [60], 24, width)
     assert full.learning_rate == pytest.approx(rate)
     assert full_teach(Teach(), classes(2), texts(9, 9), [60], 24).learning_rate == 5e-5
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        # A quarter within 11, half within 13, three quarters within 15, 95% within 20.
+        ([11] * 30 + [13] * 30 + [15] * 20 + [20] * 15 + [60] * 5, (16, 24, 64)),
+        ([8] * 25 + [9] * 25 + [25] * 25 + [40] * 20 + [64] * 5, (8, 16, 32, 40, 64)),
+        ([70] * 100, (64,)),
+        ([], (64,)),
+    ],
+)
+def test_lengths_of_a_file_for_several(lengths: list[int], expected: tuple[int, ...]) -> None:
+    assert several_lengths(lengths, longest=64) == expected
 
 
 def test_no_more_tokens_than_the_model_takes() -> None:

@@ -281,19 +281,39 @@ def test_the_same_model_gives_the_same_bytes(teacher: BertTeacher) -> None:
 
 
 def test_several_lengths(teacher: BertTeacher, tmp_path: Path) -> None:
-    chosen = settings(artifacts=["litert-int8", "onnx-float32"], lengths=[16, 8])
-    manifest = export_bundle(subject("micro", teacher), chosen, tmp_path / "bundle")
-    assert [(a.name, a.file, a.length) for a in manifest.artifacts] == [
-        ("litert-int8", "litert/model_int8.tflite", 16),
-        ("litert-int8-8", "litert/model_int8_8.tflite", 8),
-        ("onnx-float32", "onnx/model.onnx", None),
+    chosen = settings(artifacts=["litert-int8-lengths", "litert-int8"], lengths=[4, 16, 8])
+    manifest = export_bundle(subject("nano", teacher), chosen, tmp_path / "bundle")
+    assert [(a.name, a.file, a.length, a.lengths) for a in manifest.artifacts] == [
+        ("litert-int8-lengths", "litert/model_int8_lengths.tflite", 16, (4, 8, 16)),
+        ("litert-int8", "litert/model_int8.tflite", 16, ()),
     ]
-    assert manifest.defaults == {"litert": "litert-int8", "onnx": "onnx-float32"}
-    short = load_bundle(tmp_path / "bundle", "litert-int8-8")
-    # The longest text is cut to eight tokens.
-    assert short.engine.length == 8
-    cut = load_bundle(tmp_path / "bundle", "litert-int8").outputs(["a b c d e f"])
-    np.testing.assert_allclose(short.outputs([TEXTS[5]]), cut, atol=0.05)
+    assert manifest.defaults == {"litert": "litert-int8-lengths"}
+    several, one = (load_bundle(tmp_path / "bundle", a.name) for a in manifest.artifacts)
+    assert (several.engine.lengths, one.engine.lengths) == ((4, 8, 16), (16,))
+    # [CLS] good film [SEP] fits into 4; the longest text is cut to 16.
+    assert [several.engine.length_for(tokens) for tokens in (4, 5, 8, 9, 99)] == [4, 8, 8, 16, 16]
+    np.testing.assert_allclose(several.outputs(TEXTS), one.outputs(TEXTS), atol=1e-6)
+
+    whole, part = (
+        parsed((tmp_path / "bundle" / artifact.file).read_bytes())
+        for artifact in manifest.artifacts
+    )
+    names = [signature.signatureKey for signature in whole.signatureDefs]
+    assert names == [b"serving_default", b"length_8", b"length_4"]
+    # Every weight is stored once, and none of them is new.
+    weights, expected = (
+        sorted(b.data.tobytes() for b in model.buffers if b.data is not None and len(b.data) > 200)
+        for model in (whole, part)
+    )
+    assert [w for w in weights if w not in expected] == []
+    assert len(weights) == len(set(weights)) > 2
+
+
+def test_lengths_that_suit_the_texts(teacher: BertTeacher, tmp_path: Path) -> None:
+    chosen = settings(artifacts=["litert-int8-lengths"], lengths=None)
+    manifest = export_bundle(subject("nano", teacher), chosen, tmp_path / "bundle")
+    # Most texts have 3 to 6 words and two special tokens, one has more than 16.
+    assert manifest.artifacts[0].lengths == (8, 16)
 
 
 def test_integer_output(teacher: BertTeacher, tmp_path: Path) -> None:
@@ -412,7 +432,8 @@ def test_a_bundle_holds_all_that_clients_need(micro: Path, teacher: BertTeacher)
     assert set(manifest.files) == {
         "config.json", "encoder.json", "labels.txt", "tokenizer.json",
         "tokenizer_config.json", "vocab.txt", "litert/model_float32.tflite",
-        "litert/model_int8.tflite", "onnx/model.onnx", "onnx/model_quantized.onnx",
+        "litert/model_int8.tflite", "litert/model_int8_lengths.tflite", "onnx/model.onnx",
+        "onnx/model_quantized.onnx",
     }  # fmt: skip
     assert (micro / "labels.txt").read_text() == "bad\ngood\n"
     assert json.loads((micro / "config.json").read_text())["id2label"] == {"0": "bad", "1": "good"}
@@ -524,6 +545,8 @@ def test_bad_lengths_places_and_texts(teacher: BertTeacher, tmp_path: Path) -> N
     source = subject("nano", teacher)
     with pytest.raises(KdedgeError, match="lengths: 64; this model takes at most 16"):
         export_bundle(source, settings(lengths=[16, 64]), tmp_path / "bundle")
+    with pytest.raises(KdedgeError, match=r"lengths: \[15\]; no text of the test split needs them"):
+        export_bundle(source, settings(lengths=[16, 15, 8]), tmp_path / "bundle")
     none = Evaluation((), np.zeros(0, np.int32), np.zeros((0, 2), np.float32))
     with pytest.raises(KdedgeError, match="test: no texts"):
         export_bundle(replace(source, test=none), settings(), tmp_path / "bundle")
@@ -537,6 +560,16 @@ def test_bad_lengths_places_and_texts(teacher: BertTeacher, tmp_path: Path) -> N
     with pytest.raises(KdedgeError, match="there exists already"):
         export_bundle(source, settings(), tmp_path / "there")
     assert list(tmp_path.iterdir()) == [tmp_path / "there"]
+
+
+def test_padding_that_changes_answers_is_refused(teacher: BertTeacher, tmp_path: Path) -> None:
+    inputs = student_inputs()
+    tokens = keras.layers.Embedding(len(teacher.encoder.vocabulary), 4)(inputs["ids"])
+    logits = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(tokens))
+    source = replace(subject("nano", teacher), model=keras.Model(inputs, 9 * logits, name="odd"))
+    chosen = settings(artifacts=["litert-int8-lengths"], lengths=[16, 8])
+    with pytest.raises(KdedgeError, match="litert-int8-lengths: padding changes answers"):
+        export_bundle(source, chosen, tmp_path / "bundle")
 
 
 @keras.saving.register_keras_serializable("kdedge-tests")

@@ -35,7 +35,9 @@ def test_every_artifact_answers(bundle: Path) -> None:
             assert one.label == ("negative", "positive")[row.argmax()]
             assert one.probability == max(one.probabilities.values())
             assert sum(one.probabilities.values()) == pytest.approx(1, abs=1e-6)
-    assert len(by_artifact) == 4
+    assert len(by_artifact) == 5
+    one, several = by_artifact["litert-int8"], by_artifact["litert-int8-lengths"]
+    np.testing.assert_allclose(several, one, atol=1e-6)
     for said in by_artifact.values():
         np.testing.assert_allclose(said, by_artifact["litert-float32"], atol=0.02)
     assert load_bundle(bundle).predict([]) == []

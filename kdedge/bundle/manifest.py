@@ -6,7 +6,8 @@ manifest.sig            if the bundle is signed: see kdedge.bundle.signing
 tokenizer.json          the tokenizer, for Hugging Face's library
 tokenizer_config.json, config.json, vocab.txt, labels.txt
 sample_texts.txt        only if asked for: texts of the user's to measure with
-litert/*.tflite         int32 [1, length] ids, mask, segment_ids -> float32 [1, width] outputs
+litert/*.tflite         int32 [1, length] ids, mask, segment_ids -> float32 [1, width] outputs;
+                        of an artifact with `lengths`, a signature for each
 onnx/*.onnx             int64 [batch, length] input_ids, attention_mask, token_type_ids
                         -> float32 [batch, width] logits
 """  # noqa: E501
@@ -101,7 +102,10 @@ class Artifact(_Frozen):
     file: str = Field(description="path inside the bundle")
     format: Literal["litert", "onnx"]
     quantization: str = Field(description="float32, int8, ...")
-    length: int | None = Field(description="tokens; None for any length")
+    length: int | None = Field(description="tokens that texts are cut to; None for any length")
+    lengths: tuple[int, ...] = Field(
+        (), description="tokens that inputs may have, the shortest first, if there are several"
+    )
     bytes: int
     gzip_bytes: int = Field(description="size after gzip -9, which is that of a download")
     spared: tuple[SparedLayer, ...] = ()

@@ -2,7 +2,7 @@
 
 import gzip
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,8 +11,10 @@ import numpy as np
 
 from kdedge.bundle.decision import Trust
 from kdedge.bundle.manifest import Artifact, SparedLayer, score_of
+from kdedge.defaults import several_lengths
 from kdedge.errors import KdedgeError
 from kdedge.export.litert.convert import to_litert
+from kdedge.export.litert.merge import merged
 from kdedge.export.litert.metadata import with_metadata
 from kdedge.export.litert.quantize import LiteRTQuantization, LiteRTQuantizer
 from kdedge.export.onnx.convert import to_onnx
@@ -22,8 +24,10 @@ from kdedge.export.selective import Quantizer, spare_layers
 from kdedge.export.subject import Subject
 from kdedge.export.trust import Said, trust_of
 from kdedge.files import require_space
-from kdedge.recipe import ARTIFACTS, Decide, Export
+from kdedge.recipe import ARTIFACTS, SEVERAL, Decide, Export
 from kdedge.runtime import encode_each, load_engine, run
+from kdedge.tasks import Outputs
+from kdedge.text.encoder import padded
 from kdedge.text.pairs import Text
 
 MIN_CALIBRATION, MAX_CALIBRATION = 8, 256
@@ -32,8 +36,9 @@ MIN_PARITY = 500
 # tenths of a point.
 VALID_SHARE = 0.5
 ERROR_TEXTS = 128
-# Rounding gives about 1e-6, a wrongly converted op far more.
-FLOAT32_MAX_DIFFERENCE = 1e-3
+# Of a float32 file from its source, and between lengths. Rounding gives about 1e-6, a wrongly
+# converted op, or padding that is not masked, far more.
+MAX_DIFFERENCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,14 @@ class Planned:
         file: path inside the bundle.
         precision: its name without the format: float32, int8, ...
         quantization: how it is quantized; None for float32.
-        length: tokens; None for ONNX, which takes any length.
+        lengths: tokens that inputs may have, the largest first; empty for ONNX, which takes any.
     """
 
     name: str
     file: str
     precision: str
     quantization: LiteRTQuantization | OnnxQuantization | None
-    length: int | None
+    lengths: tuple[int, ...] = ()
 
 
 def quantization_of(artifact: str) -> LiteRTQuantization | OnnxQuantization | None:
@@ -61,33 +66,38 @@ def quantization_of(artifact: str) -> LiteRTQuantization | OnnxQuantization | No
     return import_module(module).QUANTIZATION if module else None
 
 
-def planned(settings: Export, longest: int) -> list[Planned]:
-    """The artifacts that the settings ask for, of a model that takes so many tokens."""
-    lengths = settings.lengths or (longest,)
+def planned(settings: Export, subject: Subject) -> list[Planned]:
+    """The artifacts that the settings ask for, of this model.
+
+    Raises:
+        KdedgeError: no text needs one of the lengths.
+    """
+    encoder = subject.encoder
+    tokens = [len(row.ids) for row in encoder.tokens(_proof_texts(subject))]
+    suited = settings.lengths or several_lengths(tokens, encoder.max_length)
+    lengths = largest, *smaller = tuple(sorted(suited, reverse=True))
+    needed = {min((n for n in lengths if n >= count), default=largest) for count in tokens}
+    unproven = sorted({*smaller} - needed)
+    if unproven and any(name.endswith(SEVERAL) for name in settings.artifacts):
+        raise KdedgeError(
+            f"lengths: {unproven}; no text of the test split needs them, so they can't be proven. "
+            "Leave them out."
+        )
     found = []
     for name in settings.artifacts:
-        runtime, _, precision = name.partition("-")
+        runtime, _, precision = name.removesuffix(SEVERAL).partition("-")
         quantization = quantization_of(name)
         if runtime == "onnx":
             file = quantization.file if isinstance(quantization, OnnxQuantization) else "model.onnx"
-            found.append(Planned(name, f"onnx/{file}", precision, quantization, None))
-            continue
-        stem = f"litert/model_{precision.replace('-', '_')}"
-        for length in lengths:
-            plain = length == lengths[0]
-            found.append(
-                Planned(
-                    name if plain else f"{name}-{length}",
-                    f"{stem}.tflite" if plain else f"{stem}_{length}.tflite",
-                    precision,
-                    quantization,
-                    length,
-                )
-            )
+            found.append(Planned(name, f"onnx/{file}", precision, quantization))
+        else:
+            file = f"litert/model_{name.removeprefix('litert-').replace('-', '_')}.tflite"
+            taken = lengths if name.endswith(SEVERAL) else (largest,)
+            found.append(Planned(name, file, precision, quantization, taken))
     return found
 
 
-def check(subject: Subject, settings: Export, artifacts: Sequence[Planned], out: Path) -> None:
+def check(subject: Subject, settings: Export, out: Path) -> None:
     """Check lengths, texts and disk space before any conversion.
 
     Raises:
@@ -101,19 +111,42 @@ def check(subject: Subject, settings: Export, artifacts: Sequence[Planned], out:
     if not subject.test.texts:
         raise KdedgeError("test: no texts; an artifact must be proven on real texts.")
     calibration = len(_calibration(subject))
-    needed = any(a.quantization and a.quantization.needs_calibration for a in artifacts)
+    used = map(quantization_of, settings.artifacts)
+    needed = any(quantization and quantization.needs_calibration for quantization in used)
     if calibration < MIN_CALIBRATION and needed:
         raise KdedgeError(
             f"calibration: {calibration} texts; at least {MIN_CALIBRATION}, as varied as what the "
             "app will meet, are needed to find the ranges of activations. Name a file with more: "
             "--calibration FILE."
         )
-    require_space(out.parent, 5 * len(artifacts) * subject.parameters)
+    require_space(out.parent, 5 * len(settings.artifacts) * subject.parameters)
 
 
 def _calibration(subject: Subject) -> tuple[Text, ...]:
     texts = subject.valid.texts if subject.calibration is None else subject.calibration
     return texts[:MAX_CALIBRATION]
+
+
+def _proof_texts(subject: Subject) -> tuple[Text, ...]:
+    """Those of the test split; where it is small, those of the valid split after them."""
+    few = len(subject.test.texts) < MIN_PARITY
+    return subject.test.texts + (subject.valid.texts if few else ())
+
+
+def _joined(contents: Sequence[bytes]) -> bytes:
+    """The file for several lengths; the same file for one."""
+    return contents[0] if len(contents) == 1 else merged(contents)
+
+
+class _OfLengths:
+    """Quantizes one model's files of several lengths in the same way, into one file."""
+
+    def __init__(self, quantizers: Sequence[Quantizer]) -> None:
+        self.quantizers = quantizers
+        self.layers, self.spared_as = quantizers[0].layers, quantizers[0].spared_as
+
+    def __call__(self, spared: Collection[str] = ()) -> bytes:
+        return _joined([quantizer(spared) for quantizer in self.quantizers])
 
 
 class Prover:
@@ -125,12 +158,9 @@ class Prover:
         self.vocabulary = subject.encoder.vocabulary
         self.calibration = _calibration(subject)
         self.threads = os.cpu_count() or 1
-        self.proof_texts, logits = subject.test.texts, subject.test.logits
-        if len(self.proof_texts) < MIN_PARITY:
-            # The texts of the valid split are real texts too.
-            self.proof_texts += subject.valid.texts
-            logits = np.concatenate([logits, subject.valid.logits])
-        self.reference = subject.task.outputs(logits)
+        self.proof_texts = _proof_texts(subject)
+        logits = np.concatenate([subject.test.logits, subject.valid.logits])
+        self.reference = subject.task.outputs(logits[: len(self.proof_texts)])
 
     def make(self, planned: Planned, folder: Path) -> Artifact:
         """Convert, quantize, load and compare one artifact, and leave it in the bundle's folder.
@@ -143,35 +173,41 @@ class Prover:
         """
         path = folder / planned.file
         path.parent.mkdir(exist_ok=True)
-        content = self._float32(planned.length)
+        lengths = planned.lengths or (None,)
         spared: tuple[SparedLayer, ...] = ()
-        if planned.quantization:
+        if planned.quantization is None:
+            content = _joined([self._float32(length) for length in lengths])
+        else:
+            of = planned.quantization
             content, spared = spare_layers(
-                self._quantizer(planned.quantization, planned.length),
+                _OfLengths([self._quantizer(of, length) for length in lengths]),
                 lambda trial: self._error(trial, path),
                 lambda trial: self._holds(trial, path),
             )
-        self._write(content, path)
+        self._write(content, path, planned)
         said = self._run(path, self.proof_texts)
         outputs = said.outputs
         if not np.isfinite(outputs).all():
             raise KdedgeError(f"{planned.name}: the outputs of the converted model are not finite.")
         task = self.subject.task
         difference = parity(task, outputs, self.reference)
-        allowed = FLOAT32_MAX_DIFFERENCE * task.unit
+        allowed = MAX_DIFFERENCE * task.unit
         if planned.quantization is None and difference.max_difference > allowed:
             raise KdedgeError(
                 f"{planned.name}: the outputs of the converted model differ from its source's: "
                 f"{task.output} by up to {difference.max_difference:.2g}; at most "
                 f"{allowed:g} is allowed. One of its ops was converted wrongly."
             )
+        if len(planned.lengths) > 1:
+            self._check_lengths(planned, path, outputs)
         labels = self.subject.test.labels
         return Artifact(
             name=planned.name,
             file=planned.file,
-            format="onnx" if planned.length is None else "litert",
+            format="litert" if planned.lengths else "onnx",
             quantization=planned.precision,
-            length=planned.length,
+            length=max(planned.lengths, default=None),
+            lengths=tuple(sorted(planned.lengths)) if len(planned.lengths) > 1 else (),
             bytes=path.stat().st_size,
             gzip_bytes=len(gzip.compress(path.read_bytes(), 9)),
             spared=spared,
@@ -179,6 +215,24 @@ class Prover:
             score=score_of(task, outputs[: len(labels)], labels),
             trust=self._trust(planned.name, path, said),
         )
+
+    def _check_lengths(self, planned: Planned, path: Path, outputs: Outputs) -> None:
+        """Check that texts get the same outputs at their own lengths as at the largest one.
+
+        Raises:
+            KdedgeError: they don't.
+        """
+        s, engine = self.subject, load_engine(path, self.threads)
+        tokens = s.encoder.tokens(self.proof_texts, engine.length)
+        longest = engine.run(padded(tokens, engine.length, s.encoder.pad_id).inputs)
+        difference, allowed = np.abs(outputs - longest).max(), MAX_DIFFERENCE * s.task.unit
+        if difference > allowed:
+            raise KdedgeError(
+                f"{planned.name}: padding changes answers: {s.task.output} of a text differ by up "
+                f"to {difference:.2g} between its own length and {engine.length} tokens; at most "
+                f"{allowed:g} is allowed. The model must ignore tokens whose mask is 0; or leave "
+                f"{planned.name} out of `artifacts`."
+            )
 
     def _trust(self, name: str, path: Path, proof: Said) -> Trust | None:
         """When to trust the file's answers; None if the task or the texts can't say."""
@@ -212,11 +266,11 @@ class Prover:
             return OnnxQuantizer(content, quantization, encoded)
         return LiteRTQuantizer(content, quantization, encoded, self.settings.integer_output)
 
-    def _write(self, content: bytes, path: Path) -> None:
-        # MediaPipe can read float outputs, BERT's word pieces and single texts only.
+    def _write(self, content: bytes, path: Path, planned: Planned) -> None:
+        # MediaPipe can read float outputs, one length, BERT's word pieces and single texts only.
         s = self.subject
         is_read = s.encoder.is_berts and not s.has_pairs and not self.settings.integer_output
-        if path.suffix == ".tflite" and is_read:
+        if len(planned.lengths) == 1 and is_read:
             content = with_metadata(content, self.vocabulary, s.task.output_names, s.task.output)
         path.write_bytes(content)
 

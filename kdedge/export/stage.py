@@ -44,8 +44,8 @@ def export_bundle(
             fails, or no threshold gives the precision that is wanted. Also if an artifact loses
             more on the test split than is allowed: the bundle is then written without it.
     """
-    artifacts, task = planned(settings, subject.encoder.max_length), subject.task
-    check(subject, settings, artifacts, out)
+    check(subject, settings, out)
+    artifacts, task = planned(settings, subject), subject.task
     if decide and decide.asks and not task.has_confidence:
         raise KdedgeError(f"decide: this task, {task.name}, has no answers that can be unsure.")
     source = score_of(task, task.outputs(subject.test.logits), subject.test.labels)
@@ -96,7 +96,6 @@ def export_bundle(
 
 def _defaults(artifacts: list[Artifact]) -> dict[str, str]:
     """The default artifact of each format: the one that comes first in `ARTIFACTS`."""
-    # Artifacts of other lengths than the first have other names, so they are never the default.
     order = [name for name in ARTIFACTS if name in {artifact.name for artifact in artifacts}]
     formats = {artifact.name: artifact.format for artifact in artifacts}
     return {formats[name]: name for name in reversed(order)}

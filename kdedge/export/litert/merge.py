@@ -1,0 +1,52 @@
+"""Merges `.tflite` files of one model for several lengths into one file, which has weights once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kdedge.export.litert.flatbuffer import parsed, written
+
+
+def merged(contents: Sequence[bytes]) -> bytes:
+    """One file with a subgraph and a signature for each of these files.
+
+    Equal weights are stored once. The first file's subgraph and signature, `serving_default`, stay
+    the first, which is what programs run that know nothing of signatures. Those of the others have
+    the names `length_16`, `length_32`, ...
+
+    Args:
+        contents: files of one subgraph with inputs int32 [1, length], as `to_litert` or
+            `LiteRTQuantizer` make them, each with another length.
+    """
+    model, *others = map(parsed, contents)
+    places = {_data(buffer): place for place, buffer in reversed([*enumerate(model.buffers)])}
+    codes = [_code(code) for code in model.operatorCodes]
+    for other in others:
+        (graph,) = other.subgraphs
+        (signature,) = other.signatureDefs
+        for tensor in graph.tensors:
+            buffer = other.buffers[tensor.buffer]
+            if _data(buffer) not in places:
+                places[_data(buffer)] = len(model.buffers)
+                model.buffers.append(buffer)
+            tensor.buffer = places[_data(buffer)]
+        for op in graph.operators:
+            code = other.operatorCodes[op.opcodeIndex]
+            if _code(code) not in codes:
+                codes.append(_code(code))
+                model.operatorCodes.append(code)
+            op.opcodeIndex = codes.index(_code(code))
+        _, length = graph.tensors[graph.inputs[0]].shape
+        signature.signatureKey = f"length_{length}".encode()
+        signature.subgraphIndex = len(model.subgraphs)
+        model.subgraphs.append(graph)
+        model.signatureDefs.append(signature)
+    return written(model)
+
+
+def _data(buffer: Any) -> bytes:
+    """Its content; empty for a tensor that is computed, which is the first buffer's."""
+    return b"" if buffer.data is None else buffer.data.tobytes()
+
+
+def _code(code: Any) -> tuple[Any, ...]:
+    return code.builtinCode, code.customCode, code.version
