@@ -525,9 +525,9 @@ class Export(Section):
     )
     lengths: tuple[Length, ...] | None = Field(
         None,
-        description="lengths of the LiteRT models in tokens: litert-int8-lengths has a signature for "
-        "each, the other files have the largest; default: max_length, and up to four smaller ones "
-        "that suit the texts of the test split",
+        description="lengths of the LiteRT models in tokens: litert-int8-lengths has a signature "
+        "for each, the other files have the largest; default: max_length, and up to four smaller "
+        "ones that suit the texts of the test split",
     )
     max_accuracy_drop: Positive = Field(
         0.5,

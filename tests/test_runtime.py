@@ -137,7 +137,9 @@ def test_an_artifact_outside_the_bundle_or_unlisted(bundle: Path) -> None:
 
 
 def test_an_artifact_that_is_not_there(bundle: Path) -> None:
-    with pytest.raises(KdedgeError, match="has no 'int8'. It has: litert-float32, litert-int8, litert-int8-l"):
+    with pytest.raises(
+        KdedgeError, match="has no 'int8'. It has: litert-float32, litert-int8, litert-int8-l"
+    ):
         load_bundle(bundle, "int8")
 
 
