@@ -47,6 +47,7 @@ class Engine(ABC):
         package: PyPI package of the runtime.
         module: module of that package to import.
         version: version of the runtime.
+        thread_safe: whether several threads may run it at once.
         lengths: lengths in tokens that inputs may have, the shortest first; empty for any length.
         inputs: the `NAMES` that the file takes, in the file's order.
         load_ns: time to load the file, without importing the runtime.
@@ -61,6 +62,7 @@ class Engine(ABC):
     name: str
     package: str
     module: str
+    thread_safe: bool
     version: str
     lengths: tuple[int, ...]
     inputs: tuple[str, ...]
@@ -131,6 +133,7 @@ class LiteRTEngine(Engine):
 
     format, suffix = "litert", ".tflite"
     name, package, module = "LiteRT", "ai-edge-litert", "ai_edge_litert.interpreter"
+    thread_safe = False
 
     def _open(self, runtime: Any, path: str, threads: int) -> None:
         import ai_edge_litert
@@ -220,6 +223,7 @@ class OnnxEngine(Engine):
 
     format, suffix = "onnx", ".onnx"
     name, package, module = "ONNX Runtime", "onnxruntime", "onnxruntime"
+    thread_safe = True
     lengths = ()
 
     _names = {"input_ids": "ids", "attention_mask": "mask", "token_type_ids": "segment_ids"}

@@ -3,9 +3,13 @@
 Needs `pip install 'kdedge[runtime]'` and no TensorFlow.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +21,13 @@ from kdedge.bundle.manifest import Artifact, Manifest, opened, verify
 from kdedge.engines import Engine, EngineError, RuntimeMissingError
 from kdedge.errors import KdedgeError
 from kdedge.tasks import Outputs, Task
-from kdedge.text.encoder import Encoded, TextEncoder, Tokens, padded
+from kdedge.text.batches import chunks
+from kdedge.text.encoder import TextEncoder, Tokens, padded
 from kdedge.text.pairs import Text, parts_of
 from kdedge.text.readers import check_text
+
+# Texts in one inference at most.
+TOGETHER = 32
 
 
 class Judged(NamedTuple):
@@ -38,6 +46,20 @@ class Judged(NamedTuple):
     lengths: npt.NDArray[np.int64]
 
 
+class Ran(NamedTuple):
+    """What a model gives for some texts.
+
+    Attributes:
+        outputs: float32 [texts, width], not calibrated.
+        unknown: float64 [texts], share of the tokens that is unknown.
+        lengths: int64 [texts], tokens.
+    """
+
+    outputs: Outputs
+    unknown: npt.NDArray[np.float64]
+    lengths: npt.NDArray[np.int64]
+
+
 class TextModel:
     """One model of a bundle with the bundle's tokenizer and task.
 
@@ -46,20 +68,31 @@ class TextModel:
     'positive'
 
     Attributes:
-        engine: the model in its runtime.
+        engines: the model in its runtime, for each thread that it may use.
         encoder: turns texts into its inputs.
         manifest: of the bundle.
         decision: makes answers of its outputs; None in bundles that have none.
+        together: texts in one inference at most.
     """
 
     def __init__(
-        self, engine: Any, encoder: TextEncoder, manifest: Manifest, decision: Decision | None
+        self,
+        engines: Sequence[Engine],
+        encoder: TextEncoder,
+        manifest: Manifest,
+        decision: Decision | None,
+        together: int = 1,
     ) -> None:
-        self.engine, self.encoder, self.manifest = engine, encoder, manifest
-        self.decision = decision
+        self.engines, self.encoder, self.manifest = engines, encoder, manifest
+        self.decision, self.together = decision, together
+
+    @property
+    def engine(self) -> Engine:
+        """The model in its runtime."""
+        return self.engines[0]
 
     def outputs(self, texts: Sequence[Text]) -> Outputs:
-        """What the model gives, float32 [texts, width]; texts are run one by one, as in an app.
+        """What the model gives, float32 [texts, width]; the same as for each text by itself.
 
         For classification these are probabilities, in the order of `manifest.task.label_names`,
         before `decision` calibrates them.
@@ -67,7 +100,7 @@ class TextModel:
         Raises:
             KdedgeError: a text is empty or far too long.
         """
-        return run(self.engine, self.manifest.task, self._encoded(texts))
+        return self._run(texts).outputs
 
     def judge(self, texts: Sequence[Text]) -> Judged:
         """Calibrated outputs, and which answers are unsure.
@@ -75,10 +108,7 @@ class TextModel:
         Raises:
             KdedgeError: a text is empty or far too long.
         """
-        task, encoded = self.manifest.task, self._encoded(texts)
-        outputs = run(self.engine, task, encoded)
-        unknown = np.array([self.encoder.unknown_shares(one)[0] for one in encoded])
-        lengths = np.array([self.encoder.lengths(one)[0] for one in encoded], np.int64)
+        task, (outputs, unknown, lengths) = self.manifest.task, self._run(texts)
         if self.decision is None:
             return Judged(outputs, np.zeros(len(texts), bool), unknown, lengths)
         outputs = self.decision.calibrated(task, outputs)
@@ -100,18 +130,21 @@ class TextModel:
         """
         return self.answers(self.judge(texts))
 
-    def _encoded(self, texts: Sequence[Text]) -> list[Encoded]:
+    def _run(self, texts: Sequence[Text]) -> Ran:
         for number, text in enumerate(texts, 1):
             if isinstance(text, str) == self.manifest.pairs:
                 kind = "pairs of texts: Pair(text, pair)" if self.manifest.pairs else "single texts"
                 raise KdedgeError(f"text {number}: this bundle takes {kind}.")
             for part in parts_of(text):
                 check_text(part, f"text {number}")
-        return encode_each(self.engine, self.encoder, texts)
+        return run(self.engines, self.encoder, self.manifest.task, texts, self.together)
 
 
 def load_bundle(
-    bundle: Path | str, artifact: str | None = None, public_key: Path | None = None
+    bundle: Path | str,
+    artifact: str | None = None,
+    public_key: Path | None = None,
+    threads: int = 1,
 ) -> TextModel:
     """Verify a bundle and load one of its models.
 
@@ -120,6 +153,7 @@ def load_bundle(
         artifact: name of the model; None for the bundle's default.
         public_key: PEM file of the key that the bundle must be signed with
             (`kdedge.bundle.signing`); None to load unsigned bundles too.
+        threads: threads for lists of texts; one text uses one of them.
 
     Raises:
         KdedgeError: the bundle is damaged, its files don't fit together, it is not signed with that
@@ -133,10 +167,11 @@ def load_bundle(
 
             manifest = verify_signature(folder, public_key)
         chosen, encoder = manifest.artifact(artifact), TextEncoder.load(folder)
-        engine = load_engine(folder / chosen.file)
-        _check_fit(engine, encoder, manifest, chosen)
+        loaded = load_engines(folder / chosen.file, threads)
+        _check_fit(loaded[0], encoder, manifest, chosen)
         decision = chosen.trust.decision if chosen.trust else None
-        return TextModel(engine, encoder, manifest, decision)
+        together = most_together(chosen.format, chosen.quantization)
+        return TextModel(loaded, encoder, manifest, decision, together)
 
 
 def _check_fit(
@@ -183,15 +218,89 @@ def load_engine(path: Path, threads: int = 1) -> Engine:
         raise KdedgeError(f"{path}: {error}") from None
 
 
-def encode_each(engine: Engine, encoder: TextEncoder, texts: Sequence[Text]) -> list[Encoded]:
-    """The inputs of each text by itself, of the shortest length that the engine has for it."""
-    rows = encoder.tokens(texts, engine.length)
-    return [padded([row], engine.length_for(len(row.ids)), encoder.pad_id) for row in rows]
+def load_engines(path: Path, threads: int) -> list[Engine]:
+    """Load a file for each thread; ONNX Runtime's threads share one.
+
+    Raises:
+        KdedgeError: the runtime is not installed or refuses the file; or there are no threads.
+    """
+    if threads < 1:
+        raise KdedgeError(f"threads: {threads}; at least 1 is needed.")
+    first = load_engine(path)
+    others = [first if first.thread_safe else load_engine(path) for _ in range(threads - 1)]
+    return [first, *others]
 
 
-def run(engine: Engine, task: Task, encoded: Sequence[Encoded]) -> Outputs:
-    """The task's outputs, float32 [texts, width], with one inference for each text."""
-    none = np.zeros((0, task.width), np.float32)
-    outputs = np.concatenate([none, *(engine.run(one.inputs) for one in encoded)])
+def most_together(format: str, quantization: str) -> int:
+    """How many texts a file may take in one inference.
+
+    One for dynamic int8 in ONNX, which has one scale for all numbers of an inference, so that what
+    is said of a text would depend on the texts beside it.
+    """
+    return 1 if (format, quantization) == ("onnx", "int8") else TOGETHER
+
+
+def run(
+    engines: Sequence[Engine],
+    encoder: TextEncoder,
+    task: Task,
+    texts: Sequence[Text],
+    together: int = 1,
+) -> Ran:
+    """Run a model on texts: those of one length together, so that none is padded for another.
+
+    Args:
+        engines: the model in its runtime, for each thread; see `load_engines`.
+        encoder: turns texts into its inputs.
+        task: of the outputs.
+        texts: texts or pairs.
+        together: texts in one inference at most; see `most_together`.
+    """
+    first = engines[0]
+    rows = encoder.tokens(texts, first.length)
+    lengths = [first.length_for(len(row.ids)) or len(row.ids) for row in rows]
+    ran = Ran(
+        np.zeros((len(rows), task.width), np.float32),
+        np.zeros(len(rows)),
+        np.zeros(len(rows), np.int64),
+    )
+
+    def run_batch(engine: Engine, length: int, places: list[int]) -> None:
+        encoded = padded([rows[place] for place in places], length, encoder.pad_id)
+        ran.outputs[places] = engine.run(encoded.inputs)
+        ran.unknown[places] = encoder.unknown_shares(encoded)
+        ran.lengths[places] = encoder.lengths(encoded)
+
+    order = sorted(range(len(rows)), key=lengths.__getitem__)
+    batches = [
+        (length, places)
+        for length, of_length in groupby(order, key=lengths.__getitem__)
+        for places in chunks(of_length, together)
+    ]
+    if len(engines) == 1:
+        for batch in batches:
+            run_batch(first, *batch)
+    else:
+        _in_threads(engines, run_batch, batches)
     # ONNX models give logits.
-    return outputs if engine.length is not None else task.outputs(outputs)
+    return ran if first.lengths else ran._replace(outputs=task.outputs(ran.outputs))
+
+
+def _in_threads(
+    engines: Sequence[Engine],
+    run_batch: Callable[[Engine, int, list[int]], None],
+    batches: Sequence[tuple[int, list[int]]],
+) -> None:
+    """Run batches with a thread for each engine."""
+    waiting: SimpleQueue[tuple[int, list[int]]] = SimpleQueue()
+    for batch in batches:
+        waiting.put(batch)
+
+    def work(engine: Engine) -> None:
+        with contextlib.suppress(Empty):
+            while True:
+                run_batch(engine, *waiting.get_nowait())
+
+    with ThreadPoolExecutor(len(engines)) as pool:
+        # As a list, so that errors are raised here.
+        list(pool.map(work, engines))

@@ -45,6 +45,20 @@ def test_every_artifact_answers(bundle: Path) -> None:
     assert load_bundle(bundle).predict(TEXTS) == load_bundle(bundle, default).predict(TEXTS)
 
 
+def test_a_list_is_answered_as_each_text_by_itself(bundle: Path) -> None:
+    words = "a slow, moving and funny film about two old friends who never meet again".split()
+    texts = [" ".join(words[i % 3 : i % 3 + 1 + i % 11]) for i in range(100)] + ["film " * 100]
+    for artifact in read_manifest(bundle).artifacts:
+        one = load_bundle(bundle, artifact.name)
+        alone = np.concatenate([one.outputs([text]) for text in texts])
+        unsure = [answer.unsure for text in texts for answer in one.predict([text])]
+        for model in (one, load_bundle(bundle, artifact.name, threads=2)):
+            np.testing.assert_allclose(model.outputs(texts), alone, atol=1e-6)
+            assert [answer.unsure for answer in model.predict(texts)] == unsure
+    with pytest.raises(KdedgeError, match="threads: 0; at least 1"):
+        load_bundle(bundle, threads=0)
+
+
 def test_no_tensorflow_is_loaded(bundle: Path) -> None:
     program = (
         "import sys; from kdedge import load_bundle; "

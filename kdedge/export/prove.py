@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from kdedge.export.subject import Subject
 from kdedge.export.trust import Said, trust_of
 from kdedge.files import require_space
 from kdedge.recipe import ARTIFACTS, SEVERAL, Decide, Export
-from kdedge.runtime import encode_each, load_engine, run
+from kdedge.runtime import load_engines, most_together, run
 from kdedge.tasks import Outputs
 from kdedge.text.encoder import padded
 from kdedge.text.pairs import Text
@@ -157,7 +158,7 @@ class Prover:
         self.float32: dict[int | None, bytes] = {}
         self.vocabulary = subject.encoder.vocabulary
         self.calibration = _calibration(subject)
-        self.threads = os.cpu_count() or 1
+        self.threads, self.together = os.cpu_count() or 1, 1
         self.proof_texts = _proof_texts(subject)
         logits = np.concatenate([subject.test.logits, subject.valid.logits])
         self.reference = subject.task.outputs(logits[: len(self.proof_texts)])
@@ -173,6 +174,8 @@ class Prover:
         """
         path = folder / planned.file
         path.parent.mkdir(exist_ok=True)
+        format: Literal["litert", "onnx"] = "litert" if planned.lengths else "onnx"
+        self.together = most_together(format, planned.precision)
         lengths = planned.lengths or (None,)
         spared: tuple[SparedLayer, ...] = ()
         if planned.quantization is None:
@@ -204,7 +207,7 @@ class Prover:
         return Artifact(
             name=planned.name,
             file=planned.file,
-            format="litert" if planned.lengths else "onnx",
+            format=format,
             quantization=planned.precision,
             length=max(planned.lengths, default=None),
             lengths=tuple(sorted(planned.lengths)) if len(planned.lengths) > 1 else (),
@@ -222,7 +225,7 @@ class Prover:
         Raises:
             KdedgeError: they don't.
         """
-        s, engine = self.subject, load_engine(path, self.threads)
+        s, engine = self.subject, load_engines(path, 1)[0]
         tokens = s.encoder.tokens(self.proof_texts, engine.length)
         longest = engine.run(padded(tokens, engine.length, s.encoder.pad_id).inputs)
         difference, allowed = np.abs(outputs - longest).max(), MAX_DIFFERENCE * s.task.unit
@@ -275,11 +278,9 @@ class Prover:
         path.write_bytes(content)
 
     def _run(self, path: Path, texts: Sequence[Text]) -> Said:
-        s, engine = self.subject, load_engine(path, self.threads)
-        encoded = encode_each(engine, s.encoder, texts)
-        unknown = np.concatenate([s.encoder.unknown_shares(one) for one in encoded])
-        lengths = np.concatenate([s.encoder.lengths(one) for one in encoded])
-        return Said(run(engine, s.task, encoded), np.empty(0), unknown, lengths)
+        s, engines = self.subject, load_engines(path, self.threads)
+        ran = run(engines, s.encoder, s.task, texts, self.together)
+        return Said(ran.outputs, np.empty(0), ran.unknown, ran.lengths)
 
     def _error(self, content: bytes, path: Path) -> float:
         """Mean absolute difference of the outputs from those of the source."""

@@ -7,21 +7,19 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from kdedge.text.pairs import Text
-
-AnyText = TypeVar("AnyText", bound=Text)
+Item = TypeVar("Item")
 # Number of batches whose texts are sorted by length together: enough for little padding, few enough
 # to keep the batches random.
 SORTED_TOGETHER = 32
 
 
-def chunks(texts: Iterable[AnyText], size: int) -> Iterator[list[AnyText]]:
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Split an iterable into lists of `size` items; the last can be shorter.
 
     >>> list(chunks("abcde", 2))
     [['a', 'b'], ['c', 'd'], ['e']]
     """
-    rest = iter(texts)
+    rest = iter(items)
     while chunk := list(islice(rest, size)):
         yield chunk
 
