@@ -7,10 +7,17 @@ from contextlib import contextmanager
 
 
 class KdedgeError(Exception):
-    """An error that the user can fix: says what was given, what is allowed and what to do.
+    """An error that the user can fix; the message says what was given, what is allowed, what to do.
 
     The command line prints it as one line and exits with status 2. Any other exception is a bug in
     kdedge.
+
+        >>> from kdedge import load_corpus
+        >>> try:
+        ...     load_corpus("missing.csv")
+        ... except KdedgeError as error:
+        ...     print(error)
+        missing.csv: no such file.
     """
 
 

@@ -1,4 +1,4 @@
-"""Keras's Distiller, for live teachers and stored soft labels alike."""
+"""The Distiller: Keras's Distiller for live teachers and for stored soft labels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,45 +18,56 @@ from kdedge.tasks import Task, read_task
 
 @keras.saving.register_keras_serializable("kdedge")
 class Distiller(keras.distillation.Distiller):
-    """Trains a student on a teacher's soft labels, and on hard labels where there are any.
+    """Trains a student on a teacher's soft labels and, where examples have them, on hard labels.
 
     total = student_loss_weight * student_loss
             + (1 - student_loss_weight) * sum(weight * distillation_loss)
 
-    as in Keras. Each loss is the mean over the batch of the examples' values times their sample
-    weights.
+    as in Keras. Each loss is the mean over the batch of value times sample weight.
     With one `SoftLabelLoss`, 1 - student_loss_weight is Hinton's alpha (arXiv 1503.02531).
 
-    `fit` and `evaluate` take as targets
+    The targets of `fit` and `evaluate` are
 
     - with a live teacher: labels in the form of the task; for classification int [batch]
-    - with stored soft labels (`teacher=None`): a dictionary of `label`, and `teacher_logits`,
-      float [batch, width], and `teacher_<output>` for any other of the teacher's outputs that a
-      loss needs
+    - with stored soft labels (`teacher=None`): a dictionary of `label`, `teacher_logits`, float
+      [batch, width], and `teacher_<output>` for every other output that a loss needs
 
-    Weights and temperatures can be schedules over the training. `evaluate` uses their last values,
-    and the given values of adaptive weights, so that the losses of epochs can be compared.
+    Weights and temperatures can be schedules. `evaluate` uses their final values, and the initial
+    values of adaptive weights, so that losses of different epochs can be compared.
 
-    An example without a label (-1 in classification) counts in the distillation losses only. Each
-    loss has a metric of its name; `student_loss` is the loss on the labels.
+    Examples without a label (-1 in classification) count in the distillation losses only. Each loss
+    has a metric with its name; `student_loss` is the loss on the labels.
+
+        >>> from kdedge import SoftLabelLoss, build_student
+        >>> from kdedge.tasks import Classification
+        >>> task = Classification(label_names=("bad", "good"))
+        >>> student = build_student("nano", task=task, vocabulary=9, max_length=4)
+        >>> distiller = Distiller(None, student, SoftLabelLoss(2.0), student_loss_weight=0.1)
+        >>> distiller.compile("adam")
+        >>> ids, zeros = ops.convert_to_tensor([[1, 5, 7, 2]]), ops.zeros((1, 4), "int32")
+        >>> inputs = {"ids": ids, "mask": ops.ones_like(ids), "segment_ids": zeros}
+        >>> targets = {"label": ops.convert_to_tensor([1])}
+        >>> targets["teacher_logits"] = ops.convert_to_tensor([[-1.0, 1.0]])
+        >>> sorted(distiller.fit(inputs, targets, verbose=0).history)
+        ['loss', 'soft_label_loss', 'student_loss']
 
     Args:
-        teacher: any Keras model that gives logits, or a dictionary with `logits`; None if the
-            targets hold its outputs. It is frozen.
-        student: a Keras model that gives logits, float [batch, width].
-        distillation_losses: one or several losses; their names must differ.
-        distillation_loss_weights: one weight for each loss; None is 1 for each.
+        teacher: a Keras model that returns logits or a dictionary with `logits`; None if the
+            targets have its outputs. It is frozen.
+        student: a Keras model that returns logits, float [batch, width].
+        distillation_losses: one or more losses with different names.
+        distillation_loss_weights: a weight for each loss; None for 1.
         student_loss_weight: from 0 (soft labels only) to 1.
-        schedule_steps: training steps from the start to the end of the schedules, if there are any.
-        adaptive_weights: learn a log variance s for each term, so that in training a loss L counts
-            as exp(-s) L + s / 2 times its weight: terms that stay large count less (Kendall, Gal,
-            Cipolla 2017, arXiv 1705.07115).
-        prompt: runs the student in training.
-        task: what the labels and logits are of; None for classification.
-        name: of the model.
+        schedule_steps: training steps that the schedules span; needed if there are any.
+        adaptive_weights: learn a log variance s for each term. In training a loss L then counts as
+            exp(-s) L + s / 2, times its weight, so that terms that stay large count less (Kendall,
+            Gal, Cipolla 2017, arXiv 1705.07115).
+        prompt: runs the student in training, with virtual tokens.
+        task: task of the labels and logits; None for classification.
+        name: name of the model.
 
     Raises:
-        KdedgeError: an argument that is not as it says here.
+        KdedgeError: an invalid argument.
     """
 
     def __init__(

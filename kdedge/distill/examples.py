@@ -15,7 +15,7 @@ from kdedge.text.encoder import padded
 
 
 class Examples:
-    """Token ids, labels and soft labels, read from files that memory does not hold.
+    """Token ids, labels and soft labels, memory-mapped from files.
 
     Args:
         plan: has the texts.

@@ -23,16 +23,16 @@ class Plan:
     """The checked parts of a distillation; `plan_of` makes one.
 
     Attributes:
-        corpus: gives the task, the labels, and the valid and test splits.
+        corpus: task, labels, and the valid and test splits.
         store: soft labels of at least its training and valid texts.
         transfer: the texts that the student learns from.
-        encoder: of the student.
-        kept: the teacher's ids of the student's tokens.
+        encoder: text encoder of the student.
+        kept: the teacher's id of each token of the student.
         settings: the recipe's section `distill`.
-        preset: of the student that the settings name.
-        seed: of weights, order and dropout.
-        teacher: a teacher's folder, or None where soft labels are enough.
-        strategy: how the devices share the work.
+        preset: preset of the student.
+        seed: seed of weights, order and dropout.
+        teacher: folder of a teacher, or None if soft labels are enough.
+        strategy: distributes batches over the devices.
     """
 
     corpus: Corpus
@@ -77,7 +77,7 @@ def plan_of(
     Args:
         corpus: see `Plan`.
         store: see `Plan`.
-        encoder: that of the store.
+        encoder: text encoder of the store.
         settings: see `Plan`.
         seed: see `Plan`.
         teacher: see `Plan`.

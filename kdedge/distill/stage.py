@@ -1,4 +1,4 @@
-"""The distillation stage: stored soft labels in, a student's folder out."""
+"""The distillation stage: trains a student on stored soft labels and saves it."""
 
 from pathlib import Path
 from typing import Any
@@ -46,20 +46,19 @@ def distill_student(
     seed: int,
     teacher: Path | None = None,
 ) -> Student:
-    """Train a student on all soft labels of the store but those of valid and test texts.
+    """Train a student on all soft labels of the store except those of valid and test texts.
 
-    Keeps the epoch with the lowest loss on the valid split. A run that was stopped goes on from its
-    last whole epoch and ends with the same result.
+    Keeps the epoch with the lowest loss on the valid split. A run that was stopped continues after
+    its last finished epoch and ends with the same result.
 
     Args:
-        corpus: has the labels, and the valid and test splits.
-        store: soft labels of at least its training and valid texts.
-        encoder: that of the store.
+        corpus: labels, and the valid and test splits.
+        store: soft labels of at least the training and valid texts.
+        encoder: text encoder of the store.
         settings: the recipe's section `distill`.
-        out: folder to write the student to.
-        seed: of weights, order and dropout.
-        teacher: a teacher's folder, for students that are cut from it and for settings that need
-            one beside the student.
+        out: folder of the new student.
+        seed: seed of weights, order and dropout.
+        teacher: folder of the teacher, for presets and settings that need a live teacher.
 
     Raises:
         KdedgeError: the parts don't fit together, or `out` exists.

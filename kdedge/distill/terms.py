@@ -1,4 +1,4 @@
-"""The loss terms of a recipe, and what they need of the teacher."""
+"""Builds the losses that a recipe names, and checks what they need of the teacher."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from kdedge.text.decoding import tell_once
 
 Terms = list[tuple[DistillationLoss, float]]
 
-# The teacher's outputs that soft labels hold; others need the teacher beside the student.
+# The teacher's outputs that a store has; others need a live teacher.
 STORED = ("logits", "pooled")
 ONNX_ONLY = (
     "a teacher in ONNX gives logits only. Leave that out, or name the checkpoint that the file was "
@@ -49,7 +49,7 @@ def check(settings: Distill, preset: Preset) -> None:
 
 
 def needs_teacher(settings: Distill) -> bool:
-    """Whether the student learns from a teacher that runs beside it in each step."""
+    """Whether the settings need a live teacher in each training step."""
     adversary = ADVERSARIES[settings.adversary]
     return (
         settings.matches_layers

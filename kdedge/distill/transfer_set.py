@@ -21,7 +21,7 @@ from kdedge.text.neighbours import nearest_words
 from kdedge.text.pairs import Text
 
 TOKENIZED_TOGETHER = 4096
-# Words that the mixture's rule of that name may put in a word's place.
+# Number of candidates of the augmentation rule `neighbours`.
 NEIGHBOURS = 8
 
 
@@ -36,8 +36,8 @@ def transfer_set(
     Args:
         corpus: has the texts.
         settings: the recipe's section `label`: number and mixture of augmented texts.
-        seed: of the augmentation.
-        neighbours: of words; needed if the mixture has a part for them.
+        seed: seed of the augmentation.
+        neighbours: neighbours of words, if the mixture uses them.
     """
     sources = (*corpus.train.texts, *corpus.unlabelled)
     new = augmented(
@@ -95,7 +95,7 @@ def in_datas_order(store: SoftLabels, corpus: Corpus, names: Mapping[str, str]) 
 
 
 class TransferSet:
-    """The texts of a store without the valid and test texts; memory does not hold them.
+    """The texts of a store except the valid and test texts, read from disk.
 
     Args:
         store: has the soft labels.

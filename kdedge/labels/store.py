@@ -60,6 +60,13 @@ class SoftLabels:
     store, `create` makes one. The name of a shard ends with the first digits of its SHA-256, so
     that shard and checksum appear together; `checksums.sha256` has those of the other files.
 
+        >>> from kdedge.tasks import Classification
+        >>> task = Classification(label_names=("bad", "good"))
+        >>> store = SoftLabels.create(Path("soft_labels"), "my teacher", task, has_features=False)
+        >>> store.add(["a funny film"], np.array([[-1.0, 2.0]], np.float32))
+        >>> SoftLabels(Path("soft_labels")).lookup(["a funny film"])[0].tolist()
+        [[-1.0, 2.0]]
+
     Raises:
         KdedgeError: not a store, of another version, or a file is damaged.
     """

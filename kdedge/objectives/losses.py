@@ -15,18 +15,20 @@ class DistillationLoss(keras.distillation.DistillationLoss):
     `Distiller` applies the sample weights, the weight of the loss and the mean over the batch. A
     loss declares what it compares by `teacher_output` and `tap`:
 
-        class CosineLoss(DistillationLoss):
-            name = "cosine_loss"
-            teacher_output = "pooled"
-
-            def tap(self, student):
-                return student.sentence
-
-            def adapter(self, student):
-                return keras.layers.Dense(384)
-
-            def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
-                return 1 + keras.losses.cosine_similarity(teacher_outputs, student_outputs)
+        >>> class CosineLoss(DistillationLoss):
+        ...     name = "cosine_loss"
+        ...     teacher_output = "pooled"
+        ...
+        ...     def tap(self, student):
+        ...         return student.sentence
+        ...
+        ...     def adapter(self, student):
+        ...         return keras.layers.Dense(384)
+        ...
+        ...     def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
+        ...         return 1 + keras.losses.cosine_similarity(teacher_outputs, student_outputs)
+        >>> [float(loss) for loss in CosineLoss().compute_loss([[3.0, 0.0]], [[0.0, 5.0]])]
+        [1.0]
 
     Attributes:
         name: name of its metric.

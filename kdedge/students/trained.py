@@ -56,8 +56,16 @@ class Student:
 
     Equal students are written as equal bytes; for that, layers that Keras named are renamed.
 
-        student = Student.load(Path("runs/mine/student"))
-        student.notes["accuracy"]
+        >>> from kdedge import build_student
+        >>> from kdedge.tasks import Classification
+        >>> encoder, task = TextEncoder.load(Path("bundle")), Classification(label_names=("n", "p"))
+        >>> size, length = len(encoder.vocabulary), encoder.max_length
+        >>> model = build_student("nano", task=task, vocabulary=size, max_length=length)
+        >>> texts, labels = ("a funny film", "a dull film"), np.array([1, 0], np.int32)
+        >>> split = Evaluation(texts, labels, predict_logits(model, encoder, texts))
+        >>> Student(model, encoder, task, split, split, {"preset": "nano"}).save(Path("student"))
+        >>> Student.load(Path("student")).notes["preset"]
+        'nano'
 
     Attributes:
         model: int32 [batch, length] ids, mask, segment_ids -> logits float32 [batch, width].

@@ -1,4 +1,4 @@
-"""What makes inputs on which teacher and student part: usable, and not on the main path.
+"""Adversaries: sources of inputs on which teacher and student differ. Off by default.
 
 The ablation (benchmarks/results/ablation.md) shows no gain from the substitution and harm from
 the generator.

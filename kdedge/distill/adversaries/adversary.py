@@ -1,4 +1,4 @@
-"""The contract of an adversary, which makes inputs on which teacher and student differ."""
+"""The interface of an adversary, which changes inputs so that teacher and student differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ Inputs = dict[str, Any]
 
 @dataclass(frozen=True)
 class Context:
-    """What a run gives an adversary.
+    """The parts of a run that an adversary can use.
 
     Attributes:
         student: the model in training.
-        task: of its logits.
-        store: the run's soft labels.
-        encoder: the student's.
+        task: task of its logits.
+        store: soft labels of the run.
+        encoder: text encoder of the student.
         teacher: a `BertTeacher`; None for adversaries that need none.
-        seed: of the run.
+        seed: seed of the run.
     """
 
     student: keras.Model
@@ -40,13 +40,20 @@ class Context:
 
 
 class Adversary:
-    """Base class: token ids in, other token ids out.
+    """Base class of adversaries, which change token ids.
+
+        >>> class Masker(Adversary):
+        ...     def attack(self, inputs, teacher_logits):
+        ...         return keras.ops.where(inputs["ids"] > 103, 103, inputs["ids"])
+        >>> ids = keras.ops.convert_to_tensor([[101, 2054, 102]])
+        >>> Masker().attack({"ids": ids}, None).numpy().tolist()
+        [[101, 103, 102]]
 
     Attributes:
-        needs_teacher: whether it needs a teacher beside the student.
-        student: the student that is trained.
-        teacher: labels the changed inputs; `attack` needs none.
-        variables: all Keras variables that it changes, so that a stopped run can go on.
+        needs_teacher: whether it needs a live teacher.
+        student: the student in training.
+        teacher: labels the changed inputs; `attack` alone needs none.
+        variables: all Keras variables that it changes; they are part of a checkpoint.
     """
 
     needs_teacher: ClassVar[bool] = False

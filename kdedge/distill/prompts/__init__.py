@@ -1,4 +1,4 @@
-"""Prompts: a template around the text, or virtual tokens before it. Not on the main path.
+"""Prompts: a template around the text, or virtual tokens in front of it. Off by default.
 
 The ablation (benchmarks/results/ablation.md) shows that the task prompt makes no difference and
 that the soft-label prompt harms.
