@@ -22,11 +22,14 @@ DTYPES = {"onnx-int8": "q8", "onnx-float32": "fp32"}
 
 
 def package_android(bundle: Path, out: Path, artifacts: Collection[str] | None = None) -> str:
-    """Copy a bundle, verified and with only some models, into an Android app's assets.
+    """Verify a bundle and copy it with some of its models into an Android app's assets.
+
+        >>> package_android(Path("bundle"), Path("assets"), ["litert-int8"]).split(";")[0]
+        'assets: litert-int8'
 
     Args:
         bundle: a folder, or a zip archive of it.
-        out: folder to make; if it holds a bundle already, that is replaced.
+        out: folder to make; a bundle that is there is replaced.
         artifacts: names of the models; None for the default of each format.
 
     Returns:

@@ -101,6 +101,18 @@ def subject_of_classifier(
 ) -> Subject:
     """The subject for any classifier; it is run on the corpus's valid and test splits.
 
+        >>> import numpy as np
+        >>> from kdedge import build_student
+        >>> from kdedge.tasks import Classification
+        >>> encoder, task = TextEncoder.load(Path("bundle")), Classification(label_names=("n", "p"))
+        >>> size, length = len(encoder.vocabulary), encoder.max_length
+        >>> model = build_student("nano", task=task, vocabulary=size, max_length=length)
+        >>> split = Split(("a funny film", "a dull film"), np.array([1, 0], np.int32))
+        >>> corpus = Corpus(task, split, split, split)
+        >>> subject = subject_of_classifier("mine", model, encoder, corpus)
+        >>> subject.test.logits.shape
+        (2, 2)
+
     Args:
         name: for the manifest and reports.
         model: takes a dictionary of int32 [batch, length] ids, mask and segment_ids; returns logits

