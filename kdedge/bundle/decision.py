@@ -1,4 +1,4 @@
-"""How an artifact's outputs become an answer that may be `unsure`, and what is known of that."""
+"""Calibration and thresholds of an artifact, and how good its predictions are with them."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ class _Frozen(BaseModel):
 
 
 class Decision(_Frozen):
-    """Turns outputs into calibrated ones, and says which answers are unsure.
+    """Calibrates outputs, and decides which predictions are unsure.
 
     Clients in every language do this; tests/golden/decisions.json has examples.
 
@@ -51,7 +51,7 @@ class Decision(_Frozen):
     def unsure(
         self, task: Task, outputs: Outputs, unknown: Sequence[float] | npt.NDArray[np.float64]
     ) -> npt.NDArray[np.bool_]:
-        """For each text whether its answer is unsure.
+        """For each text, whether the prediction is unsure.
 
         Args:
             task: of the outputs.
@@ -76,7 +76,7 @@ class Bin(_Frozen):
 
 
 class Calibration(_Frozen):
-    """How far an artifact's probabilities are from the shares of right answers.
+    """Calibration errors of an artifact.
 
     Errors are expected calibration errors: the mean |confidence - share of right answers| of 15
     bins of equal count.
@@ -94,7 +94,7 @@ class Calibration(_Frozen):
 
 
 class Coverage(_Frozen):
-    """How good the answers are that are not unsure, on test texts."""
+    """Predictions that are not unsure, on test texts."""
 
     threshold: float | None = Field(description="None for thresholds of each class")
     coverage: float = Field(description="share of the texts that are answered")
@@ -103,7 +103,7 @@ class Coverage(_Frozen):
 
 
 class OutOfScope(_Frozen):
-    """What is said of texts that are out of scope; half of them were not seen when fitting."""
+    """Results for texts out of scope, on the half that was not used for fitting."""
 
     texts: int
     unsure: float = Field(description="share that is unsure")
@@ -113,7 +113,7 @@ class OutOfScope(_Frozen):
 
 
 class Typical(_Frozen):
-    """What an artifact says of test texts, and what they look like: to notice drift."""
+    """Statistics of test texts and predictions, to detect drift."""
 
     texts: int
     unsure: float = Field(description="share of unsure answers")
@@ -125,7 +125,7 @@ class Typical(_Frozen):
 
 
 class Trust(_Frozen):
-    """When to trust an artifact's answers: its decision, and what is known of it."""
+    """The decision of an artifact, and its measured quality."""
 
     decision: Decision
     calibration: Calibration

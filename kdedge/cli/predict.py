@@ -90,8 +90,8 @@ def predict(
     elif texts:
         lines = _pairs_of(texts) if pairs else [*texts]
     else:
-        said, empty = split_lines(sys.stdin.buffer.read(), "standard input")
-        lines = [_pair_in(line) for line in said] if pairs else [*said]
+        given, empty = split_lines(sys.stdin.buffer.read(), "standard input")
+        lines = [_pair_in(line) for line in given] if pairs else [*given]
     classifier = load_bundle(bundle, artifact)
     task = classifier.manifest.task
     judged = classifier.judge(lines)
@@ -137,11 +137,13 @@ def _score(task: "Task", judged: "Judged", given: list[Any], of: Any) -> str:
     return line
 
 
-def _score_line(task: "Task", said: Any, labels: Any, what: str) -> str:
+def _score_line(task: "Task", outputs: Any, labels: Any, what: str) -> str:
     from kdedge.tasks import shown
 
-    low, high = (shown(task.metric, bound).rstrip("%") for bound in task.interval(said, labels))
-    first, *others = (f"{name} {shown(name, v)}" for name, v in task.measures(said, labels).items())
+    low, high = (shown(task.metric, bound).rstrip("%") for bound in task.interval(outputs, labels))
+    first, *others = (
+        f"{name} {shown(name, v)}" for name, v in task.measures(outputs, labels).items()
+    )
     return f"{first} of {len(labels):,} {what} (95% interval {low} to {high})" + "".join(
         f", {other}" for other in others
     )

@@ -23,7 +23,7 @@ from kdedge.export.onnx.quantize import OnnxQuantization, OnnxQuantizer
 from kdedge.export.parity import parity
 from kdedge.export.selective import Quantizer, spare_layers
 from kdedge.export.subject import Subject
-from kdedge.export.trust import Said, trust_of
+from kdedge.export.trust import Predictions, trust_of
 from kdedge.files import require_space
 from kdedge.recipe import ARTIFACTS, SEVERAL, Decide, Export
 from kdedge.runtime import load_engines, most_together, run
@@ -188,8 +188,8 @@ class Prover:
                 lambda trial: self._holds(trial, path),
             )
         self._write(content, path, planned)
-        said = self._run(path, self.proof_texts)
-        outputs = said.outputs
+        predicted = self._run(path, self.proof_texts)
+        outputs = predicted.outputs
         if not np.isfinite(outputs).all():
             raise KdedgeError(f"{planned.name}: the outputs of the converted model are not finite.")
         task = self.subject.task
@@ -216,7 +216,7 @@ class Prover:
             spared=spared,
             parity=difference,
             score=score_of(task, outputs[: len(labels)], labels),
-            trust=self._trust(planned.name, path, said),
+            trust=self._trust(planned.name, path, predicted),
         )
 
     def _check_lengths(self, planned: Planned, path: Path, outputs: Outputs) -> None:
@@ -237,14 +237,14 @@ class Prover:
                 f"{planned.name} out of `artifacts`."
             )
 
-    def _trust(self, name: str, path: Path, proof: Said) -> Trust | None:
+    def _trust(self, name: str, path: Path, proof: Predictions) -> Trust | None:
         """When to trust the file's answers; None if the task or the texts can't say."""
         s, tests = self.subject, len(self.subject.test.labels)
         if not s.task.has_confidence or not s.valid.texts:
             return None
         valid = self._run(path, s.valid.texts)._replace(labels=s.valid.labels)
         # The proof's texts begin with those of the test split.
-        test = Said(
+        test = Predictions(
             proof.outputs[:tests], s.test.labels, proof.unknown[:tests], proof.lengths[:tests]
         )
         foreign = self._run(path, s.out_of_scope) if s.out_of_scope else None
@@ -277,10 +277,10 @@ class Prover:
             content = with_metadata(content, self.vocabulary, s.task.output_names, s.task.output)
         path.write_bytes(content)
 
-    def _run(self, path: Path, texts: Sequence[Text]) -> Said:
+    def _run(self, path: Path, texts: Sequence[Text]) -> Predictions:
         s, engines = self.subject, load_engines(path, self.threads)
         ran = run(engines, s.encoder, s.task, texts, self.together)
-        return Said(ran.outputs, np.empty(0), ran.unknown, ran.lengths)
+        return Predictions(ran.outputs, np.empty(0), ran.unknown, ran.lengths)
 
     def _error(self, content: bytes, path: Path) -> float:
         """Mean absolute difference of the outputs from those of the source."""

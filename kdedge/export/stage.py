@@ -21,23 +21,26 @@ from kdedge.files import new_folder, sha256
 from kdedge.progress import progress
 from kdedge.recipe import ARTIFACTS, Decide, Export
 
-# So many answers of the test split may be lost in any case: of few texts that is chance.
+# This number of test texts may always be lost: with few texts that is chance.
 CHANCE = 2
 
 
 def export_bundle(
     subject: Subject, settings: Export, out: Path, decide: Decide | None = None
 ) -> Manifest:
-    """Convert, run each artifact in its runtime, compare it with its source, write the bundle.
+    """Convert a model, compare each artifact in its runtime with the source, write the bundle.
 
-    Texts of the test split to measure with are written beside the bundle, not into it: an app has
-    no use for them.
+    Texts of the test split are written beside the bundle, for `kdedge bench`. `Subject` has an
+    example of a model to export.
+
+        from kdedge.recipe import Export
+        export_bundle(subject, Export(artifacts=("litert-int8",)), Path("bundle"))
 
     Args:
-        subject: what to export.
-        settings: which artifacts, and what they may lose.
+        subject: the model, with texts, labels and logits.
+        settings: artifacts to make, and how much accuracy they may lose.
         out: folder to make.
-        decide: which answers are unsure; by default none but those for unknown tokens.
+        decide: when a prediction is unsure; by default only for unknown tokens.
 
     Raises:
         KdedgeError: a length is too large, there are too few texts, `out` exists, a conversion

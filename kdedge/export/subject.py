@@ -35,7 +35,7 @@ class Subject:
         samples: texts to put into the bundle, to measure with; None for none, or for those of
             `test` if the settings ask for it.
         variables: object that holds the model's variables, if Keras does not track them.
-        out_of_scope: texts that no label is right for.
+        out_of_scope: texts that no label fits.
     """
 
     name: str
@@ -99,7 +99,7 @@ def subject_of_teacher(teacher: BertTeacher, corpus: Corpus, store: SoftLabels) 
 def subject_of_classifier(
     name: str, model: keras.Model, encoder: TextEncoder, corpus: Corpus
 ) -> Subject:
-    """The subject for any classifier; it is run on the corpus's valid and test splits.
+    """Make the subject of any classifier, by running it on the valid and test splits.
 
         >>> import numpy as np
         >>> from kdedge import build_student

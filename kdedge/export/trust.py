@@ -1,4 +1,4 @@
-"""Fits when to trust an artifact's answers, on its own outputs for the valid split."""
+"""Fits the temperature and the thresholds of an artifact, on its outputs for the valid split."""
 
 import math
 from typing import NamedTuple
@@ -26,16 +26,16 @@ Flags = npt.NDArray[np.bool_]
 BINS = 15
 SIMULATIONS = 1000
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-# Half of the tokens, or more where 1% of the valid split's texts have more.
+# A share of unknown tokens; larger if 1% of the valid texts have more.
 MAX_UNKNOWN, USUAL = 0.5, 0.99
 
 
-class Said(NamedTuple):
-    """What an artifact says of some texts.
+class Predictions(NamedTuple):
+    """An artifact's outputs for some texts.
 
     Attributes:
-        outputs: float32 [texts, width], as its file gives them.
-        labels: the true ones, a row a text; empty for texts out of scope.
+        outputs: float32 [texts, width], not calibrated.
+        labels: true labels, one row for each text; empty for texts out of scope.
         unknown: float64 [texts], share of unknown tokens.
         lengths: int64 [texts], in tokens.
     """
@@ -47,20 +47,25 @@ class Said(NamedTuple):
 
 
 def trust_of(
-    name: str, task: Task, valid: Said, test: Said, decide: Decide, out_of_scope: Said | None
+    name: str,
+    task: Task,
+    valid: Predictions,
+    test: Predictions,
+    decide: Decide,
+    out_of_scope: Predictions | None,
 ) -> Trust:
     """Fit temperature and thresholds on the valid split, and measure them on the test split.
 
     Args:
-        name: of the artifact, for messages.
-        task: has confidence.
-        valid: at least one text.
-        test: at least one text.
-        decide: what is wanted of the answers.
-        out_of_scope: texts that no answer is right for. Every second one is used for fitting.
+        name: name of the artifact, for messages.
+        task: a task with confidence.
+        valid: outputs for the valid split, at least one text.
+        test: outputs for the test split, at least one text.
+        decide: wanted precision or coverage.
+        out_of_scope: outputs for texts that no label fits. Every second one is used for fitting.
 
     Raises:
-        KdedgeError: no threshold gives the precision that is wanted.
+        KdedgeError: no threshold reaches the wanted precision.
     """
     temperature = fitted_temperature(task, valid.outputs, valid.labels)
     usual = float(np.quantile(valid.unknown, USUAL, method="lower"))
@@ -86,12 +91,12 @@ def trust_of(
 
 
 def fitted_temperature(task: Task, outputs: Outputs, labels: Labels) -> float:
-    """The temperature with the smallest log loss, from 0.1 to 10. Guo et al. 2017, 1706.04599.
+    """The temperature with the lowest log loss, from 0.1 to 10 (Guo et al. 2017, 1706.04599).
 
     Args:
-        task: has confidence.
-        outputs: float32 [texts, width], as a file gives them.
-        labels: the true ones, a row a text.
+        task: a task with confidence.
+        outputs: float32 [texts, width], not calibrated.
+        labels: true labels, one row for each text.
     """
     low, high = math.log(0.1), math.log(10)
     golden = (math.sqrt(5) - 1) / 2
@@ -117,9 +122,9 @@ def expected_error(confidence: Floats, right: Flags) -> float:
 
 
 def error_by_chance(confidence: Floats) -> float:
-    """95% of a perfectly calibrated model's expected calibration errors are below this.
+    """The 95th percentile of the expected calibration error of a perfectly calibrated model.
 
-    Such a model is right as often as it says: of 1,000 draws of its answers.
+    From 1,000 simulations, in which predictions are right with their own probability.
     """
     ordered, rng = np.sort(confidence), np.random.default_rng(0)
     starts, texts = _starts(len(ordered)), len(ordered)
@@ -134,22 +139,22 @@ def _starts(texts: int) -> npt.NDArray[np.int64]:
 
 
 def _error(confidence: Floats, right: Flags, starts: npt.NDArray[np.int64]) -> float:
-    """Of texts in the order of their confidence."""
+    """The error, for texts in the order of their confidence."""
     gaps = np.add.reduceat(confidence.astype(np.float64) - right, starts)
     return float(np.abs(gaps).sum() / len(confidence))
 
 
 def lowest_threshold(confidence: Floats, right: Flags, precision: float) -> float | None:
-    """The lowest threshold above which answers are right often enough, also on other texts.
+    """The lowest threshold that holds a precision with 95% confidence on other texts.
 
-    Often enough: 95 times in 100, the share that is right of as many answers to other texts is at
-    least the precision. Both samples vary, each by half of the variance of their difference, so it
-    is Wilson's one-sided interval for half of the count.
+    On another sample with the same number of predictions, the precision is held in 95 of 100 cases.
+    Both samples vary, each with half of the variance of their difference, so Wilson's one-sided
+    interval is used with half of the count.
 
     Args:
         confidence: [texts].
         right: [texts].
-        precision: wanted share of right answers.
+        precision: wanted share of right predictions.
 
     Returns:
         The threshold, or None if there is none.
@@ -165,7 +170,7 @@ def lowest_threshold(confidence: Floats, right: Flags, precision: float) -> floa
 
 
 def covering_threshold(confidence: Floats, coverage: float) -> float:
-    """The highest threshold above which at least this share of the texts is."""
+    """The highest threshold that at least this share of the texts reaches."""
     ordered = -np.sort(-confidence)
     count = math.ceil(coverage * len(ordered) - 1e-9)
     while not _is_cut(ordered, count):
@@ -174,12 +179,12 @@ def covering_threshold(confidence: Floats, coverage: float) -> float:
 
 
 def _is_cut(ordered: Floats, count: int) -> bool:
-    """Whether a threshold can leave so many of the most confident texts above."""
+    """Whether a threshold can separate this number of the most confident texts."""
     return count == len(ordered) or bool(ordered[count - 1] > ordered[count])
 
 
 def _cut(ordered: Floats, count: int) -> float:
-    """In the middle, so that rounding in other languages changes no answer."""
+    """A threshold in the middle, so that rounding in other languages changes nothing."""
     return 0.0 if count == len(ordered) else float(ordered[count - 1] + ordered[count]) / 2
 
 
@@ -212,7 +217,7 @@ def _thresholds(
     return tuple(found)
 
 
-def _calibration(task: Task, valid_texts: int, test: Said, outputs: Outputs) -> Calibration:
+def _calibration(task: Task, valid_texts: int, test: Predictions, outputs: Outputs) -> Calibration:
     confidence, right = task.confidence(outputs), task.right(outputs, test.labels)
     order = np.argsort(confidence, kind="stable")
     bins = np.split(order, _starts(len(order))[1:])
@@ -245,23 +250,23 @@ def _coverage(right: Flags, answered: Flags, threshold: float | None) -> Coverag
     )
 
 
-def _answered(task: Task, decision: Decision, test: Said, outputs: Outputs) -> Coverage:
+def _answered(task: Task, decision: Decision, test: Predictions, outputs: Outputs) -> Coverage:
     answered = ~decision.unsure(task, outputs, test.unknown)
     threshold = {0: 0.0, 1: decision.thresholds[0] if decision.thresholds else 0.0}
     right = task.right(outputs, test.labels)
     return _coverage(right, answered, threshold.get(len(decision.thresholds)))
 
 
-def _curve(task: Task, test: Said, outputs: Outputs) -> tuple[Coverage, ...]:
+def _curve(task: Task, test: Predictions, outputs: Outputs) -> tuple[Coverage, ...]:
     confidence, right = task.confidence(outputs), task.right(outputs, test.labels)
     thresholds = [covering_threshold(confidence, coverage) for coverage in COVERAGES]
     return tuple(_coverage(right, confidence >= t, t) for t in thresholds)
 
 
 def _out_of_scope(
-    task: Task, decision: Decision, outputs: Outputs, out_of_scope: Said | None
+    task: Task, decision: Decision, outputs: Outputs, out_of_scope: Predictions | None
 ) -> OutOfScope | None:
-    """Of the texts that were not used for fitting."""
+    """Results on the texts that were not used for fitting."""
     if not out_of_scope or len(out_of_scope.outputs) < 2:
         return None
     foreign = decision.calibrated(task, out_of_scope.outputs[1::2])
@@ -284,7 +289,7 @@ def auroc(inside: Floats, outside: Floats) -> float:
     return float(below.mean() / 2 / len(outside))
 
 
-def _typical(task: Task, decision: Decision, test: Said, outputs: Outputs) -> Typical:
+def _typical(task: Task, decision: Decision, test: Predictions, outputs: Outputs) -> Typical:
     shares = np.bincount(task.answer_numbers(outputs), minlength=task.width) / len(outputs)
     tokens = np.maximum(test.lengths, 1)
     return Typical(

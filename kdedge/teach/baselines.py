@@ -1,4 +1,4 @@
-"""What one would make by hand of the same splits, to be shown beside teacher and student."""
+"""Baselines on the same splits, which the report shows beside teacher and student."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ PROBE = "pretrained vectors with a linear model"
 
 
 class Baseline(BaseModel):
-    """A model that takes a minute and ten lines, and how good it is."""
+    """A simple model and its metrics."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,9 +30,9 @@ def write_baselines(corpus: Corpus, notes: dict[str, Any], out: Path) -> None:
     """Fit TF-IDF, take the probe from a teacher's notes, and write `out`.
 
     Args:
-        corpus: fitted on its train split.
-        notes: of a teacher; without a probe of its own only TF-IDF is written.
-        out: a JSON file, a list.
+        corpus: the baseline is fitted on its train split.
+        notes: notes of a teacher; without a probe, only TF-IDF is written.
+        out: JSON file to write.
     """
     found = []
     if corpus.task.name in FITS:

@@ -1,4 +1,4 @@
-"""Linear models: what one would make by hand, and what a teacher's head starts from."""
+"""Linear models: the TF-IDF baseline, and the probe that a teacher's head starts from."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -48,18 +48,18 @@ Fit = Callable[[Task, Any, Labels, Weights], Linear]
 
 
 def logistic_regression(task: Task, features: Any, labels: Labels, weights: Weights) -> Linear:
-    """Multinomial logistic regression; weights float32 [texts]."""
+    """Fit multinomial logistic regression; weights float32 [texts]."""
     fitted = LogisticRegression(C=STRENGTH, tol=TOLERANCE, max_iter=MOST_STEPS)
     fitted.fit(features, labels, weights)
     kernel, bias = fitted.coef_, fitted.intercept_
     if len(kernel) == 1:
-        # Of two classes scikit-learn gives the log odds of the second one.
+        # For two classes scikit-learn returns the log odds of the second one.
         kernel, bias = np.stack([-kernel[0], kernel[0]]) / 2, np.array([-bias[0], bias[0]]) / 2
     return Linear(kernel.T, bias)
 
 
 def one_against_the_rest(task: Task, features: Any, labels: Labels, weights: Weights) -> Linear:
-    """A logistic regression for each label; one that all or no texts have has its share only."""
+    """Fit logistic regression for each label; a constant if all or no texts have it."""
     kernel, bias = np.zeros((features.shape[1], task.width)), np.zeros(task.width)
     for place, has in enumerate(labels.T):
         if 0 < has.sum() < len(has):
@@ -72,13 +72,13 @@ def one_against_the_rest(task: Task, features: Any, labels: Labels, weights: Wei
 
 
 def ridge_regression(task: Task, features: Any, labels: Labels, weights: Weights) -> Linear:
-    """Least squares of the standardised scores."""
+    """Fit ridge regression of the standardised scores."""
     fitted = Ridge(alpha=1.0)
     fitted.fit(features, task.logits(labels, "scores"), weights)
     return Linear(fitted.coef_[:, None].astype(np.float64), np.array([fitted.intercept_]))
 
 
-# What fits the labels of a task best by a line; a task without one has no probe.
+# The linear model of each task; a task without one has no probe.
 FITS: dict[str, Fit] = {
     "classification": logistic_regression,
     "multi-label": one_against_the_rest,
@@ -98,10 +98,10 @@ def fit_vectors(
     suits all pretrained models: many have vectors that nearly point in one direction.
 
     Args:
-        task: has a line in `FITS`.
+        task: a task in `FITS`.
         vectors: float32 [texts, hidden], each of length 1.
-        labels: of the task, a row a text.
-        weights: of the texts.
+        labels: labels of the task, one row for each text.
+        weights: weights of the texts.
     """
     mean = vectors.mean(0, dtype=np.float64)
     centred = vectors - mean
@@ -112,7 +112,7 @@ def fit_vectors(
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text for `fit_tfidf`; what is between blanks where there is no word.
+    """Split a text into words for `fit_tfidf`; at spaces if there are no words.
 
     >>> words_of("I am at the bank 银行")
     ['am', 'at', 'the', 'bank', '银', '行']
@@ -123,9 +123,9 @@ def words_of(text: str) -> list[str]:
 def fit_tfidf(
     task: Task, texts: Sequence[Text], labels: Labels
 ) -> Callable[[Sequence[Text]], Logits]:
-    """TF-IDF of words and pairs of words with a linear model, as a function texts -> logits.
+    """Fit a linear model on TF-IDF of words and word pairs; returns a function texts -> logits.
 
-    Of two texts u and v: u, v, |u - v| and u * v, which is what they share.
+    Features of a pair u, v are u, v, |u - v| and u * v.
     """
     vectorizer = TfidfVectorizer(
         analyzer="word", tokenizer=words_of, token_pattern=None, lowercase=False,

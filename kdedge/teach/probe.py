@@ -1,4 +1,4 @@
-"""The probe: a linear model on a pretrained encoder's vectors, which a teacher starts from."""
+"""The linear probe on a pretrained encoder's vectors, from which fine-tuning starts."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from kdedge.text.pairs import Text
 
 POOLINGS: tuple[Pooling, ...] = ("mean", "first")
 Vectors = npt.NDArray[np.float32]
-# Texts that the pretrained model takes at a time.
+# Texts in each batch of the pretrained model.
 BATCH = 64
 
 
@@ -33,11 +33,11 @@ class Probe:
     """A fitted probe.
 
     Attributes:
-        pooling: of the vectors.
-        class_weights: that it was fitted with.
-        linear: logits of vectors of length 1.
-        valid: its measures on the valid split.
-        test: its measures on the test split.
+        pooling: pooling of the vectors.
+        class_weights: class weights of the fit.
+        linear: the linear model on normalised vectors.
+        valid: metrics on the valid split.
+        test: metrics on the test split.
     """
 
     pooling: Pooling
@@ -47,7 +47,7 @@ class Probe:
     test: dict[str, float]
 
     def notes(self) -> dict[str, Any]:
-        """What is kept of it with the teacher."""
+        """The facts that are stored with the teacher."""
         return {
             "pooling": self.pooling,
             "class_weights": self.class_weights,
@@ -63,17 +63,17 @@ def probe_of(
     rules: Sequence[ClassWeights],
     metric: str,
 ) -> Probe:
-    """Fit a probe, with the pooling and then the class weights that do best on the valid split.
+    """Fit a probe with the best pooling, then with the best class weights, on the valid split.
 
-    The pooling is chosen by `metric`; the weights by the mean of the task's measures, or, if the
-    metric is not the task's own, by the metric. Of equally good ones the first is kept.
+    The pooling is chosen by `metric`; the weights by the mean of the task's metrics, or by `metric`
+    if it is not the task's default. The first of equally good ones is kept.
 
     Args:
-        teacher: gives the vectors.
-        corpus: fitted on its train split.
-        poolings: to try.
-        rules: weights to try; the poolings are tried with the first.
-        metric: a measure of the task.
+        teacher: computes the vectors.
+        corpus: the probe is fitted on its train split.
+        poolings: poolings to try.
+        rules: class weights to try; poolings are tried with the first.
+        metric: a metric of the task.
     """
     task, splits = corpus.task, (corpus.train, corpus.valid, corpus.test)
     run = pooled_by(teacher, poolings)
@@ -138,25 +138,25 @@ def sentence_vectors(
 
 
 def declared_pooling(pretrained: str | Path) -> Pooling | None:
-    """How a sentence-transformers folder says that the model was trained; None if it does not."""
+    """The pooling that a sentence-transformers folder declares, or None."""
     config = find_pretrained(pretrained) / "1_Pooling" / "config.json"
     try:
-        said = json.loads(config.read_bytes())
+        declared = json.loads(config.read_bytes())
     except (OSError, ValueError):
         return None
-    if not isinstance(said, dict):
+    if not isinstance(declared, dict):
         return None
-    if said.get("pooling_mode_cls_token"):
+    if declared.get("pooling_mode_cls_token"):
         return "first"
-    return "mean" if said.get("pooling_mode_mean_tokens") else None
+    return "mean" if declared.get("pooling_mode_mean_tokens") else None
 
 
 def weights_of(task: Task, labels: Labels, rule: ClassWeights) -> npt.NDArray[np.float32]:
-    """A weight for each text by how rare its class is, float32 [texts], 1 in the mean.
+    """A weight for each text by the frequency of its class, float32 [texts], with mean 1.
 
     Args:
-        task: says which class a label is.
-        labels: of the training texts.
+        task: task of the labels.
+        labels: labels of the training texts.
         rule: `none`, `root` or `balanced`: 1, 1 / sqrt(count) or 1 / count of the class.
     """
     strata = task.strata(labels)

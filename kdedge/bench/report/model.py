@@ -322,7 +322,7 @@ class Confusion(_Frozen):
 
 
 class Quality(_Frozen):
-    """How good a run's models are, beside what one would make by hand of the same data."""
+    """Metrics of a run's models and of the baselines on the same data."""
 
     texts: int = Field(ge=1, description="of the test split")
     models: tuple[Scored, ...]

@@ -1,4 +1,4 @@
-"""How good teacher and student are on the test split, beside what one would make by hand."""
+"""Compares teacher and student with the baselines on the test split."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -64,13 +64,13 @@ def quality_of(
 
 
 def verdict(model: Scored, baselines: Sequence[Scored], metric: str, why: str) -> str:
-    """Whether a model is better than what one would make by hand, in one line.
+    """Say in one line whether a model is better than the baselines.
 
     Args:
         model: the teacher or the student.
-        baselines: that it is compared with.
-        metric: that counts.
-        why: it may not be.
+        baselines: models to compare with.
+        metric: metric to compare by.
+        why: likely reason if it is not better.
     """
     own = model.measures[metric]
     better = [one for one in baselines if one.measures[metric] >= own]
