@@ -1,4 +1,4 @@
-"""A recipe's data and settings, looked at before any work: seconds, and no TensorFlow."""
+"""Checks the data and settings of a recipe within seconds, without TensorFlow."""
 
 import math
 import os
@@ -32,10 +32,10 @@ from kdedge.text.rules import Finding, quoted
 from kdedge.text.unlabelled import load_unlabelled
 
 Verdict = Literal["ok", "odd", "impossible"]
-# Odd: a larger share of the texts is cut, of the tokens unknown; a class with fewer test texts.
+# Limits of what is reported: truncated texts, unknown tokens, test texts of a class.
 MANY_CUT, MANY_UNKNOWN, FEW_TEST_TEXTS = 0.1, 0.02, 10
 NO_END = 10**6
-# Fields of [data] for texts without labels: what is read, and how much of it.
+# Fields of [data] that apply to texts without labels.
 OF_UNLABELLED = {
     "text", "label", "label_delimiter", "label_columns", "split", "unlabelled", "valid_fraction",
     "test_fraction", "encoding", "delimiter", "quoting", "empty_texts",
@@ -49,12 +49,12 @@ A_CORE, THE_REST = 50e9, 1.5
 
 @dataclass(frozen=True)
 class Estimate:
-    """Rough: from the pretrained model's shape and the number of processor cores, without GPUs.
+    """A rough estimate from the shape of the pretrained model and the number of CPU cores.
 
     Attributes:
-        minutes: of the whole recipe.
-        memory_gb: at the most.
-        disk_gb: of the run's folder at the most.
+        minutes: time of the whole recipe without a GPU.
+        memory_gb: peak memory.
+        disk_gb: peak size of the run's folder.
     """
 
     minutes: float
@@ -64,15 +64,15 @@ class Estimate:
 
 @dataclass
 class Report:
-    """What is known of a recipe before it is run.
+    """The result of a check.
 
     Attributes:
-        recognised: what the files are.
-        rows: how many of each split, and unlabelled ones.
-        classes: how many rows of each split a label has; empty for scores.
-        lengths: in tokens of the pretrained model; None where that was not reached.
-        findings: all that is odd or impossible.
-        estimate: None where nothing can be run.
+        recognised: detected formats of the files.
+        rows: number of rows of each split, and of unlabelled rows.
+        classes: number of rows of each label in each split; empty for scores.
+        lengths: lengths in tokens of the pretrained model; None if the check ended before.
+        findings: all problems.
+        estimate: None if the recipe can't run.
     """
 
     recognised: list[str] = field(default_factory=list)
@@ -84,25 +84,25 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """`impossible` if the work can't begin, `odd` if something was found, or else `ok`."""
+        """`impossible` if the recipe can't run, `odd` if there are problems, else `ok`."""
         if any(finding.impossible for finding in self.findings):
             return "impossible"
         return "odd" if self.findings else "ok"
 
     def fields(self) -> dict[str, Any]:
-        """All of it as a JSON object."""
+        """The report as a JSON object."""
         return {"verdict": self.verdict, **asdict(self)}
 
 
 def read_corpus(data: Data, seed: int, tell: Tell = tell_once) -> Corpus:
-    """A recipe's corpus, cut to the sizes that it asks for."""
+    """Read the corpus of a recipe, with the sizes that it sets."""
     given = data.model_dump(exclude={*Data.NO_CORPUS})
     corpus = load_corpus(**given, seed=seed, tell=tell)
     return corpus.subset(data.train_size, data.eval_size, seed)
 
 
 def corpus_of(recipe: Recipe, tell: Tell = tell_once) -> Corpus:
-    """A recipe's corpus; with a large model as the teacher, it needs no labels."""
+    """Read the corpus of a recipe; with a large model as the teacher, it needs no labels."""
     if recipe.teach.large_model is None:
         return read_corpus(recipe.data, recipe.seed, tell)
     task, _ = task_of(load_prompts(recipe.teach.large_model.prompt)[0])
@@ -126,7 +126,7 @@ def read_unlabelled(data: Data, task: Task, seed: int, tell: Tell = tell_once) -
 
 
 def all_labelled(data: Data) -> bool:
-    """Whether each row of a file has something in the column of the labels."""
+    """Whether each row of a file has a label."""
     form = Format(data.encoding, data.delimiter, data.quoting)
     label = LabelForm(data.label, data.label_delimiter, data.label_columns)
     rows = iter_rows(data.path, form, lambda _: None)
@@ -134,7 +134,7 @@ def all_labelled(data: Data) -> bool:
 
 
 def check_recipe(recipe: Recipe) -> Report:
-    """Look at a recipe's data and settings; raises nothing that a user can mend."""
+    """Check a recipe. Errors that the user can fix are findings; none is raised."""
     report, told = Report(), list[str]()
     try:
         corpus = corpus_of(recipe, told.append)
@@ -181,7 +181,7 @@ def check_recipe(recipe: Recipe) -> Report:
 
 
 def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list[Finding]]:
-    """Look at a corpus with the tokenizer of the pretrained model that is to learn it.
+    """Check a corpus with the tokenizer of the pretrained model.
 
     Raises:
         KdedgeError: there is no such model, or it is none.
@@ -232,7 +232,7 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
 
 
 def full_teaching(corpus: Corpus, settings: Teach) -> FullTeach:
-    """The settings of fine-tuning with nothing left open, for this corpus.
+    """The complete settings of fine-tuning for this corpus.
 
     Raises:
         KdedgeError: there is no such pretrained model, or a measure that the task does not have.
@@ -247,7 +247,7 @@ def full_teaching(corpus: Corpus, settings: Teach) -> FullTeach:
 
 
 def check_decide(corpus: Corpus, decide: Decide) -> list[Finding]:
-    """Whether what is wanted of the answers can't be had, whatever the model learns."""
+    """Find wishes of [decide] that no model could fulfil with this corpus."""
     if not decide.asks:
         return []
     if not corpus.task.has_confidence:
@@ -294,7 +294,7 @@ def refuse_impossible(
 
 
 def _model(settings: Teach) -> tuple[Path, dict[str, Any]]:
-    """The folder of the model that a recipe begins with, and its config.json; {} without."""
+    """The folder of the recipe's pretrained model or teacher, and its config.json, or {}."""
     folder = find_pretrained(settings.source, weights=False)
     if onnx_file(settings.source) and not (folder / CONFIG).is_file():
         return folder, {}
@@ -302,7 +302,7 @@ def _model(settings: Teach) -> tuple[Path, dict[str, Any]]:
 
 
 def _classes(corpus: Corpus, settings: Teach, names: Mapping[str, str]) -> list[Finding]:
-    """Whether the classes that the model has learnt are the data's."""
+    """Check that a fine-tuned model has the classes of the data."""
     _, config = _model(settings)
     made_for = config.get("architectures") or ()
     has_head = any(name.endswith("ForSequenceClassification") for name in made_for)
@@ -338,7 +338,7 @@ def _small_classes(classes: dict[str, dict[str, int]]) -> list[Finding]:
 
 
 def _settings(recipe: Recipe) -> list[Finding]:
-    """Settings that contradict each other."""
+    """Find settings that contradict each other."""
     teach, distill = recipe.teaching.max_length, recipe.distill.max_length
     if teach is None or distill is None or distill <= teach:
         return []

@@ -1,6 +1,6 @@
-"""What suits the data: the settings that a recipe leaves open, by the rules that are here.
+"""Rules that choose the settings that a recipe does not have, from the data.
 
-docs/distilling.md says what they were measured on. A setting that a recipe names always wins.
+docs/distilling.md lists them. Settings of the recipe always win.
 """
 
 from collections.abc import Sequence
@@ -13,30 +13,29 @@ from kdedge.recipe import Distill, Label, Teach
 from kdedge.tasks import Task
 from kdedge.text.splits import Split
 
-# max_length: the tokens that so many of the texts fit into, in steps, within bounds. What a model
-# takes for a text grows with it.
+# max_length: this share of the texts fits, in steps, within bounds. Latency grows with it.
 WHOLE_TEXTS, LENGTH_STEP, SHORTEST, LONGEST = 0.99, 8, 16, 128
 # Lengths of a LiteRT file for several: what these shares of the texts fit into, in such steps.
 SHARES_THAT_FIT = (0.25, 0.5, 0.75, 0.95)
-# Teacher: an epoch fewer the more texts there are, so that about so many are learned in all.
+# Teacher: the more texts, the fewer epochs, so that the number of steps is similar.
 TEXTS_LEARNED, FEWEST_EPOCHS, MOST_EPOCHS = 25_000, 2, 20
-# It ends after this share of the epochs, and at least so many, without a better one.
+# Training stops after this share of the epochs, and at least this number, without improvement.
 PATIENCE, LEAST_PATIENCE = 0.25, 2
-# Fewer texts get smaller batches, so that there are enough steps.
+# Small data gets smaller batches, so that there are enough steps.
 SMALL_DATA, SMALL_BATCH, BATCH = 1_000, 16, 32
 # A wider model takes smaller steps (arXiv 2203.03466): this rate is for MiniLM's width, and BERT of
 # 768 gets half of it.
 LEARNING_RATE, ITS_WIDTH, USUAL_WIDTH = 1e-4, 384, 768
 SMALLEST_RATE, LARGEST_RATE = 2e-5, 3e-4
-# The probe tries class weights where the largest class has so many times the texts of the smallest.
+# The probe tries class weights if the largest class has this many times the texts of the smallest.
 UNBALANCED = 10.0
-# Student: augmented texts for each training text, within bounds, and steps of the training.
+# Student: augmented texts for each training text, and steps of the training, within bounds.
 AUGMENTED_EACH, LEAST_AUGMENTED, MOST_AUGMENTED = 4, 10_000, 40_000
 STUDENT_STEPS, FEWEST_STUDENT_EPOCHS, MOST_STUDENT_EPOCHS = 4_000, 8, 30
 
 
 class FullTeach(Teach):
-    """`Teach` with nothing left open but what the probe finds out."""
+    """`Teach` with all settings except those that the probe chooses."""
 
     epochs: int
     patience: int
@@ -47,7 +46,7 @@ class FullTeach(Teach):
 
 
 class FullDistill(Distill):
-    """`Distill` with nothing left open but what a student's preset says."""
+    """`Distill` with all settings except those of the preset."""
 
     epochs: int
     max_length: int
@@ -61,14 +60,14 @@ def full_teach(
     longest: int,
     width: int | None = None,
 ) -> FullTeach:
-    """The settings of fine-tuning, for these texts.
+    """Complete the settings of fine-tuning.
 
     Args:
-        settings: of the recipe.
-        task: of the labels.
-        train: the texts that are learned.
-        lengths: of these texts, in tokens; not needed where the settings have a max_length.
-        longest: tokens that the pretrained model can take.
+        settings: settings of the recipe.
+        task: task of the labels.
+        train: the train split.
+        lengths: lengths of its texts in tokens; not needed if the settings have a max_length.
+        longest: longest input of the pretrained model in tokens.
         width: of its hidden states; None if that is not known.
 
     Raises:
@@ -99,19 +98,19 @@ def full_teach(
 
 
 def full_augmented(settings: Label, texts: int) -> int:
-    """How many augmented texts are made of so many texts."""
+    """The number of augmented texts for a number of texts."""
     if settings.augmented is not None:
         return settings.augmented
     return bounded(AUGMENTED_EACH * texts, LEAST_AUGMENTED, MOST_AUGMENTED)
 
 
 def full_distill(settings: Distill, texts: int, longest: int) -> FullDistill:
-    """The settings of distillation.
+    """Complete the settings of distillation.
 
     Args:
-        settings: of the recipe.
-        texts: in the transfer set.
-        longest: tokens that the teacher cuts texts to.
+        settings: settings of the recipe.
+        texts: number of texts in the transfer set.
+        longest: length that the teacher truncates texts to, in tokens.
     """
     given = settings.model_dump(exclude_none=True)
     epochs = round(STUDENT_STEPS * settings.batch_size / max(1, texts))
@@ -123,7 +122,11 @@ def full_distill(settings: Distill, texts: int, longest: int) -> FullDistill:
 
 
 def length_for(lengths: Sequence[int]) -> int:
-    """max_length for texts of these lengths in tokens."""
+    """max_length for texts of these lengths in tokens.
+
+    >>> length_for([12] * 99 + [90])
+    16
+    """
     fits = float(np.quantile(lengths, WHOLE_TEXTS, method="inverted_cdf"))
     return bounded(-(-round(fits) // LENGTH_STEP) * LENGTH_STEP, SHORTEST, LONGEST)
 
@@ -144,7 +147,7 @@ def several_lengths(lengths: Sequence[int], longest: int) -> tuple[int, ...]:
 
 
 def is_unbalanced(task: Task, train: Split) -> bool:
-    """Whether some classes have many times the texts of others."""
+    """Whether the largest class has many times the texts of the smallest."""
     if not task.has_classes:
         return False
     counts = np.unique(task.strata(train.labels), return_counts=True)[1]
@@ -152,5 +155,5 @@ def is_unbalanced(task: Task, train: Split) -> bool:
 
 
 def bounded(value: int, least: int, most: int) -> int:
-    """The value, or the bound that it is beyond."""
+    """The value, limited to the bounds."""
     return max(least, min(most, value))
