@@ -155,7 +155,7 @@ def test_options_are_read_as_a_recipe_is() -> None:
     )
     assert settings_given(Export, "--artifacts", "litert-int8,onnx-float32", "--lengths", "64,32") \
         == Export(artifacts=("litert-int8", "onnx-float32"), lengths=(64, 32))  # fmt: skip
-    assert len(settings_given(Export, "--artifacts", "all").artifacts) == 11
+    assert len(settings_given(Export, "--artifacts", "all").artifacts) == 12
     twice = settings_given(Export, "--artifacts", "litert-int8", "--artifacts", "onnx-int8")
     assert twice.artifacts == ("litert-int8", "onnx-int8")
 

@@ -90,8 +90,8 @@ def predict(
     elif texts:
         lines = _pairs_of(texts) if pairs else [*texts]
     else:
-        given, empty = split_lines(sys.stdin.buffer.read(), "standard input")
-        lines = [_pair_in(line) for line in given] if pairs else [*given]
+        read, empty = split_lines(sys.stdin.buffer.read(), "standard input")
+        lines = [_pair_in(line) for line in read] if pairs else [*read]
     classifier = load_bundle(bundle, artifact)
     task = classifier.manifest.task
     judged = classifier.judge(lines)
