@@ -1,4 +1,4 @@
-"""What a run with nothing but the data named gives, beside what one would make by hand.
+"""What `kdedge run` gives with default settings, beside simple baselines.
 
     python benchmarks/any_data.py FOLDER movie_reviews banking77 snips
     python benchmarks/any_data.py FOLDER banking77:8 banking77:20 movie_reviews:50 --seeds 1 2
