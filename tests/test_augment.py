@@ -154,7 +154,7 @@ def test_what_a_mixture_refuses() -> None:
         augmented(TEXTS, 1, 0, {"shout": 1})
     with pytest.raises(KdedgeError, match="Set at least one rule above 0"):
         augmented(TEXTS, 1, 0, {"drop": 0})
-    with pytest.raises(KdedgeError, match="neighbours: none given"):
+    with pytest.raises(KdedgeError, match="neighbours: None. The rule"):
         augmented(TEXTS, 1, 0, {"neighbours": 1})
 
 
