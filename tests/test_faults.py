@@ -159,7 +159,7 @@ def test_a_clock_at_its_beginning(
 ) -> None:
     """1970, as on a board without a battery: zip archives know no year before 1980."""
     monkeypatch.setattr(time, "time", lambda: 1.0)
-    with pytest.raises(KdedgeError, match="can't be written: .* before 1980"):
+    with pytest.raises(KdedgeError, match="can't be saved: .* before 1980"):
         undisturbed.save(tmp_path / "s")
     assert not [*tmp_path.iterdir()]
 

@@ -170,7 +170,7 @@ def test_an_adversarial_prompt_needs_no_live_teacher() -> None:
 
 def test_what_prompts_refuse() -> None:
     student = linear_student()
-    with pytest.raises(KdedgeError, match="tokens: 0; at least 1"):
+    with pytest.raises(KdedgeError, match="tokens: 0. At least 1"):
         with_task_prompt(student, 0)
     plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     with pytest.raises(KdedgeError, match="no keras.layers.Embedding named .tokens"):

@@ -167,9 +167,7 @@ def test_a_cut_student_begins_as_the_teacher(teacher: BertTeacher) -> None:
 
 
 def test_a_cut_student_has_the_teachers_classes(teacher: BertTeacher) -> None:
-    with pytest.raises(
-        KdedgeError, match="task: 3 logits are needed; the teacher, whose head .* has 2"
-    ):
+    with pytest.raises(KdedgeError, match="task: 3 logits are needed; .* has 2"):
         cut_from_teacher(teacher, IMPORTANCE, classes(3), 16, layers=1, heads=1, neurons=1)
 
 
