@@ -11,6 +11,7 @@ an others.json, which any_data.py reads when it writes its figures of that run.
 
 import csv
 import json
+import random
 import tempfile
 import time
 from argparse import ArgumentParser
@@ -32,7 +33,9 @@ def fasttext_of(texts: Texts, labels: Texts, model: Path) -> Callable[[Texts], T
 
     names = sorted({*labels})
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
-        for text, label in zip(texts, labels, strict=True):
+        # It learns the lines in their order, and files are often sorted by label.
+        for i in random.Random(SEED).sample(range(len(texts)), len(texts)):
+            text, label = texts[i], labels[i]
             file.write(f"__label__{names.index(label)} {one_line(text)}\n")
         file.flush()
         trained = fasttext.train_supervised(
