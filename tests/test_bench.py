@@ -146,12 +146,13 @@ def test_measure_keeps_what_the_others_measured(onnx_file: Path, tmp_path: Path)
     run = measure(
         Local(), subjects, BRIEF, lambda done, /, note="": order.append(note), tmp_path / "kept"
     )
-    # In turn, and then how long texts take and what memory.
-    assert order == ["good", "broken", "broken", "good", *["good"] * 2, *["broken"] * 2]
+    # In turn, each an inference and a text, and then what memory they take.
+    first, second = ["good"] * 2, ["broken"] * 2
+    assert order == [*first, *second, *second, *first, "good", "broken"]
     assert list(run.failures) == ["broken"]
     assert [len(repeat.samples_ns) for repeat in run.repeats["good"]] == [5, 5]
     assert "broken" not in run.repeats
-    text, memory = run.others["good"]["text"], run.others["good"]["memory"]
+    (text, _), memory = run.texts["good"], run.others["good"]["memory"]
     assert len(text.tokenize_ns) == len(text.end_to_end_ns) == 5
     assert all(0 < a < b for a, b in zip(text.tokenize_ns, text.end_to_end_ns, strict=True))
     assert memory.baseline_bytes > 10e6 and 0 <= memory.load_rise_bytes <= memory.rise_bytes < 50e6
@@ -249,7 +250,7 @@ def test_bench_finds_the_accuracy_on_the_device(tmp_path: Path) -> None:
         # ONNX Runtime there gets texts padded, which moves what int8 is scaled by.
         most = 1e-6 if found.format == "litert" else 1e-2
         assert found.reference.max_difference < most
-        assert found.text and found.memory
+        assert len(found.texts) == 2 and found.memory
     assert report.measurements[0].score == right / 20  # the bundle's default
     assert BenchReport.load(tmp_path / "report" / REPORT) == report
     with pytest.raises(
@@ -633,7 +634,7 @@ def test_tables_and_page_of_two_devices(report: BenchReport) -> None:
     assert (by_mean.p50_ms, by_mean.p90_ms, by_mean.p50_is_mean) == (3.0, None, True)
     # On another device: no faster and no slower.
     assert report.speed_up(by_mean) is None and report.speed_up(by_samples) is None
-    assert "| 3.00 (mean) |  | baseline |" in markdown_table(report)
+    assert "|  | baseline | 3.00 (mean) |" in markdown_table(report)
     page = make_page(report)
     assert "<h3>local</h3>" in page and "<h3>adb://1</h3>" in page
     assert "<small>mean</small>" in page

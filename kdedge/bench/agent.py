@@ -17,7 +17,8 @@ Reads one JSON object from stdin or from the file:
     batch           "time": texts in each inference
     tokenizer       "text": path of a tokenizer.json
     texts, length   "text": strings, or lists of two that are judged together, and the number of
-                    tokens to pad or truncate them to
+                    tokens to truncate them to; each is padded to the shortest length that the model
+                    has, if to any
     warmup_count, warmup_seconds    "time" and "text": warm-up; goes on until both are reached
     min_count, min_seconds          "time" and "text": measured; goes on until both are reached
     limit_seconds   optional: the process is killed soon after this time
@@ -38,8 +39,8 @@ or {"error": ...} with exit status 1.
 change, such as the CPU, `state` what does, such as the load.
 
 Needs Python 3.9 or later, numpy, the model's runtime and, for "text", tokenizers. Of kdedge it
-needs only `kdedge.engines`: both are copied to devices as one file, agent.pyz. Where kdedge is
-installed, `python -m kdedge.bench.agent` does the same.
+needs only `kdedge.engines` and `kdedge.text.words`: all three are copied to devices as one file,
+agent.pyz. Where kdedge is installed, `python -m kdedge.bench.agent` does the same.
 """
 
 from __future__ import annotations
@@ -142,21 +143,20 @@ def measure_time(request: dict[str, Any]) -> dict[str, Any]:
 
 def measure_text(request: dict[str, Any]) -> dict[str, Any]:
     """Answer a request of kind "text"."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(request["tokenizer"])
-    tokenizer.enable_truncation(request["length"])
-    tokenizer.enable_padding(length=request["length"])
+    tokens_of = tokenizer_of(request["tokenizer"], request["length"])
     engine = ENGINES[request["format"]](request["model"], request["threads"])
     tokenized: list[int] = []
 
     def classify(text: Any) -> Any:
         start = time.perf_counter_ns()
-        encoding = tokenizer.encode(text) if isinstance(text, str) else tokenizer.encode(*text)
-        rows = (encoding.ids, encoding.attention_mask, encoding.type_ids)
-        arrays = {name: np.array([row], np.int32) for name, row in zip(NAMES, rows)}  # noqa: B905
+        ids, segments = tokens_of(text)
+        arrays = np.zeros((3, 1, engine.length_for(len(ids)) or len(ids)), np.int32)
+        arrays[0, 0, : len(ids)] = ids
+        arrays[1, 0, : len(ids)] = 1
+        if any(segments):
+            arrays[2, 0, : len(ids)] = segments
         tokenized.append(time.perf_counter_ns() - start)
-        return engine.infer(engine.feed(arrays))
+        return engine.infer(engine.feed(dict(zip(NAMES, arrays))))  # noqa: B905
 
     time_inferences(classify, request["texts"], request["warmup_count"], request["warmup_seconds"])
     tokenized.clear()
@@ -164,6 +164,29 @@ def measure_text(request: dict[str, Any]) -> dict[str, Any]:
         classify, request["texts"], request["min_count"], request["min_seconds"]
     )
     return {"tokenize_ns": tokenized, "end_to_end_ns": whole, "runtime": engine.runtime}
+
+
+def tokenizer_of(path: str, length: int) -> Callable[[Any], tuple[list[int], list[int]]]:
+    """What gives ids and segment ids of a text or pair, as `kdedge.text.encoder` does."""
+    from tokenizers import Tokenizer
+
+    from kdedge.text.words import WordTable
+
+    tokenizer = Tokenizer.from_file(path)
+    special = tokenizer.encode("")
+    tokenizer.enable_truncation(length)
+    words = WordTable(tokenizer) if WordTable.suits(tokenizer) and len(special) == 2 else None
+
+    def tokens_of(text: Any) -> tuple[list[int], list[int]]:
+        ids = words.ids(text) if words is not None and isinstance(text, str) else None
+        if ids is not None:
+            first, last = special.ids
+            ids = [first, *ids[: length - 2], last]
+            return ids, [0] * len(ids)
+        encoding = tokenizer.encode(text) if isinstance(text, str) else tokenizer.encode(*text)
+        return encoding.ids, encoding.type_ids
+
+    return tokens_of
 
 
 def measure_memory(request: dict[str, Any]) -> dict[str, Any]:

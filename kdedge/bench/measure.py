@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from kdedge.bench.devices import Device, DeviceLostError, Kind, Subject
 from kdedge.bench.report.model import Memory, Repeat, TextTimes, Value, slowing
-from kdedge.bench.scenario import Scenario
+from kdedge.bench.scenario import SINGLE_STREAM, Scenario
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256, write_text
 from kdedge.progress import Advance
@@ -31,6 +31,8 @@ class Run:
 
     Attributes:
         repeats: the repeats of each subject that ran to the end.
+        texts: times from text to outputs of each subject, for each repeat, where the device has
+            them.
         others: the results of each subject in the other kinds of measurement, by kind.
         failures: what went wrong, by subject or by the device's URL.
         environment: facts about the device and its state.
@@ -38,6 +40,7 @@ class Run:
     """
 
     repeats: dict[str, tuple[Repeat, ...]]
+    texts: dict[str, tuple[TextTimes, ...]]
     others: dict[str, dict[Kind, Any]]
     failures: dict[str, str]
     environment: dict[str, Value]
@@ -103,6 +106,7 @@ def measure(
             there.
     """
     repeats: dict[str, list[Repeat]] = {subject.name: [] for subject in subjects}
+    texts: dict[str, list[TextTimes]] = {subject.name: [] for subject in subjects}
     others: dict[str, dict[Kind, Any]] = {subject.name: {} for subject in subjects}
     failures: dict[str, str] = {}
     reasons: dict[str, None] = {}
@@ -124,11 +128,12 @@ def measure(
             reasons.update(dict.fromkeys(kept.reasons))
             return ANSWERS[kind].model_validate(kept.answer)
 
-        # Another subject is first in each round. Measurements other than latency come last.
+        # Another subject is first in each round. What is measured once comes last.
         asked: list[tuple[Subject, Kind, int]] = [
-            (subject, "time", number)
+            (subject, kind, number)
             for number in range(scenario.repeats)
             for subject in _turned(subjects, number)
+            for kind in repeated_of(device, subject, scenario)
         ]
         asked += [(subject, kind, 0) for subject in subjects for kind in others_of(device, subject)]
         try:
@@ -143,12 +148,14 @@ def measure(
                     else:
                         if kind == "time":
                             repeats[subject.name].append(found)
+                        elif kind == "text":
+                            texts[subject.name].append(found)
                         else:
                             others[subject.name][kind] = found
                 advance(1, subject.name)
             environment |= _marked(device.state(), "after")
         except DeviceLostError as error:
-            done = sum(map(len, repeats.values())) + sum(map(len, others.values()))
+            done = sum(sum(map(len, kept.values())) for kept in (repeats, texts, others))
             failures[device.url] = (
                 f"{error} {done} of {len(asked)} runs are kept in {folder}; "
                 "the same command measures the others."
@@ -159,16 +166,26 @@ def measure(
         if name not in failures and len(r) == scenario.repeats
     }
     doubts = [reason for name, r in whole.items() for reason in _doubts(name, r)]
-    return Run(whole, others, failures, environment, (*reasons, *doubts))
+    of_texts = {name: tuple(texts[name]) for name in whole}
+    return Run(whole, of_texts, others, failures, environment, (*reasons, *doubts))
+
+
+def repeated_of(device: Device, subject: Subject, scenario: Scenario) -> list[Kind]:
+    """The kinds that are measured in each repeat: latency, and that from text to outputs.
+
+    The latter only for one thread and one text at a time, and where the device can.
+    """
+    plain = subject.threads == subject.batch == 1 and scenario.kind == SINGLE_STREAM
+    return ["time", "text"] if plain and "text" in device.kinds else ["time"]
 
 
 def others_of(device: Device, subject: Subject) -> list[Kind]:
-    """The kinds other than "time" that the device can measure of a subject.
+    """The kinds that are measured once, of those that the device can measure of a subject.
 
     Only for one thread and one text at a time.
     """
     plain = subject.threads == subject.batch == 1
-    wanted: list[Kind] = ["text", "memory"] if plain else []
+    wanted: list[Kind] = ["memory"] if plain else []
     if plain and subject.labelled is not None:
         wanted.append("outputs")
     return [kind for kind in wanted if kind in device.kinds]

@@ -12,7 +12,7 @@ import numpy as np
 
 from kdedge.bench.devices import Device, DeviceLostError, Subject
 from kdedge.bench.devices.local import Local
-from kdedge.bench.measure import Run, measure, others_of
+from kdedge.bench.measure import Run, measure, others_of, repeated_of
 from kdedge.bench.report.figures import size_latency_score_figure
 from kdedge.bench.report.model import BenchReport, Measurement, Reference
 from kdedge.bench.scenario import THROUGHPUT, Scenario
@@ -53,7 +53,8 @@ class Grid(NamedTuple):
 
     Attributes:
         threads: of the runtime.
-        lengths: tokens of a text; empty for the artifact's own length. A LiteRT model has only one.
+        lengths: tokens of a text; empty for the artifact's own, largest length. Most LiteRT models
+            have only one.
         batches: texts in each inference; empty for 1, or for 1, 8 and 32 in the scenario
             `throughput`. A LiteRT model supports only 1.
     """
@@ -194,8 +195,13 @@ def _measure(
                 pass
     runs = {}
     # An upper bound: what a device can do is known only once it is connected.
-    others = sum(len(others_of(device, s)) for device in devices for s in subjects[device.url])
-    with progress("measuring", len(planned) * scenario.repeats + others, "runs") as advance:
+    most = sum(
+        scenario.repeats * len(repeated_of(device, subject, scenario))
+        + len(others_of(device, subject))
+        for device in devices
+        for subject in subjects[device.url]
+    )
+    with progress("measuring", most, "runs") as advance:
         for device in devices:
             try:
                 run = measure(device, subjects[device.url], scenario, advance, kept)
@@ -203,7 +209,7 @@ def _measure(
                 if len(devices) == 1:
                     raise
                 # It was there before: keep the results of the other devices.
-                run = Run({}, {}, {device.url: str(error)}, {}, ())
+                run = Run({}, {}, {}, {device.url: str(error)}, {}, ())
             runs[device.url] = run
     return runs
 
@@ -235,9 +241,11 @@ def _plan(
     for artifact in manifest.artifacts:
         if artifact.format not in device.formats:
             continue
-        own = (artifact.length,) if artifact.length else grid.lengths or (fixed,)
+        own: tuple[int, ...] = grid.lengths or (artifact.length or fixed,)
+        if artifact.length:
+            own = tuple(n for n in own if n in (artifact.lengths or (artifact.length,)))
         for length, threads, batch in itertools.product(own, grid.threads, grid.batches):
-            if length not in (grid.lengths or own) or batch > 1 and artifact.format == "litert":
+            if batch > 1 and artifact.format == "litert":
                 continue
             # Repeat the texts if they are fewer than a batch.
             repeated = itertools.islice(itertools.cycle(texts), max(len(texts), batch))
@@ -306,7 +314,7 @@ def _measurement(
         score_interval=score.interval or wilson_interval(score.value, score.texts),
         other_figures=score.others,
         reference=reference,
-        text=others.get("text"),
+        texts=run.texts[item.subject.name],
         memory=others.get("memory"),
         agreement=artifact.parity.agreement,
         sha256=item.manifest.files[artifact.file],

@@ -71,8 +71,7 @@ class AndroidApp(Device):
         """Start the activity in a new process, wait for its result and read it."""
         self._checked("am", "force-stop", self._package)
         self._checked("rm", "-f", self._result)
-        # As in the agent's request: fewer samples are enough for the other kinds.
-        min_seconds = scenario.min_seconds if kind == "time" else 0
+        min_seconds = scenario.min_seconds
         # By its checksum, so that the app measures exactly this file.
         extras = (
             *("--es", "artifact", sha256(subject.model)),

@@ -148,14 +148,15 @@ class Completed(NamedTuple):
 
 
 def agent_program() -> bytes:
-    """The agent and the engines as one zipapp: `python agent.pyz` runs it."""
+    """The agent, engines and tokenizer as one zipapp: `python agent.pyz` runs it."""
     package = importlib.resources.files("kdedge")
     files = {
         "__main__.py": b"import sys\nfrom kdedge.bench.agent import main\nsys.exit(main())\n",
         "kdedge/__init__.py": b"",
         "kdedge/bench/__init__.py": b"",
+        "kdedge/text/__init__.py": b"",
     }
-    for name in ("engines.py", "bench/agent.py"):
+    for name in ("engines.py", "bench/agent.py", "text/words.py"):
         files[f"kdedge/{name}"] = package.joinpath(name).read_bytes()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -197,7 +198,7 @@ def request_of(
         **scenario.model_dump(include={"warmup_count", "warmup_seconds", "min_count"}),
         "limit_seconds": scenario.limit_seconds,
         # Fewer samples are enough for the other kinds.
-        "min_seconds": scenario.min_seconds if kind == "time" else 0,
+        "min_seconds": scenario.min_seconds if kind in ("time", "text") else 0,
     }
     if kind == "text":
         length = subject.inputs.ids.shape[1]

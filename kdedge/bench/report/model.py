@@ -1,7 +1,7 @@
 """The report of a benchmark: JSON with the raw samples, and what is computed from them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -91,7 +91,7 @@ def slowing(repeats: Sequence[Repeat]) -> float | None:
 
 
 class TextTimes(_Frozen):
-    """Latency from string to outputs, measured in a separate process."""
+    """Latency from string to outputs at the text's own length, in a process of its own."""
 
     tokenize_ns: tuple[int, ...] = Field(min_length=1, description="tokenization only")
     end_to_end_ns: tuple[int, ...] = Field(min_length=1)
@@ -149,7 +149,9 @@ class Measurement(_Frozen):
         {}, description="the task's other figures on these texts, by name"
     )
     reference: Reference | None = None
-    text: TextTimes | None = None
+    texts: tuple[TextTimes, ...] = Field(
+        (), description="for each repeat; empty if the device can't measure it"
+    )
     memory: Memory | None = None
     agreement: float = Field(
         ge=0, le=1, description="share of texts with the same answer as its source"
@@ -237,10 +239,27 @@ class Measurement(_Frozen):
         """Latency of the first inference, median of the repeats."""
         return p50([repeat.first_inference_ns / 1e6 for repeat in self.repeats])
 
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def text_ms(self) -> float | None:
+        """Latency from text to outputs, median of the repeats' medians; None if not measured."""
+        return p50([times.end_to_end_p50_ms for times in self.texts]) if self.texts else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def tokenize_ms(self) -> float | None:
+        """The part of it for tokenization."""
+        return p50([times.tokenize_p50_ms for times in self.texts]) if self.texts else None
+
+    @property
+    def texts_p1_ms(self) -> tuple[float, ...]:
+        """First percentile of each repeat from text to outputs."""
+        return tuple(p1(times.end_to_end_ns) / 1e6 for times in self.texts)
+
     @property
     def tells_more(self) -> bool:
         """Whether there is more than latencies."""
-        return bool(self.text or self.memory or self.reference or self.millijoules)
+        return bool(self.texts or self.memory or self.reference or self.millijoules)
 
     @property
     def conditions(self) -> tuple[str, str, int, int, int]:
@@ -375,20 +394,27 @@ class BenchReport(_Head):
             raise KdedgeError(f"{path}: not a readable benchmark report: {error}") from None
 
     def speed_up(self, measurement: Measurement) -> SpeedUp | None:
-        """Compare with the baseline: the teacher's fastest artifact under the same conditions.
+        """Compare inferences with the baseline: the teacher's fastest under the same conditions.
 
         The same conditions are: device, runtime, threads, tokens and batch size. Without a teacher
         the baseline is the slowest artifact. None for the baseline itself.
         """
         peers = [m for m in self.measurements if m.conditions == measurement.conditions]
-        teachers = [m for m in peers if m.is_teacher]
-        baseline = (
-            min(teachers, key=lambda m: m.p1_ms) if teachers else max(peers, key=lambda m: m.p1_ms)
-        )
-        if baseline.name == measurement.name:
-            return None
-        low, high = ratio_interval(baseline.repeats_p1_ms, measurement.repeats_p1_ms)
-        return SpeedUp(baseline, baseline.p1_ms / measurement.p1_ms, low, high)
+        return _speed_up(measurement, peers, lambda m: m.repeats_p1_ms)
+
+    def text_speed_up(self, measurement: Measurement) -> SpeedUp | None:
+        """Compare from text to outputs, each artifact at its best lengths.
+
+        The baseline is found as by `speed_up`, with any number of tokens. None also where it was
+        not measured.
+        """
+
+        def conditions(m: Measurement) -> tuple[str, str, int]:
+            return m.device, m.format, m.threads
+
+        peers = [m for m in self.measurements if m.texts]
+        peers = [m for m in peers if conditions(m) == conditions(measurement)]
+        return _speed_up(measurement, peers, lambda m: m.texts_p1_ms)
 
     def retention(self, measurement: Measurement) -> float | None:
         """Score / best score of the teacher's artifacts; None without one that is above 0."""
@@ -402,11 +428,36 @@ class BenchReport(_Head):
 
     @property
     def best(self) -> Measurement | None:
-        """The fastest artifact of a student within one point of the best score."""
+        """The fastest artifact of a student within one point of the best score.
+
+        From text to outputs, if that was measured.
+        """
         students = [m for m in self.measurements if not m.is_teacher]
         most = max((m.score for m in students), default=0.0)
         good = [m for m in students if m.score >= most - 0.01]
-        return min(good, key=lambda m: m.p1_ms, default=None)
+        good = [m for m in good if m.texts] or good
+        return min(good, key=lambda m: p50(m.texts_p1_ms or m.repeats_p1_ms), default=None)
+
+
+def _speed_up(
+    measurement: Measurement,
+    peers: Sequence[Measurement],
+    repeats: Callable[[Measurement], Sequence[float]],
+) -> SpeedUp | None:
+    """How many times as fast it is as the baseline among its peers, by a value of each repeat."""
+    if measurement not in peers:
+        return None
+    teachers = [m for m in peers if m.is_teacher]
+    of = {m.name: p50(repeats(m)) for m in peers}
+    baseline = (
+        min(teachers, key=lambda m: of[m.name])
+        if teachers
+        else max(peers, key=lambda m: of[m.name])
+    )
+    if baseline.name == measurement.name:
+        return None
+    low, high = ratio_interval(repeats(baseline), repeats(measurement))
+    return SpeedUp(baseline, of[baseline.name] / of[measurement.name], low, high)
 
 
 def report_schema() -> str:

@@ -10,7 +10,7 @@ from kdedge.bench.scenario import COLD_START, SINGLE_STREAM, SUSTAINED, THROUGHP
 from kdedge.tasks import shown
 
 COLUMNS = {
-    SINGLE_STREAM: ("p50, ms", "p90, ms", "speed-up"),
+    SINGLE_STREAM: ("text, ms", "speed-up", "p50, ms"),
     SUSTAINED: ("p50, ms", "p90, ms", "slowing"),
     COLD_START: ("load, ms", "first, ms", "cold start, ms"),
     THROUGHPUT: ("p50, ms", "texts a second", "speed-up"),
@@ -24,9 +24,10 @@ def _columns(report: BenchReport) -> tuple[str, ...]:
 
 def _figures(report: BenchReport, m: Measurement) -> tuple[str, ...]:
     """The cells of one row, under `_columns`."""
-    speed_up = report.speed_up(m)
+    speed_up = report.text_speed_up(m) if m.texts else report.speed_up(m)
     slower = slowing(m.repeats)
     texts = {
+        "text, ms": "" if m.text_ms is None else three_digits(m.text_ms),
         "p50, ms": three_digits(m.p50_ms) + (" (mean)" if m.p50_is_mean else ""),
         "p90, ms": "" if m.p90_ms is None else three_digits(m.p90_ms),
         "speed-up": speed_up.verdict if speed_up else "baseline",
@@ -73,9 +74,11 @@ def terminal_table(report: BenchReport) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for m in report.measurements:
         table.add_row(m.name, *_figures(report, m))
-    if report.best and (text := report.best.text):
+    best = report.best
+    if s.kind == SINGLE_STREAM and best and best.text_ms and best.tokenize_ms:
         table.caption = (
-            f"{report.best.name}: tokenization {three_digits(text.tokenize_p50_ms)} ms, "
-            f"text to outputs {three_digits(text.end_to_end_p50_ms)} ms"
+            "text: from a text, at its own length, to the model's outputs; p50: an inference at "
+            f"{best.length} tokens. Tokenization takes {three_digits(best.tokenize_ms)} ms of the "
+            f"{three_digits(best.text_ms)} of {best.name}."
         )
     return table
