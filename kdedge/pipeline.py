@@ -13,6 +13,7 @@ from kdedge.bench.report.disagreements import disagreements_of
 from kdedge.bench.report.model import BenchReport
 from kdedge.bench.report.page import render_page
 from kdedge.bench.report.quality import quality_of, quality_table
+from kdedge.bench.report.sheet import SHEET, lines, read_sheet
 from kdedge.bench.report.tables import terminal_table
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
@@ -53,6 +54,7 @@ from kdedge.teachers.bert import load_teacher, read_notes
 from kdedge.teachers.checkpoints import content_of, find_pretrained, onnx_file
 from kdedge.teachers.label import label_texts, token_vectors
 from kdedge.teachers.large_model.label import ANSWERS, estimate, label_by_prompts
+from kdedge.teachers.large_model.scores import read_scores
 from kdedge.teachers.load import load_any_teacher
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
@@ -142,7 +144,12 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         report = BenchReport.load(results)
         unknown = any(finding.kind == UNKNOWN_TEST for finding in corpus.findings)
         title = f"{recipe.name} ({AGREEMENT})" if unknown else recipe.name
-        page = _page(recipe, report, student, teacher, stages.seconds(), title, trusts_of(bundles))
+        by_hand: list[str] = []
+        if (out / SHEET).is_file():
+            by_hand = lines(read_sheet(Student.load(student), out / SHEET))
+        page = _page(
+            recipe, report, student, teacher, stages.seconds(), title, trusts_of(bundles), by_hand
+        )
         write_text(out / "report.html", page)
     terminal = Console(highlight=False)
     terminal.print(terminal_table(report))
@@ -151,7 +158,11 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         for line in report.quality.verdicts:
             terminal.print(line, markup=False)
     if unknown:
-        terminal.print(f"No test text has a label: {AGREEMENT}.")
+        terminal.print(
+            f"No test text has a label: {AGREEMENT}. `kdedge sheet {out}` writes texts to label."
+        )
+    for line in by_hand:
+        terminal.print(line, markup=False)
     console.print(f"{out / 'report.html'} has the whole report; the bundle is {bundle}.")
     return report
 
@@ -273,11 +284,13 @@ def _page(
     seconds: dict[str, float],
     title: str,
     trusts: dict[str, Trust],
+    by_hand: list[str],
 ) -> str:
     loaded = Student.load(student)
     quoted = disagreements_of(loaded, teacher) if recipe.bench.quote_texts else None
     notes = {"teacher": read_notes(teacher)} if teacher else {}
     notes["student"] = loaded.notes
+    asked = recipe.teach.large_model
     training = {model: of["history"] for model, of in notes.items() if of["history"]}
     return render_page(
         report,
@@ -286,6 +299,8 @@ def _page(
         disagreements=quoted,
         stages=seconds,
         trusts=trusts,
+        sheet=by_hand,
+        prompts=read_scores(asked.scores) if asked and asked.scores else (),
     )
 
 

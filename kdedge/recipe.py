@@ -231,6 +231,9 @@ class LargeModel(Section):
     max_cost: Positive | None = Field(
         None, description="stop at this cost, in the currency of the prices"
     )
+    scores: Path | None = Field(
+        None, description="prompts.json of `kdedge prompts`, for the report's table of prompts"
+    )
     price_in: Weight = Field(0.0, description="price of a million input tokens")
     price_out: Weight = Field(0.0, description="price of a million output tokens")
 
@@ -695,7 +698,8 @@ def load_recipe(path: Path) -> Recipe:
     found: dict[str, Any] = {name: _model(source, here) for name, source in models.items()}
     if asked := recipe.teach.large_model:
         prompts = tuple(here / path for path in asked.prompt)
-        found["large_model"] = asked.model_copy(update={"prompt": prompts})
+        scores = asked.scores and here / asked.scores
+        found["large_model"] = asked.model_copy(update={"prompt": prompts, "scores": scores})
     teach = recipe.teach.model_copy(update=found)
     return recipe.model_copy(update={"data": data, "distill": distill, "teach": teach})
 

@@ -19,8 +19,10 @@ Asked whether a label is right, it says yes with 0.9 if that is a word of the te
 import asyncio
 import json
 import math
+import random
 import re
 import socket
+import string
 import threading
 import time
 from collections.abc import Iterator
@@ -59,6 +61,7 @@ class Model:
         self.key: str | None = None
         self.delay = 0.0
         self.turns: dict[str, int] = {}
+        self.held_out = "a text that is held out"
         self.app = FastAPI()
         self.app.post("/v1/completions")(self.completions)
         self.app.post("/v1/chat/completions")(self.chat)
@@ -98,6 +101,15 @@ class Model:
         tokens = sum(len(prompt.encode()) // 4 for prompt in prompts)
         return _answer(choices, tokens, len(prompts))
 
+    def writes(self, label: str) -> str:
+        """Three texts: one is a held-out text, one is written each time, and one is new."""
+        name, turn = json.loads(label), self.turns.get(label, 0)
+        self.turns[label] = turn + 1
+        if turn == 1:
+            return "Here are three texts: ..."
+        texts = [self.held_out.upper(), _written(name), _written(f"{name} {turn}")]
+        return f"```json\n{json.dumps(texts)}\n```"
+
     async def chat(self, request: Request) -> Response:
         if trouble := await self._trouble(request):
             return trouble
@@ -106,8 +118,15 @@ class Model:
         content = message["content"]
         if "thinks" in self.able and "max_tokens" in body:
             return _error(400, "Unsupported parameter: use 'max_completion_tokens' instead.")
-        text = text_in(content)
         tokens = len(content.encode()) // 4
+        if label := re.findall(r"the right label is (\".*?\")", content):
+            self.contents.append(content)
+            choice = {
+                "index": 0,
+                "message": {"role": "assistant", "content": self.writes(label[0])},
+            }
+            return _answer([choice | {"finish_reason": "stop"}], tokens, 40)
+        text = text_in(content)
         if body.get("logprobs"):
             if "logprobs" not in self.able:
                 return _error(400, "logprobs is not supported")
@@ -133,6 +152,11 @@ class _Half(Response):
         headers = [(b"content-type", b"application/json"), (b"content-length", b"500")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b'{"choices": [{"index"'})
+
+
+def _written(about: str) -> str:
+    """A text that is like no text about anything else."""
+    return f"{about}: " + "".join(random.Random(about).choices(string.ascii_lowercase, k=40))
 
 
 def text_in(prompt: str) -> str:

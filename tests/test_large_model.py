@@ -21,13 +21,17 @@ from large_model_parts import CASH, KEY, LABELS, PLAIN, Model, serving
 from typer.testing import CliRunner
 
 import kdedge.teachers.large_model.server as server_module
-from kdedge import KdedgeError, SoftLabels
+from kdedge import KdedgeError, SoftLabels, build_student
+from kdedge.check import corpus_of
 from kdedge.cli import app
 from kdedge.recipe import LargeModel, load_recipe, settings_of
-from kdedge.tasks import MultiLabel
+from kdedge.students.trained import Evaluation, Student
+from kdedge.tasks import Classification, MultiLabel
 from kdedge.teachers.large_model.label import ANSWERS, estimate, label_by_prompts
 from kdedge.teachers.large_model.prompt import Prompt, load_prompt, task_of
+from kdedge.text.near import NearTexts
 from kdedge.text.unlabelled import UNKNOWN_TEST, load_unlabelled, with_answers
+from kdedge.text.vocabulary import wordpiece_of
 
 PROMPT = """
 task = "What is this message about?"
@@ -542,6 +546,102 @@ def test_the_command_labels_and_its_dry_run_asks_nothing(
     assert said.exit_code == 2 and "--model: Field required" in said.output
 
 
+# Generating
+
+
+def to_generate(folder: Path, url: str, more: str = "") -> Path:
+    rows = [f"number {i} of the training texts,train" for i in range(6)]
+    rows += ["a valid text,valid", "a text that is held out,test"]
+    (folder / "t.csv").write_text("text,split\n" + "\n".join(rows) + "\n")
+    recipe = folder / "mine.toml"
+    recipe.write_text(f"""
+        name = "mine"
+        data = {{ path = "t.csv", split = "split", unlabelled = "more.jsonl" }}
+        [teach.large_model]
+        url = "{url}"
+        model = "m"
+        prompt = "intents.toml"
+        {more}
+    """)
+    return recipe
+
+
+def generated(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_texts_are_generated(url: str, model: Model, prompt: Path, tmp_path: Path) -> None:
+    recipe, more = to_generate(tmp_path, url, "price_in = 2.0"), tmp_path / "more.jsonl"
+    words = ("generate", recipe, "--out", more, "--per-label", 3, "--at-once", 3, "--seeds", 2)
+    said = run(*words, "--dry-run")
+    assert said.exit_code == 0, said.output
+    assert "About 4 requests" in said.output and not model.contents and not more.exists()
+    model.faults = [429, "no-json"]
+    said = run(*words)
+    assert said.exit_code == 0, said.output
+    # Of each label's first answer two texts are new, the second answer is no list, the third has
+    # one more.
+    rows = generated(more)
+    assert Counter(row["asked_label"] for row in rows) == dict.fromkeys(LABELS, 3)
+    assert all(row["generated"] is True and row["model"] == "m" for row in rows)
+    assert not [row for row in rows if "HELD OUT" in row["text"]]
+    assert "4 answers are no list of texts" in said.output
+    assert "Asked again after HTTP 429: 1, an answer that can't be read: 1." in said.output
+    # Of the texts of a list one is held out, and in the second list another one is known.
+    assert len(model.contents) == 12
+    assert "24 texts written; 12 left out" in said.output
+    # The model is shown training texts, each request others, and no held-out one.
+    shown = [tuple(re.findall("number . of the training texts", one)) for one in model.contents]
+    assert {len(one) for one in shown} == {2} and len({*shown}) > 3
+    assert not [one for one in model.contents if "held out" in one or "valid text" in one]
+    # Nothing is asked again, and the texts go into the transfer set.
+    before = more.read_bytes()
+    assert run(*words).exit_code == 0
+    assert len(model.contents) == 12 and more.read_bytes() == before
+    corpus = corpus_of(load_recipe(recipe))
+    assert [*corpus.unlabelled] == [row["text"] for row in rows]
+
+
+def test_generating_stops_at_a_limit_and_continues(
+    url: str, model: Model, prompt: Path, tmp_path: Path
+) -> None:
+    recipe, more = to_generate(tmp_path, url, "max_requests = 2"), tmp_path / "more.jsonl"
+    words = ("generate", recipe, "--out", more, "--per-label", 2, "--at-once", 3)
+    stops = 0
+    while "Stopped by max_requests = 2" in (said := run(*words)).output:
+        stops += 1
+        assert stops < 9
+    assert said.exit_code == 0, said.output
+    assert Counter(row["asked_label"] for row in generated(more)) == dict.fromkeys(LABELS, 2)
+    # Each request once: what is on its way at the limit is read too.
+    assert len({*model.contents}) == len(model.contents) == 4
+    # A file of answers that a killed run left half.
+    answers = tmp_path / "more.answers.jsonl"
+    answers.write_bytes(answers.read_bytes()[:-5])
+    assert run(*words).exit_code == 0
+    # That one is asked again; the server's second answer is no list, so there is a third.
+    assert len(model.contents) == 6
+
+
+def test_near_texts_are_found_as_by_trying_all() -> None:
+    rng = random.Random(1)
+    words = ("card", "cash", "lost", "my", "where", "machine")
+    texts = [" ".join(rng.choices(words, k=rng.randrange(1, 7))) for _ in range(300)]
+
+    def trigrams(text: str) -> set[str]:
+        return {f" {text} "[i : i + 3] for i in range(len(text))}
+
+    known, before, found = NearTexts(), list[set[str]](), 0
+    for text in texts:
+        own = trigrams(text)
+        expected = any(len(own & one) >= 0.7 * len(own | one) for one in before)
+        assert known.has(text) == expected
+        found += expected
+        known.add(text)
+        before.append(own)
+    assert found == 255
+
+
 # A recipe
 
 
@@ -629,6 +729,43 @@ def test_a_recipe_without_a_label_ends_with_a_bundle(
     assert student["transfer_texts"] == 41 - 8 - 4
     assert "accuracy is agreement with the large model" in (out / "report.html").read_text()
     before = len(model.asked)
+    # A sheet of test texts, labelled by hand as the model did, but for one that is left empty.
+    sheet = out / "sheet.csv"
+    said = run("sheet", out, "--count", 5)
+    assert said.exit_code == 0, said.output
+    head, *rows = sheet.read_text().splitlines()
+    assert head == "text,label" and len(rows) == 5 and all(row.endswith(",") for row in rows)
+    said = run("sheet", out)
+    assert said.exit_code == 2 and "may have labels" in said.output
+    test = {row.rstrip(",") for row in rows}
+    assert test <= {*texts}
+    given = [row + ("cash" if "cash" in row else "card") for row in rows[:4]]
+    sheet.write_text("\n".join([head, *given, rows[4], "another text,card"]) + "\n")
+    scores = tmp_path / "prompts.json"
+    one = {
+        "prompt": "intents.toml", "way": "letters", "texts": 8, "labelled": 7, "accuracy": 0.5,
+        "interval": [0.2, 0.8], "loss": None, "confidence": 0.75, "tokens": 123000, "cost": 0.0,
+    }  # fmt: skip
+    scores.write_text(json.dumps([one]))
+    recipe.write_text(
+        recipe.read_text().replace('model = "m"', 'model = "m"\nscores = "prompts.json"')
+    )
+    said = run("run", recipe, "--out", out)
+    assert said.exit_code == 0, said.output
+    words = " ".join(said.output.split())
+    assert "4 of 6 texts are labelled by hand." in words
+    assert "1 texts are not in the test split" in words
+    store_says = store.task.output_names
+    answers = {
+        row.split(",")[0]: store_says[int(store.lookup([row.split(",")[0]])[0].argmax())]
+        for row in given
+    }
+    right = sum(answers[row.split(",")[0]] == row.split(",")[1] for row in given)
+    assert f"teacher: accuracy {100 * right / 4:.1f}%" in words
+    page = (out / "report.html").read_text()
+    assert "4 of 6 texts are labelled by hand." in page and "Teacher and student agree" in page
+    assert "<td>7 of 8</td><td>123,000</td>" in page
+    assert len(model.asked) == before
     # The stage alone needs no labels either.
     words = ("--soft-labels", out / "soft_labels", "--student", "nano", "--epochs", 1)
     said = run("distill", tmp_path / "t.txt", *words, "--out", tmp_path / "alone")
@@ -646,6 +783,17 @@ def test_a_recipe_without_a_label_ends_with_a_bundle(
     assert len(model.asked) == before
 
 
+def run_with_a_student(folder: Path, texts: list[str]) -> None:
+    """A folder as of a run, with a student that knows nothing."""
+    task = Classification(label_names=LABELS)
+    logits = np.zeros((len(texts), 4), np.float32)
+    split = Evaluation(tuple(texts), np.zeros(len(texts), np.int32), logits, logits)
+    encoder = wordpiece_of(texts, 8)
+    size = len(encoder.vocabulary)
+    model = build_student("nano", task=task, vocabulary=size, max_length=8)
+    Student(model, encoder, task, split, split, {"preset": "nano"}).save(folder / "student")
+
+
 def test_what_the_page_shows(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "large-model.md").read_text(encoding="utf-8")
@@ -656,8 +804,18 @@ def test_what_the_page_shows(url: str, tmp_path: Path, monkeypatch: pytest.Monke
     Path("few.csv").write_text("text,label\nmy cash,cash\nhello,card\n")
     Path("mine.toml").write_text(shown[1])
     assert load_recipe(Path("mine.toml")).teach.large_model is not None
+    Path("mine.toml").write_text(
+        shown[1].replace("http://localhost:8080/v1", url).replace("texts.csv", "many.csv")
+    )
+    rows = [f"text number {i} of them" for i in range(30)]
+    Path("many.csv").write_text("\n".join(["text", *rows]) + "\n")
+    run_with_a_student(Path("runs/intents"), rows)
     commands = "".join(re.findall(r"^```sh\n(.*?)```", page, re.DOTALL | re.MULTILINE))
     for line in commands.replace("http://localhost:8080/v1", url).splitlines():
         said = run(*shlex.split(line)[1:])
         assert said.exit_code == 0, said.output
     assert len(SoftLabels(Path("soft_labels"))) == 3
+    assert Path("runs/intents/sheet.csv").read_text().count("\n") == 31
+    # In 15 rounds the model writes two new texts of each label, then none, and then one
+    # each time; and one for all labels.
+    assert len(generated(Path("more.jsonl"))) == 4 * 15 + 1

@@ -37,6 +37,7 @@ PANELS = {
         train.run,
         train.teach,
         large_model.prompts,
+        large_model.generate,
         train.label,
         train.average_labels,
         train.import_labels,
@@ -45,7 +46,7 @@ PANELS = {
         train.compress,
     ),
     "Export": (export.export, export.inspect, export.sign, export.verify),
-    "Measure": (bench.bench, bench.compare, bench.devices),
+    "Measure": (large_model.sheet, bench.bench, bench.compare, bench.devices),
     "Use": (predict.predict,),
 }
 for panel, commands in PANELS.items():

@@ -1,11 +1,11 @@
-"""The commands that ask a large model: label --large-model, and prompts."""
+"""The commands for a large model: label --large-model, prompts, generate and sheet."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kdedge.cli.common import say, texts_of
+from kdedge.cli.common import Seed, load_tensorflow, say, texts_of
 from kdedge.cli.settings import Options, settings_as_options
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data, LargeModel
@@ -13,6 +13,7 @@ from kdedge.text.readers import LabelForm
 
 OPTIONS = Options(
     main=("url", "model", "prompt", "way", "max_requests", "max_tokens", "max_cost"),
+    without=("scores",),
     required="--large-model",
 )
 Asked = Annotated[LargeModel | None, OPTIONS]
@@ -75,3 +76,79 @@ def prompts(
     with locked(out):
         scores = score_prompts(large_model, labelled, out, say)
     typer.echo(table(scores))
+
+
+def generate(
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help="TOML file with [teach.large_model]")
+    ],
+    out: Annotated[Path, typer.Option("--out", help=".jsonl file of the texts to make")],
+    per_label: Annotated[
+        int, typer.Option("--per-label", min=1, help="new texts of each label")
+    ] = 50,
+    at_once: Annotated[
+        int, typer.Option("--at-once", min=1, max=50, help="texts of a request")
+    ] = 10,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=0, help="training texts that a request shows")
+    ] = 5,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0, max=2, help="higher: more different texts")
+    ] = 1.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what it would cost, and end")
+    ] = False,
+) -> None:
+    """Have a large model write more texts, for `unlabelled` in a recipe's [data].
+
+    The limits in [teach.large_model] hold. Copies of the data's texts, held out or not, and near
+    copies are left out. The same command continues a run that was stopped.
+    """
+    from kdedge.check import corpus_of
+    from kdedge.files import locked
+    from kdedge.recipe import load_recipe
+    from kdedge.teachers.large_model.generate import (
+        Generation,
+        estimate_generation,
+        generate_texts,
+    )
+
+    loaded = load_recipe(recipe)
+    asked = loaded.teach.large_model
+    if asked is None:
+        raise KdedgeError(f"{recipe}: has no [teach.large_model], which says what model to ask.")
+    if out.suffix != ".jsonl":
+        raise KdedgeError(f"--out: {out}. A name that ends with .jsonl is needed.")
+    # The recipe may name the file that is to be made.
+    data = loaded.data.model_copy(update={"unlabelled": None})
+    corpus = corpus_of(loaded.model_copy(update={"data": data}), say)
+    how = Generation(per_label, at_once, seeds, temperature, loaded.seed)
+    if dry_run:
+        say(f"About {estimate_generation(asked, corpus, how, out).line(asked)}.")
+        return
+    with locked(out):
+        count = generate_texts(asked, corpus, how, out, say)
+    say(f'{out}: {count} texts. Name it in [data]: unlabelled = "{out}".')
+
+
+def sheet(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run of a recipe")],
+    count: Annotated[int, typer.Option("--count", min=1, help="number of texts")] = 100,
+    seed: Seed = 0,
+) -> None:
+    """Write test texts to label by hand into RUN/sheet.csv.
+
+    Fill in labels, as many as you like, and run the recipe again: the report then has the accuracy
+    of teacher and student on these texts.
+    """
+    trained = next((run / n for n in ("compressed", "student") if (run / n).is_dir()), None)
+    if trained is None:
+        raise KdedgeError(f"{run}: no student is there. Name a folder that `kdedge run` wrote.")
+    load_tensorflow()
+    from kdedge.bench.report.sheet import SHEET, write_sheet
+    from kdedge.students.trained import Student
+
+    student = Student.load(trained)
+    written = write_sheet(student, run / SHEET, count, seed)
+    names = ", ".join(student.task.output_names)
+    say(f"{run / SHEET}: {written} texts to label: {names}. Then run the recipe again.")

@@ -340,6 +340,27 @@ class Confusion(_Frozen):
     texts: int = Field(ge=1)
 
 
+class OnSheet(_Frozen):
+    """A model's score on texts that are labelled by hand."""
+
+    name: str = Field(description="teacher or student")
+    score: float = Field(ge=-1, le=1)
+    interval: tuple[float, float] = Field(description="95%, over the texts")
+
+
+class HandLabels(_Frozen):
+    """Teacher and student on a sheet of test texts that are labelled by hand."""
+
+    texts: int = Field(ge=0, description="rows of the sheet")
+    labelled: int = Field(ge=0, description="of these with a label")
+    foreign: int = Field(ge=0, description="rows that are no test texts; left out")
+    metric: str
+    models: tuple[OnSheet, ...] = Field(description="empty as long as no text has a label")
+    test_texts: int = Field(ge=1)
+    agreement: float | None = Field(description="of teacher and student, on all test texts")
+    agreement_interval: tuple[float, float] | None = Field(description="95%")
+
+
 class Quality(_Frozen):
     """Metrics of a run's models and of the baselines on the same data."""
 

@@ -21,6 +21,7 @@ from kdedge.bench.report.figures import (
 from kdedge.bench.report.model import RUNTIMES, BenchReport, three_digits
 from kdedge.bundle.decision import Trust
 from kdedge.tasks import shown
+from kdedge.teachers.large_model.scores import PromptScore
 
 # Word pieces of a text with the attribution of each.
 Tokens = Sequence[tuple[str, float]]
@@ -53,6 +54,8 @@ def render_page(
     disagreements: Sequence[Disagreement] | None,
     stages: Mapping[str, float] | None,
     trusts: Mapping[str, Trust] | None = None,
+    sheet: Sequence[str] = (),
+    prompts: Sequence[PromptScore] = (),
 ) -> str:
     """The page as HTML.
 
@@ -63,6 +66,8 @@ def render_page(
         disagreements: texts to show.
         stages: seconds of each stage, in order.
         trusts: by the name of the artifact, when to trust its answers.
+        sheet: lines on the texts labelled by hand.
+        prompts: scores of a large model's prompts, the best first.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -106,6 +111,8 @@ def render_page(
         disagreements=disagreements or (),
         stages=stages or {},
         trusts=trusts or {},
+        sheet=sheet,
+        prompts=prompts,
         trust_figures={
             words: inline_svg(svg, words) for words, svg in trust_figures(trusts or {}).items()
         },

@@ -1,9 +1,6 @@
 """Labels texts by a large model: asks it prompt by prompt and writes soft labels into a store."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -11,8 +8,8 @@ import numpy as np
 
 from kdedge.errors import KdedgeError
 from kdedge.labels.store import STORE, SoftLabels
-from kdedge.progress import progress
 from kdedge.recipe import LargeModel, fingerprint
+from kdedge.teachers.large_model.asking import add_answer, ask_all, read_answers
 from kdedge.teachers.large_model.prompt import Prompt, load_prompts, task_of
 from kdedge.teachers.large_model.server import (
     BYTES_A_TOKEN,
@@ -151,18 +148,12 @@ class Answers:
 
     def __init__(self, path: Path) -> None:
         self.path, self.logs = path, dict[Question, Logs]()
-        content = path.read_bytes() if path.is_file() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        for number, line in enumerate(whole.splitlines(), 1):
+        for where, read in read_answers(path):
             try:
-                read = json.loads(line)
                 logs = None if read["logs"] is None else np.array(read["logs"], np.float64)
                 self.logs[str(read["asker"]), str(read["text"])] = logs
-            except (ValueError, TypeError, KeyError, RecursionError):
-                raise KdedgeError(f"{path}, line {number}: damaged. Remove this line.") from None
-        if len(whole) < len(content):
-            with path.open("r+b") as file:
-                file.truncate(len(whole))
+            except (ValueError, TypeError, KeyError):
+                raise KdedgeError(f"{where}: damaged. Remove this line.") from None
 
     def without(self, texts: Iterable[str], askers: Iterable[str]) -> list[Question]:
         """The questions on texts that have no answer yet, each once."""
@@ -175,8 +166,7 @@ class Answers:
         name, text = question
         given = None if logs is None else logs.tolist()
         line = {"asker": name, "text": text, "logs": given} | ({"why": why} if why else {})
-        with self.path.open("ab") as file:
-            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        add_answer(self.path, line)
         self.logs[question] = logs
 
 
@@ -187,31 +177,11 @@ class _Asking:
         self, server: Server, askers: dict[str, Prompt], way: str, answers: Answers
     ) -> None:
         self.server, self.askers, self.way, self.answers = server, askers, way, answers
-        self.flying: dict[Future[tuple[Logs, str]], Question] = {}
         self.labelled = self.unlabelled = 0
 
     def run(self, questions: Sequence[Question]) -> str | None:
         """Ask until the questions or a limit end; returns the limit."""
-        settings, stopped = self.server.settings, None
-        with (
-            ThreadPoolExecutor(settings.concurrency) as pool,
-            progress("labelling", len(questions), "answers") as advance,
-        ):
-            try:
-                for question in questions:
-                    if stopped := self.server.spent.exceeds(settings):
-                        break
-                    self.flying[pool.submit(self._ask, question)] = question
-                    if len(self.flying) >= settings.concurrency:
-                        advance(self._land(), self.server.spent.line(settings))
-                while self.flying:
-                    advance(self._land(), self.server.spent.line(settings))
-            finally:
-                # What is on its way is paid for.
-                while self.flying:
-                    with suppress(KdedgeError):
-                        self._land()
-        return stopped
+        return ask_all(self.server, questions, self._ask, self._keep, "labelling")
 
     def _ask(self, question: Question) -> tuple[Logs, str]:
         """The answer; if it is no label, why."""
@@ -228,22 +198,22 @@ class _Asking:
             raise
         return logs, "" if logs is not None else "the answer is no label"
 
-    def _land(self) -> int:
-        """Wait for answers and write them down; returns how many."""
-        done = wait(self.flying, return_when=FIRST_COMPLETED).done
-        for future in done:
-            question = self.flying.pop(future)
-            logs, why = future.result()
-            self.answers.add(question, logs, why)
-            self.labelled += logs is not None
-            self.unlabelled += logs is None
+    def _keep(self, question: Question, answer: tuple[Logs, str]) -> None:
+        """Write an answer down.
+
+        Raises:
+            KdedgeError: none of the first answers is a label.
+        """
+        logs, why = answer
+        self.answers.add(question, logs, why)
+        self.labelled += logs is not None
+        self.unlabelled += logs is None
         if self.unlabelled >= FIRST_ANSWERS and not self.labelled:
             raise KdedgeError(
                 f"{self.server.settings.model}: none of {self.unlabelled} answers is a label "
                 f"({why or 'the answer is no label'}). Look at the prompt, or set another way, as "
                 "samples for a model that thinks first; then name another folder."
             )
-        return len(done)
 
 
 def _open(settings: LargeModel, prompts: list[Prompt], way: str, folder: Path) -> SoftLabels:
@@ -333,8 +303,7 @@ def _tell_of(asking: _Asking, unlabelled: int, tell: Tell) -> None:
     spent = asking.server.spent
     tell(f"Asked: {spent.line(asking.server.settings)}.")
     if spent.faults:
-        faults = ", ".join(f"{fault}: {count}" for fault, count in sorted(spent.faults.items()))
-        tell(f"Asked again after {faults}.")
+        tell(f"Asked again after {spent.faults_line()}.")
     if unlabelled:
         tell(f"{unlabelled} texts have no soft label: {asking.answers.path} says why.")
 

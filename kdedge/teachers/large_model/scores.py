@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
@@ -83,6 +83,21 @@ def score_prompts(
     content = [score.model_dump() for score in scores]
     write_text(out / SCORES, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return scores
+
+
+def read_scores(path: Path) -> list[PromptScore]:
+    """The scores in a `prompts.json`.
+
+    Raises:
+        KdedgeError: no such file, or damaged.
+    """
+    try:
+        return TypeAdapter(list[PromptScore]).validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        raise KdedgeError(
+            f"{path}: not scores of prompts. `kdedge prompts` writes them: see scores in "
+            "[teach.large_model]."
+        ) from None
 
 
 def table(scores: Sequence[PromptScore]) -> str:

@@ -72,6 +72,10 @@ class Spent:
                 return f"{name} = {most:g}"
         return None
 
+    def faults_line(self) -> str:
+        """The faults and how often each was."""
+        return ", ".join(f"{fault}: {count}" for fault, count in sorted(self.faults.items()))
+
     def line(self, settings: LargeModel) -> str:
         """In words; with the cost if there are prices."""
         cost = self.cost(settings)

@@ -1,0 +1,89 @@
+"""Asks a server several questions at a time and keeps the answers in a file, a line each."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kdedge.errors import KdedgeError
+from kdedge.progress import progress
+from kdedge.teachers.large_model.server import Server
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+def ask_all(
+    server: Server,
+    questions: Sequence[Q],
+    ask: Callable[[Q], A],
+    keep: Callable[[Q, A], None],
+    what: str,
+) -> str | None:
+    """Ask until the questions or a limit end; returns the limit.
+
+    Args:
+        server: that is asked, with its limits.
+        questions: in their order.
+        ask: asks one question; it is called in several threads.
+        keep: writes an answer down; it is called in this thread.
+        what: name of the work, for the progress.
+
+    Raises:
+        KdedgeError: as `ask` or `keep`; answers that were on their way then are kept.
+    """
+    settings, stopped = server.settings, None
+    flying: dict[Future[A], Q] = {}
+
+    def land() -> int:
+        """Wait for answers and keep them; returns how many."""
+        done = wait(flying, return_when=FIRST_COMPLETED).done
+        for future in done:
+            question = flying.pop(future)
+            keep(question, future.result())
+        return len(done)
+
+    with (
+        ThreadPoolExecutor(settings.concurrency) as pool,
+        progress(what, len(questions), "answers") as advance,
+    ):
+        try:
+            for question in questions:
+                if stopped := server.spent.exceeds(settings):
+                    break
+                flying[pool.submit(ask, question)] = question
+                if len(flying) >= settings.concurrency:
+                    advance(land(), server.spent.line(settings))
+            while flying:
+                advance(land(), server.spent.line(settings))
+        finally:
+            # What is on its way is paid for.
+            while flying:
+                with suppress(KdedgeError):
+                    land()
+    return stopped
+
+
+def read_answers(path: Path) -> Iterator[tuple[str, Any]]:
+    """Where each line of a file of answers is, and its JSON; {} for one that is none.
+
+    A last line that a killed run left half is removed.
+    """
+    content = path.read_bytes() if path.is_file() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            yield f"{path}, line {number}", json.loads(line)
+        except (ValueError, RecursionError):
+            yield f"{path}, line {number}", {}
+
+
+def add_answer(path: Path, line: dict[str, Any]) -> None:
+    """Write an answer down."""
+    with path.open("ab") as file:
+        file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
