@@ -37,8 +37,8 @@ MANY_CUT, MANY_UNKNOWN, FEW_TEST_TEXTS = 0.1, 0.02, 10
 NO_END = 10**6
 # Fields of [data] that apply to texts without labels.
 OF_UNLABELLED = {
-    "text", "label", "label_delimiter", "label_columns", "split", "unlabelled", "valid_fraction",
-    "test_fraction", "encoding", "delimiter", "quoting", "empty_texts",
+    "text", "text_pair", "label", "label_delimiter", "label_columns", "split", "unlabelled",
+    "valid_fraction", "test_fraction", "encoding", "delimiter", "quoting", "empty_texts",
 }  # fmt: skip
 OF_FILES = {"path", "train_size", "eval_size", "out_of_scope"}
 # Operations that a processor core does in a second of training: with these the example's recipe

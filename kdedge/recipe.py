@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from kdedge.errors import KdedgeError
 from kdedge.extensions import beside, code_of
@@ -170,13 +171,18 @@ class Data(Section):
         return self
 
 
+# Type of the errors whose messages don't quote the value.
+SECRET = "secret"
+
+
 def _server(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("not a URL. For instance: http://localhost:8080/v1")
     if parts.username or parts.password or parts.query:
-        raise ValueError(
-            "a URL with a name, key or query. Leave them out: the key is read from KDEDGE_API_KEY"
+        raise PydanticCustomError(
+            SECRET,
+            "a URL with a name, key or query. Leave them out: the key is read from KDEDGE_API_KEY",
         )
     return url
 
@@ -744,7 +750,7 @@ def problems(section: type[Section], error: ValidationError) -> list[tuple[str, 
         else:
             words = f"{problem['msg'].removeprefix('Value error, ')}."
             # The value of a whole section would not help.
-            if not isinstance(problem["input"], dict):
+            if not isinstance(problem["input"], dict) and problem["type"] != SECRET:
                 words += f" Got {problem['input']!r}."
         found.append((".".join(keys), words))
     return found

@@ -54,7 +54,16 @@ def prompts(
         Data,
         Options(
             main=("text", "label"),
-            only=("path", "text", "label", "encoding", "delimiter", "quoting", "empty_texts"),
+            only=(
+                "path",
+                "text",
+                "text_pair",
+                "label",
+                "encoding",
+                "delimiter",
+                "quoting",
+                "empty_texts",
+            ),
             help={"path": "a handful of labelled texts: .csv, .tsv, .jsonl or .parquet"},
         ),
     ],
@@ -72,7 +81,7 @@ def prompts(
     from kdedge.teachers.large_model.scores import score_prompts, table
 
     found = texts_of(data).with_labels(LabelForm(data.label))
-    labelled = [(text, where, label) for text, (label, where) in found if isinstance(text, str)]
+    labelled = [(text, where, label) for text, (label, where) in found]
     with locked(out):
         scores = score_prompts(large_model, labelled, out, say)
     typer.echo(table(scores))

@@ -25,6 +25,7 @@ def load_unlabelled(
     task: Task,
     *,
     text: str = "text",
+    text_pair: str | None = None,
     label: str = "label",
     label_delimiter: str | None = None,
     label_columns: Sequence[str] = (),
@@ -52,12 +53,13 @@ def load_unlabelled(
     """
     form = Format(encoding, delimiter, quoting)
     label_form = LabelForm(label, label_delimiter, tuple(label_columns))
-    texts, labels, parts = list[str](), list[object](), list[str]()
+    columns = (text, text_pair) if text_pair else (text,)
+    texts, labels, parts = list[Text](), list[object](), list[str]()
     seen = set[str]()
     for row in iter_rows(path, form, tell):
-        if empty_texts == "skip" and row.is_empty(text):
+        if empty_texts == "skip" and row.is_empty(*columns):
             continue
-        own = row.text(text)
+        own = row.text_of(columns)
         if same_text(own) in seen:
             continue
         seen.add(same_text(own))
@@ -86,7 +88,7 @@ def load_unlabelled(
     if given:
         numbers = task.numbers(given, f"{path}: {label_form}")
         splits["test"] = replace(splits["test"], labels=numbers)
-    more = read_texts(unlabelled, text, form, empty_texts) if unlabelled else []
+    more = read_texts(unlabelled, text, form, empty_texts, text_pair) if unlabelled else []
     more, findings = without_held_out(more, [*splits["valid"].texts, *splits["test"].texts])
     if not given:
         findings.append(

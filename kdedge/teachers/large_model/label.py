@@ -22,7 +22,7 @@ from kdedge.teachers.large_model.ways import EXACT, WAYS, LogProbabilities, Logs
 from kdedge.text.batches import chunks
 from kdedge.text.decoding import Tell, tell_once
 from kdedge.text.encoder import ENCODER, TextEncoder
-from kdedge.text.pairs import Text, single
+from kdedge.text.pairs import TEXT_COLUMNS, Pair, Text, columns_of, from_columns
 from kdedge.text.readers import TextFiles
 
 ANSWERS = "answers.jsonl"
@@ -39,7 +39,7 @@ TOKENS_A_NAME = 4
 
 Texts = Sequence[Text] | TextFiles
 # Who asks, as `asker` names it, and the text.
-Question = tuple[str, str]
+Question = tuple[str, Text]
 
 
 def label_by_prompts(
@@ -71,9 +71,12 @@ def label_by_prompts(
             of the first answers is a label.
     """
     prompts = load_prompts(settings.prompt)
+    # The first text shows whether these are pairs, before a store is made.
+    next(_fitting(prompts, texts), None)
     server = Server(settings)
     stored = SoftLabels(folder).notes if (folder / STORE).is_file() else {}
-    way = stored.get("way") or find_way(server, prompts[0].questions[0], TRIAL, tell)
+    (trial,) = _alike(prompts, [TRIAL])
+    way = stored.get("way") or find_way(server, prompts[0].questions[0], trial, tell)
     if settings.way not in ("auto", way):
         raise KdedgeError(
             f"{folder}: these soft labels were found in the way {way}, not {settings.way}. Name "
@@ -84,8 +87,8 @@ def label_by_prompts(
         store.keep(encoder, None)
     askers = _askers(settings, way, prompts)
     asking = _Asking(server, askers, way, Answers(answers or folder / ANSWERS))
-    free = CONTENT_FREE if settings.calibrate and way in EXACT else ()
-    questions = asking.answers.without([*free, *_missing(store, texts)], askers)
+    free = _alike(prompts, CONTENT_FREE) if settings.calibrate and way in EXACT else []
+    questions = asking.answers.without([*free, *_missing(store, prompts, texts)], askers)
     about = _estimated(settings, askers, way, questions)
     tell(f"{settings.model}, way {way}: about {about.line(settings)}.")
     stopped = asking.run(questions)
@@ -109,11 +112,11 @@ def estimate(
     """
     prompts = load_prompts(settings.prompt)
     ways = [*WAYS] if settings.way == "auto" else [settings.way]
-    missing = single(texts, "large_model")
+    missing = _fitting(prompts, texts)
     if (folder / STORE).is_file():
         store = SoftLabels(folder)
         ways = [store.notes.get("way", ways[0])]
-        missing = _missing(store, texts)
+        missing = _missing(store, prompts, texts)
     kept, once = Answers(answers or folder / ANSWERS), [*dict.fromkeys(missing)]
     costs = {}
     for way in ways:
@@ -151,11 +154,13 @@ class Answers:
         for where, read in read_answers(path):
             try:
                 logs = None if read["logs"] is None else np.array(read["logs"], np.float64)
-                self.logs[str(read["asker"]), str(read["text"])] = logs
+                columns = {name: [read[name]] for name in TEXT_COLUMNS if name in read}
+                (text,) = from_columns(columns)
+                self.logs[str(read["asker"]), text] = logs
             except (ValueError, TypeError, KeyError):
                 raise KdedgeError(f"{where}: damaged. Remove this line.") from None
 
-    def without(self, texts: Iterable[str], askers: Iterable[str]) -> list[Question]:
+    def without(self, texts: Iterable[Text], askers: Iterable[str]) -> list[Question]:
         """The questions on texts that have no answer yet, each once."""
         names, once = [*askers], dict.fromkeys(texts)
         every = ((name, text) for text in once for name in names)
@@ -165,7 +170,8 @@ class Answers:
         """Write an answer down; `why` says why there is no label."""
         name, text = question
         given = None if logs is None else logs.tolist()
-        line = {"asker": name, "text": text, "logs": given} | ({"why": why} if why else {})
+        parts = {column: of_text for column, (of_text,) in columns_of([text]).items()}
+        line = {"asker": name, **parts, "logs": given} | ({"why": why} if why else {})
         add_answer(self.path, line)
         self.logs[question] = logs
 
@@ -225,9 +231,29 @@ def _open(settings: LargeModel, prompts: list[Prompt], way: str, folder: Path) -
     return SoftLabels.create(folder, name, task, has_features=False, notes=notes)
 
 
-def _missing(store: SoftLabels, texts: Texts) -> Iterator[str]:
+def _alike(prompts: list[Prompt], texts: Sequence[str]) -> list[Text]:
+    """The texts, as pairs of equal ones if the prompts are for pairs."""
+    return [Pair(text, text) if prompts[0].pairs else text for text in texts]
+
+
+def _fitting(prompts: list[Prompt], texts: Iterable[Text]) -> Iterator[Text]:
+    """The texts.
+
+    Raises:
+        KdedgeError: one is a pair and the prompts are for texts, or the other way round.
+    """
+    for text in texts:
+        if isinstance(text, Pair) != prompts[0].pairs:
+            raise KdedgeError(
+                "prompt: pairs = true is for data with two texts (--text-pair, text_pair in "
+                "[data]), and is needed for them."
+            )
+        yield text
+
+
+def _missing(store: SoftLabels, prompts: list[Prompt], texts: Texts) -> Iterator[Text]:
     found = chain.from_iterable(store.missing(chunk) for chunk in chunks(texts, TEXTS_A_SHARD))
-    return single(found, "large_model")
+    return _fitting(prompts, found)
 
 
 def _normal(logs: LogProbabilities) -> LogProbabilities:
@@ -235,7 +261,7 @@ def _normal(logs: LogProbabilities) -> LogProbabilities:
     return np.asarray(logs - np.logaddexp.reduce(logs))
 
 
-def _priors(asking: _Asking, free: Sequence[str]) -> dict[str, LogProbabilities] | None:
+def _priors(asking: _Asking, free: Sequence[Text]) -> dict[str, LogProbabilities] | None:
     """Of each prompt the log-probabilities of the labels for content-free texts.
 
     None if a limit stopped the run before all were known: then there are no soft labels yet.
@@ -271,8 +297,8 @@ def _write(
         return 0
     settings, logs, unlabelled = asking.server.settings, asking.answers.logs, 0
     names = [[*_askers(settings, asking.way, [prompt])] for prompt in prompts]
-    rows: dict[str, LogProbabilities] = {}
-    for text in dict.fromkeys(_missing(store, texts)):
+    rows: dict[Text, LogProbabilities] = {}
+    for text in dict.fromkeys(_missing(store, prompts, texts)):
         if any((name, text) not in logs for name in priors):
             continue
         found = []

@@ -15,6 +15,7 @@ from kdedge.tasks import Classification, wilson_interval
 from kdedge.teachers.large_model.label import ANSWERS, estimate, label_by_prompts
 from kdedge.teachers.large_model.prompt import load_prompt, task_of
 from kdedge.text.decoding import Tell
+from kdedge.text.pairs import Text
 
 SCORES = "prompts.json"
 TEXTS_PRICED = 1000
@@ -51,7 +52,7 @@ class PromptScore(BaseModel):
 
 
 def score_prompts(
-    settings: LargeModel, labelled: Sequence[tuple[str, str, Any]], out: Path, tell: Tell
+    settings: LargeModel, labelled: Sequence[tuple[Text, str, Any]], out: Path, tell: Tell
 ) -> list[PromptScore]:
     """Score each of the settings' prompts; the best one comes first.
 
@@ -66,7 +67,7 @@ def score_prompts(
     Raises:
         KdedgeError: a text has no label or one that a prompt lacks, or as in `label_by_prompts`.
     """
-    truth: dict[str, str] = {}
+    truth: dict[Text, str] = {}
     for text, where, given in labelled:
         label = Classification.parse(given, where)
         if label is None or truth.setdefault(text, label) != label:
@@ -115,7 +116,7 @@ def table(scores: Sequence[PromptScore]) -> str:
 
 
 def _score(
-    settings: LargeModel, path: Path, truth: dict[str, str], out: Path, tell: Tell
+    settings: LargeModel, path: Path, truth: dict[Text, str], out: Path, tell: Tell
 ) -> PromptScore:
     one, prompt = settings.model_copy(update={"prompt": (path,)}), load_prompt(path)
     # A prompt that was changed is another one.

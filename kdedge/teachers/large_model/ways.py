@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from kdedge.teachers.large_model.prompt import LETTERS, Prompt
 from kdedge.teachers.large_model.server import CANNOT, NotDone, Server
+from kdedge.text.pairs import Text
 
 # The logarithm of a probability for each label, in the prompt's order, or None where the answer
 # was no label.
 LogProbabilities = npt.NDArray[np.float64]
 Logs = LogProbabilities | None
-Way = Callable[[Server, Prompt, str, Sequence[float] | None], Logs]
+Way = Callable[[Server, Prompt, Text, Sequence[float] | None], Logs]
 
 MOST_ALTERNATIVES = 20
 SMALLEST = 1e-7
@@ -29,7 +30,7 @@ BLANKS = " \n\t\u0120\u2581"
 
 
 def continuations(
-    server: Server, prompt: Prompt, text: str, opinion: Sequence[float] | None, together: bool
+    server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None, together: bool
 ) -> Logs:
     """Log-probabilities of each label's name as what follows the prompt: completions with echo.
 
@@ -89,7 +90,7 @@ def _shared(texts: list[list[str]]) -> int:
     return min(map(len, texts))
 
 
-def letters(server: Server, prompt: Prompt, text: str, opinion: Sequence[float] | None) -> Logs:
+def letters(server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None) -> Logs:
     """Each label has a letter; their probabilities as the first token of a chat's answer.
 
     Letters that are not among the most probable tokens share what these leave, at most as much
@@ -121,7 +122,7 @@ def _alternatives(answer: Any) -> list[tuple[str, float]]:
     return [(one.token, math.exp(one.logprob)) for one in logprobs.content[0].top_logprobs]
 
 
-def samples(server: Server, prompt: Prompt, text: str, opinion: Sequence[float] | None) -> Logs:
+def samples(server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None) -> Logs:
     """The share of each label among several answers at temperature 1."""
     wanted = server.settings.samples
     answers: list[str] = []
@@ -137,13 +138,13 @@ def samples(server: Server, prompt: Prompt, text: str, opinion: Sequence[float] 
     return _shares(answers[:wanted], prompt)
 
 
-def answer(server: Server, prompt: Prompt, text: str, opinion: Sequence[float] | None) -> Logs:
+def answer(server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None) -> Logs:
     """One answer, the most probable: its label has nearly all the probability."""
     return _shares(_answers(server, prompt, text, opinion, temperature=0), prompt)
 
 
 def _answers(
-    server: Server, prompt: Prompt, text: str, opinion: Sequence[float] | None, **options: Any
+    server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None, **options: Any
 ) -> list[str]:
     def read(answer: Any) -> list[str]:
         # None is the answer of a model that refuses.
@@ -204,7 +205,7 @@ WAYS: dict[str, Way] = {
 EXACT = ("continuations", "continuations-singly", "letters")
 
 
-def find_way(server: Server, prompt: Prompt, text: str, tell: Callable[[str], None]) -> str:
+def find_way(server: Server, prompt: Prompt, text: Text, tell: Callable[[str], None]) -> str:
     """The best way that the server can do; of `settings.way` only that one.
 
     Args:
