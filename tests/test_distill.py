@@ -155,7 +155,7 @@ def test_a_stopped_run_goes_on_to_the_same_student(
 def test_the_best_epoch_is_kept(store: SoftLabels, tmp_path: Path) -> None:
     """So high a rate throws the student off in the end."""
     student = train(
-        store, tmp_path / "s", epochs=6, learning_rate=0.5, learning_rate_decay="constant"
+        store, tmp_path / "s", epochs=3, learning_rate=0.5, learning_rate_decay="constant"
     )
     losses = [epoch["val_loss"] for epoch in student.notes["history"]]
     assert min(losses) < losses[-1]

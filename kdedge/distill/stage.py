@@ -32,6 +32,7 @@ from kdedge.teachers.bert import BertTeacher
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.splits import Split
+from kdedge.training.averaging import MeanOfEpochs
 from kdedge.training.resumable import Resumable, lowest, remove_checkpoints
 
 EVALUATION_BATCH = 256
@@ -48,8 +49,8 @@ def distill_student(
 ) -> Student:
     """Train a student on all soft labels of the store except those of valid and test texts.
 
-    Keeps the epoch with the lowest loss on the valid split. A run that was stopped continues after
-    its last finished epoch and ends with the same result.
+    Keeps the mean of the epochs' weights that has the lowest loss on the valid split. A run that
+    was stopped continues after its last finished epoch and ends with the same result.
 
     Args:
         corpus: labels, and the valid and test splits.
@@ -148,8 +149,11 @@ def _distiller(
 
 
 def _train(training: Resumable, distiller: Distiller, examples: Examples, epochs: int) -> None:
-    """Train to the end and leave the best epoch's weights in the student."""
-    training.track(_changed_by_a_step(distiller), distiller.student, lowest("val_loss"))
+    """Train to the end and leave in the student the best of its means over the epochs."""
+    weights = [weight.value for weight in distiller.student.weights]
+    mean = MeanOfEpochs([weight for weight in weights if weight.dtype.is_floating])
+    state = {"changed": _changed_by_a_step(distiller), "mean": mean}
+    training.track(state, mean.values, lowest("val_loss"))
     inputs, targets = examples.valid()
     with training.progress("distilling the student", examples.steps, epochs) as advance:
         for epoch in training.epochs_left(epochs):
@@ -162,14 +166,17 @@ def _train(training: Resumable, distiller: Distiller, examples: Examples, epochs
                 verbose=0,
                 callbacks=[_report(advance, epoch)],
             ).history
-            valid = distiller.evaluate(
-                inputs, targets, batch_size=EVALUATION_BATCH, verbose=0, return_dict=True
-            )
+            mean.add(epoch + 1)
+            with mean.in_place():
+                valid = distiller.evaluate(
+                    inputs, targets, batch_size=EVALUATION_BATCH, verbose=0, return_dict=True
+                )
             training.end_epoch(
                 {name: float(values[0]) for name, values in learned.items()}
                 | {f"val_{name}": float(value) for name, value in valid.items()}
             )
     training.restore_best()
+    mean.put()
 
 
 def _report(advance: Advance, epoch: int) -> keras.callbacks.Callback:
