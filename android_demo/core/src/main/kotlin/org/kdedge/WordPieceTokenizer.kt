@@ -1,6 +1,7 @@
 package org.kdedge
 
 import java.text.Normalizer
+import java.util.concurrent.ConcurrentHashMap
 import org.json.JSONException
 import org.json.JSONObject
 
@@ -32,10 +33,12 @@ private constructor(
                 .joinToString("|") { Regex.escape(it) }
         )
 
+    // Ids of words that came before and are no whole piece.
+    private val known = ConcurrentHashMap<String, IntArray>()
+
     /** Ids from [CLS] to [SEP], at most `maxLength` of them. */
     fun ids(text: String, maxLength: Int): IntArray {
-        val limit = maxLength - 2
-        return intArrayOf(cls) + pieces(text, limit).take(limit) + sep
+        return intArrayOf(cls) + pieces(text, maxLength - 2) + sep
     }
 
     /**
@@ -44,8 +47,8 @@ private constructor(
      */
     fun pair(text: String, pair: String, maxLength: Int): Pair<IntArray, IntArray> {
         val limit = maxLength - 3
-        val first = pieces(text, limit).take(limit)
-        val second = pieces(pair, limit).take(limit)
+        val first = pieces(text, limit)
+        val second = pieces(pair, limit)
         var least = minOf(first.size, second.size)
         var most = maxOf(least, limit - least)
         if (least + most > limit) {
@@ -55,26 +58,57 @@ private constructor(
         val (room, roomOfPair) =
             if (first.size <= second.size) least to most else most to least
         val start = intArrayOf(cls) + first.take(room) + sep
-        val end = second.take(roomOfPair).toIntArray() + sep
+        val end = second.copyOf(minOf(roomOfPair, second.size)) + sep
         return start + end to IntArray(start.size) + IntArray(end.size) { 1 }
     }
 
-    /** Ids of a text's pieces, `limit` of them or some more. */
-    private fun pieces(text: String, limit: Int): List<Int> {
-        val pieces = ArrayList<Int>()
+    /** Ids of a text's first pieces, at most `limit` of them. */
+    private fun pieces(text: String, limit: Int): IntArray {
+        val pieces = Pieces(limit)
         var start = 0
-        while (start < text.length && pieces.size < limit) {
-            val special = specialToken.find(text, start)
-            addWords(
-                normalize(text.substring(start, special?.range?.first ?: text.length)),
-                pieces,
-                limit,
-            )
-            if (special == null) break
-            pieces.add(specialTokens.getValue(special.value))
-            start = special.range.last + 1
+        // Nearly all texts have none, and to look for each takes less time than for any of them.
+        if (specialTokens.keys.any { it in text }) {
+            while (!pieces.areFull) {
+                val special = specialToken.find(text, start) ?: break
+                addParts(text.substring(start, special.range.first), pieces)
+                pieces.add(specialTokens.getValue(special.value))
+                start = special.range.last + 1
+            }
         }
-        return pieces
+        addParts(text.substring(start), pieces)
+        return pieces.toArray()
+    }
+
+    /**
+     * Adds the pieces of each part between two spaces or punctuation marks of ASCII. These end a
+     * word whatever is beside them, so each part can be split by itself.
+     */
+    private fun addParts(text: String, pieces: Pieces) {
+        var start = 0
+        for (at in text.indices) {
+            val mark = text[at]
+            if (mark != ' ' && !isAsciiPunctuation(mark.code)) continue
+            if (at > start) addPart(text.substring(start, at), pieces)
+            if (mark != ' ') addPart(text.substring(at, at + 1), pieces)
+            start = at + 1
+            if (pieces.areFull) return
+        }
+        if (start < text.length) addPart(text.substring(start), pieces)
+    }
+
+    private fun addPart(part: String, pieces: Pieces) {
+        // Of ASCII's visible characters the normalizer changes the case only.
+        if (part.length <= maxWordLength && part.all { it in '!'..'~' }) {
+            val piece = vocabulary[if (lowercase) part.lowercase() else part]
+            if (piece != null) return pieces.add(piece)
+        }
+        if (part.length > MOST_KNOWN_CHARACTERS) return addWords(normalize(part), pieces)
+        if (known.size >= MOST_KNOWN) known.clear()
+        val ids =
+            known.getOrPut(part) {
+                Pieces(Int.MAX_VALUE).also { addWords(normalize(part), it) }.toArray()
+            }
+        for (id in ids) pieces.add(id)
     }
 
     /** Share of unknown ids among those without the `special` ones; 1 where there are none. */
@@ -108,10 +142,10 @@ private constructor(
         return result
     }
 
-    private fun addWords(text: String, pieces: MutableList<Int>, limit: Int) {
+    private fun addWords(text: String, pieces: Pieces) {
         var wordStart = 0
         var at = 0
-        while (at < text.length && pieces.size < limit) {
+        while (at < text.length && !pieces.areFull) {
             val code = text.codePointAt(at)
             val next = at + Character.charCount(code)
             if (isSpace(code) || isPunctuation(code)) {
@@ -125,7 +159,7 @@ private constructor(
     }
 
     /** The longest piece that fits, again and again; where none fits, the word is unknown. */
-    private fun addWord(word: String, pieces: MutableList<Int>) {
+    private fun addWord(word: String, pieces: Pieces) {
         if (word.isEmpty()) return
         if (word.codePointCount(0, word.length) > maxWordLength) {
             pieces.add(unknown)
@@ -146,10 +180,28 @@ private constructor(
             found.add(vocabulary.getValue(lead + word.substring(start, end)))
             start = end
         }
-        pieces.addAll(found)
+        for (id in found) pieces.add(id)
+    }
+
+    /** The first ids that are added, `limit` of them. */
+    private class Pieces(private val limit: Int) {
+        private var ids = IntArray(minOf(limit, 64))
+        private var size = 0
+        val areFull
+            get() = size >= limit
+
+        fun add(id: Int) {
+            if (areFull) return
+            if (size == ids.size) ids = ids.copyOf(2 * size)
+            ids[size++] = id
+        }
+
+        fun toArray(): IntArray = ids.copyOf(size)
     }
 
     companion object {
+        private const val MOST_KNOWN = 16_384
+        private const val MOST_KNOWN_CHARACTERS = 32
         private val PARTS =
             mapOf(
                 "model" to "WordPiece",
@@ -231,11 +283,11 @@ private fun isControl(code: Int) =
             else -> false
         }
 
+private fun isAsciiPunctuation(code: Int) =
+    code in 0x21..0x2F || code in 0x3A..0x40 || code in 0x5B..0x60 || code in 0x7B..0x7E
+
 private fun isPunctuation(code: Int) =
-    code in 0x21..0x2F ||
-        code in 0x3A..0x40 ||
-        code in 0x5B..0x60 ||
-        code in 0x7B..0x7E ||
+    isAsciiPunctuation(code) ||
         when (Character.getType(code).toByte()) {
             Character.CONNECTOR_PUNCTUATION,
             Character.DASH_PUNCTUATION,
