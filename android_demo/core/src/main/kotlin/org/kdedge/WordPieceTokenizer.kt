@@ -33,7 +33,7 @@ private constructor(
                 .joinToString("|") { Regex.escape(it) }
         )
 
-    // Ids of words that came before and are no whole piece.
+    // Ids of words that came before.
     private val known = ConcurrentHashMap<String, IntArray>()
 
     /** Ids from [CLS] to [SEP], at most `maxLength` of them. */
@@ -97,18 +97,23 @@ private constructor(
     }
 
     private fun addPart(part: String, pieces: Pieces) {
-        // Of ASCII's visible characters the normalizer changes the case only.
-        if (part.length <= maxWordLength && part.all { it in '!'..'~' }) {
-            val piece = vocabulary[if (lowercase) part.lowercase() else part]
-            if (piece != null) return pieces.add(piece)
-        }
         if (part.length > MOST_KNOWN_CHARACTERS) return addWords(normalize(part), pieces)
-        if (known.size >= MOST_KNOWN) known.clear()
-        val ids =
-            known.getOrPut(part) {
-                Pieces(Int.MAX_VALUE).also { addWords(normalize(part), it) }.toArray()
-            }
+        val ids = known[part] ?: split(part)
         for (id in ids) pieces.add(id)
+    }
+
+    /** Ids of a part's pieces, which from now on are known. */
+    private fun split(part: String): IntArray {
+        // Of ASCII's visible characters the normalizer changes the case only.
+        val piece =
+            if (part.length > maxWordLength || part.any { it !in '!'..'~' }) null
+            else vocabulary[if (lowercase) part.lowercase() else part]
+        val ids =
+            if (piece != null) intArrayOf(piece)
+            else Pieces(Int.MAX_VALUE).also { addWords(normalize(part), it) }.toArray()
+        if (known.size >= MOST_KNOWN) known.clear()
+        known[part] = ids
+        return ids
     }
 
     /** Share of unknown ids among those without the `special` ones; 1 where there are none. */
