@@ -220,7 +220,7 @@ def test_a_line_break_in_a_label_is_refused(tmp_path: Path, kind: str, label: st
         KdedgeError,
         match=r"line 3: label is .*; a label can't have a line break"
         if kind == "c.csv"
-        else r"line 2: label is .*no line break",
+        else r"line 2: label is .*can't have a line break",
     ):
         load_corpus(tmp_path / kind)
 

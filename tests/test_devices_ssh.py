@@ -227,18 +227,18 @@ def test_a_board_that_goes_away_is_resumed(
         f'if [ "$(wc -l < {runs})" = 3 ]; then kill -9 $PPID; sleep 60; fi;; esac\n{PYTHON}'
     )
     said = refusal(bench, "local", board.url)
-    assert f"{board.url} went away" in said and "2 of 8 runs are kept" in said
+    assert f"{board.url} went away" in said and "2 of 10 runs are kept" in said
     report = BenchReport.load(tmp_path / "report/results.json")
     assert [m.device for m in report.measurements] == ["local", "local"]
 
     report = bench("local", board.url)
     assert len(report.measurements) == 4
-    # Two before, the one that failed, and the six that were missing: two that time inferences,
-    # and for each model how long texts take and what memory.
-    assert len(runs.read_text().splitlines()) == 9
+    # Two before, the one that failed, and the eight that were missing: of each model an inference
+    # and a text in each repeat, and once what memory it takes.
+    assert len(runs.read_text().splitlines()) == 11
     # Whole: the next run measures all anew.
     bench("local", board.url)
-    assert len(runs.read_text().splitlines()) == 17
+    assert len(runs.read_text().splitlines()) == 21
 
 
 def test_a_pulled_cable_is_noticed(
