@@ -69,6 +69,7 @@ def test_the_report_has_the_teacher_and_every_artifact(quick_run: Path) -> None:
     report = BenchReport.load(quick_run / "results.json")
     assert [m.name for m in report.measurements] == [
         "teacher/litert-float32", "micro/litert-float32", "micro/litert-int8",
+        "micro/litert-int8-lengths",
         "micro/onnx-float32", "micro/onnx-int8",
     ]  # fmt: skip
     page = (quick_run / "report.html").read_text(encoding="utf-8")

@@ -136,5 +136,5 @@ def test_a_prompt_of_labels_is_mixed_by_sigmoids_and_refused_for_scores() -> Non
     assert np.asarray(mask).tolist() == [[1, 1, 1]]
     again = SoftLabelPrompt.from_config(prompt.get_config())
     assert again.task == LABELS
-    with pytest.raises(KdedgeError, match="a score has none"):
+    with pytest.raises(KdedgeError, match="regression has scores"):
         SoftLabelPrompt(1, task=STARS)

@@ -13,7 +13,7 @@ from conftest import ROOT
 from kdedge import KdedgeError
 from kdedge.bundle.decision import Decision
 from kdedge.export.trust import (
-    Said,
+    Predictions,
     auroc,
     covering_threshold,
     error_by_chance,
@@ -124,11 +124,11 @@ def test_the_threshold_for_a_coverage() -> None:
     assert covering_threshold(np.array([0.9, 0.9, 0.9, 0.1]), 0.5) == pytest.approx(0.5)
 
 
-def said_of(confidence: np.ndarray, right: np.ndarray, unknown: float = 0.0) -> Said:
+def said_of(confidence: np.ndarray, right: np.ndarray, unknown: float = 0.0) -> Predictions:
     """All answers are `good`."""
     outputs = np.stack([1 - confidence, confidence], 1).astype(np.float32)
     count = len(right)
-    return Said(outputs, right.astype(np.int32), np.full(count, unknown), np.full(count, 7))
+    return Predictions(outputs, right.astype(np.int32), np.full(count, unknown), np.full(count, 7))
 
 
 def test_the_trust_of_an_artifact() -> None:

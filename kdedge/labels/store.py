@@ -26,7 +26,7 @@ from kdedge.labels.index import Rows, TextIndex
 from kdedge.tasks import Logits, StoredTask, Task, upgraded
 from kdedge.text.encoder import ENCODER, VOCABULARY, TextEncoder
 from kdedge.text.pairs import TEXT_COLUMNS, Text, columns_of, from_columns
-from kdedge.text.pretrained import TOKENIZER
+from kdedge.text.pretrained import SETTINGS, TOKENIZER
 from kdedge.text.rules import quoted
 
 FORMAT_VERSION = 3
@@ -268,7 +268,7 @@ class SoftLabels:
         if token_vectors is not None:
             with new_file(self.folder / TOKEN_VECTORS) as partial, partial.open("wb") as file:
                 np.save(file, token_vectors, allow_pickle=False)
-        files = (STORE, TOKENIZER, VOCABULARY, ENCODER, TOKEN_VECTORS)
+        files = (STORE, TOKENIZER, VOCABULARY, ENCODER, SETTINGS, TOKEN_VECTORS)
         write_checksums(self.folder, [f for f in files if (self.folder / f).is_file()])
 
     @property
