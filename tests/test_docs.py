@@ -222,9 +222,9 @@ def text_of(hostile: dict[str, Any]) -> str:
     return hostile["text"] if "text" in hostile else hostile["repeat"] * hostile["count"]
 
 
-def test_android_assets(here: Path) -> None:
+def test_android_assets(here: Path, quick_run: Path) -> None:
     (here / "runs" / "movie_reviews").mkdir(parents=True)
-    (here / "runs" / "movie_reviews" / "bundle").symlink_to(COMMITTED_BUNDLE)
+    (here / "runs" / "movie_reviews" / "bundle").symlink_to(quick_run / "bundle")
     package, check = blocks("sh", page("android.md"))
     run_commands(package)
     assert load_bundle(here / "YOUR_APP/app/src/main/assets/bundle").predict(["a moving film"])

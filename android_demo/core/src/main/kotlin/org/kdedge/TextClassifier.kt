@@ -10,8 +10,14 @@ class TextException(message: String) : IllegalArgumentException(message)
 
 /** Runs one model, one text at a time. */
 interface Engine : Closeable {
-    /** Tokens of a text that the model takes, padded with 0; null where any number will do. */
+    /** Tokens that longer texts must be cut to; null for any number. */
     val length: Int?
+
+    /**
+     * The length to pad a text of so many tokens to, with 0: the shortest that the model takes and
+     * that holds them. Null for the text's own length.
+     */
+    fun lengthFor(tokens: Int): Int? = length
 
     /** Whether the model ends in logits; if not, in probabilities or the score. */
     val givesLogits: Boolean
@@ -71,7 +77,7 @@ class TextClassifier(
         val (pieces, places) =
             if (pair != null) tokenizer.pair(text, pair, length)
             else tokenizer.ids(text, length).let { it to IntArray(it.size) }
-        val ids = pieces.copyOf(engine.length ?: pieces.size)
+        val ids = pieces.copyOf(engine.lengthFor(pieces.size) ?: pieces.size)
         val segments = places.copyOf(ids.size)
         val mask = IntArray(ids.size) { if (it < pieces.size) 1 else 0 }
         val tokenized = System.nanoTime()

@@ -77,6 +77,25 @@ class TextClassifierTest {
     }
 
     @Test
+    fun `pads to the shortest length that holds the text`() {
+        val lengths = mutableListOf<Int>()
+        val longest =
+            engine(length = 8) { ids, mask ->
+                assertEquals(ids.count { it != 0 }, mask.sum())
+                lengths += ids.size
+                floatArrayOf(1f, 0f)
+            }
+        val engine =
+            object : Engine by longest {
+                override fun lengthFor(tokens: Int) = listOf(4, 6, 8).first { it >= tokens }
+            }
+        val classifier = TextClassifier(bundle, engine)
+        // With [CLS] and [SEP] these have 3, 4, 5 and 12 tokens.
+        for (words in listOf(1, 2, 3, 10)) classifier.classify("film ".repeat(words))
+        assertEquals(listOf(4, 4, 6, 8), lengths)
+    }
+
+    @Test
     fun `cuts to the engine's length and keeps the end`() {
         lateinit var cut: IntArray
         val engine =

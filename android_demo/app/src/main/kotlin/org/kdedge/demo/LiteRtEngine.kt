@@ -8,9 +8,12 @@ import org.tensorflow.lite.DataType
 import org.tensorflow.lite.Interpreter
 
 /**
- * A `.tflite` file in LiteRT: int32 [1, length] ids, mask, segment_ids -> float32 outputs.
+ * A `.tflite` file in LiteRT. It has a signature for each length that a text can have: int32
+ * [1, length] ids, mask, segment_ids -> float32 outputs.
  */
 class LiteRtEngine(model: ByteArray, threads: Int = 1) : Engine {
+    private class Signature(val key: String, val output: String, val width: Int)
+
     private val interpreter =
         try {
             val buffer = ByteBuffer.allocateDirect(model.size).order(ByteOrder.nativeOrder())
@@ -19,35 +22,50 @@ class LiteRtEngine(model: ByteArray, threads: Int = 1) : Engine {
             throw BundleException("LiteRT refuses this model: ${e.message}", e)
         }
 
-    override val length: Int
+    /** By length, the shortest first. */
+    private val signatures =
+        try {
+            interpreter.signatureKeys.associate(::signature).toSortedMap().ifEmpty {
+                throw BundleException("The model has no signature.")
+            }
+        } catch (e: BundleException) {
+            interpreter.close()
+            throw e
+        }
+
+    override val length: Int = signatures.lastKey()
 
     override val givesLogits = false
 
-    private val width: Int
-
-    init {
-        val inputs =
-            List(interpreter.inputTensorCount) { interpreter.getInputTensor(it).shape().toList() }
-        val output = interpreter.getOutputTensor(0)
-        if (
-            inputs.size != 3 || inputs.distinct().size != 1 || output.dataType() != DataType.FLOAT32
-        ) {
-            interpreter.close()
-            throw BundleException(
-                "The model takes $inputs and gives ${output.dataType()}; " +
-                    "three inputs [1, length] and FLOAT32 are needed."
-            )
-        }
-        length = inputs[0][1]
-        width = output.shape()[1]
-    }
+    override fun lengthFor(tokens: Int) = signatures.keys.find { it >= tokens } ?: length
 
     override fun run(ids: IntArray, mask: IntArray, segments: IntArray): FloatArray {
-        val output = arrayOf(FloatArray(width))
-        val inputs = arrayOf(arrayOf(ids), arrayOf(mask), arrayOf(segments))
-        interpreter.runForMultipleInputsOutputs(inputs, mapOf(0 to output))
+        val signature = signatures.getValue(ids.size)
+        val output = arrayOf(FloatArray(signature.width))
+        val inputs =
+            mapOf("ids" to arrayOf(ids), "mask" to arrayOf(mask), "segment_ids" to arrayOf(segments))
+        interpreter.runSignature(inputs, mapOf(signature.output to output), signature.key)
         return output[0]
     }
 
     override fun close() = interpreter.close()
+
+    private fun signature(key: String): Pair<Int, Signature> {
+        val names = interpreter.getSignatureInputs(key).sorted()
+        val shapes =
+            names.map { interpreter.getInputTensorFromSignature(it, key).shape().toList() }
+        val output = interpreter.getSignatureOutputs(key).single()
+        val tensor = interpreter.getOutputTensorFromSignature(output, key)
+        if (
+            names != listOf("ids", "mask", "segment_ids") ||
+                shapes.distinct().size != 1 ||
+                tensor.dataType() != DataType.FLOAT32
+        ) {
+            throw BundleException(
+                "The model takes $names of $shapes and gives ${tensor.dataType()}; ids, mask, " +
+                    "segment_ids [1, length] and FLOAT32 are needed."
+            )
+        }
+        return shapes[0][1] to Signature(key, output, tensor.shape()[1])
+    }
 }
