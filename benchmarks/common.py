@@ -55,6 +55,7 @@ DEPENDS_ON = {
     "other_tasks": RUN,
     "peers": BENCH,
     "roofline": BENCH,
+    "text_to_answer": (*FILES, "kdedge/runtime.py"),
     "trust": (*BENCH, "kdedge/bench/statistics.py"),
     "unsure": (*FILES, "kdedge/runtime.py"),
 }

@@ -15,6 +15,7 @@ from benchmarks import (
     other_tasks,
     peers,
     roofline,
+    text_to_answer,
     trust,
     unsure,
 )
@@ -30,6 +31,7 @@ PROGRAMS: dict[str, Callable[[Figures], str]] = {
     "other_tasks": other_tasks.page,
     "peers": peers.page,
     "roofline": roofline.page,
+    "text_to_answer": text_to_answer.page,
     "trust": trust.page,
     "unsure": unsure.page,
 }

@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
@@ -258,23 +257,19 @@ def run(
     """
     first = engines[0]
     rows = encoder.tokens(texts, first.length)
-    lengths = [first.length_for(len(row.ids)) or len(row.ids) for row in rows]
-    ran = Ran(
-        np.zeros((len(rows), task.width), np.float32),
-        np.zeros(len(rows)),
-        np.zeros(len(rows), np.int64),
-    )
+    outputs = np.zeros((len(rows), task.width), np.float32)
+    by_length: dict[int, list[int]] = {}
+    for place, row in enumerate(rows):
+        tokens = len(row.ids)
+        by_length.setdefault(first.length_for(tokens) or tokens, []).append(place)
 
     def run_batch(engine: Engine, length: int, places: list[int]) -> None:
         encoded = padded([rows[place] for place in places], length, encoder.pad_id)
-        ran.outputs[places] = engine.run(encoded.inputs)
-        ran.unknown[places] = encoder.unknown_shares(encoded)
-        ran.lengths[places] = encoder.lengths(encoded)
+        outputs[places] = engine.run(encoded.inputs)
 
-    order = sorted(range(len(rows)), key=lengths.__getitem__)
     batches = [
         (length, places)
-        for length, of_length in groupby(order, key=lengths.__getitem__)
+        for length, of_length in by_length.items()
         for places in chunks(of_length, together)
     ]
     if len(engines) == 1:
@@ -282,8 +277,27 @@ def run(
             run_batch(first, *batch)
     else:
         _in_threads(engines, run_batch, batches)
-    # ONNX models give logits.
-    return ran if first.lengths else ran._replace(outputs=task.outputs(ran.outputs))
+    lengths = [_length(encoder, row) for row in rows]
+    unknown = [_unknown_share(encoder, *pair) for pair in zip(rows, lengths, strict=True)]
+    return Ran(
+        # ONNX models give logits.
+        outputs if first.lengths else task.outputs(outputs),
+        np.array(unknown, np.float64),
+        np.array(lengths, np.int64),
+    )
+
+
+def _length(encoder: TextEncoder, row: Tokens) -> int:
+    """How many tokens it has, without special ones; a pair has some after each of its texts."""
+    texts = 2 if any(row.segments) else 1
+    return len(row.ids) - len(encoder.first) - texts * len(encoder.last)
+
+
+def _unknown_share(encoder: TextEncoder, row: Tokens, length: int) -> float:
+    """The share of its tokens that is unknown; 1 if it has none."""
+    if length <= 0:
+        return 1.0
+    return 0.0 if encoder.unknown_id is None else row.ids.count(encoder.unknown_id) / length
 
 
 def _in_threads(
