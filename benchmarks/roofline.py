@@ -1,12 +1,12 @@
 """How near each artifact comes to what this machine could do at most, and what holds it back.
 
-    python benchmarks/conversions.py              # makes the bundles
-    python benchmarks/roofline.py BUNDLE...       # by default nano, micro and mini of them
+    make demo                           # the teacher and its soft labels
+    python benchmarks/roofline.py       # nano, micro and mini
 
 Measures, with one thread, the machine's peaks (a float32 and an int8 matrix product inside each
-runtime; memory bandwidth) and the p50 of every artifact, and counts the multiply-accumulates and
-the bytes of weights of one text from the artifact's own graph. Takes a few minutes; the machine
-should be quiet.
+runtime; memory bandwidth) and the p50 of every artifact with 16, 32 and max_length tokens, and
+counts the multiply-accumulates and the bytes of weights of one text from the artifact's own graph.
+Takes a few minutes; the machine should be quiet.
 
 The roofline is Williams, Waterman and Patterson's (2009, doi 10.1145/1498765.1498785): no program
 is faster than its arithmetic at the peak, nor than its bytes at the bandwidth.
@@ -29,15 +29,18 @@ from ai_edge_litert.interpreter import Interpreter
 from onnxruntime.quantization import quantize_dynamic
 from tensorflow.lite.python import schema_py_generated as schema
 
-from benchmarks.common import Figures, asked, cli, needed, of_report
+from benchmarks.common import Figures, Setup, asked, cli, of_report, once
 from kdedge.bench.report.model import three_digits
 from kdedge.bench.report.tables import markdown
-from kdedge.bench.run import bench_bundles
+from kdedge.bench.run import Grid, bench_bundles
 from kdedge.bench.scenario import scenario
 from kdedge.bundle.manifest import verify
 from kdedge.export.litert.flatbuffer import parsed
+from kdedge.recipe import Export
 
 FLOAT32, INT8 = "float32", "int8"
+ARTIFACTS = ("litert-float32", "litert-int8-lengths", "onnx-float32", "onnx-int8")
+SHORT = (16, 32)  # lengths in tokens, beside max_length
 # Of the matrix product that peaks are measured with: done in less than a time slice, so that other
 # programs don't interrupt all of them.
 ROWS, INNER, COLUMNS = 128, 512, 512
@@ -60,10 +63,11 @@ class Work(NamedTuple):
     bytes: int
 
 
-def litert_work(content: bytes) -> Work:
-    """Counted from a `.tflite` file; its shapes are fixed."""
+def litert_work(content: bytes, length: int) -> Work:
+    """Counted from a `.tflite` file for one text of `length` tokens, which it must have."""
     model = parsed(content)
-    graph = model.subgraphs[0]
+    lengths = [graph.tensors[graph.inputs[0]].shape[1] for graph in model.subgraphs]
+    graph = model.subgraphs[lengths.index(length)]
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     made_by = {output: op for op in graph.operators for output in op.outputs}
 
@@ -263,14 +267,25 @@ def judged(work: Work, p50_ms: float, peaks: dict[str, float], bandwidth: float)
     }
 
 
+def exported(setup: Setup, preset: str, out: Path) -> None:
+    """Export a preset's student in float32 and int8, for several lengths."""
+    from kdedge import Student, export_bundle
+    from kdedge.export.subject import subject_of
+
+    subject = subject_of(Student.load(setup.student(preset)))
+    lengths = (*SHORT, subject.encoder.max_length)
+    # A loss of accuracy is no reason to stop: only times are compared.
+    export_bundle(subject, Export(artifacts=ARTIFACTS, lengths=lengths, max_accuracy_drop=100), out)
+
+
 def main() -> None:
-    """Measure, count, keep."""
-    setup, given = asked("roofline", __doc__, "bundles", tier="quick")
-    made = setup.of("conversions").work / "bundles"
-    names = ("nano", "micro", "mini")
-    bundles = [*map(Path, given.bundles)] or [
-        needed(made / name, "python benchmarks/conversions.py") for name in names
-    ]
+    """Export, measure, count, keep."""
+    setup, given = asked("roofline", __doc__, "models", tier="quick")
+    bundles = []
+    for name in given.models or ("nano", "micro", "mini"):
+        made = setup.work / "bundles" / name
+        bundles.append(once(made, exported, setup, name, made))
+    lengths = (*SHORT, verify(bundles[0]).max_length)
     files = {
         f"{bundle.resolve().name}/{artifact.name}": bundle / artifact.file
         for bundle in bundles
@@ -278,13 +293,17 @@ def main() -> None:
     }
     peaks, bandwidth = measured_peaks(), measured_bandwidth()
     with tempfile.TemporaryDirectory() as folder:
-        report = bench_bundles(bundles, Path(folder), scenario(given.tier))
+        grid = Grid(lengths=lengths)
+        report = bench_bundles(
+            bundles, Path(folder), scenario(given.tier), setup.texts(), grid=grid
+        )
     artifacts = {}
     for m in report.measurements:
-        name = f"{m.bundle}/{m.artifact}"
-        content, litert = files[name].read_bytes(), m.format == "litert"
-        work = litert_work(content) if litert else onnx_work(content, m.length)
-        artifacts[name] = judged(work, m.p50_ms, peaks[m.format], bandwidth)
+        content = files[f"{m.bundle}/{m.artifact}"].read_bytes()
+        work = (litert_work if m.format == "litert" else onnx_work)(content, m.length)
+        artifacts[f"{m.bundle}/{m.artifact}, {m.length} tokens"] = judged(
+            work, m.p50_ms, peaks[m.format], bandwidth
+        )
     beyond = [
         f"{name} is faster than its peak allows: the peak was disturbed."
         for name, found in artifacts.items()

@@ -40,12 +40,12 @@ def model() -> keras.Model:
 def test_litert_work(model: keras.Model, tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     model.export(path, format="litert", verbose=False)
-    assert litert_work(path.read_bytes()) == Work({"float32": MACS}, 4 * VALUES)
+    assert litert_work(path.read_bytes(), 8) == Work({"float32": MACS}, 4 * VALUES)
 
     # The converter makes int8 of weights of 1,024 values and more.
     model.export(path, format="litert", verbose=False, optimizations=[tf.lite.Optimize.DEFAULT])
     smaller = 3 * (8 * 4 + 48 * 64)
-    assert litert_work(path.read_bytes()) == Work(
+    assert litert_work(path.read_bytes(), 8) == Work(
         {"float32": MACS - DENSE, "int8": DENSE}, 4 * VALUES - smaller
     )
 
