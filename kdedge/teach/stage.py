@@ -164,12 +164,11 @@ def _train(training: Resumable, tuning: FineTuning, first: int) -> dict[str, flo
     weights = [variable.value for variable in tuning.teacher.weights]
     mean = MeanOfEpochs([v.value for v in tuning.teacher.trainable_variables])
     state = {"weights": weights, "optimizer": tuning.optimizer, "mean": mean}
-    texts = len(tuning.corpus.valid)
-    training.track(
-        state,
-        mean.values,
-        lambda history: kept_epoch([row[measure] for row in history], texts),
-    )
+
+    def best(history: Sequence[Mapping[str, float]]) -> int:
+        return kept_epoch([row[measure] for row in history], len(tuning.corpus.valid))
+
+    training.track(state, mean.values, best)
     with training.progress("fine-tuning the teacher", steps, settings.epochs) as advance:
         for number in training.epochs_left(settings.epochs + 1 - first):
             epoch = number + first
@@ -188,7 +187,7 @@ def _train(training: Resumable, tuning: FineTuning, first: int) -> dict[str, flo
             training.end_epoch({"epoch": epoch, **losses, **measures})
     training.restore_best()
     mean.put()
-    return training.history[kept_epoch([row[measure] for row in training.history], texts)]
+    return training.history[best(training.history)]
 
 
 def kept_epoch(values: Sequence[float], texts: int) -> int:

@@ -17,7 +17,7 @@ from kdedge.progress import Advance, progress
 
 STATE = "state.json"
 # Version of state and checkpoints. A training does not continue from another version.
-FORMAT = 2
+FORMAT = 3
 SECONDS_BETWEEN_CHECKPOINTS = 45.0
 
 # Measures of each finished epoch -> the place of the one to be kept.
