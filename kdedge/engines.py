@@ -233,7 +233,7 @@ class OnnxEngine(Engine):
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        precise = "1" if int8_sums_saturate(_cpuinfo()) else "0"
+        precise = "1" if int8_sums_saturate(cpuinfo()) else "0"
         options.add_session_config_entry("session.x64quantprecision", precise)
         start = time.perf_counter_ns()
         session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -274,7 +274,8 @@ def int8_sums_saturate(cpuinfo: str) -> bool:
     return not {"avx512_vnni", "avx_vnni"} & set(cpuinfo.split())
 
 
-def _cpuinfo() -> str:
+def cpuinfo() -> str:
+    """The contents of /proc/cpuinfo; empty where there is none."""
     try:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

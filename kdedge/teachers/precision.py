@@ -1,8 +1,8 @@
 """The numbers that a teacher computes with while it is fine-tuned."""
 
-from pathlib import Path
-
 import tensorflow as tf
+
+from kdedge import engines
 
 # Of /proc/cpuinfo: processors that multiply matrices of bfloat16 faster than those of float32.
 BFLOAT16 = {"avx512_bf16", "amx_bf16"}
@@ -16,11 +16,7 @@ def fast_dtype() -> str:
     """
     if tf.config.list_physical_devices("GPU"):
         return "mixed_bfloat16"
-    try:
-        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return "float32"
-    return dtype_for(cpuinfo)
+    return dtype_for(engines.cpuinfo())
 
 
 def dtype_for(cpuinfo: str) -> str:
