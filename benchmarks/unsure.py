@@ -167,7 +167,7 @@ def scope_of(model: Model, texts: dict[str, tuple[str, ...]]) -> list[Figures]:
         start = time.perf_counter()
         distance = (sentences @ means.T).max(1)
         taken = 1e6 * (time.perf_counter() - start) / len(some)
-        unknown = np.array(model.encoder.unknown_shares(model.encoder.encode(some)))
+        unknown = np.array([model.encoder.unknown_share(row) for row in model.encoder.tokens(some)])
         return {
             "confidence": probabilities.max(1),
             "entropy": (probabilities * logs).sum(1),

@@ -277,27 +277,12 @@ def run(
             run_batch(first, *batch)
     else:
         _in_threads(engines, run_batch, batches)
-    lengths = [_length(encoder, row) for row in rows]
-    unknown = [_unknown_share(encoder, *pair) for pair in zip(rows, lengths, strict=True)]
     return Ran(
         # ONNX models give logits.
         outputs if first.lengths else task.outputs(outputs),
-        np.array(unknown, np.float64),
-        np.array(lengths, np.int64),
+        np.array([encoder.unknown_share(row) for row in rows], np.float64),
+        np.array([encoder.length_of(row) for row in rows], np.int64),
     )
-
-
-def _length(encoder: TextEncoder, row: Tokens) -> int:
-    """How many tokens it has, without special ones; a pair has some after each of its texts."""
-    texts = 2 if any(row.segments) else 1
-    return len(row.ids) - len(encoder.first) - texts * len(encoder.last)
-
-
-def _unknown_share(encoder: TextEncoder, row: Tokens, length: int) -> float:
-    """The share of its tokens that is unknown; 1 if it has none."""
-    if length <= 0:
-        return 1.0
-    return 0.0 if encoder.unknown_id is None else row.ids.count(encoder.unknown_id) / length
 
 
 def _in_threads(

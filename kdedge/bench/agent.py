@@ -178,11 +178,10 @@ def tokenizer_of(path: str, length: int) -> Callable[[Any], tuple[list[int], lis
     words = WordTable(tokenizer) if WordTable.suits(tokenizer) and len(special) == 2 else None
 
     def tokens_of(text: Any) -> tuple[list[int], list[int]]:
-        ids = words.ids(text) if words is not None and isinstance(text, str) else None
-        if ids is not None:
-            first, last = special.ids
-            ids = [first, *ids[: length - 2], last]
-            return ids, [0] * len(ids)
+        if words is not None and isinstance(text, str):
+            ids = words.tokens(text, special.ids[:1], special.ids[1:], length)
+            if ids is not None:
+                return ids, [0] * len(ids)
         encoding = tokenizer.encode(text) if isinstance(text, str) else tokenizer.encode(*text)
         return encoding.ids, encoding.type_ids
 

@@ -169,24 +169,18 @@ class TextEncoder:
         by_piece = self.tokenizer.get_vocab()
         return sorted(by_piece, key=by_piece.__getitem__)
 
-    def lengths(self, encoded: Encoded) -> npt.NDArray[np.int64]:
-        """How many tokens each text has, int64 [texts], without special tokens."""
+    def length_of(self, row: Tokens) -> int:
+        """The number of a text's tokens, without special tokens."""
         # A pair has special tokens after each of its texts.
-        second = encoded.segment_ids.any(1) * len(self.last)
-        special = len(self.first) + len(self.last) + second
-        return np.asarray(encoded.mask.sum(1, dtype=np.int64) - special)
+        texts = 2 if any(row.segments) else 1
+        return len(row.ids) - len(self.first) - texts * len(self.last)
 
-    def unknown_shares(self, encoded: Encoded) -> npt.NDArray[np.float64]:
-        """For each text the share of its tokens that is unknown; 1 if it has no tokens.
-
-        Returns:
-            float64 [texts]; special tokens don't count.
-        """
-        lengths = self.lengths(encoded)
-        unknown = np.zeros(len(lengths))
-        if self.unknown_id is not None:
-            unknown += (encoded.ids == self.unknown_id).sum(1)
-        return np.where(lengths > 0, unknown / np.maximum(lengths, 1), 1.0)
+    def unknown_share(self, row: Tokens) -> float:
+        """The share of a text's tokens, without special ones, that is unknown; 1 if it has none."""
+        length = self.length_of(row)
+        if length <= 0:
+            return 1.0
+        return 0.0 if self.unknown_id is None else row.ids.count(self.unknown_id) / length
 
     def token_ids(self, texts: Sequence[Text]) -> list[list[int]]:
         """Ids of each text or pair, not padded."""
@@ -212,14 +206,8 @@ class TextEncoder:
         """Tokens of a text, much faster than by the tokenizer; None of texts that it must split."""
         if self._words is None or isinstance(text, Pair):
             return None
-        ids = self._words.ids(text)
-        if ids is None:
-            return None
-        excess = len(self.first) + len(ids) + len(self.last) - length
-        if excess > 0:
-            ids = ids[:-excess] if self.truncation_side == "right" else ids[excess:]
-        ids = [*self.first, *ids, *self.last]
-        return Tokens(ids, [0] * len(ids))
+        ids = self._words.tokens(text, self.first, self.last, length, self.truncation_side)
+        return None if ids is None else Tokens(ids, [0] * len(ids))
 
     def _by_tokenizer(self, texts: list[Text], length: int) -> list[Tokens]:
         if length not in self._tokenizers:

@@ -69,6 +69,26 @@ class WordTable(dict[str, list[int]]):
             ids += self[chunk]
         return ids
 
+    def tokens(
+        self, text: str, first: list[int], last: list[int], length: int, side: str = "right"
+    ) -> list[int] | None:
+        """Ids of a text between special tokens, truncated; None for texts it can't split.
+
+        Args:
+            text: the text.
+            first: ids of the special tokens before it.
+            last: ids of those after it.
+            length: most ids, special tokens included.
+            side: `right` or `left`, where a long text loses ids.
+        """
+        ids = self.ids(text)
+        if ids is None:
+            return None
+        excess = len(first) + len(ids) + len(last) - length
+        if excess > 0:
+            ids = ids[:-excess] if side == "right" else ids[excess:]
+        return [*first, *ids, *last]
+
     def __missing__(self, chunk: str) -> list[int]:
         """Split what is between two spaces, and add it."""
         if chunk.isascii() and chunk.isalnum():
