@@ -52,11 +52,11 @@ class Generation:
         seed: of the draws.
     """
 
-    per_label: int = 50
-    at_once: int = 10
-    seeds: int = 5
-    temperature: float = 1.0
-    seed: int = 0
+    per_label: int
+    at_once: int
+    seeds: int
+    temperature: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def generate_texts(
         return texts, "" if texts is not None else "the answer is no JSON list of texts"
 
     stopped, rounds, asked = None, 0, list[Wish]()
-    kept = _new_texts(asked, written, corpus)
+    known, kept = _known_texts(corpus), list[tuple[str, str]]()
     while rounds < MOST_ROUNDS * _rounds(how) and not stopped:
         lacking = [
             label for label in prompt.labels if sum(own == label for _, own in kept) < how.per_label
@@ -156,7 +156,7 @@ def generate_texts(
                 f"{settings.model}: none of {len(asked)} answers is a JSON list of texts: "
                 f"{written.path} says why. Try another model."
             )
-        kept = _new_texts(asked, written, corpus)
+        kept += _new_texts(new, written, known)
     count = dict.fromkeys(prompt.labels, 0)
     lines = []
     for text, label in kept:
@@ -261,12 +261,22 @@ def _wishes(
     return wishes
 
 
-def _new_texts(wishes: Sequence[Wish], written: _Written, corpus: Corpus) -> list[tuple[str, str]]:
-    """The texts, with the label that was asked for, that are near no other text."""
+def _known_texts(corpus: Corpus) -> NearTexts:
+    """The texts of all splits."""
     known = NearTexts()
     for split in (corpus.train, corpus.valid, corpus.test):
         for text in single(split.texts, "kdedge generate"):
             known.add(text)
+    return known
+
+
+def _new_texts(
+    wishes: Sequence[Wish], written: _Written, known: NearTexts
+) -> list[tuple[str, str]]:
+    """The texts, with the label that was asked for, that are near no known text.
+
+    They are known from then on.
+    """
     found = []
     for wish in wishes:
         for text in written.texts.get(wish.key) or ():
