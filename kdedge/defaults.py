@@ -15,7 +15,7 @@ from kdedge.text.splits import Split
 
 # max_length: this share of the texts fits, in steps, within bounds. Latency grows with it.
 WHOLE_TEXTS, LENGTH_STEP, SHORTEST, LONGEST = 0.99, 8, 16, 128
-# Lengths of a LiteRT file for several: what these shares of the texts fit into, in such steps.
+# A LiteRT file for several lengths: each holds one of these shares of the texts, in such steps.
 SHARES_THAT_FIT = (0.25, 0.5, 0.75, 0.95)
 # Teacher: the more texts, the fewer epochs, so that the number of steps is similar.
 TEXTS_LEARNED, FEWEST_EPOCHS, MOST_EPOCHS = 25_000, 2, 20

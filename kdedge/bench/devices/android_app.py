@@ -71,11 +71,10 @@ class AndroidApp(Device):
         """Start the activity in a new process, wait for its result and read it."""
         self._checked("am", "force-stop", self._package)
         self._checked("rm", "-f", self._result)
-        min_seconds = scenario.min_seconds
         # By its checksum, so that the app measures exactly this file.
         extras = (
             *("--es", "artifact", sha256(subject.model)),
-            *("--ei", "count", scenario.min_count, "--ef", "seconds", min_seconds),
+            *("--ei", "count", scenario.min_count, "--ef", "seconds", scenario.min_seconds),
             *("--ei", "warmup", scenario.warmup_count),
             *("--ef", "warmup_seconds", scenario.warmup_seconds),
             *("--ei", "threads", subject.threads),
@@ -83,7 +82,8 @@ class AndroidApp(Device):
         activity = f"{self._package}/.BenchmarkActivity"
         try:
             self._checked("am", "start", "-W", "-n", activity, *map(str, extras))
-            result = self._wait(scenario.warmup_seconds + min_seconds, scenario.limit_seconds)
+            measured = scenario.warmup_seconds + scenario.min_seconds
+            result = self._wait(measured, scenario.limit_seconds)
         finally:
             self._adb.execute("am", "force-stop", self._package)
         return self._answer(result, scenario, kind)
