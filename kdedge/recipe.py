@@ -664,12 +664,15 @@ def read_toml(path: Path, section: type[AnySection], kind: str) -> AnySection:
         KdedgeError: no such file, not TOML, or an invalid key or value.
     """
     try:
-        return section.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        # Some editors begin a file with a byte order mark.
+        return section.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except FileNotFoundError:
         raise KdedgeError(f"{path}: no such {kind}.") from None
     except ValidationError as error:
         lines = [f"{key or f'the {kind}'}: {words}" for key, words in problems(section, error)]
         raise KdedgeError(f"{path}: " + "\n  ".join(lines)) from None
+    except UnicodeDecodeError:
+        raise KdedgeError(f"{path}: not in UTF-8. Save it in that encoding.") from None
     except (OSError, ValueError, RecursionError) as error:
         raise KdedgeError(f"{path}: not a readable TOML file: {error}") from None
 

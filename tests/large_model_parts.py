@@ -48,8 +48,9 @@ class Model:
         able: of echo, lists, logprobs, temperature, several (n is ignored, not
             refused), and thinks (max_tokens has another name).
         faults: what happens to the next requests, one each: an HTTP status, slow, half, no-json,
-            hang-up or odd.
+            page or odd.
         asked: the text of each request that was answered.
+        answer: message of each answer of a chat; None for what the model says.
         key: that is wanted, if any.
         delay: seconds before each answer.
     """
@@ -58,6 +59,7 @@ class Model:
         self.able, self.faults = {*able}, list[int | str]()
         self.asked: list[str] = []
         self.contents: list[str] = []
+        self.answer: dict[str, str | None] | None = None
         self.key: str | None = None
         self.delay = 0.0
         self.turns: dict[str, int] = {}
@@ -82,6 +84,8 @@ class Model:
             return _Half()
         if fault == "no-json":
             return Response('{"choices": [', media_type="application/json")
+        if fault == "page":
+            return Response("<html>Welcome!</html>", media_type="text/html")
         if fault == "odd":
             return JSONResponse({"choices": None})
         assert isinstance(fault, int)
@@ -141,7 +145,10 @@ class Model:
         self.contents.append(content)
         turn = self.turns[text] = self.turns.get(text, -1) + 1
         named = _named(text, turn if body["temperature"] else 0)
-        choice = {"index": 0, "message": {"role": "assistant", "content": named}}
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant"} | (self.answer or {"content": named}),
+        }
         return _answer([choice | {"finish_reason": "stop"}], tokens, 4)
 
 

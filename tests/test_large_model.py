@@ -116,8 +116,16 @@ def test_a_text_is_data(prompt: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ('task = "x"\n[labels]\na = ""', "labels: .* at least 2"),
+        ('task = "x"\n[labels]\na = ""', "two labels at least"),
+        ('task = "x"\nlabels = ["a", "b"]', "a line for each label"),
+        ('task = "x"\n[labels]\na.b = ""\nc = ""', "a dot or a blank needs quotes"),
+        ('[labels]\na = ""\nb = ""\ntask = "x"', "task: is a line below .labels.. Write it above"),
         ('task = "x"\n[labels]\na = ""\nA = ""', "upper and lower case"),
+        ('task = "x"\n[labels]\n"\u00e9" = ""\n"e\u0301" = ""', "how their accents are written"),
+        (
+            'task = "x"\n[examples]\ntext = "t"\nlabel = "a"\n[labels]\na = ""\nb = ""',
+            "two brackets",
+        ),
         ('task = "x"\ntemplate = "{labels}"\n[labels]\na = ""\nb = ""', "{text} is needed"),
         ('task = "x"\ntemplate = "{txet}{text}"\n[labels]\na = ""\nb = ""', "txet is no place"),
         (
@@ -346,7 +354,7 @@ def test_faults_that_pass_are_asked_again_and_told(
     model.faults = [429, 500, "slow", "half", "no-json", "odd", 503, 429]
     told: list[str] = []
     store = label_by_prompts(
-        settings(url, prompt, timeout=0.5, concurrency=2), TEXTS, tmp_path / "s", tell=told.append
+        settings(url, prompt, timeout=0.5, retries=9), TEXTS, tmp_path / "s", tell=told.append
     )
     assert store.lookup(TEXTS)[0].tolist() == clean.lookup(TEXTS)[0].tolist()
     (line,) = [line for line in told if line.startswith("Asked again")]
@@ -362,7 +370,9 @@ def test_faults_that_stay_stop_the_run_and_lose_nothing(
     asked = settings(url, prompt, retries=1, concurrency=1, calibrate=False)
     label_by_prompts(asked, TEXTS[:1], tmp_path / "s")
     model.faults = [429, 429]
-    with pytest.raises(KdedgeError, match="HTTP 429, 2 times.*the same command continues"):
+    with pytest.raises(
+        KdedgeError, match="HTTP 429: trouble.*, 2 times.*the same command continues"
+    ):
         label_by_prompts(asked, TEXTS, tmp_path / "s")
     label_by_prompts(asked, TEXTS, tmp_path / "s")
     assert [count for text, count in Counter(model.asked).items() if text in TEXTS] == [1, 1, 1]
@@ -381,10 +391,42 @@ def test_a_text_that_the_server_refuses_gets_no_label(
 
 
 def test_a_server_that_is_not_there(prompt: Path, tmp_path: Path) -> None:
-    with pytest.raises(KdedgeError, match="no connection"):
-        label_by_prompts(
-            settings("http://127.0.0.1:9/v1", prompt, retries=0), TEXTS, tmp_path / "s"
-        )
+    # It is not waited for.
+    asked = settings("http://127.0.0.1:9/v1", prompt, retries=10**6)
+    with pytest.raises(KdedgeError, match="no connection .*is the URL right, with /v1"):
+        label_by_prompts(asked, TEXTS, tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("page", "an answer that can't be read. Is a server with the OpenAI protocol there"),
+        (401, "HTTP 401. Is the right key in the environment variable KDEDGE_API_KEY.$"),
+        (402, "HTTP 402: trouble of Bearer none. Look into the server's log, or your account.$"),
+        (503, "HTTP 503: trouble of Bearer none, 2 times.$"),
+        (404, "answer: HTTP 404: trouble of Bearer none. Are the URL, .* and the model's name"),
+    ],
+)
+def test_a_server_that_can_not_be_used_is_told_in_one_line(
+    fault: int | str, message: str, url: str, model: Model, prompt: Path, tmp_path: Path
+) -> None:
+    model.faults, told = [fault] * 9, list[str]()
+    with pytest.raises(KdedgeError, match=message) as caught:
+        label_by_prompts(settings(url, prompt, retries=1), TEXTS, tmp_path / "s", tell=told.append)
+    assert not told and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "quoted"),
+    [("\u5361\u7247", "'\u5361\u7247'"), (None, "''"), ("c" * 99, f"'{'c' * 60}...'")],
+)
+def test_an_answer_that_is_no_label_is_quoted(
+    words: str | None, quoted: str, url: str, model: Model, prompt: Path, tmp_path: Path
+) -> None:
+    model.answer = {"content": words}
+    with pytest.raises(KdedgeError, match="none of 3 answers gives a label") as caught:
+        label_by_prompts(settings(url, prompt, way="answer"), TEXTS, tmp_path / "s")
+    assert f"(the answer is no label: {quoted})" in str(caught.value)
 
 
 def test_the_key_is_in_no_file_and_no_message(
@@ -438,7 +480,7 @@ def test_a_model_that_gives_no_labels_is_not_asked_for_long(
     url: str, model: Model, prompt: Path, tmp_path: Path
 ) -> None:
     many = [f"refuse {i}" for i in range(100)]
-    with pytest.raises(KdedgeError, match="none of .* answers is a label"):
+    with pytest.raises(KdedgeError, match="none of .* answers gives a label"):
         label_by_prompts(settings(url, prompt, way="answer"), many, tmp_path / "s")
     assert len(model.asked) < 40
 

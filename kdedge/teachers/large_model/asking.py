@@ -42,7 +42,13 @@ def ask_all(
         done = wait(flying, return_when=FIRST_COMPLETED).done
         for future in done:
             question = flying.pop(future)
-            keep(question, future.result())
+            try:
+                answer = future.result()
+            except KdedgeError as error:
+                raise KdedgeError(
+                    f"{error} What was answered before is kept: the same command continues."
+                ) from None
+            keep(question, answer)
         return len(done)
 
     with (

@@ -18,7 +18,7 @@ from kdedge.teachers.large_model.server import (
     Server,
     Spent,
 )
-from kdedge.teachers.large_model.ways import EXACT, WAYS, LogProbabilities, Logs, find_way
+from kdedge.teachers.large_model.ways import EXACT, WAYS, LogProbabilities, NoLabel, find_way
 from kdedge.text.batches import chunks
 from kdedge.text.decoding import Tell, tell_once
 from kdedge.text.encoder import ENCODER, TextEncoder
@@ -40,6 +40,8 @@ TOKENS_A_NAME = 4
 Texts = Sequence[Text] | TextFiles
 # Who asks, as `asker` names it, and the text.
 Question = tuple[str, Text]
+# None where the answer was no label.
+Logs = LogProbabilities | None
 
 
 def label_by_prompts(
@@ -94,6 +96,8 @@ def label_by_prompts(
     stopped = asking.run(questions)
     unlabelled = _write(store, texts, asking, prompts, _priors(asking, free))
     _tell_of(asking, unlabelled, tell)
+    if not len(store):
+        asking.refuse_none()
     if stopped:
         tell(f"Stopped by {stopped}; the same command continues.")
     return store
@@ -183,7 +187,7 @@ class _Asking:
         self, server: Server, askers: dict[str, Prompt], way: str, answers: Answers
     ) -> None:
         self.server, self.askers, self.way, self.answers = server, askers, way, answers
-        self.labelled = self.unlabelled = 0
+        self.labelled, self.unlabelled, self.why = 0, 0, ""
 
     def run(self, questions: Sequence[Question]) -> str | None:
         """Ask until the questions or a limit end; returns the limit."""
@@ -195,14 +199,18 @@ class _Asking:
         prompt, ask = self.askers[name], WAYS[self.way]
         try:
             logs = ask(self.server, prompt, text, None)
-            if logs is not None and prompt.kind == "soft-label":
+            if prompt.kind == "soft-label":
                 logs = ask(self.server, prompt, text, np.exp(_normal(logs)).tolist())
+        except NoLabel as error:
+            return None, str(error)
         except NotDone as error:
             # The server refuses this text (too long, against its rules), or the answer is empty.
             if error.status is None or error.status in CANNOT:
                 return None, str(error)
             raise
-        return logs, "" if logs is not None else "the answer is no label"
+        if not np.isfinite(logs).all():
+            return None, "the server's log-probabilities are no numbers"
+        return logs, ""
 
     def _keep(self, question: Question, answer: tuple[Logs, str]) -> None:
         """Write an answer down.
@@ -214,11 +222,21 @@ class _Asking:
         self.answers.add(question, logs, why)
         self.labelled += logs is not None
         self.unlabelled += logs is None
-        if self.unlabelled >= FIRST_ANSWERS and not self.labelled:
+        self.why = why or self.why
+        if self.unlabelled >= FIRST_ANSWERS:
+            self.refuse_none()
+
+    def refuse_none(self) -> None:
+        """Check that an answer is a label.
+
+        Raises:
+            KdedgeError: there are answers, and none is.
+        """
+        if self.unlabelled and not self.labelled:
             raise KdedgeError(
-                f"{self.server.settings.model}: none of {self.unlabelled} answers is a label "
-                f"({why or 'the answer is no label'}). Look at the prompt, or set another way, as "
-                "samples for a model that thinks first; then name another folder."
+                f"{self.server.settings.model}: none of {self.unlabelled} answers gives a label "
+                f"({self.why}). Look at the prompt, or set another way, as samples and more "
+                "answer_tokens for a model that thinks first; then name another folder."
             )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -61,7 +62,7 @@ class Prompt(Section):
     """
 
     task: Annotated[str, Field(min_length=1)]
-    labels: Annotated[dict[str, str], Field(min_length=2)]
+    labels: dict[str, str]
     examples: tuple[Example, ...] = ()
     template: str = TEMPLATE
     kind: Literal["raw", "soft-label"] = "raw"
@@ -70,9 +71,24 @@ class Prompt(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _pairs_have_a_template(cls, given: Any) -> Any:
-        pairs = isinstance(given, dict) and given.get("pairs") is True
-        return {"template": PAIR_TEMPLATE} | given if pairs else given
+    def _pairs_have_a_template(cls, given: dict[str, Any]) -> Any:
+        if "task" not in given and "task" in given.get("labels", ()):
+            raise ValueError("task: is a line below [labels]. Write it above")
+        if isinstance(given.get("examples"), dict):
+            raise ValueError("examples: an example begins with [[examples]], in two brackets")
+        return {"template": PAIR_TEMPLATE} | given if given.get("pairs") is True else given
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _is_a_table(cls, labels: Any) -> Any:
+        if not isinstance(labels, dict) or not all(isinstance(one, str) for one in labels.values()):
+            raise ValueError(
+                '[labels] needs a line for each label: name = "description". A name with a dot or '
+                "a blank needs quotes, and a description may be empty"
+            )
+        if len(labels) < 2:
+            raise ValueError("two labels at least are needed")
+        return labels
 
     @field_validator("labels")
     @classmethod
@@ -80,8 +96,11 @@ class Prompt(Section):
         for name in labels:
             if not name.strip() or name != name.strip() or len(name.splitlines()) != 1:
                 raise ValueError(f"{name!r}: a name has no line break and no blanks around it")
-        if len({name.casefold() for name in labels}) < len(labels):
-            raise ValueError("two names differ in upper and lower case only; the answers may too")
+        if len({folded(name) for name in labels}) < len(labels):
+            raise ValueError(
+                "two names differ only in upper and lower case, or in how their accents are "
+                "written; answers may too"
+            )
         return labels
 
     @model_validator(mode="after")
@@ -195,6 +214,15 @@ def task_of(prompt: Prompt) -> tuple[Task, list[int]]:
     if prompt.several:
         return MultiLabel(label_names=task.output_names), places.tolist()
     return task, places.tolist()
+
+
+def folded(name: str) -> str:
+    """A name as it is compared: without case, and with each accent in its letter.
+
+    >>> folded("CAFE\u0301") == folded("caf\u00e9")
+    True
+    """
+    return unicodedata.normalize("NFC", name.casefold())
 
 
 def _quoted(text: str) -> str:

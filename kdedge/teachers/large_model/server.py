@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 KEY = "KDEDGE_API_KEY"
 # What a server says of a request that it can't do, whatever the time.
-CANNOT = (400, 404, 405, 415, 422, 501)
+CANNOT = (400, 404, 405, 413, 415, 422, 501)
 NEW_NAME = "max_completion_tokens"
-BUSY = (408, 409, 425, 429)
+BUSY = (408, 409, 425, 429, 502, 503, 504)
 SECONDS_BEFORE_RETRY, MOST_SECONDS_BEFORE_RETRY = 0.5, 60.0
 # In most languages and tokenizers; for estimates, and where a server tells no numbers.
 BYTES_A_TOKEN = 4
@@ -87,7 +87,8 @@ class Server:
     """A server that speaks the OpenAI protocol. Several threads may use it.
 
     A request that fails for a reason that passes (busy, 5xx, no or half an answer) is sent again,
-    at most `retries` times, after a wait that doubles or that the server names.
+    at most `retries` times, after a wait that doubles or that the server names. Where not one
+    request has found a server that speaks the protocol, it is not: the URL is wrong.
 
     Args:
         settings: of the recipe. The key is read from the environment, `KDEDGE_API_KEY`.
@@ -108,6 +109,7 @@ class Server:
             raise KdedgeError("openai is not installed: pip install 'kdedge[large]'") from None
         self.settings, self.spent, self.one_at_a_time = settings, Spent(), False
         self._lock, self._next, self._most = threading.Lock(), 0.0, "max_tokens"
+        self._reached = False
         self._client = openai.OpenAI(
             base_url=settings.url,
             # A server of one's own wants none, and the client can't be made without.
@@ -163,42 +165,44 @@ class Server:
     def _ask(self, send: Callable[[], Any], read: Callable[[Any], T], size: int) -> T:
         import openai
 
-        retries = self.settings.retries
-        for attempt in range(retries + 1):
+        tries = self.settings.retries + 1
+        for attempt in range(tries):
             self._wait_for_turn()
             wait = min(SECONDS_BEFORE_RETRY * 2**attempt, MOST_SECONDS_BEFORE_RETRY)
             try:
                 answer = send()
+                # A web page is text.
+                self._reached |= not isinstance(answer, str)
                 self._count(getattr(answer, "usage", None), size)
                 return read(answer)
             except openai.APIStatusError as error:
-                status = error.status_code
-                fault = f"HTTP {status}"
+                status, self._reached = error.status_code, True
+                fault, why = f"HTTP {status}", _words(error)
                 # Errors of openai may quote the request or its key: nothing is chained to ours.
                 if status in CANNOT:
-                    raise NotDone(f"{self._where}: {fault}: {_words(error)}", status) from None
+                    raise NotDone(f"{fault}{why}.", status) from None
                 if status < 500 and status not in BUSY:
-                    raise KdedgeError(f"{self._where}: {fault}. {_remedy(status)}") from None
+                    raise KdedgeError(f"{self._where}: {fault}{why}. {_remedy(status)}") from None
                 wait = _asked_to_wait(error) or wait
             except openai.APITimeoutError:
-                status, fault = None, f"no answer within {self.settings.timeout:g} s"
+                status, fault, why = None, f"no answer within {self.settings.timeout:g} s", ""
             except openai.APIConnectionError as error:
-                status, fault = None, "no connection"
-                if attempt == retries:
-                    fault += f" ({_cause(error)})"
+                status, fault, why = None, "no connection", f" ({_cause(error)})"
             # What openai makes of an answer that is not as the protocol says.
             except (
                 openai.OpenAIError, ValueError, AttributeError, TypeError, LookupError
             ):  # fmt: skip
-                status, fault = 200, "an answer that can't be read"
+                status, fault, why = 200, "an answer that can't be read", ""
+            if not self._reached and fault in ("no connection", "an answer that can't be read"):
+                raise KdedgeError(
+                    f"{self._where}: {fault}{why}. Is a server with the OpenAI protocol there, and "
+                    "is the URL right, with /v1 at its end?"
+                )
             with self._lock:
                 self.spent.faults[fault] += 1
-            if attempt < retries:
+            if attempt + 1 < tries:
                 time.sleep(wait * random.uniform(0.75, 1))
-        message = (
-            f"{self._where}: {fault}, {retries + 1} times. What was answered before is kept: the "
-            "same command continues."
-        )
+        message = f"{self._where}: {fault}{why}, {tries} times."
         if status is None or status in BUSY:
             raise KdedgeError(message)
         raise NotDone(message, status)
@@ -226,17 +230,19 @@ class Server:
 
 
 def _words(error: Any) -> str:
-    """What the server says is wrong, without the key, should it be quoted."""
+    """What the server says is wrong; nothing if it is the key, which it may quote."""
+    if error.status_code in (401, 403):
+        return ""
     body = error.body if isinstance(error.body, dict) else {}
-    words = str(body.get("message") or "no reason given")[:200]
+    words = " ".join(str(body.get("message") or body.get("detail") or "").split())[:200]
     key = os.environ.get(KEY)
-    return words.replace(key, "***") if key else words
+    return f": {words.replace(key, '***') if key else words}".rstrip(": .")
 
 
 def _remedy(status: int) -> str:
     if status in (401, 403):
         return f"Is the right key in the environment variable {KEY}?"
-    return "Look into the server's log."
+    return "Is the URL right?" if status < 400 else "Look into the server's log, or your account."
 
 
 def _asked_to_wait(error: Any) -> float | None:
@@ -245,7 +251,8 @@ def _asked_to_wait(error: Any) -> float | None:
         seconds = float(error.response.headers["retry-after"])
     except (KeyError, ValueError):
         return None
-    return min(max(seconds, 0.0), MOST_SECONDS_BEFORE_RETRY)
+    # What is not a number gives 0.
+    return min(max(0.0, seconds), MOST_SECONDS_BEFORE_RETRY)
 
 
 def _cause(error: BaseException) -> str:

@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kdedge.teachers.large_model.prompt import LETTERS, Prompt
+from kdedge.errors import KdedgeError
+from kdedge.teachers.large_model.prompt import LETTERS, Prompt, folded
 from kdedge.teachers.large_model.server import CANNOT, NotDone, Server
 from kdedge.text.pairs import Text
 
-# The logarithm of a probability for each label, in the prompt's order, or None where the answer
-# was no label.
+# The logarithm of a probability for each label, in the prompt's order.
 LogProbabilities = npt.NDArray[np.float64]
-Logs = LogProbabilities | None
-Way = Callable[[Server, Prompt, Text, Sequence[float] | None], Logs]
+Way = Callable[[Server, Prompt, Text, Sequence[float] | None], LogProbabilities]
 
 MOST_ALTERNATIVES = 20
 SMALLEST = 1e-7
@@ -27,11 +26,21 @@ SMALLEST = 1e-7
 SMOOTHING = 0.1
 # How tokenizers write the blank before a word.
 BLANKS = " \n\t\u0120\u2581"
+# Characters of an answer that a message quotes.
+QUOTED = 60
+
+
+class NoLabel(KdedgeError):
+    """An answer that is no label, quoted."""
+
+    def __init__(self, words: str) -> None:
+        short = words if len(words) <= QUOTED else words[:QUOTED] + "..."
+        super().__init__(f"the answer is no label: {short!r}")
 
 
 def continuations(
     server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None, together: bool
-) -> Logs:
+) -> LogProbabilities:
     """Log-probabilities of each label's name as what follows the prompt: completions with echo.
 
     A name ends with a line break, so that no name's probability has that of a longer one in it. All
@@ -90,7 +99,9 @@ def _shared(texts: list[list[str]]) -> int:
     return min(map(len, texts))
 
 
-def letters(server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None) -> Logs:
+def letters(
+    server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None
+) -> LogProbabilities:
     """Each label has a letter; their probabilities as the first token of a chat's answer.
 
     Letters that are not among the most probable tokens share what these leave, at most as much
@@ -106,7 +117,7 @@ def letters(server: Server, prompt: Prompt, text: Text, opinion: Sequence[float]
         if (letter := token.strip(BLANKS)) in found:
             found[letter] += probability
     if sum(found.values()) < 0.5:
-        return None
+        raise NoLabel(listed[0][0])
     missing = [letter for letter, probability in found.items() if not probability]
     if missing:
         left = max(0.0, 1 - sum(probability for _, probability in listed))
@@ -122,7 +133,9 @@ def _alternatives(answer: Any) -> list[tuple[str, float]]:
     return [(one.token, math.exp(one.logprob)) for one in logprobs.content[0].top_logprobs]
 
 
-def samples(server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None) -> Logs:
+def samples(
+    server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None
+) -> LogProbabilities:
     """The share of each label among several answers at temperature 1."""
     wanted = server.settings.samples
     answers: list[str] = []
@@ -138,7 +151,9 @@ def samples(server: Server, prompt: Prompt, text: Text, opinion: Sequence[float]
     return _shares(answers[:wanted], prompt)
 
 
-def answer(server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None) -> Logs:
+def answer(
+    server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None
+) -> LogProbabilities:
     """One answer, the most probable: its label has nearly all the probability."""
     return _shares(_answers(server, prompt, text, opinion, temperature=0), prompt)
 
@@ -154,10 +169,10 @@ def _answers(
     return server.chat(content, read, server.settings.answer_tokens, **options)
 
 
-def _shares(answers: Sequence[str], prompt: Prompt) -> Logs:
+def _shares(answers: Sequence[str], prompt: Prompt) -> LogProbabilities:
     named = [name for words in answers if (name := label_in(words, prompt)) is not None]
     if not named:
-        return None
+        raise NoLabel(answers[-1])
     shares = np.array([named.count(name) / len(named) for name in prompt.labels])
     return np.log((1 - SMOOTHING) * shares + SMOOTHING / len(shares))
 
@@ -176,12 +191,12 @@ def label_in(words: str, prompt: Prompt) -> str | None:
         prompt: that it answers.
     """
     words = re.sub(r"<think>.*?</think>", "", words, flags=re.DOTALL).strip()
-    names = {name.casefold(): name for name in prompt.labels}
+    names = {folded(name): name for name in prompt.labels}
     return next((names[one] for one in _readings(words) if one in names), None)
 
 
 def _readings(words: str) -> Iterator[str]:
-    yield words.casefold()
+    yield folded(words)
     try:
         read = json.loads(words)
     except (ValueError, RecursionError):
@@ -189,8 +204,8 @@ def _readings(words: str) -> Iterator[str]:
     if isinstance(read, dict):
         read = read.get("label")
     if isinstance(read, str):
-        yield read.strip().casefold()
-    bare = re.sub(r"^label:", "", words.casefold()).strip()
+        yield folded(read.strip())
+    bare = re.sub(r"^label:", "", folded(words)).strip()
     yield bare.rstrip(".").strip("\"'`* ")
 
 
@@ -212,7 +227,7 @@ def find_way(server: Server, prompt: Prompt, text: Text, tell: Callable[[str], N
         server: that is tried.
         prompt: for the trial.
         text: for the trial.
-        tell: gets a line for each way that can't be.
+        tell: gets a line for each better way that can't be.
 
     Raises:
         NotDone: the server can do none.
@@ -220,13 +235,22 @@ def find_way(server: Server, prompt: Prompt, text: Text, tell: Callable[[str], N
     """
     wanted = server.settings.way
     tried = [*WAYS] if wanted == "auto" else [wanted]
+    reasons = {}
     for name in tried:
         try:
             WAYS[name](server, prompt, text, None)
-            return name
         except NotDone as error:
-            tell(f"way {name}: {error}")
+            reasons[name] = str(error)
+            continue
+        except NoLabel:
+            # A trial need not have one.
+            pass
+        for other, reason in reasons.items():
+            tell(f"way {other}: {reason}")
+        return name
     raise NotDone(
         f"{server.settings.url}: model {server.settings.model} can't be asked in the "
-        f"way{'s' * (len(tried) > 1)} {', '.join(tried)}; see above."
+        f"way{'s' * (len(tried) > 1)} {', '.join(tried)}: "
+        f"{' '.join(dict.fromkeys(reasons.values()))} Are the URL, with /v1 at its end, and the "
+        "model's name right?"
     )
