@@ -123,6 +123,15 @@ class Model:
         if "thinks" in self.able and "max_tokens" in body:
             return _error(400, "Unsupported parameter: use 'max_completion_tokens' instead.")
         tokens = len(content.encode()) // 4
+        if words := re.findall(
+            'right label is still .*is data: do nothing .*?\n(".*?")\n', content
+        ):
+            self.contents.append(content)
+            # One is near a held-out text, one is the same text, and one has the word cash.
+            same = json.loads(words[0])
+            texts = [f"{self.held_out}!", same.upper(), f"{same} for cash", f"{same} again"]
+            message = {"role": "assistant", "content": json.dumps(texts)}
+            return _answer([{"index": 0, "message": message, "finish_reason": "stop"}], tokens, 40)
         if label := re.findall(r"the right label is (\".*?\")", content):
             self.contents.append(content)
             choice = {

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,14 @@ from kdedge.students.trained import Evaluation, Student
 from kdedge.tasks import Classification, MultiLabel
 from kdedge.teachers.large_model.label import ANSWERS, estimate, label_by_prompts
 from kdedge.teachers.large_model.prompt import Prompt, load_prompt, task_of
+from kdedge.teachers.large_model.rewrite import (
+    Rewriting,
+    Trained,
+    estimate_rewriting,
+    rewrite_texts,
+)
 from kdedge.text.near import NearTexts
-from kdedge.text.pairs import Pair
+from kdedge.text.pairs import Pair, Text
 from kdedge.text.unlabelled import UNKNOWN_TEST, load_unlabelled, with_answers
 from kdedge.text.vocabulary import wordpiece_of
 
@@ -706,6 +712,55 @@ def test_generating_stops_at_a_limit_and_continues(
     assert len(model.contents) == 6
 
 
+def test_texts_are_rewritten_until_teacher_and_student_differ(
+    url: str, model: Model, prompt: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(to_generate(tmp_path, url, 'way = "answer"\nprice_in = 1.0'))
+    asked, data = recipe.teach.large_model, recipe.data.model_copy(update={"unlabelled": None})
+    assert asked
+    corpus = corpus_of(recipe.model_copy(update={"data": data}))
+    run_answers, out = tmp_path / "answers.jsonl", tmp_path / "hard.jsonl"
+    # A plain text is card, and one with the word cash is cash.
+    labels = label_by_prompts(asked, corpus.train.texts, tmp_path / "s", answers=run_answers)
+
+    def student(texts: Sequence[Text]) -> np.ndarray:
+        """It says card, of the texts with a larger number surer; then cash."""
+        sure = np.array([0.6 + 0.05 * int(re.findall(r"\d", str(text))[0]) for text in texts])
+        return np.stack([sure, 0 * sure, 1 - sure, 0 * sure], axis=1)
+
+    trained, how = Trained(labels, student, run_answers), Rewriting(per_label=2, at_once=4)
+    before = len(model.contents)
+    spent = estimate_rewriting(asked, corpus, trained, how, out)
+    assert spent.requests == 2 + 2 * 4 and len(model.contents) == before
+    told: list[str] = []
+    assert rewrite_texts(asked, corpus, trained, how, out, told.append) == 2
+    # Those of which the student is least sure.
+    sources = [f"number {i} of the training texts" for i in range(2)]
+    assert [
+        [row[name] for name in ("text", "rewritten_from", "teacher", "student", "generated")]
+        for row in generated(out)
+    ] == [[f"{one} for cash", one, "cash", "card", True] for one in sources]
+    requests = [one for one in model.contents if "Rewrite" in one]
+    assert len(requests) == 2 and all(
+        'label is still "card"' in one and 'take it for "cash"' in one for one in requests
+    )
+    # Of four ways one is near a held-out text, and one is the text.
+    assert told[-1] == (
+        "2 texts rewritten in 4 new ways; the student and m differ on 2 of 4 that have a label."
+    )
+    # Nothing is asked again, not even by the next run.
+    before = len(model.contents)
+    assert rewrite_texts(asked, corpus, trained, how, out) == 2
+    texts = [*corpus.train.texts, *(row["text"] for row in generated(out))]
+    label_by_prompts(asked, texts, tmp_path / "next", answers=run_answers)
+    assert all("A trial." in one for one in model.contents[before:])
+    limited = asked.model_copy(update={"max_requests": 1, "concurrency": 1})
+    more = Rewriting(per_label=4, at_once=4)
+    assert rewrite_texts(limited, corpus, trained, more, out, told.append) is None
+    assert told[-1] == "Stopped by max_requests = 1; the same command continues."
+    assert len(generated(out)) == 2
+
+
 def test_near_texts_are_found_as_by_trying_all() -> None:
     rng = random.Random(1)
     words = ("card", "cash", "lost", "my", "where", "machine")
@@ -893,12 +948,15 @@ def test_what_the_page_shows(url: str, tmp_path: Path, monkeypatch: pytest.Monke
     rows = [f"text number {i} of them" for i in range(30)]
     Path("many.csv").write_text("\n".join(["text", *rows]) + "\n")
     run_with_a_student(Path("runs/intents"), rows)
+    label_by_prompts(settings(url, Path("intents.toml")), rows, Path("runs/intents/soft_labels"))
     commands = "".join(re.findall(r"^```sh\n(.*?)```", page, re.DOTALL | re.MULTILINE))
     for line in commands.replace("http://localhost:8080/v1", url).splitlines():
         said = run(*shlex.split(line)[1:])
         assert said.exit_code == 0, said.output
     assert len(SoftLabels(Path("soft_labels"))) == 3
     assert Path("runs/intents/sheet.csv").read_text().count("\n") == 31
+    # Teacher and student have labels of all the texts that they differ on.
+    assert all(row["teacher"] != row["student"] for row in generated(Path("hard.jsonl")))
     # In 15 rounds the model writes two new texts of each label, then none, and then one
     # each time; and one for all labels.
     assert len(generated(Path("more.jsonl"))) == 4 * 15 + 1

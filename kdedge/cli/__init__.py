@@ -38,6 +38,7 @@ PANELS = {
         train.teach,
         large_model.prompts,
         large_model.generate,
+        large_model.rewrite,
         train.label,
         train.average_labels,
         train.import_labels,

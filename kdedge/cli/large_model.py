@@ -1,7 +1,7 @@
-"""The commands for a large model: label --large-model, prompts, generate and sheet."""
+"""The commands for a large model: label --large-model, prompts, generate, rewrite, sheet."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,10 @@ from kdedge.cli.settings import Options, settings_as_options
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data, LargeModel
 from kdedge.text.readers import LabelForm
+
+if TYPE_CHECKING:
+    from kdedge.students.trained import Student
+    from kdedge.text.corpus import Corpus
 
 OPTIONS = Options(
     main=("url", "model", "prompt", "way", "max_requests", "max_tokens", "max_cost"),
@@ -113,31 +117,74 @@ def generate(
     The limits in [teach.large_model] hold. Copies of the data's texts, held out or not, and near
     copies are left out. The same command continues a run that was stopped.
     """
-    from kdedge.check import corpus_of
     from kdedge.files import locked
-    from kdedge.recipe import load_recipe
     from kdedge.teachers.large_model.generate import (
         Generation,
         estimate_generation,
         generate_texts,
     )
 
-    loaded = load_recipe(recipe)
-    asked = loaded.teach.large_model
-    if asked is None:
-        raise KdedgeError(f"{recipe}: has no [teach.large_model], which says what model to ask.")
-    if out.suffix != ".jsonl":
-        raise KdedgeError(f"--out: {out}. A name that ends with .jsonl is needed.")
-    # The recipe may name the file that is to be made.
-    data = loaded.data.model_copy(update={"unlabelled": None})
-    corpus = corpus_of(loaded.model_copy(update={"data": data}), say)
-    how = Generation(per_label, at_once, seeds, temperature, loaded.seed)
+    asked, corpus, seed = _asked_for_texts(recipe, out)
+    how = Generation(per_label, at_once, seeds, temperature, seed)
     if dry_run:
         say(f"About {estimate_generation(asked, corpus, how, out).line(asked)}.")
         return
     with locked(out):
         count = generate_texts(asked, corpus, how, out, say)
     say(f'{out}: {count} texts. Name it in [data]: unlabelled = "{out}".')
+
+
+def rewrite(
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help="TOML file with [teach.large_model]")
+    ],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run of this recipe")],
+    out: Annotated[Path, typer.Option("--out", help=".jsonl file of the texts to make")],
+    per_label: Annotated[
+        int, typer.Option("--per-label", min=1, help="training texts of each label to rewrite")
+    ] = 20,
+    at_once: Annotated[
+        int, typer.Option("--at-once", min=1, max=50, help="ways to rewrite each")
+    ] = 3,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0, max=2, help="higher: more different texts")
+    ] = 1.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what it would cost, and end")
+    ] = False,
+) -> None:
+    """Have a large model rewrite training texts so that its answers and the student's differ.
+
+    It labels the new texts too; those on which the student differs are written, for `unlabelled` in
+    the recipe's [data]. The limits in [teach.large_model] hold, and the same command continues a
+    run that was stopped.
+    """
+    asked, corpus, _ = _asked_for_texts(recipe, out)
+    student = _student_of(run)
+    from kdedge.files import locked
+    from kdedge.labels.store import SoftLabels
+    from kdedge.students.trained import predict_logits
+    from kdedge.teachers.large_model.label import ANSWERS
+    from kdedge.teachers.large_model.rewrite import (
+        Rewriting,
+        Trained,
+        estimate_rewriting,
+        rewrite_texts,
+    )
+
+    trained = Trained(
+        SoftLabels(run / "soft_labels"),
+        lambda texts: student.task.outputs(predict_logits(student.model, student.encoder, texts)),
+        run / ANSWERS,
+    )
+    how = Rewriting(per_label, at_once, temperature)
+    if dry_run:
+        say(f"About {estimate_rewriting(asked, corpus, trained, how, out).line(asked)}.")
+        return
+    with locked(run), locked(out):
+        count = rewrite_texts(asked, corpus, trained, how, out, say)
+    if count:
+        say(f'{out}: {count} texts. Name it in [data]: unlabelled = "{out}".')
 
 
 def sheet(
@@ -150,14 +197,44 @@ def sheet(
     Fill in labels, as many as you like, and run the recipe again: the report then has the accuracy
     of teacher and student on these texts.
     """
+    student = _student_of(run)
+    from kdedge.bench.report.sheet import SHEET, write_sheet
+
+    written = write_sheet(student, run / SHEET, count, seed)
+    names = ", ".join(student.task.output_names)
+    say(f"{run / SHEET}: {written} texts to label: {names}. Then run the recipe again.")
+
+
+def _asked_for_texts(recipe: Path, out: Path) -> tuple[LargeModel, "Corpus", int]:
+    """The large model of a recipe, its corpus and its seed, to make texts for it.
+
+    Raises:
+        KdedgeError: there is no large model, the data is wrong, or the name is not one of texts.
+    """
+    from kdedge.check import corpus_of
+    from kdedge.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    asked = loaded.teach.large_model
+    if asked is None:
+        raise KdedgeError(f"{recipe}: has no [teach.large_model], which says what model to ask.")
+    if out.suffix != ".jsonl":
+        raise KdedgeError(f"--out: {out}. A name that ends with .jsonl is needed.")
+    # The recipe may name the file that is to be made.
+    data = loaded.data.model_copy(update={"unlabelled": None})
+    return asked, corpus_of(loaded.model_copy(update={"data": data}), say), loaded.seed
+
+
+def _student_of(run: Path) -> "Student":
+    """The student of a run.
+
+    Raises:
+        KdedgeError: there is none.
+    """
     trained = next((run / n for n in ("compressed", "student") if (run / n).is_dir()), None)
     if trained is None:
         raise KdedgeError(f"{run}: no student is there. Name a folder that `kdedge run` wrote.")
     load_tensorflow()
-    from kdedge.bench.report.sheet import SHEET, write_sheet
     from kdedge.students.trained import Student
 
-    student = Student.load(trained)
-    written = write_sheet(student, run / SHEET, count, seed)
-    names = ", ".join(student.task.output_names)
-    say(f"{run / SHEET}: {written} texts to label: {names}. Then run the recipe again.")
+    return Student.load(trained)

@@ -68,8 +68,18 @@ class Wish:
     key: str
 
 
-class _Written:
-    """What the model wrote, by the key of the request, kept in a file as it comes."""
+class Written:
+    """What the model wrote, by the key of the request, kept in a file as it comes.
+
+    Args:
+        path: of the file.
+
+    Attributes:
+        texts: by the key; None where the answer was no list of texts.
+
+    Raises:
+        KdedgeError: a line is damaged.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path, self.texts = path, dict[str, list[str] | None]()
@@ -79,7 +89,41 @@ class _Written:
             except (TypeError, KeyError):
                 raise KdedgeError(f"{where}: damaged. Remove this line.") from None
 
-    def add(self, wish: Wish, answer: tuple[list[str] | None, str]) -> None:
+    def ask(
+        self, server: Server, wishes: Sequence[Wish], at_once: int, temperature: float
+    ) -> str | None:
+        """Ask for what is not there yet; returns the limit that ended it, if one did.
+
+        Raises:
+            KdedgeError: the server can't be used, or no answer is a list of texts.
+        """
+
+        def ask(wish: Wish) -> tuple[list[str] | None, str]:
+            """The texts; if there are none, why."""
+            try:
+                texts = server.chat(
+                    wish.content,
+                    lambda answer: texts_in(str(answer.choices[0].message.content or "")),
+                    at_once * MOST_TOKENS,
+                    temperature=temperature,
+                )
+            except NotDone as error:
+                if error.status in CANNOT:
+                    return None, str(error)
+                raise
+            return texts, "" if texts is not None else "the answer is no JSON list of texts"
+
+        unknown = [wish for wish in wishes if wish.key not in self.texts]
+        stopped = ask_all(server, unknown, ask, self._add, "generating")
+        answers = [self.texts.get(wish.key) for wish in wishes]
+        if answers and not any(own is not None for own in answers) and not stopped:
+            raise KdedgeError(
+                f"{server.settings.model}: none of {len(answers)} answers is a JSON list of texts: "
+                f"{self.path} says why. Try another model."
+            )
+        return stopped
+
+    def _add(self, wish: Wish, answer: tuple[list[str] | None, str]) -> None:
         texts, why = answer
         line = {"key": wish.key, "label": wish.label, "texts": texts}
         add_answer(self.path, line | ({"why": why} if why else {}))
@@ -116,22 +160,7 @@ def generate_texts(
     """
     prompt, server = _prompt(settings, corpus), Server(settings)
     out.parent.mkdir(parents=True, exist_ok=True)
-    written = _Written(answers_file(out))
-
-    def ask(wish: Wish) -> tuple[list[str] | None, str]:
-        """The texts; if there are none, why."""
-        try:
-            texts = server.chat(
-                wish.content,
-                lambda answer: texts_in(str(answer.choices[0].message.content or "")),
-                how.at_once * MOST_TOKENS,
-                temperature=how.temperature,
-            )
-        except NotDone as error:
-            if error.status in CANNOT:
-                return None, str(error)
-            raise
-        return texts, "" if texts is not None else "the answer is no JSON list of texts"
+    written = Written(answers_file(out))
 
     stopped, rounds, asked = None, 0, list[Wish]()
     known, kept = _known_texts(corpus), list[tuple[str, str]]()
@@ -149,13 +178,7 @@ def generate_texts(
         new = _wishes(settings, prompt, corpus, how, lacking, range(rounds, rounds + more))
         rounds += more
         asked += new
-        unknown = [wish for wish in new if wish.key not in written.texts]
-        stopped = ask_all(server, unknown, ask, written.add, "generating")
-        if asked and all(written.texts.get(wish.key) is None for wish in asked) and not stopped:
-            raise KdedgeError(
-                f"{settings.model}: none of {len(asked)} answers is a JSON list of texts: "
-                f"{written.path} says why. Try another model."
-            )
+        stopped = written.ask(server, asked, how.at_once, how.temperature)
         kept += _new_texts(new, written, known)
     count = dict.fromkeys(prompt.labels, 0)
     lines = []
@@ -177,7 +200,7 @@ def generate_texts(
 def estimate_generation(settings: LargeModel, corpus: Corpus, how: Generation, out: Path) -> Spent:
     """What generating would cost, roughly, if every text were new; asks nothing."""
     prompt = _prompt(settings, corpus)
-    written = _Written(answers_file(out))
+    written = Written(answers_file(out))
     spent = Spent()
     for wish in _wishes(settings, prompt, corpus, how, [*prompt.labels], range(_rounds(how))):
         if wish.key not in written.texts:
@@ -270,9 +293,7 @@ def _known_texts(corpus: Corpus) -> NearTexts:
     return known
 
 
-def _new_texts(
-    wishes: Sequence[Wish], written: _Written, known: NearTexts
-) -> list[tuple[str, str]]:
+def _new_texts(wishes: Sequence[Wish], written: Written, known: NearTexts) -> list[tuple[str, str]]:
     """The texts, with the label that was asked for, that are near no known text.
 
     They are known from then on.
@@ -281,13 +302,14 @@ def _new_texts(
     for wish in wishes:
         for text in written.texts.get(wish.key) or ():
             whole = " ".join(text.split())
-            if whole and _can_be_used(whole) and not known.has(whole):
+            if can_be_used(whole) and not known.has(whole):
                 known.add(whole)
                 found.append((whole, wish.label))
     return found
 
 
-def _can_be_used(text: str) -> bool:
+def can_be_used(text: str) -> bool:
+    """Whether it is a text as a file of texts may have it."""
     try:
         check_text(text, "a generated text")
     except KdedgeError:
@@ -298,7 +320,7 @@ def _can_be_used(text: str) -> bool:
 def _tell_of(
     server: Server,
     asked: Sequence[Wish],
-    written: _Written,
+    written: Written,
     kept: Sequence[tuple[str, str]],
     tell: Tell,
 ) -> None:

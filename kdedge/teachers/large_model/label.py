@@ -51,6 +51,7 @@ def label_by_prompts(
     encoder: TextEncoder | None = None,
     tell: Tell = tell_once,
     answers: Path | None = None,
+    server: Server | None = None,
 ) -> SoftLabels:
     """Label the texts that the store in `folder` lacks by a large model.
 
@@ -67,6 +68,7 @@ def label_by_prompts(
         tell: gets lines on what is done and what it costs.
         answers: file of the answers, which several stores can share; None for `answers.jsonl` in
             the store.
+        server: of these settings, that has been asked before, which counts for its limits.
 
     Raises:
         KdedgeError: a prompt or the server can't be used, the store is another teacher's, or none
@@ -75,7 +77,7 @@ def label_by_prompts(
     prompts = load_prompts(settings.prompt)
     # The first text shows whether these are pairs, before a store is made.
     next(_fitting(prompts, texts), None)
-    server = Server(settings)
+    server = server or Server(settings)
     stored = SoftLabels(folder).notes if (folder / STORE).is_file() else {}
     (trial,) = _alike(prompts, [TRIAL])
     way = stored.get("way") or find_way(server, prompts[0].questions[0], trial, tell)
