@@ -136,7 +136,8 @@ class Model:
             self.contents.append(content)
             choice = {
                 "index": 0,
-                "message": {"role": "assistant", "content": self.writes(label[0])},
+                "message": {"role": "assistant"}
+                | (self.answer or {"content": self.writes(label[0])}),
             }
             return _answer([choice | {"finish_reason": "stop"}], tokens, 40)
         text = text_in(content)

@@ -377,7 +377,7 @@ def test_faults_that_stay_stop_the_run_and_lose_nothing(
     label_by_prompts(asked, TEXTS[:1], tmp_path / "s")
     model.faults = [429, 429]
     with pytest.raises(
-        KdedgeError, match="HTTP 429: trouble.*, 2 times.*the same command continues"
+        KdedgeError, match="HTTP 429: trouble.*, 2 times.*The same command continues"
     ):
         label_by_prompts(asked, TEXTS, tmp_path / "s")
     label_by_prompts(asked, TEXTS, tmp_path / "s")
@@ -486,7 +486,7 @@ def test_a_model_that_gives_no_labels_is_not_asked_for_long(
     url: str, model: Model, prompt: Path, tmp_path: Path
 ) -> None:
     many = [f"refuse {i}" for i in range(100)]
-    with pytest.raises(KdedgeError, match="none of .* answers gives a label"):
+    with pytest.raises(KdedgeError, match="none of .* answers gives a label.*another folder.$"):
         label_by_prompts(settings(url, prompt, way="answer"), many, tmp_path / "s")
     assert len(model.asked) < 40
 
@@ -759,6 +759,30 @@ def test_texts_are_rewritten_until_teacher_and_student_differ(
     assert rewrite_texts(limited, corpus, trained, more, out, told.append) is None
     assert told[-1] == "Stopped by max_requests = 1; the same command continues."
     assert len(generated(out)) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "no list",
+            "none of 4 answers is a JSON list .*answers.jsonl says why .no JSON list: 'no l",
+        ),
+        ('["a \\ud800 b", "  ", "' + "x" * 10**6 + '"]', None),
+    ],
+)
+def test_answers_that_are_odd_lists(
+    words: str, message: str | None, url: str, model: Model, prompt: Path, tmp_path: Path
+) -> None:
+    recipe, more = to_generate(tmp_path, url), tmp_path / "more.jsonl"
+    model.answer = {"content": words}
+    said = run("generate", recipe, "--out", more, "--per-label", 1)
+    if message:
+        assert said.exit_code == 2 and re.search(message, said.output.replace("\n", ""))
+    else:
+        # Half of a surrogate pair is a question mark; no text, and a text too long, are left out.
+        assert said.exit_code == 0, said.output
+        assert [row["text"] for row in generated(more)] == ["a ? b"]
 
 
 def test_near_texts_are_found_as_by_trying_all() -> None:

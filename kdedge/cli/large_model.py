@@ -131,7 +131,8 @@ def generate(
         return
     with locked(out):
         count = generate_texts(asked, corpus, how, out, say)
-    say(f'{out}: {count} texts. Name it in [data]: unlabelled = "{out}".')
+    if count:
+        say(f'{out}: {count} texts. Name it in [data]: unlabelled = "{out}".')
 
 
 def rewrite(

@@ -45,9 +45,7 @@ def ask_all(
             try:
                 answer = future.result()
             except KdedgeError as error:
-                raise KdedgeError(
-                    f"{error} What was answered before is kept: the same command continues."
-                ) from None
+                raise KdedgeError(f"{error} The same command continues.") from None
             keep(question, answer)
         return len(done)
 
@@ -92,4 +90,4 @@ def read_answers(path: Path) -> Iterator[tuple[str, Any]]:
 def add_answer(path: Path, line: dict[str, Any]) -> None:
     """Write an answer down."""
     with path.open("ab") as file:
-        file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        file.write(json.dumps(line, ensure_ascii=False).encode(errors="replace") + b"\n")

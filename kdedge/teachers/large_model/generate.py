@@ -27,6 +27,8 @@ ANSWERS = ".answers.jsonl"
 MOST_TOKENS, TOKENS_A_TEXT = 100, 20
 # Times that as many texts are asked for as are wanted, at most.
 MOST_ROUNDS = 3
+# Characters of an answer that a message quotes.
+QUOTED = 60
 DIGITS = 16
 REQUEST = """{task}
 
@@ -83,6 +85,7 @@ class Written:
 
     def __init__(self, path: Path) -> None:
         self.path, self.texts = path, dict[str, list[str] | None]()
+        self.why = ""
         for where, read in read_answers(path):
             try:
                 self.texts[str(read["key"])] = _strings(read["texts"])
@@ -101,17 +104,23 @@ class Written:
         def ask(wish: Wish) -> tuple[list[str] | None, str]:
             """The texts; if there are none, why."""
             try:
-                texts = server.chat(
+                words = server.chat(
                     wish.content,
-                    lambda answer: texts_in(str(answer.choices[0].message.content or "")),
+                    lambda answer: str(answer.choices[0].message.content or ""),
                     at_once * MOST_TOKENS,
                     temperature=temperature,
                 )
             except NotDone as error:
+                if error.status == 404:
+                    raise KdedgeError(
+                        f"{server.where}: {error} Are the URL, with /v1 at its end, and the "
+                        "model's name right?"
+                    ) from None
                 if error.status in CANNOT:
                     return None, str(error)
                 raise
-            return texts, "" if texts is not None else "the answer is no JSON list of texts"
+            texts = texts_in(words)
+            return texts, "" if texts is not None else f"no JSON list: {words[:QUOTED]!r}"
 
         unknown = [wish for wish in wishes if wish.key not in self.texts]
         stopped = ask_all(server, unknown, ask, self._add, "generating")
@@ -119,12 +128,14 @@ class Written:
         if answers and not any(own is not None for own in answers) and not stopped:
             raise KdedgeError(
                 f"{server.settings.model}: none of {len(answers)} answers is a JSON list of texts: "
-                f"{self.path} says why. Try another model."
+                f"{self.path} says why{self.why}. Try another model, or remove this file to ask "
+                "again."
             )
         return stopped
 
     def _add(self, wish: Wish, answer: tuple[list[str] | None, str]) -> None:
         texts, why = answer
+        self.why = f" ({why})" if why else self.why
         line = {"key": wish.key, "label": wish.label, "texts": texts}
         add_answer(self.path, line | ({"why": why} if why else {}))
         self.texts[wish.key] = texts
@@ -240,7 +251,8 @@ def _strings(read: Any) -> list[str] | None:
         return None
     if not isinstance(read, list) or not all(isinstance(one, str) for one in read):
         raise TypeError("no list of strings")
-    return read
+    # JSON can have half of a surrogate pair, and UTF-8 can't.
+    return [one.encode(errors="replace").decode() for one in read]
 
 
 def _prompt(settings: LargeModel, corpus: Corpus) -> Prompt:

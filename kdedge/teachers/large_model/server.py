@@ -182,7 +182,7 @@ class Server:
                 if status in CANNOT:
                     raise NotDone(f"{fault}{why}.", status) from None
                 if status < 500 and status not in BUSY:
-                    raise KdedgeError(f"{self._where}: {fault}{why}. {_remedy(status)}") from None
+                    raise KdedgeError(f"{self.where}: {fault}{why}. {_remedy(status)}") from None
                 wait = _asked_to_wait(error) or wait
             except openai.APITimeoutError:
                 status, fault, why = None, f"no answer within {self.settings.timeout:g} s", ""
@@ -195,20 +195,21 @@ class Server:
                 status, fault, why = 200, "an answer that can't be read", ""
             if not self._reached and fault in ("no connection", "an answer that can't be read"):
                 raise KdedgeError(
-                    f"{self._where}: {fault}{why}. Is a server with the OpenAI protocol there, and "
+                    f"{self.where}: {fault}{why}. Is a server with the OpenAI protocol there, and "
                     "is the URL right, with /v1 at its end?"
                 )
             with self._lock:
                 self.spent.faults[fault] += 1
             if attempt + 1 < tries:
                 time.sleep(wait * random.uniform(0.75, 1))
-        message = f"{self._where}: {fault}{why}, {tries} times."
+        message = f"{self.where}: {fault}{why}, {tries} times."
         if status is None or status in BUSY:
             raise KdedgeError(message)
         raise NotDone(message, status)
 
     @property
-    def _where(self) -> str:
+    def where(self) -> str:
+        """URL and model, for messages."""
         return f"{self.settings.url}, model {self.settings.model}"
 
     def _wait_for_turn(self) -> None:

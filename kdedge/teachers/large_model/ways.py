@@ -86,7 +86,8 @@ def _echoed(whole: list[str], answer: Any) -> list[tuple[list[str], list[float]]
         if end < 2 or len(logs) != len(tokens):
             raise NotDone("the server gives no log-probabilities of texts that it is sent (echo).")
         # Of the first token there is none.
-        found.append((tokens[:end], [0.0 if log is None else log for log in logs[:end]]))
+        numbers = [0.0 if log is None else float(log) for log in logs[:end]]
+        found.append(([str(token) for token in tokens[:end]], numbers))
     return found
 
 
@@ -130,7 +131,8 @@ def _alternatives(answer: Any) -> list[tuple[str, float]]:
     logprobs = answer.choices[0].logprobs
     if logprobs is None or not logprobs.content or not logprobs.content[0].top_logprobs:
         raise NotDone("the server gives no log-probabilities of a chat's tokens.")
-    return [(one.token, math.exp(one.logprob)) for one in logprobs.content[0].top_logprobs]
+    listed = logprobs.content[0].top_logprobs
+    return [(str(one.token), math.exp(min(one.logprob, 0.0))) for one in listed]
 
 
 def samples(
