@@ -1,5 +1,7 @@
 """A large model as the teacher: a server that speaks the protocol, with known answers."""
 
+import csv
+import io
 import json
 import os
 import random
@@ -22,6 +24,7 @@ from typer.testing import CliRunner
 
 import kdedge.teachers.large_model.server as server_module
 from kdedge import KdedgeError, SoftLabels, build_student
+from kdedge.bench.report.sheet import read_sheet, write_sheet
 from kdedge.check import corpus_of
 from kdedge.cli import app
 from kdedge.recipe import LargeModel, load_recipe, settings_of
@@ -954,6 +957,38 @@ def run_with_a_student(folder: Path, texts: list[str]) -> None:
     size = len(encoder.vocabulary)
     model = build_student("nano", task=task, vocabulary=size, max_length=8)
     Student(model, encoder, task, split, split, {"preset": "nano"}).save(folder / "student")
+
+
+def test_a_sheet_may_come_from_a_spreadsheet(tmp_path: Path) -> None:
+    texts = ('say "yes", or no', "two\nlines", "na\u00efve; \u201cwell\u201d", "the last one")
+    task, path = Classification(label_names=("card", "cash")), tmp_path / "sheet.csv"
+    # The teacher says card to all, and the student to three of four.
+    teacher = np.array([[1, 0]] * 4, np.float32)
+    student = np.array([[1, 0]] * 3 + [[0, 1]], np.float32)
+    split = Evaluation(texts, np.zeros(4, np.int32), student, teacher)
+    encoder = wordpiece_of(texts, 8)
+    model = build_student("nano", task=task, vocabulary=len(encoder.vocabulary), max_length=8)
+    trained = Student(model, encoder, task, split, split, {"preset": "nano"})
+    assert write_sheet(trained, path, 100, 0) == 4
+    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+    labelled = [[text, "" if "yes" in text else " card "] for text, _ in rows[1:]]
+    for delimiter, encoding, end in ((";", "utf-8-sig", "\r\n"), ("\t", "utf-16", "\n")):
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, delimiter=delimiter, lineterminator=end)
+        writer.writerows([rows[0], *labelled])
+        path.write_bytes(buffer.getvalue().encode(encoding))
+        read = read_sheet(trained, path)
+        assert (read.labelled, read.foreign) == (3, 0)
+        scores = {of.name: of.score for of in read.models}
+        assert scores == {"teacher": 1.0, "student": pytest.approx(2 / 3)}
+        assert read.agreement == 0.75
+    for words, message in (
+        ("text\nthe last one\n", "no column label. `kdedge sheet` writes the columns text, label"),
+        ("text,label\nthe last one,dog\n", "dog. There are the labels card, cash"),
+    ):
+        path.write_text(words)
+        with pytest.raises(KdedgeError, match=message):
+            read_sheet(trained, path)
 
 
 def test_what_the_page_shows(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,11 +63,19 @@ def read_sheet(student: Student, path: Path) -> HandLabels:
     task, test, form = student.task, student.test, _form(student)
     places = {same_text(text): place for place, text in enumerate(test.texts)}
     rows = list(iter_rows(path, tell=lambda _: None))
+    columns = (*TEXT_COLUMNS[: len(parts_of(test.texts[0]))], *form.needed)
+    if missing := {*columns} - rows[0].fields.keys():
+        raise KdedgeError(
+            f"{path}: no column {', '.join(sorted(missing))}. `kdedge sheet` writes the columns "
+            f"{', '.join(columns)}; only the labels are to be filled in."
+        )
     given = {}
     foreign = 0
     for row in rows:
         place = places.get(same_text(_text(row.fields)))
-        label = task.parse(*form.of(row))
+        value, where = form.of(row)
+        # A blank after a label is soon typed.
+        label = task.parse(value.strip() if isinstance(value, str) else value, where)
         foreign += place is None
         if place is not None and label is not None:
             given[place] = label
