@@ -159,6 +159,8 @@ class Prover:
         self.vocabulary = subject.encoder.vocabulary
         self.calibration = _calibration(subject)
         self.threads, self.together = os.cpu_count() or 1, 1
+        # The last file that ran on the valid split, and what it gave.
+        self.last: tuple[bytes, Predictions] | None = None
         self.proof_texts = _proof_texts(subject)
         logits = np.concatenate([subject.test.logits, subject.valid.logits])
         self.reference = subject.task.outputs(logits[: len(self.proof_texts)])
@@ -187,6 +189,7 @@ class Prover:
                 lambda trial: self._error(trial, path),
                 lambda trial: self._holds(trial, path),
             )
+        valid = self._on_valid(content, path)
         self._write(content, path, planned)
         predicted = self._run(path, self.proof_texts)
         outputs = predicted.outputs
@@ -216,7 +219,7 @@ class Prover:
             spared=spared,
             parity=difference,
             score=score_of(task, outputs[: len(labels)], labels),
-            trust=self._trust(planned.name, path, predicted),
+            trust=self._trust(planned.name, path, valid, predicted),
         )
 
     def _check_lengths(self, planned: Planned, path: Path, outputs: Outputs) -> None:
@@ -237,12 +240,11 @@ class Prover:
                 f"{planned.name} out of `artifacts`."
             )
 
-    def _trust(self, name: str, path: Path, proof: Predictions) -> Trust | None:
+    def _trust(self, name: str, path: Path, valid: Predictions, proof: Predictions) -> Trust | None:
         """When to trust the file's answers; None if the task or the texts can't say."""
         s, tests = self.subject, len(self.subject.test.labels)
         if not s.task.has_confidence or not s.valid.texts:
             return None
-        valid = self._run(path, s.valid.texts)._replace(labels=s.valid.labels)
         # The proof's texts begin with those of the test split.
         test = Predictions(
             proof.outputs[:tests], s.test.labels, proof.unknown[:tests], proof.lengths[:tests]
@@ -282,6 +284,14 @@ class Prover:
         ran = run(engines, s.encoder, s.task, texts, self.together)
         return Predictions(ran.outputs, np.empty(0), ran.unknown, ran.lengths)
 
+    def _on_valid(self, content: bytes, path: Path) -> Predictions:
+        """What the content of a file gives for the valid split."""
+        if self.last is None or self.last[0] is not content:
+            path.write_bytes(content)
+            valid = self.subject.valid
+            self.last = content, self._run(path, valid.texts)._replace(labels=valid.labels)
+        return self.last[1]
+
     def _error(self, content: bytes, path: Path) -> float:
         """Mean absolute difference of the outputs from those of the source."""
         valid = self.subject.valid
@@ -294,8 +304,7 @@ class Prover:
         task, valid = self.subject.task, self.subject.valid
         if not valid.texts:
             return True
-        path.write_bytes(content)
-        outputs = self._run(path, valid.texts).outputs
+        outputs = self._on_valid(content, path).outputs
         source = task.outputs(valid.logits)
         drop = task.score(source, valid.labels) - task.score(outputs, valid.labels)
         # If no answer changes, nothing is lost, whatever the texts are.
