@@ -43,6 +43,7 @@ SETS = {
     "snips": ("tasks/snips.jsonl.gz", "words", "intent"),
 }
 SIZES = {"teacher": "teacher_bundle", "student": "bundle"}
+# The teacher's is for several lengths.
 ARTIFACT = "litert-int8"
 
 
@@ -124,7 +125,7 @@ def figures(asked: str, seed: int, out: Path) -> Figures:
     student = json.loads((out / "student/student.json").read_text(encoding="utf-8"))
     stages = json.loads((out / "stages.json").read_text(encoding="utf-8"))
     sizes = {
-        who: next(a.bytes for a in verify(out / bundle).artifacts if a.name == ARTIFACT)
+        who: next(a.bytes for a in verify(out / bundle).artifacts if a.name.startswith(ARTIFACT))
         for who, bundle in SIZES.items()
     }
     others = out.with_name("others.json")

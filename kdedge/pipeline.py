@@ -247,12 +247,12 @@ def _export(recipe: Recipe, student: Path, foreign: tuple[Text, ...], out: Path)
 
 def _export_teacher(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path, out: Path) -> None:
     subject = subject_of_teacher(load_teacher(teacher), corpus, SoftLabels(labels))
-    # What the student is compared with, at its lengths; the teacher's own losses are no reason to
+    # What the student is compared with, at its length; the teacher's own losses are no reason to
     # stop.
-    longest = recipe.distill.max_length or subject.encoder.max_length
+    longest = recipe.distill.max_length
     own = {
         "artifacts": recipe.export.teacher_artifacts,
-        "lengths": recipe.export.lengths or (longest,),
+        "lengths": recipe.export.lengths or (longest and (longest,)),
         "max_accuracy_drop": 100.0,
     }
     export_bundle(subject, recipe.export.model_copy(update=own), out)

@@ -529,7 +529,7 @@ class Export(Section):
         description="artifacts to write; all writes every one",
     )
     teacher_artifacts: tuple[ArtifactName, ...] = Field(
-        ("litert-int8", "onnx-float32"),
+        ("litert-int8-lengths", "onnx-float32"),
         description="artifacts of the teacher, for comparison",
     )
     lengths: tuple[Length, ...] | None = Field(

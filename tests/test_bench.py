@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from kdedge.bench.devices.device import agent_program
 from kdedge.bench.devices.local import Local
 from kdedge.bench.measure import Run, measure
 from kdedge.bench.report.compare import compare
-from kdedge.bench.report.figures import size_latency_score_figure
+from kdedge.bench.report.figures import size_latency_score_figure, trust_figures
 from kdedge.bench.report.model import BenchReport, Measurement, Repeat, Summary, Value, three_digits
 from kdedge.bench.report.page import Disagreement, duration, render_page, shaded
 from kdedge.bench.report.tables import markdown_table, terminal_table
@@ -553,6 +554,12 @@ def test_page_says_when_to_trust_an_answer(report: BenchReport) -> None:
         "93.0%",
     ]  # fmt: skip
     assert shown[: shown.index("<table")].count("<svg") == 2
+
+
+def test_no_figure_is_drawn_of_answers_that_are_never_unsure() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert trust_figures({}) == {}
 
 
 def test_page_needs_no_network(report: BenchReport) -> None:

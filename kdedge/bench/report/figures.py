@@ -181,8 +181,10 @@ def trust_figures(trusts: Mapping[str, Trust]) -> dict[str, str]:
     """SVG figures of when answers can be trusted: the reliability diagram, and coverage.
 
     Args:
-        trusts: by the name of the artifact; the figures are empty without any.
+        trusts: by the name of the artifact; there are no figures without any.
     """
+    if not trusts:
+        return {}
     colours = dict(zip(trusts, itertools.cycle(COLOURS)))  # noqa: B905
 
     def figure(x: str, y: str, draw: Callable[[Any, str, Trust], object]) -> str:
