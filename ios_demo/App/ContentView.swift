@@ -5,6 +5,7 @@ import SwiftUI
 struct ContentView: View {
     @State private var model = Model()
     @State private var text = ""
+    @State private var pair = ""
 
     var body: some View {
         Form {
@@ -12,6 +13,9 @@ struct ContentView: View {
                 ForEach(model.artifacts, id: \.self, content: Text.init)
             }
             TextField("Type a text", text: $text, axis: .vertical)
+            if model.takesPairs {
+                TextField("Type a second text", text: $pair, axis: .vertical)
+            }
             Section {
                 // VoiceOver reads it out when the label changes.
                 Text(model.message)
@@ -24,10 +28,10 @@ struct ContentView: View {
             }
         }
         // Anew for each text and model; what came before is cancelled.
-        .task(id: [text, model.artifact]) {
+        .task(id: [text, pair, model.artifact]) {
             do {
                 try await Task.sleep(for: .milliseconds(150))
-                await model.ask(text)
+                await model.ask(text, pair: pair)
             } catch {}
         }
     }

@@ -21,8 +21,7 @@ final class LiteRtEngine: Engine {
         length = try interpreter.input(at: 0).shape.dimensions[1]
     }
 
-    func run(ids: [Int32], mask: [Int32]) throws -> [Float] {
-        let segments = [Int32](repeating: 0, count: ids.count)
+    func run(ids: [Int32], mask: [Int32], segments: [Int32]) throws -> [Float] {
         for (i, row) in [ids, mask, segments].enumerated() {
             try interpreter.copy(row.withUnsafeBytes { Data($0) }, toInputAt: i)
         }

@@ -13,6 +13,8 @@ final class Model {
     private(set) var message = ""
     private(set) var answer: Answer?
     var artifact = ""
+    /// Whether a second text is asked for.
+    var takesPairs: Bool { bundle?.takesPairs ?? false }
 
     private var bundle: ModelBundle?
     private var loaded: (artifact: String, classifier: TextClassifier)?
@@ -32,7 +34,7 @@ final class Model {
     }
 
     /// Asks the chosen model, which is loaded first if it is another one than before.
-    func ask(_ text: String) async {
+    func ask(_ text: String, pair: String) async {
         guard let bundle else { return }
         do {
             if loaded?.artifact != artifact {
@@ -40,7 +42,7 @@ final class Model {
                 loaded = (artifact, try await load(artifact, of: bundle))
             }
             guard let classifier = loaded?.classifier else { return }
-            let said = try await classifier.classify(text)
+            let said = try await classifier.classify(text, pair: takesPairs ? pair : nil)
             // Of an older text.
             if Task.isCancelled { return }
             answer = said

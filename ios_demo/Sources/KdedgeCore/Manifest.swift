@@ -8,6 +8,7 @@ struct Manifest {
 
     let artifacts: [ModelBundle.Artifact]
     let task: TextTask
+    let takesPairs: Bool
     let maxLength: Int
     let checksums: [String: String]
     let defaults: [String: String]
@@ -31,7 +32,6 @@ struct Manifest {
         } catch {
             throw BundleError("manifest.json is damaged: \(error)")
         }
-        try demand(stored.pairs != true, "it is of a model for two texts, which this app can't ask.")
         artifacts = stored.artifacts.map {
             ModelBundle.Artifact(
                 name: $0.name, file: $0.file, format: $0.format, decision: $0.trust?.decision)
@@ -39,6 +39,7 @@ struct Manifest {
         checksums = stored.files
         defaults = stored.defaults
         maxLength = stored.maxLength
+        takesPairs = stored.pairs ?? false
         task = stored.task ?? .classification(labels: stored.labels ?? [])
 
         for path in checksums.keys {

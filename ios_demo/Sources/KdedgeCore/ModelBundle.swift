@@ -20,6 +20,8 @@ public struct ModelBundle: Sendable {
     public let artifacts: [Artifact]
     /// What its models say of a text.
     public let task: TextTask
+    /// Whether its models take two texts at a time.
+    public let takesPairs: Bool
     /// Tokens that a text is cut to, [CLS] and [SEP] included.
     public let maxLength: Int
 
@@ -52,6 +54,7 @@ public struct ModelBundle: Sendable {
         let manifest = try Manifest(content)
         artifacts = manifest.artifacts
         task = manifest.task
+        takesPairs = manifest.takesPairs
         maxLength = manifest.maxLength
         checksums = manifest.checksums
         defaults = manifest.defaults

@@ -6,9 +6,9 @@ public protocol Engine {
     /// Whether the model ends in logits; if not, in probabilities or the score.
     var givesLogits: Bool { get }
 
-    /// What the model gives. Both arrays are as long as each other; `mask` is 0 where `ids` are
-    /// padding.
-    func run(ids: [Int32], mask: [Int32]) throws -> [Float]
+    /// What the model gives. The arrays are as long as each other; `mask` is 0 where `ids` are
+    /// padding, `segments` is 1 in the second text of a pair.
+    func run(ids: [Int32], mask: [Int32], segments: [Int32]) throws -> [Float]
 }
 
 /// What a model says of a text.
@@ -48,6 +48,7 @@ public actor TextClassifier {
     private let decision: Decision?
     private let tokenizer: WordPieceTokenizer
     private let task: TextTask
+    private let takesPairs: Bool
     private let length: Int
     private let clock = ContinuousClock()
 
@@ -57,6 +58,7 @@ public actor TextClassifier {
         bundle: ModelBundle, engine: sending any Engine, decision: Decision? = nil
     ) throws(BundleError) {
         task = bundle.task
+        takesPairs = bundle.takesPairs
         length = min(bundle.maxLength, engine.length ?? bundle.maxLength)
         tokenizer = try WordPieceTokenizer(
             json: bundle.contents(of: "tokenizer.json"),
@@ -67,14 +69,21 @@ public actor TextClassifier {
     }
 
     /// Throws `TextError` for a text that cannot be answered.
-    public func classify(_ text: String) throws -> Answer {
+    ///
+    /// - Parameter pair: the second text, which some bundles need.
+    public func classify(_ text: String, pair: String? = nil) throws -> Answer {
+        guard takesPairs == (pair != nil) else {
+            throw TextError(
+                takesPairs ? "A second text is needed." : "There may be no second text.")
+        }
         try check(text)
+        if let pair { try check(pair) }
         let start = clock.now
-        let pieces = tokenizer.ids(of: text, maxLength: length)
+        let (pieces, places) = ids(of: text, pair: pair)
         let padding = [Int32](repeating: 0, count: (engine.length ?? pieces.count) - pieces.count)
         let mask = [Int32](repeating: 1, count: pieces.count) + padding
         let tokenized = clock.now
-        let given = try engine.run(ids: pieces + padding, mask: mask)
+        let given = try engine.run(ids: pieces + padding, mask: mask, segments: places + padding)
         guard given.count == task.width else {
             throw BundleError(
                 "The model gives \(given.count) numbers and the bundle's task has \(task.width)."
@@ -82,7 +91,7 @@ public actor TextClassifier {
         }
         var outputs = engine.givesLogits ? task.outputs(of: given) : given
         outputs = decision?.calibrated(outputs) ?? outputs
-        let unknown = tokenizer.unknownShare(of: pieces)
+        let unknown = tokenizer.unknownShare(of: pieces, special: takesPairs ? 3 : 2)
         let done = clock.now
         return Answer(
             text: task.text(of: outputs),
@@ -95,6 +104,12 @@ public actor TextClassifier {
             tokenizing: tokenized - start,
             inference: done - tokenized
         )
+    }
+
+    private func ids(of text: String, pair: String?) -> (ids: [Int32], segments: [Int32]) {
+        if let pair { return tokenizer.ids(of: text, pair: pair, maxLength: length) }
+        let ids = tokenizer.ids(of: text, maxLength: length)
+        return (ids, [Int32](repeating: 0, count: ids.count))
     }
 
     /// Half a surrogate pair, which other clients refuse, can't be in a Swift string.

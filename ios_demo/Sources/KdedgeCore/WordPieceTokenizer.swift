@@ -52,7 +52,33 @@ public struct WordPieceTokenizer: Sendable {
 
     /// Ids from [CLS] to [SEP], at most `maxLength` of them.
     public func ids(of text: String, maxLength: Int) -> [Int32] {
-        let limit = maxLength - 2
+        [cls] + pieces(of: text, limit: maxLength - 2) + [sep]
+    }
+
+    /// Ids of two texts, [CLS] text [SEP] pair [SEP], at most `maxLength` of them, and for each its
+    /// segment: 1 from the second text on. The longer text is cut first, then both alike.
+    public func ids(
+        of text: String, pair: String, maxLength: Int
+    ) -> (ids: [Int32], segments: [Int32]) {
+        let limit = maxLength - 3
+        let first = pieces(of: text, limit: limit)
+        let second = pieces(of: pair, limit: limit)
+        var least = min(first.count, second.count)
+        var most = max(least, limit - least)
+        if least + most > limit {
+            least = limit / 2
+            most = limit - least
+        }
+        let isFirstShorter = first.count <= second.count
+        let start = [cls] + first.prefix(isFirstShorter ? least : most) + [sep]
+        let end = second.prefix(isFirstShorter ? most : least) + [sep]
+        let segments =
+            [Int32](repeating: 0, count: start.count) + [Int32](repeating: 1, count: end.count)
+        return (start + end, segments)
+    }
+
+    /// Ids of a text's first pieces, at most `limit` of them.
+    private func pieces(of text: String, limit: Int) -> ArraySlice<Int32> {
         let scalars = Array(text.unicodeScalars)
         var ids: [Int32] = []
         var start = 0
@@ -64,14 +90,14 @@ public struct WordPieceTokenizer: Sendable {
             ids.append(special.id)
             start = special.range.upperBound
         }
-        return [cls] + ids.prefix(limit) + [sep]
+        return ids.prefix(limit)
     }
 
-    /// Share of a text's tokens that are unknown, of its ids from [CLS] to [SEP]; 1 without tokens.
-    func unknownShare(of ids: [Int32]) -> Double {
-        let tokens = ids.dropFirst().dropLast()
-        if tokens.isEmpty { return 1 }
-        return Double(tokens.filter { $0 == unknown }.count) / Double(tokens.count)
+    /// Share of the tokens that are unknown, of ids with that number of [CLS] and [SEP]; 1 without
+    /// tokens.
+    func unknownShare(of ids: [Int32], special: Int) -> Double {
+        if ids.count == special { return 1 }
+        return Double(ids.filter { $0 == unknown }.count) / Double(ids.count - special)
     }
 
     private func specialToken(

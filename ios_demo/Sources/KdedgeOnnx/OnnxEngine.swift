@@ -53,8 +53,8 @@ public final class OnnxEngine: Engine {
         api.pointee.ReleaseEnv(environment)
     }
 
-    public func run(ids: [Int32], mask: [Int32]) throws -> [Float] {
-        let rows = ["input_ids": ids, "attention_mask": mask]
+    public func run(ids: [Int32], mask: [Int32], segments: [Int32]) throws -> [Float] {
+        let rows = ["input_ids": ids, "attention_mask": mask, "token_type_ids": segments]
         // The tensors use this memory, so it must stay where it is until the model has run.
         let count = ids.count
         let buffer = UnsafeMutableBufferPointer<Int64>.allocate(capacity: names.count * count)
@@ -63,8 +63,7 @@ public final class OnnxEngine: Engine {
         defer { tensors.forEach { api.pointee.ReleaseValue($0) } }
         for (i, name) in names.enumerated() {
             let row = UnsafeMutableBufferPointer(rebasing: buffer[i * count..<(i + 1) * count])
-            let values = rows[name] ?? [Int32](repeating: 0, count: count)
-            _ = row.initialize(from: values.map { Int64($0) })
+            _ = row.initialize(from: rows[name, default: []].map { Int64($0) })
             tensors.append(
                 try api.made {
                     api.pointee.CreateTensorWithDataAsOrtValue(

@@ -80,8 +80,9 @@ struct TextClassifierTests {
     }
 
     @Test func padsToTheEnginesLength() async throws {
-        let engine = Fake(length: 6) { ids, mask in
+        let engine = Fake(length: 6) { ids, mask, segments in
             #expect(mask == [1, 1, 1, 1, 0, 0])
+            #expect(segments == [0, 0, 0, 0, 0, 0])
             #expect(ids.suffix(2) == [0, 0])
             return [0.25, 0.75]
         }
@@ -95,15 +96,48 @@ struct TextClassifierTests {
 
     @Test func cutsToTheEnginesLengthAndKeepsTheEnd() async throws {
         // The value of the answer tells which ids came.
-        let engine = Fake(length: 4) { ids, _ in [Float(ids[1] + ids[2]), Float(ids[3])] }
+        let engine = Fake(length: 4) { ids, _, _ in [Float(ids[1] + ids[2]), Float(ids[3])] }
         let classifier = try TextClassifier(bundle: bundle, engine: engine)
         let whole = try await classifier.classify("good film").probabilities
         let cut = try await classifier.classify("good film good film good film").probabilities
         #expect(whole == cut)
     }
 
+    @Test func oneTextWhereOneIsNeeded() async throws {
+        let classifier = try onnx()
+        await #expect(throws: TextError("There may be no second text.")) {
+            try await classifier.classify("good film", pair: "bad film")
+        }
+    }
+
+    @Test func twoTexts() async throws {
+        let folder = URL.temporaryDirectory.appending(path: UUID().uuidString)
+        try FileManager.default.copyItem(at: committedBundle, to: folder)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let place = folder.appending(path: "manifest.json")
+        let stored = try JSONSerialization.jsonObject(with: Data(contentsOf: place))
+        var manifest = try #require(stored as? [String: Any])
+        manifest["pairs"] = true
+        try JSONSerialization.data(withJSONObject: manifest).write(to: place)
+        let bundle = try ModelBundle(folder: folder, cryptography: cryptography)
+        let engine = Fake(length: 8) { ids, mask, segments in
+            #expect(mask == [1, 1, 1, 1, 1, 1, 0, 0])
+            #expect(segments == [0, 0, 0, 0, 1, 1, 0, 0])
+            return [0.25, 0.75]
+        }
+        let classifier = try TextClassifier(bundle: bundle, engine: engine)
+        let answer = try await classifier.classify("good film", pair: "bad")
+        #expect(answer.text == "positive")
+        await #expect(throws: TextError("A second text is needed.")) {
+            try await classifier.classify("good film")
+        }
+        await #expect(throws: TextError("The text is empty.")) {
+            try await classifier.classify("good film", pair: " ")
+        }
+    }
+
     @Test func aModelOfOtherClasses() async throws {
-        let classifier = try TextClassifier(bundle: bundle, engine: Fake(length: nil) { _, _ in [1] })
+        let classifier = try TextClassifier(bundle: bundle, engine: Fake(length: nil) { _, _, _ in [1] })
         await #expect(
             throws: BundleError("The model gives 1 numbers and the bundle's task has 2.")
         ) {
@@ -126,9 +160,11 @@ struct TextClassifierTests {
 private struct Fake: Engine {
     let length: Int?
     let givesLogits = false
-    let answer: @Sendable ([Int32], [Int32]) -> [Float]
+    let answer: @Sendable ([Int32], [Int32], [Int32]) -> [Float]
 
-    func run(ids: [Int32], mask: [Int32]) -> [Float] { answer(ids, mask) }
+    func run(ids: [Int32], mask: [Int32], segments: [Int32]) -> [Float] {
+        answer(ids, mask, segments)
+    }
 }
 
 extension Substring {

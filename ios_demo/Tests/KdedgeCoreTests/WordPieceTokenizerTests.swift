@@ -35,6 +35,35 @@ struct WordPieceTokenizerTests {
         #expect(all.vectors.count == 205)
     }
 
+    struct GoldenPair: Decodable {
+        let name: String
+        let text: String
+        let textPair: String
+        let maxLength: Int
+        let ids: [Int32]
+        let segments: [Int32]
+    }
+
+    @Test(.enabled(if: fromPython != nil, "made by check.py"))
+    func idsAndSegmentsAreThoseOfEveryGoldenPair() throws {
+        let folder = try #require(fromPython)
+        let tokenizer = try WordPieceTokenizer(
+            json: Data(contentsOf: folder.appending(path: "tokenizer.json")),
+            vocabulary: Data(contentsOf: folder.appending(path: "vocab.txt"))
+        )
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        let stored = try Data(contentsOf: golden.appending(path: "pairs.json"))
+        let pairs = try decoder.decode([GoldenPair].self, from: stored)
+        for one in pairs {
+            let (ids, segments) = tokenizer.ids(
+                of: one.text, pair: one.textPair, maxLength: one.maxLength)
+            #expect(ids == one.ids, "\(one.name)")
+            #expect(segments == one.segments, "\(one.name)")
+        }
+        #expect(pairs.count == 9)
+    }
+
     @Test(arguments: [
         ("\"lowercase\": false, \"strip_accents\": null", "Caf\u{e9} caf\u{e9}", [2, 4, 5, 3]),
         ("\"lowercase\": true, \"strip_accents\": false", "CAF\u{c9}", [2, 5, 3]),

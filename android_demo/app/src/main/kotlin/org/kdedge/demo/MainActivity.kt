@@ -42,6 +42,7 @@ class MainActivity : Activity() {
 
     private val update by lazy { findViewById(R.id.update) as Button }
     private val text by lazy { findViewById(R.id.text) as EditText }
+    private val pair by lazy { findViewById(R.id.pair) as EditText }
     private val artifacts by lazy { findViewById(R.id.artifacts) as Spinner }
     private val message by lazy { findViewById(R.id.message) as TextView }
     private val bars by lazy { findViewById(R.id.bars) as ViewGroup }
@@ -53,24 +54,7 @@ class MainActivity : Activity() {
         // The text is kept by its view; the spinner is still empty when the views' state comes
         // back.
         artifact = state?.getString(ARTIFACT)
-        text.addTextChangedListener(
-            object : TextWatcher {
-                override fun beforeTextChanged(
-                    s: CharSequence?,
-                    start: Int,
-                    count: Int,
-                    after: Int,
-                ) = Unit
-
-                override fun onTextChanged(s: CharSequence?, start: Int, before: Int, count: Int) =
-                    Unit
-
-                override fun afterTextChanged(s: Editable?) {
-                    main.removeCallbacks(askLater)
-                    main.postDelayed(askLater, DEBOUNCE_MS)
-                }
-            }
-        )
+        for (one in listOf(text, pair)) one.addTextChangedListener(typing)
         inBackground {
             val loaded = currentBundle(this)
             val source = sourceOf(this);
@@ -80,6 +64,19 @@ class MainActivity : Activity() {
             }
         }
     }
+
+    private val typing =
+        object : TextWatcher {
+            override fun beforeTextChanged(s: CharSequence?, start: Int, count: Int, after: Int) =
+                Unit
+
+            override fun onTextChanged(s: CharSequence?, start: Int, before: Int, count: Int) = Unit
+
+            override fun afterTextChanged(s: Editable?) {
+                main.removeCallbacks(askLater)
+                main.postDelayed(askLater, DEBOUNCE_MS)
+            }
+        }
 
     override fun onSaveInstanceState(state: State) {
         super.onSaveInstanceState(state)
@@ -102,7 +99,9 @@ class MainActivity : Activity() {
                     source.updates.install(source.url) { new ->
                         // What this phone cannot run is refused.
                         val model = new.artifacts.find { it.name == chosen } ?: new.artifact()
-                        TextClassifier(new, loadEngine(new, model)).use { it.classify("a text") }
+                        TextClassifier(new, loadEngine(new, model)).use {
+                            it.classify("a text", "another".takeIf { new.pairs })
+                        }
                     };
                 { showBundle(received) }
             }
@@ -111,6 +110,7 @@ class MainActivity : Activity() {
 
     private fun showBundle(loaded: Bundle) {
         bundle = loaded
+        pair.visibility = if (loaded.pairs) View.VISIBLE else View.GONE
         bars.removeAllViews()
         for (label in loaded.task.labels) {
             val bar = layoutInflater.inflate(R.layout.bar, bars, false)
@@ -152,8 +152,9 @@ class MainActivity : Activity() {
     private fun ask() {
         val number = ++question
         val asked = text.text.toString()
+        val second = pair.text.toString().takeIf { bundle?.pairs == true }
         inBackground {
-            val answer = if (number == question) classifier?.classify(asked) else null;
+            val answer = if (number == question) classifier?.classify(asked, second) else null;
             { if (answer != null && number == question) show(answer) }
         }
     }

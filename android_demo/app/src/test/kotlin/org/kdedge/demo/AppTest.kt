@@ -35,6 +35,8 @@ class AppTest {
         choose("onnx-int8")
         type("a moving, funny film")
         waitUntil { message() == "positive" }
+        // This bundle takes one text.
+        assertEquals(View.GONE, controller.get().findViewById<View>(R.id.pair).visibility)
         val bars = controller.get().findViewById<View>(R.id.bars)
         assertEquals(View.VISIBLE, bars.visibility)
         val positive = (bars as ViewGroup).getChildAt(1)
