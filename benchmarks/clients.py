@@ -29,7 +29,7 @@ def main() -> None:
     setup.keep(setup.about() | {"bundles": found}, page)
 
 
-def tested(bundle: Path) -> dict[str, dict[str, Any]]:
+def tested(bundle: Path) -> dict[str, dict[str, str]]:
     """The outcome and the figures of each test."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
@@ -38,7 +38,7 @@ def tested(bundle: Path) -> dict[str, dict[str, Any]]:
         cases = {}
         for case in ElementTree.parse(report).iter("testcase"):
             problems = [c.tag for c in case if c.tag in ("failure", "error", "skipped")]
-            figures = {p.get("name"): p.get("value") for p in case.iter("property")}
+            figures = {p.attrib["name"]: p.attrib["value"] for p in case.iter("property")}
             name = f"{case.get('classname', '').removeprefix('tests.')}::{case.get('name')}"
             cases[name] = {"outcome": (*problems, "passed")[0], **figures}
         return cases

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from kdedge import Corpus
     from kdedge.text.pairs import Text
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 Figures = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -171,8 +172,8 @@ def keep_rows(
     rows = {tuple(one[field] for field in key): one for one in [*stored, *new]}
     kept = [rows[place] for place in sorted(rows)]
     about = {"command": command_of(kept), "commit": commit(), "machine": machine()}
-    about["measured"] = digests(DEPENDS_ON[name], here)
-    _write(name, {**about, "rows": kept}, page)
+    measured = digests(DEPENDS_ON[name], here)
+    _write(name, {**about, "measured": measured, "rows": kept}, page)
 
 
 def _write(name: str, result: Figures, page: Callable[[Figures], str]) -> None:
@@ -218,8 +219,9 @@ def asked(program: str, text: str | None, words: str = "", **options: Any) -> tu
     if words:
         parser.add_argument(words, nargs="*")
     for name, default in options.items():
-        kind = {"nargs": "+", "type": type(default[0])} if isinstance(default, tuple) else {}
-        parser.add_argument(f"--{name}", default=default, **kind or {"type": type(default)})
+        several = isinstance(default, tuple)
+        kind, nargs = type(default[0] if several else default), "+" if several else None
+        parser.add_argument(f"--{name}", default=default, type=kind, nargs=nargs)
     given: Namespace = parser.parse_args()
     return Setup(program, given.recipe, given.data, given.run), given
 

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -215,7 +216,7 @@ def measured_peaks() -> dict[str, dict[str, float]]:
             session = onnxruntime.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]
             )
-            seconds = _fastest(lambda s=session: s.run(None, {"rows": rows[0]}))
+            seconds = _fastest(partial(session.run, None, {"rows": rows[0]}))
             peaks["onnx"][arithmetic] = ROWS * INNER * COLUMNS / seconds
     return peaks
 

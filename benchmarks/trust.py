@@ -209,14 +209,16 @@ def other_ms(bundle: Path, m: Measurement, texts: Sequence[Text], count: int) ->
             arguments = [f"--{key}={value}" for key, value in options.items()]
             command = [str(program), *arguments, f"--result_json={answer}"]
             subprocess.run(command, check=True, capture_output=True)
-            said = json.loads(Path(answer).read_text())["latency"]
-            return {"p5": said["p5_ms"], "p50": said["median_ms"]}
+            latency = json.loads(Path(answer).read_text())["latency"]
+            return {"p5": latency["p5_ms"], "p50": latency["median_ms"]}
         encoded = TextEncoder.load(bundle).encode(texts, m.length)
         feeds = f"{folder}/texts.npz"
-        inputs = (encoded.ids, encoded.mask, encoded.segment_ids)
-        names = ("input_ids", "attention_mask", "token_type_ids")
-        arrays = {n: array.astype(np.int64) for n, array in zip(names, inputs, strict=True)}
-        np.savez(feeds, **arrays)
+        np.savez(
+            feeds,
+            input_ids=encoded.ids.astype(np.int64),
+            attention_mask=encoded.mask.astype(np.int64),
+            token_type_ids=encoded.segment_ids.astype(np.int64),
+        )
         command = [sys.executable, "-c", ONNX_LOOP, model, feeds, warmup, str(count)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return dict(json.loads(done.stdout))
