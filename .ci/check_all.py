@@ -117,8 +117,8 @@ def run(part: Part, log: Path) -> tuple[str, str]:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     lines = log.read_text(errors="replace").split("\n")
-    said = ([line.strip(" =") for line in lines if line.strip(" =")] or ["it printed nothing"])[-1]
-    return {0: "passed", UNAVAILABLE: "skipped"}.get(status, "failed"), said[:100]
+    last = ([line.strip(" =") for line in lines if line.strip(" =")] or ["it printed nothing"])[-1]
+    return {0: "passed", UNAVAILABLE: "skipped"}.get(status, "failed"), last[:100]
 
 
 def main(names: list[str]) -> int:
@@ -141,8 +141,8 @@ def main(names: list[str]) -> int:
             continue
         print(f"{name}: {OUT.relative_to(ROOT)}/{name}.log", flush=True)
         start = time.monotonic()
-        outcome, said = run(known[name], OUT / f"{name}.log")
-        results[name] = (outcome, f"{(time.monotonic() - start) / 60:.1f} min: {said}")
+        outcome, last = run(known[name], OUT / f"{name}.log")
+        results[name] = (outcome, f"{(time.monotonic() - start) / 60:.1f} min: {last}")
         if outcome == "passed":
             passed.write_text(files)
     print()

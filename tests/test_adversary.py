@@ -158,8 +158,8 @@ def test_a_student_runs_from_its_embeddings(preset: str, tmp_path: Path) -> None
     student = build_student(preset, vocabulary=10, task=classes(2), max_length=8)
     parts = Parts(student)
     tokens = parts.token_embedding
-    said = parts.run_from(tokens, tokens(TEXT["ids"]), TEXT)
-    np.testing.assert_allclose(said, student(TEXT), atol=1e-6)
+    outputs = parts.run_from(tokens, tokens(TEXT["ids"]), TEXT)
+    np.testing.assert_allclose(outputs, student(TEXT), atol=1e-6)
     student.save(tmp_path / "s.keras")
     keras.utils.set_random_seed(0)
     noisy = [parts.run_from(tokens, tokens(TEXT["ids"]), TEXT, training=True) for _ in range(2)]
@@ -175,14 +175,14 @@ def test_substitution_parts_teacher_and_student(preset: str, teacher: BertTeache
     tokens = Parts(student).token_embedding.embeddings
     tokens.assign(np.random.default_rng(0).normal(size=tokens.shape) * 0.3)
     encoded = teacher.encoder.encode(TEXTS)
-    said = teacher(encoded.inputs)["logits"]
+    outputs = teacher(encoded.inputs)["logits"]
     table = np.asarray(teacher.word_embeddings)
     adversary = Substitution(student, table, vocabulary, teacher, swaps=2, neighbours=6)
-    ids = np.asarray(adversary.attack(encoded.inputs, said))
+    ids = np.asarray(adversary.attack(encoded.inputs, outputs))
     moved = (ids != encoded.ids).sum(1)
     assert ((moved > 0) & (moved <= 2)).all()
-    before = divergence(said, student(encoded.inputs))
-    after = divergence(said, student({**encoded.inputs, "ids": ids}))
+    before = divergence(outputs, student(encoded.inputs))
+    after = divergence(outputs, student({**encoded.inputs, "ids": ids}))
     assert (np.asarray(after) > np.asarray(before)).all()
 
 
@@ -199,8 +199,8 @@ def test_the_generator_changes_its_share_and_learns_to_part_them(teacher: BertTe
     )
 
     def apart() -> float:
-        said = [generator.logits(inputs, None) for _ in range(8)]
-        return float(np.mean([divergence(*pair) for pair in said]))
+        pairs = [generator.logits(inputs, None) for _ in range(8)]
+        return float(np.mean([divergence(*pair) for pair in pairs]))
 
     ids = np.asarray(generator.attack(inputs, None))
     letters = np.array([piece.removeprefix("##").isalpha() for piece in vocabulary])
@@ -240,8 +240,8 @@ def test_adversarial_texts_are_labelled_and_stored(teacher: BertTeacher, tmp_pat
     assert made
     assert set(grown.texts) == {*TEXTS, *made}
     assert SoftLabels(tmp_path / "s").missing(made) == []
-    said = teacher(teacher.encoder.encode(made).inputs)["logits"]
-    np.testing.assert_allclose(grown.lookup(made)[0], said, atol=1e-5)
+    outputs = teacher(teacher.encoder.encode(made).inputs)["logits"]
+    np.testing.assert_allclose(grown.lookup(made)[0], outputs, atol=1e-5)
     # A second time finds nothing that is not stored.
     assert adversarial_texts(student, teacher.encoder, teacher, TEXTS, grown, neighbours=4)[0] == []
 
@@ -268,12 +268,12 @@ def test_the_command_adds_them_to_the_store(
     arguments = ["attack", tmp_path / "d.csv", "--split", "split"]
     for option, name in folders.items():
         arguments += [option, tmp_path / name]
-    said = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert said.exit_code == 0, said.output
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
     made = set(SoftLabels(tmp_path / "labels").texts) - set(store.texts)
     # Of the training texts only, one each at most.
     assert 1 <= len(made) <= 2
-    assert f"{len(made)} texts added" in said.output
+    assert f"{len(made)} texts added" in result.output
 
 
 def test_what_adversaries_refuse(teacher: BertTeacher) -> None:

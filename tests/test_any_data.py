@@ -31,10 +31,10 @@ def test_the_page_has_mean_and_spread() -> None:
                         "micro/onnx-int8": 0.2},
         }  # fmt: skip
 
-    said = page({"machine": "x86_64, 2 cores", "rows": [row(1, 0.8), row(2, 0.9)]})
-    assert "## banking77, 8 labels a class" in said
-    assert "2 seeds, 3,080 test texts. At most 20 epochs of the teacher (best: 1, 2)" in said
-    assert "1.5 minutes (2.0 minutes of a core)" in said
+    output = page({"machine": "x86_64, 2 cores", "rows": [row(1, 0.8), row(2, 0.9)]})
+    assert "## banking77, 8 labels a class" in output
+    assert "2 seeds, 3,080 test texts. At most 20 epochs of the teacher (best: 1, 2)" in output
+    assert "1.5 minutes (2.0 minutes of a core)" in output
     # The interval is Wilson's, of 3,080 texts.
-    assert "| teacher | 85.0 ± 7.1 | 83.7 to 86.2 | 50.0 ± 0.0 | 23.0 | 5 |" in said
-    assert "| TF-IDF | 85.0 ± 7.1 | 83.7 to 86.2 | 50.0 ± 0.0 |  |  |" in said
+    assert "| teacher | 85.0 ± 7.1 | 83.7 to 86.2 | 50.0 ± 0.0 | 23.0 | 5 |" in output
+    assert "| TF-IDF | 85.0 ± 7.1 | 83.7 to 86.2 | 50.0 ± 0.0 |  |  |" in output

@@ -63,8 +63,8 @@ def test_equal_students_have_equal_bytes(tmp_path: Path, monkeypatch: pytest.Mon
     again = Student.load(tmp_path / "first")
     again.save(tmp_path / "again")
     assert contents(tmp_path / "again") == first
-    said = predict_logits(again.model, again.encoder, again.test.texts)
-    np.testing.assert_array_equal(said, again.test.logits)
+    outputs = predict_logits(again.model, again.encoder, again.test.texts)
+    np.testing.assert_array_equal(outputs, again.test.logits)
     # And what differs does differ.
     other.save(tmp_path / "other")
     assert contents(tmp_path / "other")["student.keras"] != first["student.keras"]

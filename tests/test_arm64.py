@@ -48,11 +48,11 @@ def test_same_answers(
     bundle = client_bundle
     artifacts = [a for a in read_manifest(bundle).artifacts if a.name in NAMES]
     assert len(artifacts) == len(NAMES)
-    tokens, said = tmp_path / "tokens.npz", tmp_path / "said.npz"
+    tokens, outputs = tmp_path / "tokens.npz", tmp_path / "outputs.npz"
     np.savez(tokens, **load_bundle(bundle).encoder.encode(TEXTS).inputs)
     models = [bundle / artifact.file for artifact in artifacts]
-    subprocess.run([arm64, CLIENTS / "arm64_client.py", tokens, said, *models], check=True)
-    with np.load(said) as arrays:
+    subprocess.run([arm64, CLIENTS / "arm64_client.py", tokens, outputs, *models], check=True)
+    with np.load(outputs) as arrays:
         for artifact, model in zip(artifacts, models, strict=True):
             theirs = arrays[model.name]
             if artifact.format == "onnx":

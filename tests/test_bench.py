@@ -240,8 +240,8 @@ def test_bench_finds_the_accuracy_on_the_device(tmp_path: Path) -> None:
     corpus = load_corpus(DATA, split="split")
     texts = corpus.test.texts[:20]
     true = [corpus.task.output_names[label] for label in corpus.test.labels[:20]]
-    said = [prediction.label for prediction in load_bundle(SHIPPED).predict(texts)]
-    right = sum(a == b for a, b in zip(said, true, strict=True))
+    predicted = [prediction.label for prediction in load_bundle(SHIPPED).predict(texts)]
+    right = sum(a == b for a, b in zip(predicted, true, strict=True))
     labelled = Labelled(texts, tuple(true))
     report = bench_bundles([SHIPPED], tmp_path / "report", BRIEF, labelled=labelled)
     for found in report.measurements:
@@ -297,7 +297,7 @@ def test_the_command_line_has_all_of_it(onnx_file: Path, tmp_path: Path) -> None
     (found,) = BenchReport.load(tmp_path / "report" / REPORT).measurements
     assert (found.batch, found.threads, found.length) == (2, 2, 4)
     assert "texts a second" in done.output
-    for arguments, said in (
+    for arguments, message in (
         (
             ("--data", str(tmp_path / "data.csv")),
             "bad, good. There are the labels negative, positive",
@@ -308,7 +308,7 @@ def test_the_command_line_has_all_of_it(onnx_file: Path, tmp_path: Path) -> None
         (("--scenario", "warm"), "scenario: there is no 'warm'"),
     ):
         refused = run(*arguments)
-        assert refused.exit_code == 2 and said in " ".join(refused.output.split())
+        assert refused.exit_code == 2 and message in " ".join(refused.output.split())
 
 
 def test_the_time_of_cold_starts(tflite: Path, tmp_path: Path) -> None:
@@ -340,8 +340,8 @@ def test_a_process_that_hangs_is_stopped(
 
 
 def test_energy_counters() -> None:
-    said = {"/sys/class/powercap/intel-rapl:[0-9]/energy_uj": "1000000\n500000\n"}
-    assert agent.microjoules(lambda pattern: said.get(pattern, "")) == 1_500_000
+    counters = {"/sys/class/powercap/intel-rapl:[0-9]/energy_uj": "1000000\n500000\n"}
+    assert agent.microjoules(lambda pattern: counters.get(pattern, "")) == 1_500_000
     assert agent.microjoules(lambda pattern: "") is None
     assert agent.joules(1_500_000, 4_000_000) == 2.5
     # Counters begin anew; what isn't there isn't 0.
@@ -421,7 +421,7 @@ def test_speed_up_is_against_the_teacher_in_the_same_runtime(report: BenchReport
     assert report.model_copy(update={"measurements": tuple(nothing)}).retention(best) is None
 
 
-def test_faster_is_said_only_where_the_interval_leaves_out_one(report: BenchReport) -> None:
+def test_faster_is_reported_only_where_the_interval_leaves_out_one(report: BenchReport) -> None:
     teacher = report.measurements[0]
     same = measurement("micro/litert-int8", 1, 23.9, 0.8, 1.0)
     slower = measurement("micro/litert-slow", 1, 30.0, 0.8, 1.0)
@@ -588,10 +588,10 @@ def test_page_shades_what_made_them_decide(report: BenchReport) -> None:
         (" ", "<b>", "for", 0),
     ]
     assert shaded([]) == [] and shaded([("a", 0.0)]) == [(" ", "a", "for", 0)]
-    said = Disagreement(
+    disagreement = Disagreement(
         "dull movies", "negative", "negative", 0.9, "positive", 0.6, pieces, pieces[:1]
     )
-    page = render_page(report, title="t", training=None, disagreements=[said], stages=None)
+    page = render_page(report, title="t", training=None, disagreements=[disagreement], stages=None)
     lines = [line.strip() for line in page.splitlines() if 'class="pieces"' in line]
     assert lines == [
         '<p class="pieces"><span class="by">teacher</span>'
@@ -602,7 +602,7 @@ def test_page_shades_what_made_them_decide(report: BenchReport) -> None:
         '<p class="pieces"><span class="by">student</span>'
         ' <span class="against" style="--much: 100">dull</span></p>',
     ]
-    # Nothing is said of shades where there are none.
+    # Shades are not explained where there are none.
     assert "integrated gradients" in page and "integrated gradients" not in make_page(report)
 
 

@@ -105,7 +105,7 @@ def test_command_line_refuses(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text('{"format_version": 1, "kdedge": "0.0.9"}')
     (tmp_path / "rubbish.json").write_text("rubbish")
     (tmp_path / "half.json").write_text(json.dumps(stored | {"measurements": [{}]}))
-    for name, said in (
+    for name, message in (
         ("other", "format_version is 1 and this kdedge reads 4. Install the kdedge that wrote it"),
         ("rubbish", "not a readable benchmark report"),
         ("half", "not a readable benchmark report"),
@@ -114,7 +114,7 @@ def test_command_line_refuses(tmp_path: Path) -> None:
         files = [str(tmp_path / f"{name}.json"), str(tmp_path / "good.json")]
         refused = CliRunner().invoke(app, ["bench", "--compare", *files])
         assert refused.exit_code == 2
-        assert said in " ".join(refused.output.split()) and files[0] in refused.output
+        assert message in " ".join(refused.output.split()) and files[0] in refused.output
     refused = CliRunner().invoke(app, ["bench", "some", "--compare", *files])
     assert refused.exit_code == 2 and "--compare" in refused.output
     refused = CliRunner().invoke(app, ["bench", "some"])

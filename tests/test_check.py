@@ -1,4 +1,4 @@
-"""What is said of a recipe before it is run."""
+"""`kdedge check`: what it finds in a recipe's data and settings."""
 
 import json
 import os
@@ -56,7 +56,7 @@ lengths = [16]
 GOOD = [f"good film {'a' * (i % 6 + 1)}{'b' * (i // 6 + 1)},{'pn'[i % 2]}" for i in range(100)]
 
 
-def said(path: Path, *options: str) -> tuple[int, str]:
+def run_check(path: Path, *options: str) -> tuple[int, str]:
     result = CliRunner().invoke(app, ["check", str(path), *options])
     return result.exit_code, result.output
 
@@ -85,7 +85,7 @@ def test_all_is_well(folder: Path) -> None:
     work = 1.5 * 1024 * report.lengths.mean * (6 * 88 * 20 + 2 * (126 + 10_126))
     assert report.estimate is not None
     assert report.estimate.minutes == pytest.approx(work / 50e9 / len(os.sched_getaffinity(0)) / 60)
-    status, output = said(path)
+    status, output = run_check(path)
     assert status == 0
     assert "train 88, valid 12, test 26, unlabelled 0" in output
     assert output.splitlines()[-1] == "ok"
@@ -100,10 +100,10 @@ def test_what_is_odd_is_counted_and_exits_with_1(folder: Path) -> None:
     assert found["near-double labels"] == 2
     assert found["small classes"] == 1
     assert sum(n for kind, n in found.items() if kind.startswith("copies in")) == 2
-    status, output = said(path)
+    status, output = run_check(path)
     assert status == 1
     assert "odd: labels that are nearly the same: 2" in output
-    status, output = said(path, "--json")
+    status, output = run_check(path, "--json")
     fields: dict[str, Any] = json.loads(output)
     assert status == 1
     assert fields["verdict"] == "odd"
@@ -132,7 +132,7 @@ def test_many_unknown_tokens_are_refused(folder: Path) -> None:
     # "好0": the sign is a word of its own, and so are the digits after it.
     assert report.lengths.unknown == pytest.approx(2 / 4)
     assert report.verdict == "impossible"
-    status, output = said(path)
+    status, output = run_check(path)
     assert status == 2
     assert "take a pretrained model that knows them" in output
     corpus = read_corpus(load_recipe(path).data, 0)
@@ -168,7 +168,7 @@ def test_cut_texts_are_counted(folder: Path) -> None:
 def test_settings_that_contradict(folder: Path, old: str, new: str, message: str) -> None:
     path = write_recipe(folder, GOOD)
     path.write_text(path.read_text().replace(old, new))
-    status, output = said(path)
+    status, output = run_check(path)
     assert status == 2
     assert re.search("impossible: .*" + message, output)
 
@@ -198,7 +198,7 @@ def test_the_estimate_in_words(least: float, words: str) -> None:
 def test_a_wish_that_can_not_be_had(folder: Path, decide: str, message: str) -> None:
     path = write_recipe(folder, GOOD)
     path.write_text(f"{path.read_text()}\n[decide]\n{decide}\n")
-    status, output = said(path)
+    status, output = run_check(path)
     assert status == 2
     assert re.search(message, " ".join(output.split()))
 
@@ -206,14 +206,14 @@ def test_a_wish_that_can_not_be_had(folder: Path, decide: str, message: str) -> 
 def test_texts_out_of_scope_that_are_not_there(folder: Path) -> None:
     path = write_recipe(folder, GOOD)
     path.write_text(path.read_text().replace("[data]\n", '[data]\nout_of_scope = "no.txt"\n'))
-    status, output = said(path)
+    status, output = run_check(path)
     assert status == 2
     assert "no.txt" in output
 
 
 def test_bad_data_is_impossible(folder: Path) -> None:
     path = write_recipe(folder, ["x,a", "y,a"])
-    status, output = said(path)
+    status, output = run_check(path)
     assert status == 2
     assert "has 1 different labels (a); at least two are needed" in output
 

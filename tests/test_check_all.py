@@ -48,8 +48,8 @@ def test_what_passed_is_not_run_again(
         monkeypatch.setattr(check_all, "tree", lambda files=files: files)
         assert check_all.main(["good"]) == 0
     assert (tmp_path / "good").read_text() == "run\n" * 2
-    said = capsys.readouterr().out
-    assert "min: 3 passed" in said and "before, with the same files" in said
+    output = capsys.readouterr().out
+    assert "min: 3 passed" in output and "before, with the same files" in output
 
 
 def test_what_fails_is_run_again_and_what_lacks_is_skipped(
@@ -58,10 +58,10 @@ def test_what_fails_is_run_again_and_what_lacks_is_skipped(
     assert check_all.main(["lacking", "toolless"]) == 0
     for _ in range(2):
         assert check_all.main(["bad"]) == 1
-    said = capsys.readouterr().out
-    assert said.count("min: oh no") == 2
-    assert "min: nothing to be had" in said
-    assert "not on this machine: no-such-program" in said
+    output = capsys.readouterr().out
+    assert output.count("min: oh no") == 2
+    assert "min: nothing to be had" in output
+    assert "not on this machine: no-such-program" in output
     assert check_all.main(["other"]) == 2
 
 

@@ -39,9 +39,9 @@ def copied(name: str, tmp_path: Path) -> Path:
 
 def expected(name: str) -> tuple[dict[str, np.ndarray], Any]:
     """The inputs, and what PyTorch says of them."""
-    said = np.load(GOLDEN / name / "expected.npz")
-    rows = {key: said[key] for key in ("ids", "mask", "segment_ids")}
-    return rows | {"segment_ids": np.zeros_like(rows["ids"]) + rows["segment_ids"]}, said
+    outputs = np.load(GOLDEN / name / "expected.npz")
+    rows = {key: outputs[key] for key in ("ids", "mask", "segment_ids")}
+    return rows | {"segment_ids": np.zeros_like(rows["ids"]) + rows["segment_ids"]}, outputs
 
 
 def tensors_of(folder: Path) -> Tensors:
@@ -64,16 +64,16 @@ def test_a_family_says_what_it_says_in_pytorch(name: str, tmp_path: Path) -> Non
     teacher = load_teacher(copied(name, tmp_path), with_hidden_states=True, with_attentions=True)
     assert teacher.task.output_names == LABELS
     inputs, theirs = expected(name)
-    said, real = teacher(inputs), inputs["mask"].astype(bool)
-    np.testing.assert_allclose(said["logits"], theirs["logits"], rtol=0, atol=1e-5)
-    for ours, states in zip(said["hidden_states"], theirs["hidden_states"], strict=True):
+    outputs, real = teacher(inputs), inputs["mask"].astype(bool)
+    np.testing.assert_allclose(outputs["logits"], theirs["logits"], rtol=0, atol=1e-5)
+    for ours, states in zip(outputs["hidden_states"], theirs["hidden_states"], strict=True):
         np.testing.assert_allclose(ours.numpy()[real], states[real], rtol=0, atol=1e-5)
-    for ours, maps in zip(said["attentions"], theirs["attentions"], strict=True):
+    for ours, maps in zip(outputs["attentions"], theirs["attentions"], strict=True):
         rows = np.moveaxis(ours.numpy(), 1, 2)[real], np.moveaxis(maps, 1, 2)[real]
         np.testing.assert_allclose(*rows, rtol=0, atol=1e-5)
     last = theirs["hidden_states"][-1]
     means = [rows[row == 1].mean(0) for rows, row in zip(last, inputs["mask"], strict=True)]
-    np.testing.assert_allclose(said["pooled"], means, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(outputs["pooled"], means, rtol=0, atol=1e-5)
     # And from embeddings: in rows without a padding token inside.
     rows = {key: value[1:] for key, value in inputs.items()}
     rows["embeddings"] = tf.gather(teacher.word_embeddings, rows.pop("ids"))
@@ -156,11 +156,11 @@ def test_an_encoder_without_its_prefix(name: str, tmp_path: Path) -> None:
     write(folder, {n.removeprefix(base): t for n, t in tensors.items() if n.startswith(base)})
     configure(folder, architectures=["Model"])
     inputs, theirs = expected(name)
-    said = load_teacher(folder, task=TASK, with_hidden_states=True)(inputs)
+    outputs = load_teacher(folder, task=TASK, with_hidden_states=True)(inputs)
     real = inputs["mask"].astype(bool)
-    last = said["hidden_states"][-1].numpy()[real]
+    last = outputs["hidden_states"][-1].numpy()[real]
     np.testing.assert_allclose(last, theirs["hidden_states"][-1][real], rtol=0, atol=1e-5)
-    assert said["logits"].shape == (3, 2)
+    assert outputs["logits"].shape == (3, 2)
 
 
 def test_shards(tmp_path: Path) -> None:
@@ -345,9 +345,9 @@ def test_heads_that_are_not_used_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     load_teacher(copied("bert", tmp_path))
-    said = capsys.readouterr().err
-    assert "not used: cls.predictions.bias, cls.predictions.transform.LayerNorm.bias" in said
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert "not used: cls.predictions.bias, cls.predictions.transform.LayerNorm.bias" in output
+    assert output.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -375,10 +375,10 @@ def test_a_head_on_normalised_vectors(pooling: str, tmp_path: Path) -> None:
     teacher.head.kernel.assign(kernel)
     teacher.head.bias.assign(bias)
     inputs, theirs = expected("bert")
-    said, last = teacher(inputs), theirs["hidden_states"][-1]
-    vectors = said["pooled"].numpy() if pooling == "mean" else last[:, 0]
+    outputs, last = teacher(inputs), theirs["hidden_states"][-1]
+    vectors = outputs["pooled"].numpy() if pooling == "mean" else last[:, 0]
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    np.testing.assert_allclose(said["logits"], vectors @ kernel + bias, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(outputs["logits"], vectors @ kernel + bias, rtol=0, atol=1e-4)
 
     teacher.save_pretrained(tmp_path / "saved")
     stored = json.loads((tmp_path / "saved" / "config.json").read_text())
@@ -386,7 +386,7 @@ def test_a_head_on_normalised_vectors(pooling: str, tmp_path: Path) -> None:
     assert tensors_of(tmp_path / "saved")["classifier.weight"].shape == (2, 16)
     again = load_teacher(tmp_path / "saved")
     assert again.task.output_names == ("no", "yes")
-    np.testing.assert_array_equal(again(inputs)["logits"], said["logits"])
+    np.testing.assert_array_equal(again(inputs)["logits"], outputs["logits"])
 
 
 def test_a_new_head_of_the_familys_own(tmp_path: Path) -> None:

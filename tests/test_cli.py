@@ -59,11 +59,11 @@ def test_help_loads_no_tensorflow(command: list[str]) -> None:
         "heavy = {'tensorflow', 'keras', 'transformers', 'numpy'} & set(sys.modules); "
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert said.returncode == 0, said.stderr
-    assert "Usage" in said.stdout
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "Usage" in result.stdout
     if not command:
-        assert all(name in said.stdout for name in COMMANDS)
+        assert all(name in result.stdout for name in COMMANDS)
 
 
 # Options made from the settings of a recipe
@@ -198,8 +198,8 @@ def test_a_bad_value_in_a_table(command: str, table: str, bad: str, tmp_path: Pa
 
 def test_settings_that_do_not_go_together(tmp_path: Path) -> None:
     distill = ("distill", "d.csv", "--soft-labels", "s", "--out", "o")
-    said = refusal(*distill, "--hidden-weight", "1")
-    assert "hidden_weight and attention_weight match the layers of a transformer" in said
+    output = refusal(*distill, "--hidden-weight", "1")
+    assert "hidden_weight and attention_weight match the layers of a transformer" in output
     label = ("label", "d.csv", "--teacher", "t", "--out", "o")
     assert "--mixture dorp: unknown key. Known here: drop" in refusal(*label, "--mixture", "dorp=1")
     assert "--mixture, --split: only with --augmented" in refusal(
@@ -216,9 +216,9 @@ BUNDLE = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
 
 def test_package_android(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    said = kdedge("package", "android", BUNDLE, "--artifacts", "onnx-int8")
-    assert said.exit_code == 0, said.output
-    assert said.stdout.startswith("app/src/main/assets/bundle: onnx-int8; ")
+    result = kdedge("package", "android", BUNDLE, "--artifacts", "onnx-int8")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("app/src/main/assets/bundle: onnx-int8; ")
     # Again, in its place.
     assert kdedge("package", "android", BUNDLE).exit_code == 0
     both = verify(Path("app/src/main/assets/bundle")).artifacts
@@ -231,9 +231,9 @@ def test_package_android(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_package_check(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.aar", "w") as archive:
         archive.writestr("jni/arm64-v8a/a.so", b"no library")
-    said = kdedge("package", "check", tmp_path / "a.aar")
-    assert said.exit_code == 1
-    first, last = said.stdout.splitlines()
+    result = kdedge("package", "check", tmp_path / "a.aar")
+    assert result.exit_code == 1
+    first, last = result.stdout.splitlines()
     assert first == "jni/arm64-v8a/a.so: not an ELF file"
     assert last.endswith("a.aar: 1 of 1 native libraries can't run with pages of 16 KB")
     assert "nothing was checked" in refusal("package", "check", ROOT / "docs")
@@ -307,8 +307,8 @@ def test_predict_takes_arguments_a_file_or_standard_input(quick_run: Path, tmp_p
 
 
 def test_predict_gives_json_lines(quick_run: Path) -> None:
-    said = kdedge("predict", quick_run / "bundle", "--json", "--artifact", "onnx-int8", "gut 🎬")
-    row = json.loads(said.stdout)
+    result = kdedge("predict", quick_run / "bundle", "--json", "--artifact", "onnx-int8", "gut 🎬")
+    row = json.loads(result.stdout)
     assert row["text"] == "gut 🎬"
     assert row["label"] in row["probabilities"]
     assert sum(row["probabilities"].values()) == pytest.approx(1)
@@ -316,12 +316,12 @@ def test_predict_gives_json_lines(quick_run: Path) -> None:
 
 def test_predict_takes_texts_that_begin_with_a_dash(quick_run: Path) -> None:
     texts = ["-1 stars", "- dull", "--- a cut ---", "-5"]
-    said = kdedge("predict", quick_run / "bundle", *texts)
-    assert [line.split("\t")[2] for line in said.stdout.splitlines()] == texts
+    result = kdedge("predict", quick_run / "bundle", *texts)
+    assert [line.split("\t")[2] for line in result.stdout.splitlines()] == texts
     wrong = refusal("predict", quick_run / "bundle", "--artefact", "litert-int8", "x")
     assert "--artefact: no such option. If it is a text, write -- before it." in wrong
-    said = kdedge("predict", quick_run / "bundle", "--", "a film")
-    assert said.stdout.endswith("\ta film\n")
+    result = kdedge("predict", quick_run / "bundle", "--", "a film")
+    assert result.stdout.endswith("\ta film\n")
 
 
 def test_predict_takes_columns_and_says_how_many_are_right(quick_run: Path, tmp_path: Path) -> None:
@@ -335,11 +335,11 @@ def test_predict_takes_columns_and_says_how_many_are_right(quick_run: Path, tmp_
         "review;stars\n"
         + "".join(f'"{text}";{name}\n' for text, name in zip(texts, labels, strict=True))
     )
-    said = kdedge("predict", bundle, "--file", file, "--text", "review", "--label", "stars")
-    assert said.stdout.splitlines() == first
-    assert "1 empty text was left out." in said.stderr
+    result = kdedge("predict", bundle, "--file", file, "--text", "review", "--label", "stars")
+    assert result.stdout.splitlines() == first
+    assert "1 empty text was left out." in result.stderr
     # Wilson's interval of 2 right of 3.
-    assert "accuracy 66.67% of 3 labelled texts (95% interval 20.77 to 93.85)" in said.stderr
+    assert "accuracy 66.67% of 3 labelled texts (95% interval 20.77 to 93.85)" in result.stderr
     assert "no column 'text'. There are: review, stars." in refusal(
         "predict", bundle, "--file", file
     )
@@ -351,13 +351,13 @@ def test_predict_takes_columns_and_says_how_many_are_right(quick_run: Path, tmp_
 
 def test_predict_leaves_out_empty_lines_and_counts_them(quick_run: Path, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("good\n\n  \nbad\n")
-    for said in (
+    for result in (
         kdedge("predict", quick_run / "bundle", "--file", tmp_path / "t.txt"),
         kdedge("predict", quick_run / "bundle", stdin="good\n\n  \nbad\n"),
     ):
-        assert said.exit_code == 0
-        assert [line.split("\t")[2] for line in said.stdout.splitlines()] == ["good", "bad"]
-        assert "2 empty texts were left out." in said.stderr
+        assert result.exit_code == 0
+        assert [line.split("\t")[2] for line in result.stdout.splitlines()] == ["good", "bad"]
+        assert "2 empty texts were left out." in result.stderr
 
 
 def test_predict_refuses(quick_run: Path, tmp_path: Path) -> None:
@@ -370,10 +370,10 @@ def test_predict_refuses(quick_run: Path, tmp_path: Path) -> None:
 
 
 def test_inspect(quick_run: Path, tmp_path: Path) -> None:
-    said = kdedge("inspect", quick_run / "bundle")
-    assert said.exit_code == 0
+    result = kdedge("inspect", quick_run / "bundle")
+    assert result.exit_code == 0
     for part in ("litert-int8", "onnx-float32", "negative, positive", "files are as exported"):
-        assert part in said.output
+        assert part in result.output
     assert "is not a bundle" in refusal("inspect", tmp_path)
 
 
@@ -384,8 +384,8 @@ def test_recipes_are_checked_first(tmp_path: Path) -> None:
     recipe = tmp_path / "r.toml"
     assert "no such recipe" in refusal("run", recipe)
     recipe.write_text('name = "r"\n[data]\npath = "none.csv"\n[teach]\nepoch = 1\n')
-    said = refusal("run", recipe)
-    assert "teach.epoch: unknown key. Known here: pretrained, teacher" in said
+    output = refusal("run", recipe)
+    assert "teach.epoch: unknown key. Known here: pretrained, teacher" in output
     recipe.write_text('name = "r"\n[data]\npath = "none.csv"\n')
     assert "none.csv: no such file" in refusal("run", recipe, "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -401,12 +401,12 @@ def test_stages_refuse(tmp_path: Path, tiny_bert: Path) -> None:
     assert "no classifier" in refusal("label", data, "--teacher", tiny_bert, "--out", out)
     store = ("distill", data, "--out", out, "--soft-labels")
     assert "not a store of soft labels" in refusal(*store, tmp_path)
-    said = refusal(*store, tmp_path, "--student", "huge")
-    assert "student: 'huge' is unknown. Allowed: nano, micro, mini, mini-cut, or module" in said
+    output = refusal(*store, tmp_path, "--student", "huge")
+    assert "student: 'huge' is unknown. Allowed: nano, micro, mini, mini-cut, or module" in output
     assert "not a student" in refusal("export", tmp_path, "--out", out)
     assert "is not a bundle" in refusal("bench", tmp_path, "--report", out)
-    said = refusal("bench", tmp_path, "--report", out, "--tier", "fast")
-    assert "--tier: Input should be 'quick', 'light', 'standard' or 'full'. Got 'fast'" in said
+    output = refusal("bench", tmp_path, "--report", out, "--tier", "fast")
+    assert "--tier: Input should be 'quick', 'light', 'standard' or 'full'. Got 'fast'" in output
     labels = ("import-labels", data, "--labels", "a,b", "--out", out, "--tokenizer")
     assert "neither a column logits" in refusal(*labels, tiny_bert)
     assert "no tokenizer" in refusal(*labels, tmp_path)
@@ -420,11 +420,11 @@ def test_labels_of_any_teacher_make_a_student(tmp_path: Path, tiny_bert: Path) -
     data = tmp_path / "d.csv"
     data.write_text("text,label\n" + "".join(f"{r['text']},{r['text'].split()[0]}\n" for r in rows))
     labels = ("--labels", "bad,good", "--tokenizer", tiny_bert, "--max-length", 12)
-    said = kdedge("import-labels", tmp_path / "theirs.jsonl", *labels, "--out", tmp_path / "soft")
-    assert said.exit_code == 0, said.output
-    said = kdedge("distill", data, "--soft-labels", tmp_path / "soft", "--student", "nano",
+    result = kdedge("import-labels", tmp_path / "theirs.jsonl", *labels, "--out", tmp_path / "soft")
+    assert result.exit_code == 0, result.output
+    result = kdedge("distill", data, "--soft-labels", tmp_path / "soft", "--student", "nano",
                   "--epochs", 30, "--out", tmp_path / "student")  # fmt: skip
-    assert said.exit_code == 0, said.output
+    assert result.exit_code == 0, result.output
     notes = json.loads((tmp_path / "student" / "student.json").read_text())
     assert notes["teacher_accuracy"] == notes["accuracy"] == 1.0
 
@@ -443,8 +443,8 @@ def test_stages_by_command_are_those_of_a_recipe(tmp_path: Path, tiny_bert: Path
         ("distill", data, "--soft-labels", soft, "--out", tmp_path / "student", "--epochs", 1,
          "--student", "nano", "--temperature", 3, "--from-teacher", "false", "--max-length", 8),
     ):  # fmt: skip
-        said = kdedge(*command)
-        assert said.exit_code == 0, said.output
+        result = kdedge(*command)
+        assert result.exit_code == 0, result.output
     made = transfer_set(
         load_corpus(data), Label(augmented=20, mixture=Mixture(crop=0, splice=0, mask=1)), 0
     )

@@ -149,11 +149,13 @@ def test_activations_of_our_own_have_twins() -> None:
 
 def test_soft_label_loss_by_hand() -> None:
     task = Classification(label_names=("bad", "good"))
-    teacher, said = np.log([[0.7, 0.3]]), np.log([[0.6, 0.4]])
+    teacher, student = np.log([[0.7, 0.3]]), np.log([[0.6, 0.4]])
     # 0.7 ln(0.7 / 0.6) + 0.3 ln(0.3 / 0.4)
-    assert float(soft_label_loss(task, 1.0)(teacher, said)[0]) == pytest.approx(0.021601, abs=1e-6)
+    assert float(soft_label_loss(task, 1.0)(teacher, student)[0]) == pytest.approx(
+        0.021601, abs=1e-6
+    )
     # Twice the logits at twice the temperature: the same, times 2^2.
-    assert float(soft_label_loss(task, 2.0)(2 * teacher, 2 * said)[0]) == pytest.approx(
+    assert float(soft_label_loss(task, 2.0)(2 * teacher, 2 * student)[0]) == pytest.approx(
         4 * 0.021601, abs=4e-6
     )
 
@@ -234,8 +236,8 @@ def test_a_shorter_vocabulary(encoder: TextEncoder) -> None:
 def test_training_learns_what_the_teacher_says(method: str, encoder: TextEncoder) -> None:
     student = make_student(encoder)
     trained = run(student, method, epochs=40, learning_rate=0.01, sparsity=0.5)
-    said = predict_logits(trained.model, encoder, TEXTS).argmax(1)
-    assert np.mean(said == IS_GOOD) == 1.0
+    answers = predict_logits(trained.model, encoder, TEXTS).argmax(1)
+    assert np.mean(answers == IS_GOOD) == 1.0
     assert np.mean(predict_logits(student.model, encoder, TEXTS).argmax(1) == IS_GOOD) < 0.9
     done = trained.notes["compression"][0]
     assert done["method"] == method
@@ -356,13 +358,13 @@ def test_the_command(encoder: TextEncoder, store: SoftLabels, tmp_path: Path) ->
     student = make_student(encoder)
     student.save(tmp_path / "student")
 
-    def said(*arguments: object, out: str = "small") -> tuple[int, str]:
+    def run_command(*arguments: object, out: str = "small") -> tuple[int, str]:
         given = ("compress", tmp_path / "student", "--soft-labels", store.folder)
         all_of_it = [*given, "--out", tmp_path / out, *arguments]
         result = CliRunner().invoke(app, [str(a) for a in all_of_it])
         return result.exit_code, " ".join(result.output.split())
 
-    code, output = said("--method", "pruning", "--epochs", 1, "--sparsity", 0.5)
+    code, output = run_command("--method", "pruning", "--epochs", 1, "--sparsity", 0.5)
     assert code == 0, output
     small = Student.load(tmp_path / "small")
     (done,) = json.loads((tmp_path / "small" / "student.json").read_text())["compression"]
@@ -371,13 +373,15 @@ def test_the_command(encoder: TextEncoder, store: SoftLabels, tmp_path: Path) ->
     assert done["settings"]["sparsity"] == 0.5
     for weight in matrices(small).values():
         assert abs((weight == 0).sum() - 0.5 * weight.size) <= 1
-    assert said("--method", "pruning") == (2, f"error: {tmp_path / 'small'} exists already. "
+    assert run_command("--method", "pruning") == (2, f"error: {tmp_path / 'small'} exists already. "
                                               "Remove it or name another folder.")  # fmt: skip
-    code, output = said("--method", "zip", out="other")
+    code, output = run_command("--method", "zip", out="other")
     assert code == 2 and "Allowed: vocabulary, pruning" in output
     SoftLabels.create(
         tmp_path / "soft2", "theirs", Classification(label_names=("no", "yes")), has_features=False
     )
-    code, output = said("--method", "pruning", "--soft-labels", tmp_path / "soft2", out="other")
+    code, output = run_command(
+        "--method", "pruning", "--soft-labels", tmp_path / "soft2", out="other"
+    )
     assert code == 2 and "are for no, yes, the data has bad, good" in output
     assert not (tmp_path / "other").exists()

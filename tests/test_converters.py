@@ -92,12 +92,12 @@ def test_a_model_from_elsewhere(
     out = tmp_path / "bundle"
     lengths = ["--lengths", 16] if main is to_tflite.main else ["--max-length", 16]
     quantization = ",".join(name.partition("-")[2] for name in names)
-    said = run(
+    output = run(
         main, own_model, "--tokenizer", tiny_bert, "--data", data, "--split", "split",
         "--quantization", quantization, "--max-accuracy-drop", 50, *lengths, "--out", out,
     )  # fmt: skip
     assert [a.name for a in verify(out).artifacts] == names
-    assert said.count("accuracy") == 2
+    assert output.count("accuracy") == 2
     text = "good film"
     encoded = TextEncoder.from_pretrained(tiny_bert, 16).encode([text])
     logits = np.asarray(keras.models.load_model(own_model)(encoded.inputs))[0]
@@ -138,16 +138,16 @@ def test_a_checkpoint_that_nobody_distilled(tiny_bert: Path, data: Path, tmp_pat
             if row["split"] == "test":
                 texts.append(row["text"])
                 labels.append(row["label"])
-    said = load_bundle(out, "onnx-float32").predict(texts)
-    right = np.mean([a.label == b for a, b in zip(said, labels, strict=True)])
+    answers = load_bundle(out, "onnx-float32").predict(texts)
+    right = np.mean([a.label == b for a, b in zip(answers, labels, strict=True)])
     assert manifest.artifact("onnx-float32").score.value == pytest.approx(right)
 
     other = load_teacher(tiny_bert, task=Classification(label_names=("good", "bad")), max_length=16)
     other.save_pretrained(tmp_path / "other")
-    said = run(
+    output = run(
         from_huggingface.main, tmp_path / "other", "--data", data, "--out", tmp_path / "b", status=2
     )
-    assert "its labels are good, bad, the data's are negative, positive" in said
+    assert "its labels are good, bad, the data's are negative, positive" in output
 
 
 def test_assets_of_an_app(quick_run: Path, tmp_path: Path) -> None:
@@ -183,8 +183,8 @@ def test_assets_of_what_is_no_whole_bundle(quick_run: Path, tmp_path: Path) -> N
         path.write_bytes(good.read_bytes())
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr(name, "x")
-        said = run(to_android.main, path, "--out", tmp_path / "a", status=2)
-        assert f"{name!r} would lie outside the bundle" in said
+        output = run(to_android.main, path, "--out", tmp_path / "a", status=2)
+        assert f"{name!r} would lie outside the bundle" in output
     bomb = tmp_path / "bomb.zip"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for i in range(21):
@@ -202,8 +202,8 @@ def test_assets_of_what_is_no_whole_bundle(quick_run: Path, tmp_path: Path) -> N
         (good, "mine", "exists and is not a bundle"),
     ):
         assert message in run(to_android.main, bundle, "--out", tmp_path / out, status=2)
-    said = run(to_android.main, good, "--artifacts", "int2", "--out", tmp_path / "a", status=2)
-    assert "this bundle has no 'int2'" in said
+    output = run(to_android.main, good, "--artifacts", "int2", "--out", tmp_path / "a", status=2)
+    assert "this bundle has no 'int2'" in output
     assert not (tmp_path / "a").exists()
     assert not [*tmp_path.glob(".*")]
 
@@ -228,8 +228,8 @@ def test_models_that_cannot_be_converted(
         ("three.keras", "of shape [3]; the data has 2: negative, positive"),
         ("image.keras", "image: it can't be run on int32 [batch, length] ids, mask and segment"),
     ):
-        said = run(to_tflite.main, tmp_path / name, *beside, "--lengths", 16, status=2)
-        assert message in " ".join(said.split()), said
+        output = run(to_tflite.main, tmp_path / name, *beside, "--lengths", 16, status=2)
+        assert message in " ".join(output.split()), output
     for arguments, message in (
         (
             ["--quantization", "int3"],
@@ -238,11 +238,11 @@ def test_models_that_cannot_be_converted(
         (["--lengths", "2"], "lengths.0: Input should be greater than or equal to 3"),
         (["--lengths", "16,16"], "each once"),
     ):
-        said = run(to_tflite.main, own_model, *beside, *arguments, status=2)
-        assert message in " ".join(said.split()), said
-    said = run(to_tflite.main, own_model, "--out", tmp_path / "b", status=2)
-    assert "--tokenizer DIR" in said
+        output = run(to_tflite.main, own_model, *beside, *arguments, status=2)
+        assert message in " ".join(output.split()), output
+    output = run(to_tflite.main, own_model, "--out", tmp_path / "b", status=2)
+    assert "--tokenizer DIR" in output
     (tmp_path / "b").mkdir()
-    said = run(to_tflite.main, own_model, *beside, "--lengths", 16, status=2)
-    assert "exists already" in said
+    output = run(to_tflite.main, own_model, *beside, "--lengths", 16, status=2)
+    assert "exists already" in output
     assert not [*(tmp_path / "b").iterdir()]

@@ -56,7 +56,7 @@ def test_other_urls_are_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "options", "said"),
+    ("url", "options", "message"),
     [
         ("local", {"setup": True}, "--setup: True is of no use to local"),
         ("browser", {"app": "org.kdedge.demo"}, "--app: org.kdedge.demo is of no use to browser"),
@@ -66,9 +66,9 @@ def test_other_urls_are_refused(url: str) -> None:
     ],
 )
 def test_an_option_that_the_device_does_not_know(
-    url: str, options: dict[str, Any], said: str
+    url: str, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(KdedgeError, match=said):
+    with pytest.raises(KdedgeError, match=message):
         device_of(url, **options)
     assert device_of(url, **dict.fromkeys(options)).url == url
 

@@ -148,7 +148,7 @@ def test_all_forms_of_output(
 
 
 @pytest.mark.parametrize(
-    ("output", "status", "said"),
+    ("output", "status", "message"),
     [
         (FAILED, 0, "Benchmarking failed."),
         (OF_2020, 1, "exit status 1"),
@@ -157,8 +157,8 @@ def test_all_forms_of_output(
         (OF_2020.partition("count=50")[0], 0, "count=15"),
     ],
 )
-def test_what_is_no_measurement(output: str, status: int, said: str) -> None:
-    with pytest.raises(KdedgeError, match=said):
+def test_what_is_no_measurement(output: str, status: int, message: str) -> None:
+    with pytest.raises(KdedgeError, match=message):
         read_output(output, status)
 
 
@@ -435,7 +435,7 @@ def test_the_demo_app(app_phone: Phone) -> None:
 
 @pytest.mark.clients
 @pytest.mark.parametrize(
-    ("file", "content", "said"),
+    ("file", "content", "message"),
     [
         ("result", '{"error": "org.kdedge.BundleException: no artifact"}', "no artifact"),
         ("result", '{"format_version": 2}', "format_version 2"),
@@ -445,11 +445,13 @@ def test_the_demo_app(app_phone: Phone) -> None:
         ("hang", "", "not done after 3 s, and was stopped"),
     ],
 )
-def test_an_app_that_measures_nothing(app_phone: Phone, file: str, content: str, said: str) -> None:
+def test_an_app_that_measures_nothing(
+    app_phone: Phone, file: str, content: str, message: str
+) -> None:
     (app_phone.folder / file).write_text(content)
     done = app_phone.bench("--app", "org.kdedge.demo")
     assert done.returncode == 2
-    assert said in done.stderr and "Traceback" not in done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.clients

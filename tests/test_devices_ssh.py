@@ -165,8 +165,8 @@ def test_a_board_without_one_of_the_runtimes(
 ) -> None:
     # An agent that finds LiteRT only.
     board.install(f'{sys.executable} "$@" | sed \'s/"ONNX Runtime": "[0-9.]*"/"other": "1"/\'')
-    said = refusal(bench, board.url)
-    assert "ONNX Runtime is not installed" in said and "--setup" in said
+    output = refusal(bench, board.url)
+    assert "ONNX Runtime is not installed" in output and "--setup" in output
 
 
 def test_unknown_and_changed_host_keys(board: Board, bench: Callable[..., BenchReport]) -> None:
@@ -178,8 +178,8 @@ def test_unknown_and_changed_host_keys(board: Board, bench: Callable[..., BenchR
         (user / ".ssh" / "known_hosts").write_text("")
         if unlink:
             (user / ".ssh" / "known_hosts").unlink()
-        said = refusal(bench, board.url)
-        assert f"`ssh -p {board.port} 127.0.0.1` shows its fingerprint" in said
+        output = refusal(bench, board.url)
+        assert f"`ssh -p {board.port} 127.0.0.1` shows its fingerprint" in output
 
 
 def test_wrong_key(board: Board, bench: Callable[..., BenchReport]) -> None:
@@ -207,14 +207,14 @@ def test_a_host_that_does_not_answer(
 
 
 def test_an_agent_that_prints_rubbish(board: Board, bench: Callable[..., BenchReport]) -> None:
-    for rubbish, said in (
+    for rubbish, message in (
         ("echo hello", "exit status 0: hello"),
         ("echo oh no >&2; exit 3", "exit status 3: oh no"),
         ("echo '[1, 2]'", "gave no valid measurement"),
         ("kill -9 $$", "killed by signal KILL"),
     ):
         board.install(f'case "$*" in *request.json) {rubbish};; *) {PYTHON};; esac')
-        assert said in refusal(bench, board.url)
+        assert message in refusal(bench, board.url)
 
 
 def test_a_board_that_goes_away_is_resumed(
@@ -226,8 +226,8 @@ def test_a_board_that_goes_away_is_resumed(
         f'case "$*" in *request.json) echo >> {runs}; '
         f'if [ "$(wc -l < {runs})" = 3 ]; then kill -9 $PPID; sleep 60; fi;; esac\n{PYTHON}'
     )
-    said = refusal(bench, "local", board.url)
-    assert f"{board.url} went away" in said and "2 of 10 runs are kept" in said
+    output = refusal(bench, "local", board.url)
+    assert f"{board.url} went away" in output and "2 of 10 runs are kept" in output
     report = BenchReport.load(tmp_path / "report/results.json")
     assert [m.device for m in report.measurements] == ["local", "local"]
 
@@ -283,8 +283,8 @@ def test_a_board_whose_python_hangs(
 ) -> None:
     monkeypatch.setattr(ssh, "ANSWER_SECONDS", 2)
     board.install("exec sleep 60")
-    said = refusal(bench, board.url)
-    assert f"{board.url} went away: " in said and "was not done after 2 s" in said
+    output = refusal(bench, board.url)
+    assert f"{board.url} went away: " in output and "was not done after 2 s" in output
 
 
 @pytest.mark.clients

@@ -107,8 +107,8 @@ def test_a_student_learns_what_the_teacher_knows(
     again = Student.load(tmp_path / "student")
     assert same(again, student)
     np.testing.assert_array_equal(again.test.teacher_logits[:, 0] < 0, corpus().test.labels)
-    said = predict_logits(again.model, again.encoder, corpus().test.texts)
-    np.testing.assert_allclose(said, again.test.logits, atol=1e-6)
+    outputs = predict_logits(again.model, again.encoder, corpus().test.texts)
+    np.testing.assert_allclose(outputs, again.test.logits, atol=1e-6)
 
 
 def test_rare_pieces_get_no_place_in_the_student(store: SoftLabels, tmp_path: Path) -> None:
@@ -161,11 +161,11 @@ def test_the_best_epoch_is_kept(store: SoftLabels, tmp_path: Path) -> None:
     assert min(losses) < losses[-1]
     best = student.notes["history"][losses.index(min(losses))]
     # 2^2 KL(softmax(teacher / 2) || softmax(student / 2)), the mean over the valid split.
-    teacher, said = (
+    teacher, own = (
         z / 2 - np.log(np.exp(z / 2).sum(1, keepdims=True))
         for z in (student.valid.teacher_logits, student.valid.logits)
     )
-    loss = 4 * (np.exp(teacher) * (teacher - said)).sum(1).mean()
+    loss = 4 * (np.exp(teacher) * (teacher - own)).sum(1).mean()
     assert loss == pytest.approx(best["val_soft_label_loss"], rel=1e-4)
 
 
@@ -201,10 +201,10 @@ for devices in (1, 2):
     train(store, Path({str(tmp_path)!r}) / str(devices), devices=devices)
 assert used == [["/device:CPU:0", "/device:CPU:1"]], used
 """
-    said = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True
     )
-    assert said.returncode == 0, said.stderr
+    assert result.returncode == 0, result.stderr
     one, two = (Student.load(tmp_path / name) for name in ("1", "2"))
     for a, b in zip(one.notes["history"], two.notes["history"], strict=True):
         for name in ("loss", "soft_label_loss", "feature_loss", "val_loss"):

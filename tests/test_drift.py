@@ -89,7 +89,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return with_decision(DEMO, tmp_path_factory.mktemp("drift") / "bundle")
 
 
-def said(*arguments: object) -> tuple[int, str]:
+def run(*arguments: object) -> tuple[int, str]:
     done = CliRunner().invoke(app, [str(argument) for argument in arguments])
     return done.exit_code, done.output
 
@@ -113,7 +113,7 @@ def test_drift_by_command(bundle: Path, tmp_path: Path) -> None:
     texts = (DEMO / "sample_texts.txt").read_text(encoding="utf-8").splitlines()[:100]
     path, out = tmp_path / "log.txt", tmp_path / "next.csv"
     path.write_text("\n".join(texts) + "\n", encoding="utf-8")
-    status, output = said("report", "drift", bundle, path, "--label-next", 5, "--out", out)
+    status, output = run("report", "drift", bundle, path, "--label-next", 5, "--out", out)
     assert status == 0, output
     assert "100 texts, 2,000 test texts" in output
     with out.open(encoding="utf-8", newline="") as file:
@@ -124,14 +124,14 @@ def test_drift_by_command(bundle: Path, tmp_path: Path) -> None:
     assert {row["label"] for row in rows} == {""}
 
     # The same of the answers that predict wrote, less what only texts can say.
-    answers = said("predict", bundle, "--file", path, "--json")[1].splitlines()
+    answers = run("predict", bundle, "--file", path, "--json")[1].splitlines()
     stripped = [
         {k: v for k, v in json.loads(a).items() if k != "text"} for a in answers if a[0] == "{"
     ]
     log_file = tmp_path / "log.jsonl"
     log_file.write_text("".join(json.dumps(row) + "\n" for row in stripped))
-    by_texts = json.loads(said("report", "drift", bundle, path, "--json")[1])
-    by_answers = json.loads(said("report", "drift", bundle, log_file, "--json")[1])
+    by_texts = json.loads(run("report", "drift", bundle, path, "--json")[1])
+    by_answers = json.loads(run("report", "drift", bundle, log_file, "--json")[1])
     assert by_answers["changes"] == by_texts["changes"][:2]
     assert len(by_texts["changes"]) == 4
 
@@ -151,6 +151,6 @@ def test_what_drift_refuses(
     (tmp_path / "log.jsonl").write_text('{"label": "positive", "unsure": false}\n{"label": 1}\n')
     named = {"DEMO": DEMO, "BUNDLE": bundle}
     where = [named.get(a, tmp_path / a if a.startswith("log") else a) for a in arguments]
-    status, output = said("report", "drift", *where)
+    status, output = run("report", "drift", *where)
     assert status == 2
     assert message in " ".join(output.split())

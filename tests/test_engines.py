@@ -35,11 +35,11 @@ def by_hand(model: Any, texts: Encoded) -> Any:
 def test_numbers_of_a_tflite_file(tiny_model: Any, tflite: Path, texts: Encoded) -> None:
     engine = engines.load(tflite)
     assert engine.length == 8
-    said = engine.run(texts.inputs)
-    assert said.dtype == np.float32
-    np.testing.assert_allclose(said, by_hand(tiny_model, texts), atol=1e-6)
+    outputs = engine.run(texts.inputs)
+    assert outputs.dtype == np.float32
+    np.testing.assert_allclose(outputs, by_hand(tiny_model, texts), atol=1e-6)
     (row,) = engine.infer(engine.feed({name: a[1:] for name, a in texts.inputs.items()}))
-    np.testing.assert_array_equal(row, said[1])
+    np.testing.assert_array_equal(row, outputs[1])
 
 
 def test_inputs_go_by_their_names_and_else_by_their_places(
@@ -82,9 +82,9 @@ def test_numbers_of_an_onnx_file(onnx_file: Path, texts: Encoded) -> None:
     engine = engines.load(onnx_file)
     # It has no token_type_ids.
     assert (engine.length, engine.inputs) == (None, ("ids", "mask"))
-    said = engine.run(texts.inputs)
-    assert said.dtype == np.float32
-    np.testing.assert_array_equal(said, texts.ids * texts.mask)
+    outputs = engine.run(texts.inputs)
+    assert outputs.dtype == np.float32
+    np.testing.assert_array_equal(outputs, texts.ids * texts.mask)
 
 
 def test_sums_of_8_bit_integers_are_whole(tmp_path: Path) -> None:
@@ -102,9 +102,9 @@ def test_sums_of_8_bit_integers_are_whole(tmp_path: Path) -> None:
     graph = helper.make_graph(nodes, "sums", [ids], [logits], [kernel])
     path = tmp_path / "sums.onnx"
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-    said = engines.load(path).run({"ids": np.full((1, 4), 255, np.int32)})
+    outputs = engines.load(path).run({"ids": np.full((1, 4), 255, np.int32)})
     # 4 * 255 * 127 and 4 * 255 * -128.
-    np.testing.assert_array_equal(said, [[129540, -130560]])
+    np.testing.assert_array_equal(outputs, [[129540, -130560]])
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,8 @@ def subject(name: str, teacher: BertTeacher) -> Subject:
         )  # fmt: skip
         tokens = Parts(model).token_embedding.embeddings
         tokens.assign(np.random.default_rng(1).normal(size=tokens.shape))
-    said = model(teacher.encoder.encode(TEXTS).inputs, training=False)
-    logits = np.asarray(said["logits"] if isinstance(said, dict) else said)
+    outputs = model(teacher.encoder.encode(TEXTS).inputs, training=False)
+    logits = np.asarray(outputs["logits"] if isinstance(outputs, dict) else outputs)
     split = Evaluation(TEXTS, logits.argmax(1).astype(np.int32), logits)
     return Subject(name, model, model.count_params(), teacher.encoder, TASK, split, split)
 
@@ -112,8 +112,8 @@ def test_every_artifact_says_what_its_source_says(
     manifest = verify(bundle)
     assert [a.name for a in manifest.artifacts] == list(ARTIFACTS)
     for artifact in manifest.artifacts:
-        said = load_bundle(bundle, artifact.name).outputs(TEXTS)
-        difference = np.abs(said - TASK.outputs(source.test.logits))
+        outputs = load_bundle(bundle, artifact.name).outputs(TEXTS)
+        difference = np.abs(outputs - TASK.outputs(source.test.logits))
         assert difference.max() < WITHIN[artifact.quantization], artifact.name
         # The manifest's figures are of this very file; of few test texts the valid ones help out.
         assert artifact.parity.max_difference == pytest.approx(difference.max(), abs=1e-6)
@@ -191,9 +191,9 @@ def test_a_long_vector_does_not_ruin_the_others(quantization: str) -> None:
 
     float32 = to_onnx(model)
     expected = logits(float32)
-    said = logits(OnnxQuantizer(float32, quantization_of(f"onnx-{quantization}"), calibration)())
+    outputs = logits(OnnxQuantizer(float32, quantization_of(f"onnx-{quantization}"), calibration)())
     # With one scale for the whole table all other vectors would be zeros, and the texts alike.
-    assert np.abs(said - expected).max() < 0.2 * expected.std(0).max()
+    assert np.abs(outputs - expected).max() < 0.2 * expected.std(0).max()
 
 
 def test_clustered_weights_keep_their_few_values() -> None:
@@ -323,8 +323,10 @@ def test_integer_output(teacher: BertTeacher, tmp_path: Path) -> None:
     for artifact, dtype in zip(manifest.artifacts, (np.int8, np.int16), strict=True):
         interpreter = Interpreter(str(tmp_path / "bundle" / artifact.file))
         assert interpreter.get_output_details()[0]["dtype"] == dtype
-        said = load_bundle(tmp_path / "bundle", artifact.name).outputs(TEXTS)
-        assert np.abs(said - TASK.outputs(source.test.logits)).max() < WITHIN[artifact.quantization]
+        outputs = load_bundle(tmp_path / "bundle", artifact.name).outputs(TEXTS)
+        assert (
+            np.abs(outputs - TASK.outputs(source.test.logits)).max() < WITHIN[artifact.quantization]
+        )
 
 
 # Layers that are spared
@@ -350,7 +352,9 @@ def test_the_layers_that_do_most_harm_are_spared_first() -> None:
         # Sparing d as well helps nothing: it is not tried for ever.
         (0.01, [("b", 1.0, 0.5), ("a", 0.5, 0.25), ("c", 0.25, 0.05)]),
     ):
-        content, spared = spare_layers(Harmful(), float, lambda said, top=limit: float(said) <= top)
+        content, spared = spare_layers(
+            Harmful(), float, lambda content, top=limit: float(content) <= top
+        )
         assert [(s.name, s.error_before, s.error_after) for s in spared] == expected
         assert float(content) == (expected[-1][2] if expected else 1.0)
 
@@ -507,10 +511,10 @@ def test_figures_of_parity_and_accuracy() -> None:
     ours = np.array([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]], np.float32)
     theirs = np.array([[0.5, 0.5], [0.25, 0.75], [0.25, 0.75]], np.float32)
     # Differences .25 .25 | .25 .25 | 0 0; labels 0 0 1 against 0 1 1.
-    said = parity(TASK, ours, theirs)
-    assert (said.texts, said.max_difference) == (3, 0.25)
-    assert said.mean_difference == pytest.approx(1 / 6)
-    assert said.agreement == pytest.approx(2 / 3)
+    found = parity(TASK, ours, theirs)
+    assert (found.texts, found.max_difference) == (3, 0.25)
+    assert found.mean_difference == pytest.approx(1 / 6)
+    assert found.agreement == pytest.approx(2 / 3)
     assert score_of(TASK, ours, np.array([0, 1, 1])).value == pytest.approx(2 / 3)
 
 
@@ -603,6 +607,6 @@ def test_exact_gelu_converts_right(tmp_path: Path) -> None:
     ids = np.arange(8)[None]
     session = onnxruntime.InferenceSession(str(tmp_path / "gelu.onnx"))
     feeds = {value.name: ids for value in session.get_inputs()}
-    (said,) = session.run(None, feeds)
+    (outputs,) = session.run(None, feeds)
     same = {name: ids.astype(np.int32) for name in inputs}
-    np.testing.assert_allclose(said, model(same), atol=1e-6)
+    np.testing.assert_allclose(outputs, model(same), atol=1e-6)

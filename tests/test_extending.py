@@ -53,8 +53,8 @@ def run(recipe: Path, out: Path) -> str:
 
 def test_a_recipe_makes_a_bundle_of_a_student_from_elsewhere(recipe: Path) -> None:
     out = recipe.parent / "run"
-    said = run(recipe, out)
-    assert (out / "report.html").is_file(), said
+    output = run(recipe, out)
+    assert (out / "report.html").is_file(), output
     manifest = verify(out / "bundle")
     assert manifest.source.name == "bag"
     assert [artifact.name for artifact in manifest.artifacts] == ["litert-int8", "onnx-float32"]

@@ -75,11 +75,11 @@ def test_a_full_disk_leaves_no_half_student(undisturbed: Student, small_disk: Pa
 
 def test_a_read_only_folder(small_disk: Path, quick_run: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro,size=1g", small_disk], check=True)
-    said = refusal("run", Path(__file__).parent.parent / "recipes/quick.toml", "--out",
+    output = refusal("run", Path(__file__).parent.parent / "recipes/quick.toml", "--out",
                    small_disk / "run")  # fmt: skip
-    assert "disk" in said and "Read-only file system" in said
-    said = refusal("export", quick_run / "student", "--out", small_disk / "bundle")
-    assert "Read-only file system" in said
+    assert "disk" in output and "Read-only file system" in output
+    output = refusal("export", quick_run / "student", "--out", small_disk / "bundle")
+    assert "Read-only file system" in output
 
 
 def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
@@ -296,11 +296,11 @@ def test_a_signed_bundle(keys: tuple[Path, Path], quick_run: Path, tmp_path: Pat
     with pytest.raises(KdedgeError, match="is not signed"):
         load_bundle(bundle, public_key=public)
     assert kdedge("sign", bundle, "--key", key).exit_code == 0
-    said = kdedge("verify", bundle, "--public-key", public)
+    result = kdedge("verify", bundle, "--public-key", public)
     assert (
-        said.exit_code == 0
-        and "signed by the owner of" in said.output
-        and "unchanged" in said.output
+        result.exit_code == 0
+        and "signed by the owner of" in result.output
+        and "unchanged" in result.output
     )
     assert openssl_verifies(bundle, public)
     assert load_bundle(bundle, public_key=public).predict(["good"])
@@ -353,8 +353,8 @@ def test_javas_own_library_verifies(
     (tmp_path / "Verify.java").write_text(JAVA)
     command = ["java", tmp_path / "Verify.java", public, bundle]
     for expected in ("true", "false"):
-        said = subprocess.run(command, capture_output=True, text=True)
-        assert said.stdout == expected, said.stderr
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.stdout == expected, result.stderr
         with (bundle / "manifest.json").open("a") as file:
             file.write(" ")
 

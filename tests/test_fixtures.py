@@ -64,9 +64,9 @@ def test_a_teacher(artefacts: Path) -> None:
     assert teacher.task.label_names == tuple(expected["label_names"])
     assert teacher.fingerprint == expected["fingerprint"] == ANSWERS["store"]["teacher"]
     assert teacher.encoder.token_ids(UNSEEN) == expected["ids"]
-    said = teacher.run(teacher.encoder.encode(UNSEEN).inputs)
+    outputs = teacher.run(teacher.encoder.encode(UNSEEN).inputs)
     for name in ("logits", "pooled"):
-        np.testing.assert_allclose(said[name], expected[name], rtol=0, atol=FLOAT32)
+        np.testing.assert_allclose(outputs[name], expected[name], rtol=0, atol=FLOAT32)
 
 
 def test_a_teacher_goes_on_with_its_store(artefacts: Path, tmp_path: Path) -> None:
@@ -113,9 +113,9 @@ def test_a_bundle(artifact: str, artefacts: Path) -> None:
     found = model.outputs(UNSEEN)
     tolerance = INT8 if "int8" in artifact else FLOAT32
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
-    for said, row in zip(model.predict(UNSEEN), found, strict=True):
-        assert said.label == labels[row.argmax()]
-        assert list(said.probabilities) == labels
+    for answer, row in zip(model.predict(UNSEEN), found, strict=True):
+        assert answer.label == labels[row.argmax()]
+        assert list(answer.probabilities) == labels
 
 
 def test_the_default_of_a_bundle(artefacts: Path) -> None:

@@ -76,9 +76,9 @@ def test_hostile_texts(classifiers: list[TextModel], hostile: dict) -> None:
     text = text_of(hostile)
     for classifier in classifiers:
         if hostile["answer"]:
-            (said,) = classifier.predict([text])
-            assert sum(said.probabilities.values()) == pytest.approx(1, abs=1e-6)
-            assert np.isfinite(said.probability)
+            (answer,) = classifier.predict([text])
+            assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-6)
+            assert np.isfinite(answer.probability)
         else:
             with pytest.raises(KdedgeError, match="text 1: the text (is empty|has)"):
                 classifier.predict([text])

@@ -285,12 +285,12 @@ def test_pairs(url: str, model: Model, prompt: Path, tmp_path: Path) -> None:
         "label", tmp_path / "t.csv", "--text", "a", "--text-pair", "b", "--large-model", url,
         "--model", "m", "--prompt", prompt, "--out", tmp_path / "s", "--calibrate", "false",
     )  # fmt: skip
-    said = run(*words)
-    assert said.exit_code == 2 and "pairs = true" in said.output
+    result = run(*words)
+    assert result.exit_code == 2 and "pairs = true" in result.output
     example = '[[examples]]\ntext = "here"\ntext_pair = "there"\nlabel = "cash"\n'
     prompt.write_text("pairs = true\n" + PROMPT + example)
-    said = run(*words)
-    assert said.exit_code == 0, said.output
+    result = run(*words)
+    assert result.exit_code == 0, result.output
     store, pairs = SoftLabels(tmp_path / "s"), [Pair(*row.split(",")) for row in rows]
     # The model reads the first text.
     expected = [share(*PLAIN)] * 3
@@ -306,9 +306,11 @@ def test_pairs(url: str, model: Model, prompt: Path, tmp_path: Path) -> None:
     assert sorted(model.asked[before + 1 :]) == ["", "N/A", "[MASK]"]
     labelled = tmp_path / "few.csv"
     labelled.write_text("a,b,label\n" + "\n".join(f"{row},cash" for row in rows) + "\n")
-    said = run("prompts", labelled, *words[2:-4], "--out", tmp_path / "p")
+    result = run("prompts", labelled, *words[2:-4], "--out", tmp_path / "p")
     # The model says of these what it says of texts without content: the loss is log 4.
-    assert said.exit_code == 0 and "1.386" in said.output and "3/3" in said.output, said.output
+    assert result.exit_code == 0 and "1.386" in result.output and "3/3" in result.output, (
+        result.output
+    )
     many = "".join(f"text {i},other {i}\n" for i in range(20))
     (tmp_path / "many.csv").write_text("a,b\n" + many)
     corpus = load_unlabelled(tmp_path / "many.csv", store.task, text="a", text_pair="b")
@@ -555,8 +557,8 @@ def killed_and_resumed(kills: int, url: str, model: Model, prompt: Path, folder:
         kept.append(answers.read_text().count("\n") if answers.is_file() else 0)
     model.delay = 0.0
     process = start(url, folder, prompt)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 0, said
+    _, output = process.communicate(timeout=120)
+    assert process.returncode == 0, output
     # Each kill loses at most what was on its way.
     assert sorted(kept) == kept and kept[-1] > 0
     again = sum(count - 1 for count in Counter(model.asked).values())
@@ -594,8 +596,8 @@ def test_prompts_are_scored(url: str, model: Model, prompt: Path, tmp_path: Path
         "prompts", labelled, "--large-model", url, "--model", "m", "--prompt", prompt,
         "--prompt", other, "--calibrate", "false", "--out", tmp_path / "p", "--price-in", "3",
     )  # fmt: skip
-    said = run(*words)
-    assert said.exit_code == 0, said.output
+    result = run(*words)
+    assert result.exit_code == 0, result.output
     first, second = json.loads((tmp_path / "p" / "prompts.json").read_text())
     # Of plain texts the model says cash.
     assert first["accuracy"] == 0.5
@@ -606,13 +608,13 @@ def test_prompts_are_scored(url: str, model: Model, prompt: Path, tmp_path: Path
     # They are equally good, and the one that is asked twice costs twice as much.
     assert (first["prompt"], second["prompt"]) == (str(prompt), str(other))
     assert second["tokens"] == 2 * first["tokens"]
-    assert f"Best: {prompt}" in said.output
+    assert f"Best: {prompt}" in result.output
     before = len(model.asked)
     assert run(*words).exit_code == 0
     assert len(model.asked) == before
     labelled.write_text("text,label\nmy cash,coins\n")
-    said = run(*words)
-    assert said.exit_code == 2 and "coins" in said.output
+    result = run(*words)
+    assert result.exit_code == 2 and "coins" in result.output
 
 
 def test_the_command_labels_and_its_dry_run_asks_nothing(
@@ -623,19 +625,19 @@ def test_the_command_labels_and_its_dry_run_asks_nothing(
         "label", tmp_path / "t.txt", "--large-model", url, "--model", "m", "--prompt", prompt,
         "--out", tmp_path / "s", "--max-length", 24,
     )  # fmt: skip
-    said = run(*words, "--dry-run")
-    assert said.exit_code == 0, said.output
-    assert said.output.count("about") == 5
+    result = run(*words, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("about") == 5
     assert not model.asked and not (tmp_path / "s").exists()
-    said = run(*words)
-    assert said.exit_code == 0, said.output
+    result = run(*words)
+    assert result.exit_code == 0, result.output
     store = SoftLabels(tmp_path / "s")
     assert len(store) == 3 and store.encoder().max_length == 24
     assert store.token_vectors() is None
-    said = run("label", tmp_path / "t.txt", "--out", tmp_path / "x")
-    assert said.exit_code == 2 and "one of them is needed" in said.output
-    said = run("label", tmp_path / "t.txt", "--out", tmp_path / "x", "--large-model", url)
-    assert said.exit_code == 2 and "--model: Field required" in said.output
+    result = run("label", tmp_path / "t.txt", "--out", tmp_path / "x")
+    assert result.exit_code == 2 and "one of them is needed" in result.output
+    result = run("label", tmp_path / "t.txt", "--out", tmp_path / "x", "--large-model", url)
+    assert result.exit_code == 2 and "--model: Field required" in result.output
 
 
 # Generating
@@ -665,23 +667,23 @@ def generated(path: Path) -> list[dict[str, Any]]:
 def test_texts_are_generated(url: str, model: Model, prompt: Path, tmp_path: Path) -> None:
     recipe, more = to_generate(tmp_path, url, "price_in = 2.0"), tmp_path / "more.jsonl"
     words = ("generate", recipe, "--out", more, "--per-label", 3, "--at-once", 3, "--seeds", 2)
-    said = run(*words, "--dry-run")
-    assert said.exit_code == 0, said.output
-    assert "About 4 requests" in said.output and not model.contents and not more.exists()
+    result = run(*words, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "About 4 requests" in result.output and not model.contents and not more.exists()
     model.faults = [429, "no-json"]
-    said = run(*words)
-    assert said.exit_code == 0, said.output
+    result = run(*words)
+    assert result.exit_code == 0, result.output
     # Of each label's first answer two texts are new, the second answer is no list, the third has
     # one more.
     rows = generated(more)
     assert Counter(row["asked_label"] for row in rows) == dict.fromkeys(LABELS, 3)
     assert all(row["generated"] is True and row["model"] == "m" for row in rows)
     assert not [row for row in rows if "HELD OUT" in row["text"]]
-    assert "4 answers are no list of texts" in said.output
-    assert "Asked again after HTTP 429: 1, an answer that can't be read: 1." in said.output
+    assert "4 answers are no list of texts" in result.output
+    assert "Asked again after HTTP 429: 1, an answer that can't be read: 1." in result.output
     # Of the texts of a list one is held out, and in the second list another one is known.
     assert len(model.contents) == 12
-    assert "24 texts written; 12 left out" in said.output
+    assert "24 texts written; 12 left out" in result.output
     # The model is shown training texts, each request others, and no held-out one.
     shown = [tuple(re.findall("number . of the training texts", one)) for one in model.contents]
     assert {len(one) for one in shown} == {2} and len({*shown}) > 3
@@ -700,10 +702,10 @@ def test_generating_stops_at_a_limit_and_continues(
     recipe, more = to_generate(tmp_path, url, "max_requests = 2"), tmp_path / "more.jsonl"
     words = ("generate", recipe, "--out", more, "--per-label", 2, "--at-once", 3)
     stops = 0
-    while "Stopped by max_requests = 2" in (said := run(*words)).output:
+    while "Stopped by max_requests = 2" in (result := run(*words)).output:
         stops += 1
         assert stops < 9
-    assert said.exit_code == 0, said.output
+    assert result.exit_code == 0, result.output
     assert Counter(row["asked_label"] for row in generated(more)) == dict.fromkeys(LABELS, 2)
     # Each request once: what is on its way at the limit is read too.
     assert len({*model.contents}) == len(model.contents) == 4
@@ -779,12 +781,12 @@ def test_answers_that_are_odd_lists(
 ) -> None:
     recipe, more = to_generate(tmp_path, url), tmp_path / "more.jsonl"
     model.answer = {"content": words}
-    said = run("generate", recipe, "--out", more, "--per-label", 1)
+    result = run("generate", recipe, "--out", more, "--per-label", 1)
     if message:
-        assert said.exit_code == 2 and re.search(message, said.output.replace("\n", ""))
+        assert result.exit_code == 2 and re.search(message, result.output.replace("\n", ""))
     else:
         # Half of a surrogate pair is a question mark; no text, and a text too long, are left out.
-        assert said.exit_code == 0, said.output
+        assert result.exit_code == 0, result.output
         assert [row["text"] for row in generated(more)] == ["a ? b"]
 
 
@@ -875,15 +877,15 @@ def test_a_recipe_without_a_label_ends_with_a_bundle(
 
     written(max_requests=20)
     out = tmp_path / "run"
-    said = run("run", recipe, "--out", out)
-    assert said.exit_code == 2 and "the same command continues" in said.output
-    assert "the teacher's answers are their labels" in said.output
+    result = run("run", recipe, "--out", out)
+    assert result.exit_code == 2 and "the same command continues" in result.output
+    assert "the teacher's answers are their labels" in result.output
     # A limit is none of the settings that answers depend on.
     written()
-    said = run("run", recipe, "--out", out)
-    assert said.exit_code == 0, said.output
+    result = run("run", recipe, "--out", out)
+    assert result.exit_code == 0, result.output
     assert max(Counter(text for text in model.asked if text in texts).values()) == 1
-    assert "accuracy is agreement with the large model" in said.output.replace("\n", " ")
+    assert "accuracy is agreement with the large model" in result.output.replace("\n", " ")
     store = SoftLabels(out / "soft_labels")
     assert len(store) == 41 and store.token_vectors() is not None
     assert not (out / "teacher").exists()
@@ -896,12 +898,12 @@ def test_a_recipe_without_a_label_ends_with_a_bundle(
     before = len(model.asked)
     # A sheet of test texts, labelled by hand as the model did, but for one that is left empty.
     sheet = out / "sheet.csv"
-    said = run("sheet", out, "--count", 5)
-    assert said.exit_code == 0, said.output
+    result = run("sheet", out, "--count", 5)
+    assert result.exit_code == 0, result.output
     head, *rows = sheet.read_text().splitlines()
     assert head == "text,label" and len(rows) == 5 and all(row.endswith(",") for row in rows)
-    said = run("sheet", out)
-    assert said.exit_code == 2 and "may have labels" in said.output
+    result = run("sheet", out)
+    assert result.exit_code == 2 and "may have labels" in result.output
     test = {row.rstrip(",") for row in rows}
     assert test <= {*texts}
     given = [row + ("cash" if "cash" in row else "card") for row in rows[:4]]
@@ -915,9 +917,9 @@ def test_a_recipe_without_a_label_ends_with_a_bundle(
     recipe.write_text(
         recipe.read_text().replace('model = "m"', 'model = "m"\nscores = "prompts.json"')
     )
-    said = run("run", recipe, "--out", out)
-    assert said.exit_code == 0, said.output
-    words = " ".join(said.output.split())
+    result = run("run", recipe, "--out", out)
+    assert result.exit_code == 0, result.output
+    words = " ".join(result.output.split())
     assert "4 of 6 texts are labelled by hand." in words
     assert "1 texts are not in the test split" in words
     store_says = store.task.output_names
@@ -933,18 +935,18 @@ def test_a_recipe_without_a_label_ends_with_a_bundle(
     assert len(model.asked) == before
     # The stage alone needs no labels either.
     words = ("--soft-labels", out / "soft_labels", "--student", "nano", "--epochs", 1)
-    said = run("distill", tmp_path / "t.txt", *words, "--out", tmp_path / "alone")
-    assert said.exit_code == 0, said.output
+    result = run("distill", tmp_path / "t.txt", *words, "--out", tmp_path / "alone")
+    assert result.exit_code == 0, result.output
     alone = json.loads((tmp_path / "alone" / "student.json").read_text())
     assert alone["teacher_accuracy"] == 1.0
     recipe.write_text(recipe.read_text().replace("max_length = 24", "max_length = 20"))
-    said = run("check", recipe)
-    assert said.exit_code == 1 and "by m at http" in said.output, said.output
-    assert "classes" not in said.output
+    result = run("check", recipe)
+    assert result.exit_code == 1 and "by m at http" in result.output, result.output
+    assert "classes" not in result.output
     recipe.write_text(recipe.read_text().replace("max_length = 20", "max_length = 24"))
     recipe.write_text(recipe.read_text().replace('"nano"', '"mini-cut"'))
-    said = run("run", recipe, "--out", out)
-    assert said.exit_code == 2 and "need a teacher that runs beside" in said.output
+    result = run("run", recipe, "--out", out)
+    assert result.exit_code == 2 and "need a teacher that runs beside" in result.output
     assert len(model.asked) == before
 
 
@@ -1010,8 +1012,8 @@ def test_what_the_page_shows(url: str, tmp_path: Path, monkeypatch: pytest.Monke
     label_by_prompts(settings(url, Path("intents.toml")), rows, Path("runs/intents/soft_labels"))
     commands = "".join(re.findall(r"^```sh\n(.*?)```", page, re.DOTALL | re.MULTILINE))
     for line in commands.replace("http://localhost:8080/v1", url).splitlines():
-        said = run(*shlex.split(line)[1:])
-        assert said.exit_code == 0, said.output
+        result = run(*shlex.split(line)[1:])
+        assert result.exit_code == 0, result.output
     assert len(SoftLabels(Path("soft_labels"))) == 3
     assert Path("runs/intents/sheet.csv").read_text().count("\n") == 31
     # Teacher and student have labels of all the texts that they differ on.

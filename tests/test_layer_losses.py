@@ -64,17 +64,17 @@ def test_attention_maps_are_those_of_keras() -> None:
 
 
 def test_the_teachers_maps(teacher: BertTeacher) -> None:
-    said = teacher.run(teacher.encoder.encode(TEXTS).inputs)
-    assert [maps.shape for maps in said["attentions"]] == [(2, 2, 12, 12)] * 2
-    np.testing.assert_allclose(said["attentions"][0].sum(-1), 1.0, atol=1e-5)
+    outputs = teacher.run(teacher.encoder.encode(TEXTS).inputs)
+    assert [maps.shape for maps in outputs["attentions"]] == [(2, 2, 12, 12)] * 2
+    np.testing.assert_allclose(outputs["attentions"][0].sum(-1), 1.0, atol=1e-5)
 
 
 def test_the_teacher_takes_embeddings_in_the_place_of_ids(teacher: BertTeacher) -> None:
     inputs = teacher.encoder.encode(TEXTS).inputs
     embeddings = np.asarray(teacher.word_embeddings)[inputs["ids"]]
     rest = {name: inputs[name] for name in ("mask", "segment_ids")}
-    said = teacher(rest | {"embeddings": embeddings})["logits"]
-    np.testing.assert_allclose(said, teacher(inputs)["logits"], atol=1e-6)
+    outputs = teacher(rest | {"embeddings": embeddings})["logits"]
+    np.testing.assert_allclose(outputs, teacher(inputs)["logits"], atol=1e-6)
 
 
 def test_a_mini_learns_from_the_layers_in_one_pass(teacher: BertTeacher, tmp_path: Path) -> None:

@@ -29,15 +29,15 @@ def test_the_probe_is_scikit_learns_regression_on_scaled_vectors(count: int) -> 
     scaled = (x - x.mean(0)) / np.sqrt(((x - x.mean(0)) ** 2).sum(1).mean())
     expected = LogisticRegression(C=STRENGTH, tol=1e-3, max_iter=300)
     expected.fit(scaled.astype(np.float64), labels, weights)
-    said = probe.logits(x)
-    assert said.shape == (60, count)
+    outputs = probe.logits(x)
+    assert outputs.shape == (60, count)
     decisions = expected.decision_function(scaled)
     if count == 2:
-        np.testing.assert_allclose(said[:, 1] - said[:, 0], decisions, atol=1e-3)
+        np.testing.assert_allclose(outputs[:, 1] - outputs[:, 0], decisions, atol=1e-3)
     else:
-        np.testing.assert_allclose(said, decisions, atol=1e-3)
+        np.testing.assert_allclose(outputs, decisions, atol=1e-3)
     np.testing.assert_allclose(
-        classes(count).outputs(said), expected.predict_proba(scaled), atol=1e-3
+        classes(count).outputs(outputs), expected.predict_proba(scaled), atol=1e-3
     )
 
 
@@ -48,9 +48,9 @@ def test_tfidf_is_scikit_learns() -> None:
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     expected = LogisticRegression(C=STRENGTH, tol=1e-3, max_iter=300)
     expected.fit(vectorizer.fit_transform(texts), labels)
-    said = logits_of(["a good actor", "bad"])
+    outputs = logits_of(["a good actor", "bad"])
     decisions = expected.decision_function(vectorizer.transform(["a good actor", "bad"]))
-    np.testing.assert_allclose(said[:, 1] - said[:, 0], decisions, atol=1e-6)
+    np.testing.assert_allclose(outputs[:, 1] - outputs[:, 0], decisions, atol=1e-6)
 
 
 def test_texts_without_words() -> None:
@@ -104,11 +104,11 @@ def test_a_regression_for_each_label() -> None:
     features = np.repeat([[1.0, 0.0], [0.0, 1.0]], 20, axis=0)
     labels = np.repeat([[1, 0, 0], [0, 0, 1]], 20, axis=0).astype(np.int8)
     linear = FITS["multi-label"](task, features, labels, np.ones(40, np.float32))
-    said = task.outputs(linear.logits(np.eye(2)))
+    outputs = task.outputs(linear.logits(np.eye(2)))
     # A label that no text has is as improbable as a finite logit can say.
-    np.testing.assert_allclose(said[:, 1], 1e-7, rtol=1e-3)
-    assert (said[0, 0], said[1, 2]) == pytest.approx((1, 1), abs=0.1)
-    assert (said[0, 2], said[1, 0]) == pytest.approx((0, 0), abs=0.1)
+    np.testing.assert_allclose(outputs[:, 1], 1e-7, rtol=1e-3)
+    assert (outputs[0, 0], outputs[1, 2]) == pytest.approx((1, 1), abs=0.1)
+    assert (outputs[0, 2], outputs[1, 0]) == pytest.approx((0, 0), abs=0.1)
 
 
 def test_least_squares_of_standardised_scores() -> None:

@@ -51,10 +51,10 @@ def scores(python: Path, bundle: Path, artifact: str, texts: Sequence[str], fold
     """What MediaPipe says of texts: float64 [texts, classes]."""
     manifest = read_manifest(bundle)
     model, labels = bundle / manifest.artifact(artifact).file, manifest.task.output_names
-    asked, said = folder / "texts.json", folder / "scores.json"
+    asked, output = folder / "texts.json", folder / "scores.json"
     asked.write_text(json.dumps(texts))
-    subprocess.run([python, CLIENT, model, asked, said], check=True)
-    return np.array([[row[label] for label in labels] for row in json.loads(said.read_text())])
+    subprocess.run([python, CLIENT, model, asked, output], check=True)
+    return np.array([[row[label] for label in labels] for row in json.loads(output.read_text())])
 
 
 @pytest.mark.parametrize("artifact", ["litert-float32", "litert-int8"])

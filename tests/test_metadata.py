@@ -30,15 +30,15 @@ def test_the_model_answers_as_before(
     quick_run: Path, tmp_path: Path, content: bytes, vocabulary: list[str]
 ) -> None:
     encoder = TextEncoder.load(quick_run / "bundle")
-    said = []
+    outputs = []
     for path, model in (
         (tmp_path / "before.tflite", content),
         (tmp_path / "after.tflite", with_metadata(content, vocabulary, LABELS)),
     ):
         path.write_bytes(model)
         engine = load_engine(path)
-        said.append(engine.run(encoder.encode(["a moving film", "dull"], engine.length).inputs))
-    np.testing.assert_array_equal(*said)
+        outputs.append(engine.run(encoder.encode(["a moving film", "dull"], engine.length).inputs))
+    np.testing.assert_array_equal(*outputs)
 
 
 def test_files_are_those_of_the_bundle_and_not_compressed(

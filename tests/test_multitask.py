@@ -36,8 +36,8 @@ def test_tasks_are_summed_by_weight_in_one_pass() -> None:
     assert result["loss"] == pytest.approx(0.208890, abs=1e-5)
     assert result["mood_soft_label_loss"] == pytest.approx(0.021601, abs=1e-5)
     assert result["stars_student_loss"] == pytest.approx(0.693147, abs=1e-5)
-    said = distiller.predict(X, verbose=0)
-    assert {name: logits.shape for name, logits in said.items()} == {
+    outputs = distiller.predict(X, verbose=0)
+    assert {name: logits.shape for name, logits in outputs.items()} == {
         "mood": (4, 2), "stars": (4, 2)
     }  # fmt: skip
 
@@ -75,8 +75,8 @@ def test_both_heads_and_the_encoder_learn() -> None:
     for name in ("mood_soft_label_loss", "mood_feature_loss", "stars_soft_label_loss"):
         assert history[name][-1] < 0.3 * history[name][0], name
     # Each is a student that can be saved by itself, with the encoder they share.
-    said = distiller.predict(x, verbose=0)
-    np.testing.assert_allclose(said["stars"], students[1](x), atol=1e-5)
+    outputs = distiller.predict(x, verbose=0)
+    np.testing.assert_allclose(outputs["stars"], students[1](x), atol=1e-5)
 
 
 class Plain(keras.Model):

@@ -82,9 +82,9 @@ def test_without_ray_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "ray", None)
     (tmp_path / "t.txt").write_text("good\n")
     arguments = [str(tmp_path / "t.txt"), "--teacher", str(tiny_bert), "--out", str(tmp_path / "s")]
-    said = CliRunner().invoke(app, ["label", *arguments, "--engine", "ray"])
-    assert said.exit_code == 2
-    assert "pip install 'kdedge[ray]'" in said.output
+    result = CliRunner().invoke(app, ["label", *arguments, "--engine", "ray"])
+    assert result.exit_code == 2
+    assert "pip install 'kdedge[ray]'" in result.output
     for wrong in (["--engine", "dask"], ["--actors", "2"]):
         assert CliRunner().invoke(app, ["label", *arguments, *wrong]).exit_code == 2
 

@@ -136,5 +136,5 @@ def test_students_of_pairs(name: str, encoder: TextEncoder) -> None:
 def test_two_towers_compare_two_vectors() -> None:
     from kdedge.layers.pooling import Compared
 
-    said = Compared()(np.array([[[1.0, 2.0], [3.0, -1.0]]]))
-    assert np.asarray(said).tolist() == [[1, 2, 3, -1, 2, 3, 3, -2]]
+    outputs = Compared()(np.array([[[1.0, 2.0], [3.0, -1.0]]]))
+    assert np.asarray(outputs).tolist() == [[1, 2, 3, -1, 2, 3, 3, -2]]

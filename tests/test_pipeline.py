@@ -85,11 +85,11 @@ def test_the_same_command_again_does_nothing_again(quick_run: Path) -> None:
         return {str(path): path.stat().st_mtime_ns for path in kept}
 
     before = times()
-    said = CliRunner().invoke(
+    result = CliRunner().invoke(
         app, ["run", str(ROOT / "recipes/quick.toml"), "--out", str(quick_run)]
     )
-    assert said.exit_code == 0, said.output
-    assert said.output.count("done already") == len(STAGES)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("done already") == len(STAGES)
     assert times() == before
 
 
@@ -169,9 +169,9 @@ def start(recipe: Path, out: Path) -> subprocess.Popen[str]:
 
 def finish(recipe: Path, out: Path) -> str:
     process = start(recipe, out)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    return said
+    _, output = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
 
 
 @pytest.fixture(scope="module")
@@ -218,15 +218,15 @@ def test_killed_in_every_stage_it_ends_as_if_undisturbed(
         time.sleep(rng.uniform(0.1, 0.9) * took[stage]["seconds"])
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    said = finish(small_recipe, out)
+    output = finish(small_recipe, out)
     made, whole = results(out), results(undisturbed)
     assert made.keys() == whole.keys()
     assert [name for name in whole if made[name] != whole[name]] == []
     # No text is logged, and the report quotes none that nobody asked for.
     texts = load_corpus(small_recipe.with_name("texts.csv")).train.texts
-    assert not [t for t in texts if t in said or t in (out / "report.html").read_text()]
+    assert not [t for t in texts if t in output or t in (out / "report.html").read_text()]
     assert not list(out.rglob("*.checkpoints"))
-    done = [line.split(":")[0] for line in said.splitlines() if "done already" in line]
+    done = [line.split(":")[0] for line in output.splitlines() if "done already" in line]
     # What was whole before the last kill was not done again; the kill may have come too late.
     assert done[:7] == WITH_COMPRESS[:7]
 
@@ -239,10 +239,10 @@ def test_ctrl_c(small_recipe: Path, tmp_path: Path) -> None:
             break
     time.sleep(3)
     os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "the same command continues where it stopped" in said
-    assert "Traceback" not in said
+    _, output = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "the same command continues where it stopped" in output
+    assert "Traceback" not in output
 
 
 def test_a_full_disk_is_told(small_recipe: Path, tmp_path: Path) -> None:
@@ -255,12 +255,12 @@ def test_a_full_disk_is_told(small_recipe: Path, tmp_path: Path) -> None:
         pytest.skip("no right to mount a small file system")
     try:
         process = start(small_recipe, out)
-        _, said = process.communicate(timeout=300)
+        _, output = process.communicate(timeout=300)
     finally:
         subprocess.run(["umount", out], check=True)
-    assert process.returncode == 2, said
-    assert "are free on this disk" in said
-    assert "Traceback" not in said
+    assert process.returncode == 2, output
+    assert "are free on this disk" in output
+    assert "Traceback" not in output
 
 
 # Rows that differ

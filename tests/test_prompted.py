@@ -62,12 +62,12 @@ def test_class_logits_are_those_of_the_verbalizers_in_the_blank(folder: Path) ->
         folder, PATTERNS, VERBALIZERS, pattern_weights=[3.0, 1.0], max_length=16
     )
     assert teacher.task.output_names == ("bad", "good")
-    said = teacher.run(teacher.encoder.encode(TEXTS).inputs)
-    for text, logits in zip(TEXTS, said["logits"], strict=True):
+    outputs = teacher.run(teacher.encoder.encode(TEXTS).inputs)
+    for text, logits in zip(TEXTS, outputs["logits"], strict=True):
         first, second = by_hand(folder, text)
         assert np.abs(first - second).max() > 0.02
         np.testing.assert_allclose(logits, 0.75 * first + 0.25 * second, atol=1e-4)
-    assert said["pooled"].shape == (2, 32)
+    assert outputs["pooled"].shape == (2, 32)
 
 
 def test_it_labels_as_any_teacher_does(folder: Path, tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_the_command_labels_by_patterns(folder: Path, tmp_path: Path) -> None:
     for pattern in PATTERNS:
         arguments += ["--pattern", pattern]
     words = ["--verbalizer", "bad=awful", "--verbalizer", "bad=bad", "--verbalizer", "good=great"]
-    said = CliRunner().invoke(app, arguments + words)
-    assert said.exit_code == 0, said.output
+    result = CliRunner().invoke(app, arguments + words)
+    assert result.exit_code == 0, result.output
     labels = SoftLabels(out)
     assert labels.task.output_names == ("bad", "good")
     np.testing.assert_allclose(
@@ -99,15 +99,15 @@ def test_the_command_labels_by_patterns(folder: Path, tmp_path: Path) -> None:
     )
     # Two of them are averaged by another command.
     average = ["average-labels", str(out), str(out), "--out", str(tmp_path / "mean")]
-    said = CliRunner().invoke(app, average)
-    assert said.exit_code == 0, said.output
+    result = CliRunner().invoke(app, average)
+    assert result.exit_code == 0, result.output
     np.testing.assert_allclose(
         SoftLabels(tmp_path / "mean").lookup(["good film"])[0], labels.lookup(["good film"])[0]
     )
     for wrong in (["--verbalizer", "great"], []):
-        said = CliRunner().invoke(app, arguments + wrong)
-        assert said.exit_code == 2
-        assert "--verbalizer" in said.output
+        result = CliRunner().invoke(app, arguments + wrong)
+        assert result.exit_code == 2
+        assert "--verbalizer" in result.output
 
 
 @pytest.mark.parametrize(

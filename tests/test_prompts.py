@@ -59,14 +59,14 @@ def test_a_prompted_student_is_a_student(preset: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(2)
     plain = build_student(preset, vocabulary=10, task=classes(2), max_length=6)
     student = prompted(plain)
-    said = np.asarray(student(TEXT))
-    assert np.abs(said - plain(TEXT)).max() > 1e-3
+    outputs = np.asarray(student(TEXT))
+    assert np.abs(outputs - plain(TEXT)).max() > 1e-3
     # Padding changes nothing, and the positions go as far as before.
     short = {name: array[:, :5] for name, array in TEXT.items()}
-    np.testing.assert_allclose(student(short), said, atol=1e-5)
+    np.testing.assert_allclose(student(short), outputs, atol=1e-5)
     student.save(tmp_path / "s.keras")
     again = keras.models.load_model(tmp_path / "s.keras", safe_mode=True)
-    np.testing.assert_allclose(again(TEXT), said, atol=1e-6)
+    np.testing.assert_allclose(again(TEXT), outputs, atol=1e-6)
     # Layers inside are this model's own, for feature losses.
     inside = keras.Model(again.inputs, again.get_layer("sentence").output)
     assert inside(TEXT).shape[0] == 1
@@ -77,13 +77,13 @@ def test_a_prompted_student_in_both_runtimes(preset: str) -> None:
     keras.utils.set_random_seed(2)
     plain = build_student(preset, vocabulary=10, task=classes(2), max_length=6)
     student = prompted(plain)
-    said = np.asarray(student(TEXT))
+    outputs = np.asarray(student(TEXT))
 
     interpreter = Interpreter(model_content=to_litert(student, TASK, 6))
     names = {d["op_name"] for d in interpreter._get_ops_details()}
     assert not [name for name in names if name.startswith("Flex")]
     runner = interpreter.get_signature_runner()
-    np.testing.assert_allclose(runner(**TEXT)["probabilities"], TASK.outputs(said), atol=1e-5)
+    np.testing.assert_allclose(runner(**TEXT)["probabilities"], TASK.outputs(outputs), atol=1e-5)
 
     session = onnxruntime.InferenceSession(to_onnx(student))
     two = {k: np.repeat(v, 2, 0).astype(np.int64) for k, v in TEXT.items()}
@@ -94,7 +94,7 @@ def test_a_prompted_student_in_both_runtimes(preset: str) -> None:
             strict=True,
         )
     )
-    np.testing.assert_allclose(session.run(None, feed)[0], np.repeat(said, 2, 0), atol=1e-5)
+    np.testing.assert_allclose(session.run(None, feed)[0], np.repeat(outputs, 2, 0), atol=1e-5)
 
 
 def test_a_soft_label_prompt_mixes_by_the_soft_label() -> None:
@@ -113,9 +113,9 @@ def test_a_soft_label_prompt_goes_as_its_schedule_says() -> None:
     prompt = SoftLabelPrompt(2, tokens=2, seed=0)
     prompt.build((None, None, 1))
     rows = 4000
-    x, real, said = np.ones((rows, 1, 1)), np.ones((rows, 1), np.int32), np.zeros((rows, 2))
+    x, real, outputs = np.ones((rows, 1, 1)), np.ones((rows, 1), np.int32), np.zeros((rows, 2))
     for done in (0.0, 0.3, 1.0):
-        mask = np.asarray(prompt(x, real, said, done=done)[1])
+        mask = np.asarray(prompt(x, real, outputs, done=done)[1])
         assert (mask[:, 0] == mask[:, 1]).all()
         # Standard error of 4,000: 0.007.
         assert abs(mask[:, 0].mean() - (1 - done)) < 0.03
@@ -150,12 +150,12 @@ def test_an_adversarial_prompt_worked_out_by_hand() -> None:
     # with a norm of 2 are -1 each: (11 - 4) / 9; with an unsure teacher (11 + 4) / 9.
     for good, worth in ((0.999, 7 / 9), (0.6, 15 / 9)):
         logits = np.log([[1 - good, good]]).astype(np.float32)
-        teacher, said = prompt.logits(TEXT, logits)
-        np.testing.assert_allclose(said, [[-worth, worth]], atol=1e-4)
+        teacher, outputs = prompt.logits(TEXT, logits)
+        np.testing.assert_allclose(outputs, [[-worth, worth]], atol=1e-4)
         np.testing.assert_array_equal(teacher, logits)
     # More steps don't leave the ball.
-    _, said = AdversarialPrompt(student, 4, 2.0, steps=3).logits(TEXT, logits)
-    np.testing.assert_allclose(said, [[-15 / 9, 15 / 9]], atol=1e-4)
+    _, outputs = AdversarialPrompt(student, 4, 2.0, steps=3).logits(TEXT, logits)
+    np.testing.assert_allclose(outputs, [[-15 / 9, 15 / 9]], atol=1e-4)
 
 
 def test_an_adversarial_prompt_needs_no_live_teacher() -> None:

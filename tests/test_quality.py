@@ -68,8 +68,8 @@ def test_the_models_side_by_side() -> None:
 
 def test_equal_is_not_better() -> None:
     one = Scored(name="micro", measures={"accuracy": 0.7})
-    said = verdict(one, [Scored(name=TFIDF, measures={"accuracy": 0.7})], "accuracy", "Why.")
-    assert said == f"micro (70.0% accuracy) is NOT better than {TFIDF} (70.0%). Why."
+    line = verdict(one, [Scored(name=TFIDF, measures={"accuracy": 0.7})], "accuracy", "Why.")
+    assert line == f"micro (70.0% accuracy) is NOT better than {TFIDF} (70.0%). Why."
 
 
 def test_the_likely_reason() -> None:

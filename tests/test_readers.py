@@ -62,13 +62,13 @@ def test_encodings_are_recognised_and_told(
 ) -> None:
     path = save("c.csv", LINES.encode(encoding))
     assert fields(path) == EXPECTED
-    _, said = read(path)
-    assert len(said) == bool(told)
-    assert re.search(told, "".join(said))
+    _, messages = read(path)
+    assert len(messages) == bool(told)
+    assert re.search(told, "".join(messages))
     # The same where it is set, and then nothing is told.
-    rows, said = read(path, encoding=encoding)
+    rows, messages = read(path, encoding=encoding)
     assert [list(row.fields.values()) for row in rows] == EXPECTED
-    assert not said
+    assert not messages
     assert [row.where for row in rows] == [f"{path}, line {n}" for n in (2, 3, 4)]
 
 
@@ -153,8 +153,8 @@ def test_delimiters_are_recognised_and_told(
     csv.writer(file, delimiter=delimiter).writerows([["text", "label"], *rows])
     path = save(name, file.getvalue())
     assert fields(path) == rows
-    said = read(path)[1]
-    assert [f"split at {delimiter!r}" in line for line in said] == [True] * told
+    messages = read(path)[1]
+    assert [f"split at {delimiter!r}" in line for line in messages] == [True] * told
 
 
 def test_a_delimiter_that_is_set(save: Save) -> None:

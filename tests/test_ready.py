@@ -104,12 +104,12 @@ def test_classes_go_by_name(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = with_classes(checkpoint, tmp_path / "reversed", "POSITIVE", "NEGATIVE")
-    said = answers(source)
-    assert {*said} == {"NEGATIVE", "POSITIVE"}
-    corpus = corpus_of(said)
+    labels = answers(source)
+    assert {*labels} == {"NEGATIVE", "POSITIVE"}
+    corpus = corpus_of(labels)
     teacher = taken(source, corpus, tmp_path / "teacher")
     logits = run_teacher(teacher, TEXTS, 8)["logits"]
-    assert [DATAS.label_of(row) for row in logits.argmax(1)] == said
+    assert [DATAS.label_of(row) for row in logits.argmax(1)] == labels
     assert "accuracy 100.0% on 8 texts of the valid split" in capsys.readouterr().err
     notes = read_notes(tmp_path / "teacher")
     assert notes["classes"] == {"NEGATIVE": "NEGATIVE", "POSITIVE": "POSITIVE"}
@@ -135,9 +135,9 @@ def test_fine_tuning_begins_with_what_the_checkpoint_says(checkpoint: Path, tmp_
 
 def test_a_map_of_names(checkpoint: Path, tmp_path: Path) -> None:
     source = with_classes(checkpoint, tmp_path / "numbered", "LABEL_0", "LABEL_1")
-    said = answers(source)
+    answered = answers(source)
     names = {"LABEL_0": "POSITIVE", "LABEL_1": "NEGATIVE"}
-    corpus = corpus_of([names[name] for name in said])
+    corpus = corpus_of([names[name] for name in answered])
     with pytest.raises(KdedgeError) as refused:
         taken(source, corpus, tmp_path / "teacher")
     # Guessed from its answers, against the order of the names.

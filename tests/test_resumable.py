@@ -65,23 +65,23 @@ def test_a_stopped_training_goes_on(
         watch_steps(patched, stop_at=stop_at)
         with pytest.raises(Stop):
             train(tmp_path / "s")
-    said = watch_steps(monkeypatch)
+    notes = watch_steps(monkeypatch)
     assert train(tmp_path / "s") == (2 * STEPS, HISTORY)
     kept = stop_at if seconds == 0 else (stop_at - 1) // STEPS * STEPS
-    assert said == [f"step {step}" for step in range(kept + 1, 13)]
+    assert notes == [f"step {step}" for step in range(kept + 1, 13)]
 
 
 def test_another_job_begins_anew_and_a_part_is_on_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(tmp_path / "s", part="one")
-    said = watch_steps(monkeypatch)
+    notes = watch_steps(monkeypatch)
     train(tmp_path / "s", part="one")
-    assert not said
+    assert not notes
     train(tmp_path / "s", part="two")
-    assert len(said) == 12
+    assert len(notes) == 12
     train(tmp_path / "s", job="other", part="one")
-    assert len(said) == 24
+    assert len(notes) == 24
     assert sorted(p.name for p in (tmp_path / ".s.checkpoints").iterdir()) == ["one", "two"]
     remove_checkpoints(tmp_path / "s")
     assert not [*tmp_path.iterdir()]

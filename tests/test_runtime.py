@@ -28,9 +28,9 @@ def test_every_artifact_answers(bundle: Path) -> None:
     by_artifact = {}
     for artifact in read_manifest(bundle).artifacts:
         classifier = load_bundle(bundle, artifact.name)
-        said = classifier.predict(TEXTS)
+        answers = classifier.predict(TEXTS)
         by_artifact[artifact.name] = classifier.outputs(TEXTS)
-        for one, row in zip(said, by_artifact[artifact.name], strict=True):
+        for one, row in zip(answers, by_artifact[artifact.name], strict=True):
             assert list(one.probabilities) == ["negative", "positive"]
             assert one.label == ("negative", "positive")[row.argmax()]
             assert one.probability == max(one.probabilities.values())
@@ -38,8 +38,8 @@ def test_every_artifact_answers(bundle: Path) -> None:
     assert len(by_artifact) == 5
     one, several = by_artifact["litert-int8"], by_artifact["litert-int8-lengths"]
     np.testing.assert_allclose(several, one, atol=1e-6)
-    for said in by_artifact.values():
-        np.testing.assert_allclose(said, by_artifact["litert-float32"], atol=0.02)
+    for outputs in by_artifact.values():
+        np.testing.assert_allclose(outputs, by_artifact["litert-float32"], atol=0.02)
     assert load_bundle(bundle).predict([]) == []
     default = read_manifest(bundle).defaults["litert"]
     assert load_bundle(bundle).predict(TEXTS) == load_bundle(bundle, default).predict(TEXTS)
@@ -82,8 +82,10 @@ def test_texts_that_are_none(bundle: Path, text: str) -> None:
     "text", ["😀🎬", "ما هذا الفيلم", "nul \x00 inside", "x" * 100_000, "\u200b", "[SEP] [CLS]"]
 )
 def test_odd_texts_get_an_answer(bundle: Path, text: str) -> None:
-    said = [load_bundle(bundle, name).predict([text])[0] for name in ("litert-int8", "onnx-int8")]
-    assert all(np.isfinite(one.probability) for one in said)
+    answers = [
+        load_bundle(bundle, name).predict([text])[0] for name in ("litert-int8", "onnx-int8")
+    ]
+    assert all(np.isfinite(one.probability) for one in answers)
 
 
 def test_any_changed_byte_is_noticed(bundle: Path) -> None:

@@ -111,15 +111,15 @@ def test_positions_are_added() -> None:
     layer = PositionEmbedding(3)
     layer.build((None, None, 2))
     layer.table.assign([[1, 2], [3, 4], [5, 6]])
-    said = layer(np.array([[[10.0, 20.0], [30.0, 40.0]]], np.float32))
-    assert np.asarray(said).tolist() == [[[11, 22], [33, 44]]]
+    outputs = layer(np.array([[[10.0, 20.0], [30.0, 40.0]]], np.float32))
+    assert np.asarray(outputs).tolist() == [[[11, 22], [33, 44]]]
     assert PositionEmbedding.from_config(layer.get_config()).max_length == 3
 
 
 def test_the_mean_is_over_tokens() -> None:
     x = np.array([[[1.0, 2.0], [3.0, 8.0], [0.0, 0.0]]], np.float32)
-    said = TokenMean()(x, np.array([[1, 1, 0]], np.int32))
-    assert np.asarray(said).tolist() == [[2, 5]]
+    outputs = TokenMean()(x, np.array([[1, 1, 0]], np.int32))
+    assert np.asarray(outputs).tolist() == [[2, 5]]
 
 
 def test_attention_is_that_of_keras() -> None:
@@ -130,8 +130,8 @@ def test_attention_is_that_of_keras() -> None:
     ours(x, x, attention_mask=mask)
     ours.set_weights(theirs.get_weights())
     expected, maps = theirs(x, x, attention_mask=mask, return_attention_scores=True)
-    said, scores = ours(x, x, attention_mask=mask, return_attention_scores=True)
-    assert np.asarray(said) == pytest.approx(np.asarray(expected), abs=1e-6)
+    outputs, scores = ours(x, x, attention_mask=mask, return_attention_scores=True)
+    assert np.asarray(outputs) == pytest.approx(np.asarray(expected), abs=1e-6)
     assert np.asarray(scores) == pytest.approx(np.asarray(maps), abs=1e-6)
 
 
@@ -144,8 +144,8 @@ def cut_whole(teacher: BertTeacher, layers: int, kept: list[int] | None = None) 
 
 def test_a_cut_student_begins_as_the_teacher(teacher: BertTeacher) -> None:
     inputs = teacher.encoder.encode(["good film", "not very good and not bad"]).inputs
-    said = teacher(inputs)
-    states, mask = said["hidden_states"], inputs["mask"].astype(bool)
+    outputs = teacher(inputs)
+    states, mask = outputs["hidden_states"], inputs["mask"].astype(bool)
     size = len(teacher.encoder.vocabulary)
     # The teacher's exact GELU against the approximate one of students.
     within = {"rtol": 0, "atol": 2e-3}
@@ -158,7 +158,7 @@ def test_a_cut_student_begins_as_the_teacher(teacher: BertTeacher) -> None:
             some = mask if i < layers - 1 else np.s_[:, :1]
             np.testing.assert_allclose(found[some], states[i + 1].numpy()[some], **within)
         assert Parts(student).token_embedding.embeddings.shape == (size, 32)
-    np.testing.assert_allclose(student(inputs), said["logits"], **within)
+    np.testing.assert_allclose(student(inputs), outputs["logits"], **within)
     # No dropout.
     np.testing.assert_array_equal(student(inputs, training=True), student(inputs))
     few = cut_whole(teacher, 1, kept=[0, 2, 7])
@@ -235,8 +235,8 @@ def test_importance_is_what_the_loss_loses_to_first_order(tiny_bert: Path) -> No
             kernel.assign(changed)
             logits = teacher(inputs)["logits"].numpy().astype(np.float64)
             kernel.assign(whole)
-            said = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-            return -float(said[[0, 1], labels].mean())
+            log_probabilities = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+            return -float(log_probabilities[[0, 1], labels].mean())
 
         # The slope of the loss along the part's own weights, by central differences.
         slope = (loss(1.02) - loss(0.98)) / 0.04
@@ -347,9 +347,9 @@ def test_a_pruned_student_says_the_same_of_its_corpus(preset: str, teacher: Bert
         predict_logits(student.model, student.encoder, corpus),
     )
     # The figures are the pruned student's own: `awful` is now in pieces.
-    said = predict_logits(pruned.model, pruned.encoder, student.test.texts)
-    np.testing.assert_array_equal(pruned.test.logits, said)
-    assert pruned.notes["accuracy"] == np.mean(said.argmax(1) == [1, 0])
+    outputs = predict_logits(pruned.model, pruned.encoder, student.test.texts)
+    np.testing.assert_array_equal(pruned.test.logits, outputs)
+    assert pruned.notes["accuracy"] == np.mean(outputs.argmax(1) == [1, 0])
 
 
 def test_no_corpus_and_no_embedding(teacher: BertTeacher) -> None:
@@ -365,8 +365,8 @@ def test_no_corpus_and_no_embedding(teacher: BertTeacher) -> None:
 def test_a_share_of_nothing_is_left_out() -> None:
     task, labels = classes(3), np.array([0, 1], np.int32)
     right, wrong = np.eye(3, dtype=np.float32)[:2], np.eye(3, dtype=np.float32)[[2, 2]]
-    said = measures(task, Evaluation(("a", "b"), labels, right, wrong))
-    assert said == {
+    found = measures(task, Evaluation(("a", "b"), labels, right, wrong))
+    assert found == {
         "accuracy": 1.0, "macro_f1": 1.0, "teacher_accuracy": 0.0, "teacher_macro_f1": 0.0,
         "agreement": 0.0,
     }  # fmt: skip

@@ -28,8 +28,8 @@ def values(task: Task, teacher: Any, student: Any, temperature: float = 1.0) -> 
 def test_kl_of_bernoullis_of_the_worked_example() -> None:
     one = MultiLabel(label_names=("a", "b"))
     # 0.8 ln(0.8/0.4) + 0.2 ln(0.2/0.6) = 0.8 ln 2 - 0.2 ln 3; the second label's is 0.
-    said = values(one, [[logit(0.8), 0.0]], [[logit(0.4), 0.0]])
-    assert said == pytest.approx([0.3348], abs=5e-5)
+    loss = values(one, [[logit(0.8), 0.0]], [[logit(0.4), 0.0]])
+    assert loss == pytest.approx([0.3348], abs=5e-5)
     # Both labels: twice as much.
     both = values(one, [[logit(0.8)] * 2], [[logit(0.4)] * 2])
     assert both == pytest.approx([2 * 0.334795], abs=1e-5)
@@ -37,8 +37,8 @@ def test_kl_of_bernoullis_of_the_worked_example() -> None:
 
 def test_kl_of_bernoullis_at_a_temperature() -> None:
     # At T = 2 of twice the logits: that of T = 1, times 4.
-    said = values(LABELS, [[2 * logit(0.8), 0.0]], [[2 * logit(0.4), 0.0]], temperature=2)
-    assert said == pytest.approx([4 * 0.334795], abs=1e-5)
+    loss = values(LABELS, [[2 * logit(0.8), 0.0]], [[2 * logit(0.4), 0.0]], temperature=2)
+    assert loss == pytest.approx([4 * 0.334795], abs=1e-5)
 
 
 def test_kl_of_sure_bernoullis_is_finite() -> None:
@@ -49,15 +49,15 @@ def test_kl_of_sure_bernoullis_is_finite() -> None:
 def test_binary_cross_entropy_is_summed_over_labels() -> None:
     # -ln 0.8 - ln(1 - 0.4) = 0.223144 + 0.510826
     loss = objective_of(LABELS).label_loss()
-    said = loss.call(np.array([[1, 0]]), np.array([[logit(0.8), logit(0.4)]], np.float32))
-    assert np.asarray(said) == pytest.approx([0.733969], abs=1e-5)
+    losses = loss.call(np.array([[1, 0]]), np.array([[logit(0.8), logit(0.4)]], np.float32))
+    assert np.asarray(losses) == pytest.approx([0.733969], abs=1e-5)
 
 
 def test_two_sided_cross_entropy_of_sigmoids() -> None:
     loss = objective_of(LABELS).two_sided_loss()
     # y = (0.8, 0.5), p = (0.4, 0.5): -(0.8 ln 0.4 + 0.2 ln 0.6) + ln 2 = 0.835198 + 0.693147
-    said = loss.compute_loss(np.array([[logit(0.8), 0.0]]), np.array([[logit(0.4), 0.0]]))
-    assert np.asarray(said) == pytest.approx([1.528345], abs=1e-5)
+    losses = loss.compute_loss(np.array([[logit(0.8), 0.0]]), np.array([[logit(0.4), 0.0]]))
+    assert np.asarray(losses) == pytest.approx([1.528345], abs=1e-5)
 
 
 def test_scores_are_compared_standardised() -> None:
@@ -68,8 +68,8 @@ def test_scores_are_compared_standardised() -> None:
     # (4 - 3) / 0.5
     assert np.asarray(labels).tolist() == [[2.0], [0.0]]
     assert np.asarray(labelled).tolist() == [1.0, 0.0]
-    said = objective.label_loss().call(labels, np.array([[1.5], [0.0]], np.float32))
-    assert np.asarray(said) == pytest.approx([0.25, 0.0])
+    losses = objective.label_loss().call(labels, np.array([[1.5], [0.0]], np.float32))
+    assert np.asarray(losses) == pytest.approx([0.25, 0.0])
     np.testing.assert_allclose(objective.outputs(np.array([[2.0]])), [[4.0]])
     cut = objective_of(STARS.within((1, 3.5)))
     np.testing.assert_allclose(cut.outputs(np.array([[2.0], [-9]])), [[3.5], [1.0]])
@@ -96,20 +96,20 @@ def evaluated(task: Task, student: list[float], teacher: list[float], labels: An
 
 def test_a_text_without_labels_counts_in_the_soft_loss_only() -> None:
     labels = np.array([[1, 0], [-1, -1], [1, 1]], np.int8)
-    said = evaluated(LABELS, [logit(0.8), logit(0.4)], [logit(0.8), logit(0.8)], labels)
+    figures = evaluated(LABELS, [logit(0.8), logit(0.4)], [logit(0.8), logit(0.8)], labels)
     # KL(0.8 || 0.4) for each; cross-entropies 0.733969 and -ln 0.8 - ln 0.4 = 1.139434.
-    assert said["soft_label_loss"] == pytest.approx(0.334795, abs=1e-5)
-    assert said["student_loss"] == pytest.approx((0.733969 + 1.139434) / 2, abs=1e-5)
+    assert figures["soft_label_loss"] == pytest.approx(0.334795, abs=1e-5)
+    assert figures["student_loss"] == pytest.approx((0.733969 + 1.139434) / 2, abs=1e-5)
     # anger is chosen twice and right twice; joy is never chosen and missed once.
-    assert said["micro_f1"] == pytest.approx(2 * 2 / (2 * 2 + 1))
+    assert figures["micro_f1"] == pytest.approx(2 * 2 / (2 * 2 + 1))
 
 
 def test_a_text_without_a_score_counts_in_the_soft_loss_only() -> None:
     labels = np.array([4.0, np.nan, 2.0], np.float32)
-    said = evaluated(STARS, [1.0], [0.5], labels)
+    figures = evaluated(STARS, [1.0], [0.5], labels)
     # (2 - 1)^2 and (-2 - 1)^2
-    assert said["soft_label_loss"] == pytest.approx(0.25)
-    assert said["student_loss"] == pytest.approx(5.0)
+    assert figures["soft_label_loss"] == pytest.approx(0.25)
+    assert figures["student_loss"] == pytest.approx(5.0)
 
 
 def test_a_correlation_over_batches() -> None:

@@ -110,15 +110,15 @@ def test_topics_in_every_format_and_quantization(topics: Path) -> None:
 
 
 def test_topics_of_texts(topics: Path) -> None:
-    said = json.loads(kdedge("predict", topics, "--json", "It crashes all the time"))
+    output = json.loads(kdedge("predict", topics, "--json", "It crashes all the time"))
     task = read_manifest(topics).task
     assert isinstance(task, MultiLabel)
     above = {
         name
         for name, threshold in zip(task.label_names, task.thresholds, strict=True)
-        if said["probabilities"][name] > threshold
+        if output["probabilities"][name] > threshold
     }
-    assert {*said["labels"]} == above
+    assert {*output["labels"]} == above
     given = ("--label", "topics", "--label-delimiter", ";")
     assert "of 96 labelled texts" in kdedge("predict", topics, "--file", DATA, *given)
     assert "micro_f1" in kdedge("inspect", topics)
@@ -143,8 +143,8 @@ def test_stars_in_every_format_and_quantization(stars: Path) -> None:
     assert (task.low, task.high) == (1, 5)
     expected = np.clip(task.mean + task.deviation * student.test.logits, 1, 5)
     for name in ("litert-float32", "onnx-float32"):
-        said = load_bundle(stars, name).outputs(student.test.texts)
-        np.testing.assert_allclose(said, expected, atol=1e-5)
+        outputs = load_bundle(stars, name).outputs(student.test.texts)
+        np.testing.assert_allclose(outputs, expected, atol=1e-5)
     score = manifest.artifact("litert-float32").score
     assert score.metric == "pearson"
     assert [*score.others] == ["spearman", "mean_absolute_error"]
@@ -155,10 +155,10 @@ def test_stars_in_every_format_and_quantization(stars: Path) -> None:
 def test_stars_of_texts(stars: Path) -> None:
     (answer,) = load_bundle(stars).predict(["It crashes all the time"])
     assert 1 <= answer.score <= 5
-    said = kdedge("predict", stars, "It crashes all the time")
-    assert said.splitlines()[-1].split("\t")[0] == f"{answer.score:.4f}"
-    said = kdedge("predict", stars, "--file", DATA, "--label", "stars")
-    assert "pearson" in said and "mean_absolute_error" in said
+    output = kdedge("predict", stars, "It crashes all the time")
+    assert output.splitlines()[-1].split("\t")[0] == f"{answer.score:.4f}"
+    output = kdedge("predict", stars, "--file", DATA, "--label", "stars")
+    assert "pearson" in output and "mean_absolute_error" in output
     assert "pearson" in kdedge("inspect", stars)
 
 
@@ -195,9 +195,9 @@ def test_pairs_in_every_format_and_quantization(questions: Path) -> None:
 
 
 def test_answers_of_pairs(questions: Path) -> None:
-    said = json.loads(kdedge("predict", questions, "--json", "Is it free?", "What does it cost?"))
-    assert (said["text"], said["text_pair"]) == ("Is it free?", "What does it cost?")
-    assert said["label"] in ("different", "same")
+    output = json.loads(kdedge("predict", questions, "--json", "Is it free?", "What does it cost?"))
+    assert (output["text"], output["text_pair"]) == ("Is it free?", "What does it cost?")
+    assert output["label"] in ("different", "same")
     path = ROOT / "data" / "questions.csv"
     scored = kdedge("predict", questions, "--file", path, "--label", "label")
     assert "of 96 labelled texts" in scored

@@ -19,8 +19,8 @@ EACH: dict[str, Task] = {task.name: task for task in (TASK, EMOTIONS, STARS)}
 
 def test_probabilities_worked_out_by_hand() -> None:
     # e^0 : e^ln3 = 1 : 3, however large the numbers.
-    said = TASK.outputs(np.array([[0, np.log(3)], [1000, 1000 + np.log(3)]]))
-    np.testing.assert_allclose(said, [[0.25, 0.75]] * 2, atol=1e-6)
+    outputs = TASK.outputs(np.array([[0, np.log(3)], [1000, 1000 + np.log(3)]]))
+    np.testing.assert_allclose(outputs, [[0.25, 0.75]] * 2, atol=1e-6)
 
 
 def test_the_answer_is_the_most_probable_class() -> None:
@@ -79,8 +79,8 @@ def test_the_interval_of_an_accuracy() -> None:
 
 def test_sigmoids_worked_out_by_hand() -> None:
     # Odds of 3 : 1; far out they are 0 and 1, and nothing overflows.
-    said = EMOTIONS.outputs(np.array([[math.log(3), -1000, 1000]], np.float32))
-    np.testing.assert_allclose(said, [[0.75, 0, 1]], atol=1e-7)
+    outputs = EMOTIONS.outputs(np.array([[math.log(3), -1000, 1000]], np.float32))
+    np.testing.assert_allclose(outputs, [[0.75, 0, 1]], atol=1e-7)
     back = EMOTIONS.logits(np.array([0.75, 0.5, 0], np.float32), "here")
     np.testing.assert_allclose(back, [math.log(3), 0, math.log(1e-7)], rtol=1e-5)
     with pytest.raises(KdedgeError, match="here; they must be from 0 to 1"):
@@ -88,10 +88,10 @@ def test_sigmoids_worked_out_by_hand() -> None:
 
 
 def test_the_labels_are_those_above_their_thresholds() -> None:
-    said = np.array([0.6, 0.4, 0.7], np.float32)
-    assert EMOTIONS.answer(said).labels == ("love", "anger")
+    outputs = np.array([0.6, 0.4, 0.7], np.float32)
+    assert EMOTIONS.answer(outputs).labels == ("love", "anger")
     tuned = EMOTIONS.model_copy(update={"thresholds": (0.9, 0.3, 0.5)})
-    answer = tuned.answer(said)
+    answer = tuned.answer(outputs)
     assert answer.line() == "love, joy\t0.7000, 0.4000"
     assert answer.fields()["labels"] == ["love", "joy"]
     assert tuned.answer(np.zeros(3, np.float32)).text() == "none"
@@ -129,11 +129,11 @@ def test_micro_and_macro_f1_worked_out_by_hand() -> None:
 
 
 def test_a_threshold_is_where_f1_is_highest() -> None:
-    said = np.array([0.9, 0.8, 0.6, 0.3, 0.1], np.float32)
+    outputs = np.array([0.9, 0.8, 0.6, 0.3, 0.1], np.float32)
     # Of the first four, three are right and none is missed: 6/7; of the first, 2/4.
-    assert best_threshold(said, np.array([1, 0, 1, 1, 0])) == pytest.approx(0.2)
-    assert best_threshold(said, np.array([1, 0, 0, 0, 0])) == pytest.approx(0.85)
-    assert best_threshold(said, np.zeros(5, np.int8)) == 0.5
+    assert best_threshold(outputs, np.array([1, 0, 1, 1, 0])) == pytest.approx(0.2)
+    assert best_threshold(outputs, np.array([1, 0, 0, 0, 0])) == pytest.approx(0.85)
+    assert best_threshold(outputs, np.zeros(5, np.int8)) == 0.5
     # Equal probabilities are not told apart.
     assert best_threshold(np.array([0.5, 0.5, 0.5], np.float32), np.array([1, 0, 0])) == 0.25
 

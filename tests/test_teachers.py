@@ -48,14 +48,14 @@ def checkpoint(folder: Path) -> Path:
 def test_pytorch_weights_are_read() -> None:
     teacher = load_teacher(MINILM, task=Classification(label_names=NAMES), max_length=32)
     texts = ["a happy dog", "a joyful puppy", "The stock market fell; nobody knows why."]
-    said = teacher(teacher.encoder.encode(texts).inputs)["pooled"].numpy()
+    vectors = teacher(teacher.encoder.encode(texts).inputs)["pooled"].numpy()
     tensors = safetensors.numpy.load_file(find_pretrained(MINILM) / "model.safetensors")
-    for row, ids in zip(said, teacher.encoder.token_ids(texts), strict=True):
+    for row, ids in zip(vectors, teacher.encoder.token_ids(texts), strict=True):
         states = bert_in_numpy(tensors, ids, layers=6, heads=12)
         np.testing.assert_allclose(row, states.mean(0), atol=1e-5)
     # And these are the pretrained weights: sentences of one meaning are close.
-    said /= np.linalg.norm(said, axis=1, keepdims=True)
-    assert said[0] @ said[1] > 0.75 > 0.1 > said[0] @ said[2]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert vectors[0] @ vectors[1] > 0.75 > 0.1 > vectors[0] @ vectors[2]
 
 
 def test_a_teacher_comes_back_as_it_was(tmp_path: Path, tiny_bert: Path) -> None:

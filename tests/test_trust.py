@@ -48,15 +48,17 @@ def test_golden_decisions_in_javascript(tmp_path: Path) -> None:
     program = (
         'import { decide } from "./classifier.js"; import { readFileSync } from "node:fs";'
         "const cases = JSON.parse(readFileSync(process.argv[2]));"
-        "const said = cases.map((c) => decide(c.decision, c.outputs, c.unknown));"
-        "console.log(JSON.stringify(said));"
+        "const answers = cases.map((c) => decide(c.decision, c.outputs, c.unknown));"
+        "console.log(JSON.stringify(answers));"
     )
     (tmp_path / "program.js").write_text(program)
     command = ["node", tmp_path / "program.js", ROOT / "tests" / "golden" / "decisions.json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    for case, said in zip(GOLDEN, json.loads(done.stdout), strict=True):
-        np.testing.assert_allclose(said["calibrated"], case["calibrated"], rtol=0, atol=1e-8)
-        assert (said["answer"], said["unsure"]) == (case["answer"], case["unsure"]), case["name"]
+    for case, answer in zip(GOLDEN, json.loads(done.stdout), strict=True):
+        np.testing.assert_allclose(answer["calibrated"], case["calibrated"], rtol=0, atol=1e-8)
+        assert (answer["answer"], answer["unsure"]) == (case["answer"], case["unsure"]), case[
+            "name"
+        ]
 
 
 def two_classes(logit: np.ndarray) -> np.ndarray:
@@ -66,21 +68,21 @@ def two_classes(logit: np.ndarray) -> np.ndarray:
 
 def test_the_temperature_of_a_model_that_is_twice_too_sure() -> None:
     # 80% of the answers are right, and the model says so of logits that it then doubles.
-    said = two_classes(np.full(1000, 2 * math.log(4)))
+    outputs = two_classes(np.full(1000, 2 * math.log(4)))
     labels = np.repeat([1, 0], [800, 200])
-    assert TASK.confidence(said)[0] == pytest.approx(16 / 17)
+    assert TASK.confidence(outputs)[0] == pytest.approx(16 / 17)
     # One made-up text of either class among 1,000 moves it a little.
-    assert fitted_temperature(TASK, said, labels) == pytest.approx(2, abs=0.01)
-    calibrated = TASK.scaled(said, 2.0)
+    assert fitted_temperature(TASK, outputs, labels) == pytest.approx(2, abs=0.01)
+    calibrated = TASK.scaled(outputs, 2.0)
     np.testing.assert_allclose(calibrated, np.tile([0.2, 0.8], (1000, 1)), atol=1e-6)
-    assert TASK.log_loss(said[:1], np.array([1])) == pytest.approx(
+    assert TASK.log_loss(outputs[:1], np.array([1])) == pytest.approx(
         (math.log(17 / 16) + (math.log(17) + math.log(17 / 16)) / 2) / 2, rel=1e-5
     )
 
 
 def test_a_model_that_is_always_right_on_few_texts_does_not_become_certain() -> None:
-    said, labels = two_classes(np.full(10, 1.0)), np.ones(10, np.int32)
-    assert fitted_temperature(TASK, said, labels) > 0.2
+    outputs, labels = two_classes(np.full(10, 1.0)), np.ones(10, np.int32)
+    assert fitted_temperature(TASK, outputs, labels) > 0.2
 
 
 def test_the_calibration_error_by_hand() -> None:
@@ -124,7 +126,7 @@ def test_the_threshold_for_a_coverage() -> None:
     assert covering_threshold(np.array([0.9, 0.9, 0.9, 0.1]), 0.5) == pytest.approx(0.5)
 
 
-def said_of(confidence: np.ndarray, right: np.ndarray, unknown: float = 0.0) -> Predictions:
+def predictions_of(confidence: np.ndarray, right: np.ndarray, unknown: float = 0.0) -> Predictions:
     """All answers are `good`."""
     outputs = np.stack([1 - confidence, confidence], 1).astype(np.float32)
     count = len(right)
@@ -135,8 +137,8 @@ def test_the_trust_of_an_artifact() -> None:
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.5, 1, 2000)
     right = rng.random(2000) < confidence
-    valid = said_of(confidence[:1000], right[:1000])
-    test = said_of(confidence[1000:], right[1000:])
+    valid = predictions_of(confidence[:1000], right[:1000])
+    test = predictions_of(confidence[1000:], right[1000:])
     trust = trust_of("litert-int8", TASK, valid, test, Decide(precision=0.9), None)
     assert trust.decision.temperature == pytest.approx(1, abs=0.15)
     (threshold,) = trust.decision.thresholds
@@ -153,7 +155,7 @@ def test_the_trust_of_an_artifact() -> None:
     assert sum(one.texts for one in trust.calibration.bins) == 1000
 
     # Texts out of scope, of which the model is as sure as of others, raise the threshold.
-    foreign = said_of(rng.uniform(0.5, 0.9, 200), np.zeros(200))
+    foreign = predictions_of(rng.uniform(0.5, 0.9, 200), np.zeros(200))
     stricter = trust_of("litert-int8", TASK, valid, test, Decide(precision=0.9), foreign)
     assert stricter.decision.thresholds > trust.decision.thresholds
     assert stricter.out_of_scope is not None and stricter.out_of_scope.texts == 100
@@ -165,9 +167,9 @@ def test_the_trust_of_an_artifact() -> None:
 
 
 def test_a_precision_that_can_not_be_promised() -> None:
-    said = said_of(np.linspace(0.5, 1, 50), np.arange(50) % 2 == 0)
+    predictions = predictions_of(np.linspace(0.5, 1, 50), np.arange(50) % 2 == 0)
     with pytest.raises(KdedgeError, match=r"litert-int8: precision = 0.95 in \[decide\] can't be"):
-        trust_of("litert-int8", TASK, said, said, Decide(precision=0.95), None)
+        trust_of("litert-int8", TASK, predictions, predictions, Decide(precision=0.95), None)
 
 
 def test_auroc_by_hand() -> None:

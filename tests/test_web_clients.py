@@ -40,38 +40,38 @@ TRANSFORMERS_JS = """async ([texts, dtype, runtime]) => {
     env.backends.onnx.wasm.wasmPaths = runtime + "/";
     const options = dtype ? { dtype } : {};
     const classifier = await pipeline("text-classification", "bundle", options);
-    const said = [];
-    for (const text of texts) said.push(await classifier(text, { top_k: null }));
-    return said;
+    const outputs = [];
+    for (const text of texts) outputs.push(await classifier(text, { top_k: null }));
+    return outputs;
 }"""
 ONNX_RUNTIME_WEB = """async (rows) => {
     const { InferenceSession, Tensor } = await import("onnxruntime-web");
     const session = await InferenceSession.create("/models/bundle/onnx/model.onnx",
         { executionProviders: ["wasm"] });
     const tensor = (values) => new Tensor("int64", values.map(BigInt), [1, values.length]);
-    const said = [];
+    const outputs = [];
     for (const ids of rows) {
         const { logits } = await session.run({
             input_ids: tensor(ids),
             attention_mask: tensor(ids.map(() => 1)),
             token_type_ids: tensor(ids.map(() => 0)),
         });
-        said.push(Array.from(logits.data));
+        outputs.push(Array.from(logits.data));
     }
-    return said;
+    return outputs;
 }"""
 LITERT_JS = """async ([file, rows]) => {
     const { loadLiteRt, loadAndCompile, Tensor } = await import("@litertjs/core");
     await loadLiteRt("/node_modules/@litertjs/core/wasm/");
     const model = await loadAndCompile("/models/bundle/" + file, { accelerator: "wasm" });
-    const said = [];
+    const outputs = [];
     for (const row of rows) {
         const inputs = row.map((values) => new Tensor(new Int32Array(values), [1, values.length]));
         const [output] = await model.run(inputs);
-        said.push(Array.from(output.toTypedArray()));
+        outputs.push(Array.from(output.toTypedArray()));
         for (const tensor of [...inputs, output]) tensor.delete();
     }
-    return said;
+    return outputs;
 }"""
 
 WITHIN = 1e-3
@@ -116,21 +116,21 @@ def page(browser: "playwright.Browser", address: str) -> Iterator["playwright.Pa
 
 
 def assert_same(
-    said: object,
+    outputs: object,
     classifier: TextModel,
     texts: list[str],
     record: Record,
     within: float = WITHIN,
 ) -> None:
-    """Compare `said`, float [texts, classes], with Python's probabilities and labels."""
+    """Compare `outputs`, float [texts, classes], with Python's probabilities and labels."""
     expected = classifier.outputs(texts)
     # A model that says one thing of everything would prove nothing.
     assert len(set(expected.argmax(-1))) > 1 and np.ptp(expected[:, 0]) > 0.05
-    same = np.argmax(said, -1) == expected.argmax(-1)
+    same = np.argmax(outputs, -1) == expected.argmax(-1)
     record("texts", len(texts))
     record("same label", int(same.sum()))
-    record("max difference", float(np.abs(np.asarray(said) - expected).max()))
-    np.testing.assert_allclose(said, expected, rtol=0, atol=within)
+    record("max difference", float(np.abs(np.asarray(outputs) - expected).max()))
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=within)
     assert same.all()
 
 
@@ -150,8 +150,8 @@ def test_transformers_js(
     with page.expect_request(f"**/models/bundle/{file}"):
         answers = page.evaluate(TRANSFORMERS_JS, [texts, dtype, ITS_RUNTIME])
     scores = [{entry["label"]: entry["score"] for entry in answer} for answer in answers]
-    said = [[score[label] for label in classifier.manifest.task.output_names] for score in scores]
-    assert_same(said, classifier, texts, record_property)
+    output = [[score[label] for label in classifier.manifest.task.output_names] for score in scores]
+    assert_same(output, classifier, texts, record_property)
 
 
 def test_onnx_runtime_web(
@@ -178,5 +178,5 @@ def test_litert_js(
     file = classifier.manifest.artifact(artifact).file
     # Where activations are rounded to 8 bits on the fly, each processor rounds in its own way.
     within = 2 * WITHIN if artifact == "litert-int8" else WITHIN
-    said = page.evaluate(LITERT_JS, [file, rows])
-    assert_same(said, classifier, texts, record_property, within)
+    output = page.evaluate(LITERT_JS, [file, rows])
+    assert_same(output, classifier, texts, record_property, within)

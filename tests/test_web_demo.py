@@ -26,7 +26,7 @@ HOSTILE = json.loads((ROOT / "tests" / "golden" / "hostile.json").read_text())
 # Types into the page what Python's own strings could not bring there: halves of surrogate pairs.
 TYPE_ALL = """async (hostile) => {
     const [box, status] = ["text", "status"].map((id) => document.getElementById(id));
-    const said = [];
+    const outputs = [];
     for (const { text, repeat, count } of hostile) {
         const changed = new Promise((resolve) =>
             new MutationObserver(resolve).observe(status, { childList: true }));
@@ -34,17 +34,17 @@ TYPE_ALL = """async (hostile) => {
         box.dispatchEvent(new Event("input"));
         await changed;
         const scores = [...document.querySelectorAll("meter")].map(({ value }) => value);
-        said.push([status.textContent, status.className, scores]);
+        outputs.push([status.textContent, status.className, scores]);
     }
-    return said;
+    return outputs;
 }"""
 
 CLASSIFY = """async (texts) => {
     const { loadClassifier } = await import("/classifier.js");
     const { classify } = await loadClassifier();
-    const said = [];
-    for (const text of texts) said.push(await classify(text));
-    return said;
+    const outputs = [];
+    for (const text of texts) outputs.push(await classify(text));
+    return outputs;
 }"""
 
 
@@ -129,10 +129,10 @@ def test_the_same_as_python_on_100_texts(
 ) -> None:
     # The last ten are cut, and must keep their [SEP].
     texts = samples[:90] + [" ".join(samples[i : i + 6]) for i in range(10)]
-    said = page.evaluate(CLASSIFY, texts)
+    answers = page.evaluate(CLASSIFY, texts)
     expected = classifier.predict(texts)
     assert len({one.label for one in expected}) == 2
-    for scores, one in zip(said, expected, strict=True):
+    for scores, one in zip(answers, expected, strict=True):
         assert scores[0]["label"] == one.label
         by_label = {score["label"]: score["score"] for score in scores}
         assert by_label == pytest.approx(one.probabilities, abs=WITHIN)
@@ -164,11 +164,11 @@ def test_a_bundle_with_a_decision_and_without_texts(
         page.goto("/")
         wait_until_ready(page)
         playwright.expect(page.get_by_role("button", name="Try an example")).to_be_hidden()
-        said = page.evaluate(CLASSIFY, texts)
+        answers = page.evaluate(CLASSIFY, texts)
         box(page).fill(texts[-2])
         playwright.expect(status(page)).to_have_text(re.compile("^unsure, in "))
     assert 2 < sum(one.unsure for one in expected) < 30
-    for scores, one in zip(said, expected, strict=True):
+    for scores, one in zip(answers, expected, strict=True):
         by_label = {score["label"]: score["score"] for score in scores}
         assert by_label == pytest.approx(one.probabilities, abs=WITHIN)
         assert {score["unsure"] for score in scores} == {one.unsure}
@@ -297,13 +297,13 @@ def test_the_page_of_the_docs(browser: "playwright.Browser", site: Path) -> None
     (site / "mine.html").write_text(program_of("web.md", "html"))
     with served(site) as address, watched(browser, address) as page:
         page.goto("/mine.html")
-        for text, said in (
+        for text, shown in (
             ("a moving, funny film", "positive, 98.2%"),
             (" ", "The text is empty."),
         ):
             page.get_by_label("Review").fill(text)
             page.keyboard.press("Enter")
-            playwright.expect(page.get_by_role("status")).to_have_text(said)
+            playwright.expect(page.get_by_role("status")).to_have_text(shown)
 
 
 def test_page_without_a_bundle(browser: "playwright.Browser") -> None:
@@ -312,11 +312,11 @@ def test_page_without_a_bundle(browser: "playwright.Browser") -> None:
         playwright.expect(status(page)).to_contain_text("kdedge package web BUNDLE")
 
 
-def refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
+def refused(done: subprocess.CompletedProcess[str], *messages: str) -> None:
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
-    for part in said:
+    for part in messages:
         assert part in line
 
 

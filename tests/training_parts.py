@@ -15,11 +15,11 @@ class Stop(BaseException):
 
 
 def watch_steps(monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> list[str]:
-    """What trainings say of each step from now on, in a list that grows.
+    """The notes that trainings show after each step from now on, in a list that grows.
 
     The step with number `stop_at`, counted from 1, is the last one: it ends in `Stop`.
     """
-    said: list[str] = []
+    notes: list[str] = []
     shown = resumable.progress
 
     @contextmanager
@@ -27,12 +27,12 @@ def watch_steps(monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> 
         with shown(*arguments) as advance:
 
             def advance_and_stop(count: int, /, note: str = "") -> None:
-                said.append(note)
-                if len(said) == stop_at:
+                notes.append(note)
+                if len(notes) == stop_at:
                     raise Stop
                 advance(count, note)
 
             yield advance_and_stop
 
     monkeypatch.setattr(resumable, "progress", watched)
-    return said
+    return notes

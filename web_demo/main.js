@@ -60,8 +60,8 @@ async function start() {
       const isScore = task.name === "regression";
       labels.replaceChildren(...(isScore ? [] : scores.map(row)));
       const held = scores.filter(({ holds }) => holds).map(({ label }) => label);
-      const said = isScore ? scores[0].score.toFixed(2) : held.join(", ") || "none";
-      say(`${scores[0].unsure ? "unsure" : said}, in ${took.toFixed(1)} ms`);
+      const shown = isScore ? scores[0].score.toFixed(2) : held.join(", ") || "none";
+      say(`${scores[0].unsure ? "unsure" : shown}, in ${took.toFixed(1)} ms`);
     } catch (error) {
       labels.replaceChildren();
       say(error.message, true);

@@ -42,11 +42,11 @@ final class Model {
                 loaded = (artifact, try await load(artifact, of: bundle))
             }
             guard let classifier = loaded?.classifier else { return }
-            let said = try await classifier.classify(text, pair: takesPairs ? pair : nil)
+            let result = try await classifier.classify(text, pair: takesPairs ? pair : nil)
             // Of an older text.
             if Task.isCancelled { return }
-            answer = said
-            message = said.isUnsure ? "Unsure: \(said.text)?" : said.text
+            answer = result
+            message = result.isUnsure ? "Unsure: \(result.text)?" : result.text
         } catch {
             answer = nil
             message = error.localizedDescription

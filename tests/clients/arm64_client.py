@@ -40,7 +40,7 @@ def onnx(path, rows):
         yield session.run(["logits"], wanted)[0][0]
 
 
-tokens, said, *models = map(Path, sys.argv[1:])
+tokens, outputs, *models = map(Path, sys.argv[1:])
 with np.load(tokens) as arrays:
     ids, mask, segment_ids = (arrays[name] for name in ("ids", "mask", "segment_ids"))
 # Without the padding, as an app would give them.
@@ -48,4 +48,4 @@ rows = [
     [values[: row[1].sum()] for values in row] for row in zip(ids, mask, segment_ids, strict=True)
 ]
 engines = {".tflite": litert, ".onnx": onnx}
-np.savez(said, **{m.name: np.stack(list(engines[m.suffix](m, rows))) for m in models})
+np.savez(outputs, **{m.name: np.stack(list(engines[m.suffix](m, rows))) for m in models})

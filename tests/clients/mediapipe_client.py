@@ -13,8 +13,8 @@ from mediapipe.tasks.python import text
 
 model, texts, scores = map(Path, sys.argv[1:])
 with text.TextClassifier.create_from_model_path(str(model)) as classifier:
-    said = [
+    outputs = [
         {c.category_name: c.score for c in classifier.classify(one).classifications[0].categories}
         for one in json.loads(texts.read_text())
     ]
-scores.write_text(json.dumps(said))
+scores.write_text(json.dumps(outputs))

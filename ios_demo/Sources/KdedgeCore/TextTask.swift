@@ -1,6 +1,6 @@
 import Foundation
 
-/// What is said of a text, and how a model's numbers say it.
+/// A task: the kinds of labels, and how a model's outputs become an answer.
 public enum TextTask: Sendable, Equatable {
     /// One label for each text: the most probable one.
     case classification(labels: [String])

@@ -72,7 +72,7 @@ def main() -> None:
         masked.tie_weights()
         inputs = some_inputs(config)
         with torch.no_grad():
-            said = classifier(**inputs, output_hidden_states=True, output_attentions=True)
+            output = classifier(**inputs, output_hidden_states=True, output_attentions=True)
             tokens = masked(**inputs).logits
         classifier.save_pretrained(HERE / name, state_dict=all_tensors(classifier, masked))
         (HERE / name / "generation_config.json").unlink(missing_ok=True)
@@ -81,12 +81,12 @@ def main() -> None:
             ids=inputs["input_ids"].numpy().astype(np.int32),
             mask=inputs["attention_mask"].numpy().astype(np.int32),
             segment_ids=inputs.get("token_type_ids", torch.zeros(1)).numpy().astype(np.int32),
-            logits=said.logits.numpy(),
+            logits=output.logits.numpy(),
             masked_logits=tokens.numpy(),
-            hidden_states=torch.stack(said.hidden_states).numpy(),
-            attentions=torch.stack(said.attentions).numpy(),
+            hidden_states=torch.stack(output.hidden_states).numpy(),
+            attentions=torch.stack(output.attentions).numpy(),
         )
-        print(name, said.logits[0].tolist())
+        print(name, output.logits[0].tolist())
 
 
 def randomize(model: Any) -> None:

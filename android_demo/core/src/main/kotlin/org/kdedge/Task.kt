@@ -6,7 +6,7 @@ import kotlin.math.exp
 import org.json.JSONException
 import org.json.JSONObject
 
-/** What is said of a text, and how a model's numbers say it. */
+/** A task: the kinds of labels, and how a model's outputs become an answer. */
 sealed class Task {
     /** Names of the labels, in the order of the model's output; none for scores. */
     abstract val labels: List<String>

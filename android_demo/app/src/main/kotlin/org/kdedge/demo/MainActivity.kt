@@ -188,8 +188,8 @@ class MainActivity : Activity() {
             getString(R.string.latency, answer.tokenizeNanos / 1e6, answer.inferNanos / 1e6)
     }
 
-    private fun showMessage(said: String?) {
-        message.text = said
+    private fun showMessage(line: String?) {
+        message.text = line
         bars.visibility = View.INVISIBLE
         latency.text = ""
     }
