@@ -32,8 +32,9 @@ from kdedge.text.rules import Finding, quoted
 from kdedge.text.unlabelled import load_unlabelled
 
 Verdict = Literal["ok", "odd", "impossible"]
-# Limits of what is reported: truncated texts, unknown tokens, test texts of a class.
+# What is reported: shares of truncated texts and unknown tokens above these, fewer test texts.
 MANY_CUT, MANY_UNKNOWN, FEW_TEST_TEXTS = 0.1, 0.02, 10
+# A length that no text reaches.
 NO_END = 10**6
 # Fields of [data] that apply to texts without labels.
 OF_UNLABELLED = {
@@ -41,9 +42,8 @@ OF_UNLABELLED = {
     "valid_fraction", "test_fraction", "encoding", "delimiter", "quoting", "empty_texts",
 }  # fmt: skip
 OF_FILES = {"path", "train_size", "eval_size", "out_of_scope"}
-# Operations that a processor core does in a second of training: with these the example's recipe
-# gets the 11 to 16 minutes that it takes on two cores. And how much the student, the export and the
-# benchmark add to the teacher's work.
+# Operations of a CPU core in a second of training, so that the example's recipe gets the 11 to 16
+# minutes that it takes on two cores; and a factor for student, export and benchmark.
 A_CORE, THE_REST = 50e9, 1.5
 
 
@@ -70,7 +70,7 @@ class Report:
         recognised: detected formats of the files.
         rows: number of rows of each split, and of unlabelled rows.
         classes: number of rows of each label in each split; empty for scores.
-        lengths: lengths in tokens of the pretrained model; None if the check ended before.
+        lengths: lengths in tokens of the pretrained model; None if the check ended early.
         findings: all problems.
         estimate: None if the recipe can't run.
     """
@@ -110,15 +110,15 @@ def corpus_of(recipe: Recipe, tell: Tell = tell_once) -> Corpus:
 
 
 def read_unlabelled(data: Data, task: Task, seed: int, tell: Tell = tell_once) -> Corpus:
-    """The corpus of a large model, which needs no labels, cut to the sizes that are asked for.
+    """Read the corpus for a large model, which needs no labels, with the sizes that it sets.
 
     Raises:
-        KdedgeError: as `load_unlabelled`, or `data` says what is for labelled texts only.
+        KdedgeError: see `load_unlabelled`; or `data` has settings for labelled texts.
     """
     if needless := data.model_fields_set - OF_UNLABELLED - OF_FILES:
         raise KdedgeError(
-            f"data: {', '.join(sorted(needless))}: not with a large model: its prompts say what is "
-            "asked, and texts need no labels."
+            f"data: {', '.join(sorted(needless))}: not with a large model, whose prompts define "
+            "the task. Leave them out: texts need no labels."
         )
     given = data.model_dump(include=OF_UNLABELLED)
     corpus = load_unlabelled(data.path, task, **given, seed=seed, tell=tell)
@@ -157,7 +157,7 @@ def check_recipe(recipe: Recipe) -> Report:
         **{part: len(split) for part, split in splits.items()},
         "unlabelled": len(corpus.unlabelled),
     }
-    # Of texts without labels nobody knows it.
+    # Unknown for texts without labels.
     if asked is None:
         counts = {part: corpus.task.counts(split.labels) for part, split in splits.items()}
         report.classes = {
@@ -184,7 +184,7 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
     """Check a corpus with the tokenizer of the pretrained model.
 
     Raises:
-        KdedgeError: there is no such model, or it is none.
+        KdedgeError: the model does not exist, or is not a pretrained model.
     """
     folder, config = _model(settings)
     encoder = TextEncoder.from_pretrained(folder, NO_END)
@@ -197,8 +197,8 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
         findings.append(
             _impossible(
                 "max_length",
-                f"teach.max_length is {longest} and {settings.source} takes "
-                f"{positions} tokens. Set at most that in [teach] and [distill], --max-length.",
+                f"teach.max_length is {longest}, but {settings.source} takes at most "
+                f"{positions} tokens. Set a lower one in [teach] and [distill], --max-length.",
             )
         )
     if lengths.cut > MANY_CUT:
@@ -214,8 +214,8 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
     if lengths.unknown > MANY_UNKNOWN:
         too_many = lengths.unknown > settings.max_unknown
         remedy = (
-            "refused: take a pretrained model that knows them, as "
-            "google-bert/bert-base-multilingual-cased, or allow it by max_unknown in [teach], "
+            "refused: use a pretrained model that knows them, such as "
+            "google-bert/bert-base-multilingual-cased, or allow it with max_unknown in [teach], "
             "--max-unknown"
         )
         findings.append(
@@ -224,7 +224,7 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
                 round(100 * lengths.unknown),
                 f"percent of the tokens that {settings.source} does not know",
                 quoted(lengths.unknown_text),
-                remedy if too_many else "all of them are the same to it",
+                remedy if too_many else "it can't tell them apart",
                 impossible=too_many,
             )
         )
@@ -235,7 +235,7 @@ def full_teaching(corpus: Corpus, settings: Teach) -> FullTeach:
     """The complete settings of fine-tuning for this corpus.
 
     Raises:
-        KdedgeError: there is no such pretrained model, or a measure that the task does not have.
+        KdedgeError: the pretrained model does not exist, or the task does not have the metric.
     """
     folder, config = _model(settings)
     longest, lengths = longest_text(config) or NO_END, list[int]()
@@ -247,7 +247,7 @@ def full_teaching(corpus: Corpus, settings: Teach) -> FullTeach:
 
 
 def check_decide(corpus: Corpus, decide: Decide) -> list[Finding]:
-    """Find wishes of [decide] that no model could fulfil with this corpus."""
+    """Find requirements in [decide] that no model can meet with this corpus."""
     if not decide.asks:
         return []
     if not corpus.task.has_confidence:
@@ -255,7 +255,7 @@ def check_decide(corpus: Corpus, decide: Decide) -> list[Finding]:
         return [_impossible("decide", words)]
     if decide.precision is None:
         return []
-    # So many right answers without a wrong one are needed, by Wilson's interval for half of them.
+    # Number of right answers without a wrong one, by Wilson's interval for half of them.
     needed = math.ceil(2 * decide.precision * ONE_SIDED_95**2 / (1 - decide.precision))
     if len(corpus.valid) >= needed:
         return []
@@ -263,8 +263,8 @@ def check_decide(corpus: Corpus, decide: Decide) -> list[Finding]:
         _impossible(
             "precision",
             f"decide.precision is {decide.precision} and the valid split has "
-            f"{len(corpus.valid):,} texts: to promise that needs at least {needed:,}, all answered "
-            "rightly. Set valid_fraction in [data] higher, lower the precision or set coverage.",
+            f"{len(corpus.valid):,} texts; at least {needed:,} are needed, even if all answers are "
+            "right. Raise valid_fraction in [data], lower the precision, or set coverage instead.",
         )
     ]
 
@@ -272,19 +272,19 @@ def check_decide(corpus: Corpus, decide: Decide) -> list[Finding]:
 def refuse_impossible(
     corpus: Corpus, settings: Teach, names: Mapping[str, str] = MappingProxyType({})
 ) -> None:
-    """Tell what is odd about a corpus for a pretrained model, before it is fine-tuned.
+    """Show problems of a corpus with a pretrained model, before it is fine-tuned.
 
     Args:
         corpus: the data.
         settings: the recipe's section `teach`.
-        names: the data's names for classes that the model calls otherwise.
+        names: the data's name for each class that the model calls something else.
 
     Raises:
-        KdedgeError: that can't be done.
+        KdedgeError: fine-tuning is impossible.
     """
     lengths, findings = check_pretrained(corpus, full_teaching(corpus, settings))
-    tell_once(f"texts are cut to {lengths.limit} tokens, which {lengths.cut:.1%} of them exceed")
-    # A teacher that is used as it is says more when it is tried.
+    tell_once(f"texts are truncated to {lengths.limit} tokens; {lengths.cut:.1%} are longer")
+    # A teacher that is used as it is is tried later, which tells more.
     if not settings.teacher:
         findings += _classes(corpus, settings, names)
     for finding in findings:
@@ -294,7 +294,7 @@ def refuse_impossible(
 
 
 def _model(settings: Teach) -> tuple[Path, dict[str, Any]]:
-    """The folder of the recipe's pretrained model or teacher, and its config.json, or {}."""
+    """The folder and the config.json of the recipe's pretrained model or teacher."""
     folder = find_pretrained(settings.source, weights=False)
     if onnx_file(settings.source) and not (folder / CONFIG).is_file():
         return folder, {}
@@ -332,7 +332,7 @@ def _small_classes(classes: dict[str, dict[str, int]]) -> list[Finding]:
             len(small),
             f"labels with fewer than {FEW_TEST_TEXTS} test texts",
             ", ".join(f"{name}: {classes[name]['test']}" for name in small[:3]),
-            "kept; how well they are told apart will not be known",
+            "kept; the accuracy on them will be uncertain",
         )
     ]
 
@@ -371,6 +371,6 @@ def _estimate(
     tokens = teach.batch_size * min(teach.max_length, lengths.longest)
     # Weights, gradients and two moments; about twenty arrays a layer; TensorFlow itself.
     memory = 16 * parameters + 80 * tokens * width * layers + 2e9
-    # As fine-tuning asks for; vectors of the soft labels; the teacher and its bundle.
+    # The free space that fine-tuning needs; vectors of the soft labels; the teacher and its bundle.
     disk = 32 * parameters + 4 * texts * width + 16 * parameters
     return Estimate(seconds / 60, memory / 1e9, disk / 1e9)

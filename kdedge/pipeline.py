@@ -1,4 +1,4 @@
-"""Runs a recipe's stages in order and skips what is done."""
+"""Runs the stages of a recipe in order, and skips those that are done."""
 
 import json
 import shutil
@@ -63,18 +63,18 @@ from kdedge.text.readers import read_texts
 from kdedge.text.unlabelled import UNKNOWN_TEST, with_answers
 from kdedge.text.vocabulary import students_encoder
 
-# What figures are where no test text has a label.
+# What accuracy means if no test text has a label.
 AGREEMENT = "accuracy is agreement with the large model"
 
 
 def run(recipe: Recipe, out: Path) -> BenchReport:
-    """Run a recipe in the folder `out`; the same call again continues where it stopped.
+    """Run a recipe in the folder `out`. Call it again to continue a run that was stopped.
 
-    Leaves there teacher/, baselines.json, soft_labels/, student/, compressed/ if the recipe asks
-    for it, bundle/, teacher_bundle/, results.json and report.html.
+    Writes teacher/, baselines.json, soft_labels/, student/, bundle/, teacher_bundle/, results.json,
+    report.html, and compressed/ if the recipe has [compress].
 
     Raises:
-        KdedgeError: bad data or settings, or another run works in `out`.
+        KdedgeError: the data or settings are invalid, or another run is working in `out`.
     """
     check(recipe.distill, find_preset(recipe.distill.student))
     corpus, seed, teaching = corpus_of(recipe), recipe.seed, recipe.teaching
@@ -89,9 +89,9 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         stages = _Stages(out)
         key = fingerprint(teaching, corpus.fingerprint(), str(seed), str(recipe.data.labels))
         if teaching.teacher:
-            # It may be another one by now.
+            # Its files may have changed since.
             key = fingerprint(key, content_of(teaching.teacher))
-        # A large model is asked as it is, and there are no labels to learn baselines from.
+        # A large model is not fine-tuned, and there are no labels to fit baselines on.
         teacher: Path | None = None
         baselines: Path | None = None
         if teaching.large_model is None:
@@ -126,7 +126,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         )
         bundles = [bundle]
         if teacher and onnx_file(teacher):
-            console.print("export teacher: left out, its ONNX file stays as it is")
+            console.print("export teacher: left out, it is an ONNX file already")
         elif teacher:
             teacher_bundle = stages.run(
                 "export teacher",
@@ -168,7 +168,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
 
 
 def _check_teacher(recipe: Recipe) -> None:
-    """Check that the teacher can do what the settings need of it.
+    """Check that the teacher can do what the settings need.
 
     Raises:
         KdedgeError: it can't.
@@ -177,10 +177,9 @@ def _check_teacher(recipe: Recipe) -> None:
     if recipe.teach.large_model:
         if preset.needs_teacher or needs_teacher(settings):
             raise KdedgeError(
-                "teach.large_model: answers to texts is all that a large model gives; some "
-                f"students (student = {settings.student!r} is named), hidden_weight, "
-                "attention_weight and some adversaries and losses in [distill] need a teacher that "
-                "runs beside the student. Leave them out."
+                "teach.large_model: a large model only labels texts. In [distill], some students "
+                f"(student is {settings.student!r}), adversaries and losses, hidden_weight and "
+                "attention_weight need a teacher that runs beside the student. Leave them out."
             )
         return
     folder = find_pretrained(recipe.teach.source, weights=False)
@@ -210,19 +209,19 @@ def _label(recipe: Recipe, corpus: Corpus, teacher: Path | None, out: Path) -> N
 
 
 def _ask(recipe: Recipe, corpus: Corpus, out: Path) -> None:
-    """Label by the large model, and give students the tokens of the pretrained model."""
+    """Label with the large model, and store the tokenizer and token vectors of `pretrained`."""
     asked, settings = recipe.teach.large_model, recipe.label
     assert asked
     full = full_teaching(corpus, recipe.teaching)
     pretrained = load_teacher(full.pretrained, task=corpus.task, max_length=full.max_length)
-    # Each text costs money: augmented ones are labelled if the recipe asks for them.
+    # Each text costs money: augmented texts only if the recipe says how many.
     settings = settings.model_copy(update={"augmented": settings.augmented or 0})
     texts = texts_to_label(pretrained, corpus, settings, recipe.seed)
-    # Beside the store: a change of the recipe removes that, and answers are paid for.
+    # Not in the store, which is removed if the recipe changes: the answers cost money.
     answers = out.with_name(ANSWERS)
     store = label_by_prompts(asked, texts, out, answers=answers)
     if any(left.requests for left in estimate(asked, texts, out, answers).values()):
-        raise KdedgeError("a limit of [teach.large_model] stopped it; the same command continues.")
+        raise KdedgeError("stopped at a limit of [teach.large_model]; the same command continues.")
     students = students_encoder(pretrained.encoder, texts)
     store.keep(students, token_vectors(pretrained, students))
 
@@ -247,8 +246,7 @@ def _export(recipe: Recipe, student: Path, foreign: tuple[Text, ...], out: Path)
 
 def _export_teacher(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path, out: Path) -> None:
     subject = subject_of_teacher(load_teacher(teacher), corpus, SoftLabels(labels))
-    # What the student is compared with, at its length; the teacher's own losses are no reason to
-    # stop.
+    # Only for comparison with the student, so at its length, and whatever accuracy it loses.
     longest = recipe.distill.max_length
     own = {
         "artifacts": recipe.export.teacher_artifacts,
@@ -267,7 +265,7 @@ def _bench(
     student: Path,
     out: Path,
 ) -> None:
-    """Measure bundles, and write the report with what is known of the models."""
+    """Measure bundles, and write the report with the quality of the models."""
     notes = read_notes(teacher) if teacher else {}
     report = bench_bundles(bundles, out.parent, scenario(recipe.bench.tier))
     _, findings = check_pretrained(corpus, full_teaching(corpus, recipe.teaching))
@@ -305,7 +303,7 @@ def _page(
 
 
 class _Stages:
-    """Which stages are done, by the fingerprint of everything that goes into them."""
+    """Runs stages and stores which are done, by the fingerprint of everything they depend on."""
 
     def __init__(self, out: Path) -> None:
         self.out, self.path = out, out / "stages.json"
@@ -313,13 +311,13 @@ class _Stages:
         self.asked_for: list[str] = []
 
     def run(self, name: str, key: str, result: str, work: Callable[[Path], object]) -> Path:
-        """Have `work` make the result, in the run's folder, unless it is there; give its path."""
+        """Let `work` write the result into the run's folder if it is not there; return its path."""
         self.asked_for.append(name)
         path, entry = self.out / result, self.done.get(name, {})
         if entry.get("key") == key and "seconds" in entry and path.exists():
             console.print(f"{name}: done already, in {entry['seconds']:.0f} s")
             return path
-        # A result of other settings goes; one of these settings is a part to go on with.
+        # The result of other settings is removed; a partial one of these settings is continued.
         if entry.get("key") != key:
             _remove(path)
             self._note(name, {"key": key})

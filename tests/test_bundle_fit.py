@@ -78,7 +78,7 @@ def test_a_bundle_that_fits(bundle: Path) -> None:
         ),
         (
             edit_json("encoder.json", lambda encoder: encoder.update(max_length=32)),
-            "max_length is 32 in encoder.json and 64 in the manifest",
+            "max_length is 32 in encoder.json, but 64 in the manifest",
         ),
         (
             lambda bundle: copyfile(bundle / ONNX, bundle / LITERT),
@@ -101,8 +101,8 @@ def test_files_of_different_bundles(bundle: Path, change: Change, message: str) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"file": ONNX}, "litert-int8 is litert, whose files end in .tflite, and its file is onnx"),
-        ({"format": "onnx"}, "litert-int8 is onnx, whose files end in .onnx, and its file is lit"),
+        ({"file": ONNX}, "litert-int8 is litert, whose files end in .tflite, but its file is onnx"),
+        ({"format": "onnx"}, "litert-int8 is onnx, whose files end in .onnx, but its file is lit"),
         ({"length": None}, "litert-int8: length is None; LiteRT files have a length"),
     ],
 )

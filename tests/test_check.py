@@ -134,7 +134,7 @@ def test_many_unknown_tokens_are_refused(folder: Path) -> None:
     assert report.verdict == "impossible"
     status, output = run_check(path)
     assert status == 2
-    assert "take a pretrained model that knows them" in output
+    assert "use a pretrained model that knows them" in output
     corpus = read_corpus(load_recipe(path).data, 0)
     settings = load_recipe(path).teach
     with pytest.raises(KdedgeError, match="percent of the tokens .* does not know: 50, refused"):
@@ -156,7 +156,7 @@ def test_cut_texts_are_counted(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("= 16", "= 33", r"teach\.max_length is 33 and .*model takes 32 tokens"),
+        ("= 16", "= 33", r"teach\.max_length is 33, but .*model takes at most 32 tokens"),
         (
             "[distill]\nmax_length = 16",
             "[distill]\nmax_length = 32",
@@ -190,7 +190,7 @@ def test_the_estimate_in_words(least: float, words: str) -> None:
     ("decide", "message"),
     [
         # n right answers promise n / (n + 2 * 1.645 ** 2): 0.95 from 103 on.
-        ("precision = 0.95", r"the valid split has \d+ texts: to promise that needs at least 103"),
+        ("precision = 0.95", r"the valid split has \d+ texts; at least 103 are needed"),
         ("precision = 0.95\ncoverage = 0.5", "precision, coverage: set one of them, not both"),
         ("per_class = true", "per_class: needs precision or coverage"),
     ],

@@ -287,10 +287,10 @@ def settings(**changes: Any) -> Callable[[Path], None]:
     ("change", "message"),
     [
         (relative, "position_embedding_type 'relative_key' is not .*layer.0.*distance_embedding"),
-        (add("bert.encoder.layer.0.adapter.weight", 2), "no part of a Bert has the tensors bert.e"),
-        (add("lstm.weight", 2), "no part of a Bert has the tensors lstm.weight"),
-        (add("classifier.scale", 2), "no part of a Bert has the tensors classifier.scale"),
-        (add("bert.embeddings.position_ids", 24), "no part of a Bert has the tensors"),
+        (add("bert.encoder.layer.0.adapter.weight", 2), "a Bert has no part for the tensors bert"),
+        (add("lstm.weight", 2), "a Bert has no part for the tensors lstm.weight"),
+        (add("classifier.scale", 2), "a Bert has no part for the tensors classifier.scale"),
+        (add("bert.embeddings.position_ids", 24), "a Bert has no part for the tensors"),
         (add("bert.encoder.layer.1.output.dense.weight", 3, 3), "dense.weight has shape .3, 3"),
         (drop("bert.encoder.layer.1.output.dense.bias"), "1 weights are missing, among them bert"),
         (drop("classifier.bias"), "1 weights are missing, among them classifier.bias"),
@@ -298,10 +298,10 @@ def settings(**changes: Any) -> Callable[[Path], None]:
         (drop("bert.embeddings.word_embeddings.weight"), "0 tensors are called embeddings.word_"),
         (adapter, "an adapter .PEFT., not a whole model. Merge it"),
         (settings(problem_type="regression"), "a model with 3 scores for each text"),
-        (settings(id2label={"0": "bad", "1": "good"}), "2 names .bad, good., the head 3 outputs"),
-        (settings(id2label={"x": "bad"}), "id2label is not numbers with names"),
-        (settings(num_hidden_layers=1), "num_hidden_layers is 1 in config.json and 2 by the ten"),
-        (settings(hidden_size=768), "hidden_size is 768 in config.json and 16 by the tensors"),
+        (settings(id2label={"0": "bad", "1": "good"}), "2 names .*, but the head has 3 outputs"),
+        (settings(id2label={"x": "bad"}), "id2label must map numbers to names"),
+        (settings(num_hidden_layers=1), "num_hidden_layers is 1 in config.json, but 2 in the ten"),
+        (settings(hidden_size=768), "hidden_size is 768 in config.json, but 16 in the tensors"),
         (settings(num_attention_heads=3), "num_attention_heads is 3; it must divide the width, 16"),
         (settings(hidden_act="mish"), "activation: 'mish'. Supported: gelu"),
         (settings(model_type="modernbert"), "'modernbert' is not supported. Supported: albert, b"),
@@ -337,7 +337,7 @@ def test_several_labels_and_one_score_are_read_as_what_they_are(tmp_path: Path) 
     asked = load_teacher(folder, task=task)
     np.testing.assert_allclose(asked.run(inputs)["logits"], (logits[:, :1] - 3) / 2, atol=1e-5)
     np.testing.assert_allclose(task.outputs(asked.run(inputs)["logits"]), logits[:, :1], atol=1e-5)
-    with pytest.raises(KdedgeError, match="a teacher for regression, and the data's task is class"):
+    with pytest.raises(KdedgeError, match="a teacher for regression, but the data's task is class"):
         load_teacher(folder, task=Classification(label_names=("a", "b")))
 
 

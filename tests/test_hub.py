@@ -138,7 +138,7 @@ def test_without_weights() -> None:
     [
         ("owner/none", "owner/none: no such folder here, and the hub has no such model, or it is"),
         ("owner/model@v9", "owner/model@v9: no such folder here, and the hub has no revision v9"),
-        ("owner/gated", "owner/gated: no such folder here, and its owner wants to be asked"),
+        ("owner/gated", "owner/gated: no such folder here, and its owner must be asked for access"),
         ("a b/model", "no such folder, and not an id of the form OWNER/NAME or OWNER/NAME@REVIS"),
     ],
 )

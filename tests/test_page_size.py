@@ -48,7 +48,7 @@ def test_alignment_of_segments(tmp_path: Path) -> None:
     found = problems(tmp_path)
     assert [name for name, problem in found.items() if not problem] == ["good.so", "larger.so"]
     assert "aligned to 4,096 bytes, not 16,384" in found["bad.so"]
-    assert "another place of a page" in found["shifted.so"]
+    assert "another offset within a page" in found["shifted.so"]
     assert "no LOAD segment" in found["empty.so"]
     assert found["text.so"] == "not an ELF file"
     assert "no program headers" in found["cut.so"]

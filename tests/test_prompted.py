@@ -113,13 +113,13 @@ def test_the_command_labels_by_patterns(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"patterns": ["{text} w"]}, "each holds {text} and .MASK. once"),
+        ({"patterns": ["{text} w"]}, "each must have {text} and .MASK. once"),
         ({"patterns": []}, "at least one pattern"),
         ({"pattern_weights": [1.0]}, r"\[1.0\] for 2 patterns"),
         ({"verbalizers": {"bad": ["bad"]}}, "two classes are needed"),
         ({"verbalizers": {"bad": ["bad"], "good": ["it"]}}, "'it' of 'good' is 2 word pieces"),
         ({"verbalizers": {"bad": ["bad"], "good": ["?"]}}, "'.' of 'good' is 1 word pieces or unk"),
-        ({"max_length": 30}, "texts of 30 tokens are 34 with the longest pattern; .* takes 32"),
+        ({"max_length": 30}, "30 tokens are 34 with the longest pattern; .* takes at most 32"),
     ],
 )
 def test_what_it_refuses(folder: Path, changes: dict, message: str) -> None:

@@ -141,7 +141,7 @@ def test_a_map_of_names(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(KdedgeError) as refused:
         taken(source, corpus, tmp_path / "teacher")
     # Guessed from its answers, against the order of the names.
-    note = "  # guessed from what it answers on 8 texts: check it"
+    note = "  # guessed from its answers to 8 texts: check it"
     assert f'[data.labels]\nLABEL_0 = "POSITIVE"{note}\nLABEL_1 = "NEGATIVE"' in str(refused.value)
     assert "--map 'LABEL_0=POSITIVE,LABEL_1=NEGATIVE'" in str(refused.value)
     teacher = taken(source, corpus, tmp_path / "teacher", **names)
@@ -222,7 +222,7 @@ def test_orders() -> None:
     with pytest.raises(KdedgeError, match="Y: it has no such class. It has c, X, b"):
         order_of(theirs, {"Y": "a"}, task, "it")
     other = MultiLabel(label_names=theirs.label_names)
-    with pytest.raises(KdedgeError, match="it: a teacher for multi-label, and the data's task is "):
+    with pytest.raises(KdedgeError, match="it: a teacher for multi-label, but the data's task is "):
         order_of(other, {}, task, "it")
     logits = np.eye(3, dtype=np.float32)[[0, 0, 1, 2]]
     # Texts of class 0 got 0 and 2, those of class 1 got 0 and 1.
@@ -237,7 +237,7 @@ def test_numbers_of_labels() -> None:
     assert label_names({"id2label": {"10": "k", "9": "j"}}, "it") == ("j", "k")
     assert label_names({"label2id": {"pos": 1, "neg": 0}}, "it") == ("neg", "pos")
     assert label_names({}, "it") == ()
-    with pytest.raises(KdedgeError, match="id2label is not numbers with names"):
+    with pytest.raises(KdedgeError, match="id2label must map numbers to names"):
         label_names({"id2label": {"a": "b"}}, "it")
 
 
@@ -435,7 +435,7 @@ def test_maps_on_the_command_line(checkpoint: Path, tmp_path: Path) -> None:
     for names, message in (
         ("LABEL_2=a", "LABEL_2: .* has no such class. It has LABEL_0, LABEL_1"),
         ("LABEL_0", "--map: 'LABEL_0'. Write NAME=LABEL, each name once"),
-        ("LABEL_0=a,LABEL_1=a", "--map: a, a: a label of two classes"),
+        ("LABEL_0=a,LABEL_1=a", "--map: a, a: two classes have one label"),
     ):
         result = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "x"), "--map", names])
         assert result.exit_code == 2

@@ -16,7 +16,7 @@ class _Frozen(BaseModel):
 class Decision(_Frozen):
     """Calibrates outputs, and decides which predictions are unsure.
 
-    Clients in every language do this; tests/golden/decisions.json has examples.
+    Clients in every language do the same; tests/golden/decisions.json has examples.
 
         >>> from kdedge.tasks import Classification
         >>> task = Classification(label_names=("bad", "good"))
@@ -28,20 +28,18 @@ class Decision(_Frozen):
         [False, True]
     """
 
-    temperature: float = Field(
-        1.0, gt=0, description="the logarithms of the probabilities are divided by it"
-    )
+    temperature: float = Field(1.0, gt=0, description="divides the logarithms of the probabilities")
     thresholds: tuple[float, ...] = Field(
         (),
-        description="an answer is unsure if its calibrated probability is below: one for all, or "
-        "one for each class; none if no answer is",
+        description="an answer is unsure if its calibrated probability is below its threshold: "
+        "one for all classes, or one for each; if empty, there is no such limit",
     )
     max_unknown: float = Field(
         1.0,
         ge=0,
         le=1,
         description="an answer is unsure if a larger share of the text's tokens is unknown; [CLS] "
-        "and [SEP] don't count, and of a text without tokens all are unknown",
+        "and [SEP] don't count, and a text without tokens is wholly unknown",
     )
 
     def calibrated(self, task: Task, outputs: Outputs) -> Outputs:
@@ -54,8 +52,8 @@ class Decision(_Frozen):
         """For each text, whether the prediction is unsure.
 
         Args:
-            task: of the outputs.
-            outputs: float32 [texts, width], calibrated.
+            task: task of the outputs.
+            outputs: calibrated outputs, float32 [texts, width].
             unknown: share of each text's tokens that are unknown.
         """
         unsure = np.asarray(unknown) > self.max_unknown
@@ -78,17 +76,17 @@ class Bin(_Frozen):
 class Calibration(_Frozen):
     """Calibration errors of an artifact.
 
-    Errors are expected calibration errors: the mean |confidence - share of right answers| of 15
-    bins of equal count.
+    Each is an expected calibration error: the mean of |confidence - share of right answers| over
+    15 bins with the same number of texts.
     """
 
-    valid_texts: int = Field(description="that the temperature was fitted on")
-    test_texts: int = Field(description="that the errors are of")
+    valid_texts: int = Field(description="number of texts that the temperature was fitted on")
+    test_texts: int = Field(description="number of texts that the errors are computed on")
     error_before: float
     error_after: float
     by_chance: float = Field(
-        description="of a perfectly calibrated model with these probabilities 95% of the errors "
-        "are below this, on so many texts"
+        description="the error that a perfectly calibrated model with these probabilities would "
+        "stay below in 95% of samples of this size"
     )
     bins: tuple[Bin, ...]
 
@@ -96,36 +94,38 @@ class Calibration(_Frozen):
 class Coverage(_Frozen):
     """Predictions that are not unsure, on test texts."""
 
-    threshold: float | None = Field(description="None for thresholds of each class")
+    threshold: float | None = Field(description="None if each class has its own threshold")
     coverage: float = Field(description="share of the texts that are answered")
-    right: float | None = Field(description="share of right answers among them; None of none")
-    interval: tuple[float, float] | None = Field(description="95%, of `right`")
+    right: float | None = Field(
+        description="share of right answers among them; None if there are none"
+    )
+    interval: tuple[float, float] | None = Field(description="95% interval of `right`")
 
 
 class OutOfScope(_Frozen):
     """Results for texts out of scope, on the half that was not used for fitting."""
 
     texts: int
-    unsure: float = Field(description="share that is unsure")
+    unsure: float = Field(description="share of unsure answers")
     auroc: float = Field(
         description="chance that a test text's confidence is above an out-of-scope text's"
     )
 
 
 class Typical(_Frozen):
-    """Statistics of test texts and predictions, to detect drift."""
+    """Statistics of test texts and their predictions, to detect drift from."""
 
     texts: int
     unsure: float = Field(description="share of unsure answers")
     unknown: float = Field(description="share of unknown tokens")
     answers: tuple[float, ...] = Field(description="share of each class among the answers")
     lengths: tuple[int, ...] = Field(
-        description="tokens of a text, deciles from 10% to 90%; longer ones are cut"
+        description="tokens of a text, deciles from 10% to 90%; longer texts are truncated"
     )
 
 
 class Trust(_Frozen):
-    """The decision of an artifact, and its measured quality."""
+    """The decision of an artifact, and how good its predictions are with it."""
 
     decision: Decision
     calibration: Calibration

@@ -1,7 +1,7 @@
-"""Whether the files of a bundle belong together.
+"""Checks that the files of a bundle belong together.
 
-Each of them may be as its checksum says and still be of another bundle. What only a runtime can
-tell, `kdedge.runtime.load_bundle` checks.
+A file can match its checksum and still be from another bundle. Checks that need a runtime are in
+`kdedge.runtime.load_bundle`.
 """
 
 import json
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from kdedge.bundle.manifest import Artifact, Manifest
 
 LABELS, CONFIG = "labels.txt", "config.json"
-# A .tflite file has this at its byte 4; .onnx files have no such mark.
+# The bytes 4 to 7 of a .tflite file; .onnx files have no such mark.
 LITERT_MARK = b"TFL3"
 REMEDY = "Export the bundle again."
 
 
 def check_format(artifact: "Artifact") -> None:
-    """Check that an artifact's format, file name and length can be those of one file.
+    """Check that an artifact's format, file name and length are consistent.
 
     Raises:
-        KdedgeError: they can't.
+        KdedgeError: they are not.
     """
     suffix = ENGINES[artifact.format].suffix
     if not artifact.file.endswith(suffix):
         raise KdedgeError(
-            f"{artifact.name} is {artifact.format}, whose files end in {suffix}, and its file is "
+            f"{artifact.name} is {artifact.format}, whose files end in {suffix}, but its file is "
             f"{artifact.file}. {REMEDY}"
         )
     if (artifact.length is None) != (artifact.format == "onnx"):
@@ -42,10 +42,10 @@ def check_format(artifact: "Artifact") -> None:
 
 
 def check_fit(bundle: Path, manifest: "Manifest") -> None:
-    """Check that the files of a bundle's folder belong together.
+    """Check that the files in a bundle's folder belong together.
 
     Raises:
-        KdedgeError: two of them don't, or the tokenizer is damaged.
+        KdedgeError: two of them contradict each other, or the tokenizer is damaged.
     """
     for artifact in manifest.artifacts:
         with (bundle / artifact.file).open("rb") as file:
@@ -58,7 +58,7 @@ def check_fit(bundle: Path, manifest: "Manifest") -> None:
     encoder = TextEncoder.load(bundle)
     if encoder.max_length != manifest.max_length:
         raise KdedgeError(
-            f"{bundle}: max_length is {encoder.max_length} in encoder.json and "
+            f"{bundle}: max_length is {encoder.max_length} in encoder.json, but "
             f"{manifest.max_length} in the manifest. {REMEDY}"
         )
     names = manifest.task.output_names
@@ -78,7 +78,7 @@ def check_fit(bundle: Path, manifest: "Manifest") -> None:
 def _check_lines(
     bundle: Path, manifest: "Manifest", name: str, expected: Sequence[str], what: str, source: str
 ) -> None:
-    """Check that a file, if the bundle has it, has one of these words in each line."""
+    """Check that a file has the lines `expected`, if the bundle has the file."""
     if name in manifest.files:
         lines = (bundle / name).read_text(encoding="utf-8", errors="replace").split("\n")
         if lines != [*expected, ""]:

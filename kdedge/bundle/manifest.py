@@ -5,9 +5,9 @@ checksums.sha256        SHA-256 of manifest.json
 manifest.sig            if the bundle is signed: see kdedge.bundle.signing
 tokenizer.json          the tokenizer, for Hugging Face's library
 tokenizer_config.json, config.json, vocab.txt, labels.txt
-sample_texts.txt        only if asked for: texts of the user's to measure with
+sample_texts.txt        only on request: texts of the user's to measure with
 litert/*.tflite         int32 [1, length] ids, mask, segment_ids -> float32 [1, width] outputs;
-                        of an artifact with `lengths`, a signature for each
+                        an artifact with `lengths` has a signature for each length
 onnx/*.onnx             int64 [batch, length] input_ids, attention_mask, token_type_ids
                         -> float32 [batch, width] logits
 """  # noqa: E501
@@ -36,7 +36,7 @@ MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 SAMPLE_TEXTS = "sample_texts.txt"
 FORMAT_VERSION = 3
-# Version 1 was for classification only, version 2 did not know what it doesn't know.
+# Version 1 was for classification only, version 2 had no `trust`.
 READABLE_VERSIONS = (1, 2, FORMAT_VERSION)
 # Larger than any model for an edge device. A zip archive that expands to more is refused.
 MAX_ZIP_BYTES = 2_000_000_000
@@ -87,7 +87,7 @@ def score_of(task: Task, outputs: Outputs, labels: Labels) -> Score:
 
 
 class SparedLayer(_Frozen):
-    """A layer that was not quantized like the others, because that lost too much accuracy."""
+    """A layer that was not quantized like the others, because it lost too much accuracy."""
 
     name: str = Field(description="its name scope or node in the file")
     kept_as: str = Field(description="float32, int8")
@@ -102,9 +102,11 @@ class Artifact(_Frozen):
     file: str = Field(description="path inside the bundle")
     format: Literal["litert", "onnx"]
     quantization: str = Field(description="float32, int8, ...")
-    length: int | None = Field(description="tokens that texts are cut to; None for any length")
+    length: int | None = Field(
+        description="tokens that texts are truncated to; None for any length"
+    )
     lengths: tuple[int, ...] = Field(
-        (), description="tokens that inputs may have, the shortest first, if there are several"
+        (), description="lengths that inputs can have, shortest first, if there are several"
     )
     bytes: int
     gzip_bytes: int = Field(description="size after gzip -9, which is that of a download")
@@ -140,7 +142,7 @@ class Manifest(_Frozen, _Head):
     """The contents of `manifest.json`."""
 
     task: StoredTask
-    pairs: bool = Field(False, description="whether a model is asked about two texts together")
+    pairs: bool = Field(False, description="whether inputs are pairs of texts")
     max_length: int = Field(ge=3, description="tokens that texts are truncated to")
     source: Source
     artifacts: tuple[Artifact, ...] = Field(min_length=1)
@@ -148,7 +150,7 @@ class Manifest(_Frozen, _Head):
     files: dict[str, str] = Field(description="path inside the bundle -> SHA-256")
 
     def artifact(self, name: str | None) -> Artifact:
-        """The artifact of that name; for None the default of LiteRT, or of ONNX if there is none.
+        """The artifact with this name; None means the default for LiteRT or else for ONNX.
 
         Raises:
             KdedgeError: the bundle has no such artifact.
@@ -166,7 +168,7 @@ def read_manifest(bundle: Path) -> Manifest:
     """Read a bundle's manifest without checking the other files.
 
     Raises:
-        KdedgeError: not a bundle, of another version, or an invalid manifest.
+        KdedgeError: the folder is no bundle or of another version, or the manifest is invalid.
     """
     path = bundle / MANIFEST
     if not path.is_file():
@@ -194,7 +196,7 @@ def read_manifest(bundle: Path) -> Manifest:
             raise KdedgeError(f"{path}: the file {name!r} would lie outside the bundle.")
     names = {artifact.name for artifact in manifest.artifacts}
     if not manifest.defaults or not names.issuperset(manifest.defaults.values()):
-        raise KdedgeError(f"{path}: defaults name no artifact of this bundle. Export it again.")
+        raise KdedgeError(f"{path}: a default is not an artifact of this bundle. Export it again.")
     for artifact in manifest.artifacts:
         if artifact.file not in manifest.files:
             raise KdedgeError(f"{path}: {artifact.file} of {artifact.name} has no checksum.")
@@ -239,16 +241,16 @@ def write_manifest(bundle: Path, manifest: Manifest) -> None:
 
 
 def samples_beside(bundle: Path) -> Path:
-    """Where `kdedge export` keeps texts to measure a bundle with, outside of it."""
+    """The file beside a bundle in which `kdedge export` keeps texts to measure it with."""
     bundle = bundle.resolve()
     return bundle.with_name(f"{bundle.name}_{SAMPLE_TEXTS}")
 
 
 def verify(bundle: Path) -> Manifest:
-    """Read a bundle's manifest, check the SHA-256 of it and of each file, and that they fit.
+    """Read a bundle's manifest, and check the SHA-256 of all files and that they belong together.
 
     Raises:
-        KdedgeError: see `read_manifest`; or a file is missing, has changed or is of another bundle.
+        KdedgeError: see `read_manifest`; or a file is missing, changed or from another bundle.
     """
     manifest = read_manifest(bundle)
     verify_checksums(bundle, [MANIFEST], "Copy the bundle again or export it again.")
@@ -319,8 +321,8 @@ def opened(bundle: Path) -> Iterator[Path]:
             with zipfile.ZipFile(bundle) as archive:
                 _unpack(archive, bundle, Path(folder))
         except (*DAMAGED_ZIP, OSError) as error:
-            # EINVAL: an entry before the start of the file. Others, such as a full disk, are not
-            # the fault of the archive.
+            # EINVAL: an entry before the start of the file. Other errors, such as a full disk,
+            # are not the fault of the archive.
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
                 raise
             raise KdedgeError(

@@ -1,7 +1,7 @@
-"""Reads whether native libraries of Android apps run where a memory page has 16 KB.
+"""Checks whether the native libraries of an Android app can run with memory pages of 16 KB.
 
-Android 15 and later runs on devices with such pages, and Google Play asks of apps for it that all
-64-bit libraries can be loaded there: https://developer.android.com/guide/practices/page-sizes
+Android 15 and later supports devices with such pages, and Google Play requires apps for it to have
+64-bit libraries that work there: https://developer.android.com/guide/practices/page-sizes
 """
 
 import struct
@@ -15,7 +15,7 @@ from kdedge.bundle.manifest import DAMAGED_ZIP
 from kdedge.errors import KdedgeError
 
 PAGE = 16 * 1024
-# Where linkers put the program headers.
+# Linkers put the program headers into this first part of a file.
 HEAD = 64 * 1024
 ELF_64_BIT = 2
 PT_LOAD = 1
@@ -34,7 +34,7 @@ class Library:
 
 
 def page_sizes(path: Path) -> list[Library]:
-    """Read the LOAD segments of every .so file, and where an APK stores it.
+    """Check the LOAD segments of every .so file, and its place in an APK.
 
     Args:
         path: an APK, AAB, AAR, any other zip archive, a .so file or a folder of them.
@@ -93,20 +93,20 @@ def _library(name: str, head: bytes) -> Library:
     if smallest < PAGE:
         return Library(
             name,
-            f"its LOAD segments are aligned to {smallest:,} bytes, not {PAGE:,}: take a newer "
+            f"its LOAD segments are aligned to {smallest:,} bytes, not {PAGE:,}: use a newer "
             "version of it, or link it with -Wl,-z,max-page-size=16384",
         )
     if any((offset - address) % PAGE for offset, address, _ in loads):
         return Library(
             name,
-            "a LOAD segment lies at another place of a page in the file than in memory: take "
+            "a LOAD segment has another offset within a page in the file than in memory: use "
             "another version of it",
         )
     return Library(name)
 
 
 def _stored(archive: BinaryIO, entry: zipfile.ZipInfo) -> Library:
-    """A good library of an archive: an APK's that is not compressed is mapped where it lies."""
+    """Check the place of a library in an APK: one that is not compressed is mapped from there."""
     if entry.compress_type != zipfile.ZIP_STORED or not entry.filename.startswith("lib/"):
         return Library(entry.filename)
     # The name and the extra field follow the 30 bytes of the local header.
@@ -116,7 +116,7 @@ def _stored(archive: BinaryIO, entry: zipfile.ZipInfo) -> Library:
     if begin % PAGE:
         return Library(
             entry.filename,
-            f"it begins at byte {begin:,} of the archive, which is no multiple of {PAGE:,}: "
+            f"it begins at byte {begin:,} of the archive, which is not a multiple of {PAGE:,}: "
             "`zipalign -P 16 4`, or Android Gradle plugin 8.5.1 or later",
         )
     return Library(entry.filename)

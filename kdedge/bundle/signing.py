@@ -1,4 +1,4 @@
-"""Signs bundles and verifies signatures, so that an app can refuse bundles of others.
+"""Signs bundles and verifies signatures, so that an app can refuse bundles from others.
 
 `manifest.sig` is an ECDSA signature with P-256 and SHA-256 (FIPS 186-5, as DER) of the bytes of
 `manifest.json`, which has the SHA-256 of every other file. Keys are PEM files as OpenSSL writes

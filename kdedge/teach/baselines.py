@@ -1,4 +1,4 @@
-"""Baselines on the same splits, which the report shows beside teacher and student."""
+"""Simple baselines on the same splits, which the report shows beside teacher and student."""
 
 import json
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ class Baseline(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    valid: dict[str, float] = Field(description="the task's measures on the valid split")
-    test: dict[str, float] = Field(description="the same on the test split")
+    valid: dict[str, float] = Field(description="the task's metrics on the valid split")
+    test: dict[str, float] = Field(description="the task's metrics on the test split")
 
 
 def write_baselines(corpus: Corpus, notes: dict[str, Any], out: Path) -> None:
-    """Fit TF-IDF, take the probe from a teacher's notes, and write `out`.
+    """Fit the TF-IDF baseline, add the probe of a teacher's notes, and write `out`.
 
     Args:
-        corpus: the baseline is fitted on its train split.
+        corpus: TF-IDF is fitted on its train split.
         notes: notes of a teacher; without a probe, only TF-IDF is written.
         out: JSON file to write.
     """

@@ -15,13 +15,14 @@ from kdedge.tasks import Labels, Logits, Task
 from kdedge.text.augment import UNSPACED
 from kdedge.text.pairs import Text, parts_of
 
-# scikit-learn's C: the inverse of the regularization's strength, for features of length 1. On the
-# valid splits of four data sets 1 and 100 did no better; of movie reviews with few labels 1 did.
+# scikit-learn's C, the inverse of the regularization strength, for features of length 1. On the
+# valid splits of four data sets, 1 and 100 were not better, except 1 for movie reviews with few
+# labels.
 STRENGTH = 10.0
-# Vectors that are nearer than this to their mean are not scaled up any further: where a model makes
-# nearly the same vector of all texts, it is noise that grows.
+# Smallest scale that vectors are divided by. If a model gives nearly the same vector for all texts,
+# a smaller one would only amplify noise.
 SMALLEST_SCALE = 0.1
-# The fit ends where the loss hardly changes: smaller ones changed no accuracy.
+# Where the fit stops. A smaller tolerance changed no accuracy.
 TOLERANCE, MOST_STEPS = 1e-3, 300
 WORD = re.compile(f"[{UNSPACED}]|[^\\W{UNSPACED}]{{2,}}")
 
@@ -59,7 +60,7 @@ def logistic_regression(task: Task, features: Any, labels: Labels, weights: Weig
 
 
 def one_against_the_rest(task: Task, features: Any, labels: Labels, weights: Weights) -> Linear:
-    """Fit logistic regression for each label; a constant if all or no texts have it."""
+    """Fit logistic regression for each label; a constant for a label that all or no texts have."""
     kernel, bias = np.zeros((features.shape[1], task.width)), np.zeros(task.width)
     for place, has in enumerate(labels.T):
         if 0 < has.sum() < len(has):

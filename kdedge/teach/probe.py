@@ -52,7 +52,7 @@ class Probe:
     apart: Measures | None = None
 
     def notes(self) -> dict[str, Any]:
-        """The facts that are stored with the teacher."""
+        """The notes about the probe that are stored with the teacher."""
         return {
             "pooling": self.pooling,
             "class_weights": self.class_weights,
@@ -72,7 +72,7 @@ def probe_of(
     """Fit a probe with the best pooling, then with the best class weights, on the valid split.
 
     The pooling is chosen by `metric`; the weights by the mean of the task's metrics, or by `metric`
-    if it is not the task's default. The first of equally good ones is kept.
+    if it is not the task's default. The first of several equally good ones is kept.
 
     Args:
         teacher: computes the vectors.
@@ -134,7 +134,7 @@ def _apart(teacher: BertTeacher, corpus: Corpus, pooling: Pooling, rule: ClassWe
 
 
 def pooled_by(teacher: BertTeacher, poolings: Sequence[Pooling]) -> Any:
-    """A graph: a batch's inputs -> its vectors of length 1, [batch, hidden], by each pooling."""
+    """Make a graph: the inputs of a batch -> vectors of length 1, [batch, hidden], by pooling."""
     rows = tf.TensorSpec([None, None], tf.int32)
 
     @tf.function(input_signature=[{"ids": rows, "mask": rows, "segment_ids": rows}])
@@ -154,7 +154,7 @@ def sentence_vectors(
     poolings: Sequence[Pooling],
     advance: Advance,
 ) -> dict[Pooling, Vectors]:
-    """The vectors of texts, float32 [texts, hidden], by each pooling; `run` is of `pooled_by`."""
+    """Sentence vectors of texts, float32 [texts, hidden], by pooling; `pooled_by` makes `run`."""
     found: dict[Pooling, list[Vectors]] = {pooling: [] for pooling in poolings}
     batches = batches_by_length(encoder, texts, BATCH)
     for batch in batches:

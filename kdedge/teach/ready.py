@@ -1,4 +1,4 @@
-"""Takes a teacher as it is: fine-tuned elsewhere, by any program."""
+"""Uses a teacher that was fine-tuned elsewhere, by any program, without training it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from kdedge.teachers.load import AnyTeacher, load_any_teacher
 from kdedge.text.corpus import Corpus
 from kdedge.text.decoding import tell_once
 
-# Of the valid split, that it is tried on before it labels.
+# Number of texts of the valid split that the teacher is tried on before it labels.
 TEXTS = 1000
 BATCH = 64
 
@@ -27,16 +27,16 @@ def take_teacher(
 ) -> AnyTeacher:
     """Write the teacher `settings.teacher` to a folder, with its classes in the data's order.
 
-    Says how many texts of the valid split it answers right, and if its classes look exchanged.
+    Shows its score on texts of the valid split, and a warning if its classes look exchanged.
 
     Args:
-        corpus: has the classes, and the valid split.
+        corpus: the data, for its classes and its valid split.
         settings: the recipe's section `teach`.
-        names: the data's names for the teacher's classes, where they differ.
+        names: the data's name for each class that the teacher calls something else.
         out: folder to write the teacher to.
 
     Raises:
-        KdedgeError: there is no such teacher, or it has other classes, or `out` exists.
+        KdedgeError: the teacher does not exist or has other classes, or `out` exists.
     """
     if out.exists():
         raise KdedgeError(f"{out} exists already. Remove it or name another folder.")

@@ -31,7 +31,7 @@ from kdedge.text.corpus import Corpus
 from kdedge.training.averaging import MeanOfEpochs
 from kdedge.training.resumable import Resumable, remove_checkpoints
 
-# What `Teach.start` calls the head, and what `load_teacher` does.
+# The argument `head` of `load_teacher` for each value of `Teach.start`.
 HEADS: dict[str, NewHead | None] = {"checkpoint": None, "probe": "mean", "random": "own"}
 
 
@@ -44,16 +44,17 @@ def finetune(
 ) -> BertTeacher:
     """Fine-tune `settings.pretrained` and write the weights that do best on the valid split.
 
-    What the settings leave open suits the corpus (`kdedge.defaults`). Epoch 0 is the start: a
-    teacher is never worse on the valid split than its probe, or than the checkpoint that it is. A
-    run that was stopped continues from its last checkpoint and ends with the same result.
+    Settings that are None follow from the corpus (`kdedge.defaults`). The initial weights count as
+    epoch 0: on the valid split, a teacher is never worse than the probe or the checkpoint that it
+    starts from. A run that was stopped continues from its last checkpoint and ends with the same
+    result.
 
     Args:
         corpus: texts and labels.
         settings: the recipe's section `teach`.
         out: folder to write the teacher to.
-        seed: of the order of the texts and of dropout.
-        names: the data's names for classes that the pretrained model has a head for.
+        seed: seed of the order of the texts and of dropout.
+        names: the data's name for each class that the pretrained model calls something else.
 
     Raises:
         KdedgeError: the pretrained model can't be used, `out` exists, or the disk is full.
@@ -72,7 +73,7 @@ def finetune(
         max_length=full.max_length,
         dtype=fast_dtype(),
     )
-    # Weights, two moments, the best epoch, and the old checkpoint while a new one is written.
+    # Weights, two moments and the best epoch, twice while a new checkpoint is written.
     require_space(out.parent, 8 * 4 * teacher.count_params())
     key = fingerprint(full, teacher.fingerprint, corpus.fingerprint(), str(seed), str(dict(names)))
     training = Resumable(out, key)
@@ -100,7 +101,7 @@ def finetune(
 
 
 def summary(notes: Mapping[str, Any]) -> str:
-    """In one line, which epoch became the teacher, and what it is compared with."""
+    """One line: the epoch that was kept, with its score and that of the start."""
     measure = f"val_{notes['settings']['metric']}"
     kept = notes["kept"]
     start = {"probe": "the probe", "checkpoint": "the checkpoint"}.get(notes["start"])
@@ -111,7 +112,7 @@ def summary(notes: Mapping[str, Any]) -> str:
 
     if kept["epoch"] == 0:
         return (
-            f"teacher: {start} ({measure} {figure(kept)}); fine-tuning made it no better on "
+            f"teacher: {start} ({measure} {figure(kept)}); fine-tuning did not improve it on "
             "the valid split"
         )
     before = f", {start} {figure(first)}" if start else ""
@@ -119,11 +120,11 @@ def summary(notes: Mapping[str, Any]) -> str:
 
 
 def _start(corpus: Corpus, settings: Teach) -> str:
-    """What the head starts as: its own weights of a checkpoint that has some, or the probe's."""
+    """The head's initial weights: `checkpoint`, `probe` or `random`; see `Teach.start`."""
     if settings.start:
         if settings.start == "probe" and corpus.task.name not in FITS:
             raise KdedgeError(
-                f"teach.start: probe; there is none for {corpus.task.name}. Set start = 'random'."
+                f"teach.start: no probe for {corpus.task.name}. Set start = 'random'."
             )
         return settings.start
     if has_head(settings.pretrained):
@@ -146,17 +147,17 @@ def _probed(teacher: BertTeacher, corpus: Corpus, settings: FullTeach) -> Probe:
 
 
 def _train(training: Resumable, tuning: FineTuning, first: int) -> dict[str, float]:
-    """Train until epochs no longer help, and give the teacher its best weights.
+    """Train until the valid split shows no improvement, and give the teacher its best weights.
 
-    After each epoch the mean of the weights so far is measured, and it is what is kept.
+    After each epoch, the mean of the weights so far is evaluated; it is also what is kept.
 
     Args:
-        training: keeps the state.
-        tuning: does the steps.
-        first: 0 to measure the start as epoch 0, 1 to begin with the first epoch.
+        training: stores the state, so that a run can be resumed.
+        tuning: runs the steps.
+        first: 0 to evaluate the initial weights as epoch 0, 1 to begin with the first epoch.
 
     Returns:
-        The measures of the epoch that was kept.
+        The metrics of the epoch that was kept.
     """
     settings, steps = tuning.settings, tuning.steps_an_epoch
     measure = f"val_{settings.metric}"
@@ -191,10 +192,11 @@ def _train(training: Resumable, tuning: FineTuning, first: int) -> dict[str, flo
 
 
 def kept_epoch(values: Sequence[float], texts: int) -> int:
-    """The place of the epoch to keep: the last that is as good as the best, as far as can be told.
+    """The index of the epoch to keep: the last one that is about as good as the best.
 
-    As good is what is within a standard error of a share on so many texts, and not below the first.
-    Later means are of more epochs, and what differs by less than chance should not choose.
+    That is one within a standard error of the best value, for a share of this many texts, and not
+    below the first value. Weights of later epochs are means over more epochs, and a difference that
+    can be chance should not decide.
 
     >>> kept_epoch([0.80, 0.89, 0.88, 0.81], texts=100), kept_epoch([0.89, 0.88], texts=100)
     (2, 0)
@@ -205,7 +207,7 @@ def kept_epoch(values: Sequence[float], texts: int) -> int:
 
 
 def has_stalled(values: Sequence[float], patience: int) -> bool:
-    """Whether none of the last `patience` values is above all before them.
+    """Whether none of the last `patience` values is above all earlier values.
 
     >>> has_stalled([0.7, 0.8, 0.8, 0.7], 2), has_stalled([0.7, 0.8, 0.8], 2)
     (True, False)

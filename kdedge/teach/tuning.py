@@ -1,4 +1,4 @@
-"""The steps of a fine-tuning."""
+"""The training steps of fine-tuning, and the Adam optimizer for them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -20,13 +20,14 @@ from kdedge.text.corpus import Corpus
 class Adam(tf.Module):
     """Adam (arXiv 1412.6980) with TensorFlow's fused kernel.
 
-    That of Keras would make a step of a BERT a quarter longer.
+    With the optimizer of Keras, a step of a BERT takes a quarter longer.
 
     Args:
         variables: variables to train.
-        rows: rows of variables whose other rows never have a gradient, by the variable's place: the
-            tokens of the texts. The others are not touched, which is what Adam would leave of them:
-            a table of 250,000 tokens would take longer than all else.
+        rows: for a table that is trained in part, by the index of the variable: the rows that can
+            have a gradient, such as the embeddings of the tokens in the texts. Adam would leave the
+            other rows as they are, but going through a table of 250,000 tokens would take longer
+            than everything else.
     """
 
     BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-7
@@ -36,7 +37,7 @@ class Adam(tf.Module):
     ) -> None:
         super().__init__()
         self.variables_to_train = tuple(variables)
-        # TensorFlow's checkpoints want words as keys.
+        # TensorFlow's checkpoints need strings as keys.
         self.rows = {
             str(place): _Rows(self.variables_to_train[place], chosen)
             for place, chosen in (rows or {}).items()
@@ -53,7 +54,7 @@ class Adam(tf.Module):
         """Update the variables.
 
         Args:
-            gradients: one for each variable; None for a variable that is not changed.
+            gradients: gradient of each variable; None leaves the variable as it is.
             rate: learning rate, a scalar tensor.
             step: number of steps before this one, a float scalar tensor.
         """
@@ -76,7 +77,7 @@ class Adam(tf.Module):
                 beta1=self.BETA1,
                 beta2=self.BETA2,
                 epsilon=self.EPSILON,
-                # The gradient of the word embeddings is sparse.
+                # The gradient of the token embeddings is sparse.
                 grad=tf.convert_to_tensor(gradient),
             )
             if rows is not None:
@@ -84,13 +85,13 @@ class Adam(tf.Module):
 
 
 class _Rows(tf.Module):
-    """Some rows of a table, [rows, width], as a variable of their own while a step changes them."""
+    """Some rows of a table, [rows, width], in a variable of their own while they are updated."""
 
     def __init__(self, table: Any, rows: npt.NDArray[np.int32]) -> None:
         super().__init__()
         self.table, self.rows = table, rows
         self.values = tf.Variable(tf.gather(table, rows), trainable=False)
-        # The place of each of the table's rows here; a row that is not here has none.
+        # The index in `rows` of each row of the table; -1 for the other rows.
         self.places = np.full(table.shape[0], -1, np.int32)
         self.places[rows] = np.arange(len(rows))
 
@@ -99,7 +100,7 @@ class _Rows(tf.Module):
         return self.values
 
     def gradient(self, slices: Any) -> Any:
-        """The gradient of these rows, [rows, width], of the table's, a tf.IndexedSlices."""
+        """The gradient of the rows, [rows, width], from the table's, a tf.IndexedSlices."""
         places = tf.gather(self.places, slices.indices)
         return tf.math.unsorted_segment_sum(slices.values, places, len(self.rows))
 
@@ -108,13 +109,13 @@ class _Rows(tf.Module):
 
 
 class FineTuning:
-    """The steps of a fine-tuning; each step is the same in a resumed run.
+    """Runs the steps of fine-tuning; each step is the same in a resumed run.
 
     Args:
         teacher: the teacher to train.
         corpus: trained on its train split, evaluated on its valid split.
-        settings: settings of the recipe, with nothing left open.
-        weights: of the training texts, float32 [texts].
+        settings: settings of the recipe, completed by the defaults for the corpus.
+        weights: weights of the training texts, float32 [texts].
         seed: seed of the order of the texts and of dropout.
     """
 
@@ -155,7 +156,7 @@ class FineTuning:
         )  # fmt: skip
 
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Any, Any, Any]]:
-        """The batches of an epoch from number `first` on, each of texts of similar length.
+        """The batches of an epoch from number `first` on; texts of a batch are of similar length.
 
         Yields:
             Inputs, labels and weights.
@@ -166,7 +167,7 @@ class FineTuning:
             yield encoded.inputs, train.labels[chosen], self.weights[chosen]
 
     def step(self, number: int, inputs: Any, labels: Any, weights: Any) -> float:
-        """Train on a batch and return the mean loss; `number` counts the steps before."""
+        """Train on a batch and return the mean loss; `number` is the number of earlier steps."""
         steps = self.steps_an_epoch * self.settings.epochs
         warmup = max(1, round(self.settings.warmup_fraction * steps))
         scale = min((number + 1) / warmup, (steps - number) / max(1, steps - warmup))
@@ -188,7 +189,7 @@ class FineTuning:
         return loss
 
     def measures(self) -> dict[str, float]:
-        """The task's measures on the valid split."""
+        """The task's metrics on the valid split."""
         valid, task = self.corpus.valid, self.corpus.task
         logits = run_teacher(self.teacher, valid.texts, self.settings.batch_size)["logits"]
         outputs = task.outputs(logits)

@@ -1,4 +1,4 @@
-"""The BERT teacher: an encoder with a head as a keras.Model, and how it is loaded and saved."""
+"""The BERT teacher, an encoder with a head as a Keras model: loads and saves it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -38,23 +38,24 @@ class BertTeacher(keras.Model):
 
     - `logits`: float32 [batch, classes]
     - `pooled`: float32 [batch, hidden], the sentence vector: the mean of the last hidden states
-    - `hidden_states`, with `with_hidden_states`: float32 [batch, length, hidden] of the embeddings
-      and of each layer
-    - `attentions`, with `with_attentions`: float32 [batch, heads, length, length] of each layer
+    - `hidden_states`, only if `with_hidden_states`: a tuple of float32 [batch, length, hidden], the
+      embeddings and the output of each layer
+    - `attentions`, only if `with_attentions`: a tuple of float32 [batch, heads, length, length],
+      the attention maps of each layer
 
-    Instead of `ids` it takes `embeddings`, float32 [batch, length, word_embeddings.shape[1]], which
-    are used in place of the token embeddings.
+    In place of `ids` it takes `embeddings`, float32 [batch, length, word_embeddings.shape[1]]: they
+    replace the token embeddings.
 
     Args:
-        transformer: makes the hidden states.
-        head: makes logits of the last ones.
-        family: what the tensors are called.
+        transformer: computes the hidden states.
+        head: computes the logits from the last hidden states.
+        family: has the names of the tensors in a checkpoint.
         settings: the checkpoint's config.json.
-        encoder: turns texts into the model's inputs.
-        task: the task of the logits.
-        fingerprint: identifies the weights; soft labels of different fingerprints don't mix.
-        with_hidden_states: return `hidden_states`.
-        with_attentions: return `attentions`.
+        encoder: converts texts to the model's inputs.
+        task: task of the logits.
+        fingerprint: identifies the weights; soft labels of two fingerprints are never mixed.
+        with_hidden_states: whether to return `hidden_states`.
+        with_attentions: whether to return `attentions`.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class BertTeacher(keras.Model):
         return self.transformer.words.value
 
     def call(self, inputs: Inputs, training: bool = False) -> dict[str, Any]:
-        """Run encoder and head; see the class for shapes."""
+        """Run the encoder and the head; the docstring of the class has the shapes."""
         states, attentions = self.transformer(
             inputs.get("ids"),
             inputs["mask"],
@@ -119,14 +120,19 @@ class BertTeacher(keras.Model):
         return tf.function(lambda inputs: self(inputs, training=False), input_signature=[signature])
 
     def run(self, inputs: Inputs) -> dict[str, npt.NDArray[np.float32]]:
-        """Run `call` without training and return numpy arrays; one graph serves all shapes."""
+        """Run `call` for inference and return numpy arrays. One graph is used for all shapes."""
         return {
             name: tf.nest.map_structure(lambda tensor: tensor.numpy(), value)
             for name, value in self._graph(inputs).items()
         }
 
     def take_order(self, order: Sequence[int], task: Task) -> None:
-        """Give the logits of `task`'s outputs: for each the position of the present one."""
+        """Reorder and rescale the logits, so that they are those of `task`.
+
+        Args:
+            order: for each output of `task`, the index of the present logit.
+            task: the new task.
+        """
         out = self.head if isinstance(self.head, LinearHead) else self.head.out
         factor, summand = task.from_logits_of(self.task)
         out.kernel.assign(factor * out.kernel.numpy()[:, list(order)])
@@ -136,19 +142,19 @@ class BertTeacher(keras.Model):
     def save_pretrained(self, folder: Path) -> None:
         """Write a Hugging Face folder with the tokenizer, which `load_teacher` can read.
 
-        So can transformers: the encoder with any head, the whole with its family's own.
+        transformers reads the encoder too, and the head if it is of the family's own kind.
         """
         names = self.task.output_names
         settings = dict(self.settings) | {
             "architectures": [f"{self.family.classes}ForSequenceClassification"],
             "id2label": {str(i): name for i, name in enumerate(names)},
             "label2id": {name: i for i, name in enumerate(names)},
-            # What transformers has no place for, such as mean and deviation of scores.
+            # Includes what transformers has no setting for: mean and deviation of scores.
             CONFIG_KEY: self.task.model_dump(mode="json"),
         }
         if problem := self.task.config().get("problem_type"):
             settings["problem_type"] = problem
-        # Those of the folder it was read from, which may have had float16.
+        # Values of the original checkpoint, which may have had float16 or another head.
         for name in ("dtype", "torch_dtype", POOLING):
             settings.pop(name, None)
         if isinstance(self.head, LinearHead):
@@ -173,7 +179,7 @@ def load_teacher(
     with_attentions: bool = False,
     dtype: str = "float32",
 ) -> BertTeacher:
-    """Load a model of the BERT family, pretrained or fine-tuned; `FAMILIES` names them.
+    """Load a pretrained or fine-tuned model of one of the `FAMILIES`, such as BERT.
 
         >>> from kdedge.tasks import Classification
         >>> task = Classification(label_names=("bad", "good"))
@@ -184,20 +190,21 @@ def load_teacher(
     Args:
         source: a Hugging Face folder, `package:NAME/FOLDER` for one inside an installed Python
             package, or the id of a model on the Hugging Face hub.
-        task: the task of a new head, or the one whose order a checkpoint's own logits get, by the
-            names of the classes; None for the checkpoint's own.
-        names: the task's name for some of the classes of a checkpoint that has a head.
-        head: make a new, untrained head, whatever the checkpoint has: `own` for that of its family,
-            `mean` or `first` for a `LinearHead` on that vector. None for the checkpoint's head, or
-            a new one of its family if it has none.
-        max_length: tokens that texts are truncated to; ignored for a folder that kdedge wrote.
-        with_hidden_states: return hidden states too.
-        with_attentions: return attention maps too.
-        dtype: Keras's policy for the computation; the weights are float32.
+        task: task of the logits. The logits of a checkpoint's own head are put into the order of
+            its classes, which are matched by name. None for the checkpoint's own task.
+        names: the task's name for each class that the checkpoint calls something else.
+        head: kind of a new head with random weights, even if the checkpoint has a head: `own` is
+            the family's own kind, `mean` and `first` are a `LinearHead` with that pooling. None for
+            the checkpoint's head or, if it has none, a new one of the family's own kind.
+        max_length: tokens that texts are truncated to; a folder that kdedge wrote has its own.
+        with_hidden_states: whether to return hidden states too.
+        with_attentions: whether to return attention maps too.
+        dtype: Keras dtype policy of the computation; weights are float32.
 
     Raises:
-        KdedgeError: no such model, no weights in a safe format, a checkpoint with parts that are
-            not supported, one without a head where there is no `task`, or with other classes.
+        KdedgeError: the model does not exist; its weights are not in a safe format, or include
+            unsupported parts; it has no head and there is no `task`; or its classes are not those
+            of the task.
     """
     folder = find_pretrained(source)
     checkpoint = Checkpoint(folder)
@@ -214,7 +221,7 @@ def load_teacher(
     classifier = _head(checkpoint, head, task.width, dtype)
     variables = head_variables(classifier)
     if own is None:
-        # A pretrained encoder may have the first of the layers, the pooler.
+        # A pretrained encoder may have weights for one layer of the head, the pooler.
         base = checkpoint.family.base
         found = [name for name in variables if name.startswith(base) and name in checkpoint.tensors]
         variables = {name: variables[name] for name in found}
@@ -241,12 +248,12 @@ def load_teacher(
 
 
 def has_head(source: str | Path) -> bool:
-    """Whether a model has a classifier of its own, as a fine-tuned checkpoint has."""
+    """Whether a model has a classification head, as fine-tuned checkpoints have."""
     return _head_task(Checkpoint(find_pretrained(source))) is not None
 
 
 def _head(checkpoint: Checkpoint, new: NewHead | None, classes: int, dtype: str) -> Head:
-    """A head with random weights: a new one, or of the form that the checkpoint has."""
+    """A head with random weights, of the kind `new` or else of the checkpoint's kind."""
     family, width = checkpoint.family, checkpoint.shape.width
     pooling = new or _pooling(checkpoint)
     if pooling == "mean" or pooling == "first":
@@ -258,7 +265,7 @@ def _head(checkpoint: Checkpoint, new: NewHead | None, classes: int, dtype: str)
 
 
 def _pooling(checkpoint: Checkpoint) -> Any:
-    """How a checkpoint with a `LinearHead` makes its vector; None for other checkpoints."""
+    """The pooling of a checkpoint with a `LinearHead`; None for other checkpoints."""
     has_head = LinearHead.parts["kernel"] in checkpoint.tensors
     return checkpoint.settings.get(POOLING) if has_head else None
 
@@ -267,7 +274,7 @@ def _head_task(checkpoint: Checkpoint) -> Task | None:
     """The task of a fine-tuned checkpoint, by its tensors and config.json; None if it has no head.
 
     Raises:
-        KdedgeError: a part of its head is missing, or kdedge does not have such a task.
+        KdedgeError: a part of its head is missing, or its task is not supported.
     """
     where, settings, form = checkpoint.folder, checkpoint.settings, checkpoint.family.head
     made_for = list(settings.get("architectures") or [])
@@ -279,7 +286,7 @@ def _head_task(checkpoint: Checkpoint) -> Task | None:
         if out is None or f"{form.dense}.weight" not in checkpoint.tensors:
             if classifies:
                 raise KdedgeError(
-                    f"{where}: config.json says {made_for[0]}, and weights of its head are "
+                    f"{where}: config.json names {made_for[0]}, but weights of its head are "
                     f"missing: {form.dense}, {form.out}."
                 )
             return None
@@ -289,22 +296,22 @@ def _head_task(checkpoint: Checkpoint) -> Task | None:
 
 
 def _label_names(settings: dict[str, Any], count: int, where: Path) -> tuple[str, ...]:
-    """The names of the outputs, in the order of their numbers; LABEL_0 and so on without names."""
+    """Names of the outputs in order; LABEL_0, LABEL_1 and so on if config.json has none."""
     in_order = label_names(settings, where)
     if in_order and len(in_order) != count:
         raise KdedgeError(
-            f"{where}: id2label has {len(in_order)} names ({', '.join(in_order[:5])}), the head "
-            f"{count} outputs."
+            f"{where}: id2label has {len(in_order)} names ({', '.join(in_order[:5])}), "
+            f"but the head has {count} outputs."
         )
     return in_order or tuple(f"LABEL_{i}" for i in range(count))
 
 
 def write_notes(folder: Path, notes: dict[str, Any]) -> None:
-    """Write the notes of fine-tuning, such as its history, into the teacher's folder."""
+    """Write notes about the fine-tuning, such as its history, into the teacher's folder."""
     (folder / TEACHER).write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
 
 
 def read_notes(folder: Path) -> dict[str, Any]:
-    """Read the notes of fine-tuning; empty for a teacher from elsewhere."""
+    """Read the notes about the fine-tuning; {} if kdedge did not write the teacher."""
     path = folder / TEACHER
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

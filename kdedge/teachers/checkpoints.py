@@ -1,4 +1,4 @@
-"""Folders of pretrained models: where they are, and what is in them. Imports no TensorFlow."""
+"""Finds the folder of a pretrained model and reads its files. Imports no TensorFlow."""
 
 import functools
 import importlib.util
@@ -19,21 +19,22 @@ SHARDS = "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"
 CONFIG = "config.json"
 ONNX = ".onnx"
-# Models of the first years have no owner.
+# Ids of early models have no owner, for instance bert-base-uncased.
 HUB_ID = re.compile(r"([\w-][\w.-]*/)?[\w-][\w.-]*(@[\w./-]+)?")
+# Models that number positions from the id of the padding token + 1.
 FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
 
 
 def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:
-    """The folder of a model; downloads it if `source` is an id on the hub, with its weights or not.
+    """Find the folder of a model, and download it first if `source` is an id on the hub.
 
     Args:
-        source: a folder, an .onnx file, `package:NAME/FOLDER`, or on the hub `OWNER/NAME` or
+        source: a folder, an .onnx file, `package:NAME/FOLDER`, or an id on the hub: `OWNER/NAME` or
             `OWNER/NAME@REVISION`, where the revision is a branch, a tag or a commit.
-        weights: whether they are needed.
+        weights: whether to download the weights too.
 
     Raises:
-        KdedgeError: there is no such folder, package or model.
+        KdedgeError: the folder, package or model does not exist.
     """
     text = str(source)
     if text.endswith(ONNX) and Path(source).is_file():
@@ -54,35 +55,35 @@ def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:
     return _download(text, weights)
 
 
-# One revision in a process, also if its branch moves.
+# Cached, so that a process uses one revision even if the branch moves.
 @functools.cache
 def _download(text: str, weights: bool) -> Path:
     try:
         from huggingface_hub import errors, snapshot_download
     except ImportError:
         raise KdedgeError(
-            f"{text}: no such folder here, and without pip install 'kdedge[train]' nothing can be "
-            "downloaded."
+            f"{text}: no such folder here, and models can't be downloaded without "
+            "pip install 'kdedge[train]'."
         ) from None
     name, _, revision = text.partition("@")
     patterns = ["*.json", *SOURCES, "merges.txt", *(["model*.safetensors"] if weights else [])]
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
     except errors.GatedRepoError:
-        why = "its owner wants to be asked on its page of the hub, and then `hf auth login`"
+        why = "its owner must be asked for access, on its page of the hub; then run `hf auth login`"
     except errors.RepositoryNotFoundError:
-        why = "the hub has no such model, or it is private: `hf auth login`"
+        why = "the hub has no such model, or it is private: run `hf auth login`"
     except errors.RevisionNotFoundError:
         why = f"the hub has no revision {revision} of it"
     except errors.LocalEntryNotFoundError:
         why = "the hub can't be reached and it was not downloaded before; name a folder"
     except Exception as error:  # a dozen kinds, from the network to the disk
-        why = f"the hub did not give it: {' '.join(str(error).split())[:300]}"
+        why = f"it could not be downloaded: {' '.join(str(error).split())[:300]}"
     raise KdedgeError(f"{text}: no such folder here, and {why}.")
 
 
 def revision_of(folder: Path) -> str | None:
-    """The commit of a model of the hub, from the folder that it was downloaded to; None of others.
+    """The commit of a model from the hub, by the folder it was downloaded to; None for others.
 
     >>> revision_of(Path("models--a--b/snapshots/0f1e"))
     '0f1e'
@@ -91,10 +92,10 @@ def revision_of(folder: Path) -> str | None:
 
 
 def onnx_file(source: str | Path) -> Path | None:
-    """The ONNX file that a source is, or the only one of a folder without other weights.
+    """The ONNX file of a teacher; None if the teacher has other weights.
 
     Args:
-        source: as of a recipe.
+        source: an ONNX file, a folder in which the only weights are one, or any other teacher.
     """
     path = Path(source)
     if path.suffix == ONNX:
@@ -106,17 +107,14 @@ def onnx_file(source: str | Path) -> Path | None:
 
 
 def beside_onnx(path: Path) -> Path:
-    """The folder with the tokenizer of an ONNX file; the file may be in its folder `onnx`."""
+    """The folder of an ONNX file's tokenizer: the file's own, or the parent of a folder `onnx`."""
     folder = path.parent
     inside = folder.name == "onnx" and not (folder / CONFIG).is_file()
     return folder.parent if inside else folder
 
 
 def longest_text(config: dict[str, Any]) -> int | None:
-    """How many tokens a text may have, by a config.json; None if it does not say.
-
-    RoBERTa and its kind number positions from after the padding token's id.
-    """
+    """The largest number of tokens of a text, from a config.json; None if it is not there."""
     positions = config.get("max_position_embeddings")
     if not isinstance(positions, int):
         return None
@@ -125,16 +123,16 @@ def longest_text(config: dict[str, Any]) -> int | None:
 
 
 def width_of(config: dict[str, Any]) -> int | None:
-    """The width of an encoder's hidden states, by a config.json; None if it does not say."""
+    """The width of an encoder's hidden states, from a config.json; None if it is not there."""
     width = config.get("hidden_size", config.get("dim"))
     return width if isinstance(width, int) and width > 0 else None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What a model's config.json says.
+    """Read a model's config.json.
 
     Raises:
-        KdedgeError: there is none, or it can't be read.
+        KdedgeError: it is missing or can't be read.
     """
     path = folder / CONFIG
     try:
@@ -149,7 +147,7 @@ Tensors = dict[str, npt.NDArray[np.float32]]
 
 
 def content_of(source: str) -> str:
-    """Identifies what a teacher says: its weights, config.json and tokenizer, as SHA-256 each."""
+    """The SHA-256 of each file that a teacher's outputs depend on, as one string."""
     folder, onnx = find_pretrained(source), onnx_file(source)
     files = [onnx] if onnx else weight_files(folder)
     beside = [folder / name for name in (CONFIG, SETTINGS, *SOURCES)]
@@ -189,12 +187,12 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_tensors(folder: Path) -> Tensors:
-    """All tensors of a model as float32, by the names that PyTorch gives them now.
+    """Read all tensors of a model as float32, under the names that PyTorch uses today.
 
     Raises:
         KdedgeError: they can't be read.
     """
-    # Teaches numpy what bfloat16 is.
+    # Registers bfloat16 with numpy.
     import ml_dtypes  # noqa: F401
     import safetensors
 
@@ -214,14 +212,14 @@ def read_tensors(folder: Path) -> Tensors:
 
 
 def _present_name(name: str) -> str:
-    """The name without what torch.compile and DataParallel add, and without TensorFlow's words."""
+    """Remove the prefixes of torch.compile and DataParallel, and replace TensorFlow's words."""
     parts = [part for part in name.split(".") if part not in ("_orig_mod", "module")]
     parts[-1] = {"gamma": "weight", "beta": "bias"}.get(parts[-1], parts[-1])
     return ".".join(parts)
 
 
 def _from_tensorflow(name: str, tensor: Any) -> tuple[str, Any]:
-    """PyTorch's name of a tensor that transformers wrote from TensorFlow, and its layout."""
+    """Convert name and layout of a tensor that transformers wrote from TensorFlow to PyTorch's."""
     *parts, last = name.removesuffix(":0").replace("_._", "/").split("/")
     if last == "kernel":
         tensor = tensor.T

@@ -13,26 +13,27 @@ from kdedge.errors import KdedgeError
 from kdedge.tasks import Labels, Logits, Task, wilson_interval
 
 BARE_KEY = re.compile("[A-Za-z0-9_-]+")
-# Names that say nothing.
+# Placeholders, which tell nothing about the class.
 NUMBERED = re.compile("LABEL_[0-9]+")
-# Up to so many classes all orders are tried, for more the most frequent pairs are taken.
+# Up to this many classes all orders are tried; above, the most frequent pairs are matched first.
 MOST_IN_ANY_ORDER = 6
+# A name of this length or more matches a longer name that begins with it: neg, negative.
 SHORTEST_BEGINNING = 3
 
-# How many texts of each of the data's classes got each of the teacher's: int64 [teacher, data].
+# Confusion matrix, int64 [teacher, data]: number of texts by the teacher's answer and the label.
 Counts = npt.NDArray[np.int64]
-# The same as shares of each of the data's classes.
+# The same, divided by the number of texts of each label.
 Shares = npt.NDArray[np.float64]
 
 
 def label_names(config: Mapping[str, Any], where: object) -> tuple[str, ...]:
-    """The classes that a config.json names, in the order of their numbers; () if it names none.
+    """Names of the classes in a config.json, in the order of their ids; () if it has none.
 
         >>> label_names({"id2label": {"2": "pos", "1": "neg"}}, "config.json")
         ('neg', 'pos')
 
     Raises:
-        KdedgeError: `id2label` is not numbers with names.
+        KdedgeError: `id2label` does not map numbers to names.
     """
     names = config.get("id2label") or {
         number: name for name, number in (config.get("label2id") or {}).items()
@@ -40,16 +41,16 @@ def label_names(config: Mapping[str, Any], where: object) -> tuple[str, ...]:
     try:
         return tuple(str(names[number]) for number in sorted(names, key=int))
     except (ValueError, TypeError, AttributeError) as error:
-        raise KdedgeError(f"{where}: id2label is not numbers with names: {error}") from None
+        raise KdedgeError(f"{where}: id2label must map numbers to names: {error}") from None
 
 
 def renamed(names: Sequence[str], given: Mapping[str, str], where: object) -> tuple[str, ...]:
-    """The teacher's classes in the data's names.
+    """The teacher's class names, replaced by the data's where `given` has one.
 
     Args:
-        names: the teacher's.
-        given: the data's name for some of the teacher's.
-        where: the teacher is, for messages.
+        names: the teacher's class names.
+        given: the data's name for some of them.
+        where: path or name of the teacher, for messages.
 
     Raises:
         KdedgeError: `given` names a class that the teacher does not have.
@@ -69,7 +70,7 @@ def order_of(
     where: object,
     counts: Counts | None = None,
 ) -> list[int]:
-    """For each of the data's classes the position of the teacher's logit.
+    """The index of the teacher's logit for each of the data's classes.
 
         >>> from kdedge.tasks import Classification
         >>> theirs, ours = (Classification(label_names=n) for n in (("pos", "neg"), ("neg", "pos")))
@@ -77,20 +78,20 @@ def order_of(
         [1, 0]
 
     Args:
-        own: the teacher's task: its classes are in the order of its logits.
-        given: the data's name for some of them.
-        task: the data's.
-        where: the teacher is, for messages.
-        counts: what it answers on labelled texts, from which an error can guess.
+        own: the teacher's task, with its classes in the order of its logits.
+        given: the data's name for some of the teacher's classes.
+        task: the data's task.
+        where: path or name of the teacher, for messages.
+        counts: its answers to labelled texts, from which the message guesses the map.
 
     Raises:
-        KdedgeError: the tasks differ, or the classes don't match; then it shows the map, filled in
-            as far as can be guessed.
+        KdedgeError: the tasks differ, or the classes don't match. The message has the map to write,
+            filled in as far as it can be guessed.
     """
     if own.name != task.name:
         raise KdedgeError(
-            f"{where}: a teacher for {own.name}, and the data's task is {task.name}. One that is "
-            f'fine-tuned gets a new head: [teach] pretrained = "{where}" with start = "probe", or '
+            f"{where}: a teacher for {own.name}, but the data's task is {task.name}. To fine-tune "
+            f'it with a new head, set [teach] pretrained = "{where}" and start = "probe", or run '
             f"`kdedge teach DATA --pretrained {where} --start probe`."
         )
     names = own.output_names
@@ -100,19 +101,21 @@ def order_of(
     has = f"{where}: the teacher's classes are {', '.join(names)}, and the data's {task}."
     if len(theirs) != len(ours):
         raise KdedgeError(
-            f"{has} A teacher must have the data's classes. One that is fine-tuned gets them: "
-            f'[teach] pretrained = "{where}" with start = "probe", or `kdedge teach DATA '
-            f"--pretrained {where} --start probe`."
+            f"{has} A teacher must have the data's classes. To fine-tune it on them, set [teach] "
+            f'pretrained = "{where}" and start = "probe", or run `kdedge teach DATA --pretrained '
+            f"{where} --start probe`."
         )
-    raise KdedgeError(f"{has} Say which is which: in the recipe\n\n{map_of(names, ours, counts)}")
+    raise KdedgeError(f"{has} Map them in the recipe:\n\n{map_of(names, ours, counts)}")
 
 
 def map_of(names: Sequence[str], ours: Sequence[str], counts: Counts | None) -> str:
-    """A recipe's map of a teacher's classes to the data's, as far as can be guessed, and `--map`.
+    """The map of a teacher's classes to the data's to write into a recipe, and as `--map`.
+
+    It is filled in as far as it can be guessed.
 
     Args:
-        names: the teacher's.
-        ours: the data's.
+        names: the teacher's class names.
+        ours: the data's class names.
         counts: see `order_of`.
     """
     found = _by_name(names, ours)
@@ -124,7 +127,7 @@ def map_of(names: Sequence[str], ours: Sequence[str], counts: Counts | None) -> 
         rows, columns = [names.index(n) for n in left], [ours.index(n) for n in free]
         best = best_order(shares_of(counts)[np.ix_(rows, columns)])
         found |= {left[row]: free[column] for column, row in enumerate(best)}
-        why = f"guessed from what it answers on {counts.sum()} texts: check it"
+        why = f"guessed from its answers to {counts.sum()} texts: check it"
     elif all(map(NUMBERED.fullmatch, left)):
         found |= dict(zip(left, free, strict=False))
     lines = ["[data.labels]"]
@@ -142,7 +145,7 @@ def _one_of(names: Sequence[str]) -> str:
 
 
 def _by_name(names: Sequence[str], ours: Sequence[str]) -> dict[str, str]:
-    """Names that are the same but for case and marks, or that one begins with the other."""
+    """Match names that differ in case and punctuation only, or of which one begins the other."""
     found: dict[str, str] = {}
     for alike in (str.__eq__, _begins):
         for name in names:
@@ -163,7 +166,7 @@ def _begins(one: str, other: str) -> bool:
 
 
 def counts_of(logits: Logits, labels: Labels) -> Counts:
-    """How many texts of each class got each answer, int64 [teacher, data].
+    """Count the texts by the teacher's answer and the label, int64 [teacher, data].
 
     Args:
         logits: float32 [texts, classes].
@@ -175,12 +178,12 @@ def counts_of(logits: Logits, labels: Labels) -> Counts:
 
 
 def shares_of(counts: Counts) -> Shares:
-    """Which share of each class's texts got each answer, so that all classes count the same."""
+    """Divide counts by the number of texts of each label, so that all labels count equally."""
     return np.asarray(counts / np.maximum(counts.sum(0), 1), np.float64)
 
 
 def best_order(shares: Shares) -> list[int]:
-    """For each of the data's classes the teacher's that fits best, each once.
+    """The index of the best matching teacher's class for each of the data's; each is used once.
 
     >>> best_order(np.array([[0.1, 0.9], [0.8, 0.2]]))
     [1, 0]
@@ -200,16 +203,16 @@ def best_order(shares: Shares) -> list[int]:
 
 
 def exchanged(counts: Counts, task: Task, names: Sequence[str]) -> str:
-    """What to say if other names of the classes would make far more answers right; "" if none.
+    """A warning if other class names would make far more answers right; "" if none would.
 
     Args:
-        counts: what the teacher answers, its classes in the data's order.
-        task: the data's.
-        names: the teacher's own names, in the same order.
+        counts: the teacher's answers to labelled texts, its classes in the data's order.
+        task: the data's task.
+        names: the teacher's own class names, in the same order.
     """
     texts, shares = int(counts.sum()), shares_of(counts)
     order, same = best_order(shares), list(range(len(shares)))
-    # The mean over classes: else a teacher that knows one class only would look exchanged.
+    # The mean over classes: a teacher that always gives one class would look exchanged otherwise.
     now, best = shares[same, same].mean(), shares[order, same].mean()
     if wilson_interval(now, texts)[1] >= wilson_interval(best, texts)[0]:
         return ""

@@ -1,11 +1,11 @@
-"""The transformer encoder of BERT and its kin as a Keras layer.
+"""The transformer encoder of BERT and related models, as a Keras layer.
 
-Each token of a text begins as a vector: the token's own, plus that of its position. Each layer then
-lets the vectors of a text look at each other (attention), and changes each of them for itself (two
-dense layers). Devlin et al. 2018, arXiv 1810.04805; Vaswani et al. 2017, arXiv 1706.03762.
+Each token starts as the sum of its token, position and segment embeddings. Each layer then mixes
+the vectors of a text (attention) and transforms each vector on its own (two dense layers). Devlin
+et al. 2018, arXiv 1810.04805; Vaswani et al. 2017, arXiv 1706.03762.
 
-Inside the encoder, the tokens of all texts are the rows of one matrix, [batch * length, width]: a
-dense layer is then one matrix product.
+Inside the encoder, the tokens of all texts are the rows of one matrix, [batch * length, width], so
+that a dense layer is one matrix product.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from kdedge.errors import KdedgeError
 from kdedge.keras_environment import set_up_keras
 
 set_up_keras()
-# What is added to the attention scores of padding: exp of it is 0.
+# Added to the attention scores of padding, whose attention then is 0.
 PADDING = -1e4
-# By the names of transformers.
+# By their names in transformers.
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("gelu", "gelu_python"), lambda x: keras.activations.gelu(x)),
     **dict.fromkeys(
@@ -35,10 +35,10 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 
 
 def activation(name: str) -> Callable[[Any], Any]:
-    """The activation that transformers calls so.
+    """The activation function with this name in transformers.
 
     Raises:
-        KdedgeError: it is not known here.
+        KdedgeError: it is not supported.
     """
     if name not in ACTIVATIONS:
         raise KdedgeError(f"activation: {name!r}. Supported: {', '.join(sorted(ACTIVATIONS))}.")
@@ -50,21 +50,21 @@ class Shape:
     """Sizes and variants of an encoder.
 
     Attributes:
-        vocabulary: tokens that have a vector.
-        positions: rows of the table of positions; a text may have `longest` tokens.
-        segments: segments that have a vector, 0 for none.
+        vocabulary: number of token embeddings.
+        positions: number of position embeddings; a text has at most `longest` tokens.
+        segments: number of segment embeddings; 0 for none.
         embedding_width: width of the token embeddings, projected to `width` if it differs.
         width: width of the hidden states.
         layers: number of layers.
         heads: attention heads of each layer.
-        inner: width between the two dense layers of each layer.
-        activation: activation there, by its name in transformers.
-        epsilon: that of the layer norms.
-        dropout: share of a layer's outputs that is dropped in training.
-        attention_dropout: share of the attention maps that is dropped in training.
-        padding: for RoBERTa, whose first position is the one after it: id of the padding token.
-        shared: all layers have the same weights, as in ALBERT.
-        relative_positions: number of distances that have a bias in attention, as in MPNet; 0: none.
+        inner: width of the first of the two dense layers in each layer.
+        activation: activation of that layer, by its name in transformers.
+        epsilon: epsilon of the layer norms.
+        dropout: dropout rate of the outputs of each layer.
+        attention_dropout: dropout rate of the attention maps.
+        padding: id of the padding token if positions start after it, as in RoBERTa; else None.
+        shared: whether all layers share their weights, as in ALBERT.
+        relative_positions: number of relative position biases, as in MPNet; 0 for none.
     """
 
     vocabulary: int
@@ -85,15 +85,15 @@ class Shape:
 
     @property
     def longest(self) -> int:
-        """The number of tokens that a text may have."""
+        """The largest number of tokens of a text."""
         return self.positions if self.padding is None else self.positions - self.padding - 1
 
 
 class Block(keras.layers.Layer):
-    """A layer of the encoder: attention, then two dense layers, each added to what went in.
+    """A transformer layer: attention and two dense layers, both with residual and layer norm.
 
     Args:
-        shape: of the encoder.
+        shape: shape of the encoder.
     """
 
     def __init__(self, shape: Shape, **kwargs: Any) -> None:
@@ -120,14 +120,13 @@ class Block(keras.layers.Layer):
         """Run the layer.
 
         Args:
-            x: [batch * length, width].
-            bias: what is added to the attention scores, [batch or 1, heads or 1, length or 1,
-                length].
-            size: batch and length.
-            training: use dropout.
+            x: hidden states, [batch * length, width].
+            bias: added to the attention scores, [batch or 1, heads or 1, length or 1, length].
+            size: batch size and length.
+            training: whether to use dropout.
 
         Returns:
-            x of the next layer, and the attention maps, [batch, heads, length, length].
+            The next hidden states, and the attention maps, [batch, heads, length, length].
         """
 
         def by_head(x: Any) -> Any:
@@ -149,19 +148,19 @@ class Block(keras.layers.Layer):
 
 
 class Encoder(keras.layers.Layer):
-    """An encoder with random weights.
+    """A transformer encoder; its weights are random until `Checkpoint` sets them.
 
     Args:
         shape: sizes and variants.
 
     Attributes:
-        words: vectors of the tokens, float32 [vocabulary, embedding_width].
-        position_vectors: those of the positions, float32 [positions, embedding_width].
-        segment_vectors: those of the segments, float32 [segments, embedding_width], or None.
-        embedding_norm: the layer norm of their sum.
-        projection: the dense layer from `embedding_width` to `width`; None if they are equal.
-        blocks: the layers; one that is used again and again if they are `shared`.
-        relative_bias: float32 [relative_positions, heads], or None.
+        words: token embeddings, float32 [vocabulary, embedding_width].
+        position_vectors: position embeddings, float32 [positions, embedding_width].
+        segment_vectors: segment embeddings, float32 [segments, embedding_width], or None.
+        embedding_norm: layer norm of their sum.
+        projection: dense layer from `embedding_width` to `width`, or None.
+        blocks: the layers; only one if they are `shared`.
+        relative_bias: relative position biases, float32 [relative_positions, heads], or None.
     """
 
     def __init__(self, shape: Shape, **kwargs: Any) -> None:
@@ -174,7 +173,7 @@ class Encoder(keras.layers.Layer):
         if shape.segments:
             self.segment_vectors = self._table("segment_vectors", shape.segments, wide)
         self.embedding_norm = norm(wide, shape.epsilon, "embedding_norm", self.dtype_policy)
-        # ALBERT has one in any case.
+        # ALBERT has one even if the widths are equal.
         self.projection: Any = None
         if wide != shape.width or shape.shared:
             self.projection = dense(wide, shape.width, "projection", self.dtype_policy)
@@ -198,11 +197,11 @@ class Encoder(keras.layers.Layer):
             mask: int32 [batch, length], 0 for padding.
             segment_ids: int32 [batch, length].
             embeddings: token embeddings to use instead, float32 [batch, length, embedding_width].
-            training: use dropout.
+            training: whether to use dropout.
 
         Returns:
-            The hidden states, [batch, length, width], of the embeddings and of each layer; and the
-            attention maps, [batch, heads, length, length], of each layer.
+            The hidden states, [batch, length, width]: the embeddings and the output of each layer;
+            and the attention maps of each layer, [batch, heads, length, length].
         """
         size = tf.unstack(tf.shape(mask))
         x = tf.gather(self.words.value, ids) if embeddings is None else embeddings
@@ -224,7 +223,7 @@ class Encoder(keras.layers.Layer):
         return [tf.reshape(x, [*size, self.shape.width]) for x in states], maps
 
     def _positions(self, ids: Any, length: Any) -> Any:
-        """Vectors of the positions, [length, embedding_width] or such for each text."""
+        """Position embeddings, [length, embedding_width]; with `padding`, also by text."""
         padding = self.shape.padding
         if padding is None:
             return self.position_vectors[:length]
@@ -235,10 +234,10 @@ class Encoder(keras.layers.Layer):
         return tf.gather(self.position_vectors.value, tf.cumsum(real, 1) * real + padding)
 
     def _relative(self, length: Any) -> Any:
-        """What a head adds to a score for the distance of the tokens, [1, heads, length, length].
+        """The biases of attention scores by the distance of two tokens, [1, heads, length, length].
 
-        Distances have exact entries up to a quarter of the table, then ever coarser ones up to 128,
-        for each direction (T5, arXiv 1910.10683).
+        Each direction has half of the entries. Half of these are for one distance each; the others
+        are for ranges that grow logarithmically, up to 128 (T5, arXiv 1910.10683).
         """
         half = self.shape.relative_positions // 2
         exact = half // 2
@@ -254,12 +253,12 @@ class Encoder(keras.layers.Layer):
         return tf.cast(tf.transpose(bias, [2, 0, 1])[None], self.compute_dtype)
 
     def _table(self, name: str, rows: int, width: int) -> Any:
-        # Not cast as a whole for mixed precision: only the rows that are looked up.
+        # In mixed precision only the rows that are looked up are cast, not the whole table.
         return self.add_weight((rows, width), initializer(), name=name, autocast=False)
 
 
 def initializer() -> keras.initializers.Initializer:
-    """Random weights as BERT's."""
+    """The random initialization of BERT."""
     return keras.initializers.TruncatedNormal(stddev=0.02)
 
 

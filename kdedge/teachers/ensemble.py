@@ -1,4 +1,4 @@
-"""An ensemble of teachers, used as one teacher."""
+"""Averages the logits of several teachers, so that they can be used as one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,11 +14,11 @@ class Ensemble(keras.Model):
     Hinton, Vinyals, Dean 2015, arXiv 1503.02531, section 3.
 
     Args:
-        teachers: return logits, or dictionaries with `logits`, of the same classes.
+        teachers: models that return logits, or dictionaries with `logits`, of the same classes.
         weights: weight of each; None for equal weights.
 
     Raises:
-        KdedgeError: no teacher, or not one weight above 0 for each.
+        KdedgeError: there is no teacher, or not one weight above 0 for each.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Families of encoders: how transformers calls their settings, their tensors and their heads.
+"""Families of encoders: the names that transformers gives to their settings, tensors and heads.
 
-A family of models that the encoder serves is one entry of `FAMILIES`.
+Each family that `Encoder` supports is an entry of `FAMILIES`.
 """
 
 import functools
@@ -16,14 +16,14 @@ from kdedge.teachers.encoder import Shape
 
 @dataclass(frozen=True)
 class HeadForm:
-    """How a family classifies: a dense layer of the first token's vector, and one of its output.
+    """The classification head of a family: two dense layers on the first token's vector.
 
     Attributes:
         dense: name of the first layer's tensors.
-        activation: between the two.
+        activation: activation of the first layer, by its name in transformers.
         out: name of the second layer's tensors.
-        dropout: setting that says which share is dropped before the second layer.
-        dropout_first: whether that share is dropped before the first one too.
+        dropout: name of the setting with the dropout rate before the second layer.
+        dropout_first: whether there is the same dropout before the first layer.
     """
 
     dense: str
@@ -35,13 +35,13 @@ class HeadForm:
 
 @dataclass(frozen=True)
 class MaskedForm:
-    """How a family fills in a blank: a dense layer, a layer norm, and the token embeddings.
+    """The masked-language head of a family: dense layer, layer norm, and the token embeddings.
 
     Attributes:
         dense: name of the dense layer's tensors.
         norm: name of the layer norm's tensors.
-        bias: the tensor that is added to the tokens' scores.
-        activation: after the dense layer; None for the encoder's own.
+        bias: name of the tensor that is added to the scores of the tokens.
+        activation: activation of the dense layer; None for the encoder's own.
     """
 
     dense: str
@@ -52,18 +52,18 @@ class MaskedForm:
 
 @dataclass(frozen=True)
 class Family:
-    """What transformers calls the parts of an encoder.
+    """The names of a family in transformers.
 
     Attributes:
-        classes: what the names of its classes begin with, for instance `Bert`.
-        base: what the encoder's tensors begin with in a model with a head.
-        parts: of each part of `Encoder` and of `Block` the name: of a tensor, or of a layer, which
-            has `.weight` and `.bias`; `{}` is the number of the block. Without numbers all layers
-            are one block.
-        head: its classifier.
+        classes: prefix of its class names, for instance `Bert`.
+        base: prefix of the encoder's tensors in a model with a head.
+        parts: for each part of `Encoder` and `Block`, the name of its tensor, or of its layer with
+            the tensors `.weight` and `.bias`. `{}` stands for the number of the block; names
+            without it mean that all layers share their weights.
+        head: its classification head.
         masked: its masked-language head.
-        settings: what settings of config.json are called, if not as BERT's are.
-        first_position: whether positions begin after the number of the padding token.
+        settings: names of settings in its config.json, by BERT's names, where they differ.
+        first_position: whether positions start after the id of the padding token.
     """
 
     classes: str
@@ -75,12 +75,12 @@ class Family:
     first_position: bool = False
 
     def setting(self, settings: Mapping[str, Any], name: str, missing: Any = None) -> Any:
-        """A setting of a config.json, or what transformers takes if it is not there.
+        """The value of a setting in config.json, or transformers' default if it is missing.
 
         Args:
-            settings: what config.json says.
-            name: what BERT calls it.
-            missing: the value if the family has no such setting.
+            settings: contents of config.json.
+            name: BERT's name of the setting.
+            missing: value if the family has no such setting.
         """
         name = self.settings.get(name, name)
         given = settings.get(name)
@@ -205,7 +205,7 @@ FAMILIES = {
 }
 
 
-# Settings for whose other values the encoder has no code.
+# Settings of which the encoder supports only this value.
 ONLY = {
     "position_embedding_type": "absolute",
     "is_decoder": False,
@@ -220,7 +220,7 @@ ANY_OTHER = (
 
 
 def family_of(model_type: object, where: object) -> Family:
-    """The family of a `model_type` of transformers.
+    """The family with this `model_type` in its config.json.
 
     Raises:
         KdedgeError: it is not supported.
@@ -235,7 +235,7 @@ def family_of(model_type: object, where: object) -> Family:
 
 @functools.cache
 def _defaults(model_type: str) -> dict[str, Any]:
-    """What transformers takes for settings that a config.json lacks."""
+    """The defaults of transformers for settings that a config.json lacks."""
     # Keeps transformers from advising to install PyTorch.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import AutoConfig
@@ -244,16 +244,16 @@ def _defaults(model_type: str) -> dict[str, Any]:
 
 
 def shape_of(family: Family, settings: Mapping[str, Any], tensors: Tensors, where: object) -> Shape:
-    """The shape of a checkpoint's encoder: sizes by its tensors, the rest by its config.json.
+    """The shape of a checkpoint's encoder: sizes from its tensors, the rest from config.json.
 
     Args:
-        family: its family.
-        settings: what config.json says.
-        tensors: see `Checkpoint`.
-        where: what messages call it.
+        family: family of the checkpoint.
+        settings: contents of config.json.
+        tensors: tensors of the checkpoint; see `Checkpoint`.
+        where: path of the checkpoint, for messages.
 
     Raises:
-        KdedgeError: the two don't fit together, or the encoder has no code for a setting.
+        KdedgeError: config.json and tensors contradict each other, or a setting is not supported.
     """
 
     def setting(name: str, missing: Any = None) -> Any:
@@ -271,7 +271,7 @@ def shape_of(family: Family, settings: Mapping[str, Any], tensors: Tensors, wher
         name = family.base + family.parts[part].format(0)
         found = tensors.get(name, tensors.get(f"{name}.weight"))
         if found is None or found.ndim != 2:
-            raise KdedgeError(f"{where}: no tensor {name} of two dimensions.")
+            raise KdedgeError(f"{where}: the tensor {name} is missing or not two-dimensional.")
         return int(found.shape[axis])
 
     shared = "{}" not in family.parts["query"]
@@ -291,7 +291,7 @@ def shape_of(family: Family, settings: Mapping[str, Any], tensors: Tensors, wher
         name = family.settings.get(name, name)
         if settings.get(name) not in (None, found):
             raise KdedgeError(
-                f"{where}: {name} is {settings[name]!r} in config.json and {found} by the tensors."
+                f"{where}: {name} is {settings[name]!r} in config.json, but {found} in the tensors."
             )
     heads = setting("num_attention_heads")
     if not isinstance(heads, int) or heads < 1 or sizes["hidden_size"] % heads:
@@ -319,7 +319,7 @@ def shape_of(family: Family, settings: Mapping[str, Any], tensors: Tensors, wher
 
 
 def _count(name: str, tensors: Tensors) -> int:
-    """How many blocks have this part."""
+    """The number of blocks that have this part."""
     number = 0
     while f"{name.format(number)}.weight" in tensors:
         number += 1

@@ -1,4 +1,4 @@
-"""Heads on an encoder: the layers that turn a text's hidden states into logits."""
+"""Heads: the layers that turn an encoder's hidden states into logits."""
 
 from typing import Any, Literal, TypeAlias
 
@@ -15,13 +15,13 @@ class FirstTokenHead(keras.layers.Layer):
     """A family's own classifier: two dense layers on the first token's vector.
 
     Args:
-        form: of the family.
-        width: of the hidden states.
+        form: form of the family's head.
+        width: width of the hidden states.
         classes: number of logits.
-        dropout: share that is dropped in training.
+        dropout: dropout rate.
 
     Attributes:
-        parts: of each part the name of its tensors in a checkpoint; see `Family`.
+        parts: name of each part's tensors in a checkpoint; see `Family`.
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class FirstTokenHead(keras.layers.Layer):
         self.built = True
 
     def call(self, states: Any, mask: Any, training: bool = False) -> Any:
-        """Logits, [batch, classes].
+        """Compute the logits, [batch, classes].
 
         Args:
             states: last hidden states, [batch, length, width].
             mask: int32 [batch, length], 0 for padding.
-            training: use dropout.
+            training: whether to use dropout.
         """
         x = self.dense(self.dropouts[0](states[:, 0], training=training))
         return self.out(self.dropouts[1](x, training=training))
@@ -54,8 +54,8 @@ class LinearHead(keras.layers.Layer):
     """Logistic regression on a text's vector v: v / |v| @ kernel + bias.
 
     Args:
-        pooling: v is the `mean` of the hidden states or that of the `first` token.
-        width: of the hidden states.
+        pooling: `mean`: v is the mean of the hidden states; `first`: v is the first one.
+        width: width of the hidden states.
         classes: number of logits.
 
     Attributes:
@@ -73,17 +73,17 @@ class LinearHead(keras.layers.Layer):
         self.built = True
 
     def call(self, states: Any, mask: Any, training: bool = False) -> Any:
-        """Logits; see `FirstTokenHead`."""
+        """Compute the logits; see `FirstTokenHead`."""
         x = vector_of(self.pooling, tf.cast(states, tf.float32), mask)
         return tf.math.l2_normalize(x, -1) @ self.kernel + self.bias
 
 
 class MaskedHead(keras.layers.Layer):
-    """A masked-language head: the score of each token for a place in a text.
+    """A masked-language head: scores all tokens of the vocabulary for a position in a text.
 
     Args:
-        form: of the family.
-        shape: of the encoder.
+        form: form of the family's head.
+        shape: shape of the encoder.
     """
 
     def __init__(self, form: MaskedForm, shape: Shape, **kwargs: Any) -> None:
@@ -96,10 +96,10 @@ class MaskedHead(keras.layers.Layer):
         self.built = True
 
     def call(self, states: Any, words: Any) -> Any:
-        """Scores of all tokens, [rows, vocabulary].
+        """Compute the scores of all tokens, [rows, vocabulary].
 
         Args:
-            states: last hidden states of some places, [rows, width].
+            states: last hidden states at some positions, [rows, width].
             words: the token embeddings, [vocabulary, embedding_width].
         """
         return tf.matmul(self.norm(self.dense(states)), words, transpose_b=True) + self.bias
@@ -109,11 +109,11 @@ Head: TypeAlias = FirstTokenHead | LinearHead
 
 
 def mean_of(states: Any, mask: Any) -> Any:
-    """The mean of a text's hidden states, [batch, width], without padding."""
+    """The mean of each text's hidden states without padding, [batch, width]."""
     real = tf.cast(mask, states.dtype)[:, :, None]
     return tf.reduce_sum(states * real, 1) / tf.reduce_sum(real, 1)
 
 
 def vector_of(pooling: Pooling, states: Any, mask: Any) -> Any:
-    """A text's vector, [batch, width]: that of its first token, or the mean without padding."""
+    """Each text's vector, [batch, width]: the first hidden state, or their mean without padding."""
     return states[:, 0] if pooling == "first" else mean_of(states, mask)

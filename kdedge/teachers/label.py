@@ -1,4 +1,4 @@
-"""Labels texts: runs a teacher on them and writes its soft labels into a store."""
+"""Labels texts: runs a teacher and stores its outputs as soft labels."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kdedge.files import (
-    require_space,
-)
+from kdedge.files import require_space
 from kdedge.labels.index import TextIndex
 from kdedge.labels.store import Features, SoftLabels
 from kdedge.progress import Advance, progress
@@ -26,11 +24,12 @@ VECTORS_AT_ONCE = 1024
 def label_texts(
     teacher: Teacher, texts: Sequence[Text] | TextFiles, folder: Path, batch_size: int = 64
 ) -> SoftLabels:
-    """Label the texts that the store in `folder` lacks.
+    """Label the texts that have no soft label in the store `folder` yet.
 
-    Reads all texts first, so that invalid ones are reported before the long work. Shards are
-    written one by one: a run that was killed continues with the rest, in the same batches, and ends
-    with the same store. Also stores the teacher's token vectors, with which students start.
+    All texts are read first, so that invalid ones are reported before the long work. Shards are
+    written one by one: a run that was killed continues with the remaining texts, in the same
+    batches, and ends with the same store. The teacher's token vectors, with which students are
+    initialized, are stored too.
     """
     store, missing = open_for(teacher, texts, folder)
     with progress("labelling", missing, "texts") as advance:
@@ -43,14 +42,14 @@ def label_texts(
 def open_for(
     teacher: Teacher, texts: Sequence[Text] | TextFiles, folder: Path
 ) -> tuple[SoftLabels, int]:
-    """Open or make the store in `folder`, ready to add soft labels of `texts`.
+    """Open or create the store `folder`, to add soft labels of `texts`.
 
     Returns:
-        The store, and the number of texts that it lacks.
+        The store, and the number of texts without a soft label.
 
     Raises:
-        KdedgeError: the store is another teacher's, `TextFiles` refuses the texts, or there is too
-            little space.
+        KdedgeError: the store is another teacher's, a text is invalid, or there is too little disk
+            space.
     """
     store = SoftLabels.create(
         folder,
@@ -71,7 +70,10 @@ def open_for(
 
 
 def missing_in_shards(store: SoftLabels, texts: Sequence[Text] | TextFiles) -> Iterator[list[Text]]:
-    """The texts that the store lacks, each once, if each shard is added before taking the next."""
+    """Yield the texts without a soft label in shards, each text once.
+
+    Add each shard to the store before you take the next one.
+    """
     waiting: list[Text] = []
     for chunk in chunks(texts, TEXTS_A_SHARD):
         waiting = list(dict.fromkeys([*waiting, *store.missing(chunk)]))
@@ -83,10 +85,10 @@ def missing_in_shards(store: SoftLabels, texts: Sequence[Text] | TextFiles) -> I
 
 
 def token_vectors(teacher: Teacher, students: TextEncoder) -> Features | None:
-    """The teacher's vector of each token of its students: `pooled` of the input [CLS] token [SEP].
+    """The teacher's vector of each token of its students: `pooled` of [CLS] token [SEP].
 
-    Where students have word pieces of their own, it is `pooled` of a piece as a text, which may be
-    several tokens of the teacher's.
+    If students have another vocabulary, it is `pooled` of the word piece as a text, which can be
+    several tokens of the teacher.
 
     Returns:
         float16 [vocabulary, hidden]; None if the teacher gives no `pooled`.
@@ -107,17 +109,17 @@ def token_vectors(teacher: Teacher, students: TextEncoder) -> Features | None:
 
 
 def half(vectors: npt.NDArray[np.float32] | None) -> Features | None:
-    """Sentence vectors as the store keeps them."""
+    """Convert sentence vectors to float16, as the store keeps them."""
     return None if vectors is None else vectors.astype(np.float16)
 
 
 def batches_by_length(
     encoder: TextEncoder, texts: Sequence[Text], batch_size: int
 ) -> list[list[int]]:
-    """Indices of the texts in batches, from the longest texts to the shortest.
+    """Group the indices of texts into batches, from the longest texts to the shortest.
 
-    Texts of similar length need little padding. With the longest first, it shows at once whether
-    they fit into memory, and the time left is an upper bound.
+    Texts of similar length need little padding. With the longest first, too little memory shows at
+    once, and the estimated time left is an upper bound.
     """
     lengths = np.array([len(ids) for ids in encoder.token_ids(texts)])
     order = np.argsort(-lengths, kind="stable").tolist()
@@ -127,10 +129,11 @@ def batches_by_length(
 def run_teacher(
     teacher: Teacher, texts: Sequence[Text], batch_size: int, advance: Advance | None = None
 ) -> TeacherOutputs:
-    """Run a teacher on texts, in their order.
+    """Run a teacher on texts; rows of the outputs are in the order of the texts.
 
     Returns:
-        `logits` float32 [texts, classes] and, if it gives that, `pooled` float32 [texts, hidden].
+        `logits` float32 [texts, classes] and, if the teacher has it, `pooled` float32 [texts,
+        hidden].
     """
     batches = batches_by_length(teacher.encoder, texts, batch_size)
     outputs = []

@@ -1,4 +1,4 @@
-"""Loads a teacher of any kind."""
+"""Loads teachers of any kind: Hugging Face folders, hub ids and ONNX files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,13 +18,13 @@ AnyTeacher: TypeAlias = BertTeacher | OnnxTeacher
 def load_in_order(
     source: str | Path, task: Task | None = None, *, names: Mapping[str, str], max_length: int
 ) -> AnyTeacher:
-    """Load a teacher with its classes in a corpus's order, also where there is no corpus yet.
+    """Load a teacher with its classes in the order that a corpus has.
 
     Args:
-        source: of the teacher.
-        task: of the corpus, if there is one.
-        names: the labels of the corpus for some of the teacher's classes.
-        max_length: tokens that texts are cut to; ignored for a folder that kdedge wrote.
+        source: a teacher, as for `load_any_teacher`.
+        task: task of the corpus; without one, the order is that of a corpus with these labels.
+        names: the corpus's label for each class that the teacher calls something else.
+        max_length: tokens that texts are truncated to; a folder that kdedge wrote has its own.
 
     Raises:
         KdedgeError: see `load_any_teacher`, or `names` gives two classes one label.
@@ -35,7 +35,9 @@ def load_in_order(
     own = teacher.task
     labels = renamed(own.output_names, names, source)
     if len({*labels}) < len(labels):
-        raise KdedgeError(f"--map: {', '.join(labels)}: a label of two classes.")
+        raise KdedgeError(
+            f"--map: {', '.join(labels)}: two classes have one label. Give each its own."
+        )
     if len(labels) > 1:
         as_in_a_corpus, _ = Classification.from_labels(labels, str(source))
         wanted = task_of_names(own.name, as_in_a_corpus.label_names)
@@ -53,13 +55,14 @@ def load_any_teacher(
     """Load a fine-tuned teacher: a folder or hub id as for `load_teacher`, or an ONNX file.
 
     Args:
-        source: of the teacher.
-        task: the one whose order its logits get, by the names of the classes; None for its own.
-        names: the task's name for some of the teacher's classes.
-        max_length: tokens that texts are cut to; ignored for a folder that kdedge wrote.
+        source: a folder, hub id, `package:NAME/FOLDER` or .onnx file.
+        task: the logits are put into the order of its classes, which are matched by name; None for
+            the teacher's own task.
+        names: the task's name for each class that the teacher calls something else.
+        max_length: tokens that texts are truncated to; a folder that kdedge wrote has its own.
 
     Raises:
-        KdedgeError: there is no such teacher, or its classes are others.
+        KdedgeError: the teacher does not exist, or its classes are not those of the task.
     """
     load = load_onnx_teacher if onnx_file(source) else load_teacher
     return load(source, task=task, names=names, max_length=max_length)

@@ -18,10 +18,10 @@ from kdedge.teachers.label import TEXTS_A_SHARD, half, open_for, run_teacher
 from kdedge.teachers.teacher import Teacher
 from kdedge.text.readers import TextFiles
 
-# For sentences in most languages not more than a shard.
+# Size of a block of Ray: sentences in most languages are at most a shard.
 BLOCK_BYTES = 32 * TEXTS_A_SHARD
-# A shard takes a slow teacher minutes. Where none comes for so long, Ray waits for a machine that
-# is gone, or for CPUs that somebody else keeps.
+# A slow teacher takes minutes for a shard. If none arrives for this long, Ray is waiting for a lost
+# machine, or for CPUs that another program holds.
 LONGEST_WAIT_S = 3600.0
 Item = TypeVar("Item")
 
@@ -34,23 +34,23 @@ def label_on_ray(
     actors: int = 1,
     address: str | None = None,
 ) -> SoftLabels:
-    """Label the texts that the store in `folder` lacks, with several copies of a teacher.
+    """Label the texts that have no soft label in the store `folder`, with copies of a teacher.
 
-    The store is that of `label_texts`, and a run that was killed continues in the same way. Ray
-    decides where a file is read, so all machines must have the texts and the teacher under the same
-    paths. Ray restarts processes that die.
+    The result is that of `label_texts`, and a run that was killed continues in the same way. Ray
+    decides which machine reads a file, so all machines need the texts and the teacher under the
+    same paths. Ray restarts processes that die.
 
     Args:
-        load: loads the teacher; called here and once in each actor.
+        load: loads the teacher; called once here and once in each actor.
         texts: texts to label.
         folder: folder of the store; only this process writes to it.
-        batch_size: texts that a teacher takes at a time.
-        actors: copies of the teacher; each gets a share of the CPUs, and a GPU if there are enough.
+        batch_size: texts in each batch.
+        actors: number of copies; each gets a share of the CPUs, and a GPU if there are enough.
         address: HOST:PORT of a running Ray; None starts one on this machine for this call.
 
     Raises:
-        KdedgeError: see `label_texts`; also if Ray is not installed, does not answer, has too few
-            CPUs, gives nothing for an hour, or failed; or the texts are pairs.
+        KdedgeError: see `label_texts`; or Ray is not installed, does not answer, has too few CPUs,
+            returns no labels for an hour, or fails; or the texts are pairs.
     """
     if texts.pair:
         raise KdedgeError(
@@ -76,7 +76,7 @@ def label_on_ray(
         context.enable_progress_bars = False
         # So that the rows of the store have the order of the texts.
         context.execution_options.preserve_order = True
-        # Each block goes to one actor. The default, 128 MB, is a million texts.
+        # Each block goes to one actor. The default, 128 MB, would be a million texts.
         context.target_max_block_size = BLOCK_BYTES
         stored = ray.put(store.index)
         read = partial(read_missing, text=texts.text, stored=stored, size=TEXTS_A_SHARD)
@@ -110,10 +110,10 @@ def label_on_ray(
 
 
 def within(seconds: float, items: Iterable[Item]) -> Iterator[Item]:
-    """The items, each of which must come within so many seconds.
+    """Yield items, each of which must arrive within `seconds`.
 
     Raises:
-        KdedgeError: one did not.
+        KdedgeError: an item did not arrive in time.
     """
     ended = object()
     ready: queue.Queue[Any] = queue.Queue(1)
@@ -126,15 +126,15 @@ def within(seconds: float, items: Iterable[Item]) -> Iterator[Item]:
         except Exception as error:
             ready.put(error)
 
-    # A daemon, so that one that never ends doesn't keep the process alive.
+    # A daemon, so that an iterator that never ends does not keep the process alive.
     threading.Thread(target=fill, daemon=True).start()
     while True:
         try:
             item = ready.get(timeout=seconds)
         except queue.Empty:
             raise KdedgeError(
-                f"Ray: no labels came for {seconds:.0f} s. What is labelled is kept: look at "
-                "`ray status`, and run the same command again."
+                f"Ray: no labels came for {seconds:.0f} s. Finished labels are kept: look at "
+                "`ray status`, then run the same command again."
             ) from None
         if item is ended:
             return
@@ -156,7 +156,7 @@ def _need_answer(address: str) -> None:
 
 
 def actor_share(nodes: list[dict[str, Any]], actors: int) -> tuple[int, int]:
-    """CPUs and GPUs of each actor: as many as possible with room for all actors.
+    """CPUs and GPUs for each actor: the most with which there is room for all actors.
 
     Raises:
         KdedgeError: there are fewer CPUs than actors.
@@ -165,7 +165,7 @@ def actor_share(nodes: list[dict[str, Any]], actors: int) -> tuple[int, int]:
     cpus = [int(r.get("CPU", 0)) for r in resources]
     shares = [n for n in range(1, max(cpus) + 1) if sum(c // n for c in cpus) >= actors]
     if not shares:
-        raise KdedgeError(f"--actors: {actors}; this Ray has {sum(cpus)} CPUs, each needs one.")
+        raise KdedgeError(f"--actors: {actors}; each needs a CPU, and this Ray has {sum(cpus)}.")
     return max(shares), int(sum(r.get("GPU", 0) for r in resources) >= actors)
 
 

@@ -32,16 +32,16 @@ OPTIMUM = (
 
 
 class OnnxTeacher:
-    """A classifier in ONNX Runtime; it gives logits only.
+    """A classifier that ONNX Runtime runs; it returns logits only.
 
     Args:
-        path: the file, with inputs `input_ids`, `attention_mask` and, if it has that,
-            `token_type_ids`, and an output `logits`.
-        encoder: turns texts into its inputs.
+        path: the file, with the inputs `input_ids`, `attention_mask` and optionally
+            `token_type_ids`, and the output `logits`.
+        encoder: converts texts to its inputs.
         config: the config.json beside it; {} if there is none.
 
     Raises:
-        KdedgeError: ONNX Runtime refuses the file, or it has other inputs or outputs.
+        KdedgeError: ONNX Runtime can't run the file, or it has other inputs or outputs.
     """
 
     hidden_size = None
@@ -75,18 +75,23 @@ class OnnxTeacher:
         return {"logits": np.asarray(self.factor * logits + self.summand, np.float32)}
 
     def take_order(self, order: Sequence[int], task: Task) -> None:
-        """Give the logits of `task`'s outputs: for each the position of the present one."""
+        """Reorder and rescale the logits, so that they are those of `task`.
+
+        Args:
+            order: for each output of `task`, the index of the present logit.
+            task: the new task.
+        """
         factor, summand = task.from_logits_of(self.task)
         self.factor, self.summand = factor * self.factor, factor * self.summand + summand
         self.columns, self.task = [self.columns[i] for i in order], task
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write a folder that `load_onnx_teacher` can read: the file as it is, and what is beside.
+        """Write a folder that `load_onnx_teacher` reads: the same file, config.json, the tokenizer.
 
         `config.json` names the classes in the file's order.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        # It names the files of its weights.
+        # Not renamed: a large model's file refers to its weight files by name.
         for file in (self.path, *_data(self.path)):
             shutil.copy(file, folder / file.name)
         names = dict(zip(self.columns, self.task.output_names, strict=True))
@@ -105,13 +110,15 @@ def load_onnx_teacher(
     """Load an ONNX file, or the folder of one, with the tokenizer and config.json beside it.
 
     Args:
-        source: the file, also one in a folder `onnx` of a folder with the others; or the folder.
-        task: the one whose order the logits get, by the names of the classes; None for the file's.
-        names: the task's name for some of the classes.
-        max_length: tokens that texts are cut to; ignored for a folder that kdedge wrote.
+        source: the file or its folder. The other files are in that folder too, or in the parent of
+            a folder `onnx`.
+        task: the logits are put into the order of its classes, which are matched by name; None for
+            the file's own task.
+        names: the task's name for each class that the file calls something else.
+        max_length: tokens that texts are truncated to; a folder that kdedge wrote has its own.
 
     Raises:
-        KdedgeError: there is no such file, no tokenizer beside it, or see `OnnxTeacher`.
+        KdedgeError: there is no such file or no tokenizer beside it, or see `OnnxTeacher`.
     """
     path = onnx_file(source)
     if path is None or not path.is_file():
@@ -130,5 +137,5 @@ def load_onnx_teacher(
 
 
 def _data(path: Path) -> list[Path]:
-    """Files of weights beside a large model's file, which it names by their names."""
+    """The weight files of a large model, which are beside its ONNX file."""
     return sorted(file for file in path.parent.glob(f"{path.name}?*") if file.is_file())

@@ -1,18 +1,19 @@
-"""The numbers that a teacher computes with while it is fine-tuned."""
+"""Chooses the precision for fine-tuning a teacher: float32 or mixed bfloat16."""
 
 import tensorflow as tf
 
 from kdedge import engines
 
-# Of /proc/cpuinfo: processors that multiply matrices of bfloat16 faster than those of float32.
+# Flags in /proc/cpuinfo of processors that multiply bfloat16 matrices faster than float32 ones.
 BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 
 
 def fast_dtype() -> str:
-    """The policy of Keras with which this machine fine-tunes fastest.
+    """The Keras dtype policy with which this machine fine-tunes fastest.
 
-    In mixed bfloat16 weights and logits stay float32, and teachers were as accurate. Labels are
-    made in float32: what is exported is compared with them, and bfloat16 moves logits by 0.02.
+    In mixed bfloat16, weights and logits stay float32, and teachers were as accurate. Labelling is
+    always in float32: exported teachers are compared with the labels, and bfloat16 changes logits
+    by 0.02.
     """
     if tf.config.list_physical_devices("GPU"):
         return "mixed_bfloat16"
@@ -20,7 +21,7 @@ def fast_dtype() -> str:
 
 
 def dtype_for(cpuinfo: str) -> str:
-    """What a CPU computes fastest with.
+    """The dtype policy with which a CPU computes fastest.
 
     >>> dtype_for("flags : avx512f avx512_bf16"), dtype_for("flags : avx2")
     ('mixed_bfloat16', 'float32')

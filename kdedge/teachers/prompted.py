@@ -19,28 +19,27 @@ TEXT, MASK = "{text}", "[MASK]"
 
 
 class PromptedTeacher(BertTeacher):
-    """Gives soft labels with few or no hard labels, by patterns and verbalizers.
+    """A masked-language model that classifies by patterns and verbalizers, with few or no labels.
 
     PET (Schick, Schuetze 2020, arXiv 2001.07676): the text is put into a pattern such as
     `{text} It was [MASK].`, and the logit of a class is that of its verbalizer, a word such as
-    `great`, at the blank. With several verbalizers it is their mean. Several patterns are an
-    ensemble: the logits are their weighted mean.
+    `great`, at the blank; with several verbalizers it is their mean. Several patterns are an
+    ensemble: logits and `pooled` are weighted means over the patterns.
 
-    It is called like a `BertTeacher`, on texts without a pattern. `pooled` is also the mean over
-    the patterns.
+    Call it like a `BertTeacher`, with texts as they are: the patterns are added inside.
 
     Args:
-        transformer: makes the hidden states.
+        transformer: computes the hidden states.
         head: scores the tokens for the blank.
-        checkpoint: where the weights are from.
-        encoder: turns texts into the model's inputs; the pattern's tokens are added to these.
+        checkpoint: the checkpoint of the weights.
+        encoder: converts texts to the model's inputs, without the tokens of the patterns.
         fingerprint: identifies weights, patterns and verbalizers.
-        patterns: each with `{text}` and `[MASK]` once.
+        patterns: each has `{text}` and `[MASK]` once.
         verbalizers: for each class, in the order of the logits, words of one token each.
         pattern_weights: weight of each pattern; None for equal weights.
 
     Raises:
-        KdedgeError: an invalid pattern, verbalizer or weight.
+        KdedgeError: a pattern, verbalizer or weight is invalid.
     """
 
     def __init__(
@@ -56,7 +55,9 @@ class PromptedTeacher(BertTeacher):
     ) -> None:
         names = tuple(verbalizers)
         if len(names) < 2:
-            raise KdedgeError(f"verbalizers: of {', '.join(names)}; two classes are needed.")
+            raise KdedgeError(
+                f"verbalizers: for {', '.join(names)}; at least two classes are needed."
+            )
         super().__init__(
             transformer,
             head,
@@ -69,8 +70,8 @@ class PromptedTeacher(BertTeacher):
         weights = list(pattern_weights or [1.0] * len(patterns))
         if not patterns or len(weights) != len(patterns) or not min(weights) > 0:
             raise KdedgeError(
-                f"pattern_weights: {weights} for {len(patterns)} patterns; one above 0 for each "
-                "is needed, and at least one pattern."
+                f"pattern_weights: {weights} for {len(patterns)} patterns; at least one pattern "
+                "is needed, and a weight above 0 for each."
             )
         self.shares = [weight / sum(weights) for weight in weights]
         self.patterns = [_pattern(encoder, pattern) for pattern in patterns]
@@ -81,12 +82,12 @@ class PromptedTeacher(BertTeacher):
         longest = encoder.max_length + max(len(a) + len(b) for a, b, _ in self.patterns)
         if longest > limit:
             raise KdedgeError(
-                f"max_length: texts of {encoder.max_length} tokens are {longest} with the longest "
-                f"pattern; this model takes {limit}."
+                f"max_length: {encoder.max_length} tokens are {longest} with the longest pattern; "
+                f"this model takes at most {limit}. Set max_length lower."
             )
 
     def call(self, inputs: Inputs, training: bool = False) -> dict[str, Any]:
-        """Fill in the blank of each pattern; see `BertTeacher` for shapes."""
+        """Score the verbalizers in the blank of each pattern; `BertTeacher` has the shapes."""
         words = tf.ragged.boolean_mask(inputs["ids"], inputs["mask"] > 0)[:, 1:-1]
         answers = [self._ask(words, *pattern, training) for pattern in self.patterns]
         return {
@@ -133,7 +134,8 @@ def load_prompted_teacher(
         max_length: tokens that texts are truncated to, without those of the pattern.
 
     Raises:
-        KdedgeError: no such model, no masked-language head, or see `PromptedTeacher`.
+        KdedgeError: the model does not exist or has no masked-language head; or see
+            `PromptedTeacher`.
     """
     folder = find_pretrained(source)
     checkpoint = Checkpoint(folder)
@@ -171,9 +173,9 @@ def load_prompted_teacher(
 
 
 def _pattern(encoder: TextEncoder, pattern: str) -> tuple[list[int], list[int], int]:
-    """Ids before and after the text, and the position of the blank, from the end if it is after."""
+    """Ids before and after the text, and the blank's position: from the end if it is after."""
     if pattern.count(TEXT) != 1 or pattern.count(MASK) != 1:
-        raise KdedgeError(f"patterns: {pattern!r}; each holds {TEXT} and {MASK} once.")
+        raise KdedgeError(f"patterns: {pattern!r}; each must have {TEXT} and {MASK} once.")
     before, after = (
         encoder.tokenizer.encode(part, add_special_tokens=False).ids for part in pattern.split(TEXT)
     )
@@ -190,7 +192,7 @@ def _piece(encoder: TextEncoder, word: str, name: str) -> int:
     ids = encoder.tokenizer.encode(word, add_special_tokens=False).ids
     if len(ids) != 1 or encoder.tokenizer.id_to_token(ids[0]) == "[UNK]":
         raise KdedgeError(
-            f"verbalizers: {word!r} of {name!r} is {len(ids)} word pieces or unknown; words of one "
-            "known piece are needed."
+            f"verbalizers: {word!r} of {name!r} is {len(ids)} word pieces or unknown; use a word "
+            "that is one known word piece."
         )
     return int(ids[0])

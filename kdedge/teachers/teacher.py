@@ -1,4 +1,4 @@
-"""The contract of a teacher: what labelling needs of it."""
+"""The interface of a teacher: what labelling and distillation from stored labels need."""
 
 from typing import Any, Protocol
 
@@ -13,12 +13,12 @@ TeacherOutputs = dict[str, npt.NDArray[np.float32]]
 
 
 class Teacher(Protocol):
-    """Gives logits, and sentence vectors if it can.
+    """A model that returns logits and, if it can, sentence vectors.
 
     Attributes:
-        encoder: turns texts into its inputs.
-        task: of its logits.
-        fingerprint: identifies the weights; soft labels of different fingerprints don't mix.
+        encoder: converts texts to its inputs.
+        task: task of its logits.
+        fingerprint: identifies the weights; soft labels of two fingerprints are never mixed.
     """
 
     encoder: TextEncoder
@@ -27,11 +27,11 @@ class Teacher(Protocol):
 
     @property
     def hidden_size(self) -> int | None:
-        """Width of the sentence vector `pooled`; None if it gives none."""
+        """Width of the sentence vector `pooled`; None if the teacher has none."""
         ...
 
     def run(self, inputs: Inputs) -> TeacherOutputs:
-        """`logits`, float32 [batch, width], and `pooled`, float32 [batch, hidden_size].
+        """Compute `logits`, float32 [batch, width], and `pooled`, float32 [batch, hidden_size].
 
         Args:
             inputs: int32 [batch, length] `ids`, `mask` and `segment_ids`.

@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint, put into the variables of layers."""
+"""Loads the tensors of a checkpoint into the variables of Keras layers."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from kdedge.teachers.encoder import Encoder
 from kdedge.teachers.families import ANY_OTHER, FAMILIES, Family, family_of, shape_of
 from kdedge.text.decoding import tell_once
 
-# First words of the tensors of heads, which may be there without being used.
+# First words of the tensors of heads, which a checkpoint may have without being used.
 HEADS = (
     "classifier", "cls", "discriminator_predictions", "generator_lm_head", "generator_predictions",
     "lm_head", "pooler", "pre_classifier", "predictions", "qa_outputs", "sop_classifier",
@@ -26,20 +26,20 @@ Variables = dict[str, Any]
 
 
 class Checkpoint:
-    """A Hugging Face folder, whose tensors go into the variables of layers.
+    """A Hugging Face folder, whose tensors are loaded into the variables of layers.
 
     Args:
         folder: the folder.
 
     Attributes:
-        settings: what its config.json says.
-        family: what its tensors are called.
-        tensors: by the names that they have in a model with a head.
-        shape: its encoder's.
+        settings: contents of its config.json.
+        family: its family.
+        tensors: its tensors, by their names in a model with a head.
+        shape: shape of its encoder.
 
     Raises:
-        KdedgeError: it is no checkpoint of a family that is supported, or can't be read; its
-            config.json and tensors don't fit together, or there is no code for a setting.
+        KdedgeError: the folder is not a readable checkpoint of a supported family; its config.json
+            and tensors contradict each other; or a setting is not supported.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,13 +58,13 @@ class Checkpoint:
         self._used: set[str] = set()
 
     def encoder(self, dtype: str = "float32") -> Encoder:
-        """Its encoder.
+        """Build its encoder, with the checkpoint's weights.
 
         Args:
-            dtype: policy of Keras for the computation.
+            dtype: Keras dtype policy of the computation.
 
         Raises:
-            KdedgeError: a tensor is missing or has another shape, or a setting is of no use.
+            KdedgeError: a tensor is missing or has another shape, or a setting is invalid.
         """
         try:
             encoder = Encoder(self.shape, dtype=dtype)
@@ -74,7 +74,7 @@ class Checkpoint:
         return encoder
 
     def fill(self, variables: Variables) -> None:
-        """Give the variables the values of the tensors of these names.
+        """Set each variable to the tensor of its name.
 
         Raises:
             KdedgeError: a tensor is missing, or has another shape.
@@ -96,10 +96,10 @@ class Checkpoint:
         self._used |= {*variables}
 
     def tell_unused(self) -> None:
-        """Name the tensors of heads that no variable got.
+        """Show the tensors of heads that were not loaded.
 
         Raises:
-            KdedgeError: there are others, without which the model would give other answers.
+            KdedgeError: other tensors were not loaded, so that the model would give other answers.
         """
         base = self.family.base
         classifiers = {name.partition(".")[0] for name in self._used if "classifier" in name}
@@ -113,14 +113,14 @@ class Checkpoint:
                 others.append(name)
         if others:
             raise KdedgeError(
-                f"{self.folder}: no part of a {self.family.classes} has the tensors "
-                f"{_some(others)}: without them it would give other answers. {ANY_OTHER}"
+                f"{self.folder}: a {self.family.classes} has no part for the tensors "
+                f"{_some(others)}, and would give other answers without them. {ANY_OTHER}"
             )
         if heads:
             tell_once(f"{self.folder}: not used: {_some(heads)}.")
 
     def _is_count(self, name: str) -> bool:
-        """Whether these are the numbers of the positions, or the zeros of the first segment."""
+        """Whether a tensor only counts positions, or has only the zeros of the first segment."""
         values = self.tensors[name].ravel()
         inside = name.removeprefix(self.family.base)
         return bool(
@@ -129,7 +129,7 @@ class Checkpoint:
         )
 
     def fingerprint(self, *others: str) -> str:
-        """Identifies the weights and what else is named."""
+        """Identifies the weights and the other strings."""
         parts = [*(sha256(file) for file in self.files), *others]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -139,23 +139,23 @@ def _some(names: list[str]) -> str:
 
 
 def _guessed(tensors: Tensors, where: object) -> str:
-    """The model_type of a config.json that names none, by what the tensors begin with."""
+    """The model_type for a config.json without one, by the prefixes of the tensors."""
     for model_type, family in FAMILIES.items():
         if any(f".{name}".find(f".{family.base}") >= 0 for name in tensors):
             return model_type
     raise KdedgeError(
-        f"{where}: config.json has no model_type, and the tensors don't tell it. Write one of "
-        f"{', '.join(sorted(FAMILIES))} into it."
+        f"{where}: config.json has no model_type, and the names of the tensors don't show it. Add "
+        f"one of {', '.join(sorted(FAMILIES))} to it."
     )
 
 
 def _by_family(tensors: Tensors, family: Family, where: object) -> Tensors:
-    """The tensors by the names that they have in a model with a head.
+    """Rename tensors as in a model with a head.
 
-    A wrapper's prefix is taken off, and the encoder's put before those of a model without a head.
+    The prefix of a wrapper is removed. In a model without a head, the encoder's prefix is added.
 
     Raises:
-        KdedgeError: they are not a model of the family.
+        KdedgeError: the tensors are not those of a model of the family.
     """
     words = family.parts["words"]
     found = [name for name in tensors if f".{name}".endswith(f".{words}")]
@@ -175,7 +175,7 @@ def _by_family(tensors: Tensors, family: Family, where: object) -> Tensors:
 
 
 def encoder_variables(encoder: Encoder, family: Family) -> Variables:
-    """The variables of an encoder by the names of their tensors."""
+    """The variables of an encoder, by the names of their tensors."""
     variables: Variables = {}
     for part, name in family.parts.items():
         if hasattr(encoder, part):
@@ -187,7 +187,7 @@ def encoder_variables(encoder: Encoder, family: Family) -> Variables:
 
 
 def head_variables(head: Any) -> Variables:
-    """The variables of a head by the names of their tensors."""
+    """The variables of a head, by the names of their tensors."""
     variables: Variables = {}
     for part, name in head.parts.items():
         variables |= part_variables(getattr(head, part), name)
@@ -195,7 +195,7 @@ def head_variables(head: Any) -> Variables:
 
 
 def part_variables(part: Any, name: str) -> Variables:
-    """The variables of a dense layer or a layer norm, a variable itself, or none of None."""
+    """The variables of a dense layer, a layer norm, a single variable or None, by their names."""
     if part is None:
         return {}
     if isinstance(part, keras.layers.Dense):
@@ -206,7 +206,7 @@ def part_variables(part: Any, name: str) -> Variables:
 
 
 def values(variables: Mapping[str, Any]) -> Tensors:
-    """The variables' values, as tensors of a checkpoint."""
+    """The values of variables, as tensors of a checkpoint."""
     return {
         name: np.ascontiguousarray(value.T if variable.name == "kernel" else value)
         for name, variable in variables.items()
