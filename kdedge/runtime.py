@@ -147,6 +147,9 @@ def load_bundle(
 ) -> TextModel:
     """Verify a bundle and load one of its models.
 
+        >>> load_bundle("bundle", "onnx-int8").predict(["a waste of two hours"])[0].label
+        'negative'
+
     Args:
         bundle: the folder, or a zip archive of it.
         artifact: name of the model; None for the bundle's default.

@@ -294,7 +294,7 @@ def settings(**changes: Any) -> Callable[[Path], None]:
         (add("bert.encoder.layer.1.output.dense.weight", 3, 3), "dense.weight has shape .3, 3"),
         (drop("bert.encoder.layer.1.output.dense.bias"), "1 weights are missing, among them bert"),
         (drop("classifier.bias"), "1 weights are missing, among them classifier.bias"),
-        (drop("classifier.weight"), "says BertForSequenceClassification, and weights of its head"),
+        (drop("classifier.weight"), "names BertForSequenceClassification, but weights of its head"),
         (drop("bert.embeddings.word_embeddings.weight"), "0 tensors are called embeddings.word_"),
         (adapter, "an adapter .PEFT., not a whole model. Merge it"),
         (settings(problem_type="regression"), "a model with 3 scores for each text"),

@@ -54,11 +54,17 @@ def package_android(bundle: Path, out: Path, artifacts: Collection[str] | None =
 def package_web(bundle: Path, out: Path, node_modules: Path | None = None) -> None:
     """Make a folder with a page that runs a bundle in the browser; any file server can serve it.
 
-    The bundle's files are copied unchanged to models/NAME/.
+    The bundle's files are copied unchanged to models/NAME/. If the JavaScript packages are missing,
+    the message says how to install them.
+
+        >>> package_web(Path("bundle"), Path("site"), Path("nowhere"))
+        Traceback (most recent call last):
+            ...
+        kdedge.errors.KdedgeError: nowhere/... is missing. Install the page's packages: npm ...
 
     Args:
         bundle: the bundle's folder.
-        out: folder to make.
+        out: folder to write.
         node_modules: npm's folder with transformers.js; None for that of web_demo in a checkout,
             otherwise for the one in the current folder.
 

@@ -30,16 +30,24 @@ def export_bundle(
 ) -> Manifest:
     """Convert a model, compare each artifact in its runtime with the source, write the bundle.
 
-    Texts of the test split are written beside the bundle, for `kdedge bench`. `Subject` has an
-    example of a model to export.
+    Texts of the test split are written beside the bundle, for `kdedge bench`.
 
-        from kdedge.recipe import Export
-        export_bundle(subject, Export(artifacts=("litert-int8",)), Path("bundle"))
+        >>> import numpy as np
+        >>> from kdedge import Corpus, TextEncoder, build_student, subject_of_classifier
+        >>> from kdedge.tasks import Classification
+        >>> from kdedge.text.splits import Split
+        >>> encoder, task = TextEncoder.load(Path("bundle")), Classification(label_names=("n", "p"))
+        >>> size, length = len(encoder.vocabulary), encoder.max_length
+        >>> model = build_student("nano", task=task, vocabulary=size, max_length=length)
+        >>> split = Split(("a funny film", "a dull film"), np.array([1, 0], np.int32))
+        >>> subject = subject_of_classifier("mine", model, encoder, Corpus(task, *[split] * 3))
+        >>> export_bundle(subject, Export(artifacts=("onnx-float32",)), Path("exported")).defaults
+        {'onnx': 'onnx-float32'}
 
     Args:
         subject: the model, with texts, labels and logits.
-        settings: artifacts to make, and how much accuracy they may lose.
-        out: folder to make.
+        settings: artifacts to write, and how much accuracy they may lose.
+        out: folder to write.
         decide: when a prediction is unsure; by default only for unknown tokens.
 
     Raises:

@@ -22,13 +22,27 @@ from kdedge.text.splits import Split
 class Subject:
     """A model to export, with the texts, labels and logits that its files are checked with.
 
+    `load_subject` and `subject_of_classifier` make one.
+
+        >>> from kdedge import build_student
+        >>> from kdedge.tasks import Classification
+        >>> encoder, task = TextEncoder.load(Path("bundle")), Classification(label_names=("n", "p"))
+        >>> size, length = len(encoder.vocabulary), encoder.max_length
+        >>> model = build_student("nano", task=task, vocabulary=size, max_length=length)
+        >>> import numpy as np
+        >>> texts, labels = ("a funny film", "a dull film"), np.array([1, 0], np.int32)
+        >>> split = Evaluation(texts, labels, predict_logits(model, encoder, texts))
+        >>> subject = Subject("mine", model, model.count_params(), encoder, task, split, split)
+        >>> subject.test.logits.shape
+        (2, 2)
+
     Attributes:
         name: the student's preset, or teacher.
         model: takes a dictionary of int32 [batch, length] ids, mask and segment_ids; returns logits
             float32 [batch, classes] or a dictionary with `logits`.
         parameters: number of weights.
-        encoder: turns texts into the model's inputs.
-        task: the task of the logits.
+        encoder: converts texts to the model's inputs.
+        task: task of the logits.
         valid: the model's logits on the valid split, on which choices are made.
         test: the model's logits on the test split, for the published scores.
         calibration: real texts for calibration; None for the texts of `valid`.
@@ -154,6 +168,17 @@ def load_subject(
     model: Path, data: Path | None, split: str | None, tokenizer: str | None, max_length: int
 ) -> Subject:
     """Load a student's folder, or a `.keras` file with a tokenizer and labelled texts.
+
+        >>> from kdedge import build_student
+        >>> from kdedge.tasks import Classification
+        >>> encoder, task = TextEncoder.load(Path("bundle")), Classification(label_names=("n", "p"))
+        >>> size, length = len(encoder.vocabulary), encoder.max_length
+        >>> build_student("nano", task=task, vocabulary=size, max_length=length).save("mine.keras")
+        >>> rows = [f"film number {i},{label}" for i in range(10) for label in ("n", "p")]
+        >>> _ = Path("reviews.csv").write_text("\\n".join(["text,label", *rows]))
+        >>> subject = load_subject(Path("mine.keras"), Path("reviews.csv"), None, "bundle", length)
+        >>> subject.name, subject.test.logits.shape
+        ('mine', (4, 2))
 
     Args:
         model: the folder or the file.

@@ -46,6 +46,13 @@ class Task(BaseModel, ABC):
     Tasks are frozen, and stored as JSON (`model_dump`) with soft labels, students and bundles.
     Their heads and losses, which need TensorFlow, are in `kdedge.objectives`.
 
+        >>> from kdedge.tasks import Classification
+        >>> task = Classification(label_names=("bad", "good"))
+        >>> task.answer(np.array([0.2, 0.8], np.float32)).text()
+        'good'
+        >>> task.measures(np.array([[0.2, 0.8]], np.float32), np.array([1]))["accuracy"]
+        1.0
+
     Attributes:
         metric: name of the main metric, which chooses the best epoch and by which exported files
             are compared; at most 1, higher is better.

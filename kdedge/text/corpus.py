@@ -116,6 +116,12 @@ def load_corpus(
 ) -> Corpus:
     """Read a corpus.
 
+        >>> rows = [f"film number {i},{label}" for i in range(10) for label in ("bad", "good")]
+        >>> _ = Path("reviews.csv").write_text("\\n".join(["text,label", *rows]))
+        >>> corpus = load_corpus("reviews.csv")
+        >>> corpus.task.label_names, len(corpus.train), len(corpus.valid), len(corpus.test)
+        (('bad', 'good'), 14, 2, 4)
+
     Texts of the test split are left out of all other splits and of the unlabelled texts; texts of
     the valid split are left out of train and of the unlabelled texts. docs/data.md has all rules.
 

@@ -9,9 +9,12 @@ from kdedge.errors import KdedgeError
 class Pair(NamedTuple):
     """Two texts with one label; their order matters.
 
+    >>> Pair("Where is my order?", "When will it arrive?").pair
+    'When will it arrive?'
+
     Attributes:
-        text: the first one.
-        pair: the second one.
+        text: the first text.
+        pair: the second text.
     """
 
     text: str
