@@ -48,7 +48,7 @@ ARTIFACT = "litert-int8"
 
 
 def main() -> None:
-    """Run what was asked for, then write what is there."""
+    """Run the named data sets, then write the page."""
     parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="of the data sets")
     parser.add_argument("sets", nargs="*", help="NAME or NAME:TEXTS_A_CLASS")
@@ -57,7 +57,7 @@ def main() -> None:
     for asked in given.sets:
         name, _, each = asked.partition(":")
         if name not in SETS or (each and not each.isdigit()):
-            raise KdedgeError(f"sets: {asked}. Allowed: {', '.join(SETS)}, each with :NUMBER.")
+            raise KdedgeError(f"sets: {asked}. Allowed: {', '.join(SETS)}, also with :NUMBER.")
     for asked in given.sets:
         for seed in given.seeds:
             out, cpu = run(given.folder, asked, seed)
@@ -69,8 +69,7 @@ def run(folder: Path, asked: str, seed: int) -> tuple[Path, float | None]:
     """Write data and recipe, and run it.
 
     Returns:
-        The folder of the run, and the processors' seconds that it took; None if some stages had
-        been done before.
+        The folder of the run, and its CPU seconds; None if some stages had been done before.
     """
     name, _, each = asked.partition(":")
     work = ROOT / "runs" / NAME / f"{asked.replace(':', '-')}-{seed}"
@@ -92,13 +91,13 @@ def run(folder: Path, asked: str, seed: int) -> tuple[Path, float | None]:
 
 
 def processor_seconds() -> float:
-    """What the programs that this one started have used of the processors."""
+    """CPU seconds of the programs that this one started."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def rows(folder: Path, name: str, each: int | None, seed: int) -> Iterator[tuple[str, str, str]]:
-    """Text, label and split of each row; with `each`, so many of a class for train and valid."""
+    """Text, label and split of each row; with `each`, this many training rows of a class."""
     file, text, label = SETS[name]
     found = []
     for row in read_rows(folder / file):
@@ -166,13 +165,14 @@ def page(result: Figures) -> str:
     """A table a data set."""
     parts = [
         "# What the defaults give on other data\n\n"
-        "`kdedge run` with nothing but the data named. Test split; the mean over the seeds, and "
-        "the standard deviation where there are several; the 95% interval is over the texts. Size "
-        "of the int8 LiteRT file, and the median of the time from a test text to the answer with "
-        "the fastest file. "
-        f"Minutes of the whole run, from the file to the report, on {result['machine']} that "
-        "others used too; those of a core are what it computed. fastText, static embeddings and "
-        "SetFit are by benchmarks/others.py, where they were run.\n"
+        "`kdedge run` with default settings. Figures are of the test split: the mean over the "
+        "seeds, with the standard deviation if there are several, and a 95% interval over the "
+        "texts. MB is the size of the int8 LiteRT file, ms the median time from a test text to its "
+        "answer with the fastest file. "
+        f"Minutes are those of the whole run, from the file to the report. Machine: "
+        f"{result['machine']}; other programs ran too, so minutes of a core are given where they "
+        "were measured. fastText, static embeddings and SetFit were run with benchmarks/others.py."
+        "\n"
     ]
     for name in dict.fromkeys(one["data"] for one in result["rows"]):
         ones = [one for one in result["rows"] if one["data"] == name]

@@ -53,7 +53,7 @@ def checked(recipe: Path) -> Figures:
 
 
 def write_rows(setup: Setup, size: int, path: Path) -> None:
-    """So many rows of text and label, all different."""
+    """Write this many rows of text and label, all different."""
     corpus = setup.corpus()
     parts = (corpus.train, corpus.valid, corpus.test)
     texts = [text for part in parts for text in part.texts]
@@ -76,8 +76,8 @@ def page(result: Figures) -> str:
     ]  # fmt: skip
     head = ("rows", "MB of the file", "seconds", "CPU seconds", "MB of memory", "verdict")
     return (
-        f"{result['machine']}, a load of {result['load']:.1f} in the last five minutes. Read the "
-        f"CPU seconds where other programs ran.\n\n{markdown(head, rows)}"
+        f"{result['machine']}; average load in the last five minutes: {result['load']:.1f}. If it "
+        f"is high, compare the CPU seconds.\n\n{markdown(head, rows)}"
     )
 
 

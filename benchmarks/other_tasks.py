@@ -52,7 +52,7 @@ SETS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Run what was asked for, then write what is there."""
+    """Run the named data sets, then write the page."""
     parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="of the data sets")
     parser.add_argument("sets", nargs="*", choices=SETS, metavar="SET", help=", ".join(SETS))
@@ -111,7 +111,7 @@ def page(result: Figures) -> str:
     """A table a data set."""
     parts = [
         "# Several labels, scores and pairs of texts\n\n"
-        "`kdedge run` with nothing but the data named, and the sizes that are said here. Test "
+        "`kdedge run` with default settings, except the sizes given below. Figures are of the test "
         "split.\n"
     ]
     for one in result["rows"]:

@@ -196,8 +196,8 @@ def page(result: Figures) -> str:
         for model, row in result["models"].items()
     ]
     return (
-        f"{result['machine']}; {result['repeats']} processes of each way of each model, medians of "
-        f"their medians. A text has {result['tokens']:.0f} tokens in the mean.\n\n"
+        f"{result['machine']}. Medians over {result['repeats']} processes for each model and way, "
+        f"of each process's median. A text has {result['tokens']:.0f} tokens on average.\n\n"
         + markdown(head, rows)
         + "\n"
         + markdown(("model", "lengths", "bytes, several lengths / one"), files)

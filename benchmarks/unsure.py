@@ -206,15 +206,16 @@ def page(result: Figures) -> str:
         for r in result["calibration"]
     ]  # fmt: skip
     return (
-        "Teachers and students of `kdedge run` with nothing but the data named. The expected "
-        "calibration error on test texts, in percent, in 15 bins with equally many texts. The "
-        "error of a perfectly calibrated model is below the last column 95 times in 100.\n\n"
+        "Teachers and students of `kdedge run` with default settings. Expected calibration error "
+        "on test texts before and after the temperature, in percent, with 15 bins of equally many "
+        "texts. The error of a perfectly calibrated model is below the last column 95 times in 100."
+        "\n\n"
         + markdown(
             ("model", "artifact", "accuracy", "temperature", "before", "after", "by chance"), errors
         )
-        + f"\nA precision of {PRECISION} is wanted. Valid and test texts are drawn again {DRAWS} "
-        "times, and the threshold is fitted on the valid ones. Held is the share of the draws "
-        "in which the answers on test are right at least as often.\n\n"
+        + f"\nThresholds for a precision of {PRECISION}. Valid and test texts are drawn anew "
+        f"{DRAWS} times, and a threshold is fitted on the valid texts. Held is the share of the "
+        "draws with a threshold in which the answers to test texts have the precision.\n\n"
         + markdown(
             ("model", "valid texts", "draws with one", "held, %", "precision, %", "answered, %"),
             [
@@ -225,9 +226,9 @@ def page(result: Figures) -> str:
                 for row in result["precision"]
             ],
         )
-        + "\nTexts out of scope: area under the ROC curve of each score, and the share that is "
-        "unsure by its unknown tokens alone. The distance is the cosine to the nearest class mean "
-        "of the training texts' sentence vectors.\n\n"
+        + "\nTexts out of scope: area under the ROC curve of each score, and the share of texts "
+        "that are unsure for their unknown tokens alone. The distance is the cosine to the nearest "
+        "class mean of the training texts' sentence vectors.\n\n"
         + markdown(
             ("model", "against", *SCORES, "unknown tokens, %"),
             [

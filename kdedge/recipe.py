@@ -39,10 +39,10 @@ Compression = Literal[
     "vocabulary", "pruning", "clustering", "pruning-clustering", "quantization-aware"
 ]
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
-# The module with the `QUANTIZATION` of each artifact. The first artifact of each format that a
-# bundle has is the default on a CPU. The order is fixed and not measured, so that two exports are
-# equal. ONNX Runtime is slow in float16, and at integer convolutions.
-# Names of LiteRT files for several lengths end in `SEVERAL`.
+# The module with the `QUANTIZATION` of each artifact. The first artifact of each format in a bundle
+# is the default on a CPU: a fixed order, not a measurement, so that two exports are equal. ONNX
+# Runtime is slow in float16 and with integer convolutions. Names of LiteRT files for several
+# lengths end in `SEVERAL`.
 ARTIFACTS: dict[str, str | None] = {
     "litert-int8-lengths": "kdedge.export.litert.quantizations.int8",
     "litert-int8": "kdedge.export.litert.quantizations.int8",
@@ -188,7 +188,7 @@ def _server(url: str) -> str:
 
 
 class LargeModel(Section):
-    """A large language model as the teacher, behind a server that speaks the OpenAI protocol.
+    """A large language model as the teacher, behind a server with the OpenAI protocol.
 
     The API key, if the server needs one, is read from the environment variable KDEDGE_API_KEY.
     """
@@ -315,8 +315,8 @@ class Teach(Section):
     clip_norm: Positive = Field(1.0, description="largest norm of the gradients")
     max_length: Length | None = Field(
         None,
-        description="length that texts are truncated to, in tokens; default: 99% of the training "
-        "texts fit, from 16 to 128",
+        description="length that texts are truncated to, in tokens; default: from 16 to 128, so "
+        "that 99% of the training texts fit",
     )
     max_unknown: Annotated[float, Field(gt=0, le=1)] = Field(
         0.2,
@@ -343,8 +343,8 @@ class Teach(Section):
         needless = self.model_fields_set - {"teacher", "max_length", "max_unknown"}
         if self.teacher and needless:
             raise ValueError(
-                f"{', '.join(sorted(needless))}: only for fine-tuning, and teacher is used "
-                "without. Leave it out, or name the model as pretrained"
+                f"{', '.join(sorted(needless))}: only for fine-tuning, but teacher is used "
+                "without. Leave this out, or name the model as pretrained"
             )
         return self
 

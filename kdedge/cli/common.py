@@ -36,7 +36,8 @@ Map = Annotated[
     typer.Option(
         "--map",
         metavar="NAME=LABEL,...",
-        help="the data's labels for classes that the model calls otherwise: LABEL_0=negative",
+        help="the data's label for each class that the model calls something else, for instance "
+        "LABEL_0=negative",
     ),
 ]
 
