@@ -162,7 +162,7 @@ def _command(kept: list[Figures]) -> str:
 
 
 def page(result: Figures) -> str:
-    """A table a data set."""
+    """One table for each data set."""
     parts = [
         "# What the defaults give on other data\n\n"
         "`kdedge run` with default settings. Figures are of the test split: the mean over the "
@@ -183,7 +183,7 @@ def page(result: Figures) -> str:
 def title(name: str) -> str:
     """`banking77:8` as a heading."""
     data, _, each = name.partition(":")
-    return f"{data}, {each} labels a class" if each else data
+    return f"{data}, {each} labels per class" if each else data
 
 
 def about(ones: Sequence[Figures]) -> str:

@@ -66,7 +66,7 @@ def write_rows(setup: Setup, size: int, path: Path) -> None:
 
 
 def page(result: Figures) -> str:
-    """A row a size."""
+    """One row for each size."""
     rows = [
         (
             f"{row['rows']:,}", f"{row['MB of the file']:.0f}", f"{row['seconds']:.0f}",

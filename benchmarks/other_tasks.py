@@ -108,7 +108,7 @@ def keep(*new: Figures) -> None:
 
 
 def page(result: Figures) -> str:
-    """A table a data set."""
+    """One table for each data set."""
     parts = [
         "# Several labels, scores and pairs of texts\n\n"
         "`kdedge run` with default settings, except the sizes given below. Figures are of the test "

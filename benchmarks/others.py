@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 SEED = 1
-# Of more texts a class SetFit's pairs take hours on a CPU.
+# With more texts per class SetFit's pairs take hours on a CPU.
 MOST_A_CLASS = 20
 
 Texts = list[str]

@@ -323,7 +323,7 @@ def main() -> None:
 
 
 def page(result: Figures) -> str:
-    """A row an artifact, after the machine's peaks."""
+    """One row for each artifact, after the machine's peaks."""
     peaks = result["peaks, GMAC/s"]
     rows = [
         (

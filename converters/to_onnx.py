@@ -30,7 +30,9 @@ def main(
     tokenizer: Annotated[
         str | None, typer.Option(help="folder or hub id of a BERT, for a .keras file")
     ] = None,
-    max_length: Annotated[int, typer.Option(help="tokens a text is cut to, of a .keras file")] = 64,
+    max_length: Annotated[
+        int, typer.Option(help="tokens that texts are truncated to, for a .keras file")
+    ] = 64,
 ) -> None:
     """Convert a classifier to ONNX, and check each file on real texts."""
     subject = load_subject(model, data, split, tokenizer, max_length)

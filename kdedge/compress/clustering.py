@@ -1,4 +1,4 @@
-"""Clustering: few distinct weights a layer (Han, Mao, Dally 2015, arXiv 1510.00149)."""
+"""Clustering: few distinct weights per layer (Han, Mao, Dally 2015, arXiv 1510.00149)."""
 
 from tensorflow_model_optimization.python.core.clustering.keras.experimental.cluster import (
     cluster_weights,

@@ -367,7 +367,7 @@ def _validate(
         if not isinstance(loss, DistillationLoss):
             raise KdedgeError(
                 f"distillation_losses: {type(loss).__name__}; a kdedge DistillationLoss is needed, "
-                "which gives a value an example, so that sample weights can be respected."
+                "which gives a value per example, so that sample weights can be respected."
             )
     names = [loss.name for loss in losses]
     if len(set(names)) != len(names):

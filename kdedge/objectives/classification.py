@@ -1,4 +1,4 @@
-"""Losses, metrics and head for one label a text: softmax and cross-entropy."""
+"""Losses, metrics and head for one label per text: softmax and cross-entropy."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Distillation losses: each declares which outputs it compares, and computes a value an example."""
+"""Distillation losses: each declares which outputs it compares, and gives a value per example."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

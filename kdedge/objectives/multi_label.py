@@ -1,4 +1,4 @@
-"""Losses, metrics and head for several labels a text: a sigmoid for each label."""
+"""Losses, metrics and head for several labels per text: a sigmoid for each label."""
 
 from typing import Any
 

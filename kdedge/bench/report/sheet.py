@@ -23,7 +23,7 @@ def write_sheet(student: Student, path: Path, count: int, seed: int) -> int:
 
     The texts are drawn at random, so that the score on them estimates the score on texts like those
     of the test split, and its interval is right. The models' answers are not in the file, so that
-    they don't influence the person who labels. With several labels a text there is a column for
+    they don't influence the person who labels. With several labels per text, there is a column for
     each label, for 0 or 1.
 
     Args:
