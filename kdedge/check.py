@@ -284,7 +284,7 @@ def refuse_impossible(
     """
     lengths, findings = check_pretrained(corpus, full_teaching(corpus, settings))
     tell_once(f"texts are truncated to {lengths.limit} tokens; {lengths.cut:.1%} are longer")
-    # A teacher that is used as it is is tried later, which tells more.
+    # A ready teacher is checked later, when it is tried on texts.
     if not settings.teacher:
         findings += _classes(corpus, settings, names)
     for finding in findings:

@@ -77,7 +77,7 @@ def full_teach(
         raise KdedgeError(
             f"teach.metric: {settings.metric}; {task.name} has {', '.join(task.metrics)}."
         )
-    # One that is used as it is has the same length, and is the model of all the rest.
+    # A ready teacher takes the place of the pretrained model.
     given = settings.model_dump(exclude_none=True, exclude={"teacher"})
     given["pretrained"] = settings.source
     texts = len(train)

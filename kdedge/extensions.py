@@ -31,10 +31,10 @@ def code_of(reference: str) -> str:
 
 
 def one_of(setting: str, name: str, ours: Mapping[str, T]) -> T:
-    """What a setting names, of ours.
+    """The entry of `ours` that a setting names.
 
     Raises:
-        KdedgeError: there is no such.
+        KdedgeError: there is no such entry.
     """
     if name not in ours:
         raise KdedgeError(f"{setting}: {name!r} is unknown. Allowed: {', '.join(ours)}.")

@@ -25,7 +25,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(task: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
-    """Show how far `task` is. Ctrl-C ends it after the item at work, a second one at once.
+    """Show the progress of `task`. Ctrl-C stops it after the current item, a second one at once.
 
     Args:
         task: what is being done, in a word or two.

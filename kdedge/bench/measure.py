@@ -128,7 +128,7 @@ def measure(
             reasons.update(dict.fromkeys(kept.reasons))
             return ANSWERS[kind].model_validate(kept.answer)
 
-        # Another subject is first in each round. What is measured once comes last.
+        # Each round starts with another subject. Measurements that are made once come last.
         asked: list[tuple[Subject, Kind, int]] = [
             (subject, kind, number)
             for number in range(scenario.repeats)

@@ -269,16 +269,16 @@ class Distiller(keras.distillation.Distiller):
             outputs = {k.removeprefix(prefix): v for k, v in y.items() if k.startswith(prefix)}
         else:
             outputs = {}
-        # What is given layer by layer is addressed as NAME_LAYER.
+        # Outputs with a tensor for each layer are addressed as NAME_LAYER.
         for name, value in list(outputs.items()):
             if isinstance(value, tuple | list):
                 outputs |= {f"{name}_{i}": layer for i, layer in enumerate(value)}
         for loss in self.distillation_losses:
             if loss.teacher_output not in outputs:
                 raise KdedgeError(
-                    f"{loss.name} needs the teacher's {loss.teacher_output} and there is none. "
+                    f"{loss.name} needs the teacher's {loss.teacher_output}, which is missing. "
                     + (
-                        f"This teacher gives: {', '.join(outputs)}."
+                        f"This teacher returns: {', '.join(outputs)}."
                         if self.teacher is not None
                         else f"Without a teacher the targets must be a dictionary with "
                         f"`teacher_{loss.teacher_output}`."

@@ -26,13 +26,13 @@ Terms = list[tuple[DistillationLoss, float]]
 # The teacher's outputs that a store has; others need a live teacher.
 STORED = ("logits", "pooled")
 ONNX_ONLY = (
-    "a teacher in ONNX gives logits only. Leave that out, or name the checkpoint that the file was "
-    "made of."
+    "an ONNX teacher returns logits only. Leave that out, or name the checkpoint that the file was "
+    "exported from."
 )
 
 
 def check(settings: Distill, preset: Preset) -> None:
-    """Check that all that the settings name exists and fits the student.
+    """Check that everything that the settings name exists and works with the student.
 
     Raises:
         KdedgeError: it does not.

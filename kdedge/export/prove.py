@@ -129,7 +129,7 @@ def _calibration(subject: Subject) -> tuple[Text, ...]:
 
 
 def _proof_texts(subject: Subject) -> tuple[Text, ...]:
-    """Those of the test split; where it is small, those of the valid split after them."""
+    """The texts of the test split, followed by those of the valid split if it is small."""
     few = len(subject.test.texts) < MIN_PARITY
     return subject.test.texts + (subject.valid.texts if few else ())
 
@@ -245,7 +245,7 @@ class Prover:
         s, tests = self.subject, len(self.subject.test.labels)
         if not s.task.has_confidence or not s.valid.texts:
             return None
-        # The proof's texts begin with those of the test split.
+        # The texts start with those of the test split.
         test = Predictions(
             proof.outputs[:tests], s.test.labels, proof.unknown[:tests], proof.lengths[:tests]
         )

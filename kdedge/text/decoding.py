@@ -1,14 +1,16 @@
-"""Bytes of a file to its lines. The encoding is a setting, or is recognised by these rules:
+"""Decodes the bytes of a file to lines. The encoding is set, or detected by these rules:
 
-1. A byte order mark says UTF-8, UTF-16 or UTF-32.
-2. A zero in one of the first two bytes, and only there, says UTF-16: all files that are read here
-   begin with a character of ASCII.
-3. What is UTF-8 as a whole is UTF-8.
-4. What has no line that only UTF-8 explains, no byte without a meaning in Windows-1252, at most a
-   quarter of its letters beyond ASCII, and in no word a sign such as \xb3 or a capital such as \xd5
-   between letters, where other encodings have letters and apostrophes, is Windows-1252.
+1. A byte order mark means UTF-8, UTF-16 or UTF-32.
+2. A zero in exactly one of the first two bytes means UTF-16: all files that are read here start
+   with an ASCII character.
+3. A file that is valid UTF-8 as a whole is UTF-8.
+4. A file is Windows-1252 if it has no line that is valid UTF-8 with other letters than ASCII's, no
+   byte that Windows-1252 does not define, at most a quarter of its letters beyond ASCII, and no
+   sign such as \xb3 or capital such as \xd5 between the letters of a word, where other encodings
+   have letters and apostrophes.
 
-Anything else is refused. What is not UTF-8 is told, with the first word that shows it.
+Other files are refused. If the encoding is not UTF-8, it is shown with the first word that depends
+on it.
 """
 
 import codecs
@@ -20,7 +22,7 @@ from pathlib import Path
 
 from kdedge.errors import KdedgeError
 
-# The longer marks first: that of UTF-16 begins that of UTF-32.
+# The longer marks first: the mark of UTF-32 starts with that of UTF-16.
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -79,7 +81,7 @@ def _known(encoding: str) -> str:
         return codecs.lookup(encoding).name.removesuffix("-sig")
     except (LookupError, UnicodeError):
         raise KdedgeError(
-            f"encoding: {encoding!r} is none. For instance: utf-8, utf-16, cp1252 (Windows, "
+            f"encoding: {encoding!r} is unknown. Use for instance utf-8, utf-16, cp1252 (Windows, "
             "Western Europe), cp1250, cp1251, latin-1, shift_jis, gb18030."
         ) from None
 

@@ -52,7 +52,7 @@ class Subject:
 
 
 class DeviceLostError(KdedgeError):
-    """The device can't be reached, or went away: trying again at once is useless."""
+    """The device can't be reached, or was disconnected: retrying at once would not help."""
 
 
 class Device(ABC):

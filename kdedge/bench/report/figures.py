@@ -58,7 +58,7 @@ SHORTEST_MS = 1e-6  # one nanosecond: a logarithm needs more than 0
 
 
 class _Dimension(NamedTuple):
-    """What a benchmark may vary: name of the axis, part of a line's label, and the value."""
+    """A quantity that a benchmark can vary: name of the axis, part of a line's label, value."""
 
     axis: str
     label: str

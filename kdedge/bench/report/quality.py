@@ -14,10 +14,10 @@ from kdedge.teach.baselines import PROBE, Baseline
 from kdedge.text.corpus import Corpus
 from kdedge.text.rules import Finding
 
-# The report's table shows so many pairs of classes.
+# Number of pairs of classes in the report's table.
 MOST_CONFUSIONS = 12
-# With fewer texts of a class, and with a larger share of odd texts or tokens, these are told first
-# as what may be wrong.
+# Fewer texts of a class, or a larger share of odd texts or tokens, are shown first as the likely
+# reason.
 FEW_TEXTS, MANY_ODD = 20, 0.02
 
 

@@ -18,10 +18,10 @@ from kdedge.tasks import Task
 
 @dataclass(frozen=True)
 class Way:
-    """What a recipe's `prompt` does.
+    """How a value of the setting `prompt` is applied.
 
     Attributes:
-        into: returns the student with a prompt as a part of it; None if the prompt is no part.
+        into: returns the student with a prompt inside; None if the prompt is not part of it.
         beside: returns a prompt for training only, from settings, task and seed; None if there is
             none.
     """

@@ -9,11 +9,11 @@ from kdedge.students.architecture import Parts
 def with_task_prompt(student: keras.Model, tokens: int) -> keras.Model:
     """A student with learned virtual tokens before each text, baked into its graph.
 
-    Prompt tuning (Lester et al. 2021, arXiv 2104.08691): training finds the vectors; whoever runs
-    the student, exported or not, gives it the text alone.
+    Prompt tuning (Lester et al. 2021, arXiv 2104.08691): training learns the vectors. The
+    student, exported or not, still takes the text alone.
 
     Args:
-        student: has token embeddings; it is left as it is.
+        student: a student with token embeddings; it is not changed.
         tokens: number of virtual tokens.
 
     Returns:
