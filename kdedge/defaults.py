@@ -68,7 +68,7 @@ def full_teach(
         train: the train split.
         lengths: lengths of its texts in tokens; not needed if the settings have a max_length.
         longest: longest input of the pretrained model in tokens.
-        width: of its hidden states; None if that is not known.
+        width: width of its hidden states; None if unknown.
 
     Raises:
         KdedgeError: the task does not have the metric.
@@ -138,8 +138,8 @@ def several_lengths(lengths: Sequence[int], longest: int) -> tuple[int, ...]:
         (16, 24, 32, 64)
 
     Args:
-        lengths: of texts, in tokens, special tokens included.
-        longest: tokens that texts are cut to.
+        lengths: lengths of texts in tokens, special tokens included.
+        longest: length that texts are truncated to, in tokens.
     """
     fits = np.quantile(lengths or [longest], SHARES_THAT_FIT, method="inverted_cdf")
     steps = {-(-int(tokens) // LENGTH_STEP) * LENGTH_STEP for tokens in fits}

@@ -45,10 +45,10 @@ def find(setting: str, reference: str, ours: Mapping[str, Any]) -> Any:
     """The object that a setting names.
 
     Args:
-        setting: where it is named, for messages.
+        setting: name of the setting, for messages.
         reference: a key of `ours`, `module:NAME` of a module that can be imported or that is a file
             in the working directory, or `FOLDER/module.py:NAME`. That module's code is run.
-        ours: by name.
+        ours: kdedge's own objects, by name.
 
     Raises:
         KdedgeError: there is no such object.

@@ -34,9 +34,9 @@ class Run:
         texts: times from text to outputs of each subject, for each repeat, where the device has
             them.
         others: the results of each subject in the other kinds of measurement, by kind.
-        failures: what went wrong, by subject or by the device's URL.
+        failures: error messages, by subject or by the device's URL.
         environment: facts about the device and its state.
-        reasons: why the run is not valid; empty if it is.
+        reasons: reasons why the run is not valid; empty if it is valid.
     """
 
     repeats: dict[str, tuple[Repeat, ...]]
@@ -95,11 +95,11 @@ def measure(
     results so far are returned, with the device's URL among the failures.
 
     Args:
-        device: to measure on; it is connected here, and disconnected at the end.
-        subjects: to measure, each with another name.
+        device: device to measure on; it is connected here, and disconnected at the end.
+        subjects: subjects to measure, with different names.
         scenario: how long to measure.
         advance: called with 1 after each run on the device.
-        folder: where answers are saved; an answer that is there already is not measured again.
+        folder: folder to save answers to; what is there already is not measured again.
 
     Raises:
         KdedgeError: nothing could be measured: the device can't be reached, or something is missing
@@ -197,7 +197,7 @@ def _turned(subjects: Sequence[Subject], number: int) -> list[Subject]:
 
 
 def checked(answer: Any, kind: Kind) -> dict[str, Any]:
-    """What a device's agent answered.
+    """Check and return the answer of a device's agent.
 
     Raises:
         KdedgeError: it is no answer of that kind.

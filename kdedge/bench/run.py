@@ -52,7 +52,7 @@ class Grid(NamedTuple):
     """Threads, lengths and batch sizes; each artifact is measured in all combinations it supports.
 
     Attributes:
-        threads: of the runtime.
+        threads: threads of the runtime.
         lengths: tokens of a text; empty for the artifact's own, largest length. Most LiteRT models
             have only one.
         batches: texts in each inference; empty for 1, or for 1, 8 and 32 in the scenario
@@ -90,8 +90,8 @@ def bench_bundles(
         bundles: folders that `kdedge export` wrote, each with another name.
         report_dir: folder to write to; an older report there is replaced.
         scenario: how long to measure.
-        texts: to measure with; by default each bundle's sample texts, in it or beside it.
-        devices: to measure on, one after the other; by default this machine.
+        texts: texts to measure with; by default each bundle's sample texts, in it or beside it.
+        devices: devices to measure on, one after the other; by default this machine.
         labelled: texts to compute the score on the devices with.
         grid: threads, lengths and batch sizes to measure with; by default `Grid()`.
 

@@ -17,7 +17,7 @@ def prune_vocabulary(student: Student, texts: Sequence[Text], min_count: int = 1
     """Keep only the token embeddings of word pieces in a corpus, and of all single characters.
 
     Args:
-        student: has token embeddings.
+        student: a student with token embeddings.
         texts: the corpus, for instance the transfer set.
         min_count: word pieces that occur less often are removed.
 

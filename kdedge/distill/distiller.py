@@ -57,7 +57,7 @@ class Distiller(keras.distillation.Distiller):
         student: a Keras model that returns logits, float [batch, width].
         distillation_losses: one or more losses with different names.
         distillation_loss_weights: a weight for each loss; None for 1.
-        student_loss_weight: from 0 (soft labels only) to 1.
+        student_loss_weight: weight from 0 (soft labels only) to 1 (hard labels only).
         schedule_steps: training steps that the schedules span; needed if there are any.
         adaptive_weights: learn a log variance s for each term. In training a loss L then counts as
             exp(-s) L + s / 2, times its weight, so that terms that stay large count less (Kendall,
@@ -134,8 +134,8 @@ class Distiller(keras.distillation.Distiller):
 
         Args:
             optimizer: as in Keras.
-            loss: on labels and the student's logits; None is the task's.
-            metrics: of labels and the student's logits, over the examples that have labels.
+            loss: loss on labels and the student's logits; None for the task's.
+            metrics: metrics of labels and the student's logits, over the examples with labels.
             **kwargs: as in Keras.
 
         Raises:

@@ -18,8 +18,8 @@ class Examples:
     """Token ids, labels and soft labels, memory-mapped from files.
 
     Args:
-        plan: has the texts.
-        folder: where the files are written.
+        plan: the plan with the texts.
+        folder: folder to write the files to.
 
     Attributes:
         steps: batches in an epoch.

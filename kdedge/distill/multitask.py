@@ -27,7 +27,7 @@ class MultiTaskDistiller(keras.Model):
     Args:
         tasks: a Distiller for each task. Their students have the same inputs and may share layers:
             `keras.Model(inputs, head(sentence))` with one head each.
-        task_weights: one weight for each task; None is 1 for each.
+        task_weights: one weight for each task; None for equal weights of 1.
         adaptive_weights: learn the weights, starting from the given ones.
 
     Raises:

@@ -143,14 +143,14 @@ def terms_of(
     feature_width: int | None,
     teacher: BertTeacher | None,
 ) -> Terms:
-    """The distillation losses with their weights, but for the adversary's.
+    """The distillation losses with their weights, except the adversary's.
 
     Args:
-        settings: of the recipe.
+        settings: settings of the recipe.
         student: the model in training.
-        task: of its logits.
-        feature_width: of the teacher's sentence vectors, if there are any.
-        teacher: beside the student; None where soft labels are enough.
+        task: task of its logits.
+        feature_width: width of the teacher's sentence vectors, if there are any.
+        teacher: live teacher; None if soft labels are enough.
     """
     temperature = toward(settings.temperature, settings.temperature_end, settings.schedule)
     terms: Terms = [(objective_of(task).soft_label_loss(temperature), 1.0)]

@@ -34,7 +34,7 @@ def transfer_set(
     """The texts that the teacher labels: the corpus, and augmented texts of its training part.
 
     Args:
-        corpus: has the texts.
+        corpus: the corpus.
         settings: the recipe's section `label`: number and mixture of augmented texts.
         seed: seed of the augmentation.
         neighbours: neighbours of words, if the mixture uses them.
@@ -76,7 +76,7 @@ def in_datas_order(store: SoftLabels, corpus: Corpus, names: Mapping[str, str]) 
 
     Args:
         store: soft labels.
-        corpus: has the classes, and texts from which an error can guess a map.
+        corpus: the corpus; its texts help to guess a map for the error message.
         names: the corpus's name for some of the store's classes.
 
     Raises:
@@ -98,12 +98,12 @@ class TransferSet:
     """The texts of a store except the valid and test texts, read from disk.
 
     Args:
-        store: has the soft labels.
-        corpus: has the texts that are held out, and the labels of its train split.
+        store: the soft labels.
+        corpus: the corpus, for the held-out texts and the labels of its train split.
 
     Attributes:
-        rows: the texts' places in the store.
-        labels: one row for each text, with the task's mark for none.
+        rows: rows of the texts in the store.
+        labels: one row for each text; the task's mark for missing labels.
 
     Raises:
         KdedgeError: a text of the train split has no soft label.
@@ -130,8 +130,8 @@ class TransferSet:
         """The texts as token ids.
 
         Args:
-            encoder: the student's.
-            file: to write them to.
+            encoder: text encoder of the student.
+            file: file to write them to.
             typos: share of the texts that get typos.
             seed: equal seeds give equal typos.
         """

@@ -128,11 +128,11 @@ def subject_of_classifier(
         (2, 2)
 
     Args:
-        name: for the manifest and reports.
+        name: name of the model in the manifest and reports.
         model: takes a dictionary of int32 [batch, length] ids, mask and segment_ids; returns logits
             float32 [batch, classes], in the order of the corpus's label names, or a dictionary
             with `logits`.
-        encoder: turns texts into the model's inputs.
+        encoder: converts texts to the model's inputs.
         corpus: real texts with labels; its training split is not used.
 
     Raises:
@@ -182,10 +182,10 @@ def load_subject(
 
     Args:
         model: the folder or the file.
-        data: labelled texts; for a file.
-        split: column of the data with train, valid or test; None for a seeded split; for a file.
-        tokenizer: folder of a BERT tokenizer; for a file.
-        max_length: tokens that texts are truncated to; for a file.
+        data: labelled texts; only for a `.keras` file.
+        split: column of the data with train, valid or test; None for a seeded split.
+        tokenizer: folder of a BERT tokenizer; only for a `.keras` file.
+        max_length: tokens that texts are truncated to; only for a `.keras` file.
 
     Raises:
         KdedgeError: the model is missing, unreadable or would run code; or `data` or `tokenizer` is

@@ -16,8 +16,8 @@ def ensemble_soft_labels(
     """Make a store with the weighted mean of the logits of several stores.
 
     Args:
-        stores: with the same task and texts. Sentence vectors, token vectors and text encoder are
-            taken from the first one.
+        stores: stores with the same task and texts. Sentence vectors, token vectors and text
+            encoder are taken from the first one.
         folder: folder of the new store.
         weights: weight of each store; None for equal weights.
 

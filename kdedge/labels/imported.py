@@ -26,8 +26,8 @@ def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncode
             classification): a list of numbers in each row.
         folder: folder of the new store.
         task: the task, with the labels in the order of the numbers.
-        encoder: of the teacher; students have its vocabulary if it is BERT's WordPiece, or else
-            one of their own.
+        encoder: text encoder of the teacher; students have its vocabulary if it is BERT's
+            WordPiece, or else one of their own.
 
     Raises:
         KdedgeError: a column is missing, a row has no valid logits or probabilities, a text occurs

@@ -111,12 +111,12 @@ class SoftLabels:
         """Open the store in `folder`, or make an empty one for this teacher.
 
         Args:
-            folder: of the store.
-            teacher: its fingerprint.
-            task: of its logits.
-            has_features: whether it gives sentence vectors.
+            folder: folder of the store.
+            teacher: fingerprint of the teacher.
+            task: task of the teacher's logits.
+            has_features: whether the teacher returns sentence vectors.
             shares_tokens: whether students have the teacher's own tokens.
-            notes: how the soft labels were found, for people; of a new store.
+            notes: information for people about a new store, such as how its soft labels were found.
 
         Raises:
             KdedgeError: `folder` has a store of another teacher, or other files.
@@ -214,8 +214,8 @@ class SoftLabels:
         """The same store with the logits of another task's outputs.
 
         Args:
-            order: for each output of `task` the position of the present one.
-            task: with other names, or in another order.
+            order: for each output of `task`, the index of the present one.
+            task: a task with other names, or with the names in another order.
         """
         other = SoftLabels(self.folder)
         other._columns, other.task = [self._columns[i] for i in order], task
@@ -261,7 +261,7 @@ class SoftLabels:
         """Store the students' text encoder and, if given, the teacher's vectors of its tokens.
 
         Args:
-            encoder: of students; the teacher's own where it is BERT's WordPiece.
+            encoder: text encoder of students; the teacher's own if that is BERT's WordPiece.
             token_vectors: float16 [vocabulary, hidden].
         """
         encoder.save(self.folder)

@@ -46,7 +46,7 @@ class Request:
         teacher: fine-tuned BERT, for presets that take layers from it.
         corpus: the texts that the teacher was fine-tuned on, for the same presets.
         kept: the teacher's id of each token of the student; None if the vocabularies are equal.
-        seed: for sampling from the corpus. Weights use `keras.utils.set_random_seed`.
+        seed: seed of sampling from the corpus. Weights use `keras.utils.set_random_seed`.
         pairs: whether an input is two texts, the second one in segment 1.
     """
 

@@ -67,7 +67,7 @@ def build_student(
         vocabulary: number of token ids.
         max_length: longest input in tokens.
         teacher: fine-tuned teacher, for presets that take layers from it.
-        corpus: for the same presets; its training texts show which parts are important.
+        corpus: corpus for the same presets; its training texts show which parts are important.
 
     Raises:
         KdedgeError: unknown preset, or one that needs a teacher without one.

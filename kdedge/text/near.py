@@ -5,12 +5,12 @@ from collections import defaultdict
 from kdedge.text.rules import same_text
 
 LETTERS = 3
-# Share of the two texts' trigrams that both have, from which they are near copies.
+# Texts that share at least this part of their trigrams are near copies.
 NEAR = 0.7
 
 
 class NearTexts:
-    """Known texts, which can be asked whether a text is nearly one of them.
+    """Known texts, to test whether another text is nearly equal to one of them.
 
     Two texts are nearly the same if at least 0.7 of the sequences of three characters that one of
     them has are in both (Jaccard similarity); spaces and case don't count.
@@ -37,7 +37,8 @@ class NearTexts:
     def has(self, text: str) -> bool:
         """Whether a known text is nearly the same."""
         parts = _trigrams(text)
-        # A near copy lacks at most 0.3 of the parts, so it has one of any few more: of the rarest.
+        # A near copy lacks at most 0.3 of the trigrams, so it has one of any larger number of them:
+        # here of the rarest.
         rarest = sorted(parts, key=lambda part: len(self._places.get(part, ())))
         few = rarest[: int((1 - NEAR) * len(parts) + 1e-9) + 1]
         places = {place for part in few for place in self._places.get(part, ())}

@@ -1,4 +1,4 @@
-"""What all trainings share: stopping and resuming."""
+"""What all trainings share: checkpoints, and the mean of the weights over epochs."""
 
 from kdedge.keras_environment import set_up_keras
 

@@ -8,11 +8,11 @@ import tensorflow as tf
 
 
 class MeanOfEpochs(tf.Module):
-    """The mean of variables at the ends of the epochs so far, a later epoch counting more.
+    """The mean of variables over the ends of the epochs so far; later epochs count more.
 
-    Each counts as much as all before it together. The mean lies in the middle of where the training
-    went: it generalises better than the last weights and is less sure of itself (as in stochastic
-    weight averaging, Izmailov et al. 2018, arXiv 1803.05407).
+    Each epoch counts as much as all earlier ones together. The mean generalises better than the
+    last weights and is less overconfident, as in stochastic weight averaging (Izmailov et al. 2018,
+    arXiv 1803.05407).
 
         mean = MeanOfEpochs(variables)
         ...  # an epoch's steps
@@ -21,10 +21,10 @@ class MeanOfEpochs(tf.Module):
             ...  # measure the model
 
     Args:
-        variables: those that are trained; the mean begins as a copy of them.
+        variables: the trained variables; the mean starts as a copy of them.
 
     Attributes:
-        values: the mean, a variable for each.
+        values: the mean of each variable.
     """
 
     def __init__(self, variables: Sequence[Any]) -> None:
@@ -33,19 +33,19 @@ class MeanOfEpochs(tf.Module):
         self.values = [tf.Variable(variable, trainable=False) for variable in variables]
 
     def add(self, epoch: int) -> None:
-        """Take in the variables at the end of an epoch, counted from 1."""
+        """Add the variables at the end of an epoch; epochs are counted from 1."""
         share = 1.0 if epoch == 1 else 0.5
         for value, variable in zip(self.values, self._variables, strict=True):
             value.assign_add(share * (variable - value))
 
     def put(self) -> None:
-        """Give the variables the mean's values."""
+        """Set the variables to the mean."""
         for value, variable in zip(self.values, self._variables, strict=True):
             variable.assign(value)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The variables have the mean's values meanwhile."""
+        """Set the variables to the mean inside the block, and back afterwards."""
         own = [variable.numpy() for variable in self._variables]
         self.put()
         try:

@@ -25,7 +25,7 @@ def devices_of(*urls: str, **options: Any) -> list[Device]:
 
     Args:
         urls: each in the `form` of one of `DEVICES`.
-        options: of the devices that use them, see their classes; None and False are ignored.
+        options: options of the devices, see their classes; None and False are ignored.
 
     Raises:
         KdedgeError: a URL in no such form, an option that none of these devices uses, or an invalid

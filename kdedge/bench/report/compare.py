@@ -59,7 +59,7 @@ class Comparison:
     """Two reports side by side.
 
     Attributes:
-        changes: of the artifacts that both have.
+        changes: changes of the artifacts that both have.
         gone: names of the artifacts that only the old report has.
         added: names of the artifacts that only the new report has.
         doubts: why the two should not be compared; empty if there is no reason.

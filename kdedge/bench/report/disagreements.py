@@ -18,7 +18,7 @@ def disagreements_of(student: Student, teacher: Path | None) -> list[Disagreemen
     """The disagreements of which both models are most confident, with attributions.
 
     Args:
-        student: with its teacher's logits on the test texts; without them the list is empty.
+        student: a student; without its teacher's logits on the test texts, the list is empty.
         teacher: the teacher's folder; None leaves out the attributions.
     """
     found = _surest(student)

@@ -169,7 +169,7 @@ def training_figures(epochs: Sequence[Mapping[str, float]]) -> dict[str, str]:
     """SVG curves by measure; `val_loss` is in the same figure as `loss`, and so on.
 
     Args:
-        epochs: for each epoch its number, `epoch`, and its measures.
+        epochs: the number `epoch` and the metrics of each epoch.
     """
     measures = dict.fromkeys(
         name.removeprefix("val_") for epoch in epochs for name in epoch if name != "epoch"
@@ -181,7 +181,7 @@ def trust_figures(trusts: Mapping[str, Trust]) -> dict[str, str]:
     """SVG figures of when answers can be trusted: the reliability diagram, and coverage.
 
     Args:
-        trusts: by the name of the artifact; there are no figures without any.
+        trusts: when to trust the answers of each artifact, by its name; if empty, no figures.
     """
     if not trusts:
         return {}

@@ -60,12 +60,12 @@ def render_page(
     """The page as HTML.
 
     Args:
-        report: what was measured.
-        title: for people, for instance the recipe's name.
-        training: by model ("teacher", "student"), for each epoch its number, `epoch`, and measures.
+        report: the report.
+        title: title of the page, for instance the recipe's name.
+        training: by model ("teacher", "student"), the number `epoch` and metrics of each epoch.
         disagreements: texts to show.
         stages: seconds of each stage, in order.
-        trusts: by the name of the artifact, when to trust its answers.
+        trusts: when to trust the answers of each artifact, by its name.
         sheet: lines on the texts labelled by hand.
         prompts: scores of a large model's prompts, the best first.
     """

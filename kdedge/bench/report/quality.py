@@ -31,11 +31,11 @@ def quality_of(
     """Compare the models on the test split.
 
     Args:
-        student: with its teacher's logits on the test texts, if there is a teacher.
-        corpus: the student's.
-        notes: the teacher's.
-        baselines: of the same corpus.
-        findings: what is odd about the data for the pretrained model.
+        student: the student, with its teacher's logits on the test texts if there is a teacher.
+        corpus: corpus of the student.
+        notes: notes of the teacher.
+        baselines: baselines on the same corpus.
+        findings: problems of the data with the pretrained model.
     """
     task, test = student.task, student.test
     models = [Scored(name=one.name, measures=one.test) for one in baselines]

@@ -27,10 +27,10 @@ def write_sheet(student: Student, path: Path, count: int, seed: int) -> int:
     each label, for 0 or 1.
 
     Args:
-        student: has the test split.
-        path: of the file.
+        student: the student, for its test split.
+        path: path of the file.
         count: number of texts; all of the test split if there are fewer.
-        seed: of the draw.
+        seed: seed of the draw.
 
     Raises:
         KdedgeError: the file exists.
@@ -54,11 +54,11 @@ def read_sheet(student: Student, path: Path) -> HandLabels:
     """Score teacher and student on the texts of a sheet that have a label.
 
     Args:
-        student: with its answers and its teacher's on the test split.
-        path: of the sheet, in which some or all labels are filled in.
+        student: the student, with its answers and its teacher's on the test split.
+        path: path of the sheet, in which some or all labels are filled in.
 
     Raises:
-        KdedgeError: the file can't be read, or a label is none of the task's.
+        KdedgeError: the file can't be read, or a label is not one of the task's.
     """
     task, test, form = student.task, student.test, _form(student)
     places = {same_text(text): place for place, text in enumerate(test.texts)}

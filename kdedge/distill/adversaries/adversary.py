@@ -120,7 +120,7 @@ class AdversarialLoss(DistillationLoss):
     Args:
         adversary: made for the student in training.
         every: change every n-th text of a batch; the loss is the mean over those.
-        loss: on teacher's and student's logits there; None for classification's
+        loss: loss on the logits of both models for these texts; None for classification's
             `TwoSidedCrossEntropy`.
 
     Raises:

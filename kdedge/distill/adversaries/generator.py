@@ -27,15 +27,15 @@ class Generator(Adversary):
     the teacher's word embeddings, which do not change.
 
     Args:
-        student: has token embeddings.
-        teacher: a `BertTeacher`, which takes embeddings.
+        student: a student with token embeddings.
+        teacher: a `BertTeacher`, because it takes embeddings.
         vocabulary: word pieces in the order of their ids, [MASK] among them.
-        masked_share: of the tokens that are replaced.
-        temperature: of the Gumbel-softmax.
-        learning_rate: of the network.
+        masked_share: share of the tokens that are replaced.
+        temperature: temperature of the Gumbel-softmax.
+        learning_rate: learning rate of the network.
         turns: steps of the student in which the network learns, and steps in which it then rests.
-        seed: of its weights, the masks and the samples.
-        task: of the logits; None for classification.
+        seed: seed of its weights, the masks and the samples.
+        task: task of the logits; None for classification.
 
     Raises:
         KdedgeError: an argument is out of its range.

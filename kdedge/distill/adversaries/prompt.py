@@ -21,11 +21,11 @@ class AdversarialPrompt(Adversary):
     soft labels of the unchanged texts stay valid, and no teacher is needed.
 
     Args:
-        student: has token embeddings.
+        student: a student with token embeddings.
         tokens: number of virtual tokens.
-        radius: of the ball: the largest norm of all virtual tokens of a text together.
+        radius: radius of the ball: the largest norm of all virtual tokens of a text together.
         steps: gradient steps for each batch.
-        task: of the logits; None for classification.
+        task: task of the logits; None for classification.
 
     Raises:
         KdedgeError: an argument is out of its range.

@@ -27,14 +27,14 @@ class Substitution(Adversary):
     padding and tokens that are not made of letters are not swapped.
 
     Args:
-        student: has token embeddings.
-        vectors: float [vocabulary, width], to find neighbours by, for instance
+        student: a student with token embeddings.
+        vectors: vectors to find neighbours with, float [vocabulary, width], for instance
             `SoftLabels.token_vectors()`.
         vocabulary: word pieces in the order of their ids.
-        teacher: gives the logits of the changed inputs; `attack` needs none.
-        swaps: most tokens that change in a text.
+        teacher: labels the changed inputs; not needed for `attack`.
+        swaps: largest number of tokens that change in a text.
         neighbours: candidates for each token.
-        task: of the logits; None for classification.
+        task: task of the logits; None for classification.
 
     Raises:
         KdedgeError: a student without token embeddings, or a vocabulary that is not its own.

@@ -32,12 +32,12 @@ def adversarial_texts(
     they cost one labelling and nothing in the epochs that follow.
 
     Args:
-        student: trained so far.
-        encoder: the student's.
+        student: a trained student.
+        encoder: text encoder of the student.
         teacher: the store's own teacher, which labels the new texts.
         texts: texts of the store to change.
-        store: has the teacher's token vectors.
-        swaps: most tokens that change in a text.
+        store: store with the teacher's token vectors.
+        swaps: largest number of tokens that change in a text.
         neighbours: candidates for each token.
 
     Returns:

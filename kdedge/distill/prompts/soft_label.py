@@ -27,10 +27,10 @@ class SoftLabelPrompt(Prompt):
     Args:
         classes: number of the teacher's logits.
         tokens: number of virtual tokens.
-        dropped: share of the texts without a prompt; None is from 0 to 1 over the training.
-        temperature: of the soft label.
-        seed: of the choice of texts.
-        task: what the logits are of; None for classification.
+        dropped: share of the texts without a prompt; None for a schedule from 0 to 1.
+        temperature: temperature of the soft label.
+        seed: seed of the choice of texts.
+        task: task of the logits; None for classification.
 
     Raises:
         KdedgeError: an argument is out of its range.
@@ -56,7 +56,7 @@ class SoftLabelPrompt(Prompt):
         if any(not 0 <= value <= 1 for value in values_of(self.dropped)):
             raise KdedgeError(f"dropped: {values_of(self.dropped)}; from 0 to 1 is allowed.")
         self.classes, self.tokens, self.temperature = classes, tokens, temperature
-        # Refuses here what has no soft labels.
+        # Fails here for tasks without soft labels.
         self.mixture(ops.zeros((1, classes)))
         self.random = keras.random.SeedGenerator(seed)
 

@@ -43,7 +43,7 @@ def with_metadata(
             float32 [1, outputs].
         vocabulary: BERT's word pieces in the order of their ids.
         label_names: the names of the outputs, in their order.
-        output: what the outputs are.
+        output: name of the outputs, for instance probabilities.
 
     Raises:
         KdedgeError: not a `.tflite` file; the model has other inputs or outputs; or a word piece or
