@@ -169,11 +169,13 @@ def keep_rows(
     """
     path = RESULTS / f"{name}.json"
     stored = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    rows = {tuple(one[field] for field in key): one for one in [*stored, *new]}
-    kept = [rows[place] for place in sorted(rows)]
-    about = {"command": command_of(kept), "commit": commit(), "machine": machine()}
+    # Each row has a fingerprint of its own: they are not all made by the same code.
     measured = digests(DEPENDS_ON[name], here)
-    _write(name, {**about, "measured": measured, "rows": kept}, page)
+    made = [one | {"measured": measured} for one in new]
+    rows = {tuple(one[field] for field in key): one for one in [*stored, *made]}
+    kept = [rows[place] for place in sorted(rows)]
+    about = {"command": command_of(kept), "machine": machine()}
+    _write(name, {**about, "rows": kept}, page)
 
 
 def _write(name: str, result: Figures, page: Callable[[Figures], str]) -> None:
@@ -303,10 +305,13 @@ def digests(paths: Iterable[str], read: Callable[[str], Mapping[str, bytes]]) ->
 
 
 def changed(result: Mapping[str, Any]) -> list[str]:
-    """The paths that have changed since a result was made."""
-    then = result["measured"]
-    now = digests(then, here)
-    return [path.removeprefix("kdedge/") for path in then if then[path] != now[path]]
+    """The paths that have changed since a result, or one of its rows, was made."""
+    found: dict[str, None] = {}
+    for part in [result] if "measured" in result else result["rows"]:
+        then = part["measured"]
+        now = digests(then, here)
+        found |= dict.fromkeys(path for path in then if then[path] != now[path])
+    return [path.removeprefix("kdedge/") for path in found]
 
 
 def _relative(path: Path) -> str:

@@ -38,6 +38,9 @@ def test_what_has_changed_since_a_result() -> None:
     assert changed({"measured": measured}) == []
     other = measured | {"kdedge/text": "0", "recipes/movie_reviews.toml": "0"}
     assert {*changed({"measured": other})} == {"text", "recipes/movie_reviews.toml"}
+    # Of a table that grows row by row, what any row depends on.
+    rows = [{"measured": measured}, {"measured": measured | {"kdedge/text": "0"}}]
+    assert changed({"rows": rows}) == ["text"]
 
 
 def test_status_names_stale_tables(
