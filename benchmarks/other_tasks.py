@@ -103,8 +103,12 @@ def run(given: Namespace, name: str) -> Figures:
 
 def keep(*new: Figures) -> None:
     """Write the stored rows with the new ones, and the page."""
-    command = f"python benchmarks/other_tasks.py FOLDER {' '.join(SETS)}"
-    keep_rows(NAME, new, ("data", "student", "seed"), lambda _: command, page)
+    keep_rows(NAME, new, ("data", "student", "seed"), _command, page)
+
+
+def _command(kept: list[Figures]) -> str:
+    names = dict.fromkeys(one["data"] for one in kept)
+    return f"python benchmarks/other_tasks.py FOLDER {' '.join(names)}"
 
 
 def page(result: Figures) -> str:
