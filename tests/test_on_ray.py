@@ -72,7 +72,7 @@ def test_each_actor_has_a_share_that_fits_on_a_machine() -> None:
     assert actor_share(nodes(8, gpus=2), 2) == (4, 1)
     assert actor_share(nodes(8, gpus=1), 2) == (4, 0)
     assert actor_share([*nodes(8), {"Alive": False, "Resources": {"CPU": 64.0}}], 1) == (8, 0)
-    with pytest.raises(KdedgeError, match="--actors: 3; this Ray has 2 CPUs"):
+    with pytest.raises(KdedgeError, match="--actors: 3; each needs a CPU, and this Ray has 2"):
         actor_share(nodes(1, 1), 3)
 
 

@@ -125,7 +125,7 @@ def test_what_is_not_surely_one_is_refused(save: Save, content: bytes, message: 
 def test_what_is_refused_is_read_with_its_encoding(save: Save) -> None:
     path = save("c.csv", "text\nпривет мир\n".encode("cp1251"))
     assert fields(path, encoding="cp1251") == [["привет мир"]]
-    with pytest.raises(KdedgeError, match=r"encoding: 'klingon' is none\. For instance: utf-8"):
+    with pytest.raises(KdedgeError, match=r"'klingon' is unknown\. Use for instance utf-8"):
         read(path, encoding="klingon")
     with pytest.raises(KdedgeError, match=r"line 2: not UTF-8 \(byte 0xef\)"):
         read(path, encoding="UTF8")
