@@ -1,4 +1,4 @@
-"""What each setting of [distill] changes: one training for each setting and seed.
+"""Measures the effect of each setting of [distill]: one training for each setting and seed.
 
     make demo                        # the teacher and its soft labels
     python benchmarks/ablation.py
@@ -48,7 +48,7 @@ Right = npt.NDArray[np.float64]
 
 
 def main() -> None:
-    """Train, compare, keep."""
+    """Train and compare the students, and write the results."""
     setup, given = asked("ablation", __doc__, "settings", seeds=(1, 2, 3), epochs=4)
     wanted = given.settings or [*SETTINGS]
     if unknown := {*wanted} - {*SETTINGS}:

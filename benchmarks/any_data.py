@@ -1,4 +1,4 @@
-"""What `kdedge run` gives with default settings, beside simple baselines.
+"""Measures what `kdedge run` gives with default settings, beside simple baselines.
 
     python benchmarks/any_data.py FOLDER movie_reviews banking77 snips
     python benchmarks/any_data.py FOLDER banking77:8 banking77:20 movie_reviews:50 --seeds 1 2
@@ -117,7 +117,7 @@ def rows(folder: Path, name: str, each: int | None, seed: int) -> Iterator[tuple
 
 
 def figures(asked: str, seed: int, out: Path) -> Figures:
-    """What is kept of a run."""
+    """The figures of a run that are stored."""
     report = BenchReport.load(out / "results.json")
     assert report.quality
     notes = json.loads((out / "teacher/teacher.json").read_text(encoding="utf-8"))
@@ -181,13 +181,13 @@ def page(result: Figures) -> str:
 
 
 def title(name: str) -> str:
-    """`banking77:8` as a heading."""
+    """The heading for a name such as `banking77:8`."""
     data, _, each = name.partition(":")
     return f"{data}, {each} labels per class" if each else data
 
 
 def about(ones: Sequence[Figures]) -> str:
-    """What the rules chose, and how long it took."""
+    """The settings that the rules chose, and the time that the runs took."""
     one = ones[-1]
     minutes = statistics.mean(sum(o["seconds"].values()) / 60 for o in ones)
     used = [o["cpu_seconds"] / 60 for o in ones if o.get("cpu_seconds")]
@@ -202,7 +202,7 @@ def about(ones: Sequence[Figures]) -> str:
 
 
 def table(ones: Sequence[Figures]) -> str:
-    """Measures and sizes of each model."""
+    """Metrics and sizes of each model."""
     lines = []
     for model in ones[-1]["models"]:
         measures = [one["models"][model] for one in ones if model in one["models"]]
@@ -230,7 +230,7 @@ def fastest(one: Figures, model: str) -> float:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean, and standard deviation of several."""
+    """The mean, and the standard deviation if there are several values."""
     mean = f"{statistics.mean(values):.1f}"
     return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
 

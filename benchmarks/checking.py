@@ -1,4 +1,4 @@
-"""How long `kdedge check` takes and how much memory it needs, as the rows grow.
+"""Measures the time and the memory of `kdedge check` for more and more rows.
 
     python benchmarks/checking.py
     python benchmarks/checking.py --sizes 10000 100000
@@ -22,7 +22,7 @@ SIZES = (100_000, 1_000_000)
 
 
 def main() -> None:
-    """Write the files, check each, keep."""
+    """Write the files, check each, and write the results."""
     setup, given = asked("checking", __doc__, sizes=SIZES)
     setup.work.mkdir(parents=True, exist_ok=True)
     rows = []

@@ -1,4 +1,4 @@
-"""Whether other people's clients give the same answers, on the bundles of nano, micro and mini.
+"""Compares other people's clients with Python, on the bundles of nano, micro and mini.
 
     python benchmarks/conversions.py   # makes the bundles
     python benchmarks/clients.py
@@ -21,7 +21,7 @@ TESTS = ("test_mediapipe.py", "test_web_clients.py", "test_arm64.py")
 
 
 def main() -> None:
-    """Run the clients' tests on each bundle, keep."""
+    """Run the clients' tests on each bundle, and write the results."""
     setup, _ = asked("clients", __doc__)
     bundles = setup.of("conversions").work / "bundles"
     needed(bundles, "python benchmarks/conversions.py")

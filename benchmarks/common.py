@@ -1,4 +1,4 @@
-"""What the programs share: command line, paths, stored results, and how a stale one is recognised.
+"""Shared by all programs: command line, paths, stored results, and how stale ones are detected.
 
 A result names the commit and the command that made it, and has a fingerprint of what it depends
 on: the recipe, the data, and the code of the stages that it measures. `make figures-status`
@@ -102,7 +102,7 @@ class Setup:
         return ROOT / "runs" / self.name
 
     def made(self, name: str) -> Path:
-        """A file or folder of the recipe's run, which must exist."""
+        """The path of a file or folder of the recipe's run; it must exist."""
         run = (self.run or ROOT / "runs" / self.recipe.name).resolve()
         return needed(run / name, f"kdedge run {_relative(self.path)}")
 
@@ -122,7 +122,7 @@ class Setup:
         return once(folder, distilled, self, folder, student=preset)
 
     def about(self) -> Figures:
-        """How a result was made, and its fingerprint."""
+        """The command and the commit that made a result, and its fingerprint."""
         given = (_relative(self.path), _relative(self.recipe.data.path))
         measured = digests((*DEPENDS_ON[self.program], *given), here)
         return {"command": command(), "commit": commit(), "measured": measured}
@@ -186,7 +186,7 @@ def _write(name: str, result: Figures, page: Callable[[Figures], str]) -> None:
 
 
 def written(name: str, result: Figures, page: Callable[[Figures], str]) -> str:
-    """A page with its first line, and the reasons to doubt its figures."""
+    """A page with the line about its origin, and the reasons to doubt its figures."""
     text = f"Made by `{result['command']}`; {name}.json has the rest.\n\n{page(result)}"
     if not result.get("valid", True):
         reasons = "".join(f"- {reason}\n" for reason in result["reasons"])
@@ -195,7 +195,7 @@ def written(name: str, result: Figures, page: Callable[[Figures], str]) -> str:
 
 
 def of_report(report: BenchReport) -> Figures:
-    """What is kept of a benchmark's report besides its figures."""
+    """The part of a benchmark's report that is stored besides the figures."""
     return {
         "scenario": report.scenario.model_dump(),
         "valid": report.valid,
@@ -264,13 +264,13 @@ def memory_mb(name: str) -> float:
 
 
 def alone(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The result of a function, run in a process of its own, whose memory is freed."""
+    """Run a function in a process of its own, whose memory is freed, and return its result."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return process.submit(work, *args, **kwargs).result()
 
 
 def once(path: Path, work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Path:
-    """The path; if it is missing, `work` makes it in a process of its own."""
+    """Let `work` write the path in a process of its own if it is missing, and return the path."""
     if not path.exists():
         print(f"making {path}", file=sys.stderr, flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Every format and quantization of the presets side by side, and what compression saves.
+"""Compares all formats and quantizations of the presets, and a compressed student.
 
     make demo                          # the teacher and its soft labels
     python benchmarks/conversions.py
@@ -27,7 +27,7 @@ ALL = Export(artifacts="all", max_accuracy_drop=1)
 
 
 def main() -> None:
-    """Distil, compress, export, measure, keep."""
+    """Distil, compress, export and measure, and write the results."""
     setup, given = asked("conversions", __doc__, tier="quick")
     students = {name: setup.student(name) for name in PRESETS}
     small = setup.work / SMALL
@@ -60,7 +60,7 @@ def exported(student: Path, out: Path) -> None:
 
 
 def figures(bundles: list[Path], report: BenchReport) -> dict[str, Any]:
-    """What is kept of manifests and measurements."""
+    """The figures of manifests and measurements that are stored."""
     times = {m.name: m for m in report.measurements}
     result = {}
     for folder in bundles:

@@ -1,4 +1,4 @@
-"""Several labels, scores and pairs: teacher and student beside simple baselines.
+"""Measures several labels, scores and pairs: teacher and student beside simple baselines.
 
     python benchmarks/other_tasks.py FOLDER goemotions sick_relatedness sick_entailment ratings
     python benchmarks/other_tasks.py FOLDER goemotions --train 3000 --eval 1000 --epochs 3

@@ -1,4 +1,4 @@
-"""What other libraries make of the data of any_data.py, for the same table.
+"""Trains other libraries' models on the data of any_data.py, for the same table.
 
     python3.11 -m venv others
     others/bin/pip install setfit 'model2vec[train,distill]' fasttext-wheel scikit-learn
@@ -51,7 +51,7 @@ def fasttext_of(texts: Texts, labels: Texts, model: Path) -> Callable[[Texts], T
 
 
 def one_line(text: str) -> str:
-    """In lower case, as fastText's guide says."""
+    """The text in lower case, as fastText's guide recommends."""
     return " ".join(text.lower().split())
 
 
@@ -89,7 +89,7 @@ WAYS: dict[str, Train] = {
 
 
 def main() -> None:
-    """Each way on each folder."""
+    """Train each model on each folder's data, and write its figures."""
     from sklearn.metrics import accuracy_score, f1_score
 
     parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])

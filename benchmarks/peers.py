@@ -1,4 +1,4 @@
-"""Each preset beside its teacher and the shapes of known BERTs: size, latency, accuracy.
+"""Compares the presets with their teacher and the shapes of known BERTs: size, latency, accuracy.
 
     make demo                  # the teacher and its soft labels
     python benchmarks/peers.py
@@ -50,7 +50,7 @@ HEAD = (
 
 
 def main() -> None:
-    """Distil, export, measure, keep."""
+    """Distil, export and measure, and write the results."""
     setup, given = asked("peers", __doc__, "models", tier="standard")
     models = given.models or [*PRESETS, "teacher", *SHAPES]
     for preset in (name for name in models if name in PRESETS):
@@ -82,7 +82,7 @@ def export(setup: Setup, name: str, bundle: Path) -> None:
 
 
 def random_weights(setup: Setup, name: str) -> Subject:
-    """A shape with random weights; its own answers to a few texts are taken as the labels."""
+    """A shape with random weights; its own answers to a few texts serve as labels."""
     keras.utils.set_random_seed(1)
     corpus, encoder = setup.corpus(), TextEncoder.load(setup.made("teacher"))
     shape = replace(SHAPES[name], vocabulary=len(encoder.vocabulary))
@@ -97,7 +97,7 @@ def random_weights(setup: Setup, name: str) -> Subject:
 
 
 def figures(report: BenchReport, m: Measurement) -> Figures:
-    """What is kept of a measurement; the speed-up is that of the report."""
+    """The figures of a measurement that are stored; the speed-up is that of the report."""
     faster = report.speed_up(m)
     kept = (
         "quantization", "bytes", "length", "sha256", "p1_ms", "p50_ms", "p90_ms", "repeats_p50_ms",
@@ -147,7 +147,7 @@ def page(result: Figures) -> str:
 
 
 def between(ends: Sequence[float]) -> str:
-    """`0.512 to 1.20`."""
+    """A range, for instance `0.512 to 1.20`."""
     return " to ".join(map(three_digits, ends))
 
 

@@ -1,4 +1,4 @@
-"""How near each artifact comes to what this machine could do at most, and what holds it back.
+"""Compares each artifact with the peak performance of this machine, and finds what limits it.
 
     make demo                           # the teacher and its soft labels
     python benchmarks/roofline.py       # nano, micro and mini
@@ -52,7 +52,7 @@ EXPLAINED = 0.5
 
 
 class Work(NamedTuple):
-    """What a graph does for one text.
+    """The work of a graph for one text.
 
     Attributes:
         macs: multiply-accumulates of its matrix products, by arithmetic.
@@ -65,7 +65,7 @@ class Work(NamedTuple):
 
 
 def litert_work(content: bytes, length: int) -> Work:
-    """Counted from a `.tflite` file for one text of `length` tokens, which it must have."""
+    """Count the work of a `.tflite` file for one text; the file must have the length `length`."""
     model = parsed(content)
     lengths = [graph.tensors[graph.inputs[0]].shape[1] for graph in model.subgraphs]
     graph = model.subgraphs[lengths.index(length)]
@@ -73,7 +73,7 @@ def litert_work(content: bytes, length: int) -> Work:
     made_by = {output: op for op in graph.operators for output in op.outputs}
 
     def weights(index: int) -> Any:
-        """The constant tensor behind an input, also where it is stored smaller; else None."""
+        """The constant tensor behind an input, even if it is stored in fewer bits; else None."""
         op = made_by.get(index)
         if op is not None and codes[op.opcodeIndex] == schema.BuiltinOperator.DEQUANTIZE:
             index = op.inputs[0]
@@ -118,7 +118,7 @@ def litert_work(content: bytes, length: int) -> Work:
 
 
 def onnx_work(content: bytes, length: int) -> Work:
-    """Counted from an `.onnx` file for one text of `length` tokens.
+    """Count the work of an `.onnx` file for one text of `length` tokens.
 
     Its shapes are not fixed, so it is run once to see them.
     """
@@ -128,7 +128,7 @@ def onnx_work(content: bytes, length: int) -> Work:
     shapes = _shapes(model, length)
 
     def weights(name: str) -> Any:
-        """The initializer behind an input, also where it is stored smaller; else None."""
+        """The initializer behind an input, even if it is stored in fewer bits; else None."""
         through = ("DequantizeLinear", "Cast", "Transpose")
         while name in made_by and made_by[name].op_type in through:
             name = made_by[name].input[0]
@@ -163,7 +163,7 @@ def onnx_work(content: bytes, length: int) -> Work:
 
 
 def _shapes(model: onnx.ModelProto, length: int) -> dict[str, tuple[int, ...]]:
-    """Of all tensors, for one text."""
+    """The shapes of all tensors for one text."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     there = {output.name for output in probe.graph.output}
@@ -183,7 +183,7 @@ def _shapes(model: onnx.ModelProto, length: int) -> dict[str, tuple[int, ...]]:
 
 
 def measured_peaks() -> dict[str, dict[str, float]]:
-    """Multiply-accumulates a second by runtime and arithmetic; the fastest of `SECONDS`."""
+    """Multiply-accumulates per second by runtime and arithmetic; the fastest within `SECONDS`."""
     rng = np.random.default_rng(0)
     layer = keras.layers.Dense(COLUMNS, use_bias=False)
     model = keras.Sequential([keras.Input((ROWS, INNER), 1), layer])
@@ -222,14 +222,14 @@ def measured_peaks() -> dict[str, dict[str, float]]:
 
 
 def measured_bandwidth() -> float:
-    """Bytes a second that numpy copies, each counted as read and as written."""
+    """Bytes per second that numpy copies; each byte counts twice, as read and as written."""
     source = np.ones(COPIED, np.uint8)
     target = np.zeros_like(source)
     return 2 * COPIED / _fastest(lambda: np.copyto(target, source))
 
 
 def _fastest(run: Callable[[], Any]) -> float:
-    """Seconds; other programs only make it slower, so the fastest is nearest to the machine's."""
+    """The seconds of the fastest run: other programs can only make a run slower."""
     run()
     fastest, end = math.inf, time.perf_counter() + SECONDS
     while time.perf_counter() < end:
@@ -240,7 +240,7 @@ def _fastest(run: Callable[[], Any]) -> float:
 
 
 def judged(work: Work, p50_ms: float, peaks: dict[str, float], bandwidth: float) -> Figures:
-    """Where an artifact stands under the roof.
+    """Compare an artifact with the roofline.
 
     Args:
         work: of one text.
@@ -280,7 +280,7 @@ def exported(setup: Setup, preset: str, out: Path) -> None:
 
 
 def main() -> None:
-    """Export, measure, count, keep."""
+    """Export, measure and count, and write the results."""
     setup, given = asked("roofline", __doc__, "models", tier="quick")
     bundles = []
     for name in given.models or ("nano", "micro", "mini"):

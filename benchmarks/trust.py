@@ -1,4 +1,4 @@
-"""Whether `kdedge bench` can be believed: what it reports where the truth is known.
+"""Tests whether `kdedge bench` can be believed: what it reports where the truth is known.
 
     make demo                    # the teacher and its soft labels
     python benchmarks/trust.py
@@ -40,7 +40,7 @@ OTHERS = ("litert-float32", "litert-int8", "onnx-float32", "onnx-int8")
 
 
 def main() -> None:
-    """Compare, keep."""
+    """Run the comparisons, and write the results."""
     setup, given = asked("trust", __doc__, same=20, slower=10, rounds=5, tier="light")
     bundle = slowed_bundle(setup, 0)
     again = bundle.with_name("again")
@@ -129,7 +129,7 @@ def spread_percent(comparisons: Sequence[Figures], key: str) -> float:
 
 
 def no_op_ms(calibration: Figures) -> float:
-    """What one no-op takes, from a comparison with a file that has CALIBRATION of them."""
+    """The time of one no-op, from a comparison with a file that has CALIBRATION of them."""
     return (p50(calibration["b_ms"]) - p50(calibration["a_ms"])) / CALIBRATION
 
 
@@ -137,7 +137,7 @@ def no_op_ms(calibration: Figures) -> float:
 
 
 def others(setup: Setup, rounds: int, tier: str) -> dict[str, Figures]:
-    """Measure files with litert-benchmark or a bare loop around ONNX Runtime as well, in turn."""
+    """Measure files in turn by kdedge and by litert-benchmark or a loop around ONNX Runtime."""
     bundle = setup.work / "bundles" / "micro"
     once(bundle, export, setup.student("micro"), OTHERS, bundle)
     texts, single = setup.texts(), scenario(tier).model_copy(update={"repeats": 1})
@@ -199,7 +199,7 @@ print(json.dumps({"p5": 1e3 * p5, "p50": 1e3 * p50}))
 
 
 def other_ms(bundle: Path, m: Measurement, texts: Sequence[Text], count: int) -> dict[str, float]:
-    """p5 and p50 in ms of `count` inferences, by a program that is not ours."""
+    """p5 and p50 in ms of `count` inferences, measured by a program that is not kdedge's."""
     (artifact,) = (a for a in verify(bundle).artifacts if a.name == m.artifact)
     model, warmup = str(bundle / artifact.file), str(max(16, count // 10))
     with tempfile.TemporaryDirectory() as folder:

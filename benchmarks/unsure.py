@@ -1,4 +1,4 @@
-"""Whether models know what they don't know: calibration, wanted precision, texts out of scope.
+"""Tests whether models know what they don't know: calibration, precision, texts out of scope.
 
     python benchmarks/any_data.py FOLDER movie_reviews banking77 snips
     python benchmarks/unsure.py
@@ -56,7 +56,7 @@ class Model:
 
 
 def main() -> None:
-    """Measure each model of each run, keep."""
+    """Measure each model of each run, and write the results."""
     setup, given = asked("unsure", __doc__, "runs")
     folders = [*map(Path, given.runs)] or [ROOT / "runs" / "any_data" / name for name in RUNS]
     models = [model for folder in folders for model in models_of(folder)]
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def calibration(folder: Path) -> list[Figures]:
-    """The errors of each artifact, as the manifests of a run have them."""
+    """The calibration errors of each artifact, from the manifests of a run."""
     return [
         {
             "model": f"{folder.name.rpartition('-')[0]}, {bundle}",
@@ -118,13 +118,13 @@ def models_of(folder: Path) -> list[Model]:
 
 
 def unit(vectors: Any) -> Floats:
-    """Vectors of length 1."""
+    """Scale vectors to length 1."""
     vectors = np.asarray(vectors, np.float32)
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 def precision_of(model: Model) -> Figures:
-    """How often a wanted precision is held."""
+    """Test how often a wanted precision is held."""
     from kdedge.export.trust import fitted_temperature, lowest_threshold
 
     task, splits = model.corpus.task, (model.corpus.valid, model.corpus.test)
@@ -153,7 +153,7 @@ def precision_of(model: Model) -> Figures:
 
 
 def scope_of(model: Model, texts: dict[str, tuple[str, ...]]) -> list[Figures]:
-    """How well scores tell the model's own texts from others."""
+    """Measure how well scores separate the model's own texts from others."""
     from kdedge.export.trust import auroc
 
     train, task = model.corpus.train, model.corpus.task
