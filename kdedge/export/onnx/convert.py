@@ -10,14 +10,18 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime
 import tensorflow as tf
 import tf2onnx
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from kdedge.errors import KdedgeError
 
 OPSET = 17
+# Bytes of a constant; smaller ones may be shapes, which tf2onnx must see.
+LARGE = 1024
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -45,6 +49,12 @@ def to_onnx(model: keras.Model) -> bytes:
         outputs = model({"ids": ids, "mask": mask, "segment_ids": segment_ids}, training=False)
         return {"logits": outputs["logits"] if isinstance(outputs, dict) else outputs}
 
+    frozen = convert_variables_to_constants_v2(
+        logits.get_concrete_function(), lower_control_flow=False, aggressive_inlining=True
+    )
+    graph, weights = _apart(frozen.graph.as_graph_def())
+    (output,) = frozen.outputs
+    names = {f"{name}:0": name for name in INPUTS} | {output.name: "logits"}
     errors = io.StringIO()
     handler = logging.StreamHandler(errors)
     handler.setLevel(logging.ERROR)
@@ -52,11 +62,13 @@ def to_onnx(model: keras.Model) -> bytes:
     logger.addHandler(handler)
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            proto, _ = tf2onnx.convert.from_function(
-                logits,
-                input_signature=logits.input_signature,
+            proto, _ = tf2onnx.convert.from_graph_def(
+                graph,
+                input_names=[f"{name}:0" for name in (*INPUTS, *weights)],
+                output_names=[output.name],
                 opset=OPSET,
                 custom_op_handlers={"Erfc": (_erfc, [])},
+                tensors_to_rename=names,
             )
     except Exception as error:  # tf2onnx raises errors of many kinds
         raise KdedgeError(f"{model.name}: tf2onnx refuses this model: {error}") from None
@@ -65,12 +77,33 @@ def to_onnx(model: keras.Model) -> bytes:
     # If it does not know an op, it writes a broken file and reports that only in its log.
     if errors.getvalue():
         raise KdedgeError(f"{model.name}: tf2onnx can't convert this model: {errors.getvalue()}")
+    inputs = [value for value in proto.graph.input if value.name in INPUTS]
+    replace_all(proto.graph.input, inputs)
+    proto.graph.initializer.extend(
+        onnx.numpy_helper.from_array(weight, f"{name}:0") for name, weight in weights.items()
+    )
     for value in (*proto.graph.input, *proto.graph.output):
         axes = value.type.tensor_type.shape.dim
         axes[0].dim_param = "batch_size"
         if value.name != "logits":
             axes[1].dim_param = "sequence_length"
     return bytes(_canonical(_optimized(proto)).SerializeToString())
+
+
+def _apart(graph: Any) -> tuple[Any, dict[str, npt.NDArray[Any]]]:
+    """A TensorFlow graph whose large constants are inputs, and the constants by name.
+
+    Each of tf2onnx's passes copies all constants, and keeps the copies: 50 times a model's size.
+    """
+    weights = {}
+    for node in (node for node in graph.node if node.op == "Const"):
+        tensor = node.attr["value"].tensor
+        if len(tensor.tensor_content) >= LARGE:
+            weights[node.name] = tf.make_ndarray(tensor)
+            node.op = "Placeholder"
+            node.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
+            del node.attr["value"]
+    return graph, weights
 
 
 def _optimized(proto: Any) -> Any:
