@@ -134,7 +134,11 @@ def test_every_format_gives_the_same_corpus(tmp_path: Path, suffix: str) -> None
     assert read_texts(path, "says") == list(texts)
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+# Each has a character that can be seen.
+TEXTS = st.tuples(
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zs", "Zl", "Zp"]),
+).map("".join)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -350,7 +354,7 @@ def test_a_fingerprint_changes_with_every_part() -> None:
         ("c.csv", "text,name\nx,a\n", r"no column 'label'\. There are: text, name\."),
         ("c.jsonl", '{"text": "x"}\n{"x": 1}', r"no column 'label'\. There are: text, x\."),
         ("c.txt", "x\n", r"no column 'label'\. There are: text\."),
-        ("c.csv", "text,text\nx,a\n", r"line 1: a column name occurs twice: text, text"),
+        ("c.csv", "text,text\nx,a\n", r"line 1: the header has the column 'text' twice"),
         ("c.csv", b"\xef\xbb\xbftext,label\n\xe9,a\n", r"line 2: not UTF-8 \(byte 0xe9\)"),
         ("c.csv", "text,label\nx,a\n  ,a\n", r"line 3, column 'text': the text is empty"),
         ("c.csv", 'text,label\n"x\ny",a\n"",a\n', r"line 4, column 'text': the text is empty"),
@@ -360,7 +364,11 @@ def test_a_fingerprint_changes_with_every_part() -> None:
             f"text,label\n{'x' * 100_001},a\n",
             r"line 2, .*100,001 characters; at most 100,000",
         ),
-        ("c.csv", f"text,label\nx,a\n{'x' * 10**6},a\n", r"line 3: broken row: field larger than"),
+        (
+            "c.csv",
+            f"text,label\nx,a\n{'x' * 10**6},a\n",
+            r"line 3, .*1,000,000 characters; at most",
+        ),
         ("c.jsonl", json.dumps({"text": "x" * 10**6, "label": "a"}), "line 1, .*1,000,000 char"),
         ("c.csv", "text,label\nx,a\nx,y,a\n", r"line 3: 3 fields where the header has 2"),
         ("c.tsv", "text\tlabel\nx\n", r"line 2: 1 fields where the header has 2"),
@@ -368,10 +376,11 @@ def test_a_fingerprint_changes_with_every_part() -> None:
         ("c.csv", 'text,label\n"x" y,a\n', r"line 2: broken row: ',' expected after '\"'"),
         ("c.csv", 'text,"label\n', r"line 1: broken row"),
         ("c.jsonl", '{"text": "x", "label": "a"}\n\n{x}', r"line 3: not JSON"),
-        ("c.jsonl", '["x", "a"]', r'line 1: \["x", "a"\] is no JSON object'),
-        ("c.jsonl", "[" * 100_000, r"line 1: not JSON"),
+        ("c.jsonl", '["x", "a"]', "item 1: 'x' is no JSON object"),
+        ("c.jsonl", "[" * 100_000, r"c\.jsonl: not JSON"),
+        ("c.jsonl", '{"text": "x", "label": "a"},\n', r"line 1: not JSON: .* and nothing else"),
         ("c.jsonl", '{"text": 5, "label": "a"}', r"line 1: text is 5; a text is needed"),
-        ("c.jsonl", '{"text": "x", "label": "a"}\n{"label": "a"}', "line 2: text is None"),
+        ("c.jsonl", '{"text": "x", "label": "a"}\n{"label": "a"}', "line 2, .*: the text is empty"),
         ("c.jsonl", r'{"text": "\ud83d", "label": "a"}', "line 1, .*half a surrogate pair"),
         ("c.jsonl", '{"text": "x", "label": 1.5}', r"line 1: label is 1\.5; a name or a whole"),
         ("c.jsonl", '{"text": "x", "label": true}', r"line 1: label is True; a name or a whole"),
@@ -389,7 +398,7 @@ def test_a_bad_file_is_refused(write: Write, name: str, content: str | bytes, me
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ("x,a,held out\n", r"line 9: part 'held out'\. Allowed: train, valid,"),
+        ("x,a,held out\n", r"line 9: part is 'held out'\. Allowed: train, training, valid,"),
         ("x,c,test\n", r"c\.csv, line 9: label 'c' is in test and not in train"),
         ("x,a,train\nx,c,dev\n", r"c\.csv, line 10: label 'c' is in valid and not in train"),
     ],
@@ -397,6 +406,24 @@ def test_a_bad_file_is_refused(write: Write, name: str, content: str | bytes, me
 def test_a_bad_split_is_refused(write: Write, extra: str, message: str) -> None:
     with pytest.raises(KdedgeError, match=message):
         load_corpus(write("c.csv", with_splits(extra)), split="part")
+
+
+def test_names_of_splits_in_any_case_and_with_blanks(write: Write) -> None:
+    content = with_splits().replace(",train", ", Train").replace(",test", ",TEST ")
+    plain = load_corpus(write("a.csv", with_splits()), split="part")
+    assert load_corpus(write("b.csv", content), split="part").fingerprint() == plain.fingerprint()
+
+
+def test_only_a_test_split_is_refused(write: Write) -> None:
+    rows = "".join(f"text {i},{'ab'[i % 2]},test\n" for i in range(8))
+    with pytest.raises(KdedgeError, match="column 'part' puts no labelled row in train"):
+        load_corpus(write("c.csv", "text,label,part\n" + rows), split="part")
+
+
+def test_training_texts_that_are_all_held_out_are_refused(write: Write) -> None:
+    parts = [f"text {i},{'ab'[i % 2]},{part}\n" for i in range(8) for part in ("train", "test")]
+    with pytest.raises(KdedgeError, match="no labelled row in train; rows of train with .*: 8, "):
+        load_corpus(write("c.csv", "text,label,part\n" + "".join(parts)), split="part")
 
 
 @pytest.mark.parametrize("missing", ["train", "test"])
@@ -415,11 +442,30 @@ def test_two_equal_ids_are_refused(write: Write) -> None:
 def test_bad_parquet_rows_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.parquet"
     write_rows(path, [{"text": "x", "label": "a"}, {"text": None, "label": "a"}])
-    with pytest.raises(KdedgeError, match=r"c\.parquet, row 2: text is None; a text is needed"):
+    with pytest.raises(KdedgeError, match=r"c\.parquet, row 2, .*: the text is empty"):
         load_corpus(path)
     pq.write_table(pa.table({"text": [b"x"], "label": ["a"]}), path)
     with pytest.raises(KdedgeError, match=r"row 1: text is b'x'; a text is needed"):
         read_texts(path)
+
+
+def test_two_settings_with_one_column_are_refused(write: Write) -> None:
+    path = write("c.csv", labelled(a=3, b=3))
+    with pytest.raises(KdedgeError, match=r"^text and label: column 'text' is named twice\."):
+        load_corpus(path, label="text")
+    with pytest.raises(KdedgeError, match=r"^text and text_pair: column 'text' is named twice\."):
+        load_corpus(path, text_pair="text")
+    path = write("c.csv", "text,a,b\n" + "".join(f"text {i},{i % 2},1\n" for i in range(9)))
+    with pytest.raises(KdedgeError, match=r"^label_columns: column 'a' is named twice\."):
+        load_corpus(path, task="multi-label", label_columns=("a", "a", "b"))
+
+
+def test_columns_that_are_not_used_are_told(write: Write) -> None:
+    rows = "".join(f"text {i},{'ab'[i % 2]},train,{i}\n" for i in range(8))
+    told: list[str] = []
+    path = write("c.csv", "text,label,split,id\n" + rows)
+    load_corpus(path, tell=told.append)
+    assert told == [f"{path}: columns that are not used: id, split."]
 
 
 def test_no_file_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Files as they come: encodings, delimiters, quotes, and kinds of JSON, Parquet and text."""
 
 import csv
+import gzip
 import io
 import json
 import re
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdedge.errors import KdedgeError
-from kdedge.text.readers import Format, Row, iter_rows
+from kdedge.text.readers import Format, Row, TextFiles, iter_rows
 
 Save = Callable[[str, str | bytes], Path]
 # What people have in their texts and Windows-1252 has in bytes that UTF-8 has not.
@@ -285,11 +286,20 @@ def test_lines_of_fasttext(save: Save) -> None:
         {"text": "a fine film", "label": "pos"},
         {"text": "a __label__ in it", "label": "neg"},
     ]
-    for line in ("no label", "__label__a __label__b two"):
-        with pytest.raises(KdedgeError, match=r"f\.txt, line 2: .*must be one __label__NAME"):
-            read(save("f.txt", f"__label__pos x\n{line}\n"))
+    with pytest.raises(KdedgeError, match=r"f\.txt, line 2: .*must begin with __label__NAME"):
+        read(save("f.txt", "__label__pos x\nno label\n"))
     # As long as the first line is a text, all are.
     assert fields(save("f.txt", "plain\n__label__pos x\n")) == [["plain"], ["__label__pos x"]]
+
+
+def test_other_lines_of_fasttext(save: Save) -> None:
+    path = save("f.txt", "__label__a\tx y\n\n__label__a __label__b  two\n__label__c\n")
+    assert [row.fields for row in iter_rows(path)] == [
+        {"text": "x y", "label": "a"},
+        {"text": "", "label": ""},
+        {"text": "two", "label": ["a", "b"]},
+        {"text": "", "label": "c"},
+    ]
 
 
 def test_blanks_around_a_columns_name_are_seen(save: Save) -> None:
@@ -297,3 +307,98 @@ def test_blanks_around_a_columns_name_are_seen(save: Save) -> None:
 
     with pytest.raises(KdedgeError, match=r"no column 'label'\. There are: text, ' label'\."):
         load_corpus(save("c.csv", "text, label\nx, a\n"))
+    with pytest.raises(
+        KdedgeError, match=r"There are: 'text\\u200b', label\. .*: text in \[data\]"
+    ):
+        load_corpus(save("c.csv", "text\u200b,label\nx,a\n"))
+    with pytest.raises(KdedgeError, match=r"There are: text\^label\. .*several: delimiter"):
+        load_corpus(save("c.csv", "text^label\nx^a\n"))
+
+
+# What other programs write
+
+
+@pytest.mark.parametrize("delimiter", [";", ",", "\t", "^"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_the_first_line_of_excel_names_the_delimiter(
+    save: Save, delimiter: str, encoding: str
+) -> None:
+    rows = f"sep={delimiter}\r\ntext{delimiter}label\r\nx, y; z{delimiter}a\r\n"
+    path = save("c.csv", rows.replace("x, y; z", '"x, y; z"').encode(encoding))
+    read_rows, told = read(path)
+    assert [row.fields for row in read_rows] == [{"text": "x, y; z", "label": "a"}]
+    assert read_rows[0].where == f"{path}, line 3"
+    assert f"split at {delimiter!r}, which its line 1 names" in " ".join(told)
+
+
+def test_empty_lines_before_the_header_are_no_header(save: Save) -> None:
+    rows, _ = read(path := save("c.csv", "\n\r\ntext,label\n\nx,a\n"))
+    assert [(row.where, row.fields) for row in rows] == [
+        (f"{path}, line 5", {"text": "x", "label": "a"})
+    ]
+
+
+def test_a_long_field_of_another_column_is_read(save: Save) -> None:
+    assert fields(save("c.csv", f"text,page\nx,{'y' * 200_000}\n")) == [["x", "y" * 200_000]]
+
+
+@pytest.mark.parametrize("name", ["C.CSV", "c.Csv", "C.CSV.GZ"])
+def test_suffixes_in_capitals(save: Save, name: str) -> None:
+    content = b"text,label\nx,a\n"
+    path = save(name, gzip.compress(content) if name.endswith("GZ") else content)
+    assert fields(path) == [["x", "a"]]
+    assert list(TextFiles(path.parent)) == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("begins", "words"),
+    [
+        (b"PK\x03\x04", "a zip archive or an Excel workbook. Unpack it, or save the sheet as CSV"),
+        (gzip.compress(b"text,label\nx,a\n"), r"gzipped, or gzipped twice. Its name must end in"),
+        (b"PAR1", r"a Parquet file\. Its name must end in \.parquet"),
+        (b"BZh91AY", "a bzip2 file"),
+    ],
+)
+def test_other_files_with_the_name_of_a_csv(save: Save, begins: bytes, words: str) -> None:
+    with pytest.raises(KdedgeError, match=f"not a text file, but {words}"):
+        read(save("c.csv", begins + b"\0\1\2"))
+    with pytest.raises(KdedgeError, match=f"not a text file, but {words}"):
+        read(save("c.csv.gz", gzip.compress(begins + b"\0\1\2")))
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").mkdir()
+    with pytest.raises(KdedgeError, match=r"c\.csv: a folder\. One file is needed here\."):
+        read(tmp_path / "c.csv")
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        lambda label: {"feature": label, "_type": "Sequence"},
+        lambda label: {"feature": label, "_type": "List"},
+        lambda label: [label],
+    ],
+)
+def test_lists_of_class_labels_have_their_names(
+    tmp_path: Path, feature: Callable[[dict[str, object]], object]
+) -> None:
+    label = {"names": ["neg", "pos"], "_type": "ClassLabel"}
+    metadata = json.dumps({"info": {"features": {"label": feature(label)}}}).encode()
+    table = pa.table({"text": ["x", "y", "z"], "label": [[1, 0], [], [1]]})
+    pq.write_table(
+        table.replace_schema_metadata({b"huggingface": metadata}), tmp_path / "h.parquet"
+    )
+    labels = [row.fields["label"] for row in iter_rows(tmp_path / "h.parquet")]
+    assert labels == [["pos", "neg"], [], ["pos"]]
+
+
+def test_equal_names_in_parquet_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(KdedgeError, match="label: two classes have the same name"):
+        list(iter_rows(hugging_face(tmp_path / "h.parquet", [1, 0], ["x", "x"])))
+    columns = [pa.array(["x"]), pa.array(["a"]), pa.array(["b"])]
+    pq.write_table(
+        pa.Table.from_arrays(columns, ["text", "label", "label"]), tmp_path / "h.parquet"
+    )
+    with pytest.raises(KdedgeError, match="two columns have the same name. There are: text, label"):
+        list(iter_rows(tmp_path / "h.parquet"))

@@ -17,7 +17,7 @@ Save = Callable[[str, list[str]], Path]
 def save(tmp_path: Path) -> Save:
     def save_lines(name: str, lines: list[str]) -> Path:
         path = tmp_path / name
-        path.write_text("\n".join(lines) + "\n")
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
 
     return save_lines
@@ -203,3 +203,53 @@ def test_a_recipe_and_load_corpus_take_the_same(save: Save) -> None:
     for name, field in Data.model_fields.items():
         if name in python and name != "path":
             assert inspect.signature(load_corpus).parameters[name].default == field.default
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a  fine Film", "A FINE FILM "),
+        ("caf\u00e9", "cafe\u0301"),
+        ("fine\u200b film\u200f", "fine film"),
+        ("inter\u00adesting", "interesting"),
+        ("\ufefffine", "fine"),
+    ],
+)
+def test_texts_that_look_alike_are_the_same(one: str, other: str) -> None:
+    assert same_text(one) == same_text(other)
+
+
+def test_texts_that_look_different_are_not_the_same() -> None:
+    looks = ["cafe", "caf\u00e9", "cafe!", "ca fe", "\u0643\u0627\u0641\u064a\u0647"]
+    assert len({*map(same_text, looks)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("pos", "\u200fpos"),
+        ("pos", "po\u200bs"),
+        ("don't", "don\u2019t"),
+        ("a-b", "a\u2013b"),
+        ("1", "+1"),
+        ("1", "1.0"),
+        ("-1", "-1.00"),
+    ],
+)
+def test_labels_that_are_hard_to_tell_apart_are_told(one: str, other: str) -> None:
+    assert [finding.count for finding in near_doubles([one, other, "2", "0101", "101"])] == [2]
+
+
+def test_labels_that_are_several_are_told(save: Save) -> None:
+    lines = ["text,label", *(f"text {i},{['a;b', 'b', 'c d', 'e'][i % 4]}" for i in range(24))]
+    corpus = load_corpus(save("c.csv", lines))
+    assert found(corpus) == {"joined labels": 1}
+    assert corpus.task.output_names == ("a;b", "b", "c d", "e")
+
+
+def test_a_text_with_nothing_to_see_is_empty(save: Save) -> None:
+    lines = ["text,label", *(f"text {i},{'ab'[i % 2]}" for i in range(8))]
+    path = save("c.csv", [*lines, "\u200b\ufeff,a", "\u200e \u00ad,b", "\x07\x01,b"])
+    with pytest.raises(KdedgeError, match="line 10, column 'text': the text is empty"):
+        load_corpus(path)
+    assert found(load_corpus(path, empty_texts="skip")) == {"empty texts": 3}

@@ -23,12 +23,14 @@ from kdedge.text.readers import (
     iter_rows,
     need_columns,
     read_texts,
+    text_columns,
 )
 from kdedge.text.rules import (
     Contradictions,
     Empty,
     Finding,
     copies,
+    joined_labels,
     leave_out,
     near_doubles,
     refuse_rows_in_texts,
@@ -136,9 +138,9 @@ def load_corpus(
         label_delimiter: for multi-label: separator of the labels in a text column.
         label_columns: for multi-label: columns of 0 and 1, one for each label, instead of `label`.
         score_range: for regression: lowest and highest score.
-        split: column with `train`, `valid` (or `validation`, `dev`, `eval`) or `test`. If no row is
-            `valid`, `valid_fraction` of the training rows are used. None splits at random and
-            stratified by label, with equal texts in the same split.
+        split: column with `train` (or `training`), `valid` (`validation`, `val`, `dev`, `eval`) or
+            `test`, in any case. If no row is `valid`, `valid_fraction` of the training rows are
+            used. None splits at random and stratified by label, with equal texts in the same split.
         id: column of ids, which must be unique.
         unlabelled: file of unlabelled texts, as for `read_texts`.
         valid_fraction: share of each label's rows for the valid split, if the file has none.
@@ -165,7 +167,10 @@ def load_corpus(
     label_form = LabelForm(label, label_delimiter, tuple(label_columns))
     columns = (text, text_pair) if text_pair else (text,)
     rows = list(iter_rows(path, form, tell))
-    need_columns(path, rows, [*columns, *label_form.needed, *filter(None, (split, id))])
+    others = {name: (column,) for name, column in {"split": split, "id": id}.items() if column}
+    named = {**text_columns(text, text_pair), **label_form.needed, **others}
+    if unused := need_columns(path, rows, named):
+        tell(f"{path}: columns that are not used: {', '.join(sorted(unused))}.")
     if id:
         _need_unique(rows, id)
     findings: list[Finding] = []
@@ -184,10 +189,15 @@ def load_corpus(
         keys = map(same_text, chosen.texts)
         chosen = chosen.at([i for i, key in enumerate(keys) if key not in against])
     what, labels = kind.from_labels(chosen.labels, f"{path}: {label_form}")
+    if never := [name for name in label_columns if name not in what.output_names]:
+        raise KdedgeError(
+            f"{path}: no row has a 1 in column {never[0]!r}. Add some, or leave it out of "
+            "label_columns in [data], --label-columns."
+        )
     if score_range:
         what = what.within(score_range)
         _need_within(chosen, score_range)
-    findings += near_doubles(what.output_names)
+    findings += [*near_doubles(what.output_names), *joined_labels(what.output_names)]
 
     shares = {"valid": valid_fraction, "test": test_fraction}
     parts, found = _parts(path, chosen, what, labels, split, shares, seed)
@@ -239,7 +249,7 @@ def _parts(
         parts[:] = [part_of(row, column) for row in rows]
         shares = {} if "valid" in parts else {"valid": shares["valid"]}
         findings = leave_out(parts, rows, texts)
-    if shares:
+    if shares and "train" in parts:
         # Equal texts get the split of the first one.
         dealt: dict[str, int] = {}
         in_train = np.flatnonzero(parts == "train").tolist()

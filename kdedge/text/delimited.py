@@ -1,7 +1,10 @@
 """Rows of .csv and .tsv files. What is not set is recognised by these rules:
 
-Delimiter: the comma of a .csv and the tab of a .tsv, if the header has one; or else that of
-comma, semicolon, tab and | which occurs most often in the header, which is told.
+Delimiter: what a first line such as sep=; names, which Excel reads and writes; or else the comma of
+a .csv and the tab of a .tsv, if the header has one; or else that of comma, semicolon, tab and |
+which occurs most often in the header. The first and the last are told.
+
+Header: the first line that is not empty.
 
 Quoting: fields may be in double quotes. But a file with tabs whose lines all have as many fields
 as the header, and quotes that no quoting explains, has none, which is told: a stray quote never
@@ -12,6 +15,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from kdedge.errors import KdedgeError
@@ -19,6 +23,9 @@ from kdedge.text.decoding import Tell
 
 DELIMITERS = (",", ";", "\t", "|")
 NAMES = {"tab": "\t", r"\t": "\t"}
+NAMED_DELIMITER = re.compile(r"sep=(.)[\r\n]*")
+# The csv module refuses longer fields. Its own limit of 131,072 is less than raw pages have.
+MAX_FIELD_CHARS = 64 * 2**20
 QUOTED_FIELD = re.compile(r'"(?:[^"]|"")*"')
 QUOTING_HINT = (
     "A field with a delimiter, a quote or a line break in it must be in quotes, its own doubled. "
@@ -52,35 +59,57 @@ def delimited_rows(
         # A lone carriage return ends a line too.
         return (part for line in lines() for part in io.StringIO(line, newline=""))
 
+    # Lines before the header: empty ones, and that of Excel.
+    first = 0
+    for text in parts():
+        if named := NAMED_DELIMITER.fullmatch(text):
+            if delimiter is None:
+                delimiter = named[1]
+                tell(f"{path}: split at {delimiter!r}, which its line {first + 1} names.")
+        elif text.strip("\r\n"):
+            break
+        first += 1
+    else:
+        return
+
+    def rows() -> Iterator[str]:
+        return islice(parts(), first, None)
+
     if delimiter is None:
-        delimiter = _delimiter(path, next(parts(), ""), usual, tell)
+        delimiter = _delimiter(path, next(rows()), usual, tell)
     else:
         delimiter = NAMES.get(delimiter, delimiter)
         if len(delimiter) != 1 or delimiter in '"\r\n':
             raise KdedgeError(f"delimiter: {delimiter!r}. One character is needed, or tab.")
     strict = delimiter == "\t" and quoting is None
     if quoting is None:
-        quoting = delimiter != "\t" or _quoted(path, parts(), tell)
+        quoting = delimiter != "\t" or _quoted(path, rows(), tell)
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARS))
     if quoting:
-        reader = csv.reader(parts(), delimiter=delimiter, strict=True)
+        reader = csv.reader(rows(), delimiter=delimiter, strict=True)
     else:
-        reader = csv.reader(parts(), delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        reader = csv.reader(rows(), delimiter=delimiter, quoting=csv.QUOTE_NONE)
     # A quoted row can have many lines: messages name the first.
-    line = 1
+    line = first + 1
     try:
-        header = next(reader, [])
-        if len(set(header)) < len(header):
-            raise KdedgeError(f"{path}, line 1: a column name occurs twice: {', '.join(header)}.")
-        line = reader.line_num + 1
+        header = next(reader)
+        if doubles := {name for name in header if header.count(name) > 1}:
+            raise KdedgeError(
+                f"{path}, line {line}: the header has the column "
+                f"{' and '.join(map(repr, sorted(doubles)))} twice. Rename or remove one of them."
+            )
+        line = first + reader.line_num + 1
         for values in reader:
             where = f"{path}, line {line}"
-            line = reader.line_num + 1
+            line = first + reader.line_num + 1
             if not values:
                 continue
             if len(values) != len(header):
                 raise KdedgeError(
-                    f"{where}: {len(values)} fields where the header has {len(header)}. "
-                    f"{QUOTING_HINT}"
+                    f"{where}: {len(values)} fields where the header has {len(header)}, "
+                    f"{delimiter.join(values)!r:.60} under {delimiter.join(header)!r:.60}. "
+                    f"{QUOTING_HINT} If {delimiter!r} is not what divides fields: delimiter in "
+                    "[data], or --delimiter."
                 )
             if strict and any("\t" in v and ("\n" in v or "\r" in v) for v in values):
                 raise KdedgeError(

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import re
+import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,17 @@ MAX_LINE_BYTES = 64 * 2**20
 PARQUET_ROWS_AT_ONCE = 4096
 SURROGATE = re.compile("[\ud800-\udfff]")
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt")
+# Unicode categories of control characters, and of zero-width characters and direction marks.
+INVISIBLE = ("Cc", "Cf")
 FASTTEXT = "__label__"
+# First bytes of files that are no text, and what to do with them.
+NO_TEXT = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook. Unpack it, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook. Save the sheet as CSV",
+    b"\x1f\x8b": "gzipped, or gzipped twice. Its name must end in .gz, or unpack it",
+    b"BZh": "a bzip2 file. Unpack it, or compress it with gzip",
+    b"PAR1": "a Parquet file. Its name must end in .parquet",
+}
 
 
 @dataclass(frozen=True)
@@ -65,10 +76,12 @@ class Row:
             KdedgeError: there is no text, or `check_text` refuses it.
         """
         text = self.fields.get(column)
-        if not isinstance(text, str):
-            raise KdedgeError(f"{self.where}: {column} is {text!r:.40}; a text is needed.")
+        if not isinstance(text, str | None):
+            raise KdedgeError(
+                f"{self.where}: {column} is {text!r:.40}; a text is needed, as a string."
+            )
         where = f"{self.where}, column {column!r}"
-        if not text.strip():
+        if text is None or _is_blank(text):
             raise KdedgeError(
                 f'{where}: the text is empty. Fill it in, or leave it out: empty_texts = "skip" in '
                 "[data], or --empty-texts skip."
@@ -88,7 +101,12 @@ class Row:
     def is_empty(self, *columns: str) -> bool:
         """Whether the text in one of the columns is missing or blank."""
         texts = [self.fields.get(column) for column in columns]
-        return any(t is None or (isinstance(t, str) and not t.strip()) for t in texts)
+        return any(t is None or (isinstance(t, str) and _is_blank(t)) for t in texts)
+
+
+def _is_blank(text: str) -> bool:
+    """Whether no character of a text is visible."""
+    return all(c.isspace() or unicodedata.category(c) in INVISIBLE for c in text)
 
 
 @dataclass(frozen=True)
@@ -112,9 +130,9 @@ class LabelForm:
         return f"column {self.column!r}"
 
     @property
-    def needed(self) -> tuple[str, ...]:
-        """The columns that the file must have."""
-        return self.columns or (self.column,)
+    def needed(self) -> dict[str, tuple[str, ...]]:
+        """The columns that the file must have, by the setting that names them."""
+        return {"label_columns": self.columns} if self.columns else {"label": (self.column,)}
 
     def of(self, row: Row) -> tuple[Any, str]:
         """The label of a row as `Task.parse` takes it, and its position.
@@ -145,6 +163,11 @@ class LabelForm:
 
 
 ZERO_OR_ONE = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+
+
+def text_columns(text: str, pair: str | None = None) -> dict[str, tuple[str, ...]]:
+    """The columns of the texts, by the setting that names them."""
+    return {"text": (text,), **({"text_pair": (pair,)} if pair else {})}
 
 
 class TextFiles:
@@ -182,7 +205,7 @@ class TextFiles:
         self.pair, self.empty_seen = pair, 0
 
     def __iter__(self) -> Iterator[Text]:
-        return (row.text_of(columns) for row, columns in self._rows(()))
+        return (row.text_of(columns) for row, columns in self._rows({}))
 
     def with_labels(self, label: LabelForm) -> Iterator[tuple[Text, tuple[Any, str]]]:
         """Each text or pair with its label.
@@ -192,7 +215,7 @@ class TextFiles:
         """
         return ((row.text_of(columns), label.of(row)) for row, columns in self._rows(label.needed))
 
-    def _rows(self, needed: Sequence[str]) -> Iterator[tuple[Row, tuple[str, ...]]]:
+    def _rows(self, needed: Mapping[str, Sequence[str]]) -> Iterator[tuple[Row, tuple[str, ...]]]:
         """The rows that have a text, and its columns; the files must also have `needed` ones."""
         self.empty_seen = 0
         for path in self.files:
@@ -200,7 +223,7 @@ class TextFiles:
             columns = (column, self.pair) if self.pair else (column,)
             for number, row in enumerate(iter_rows(path, self.form)):
                 if number == 0:
-                    need_columns(path, [row], [*columns, *needed])
+                    need_columns(path, [row], {**text_columns(*columns), **needed})
                 if self.empty == "skip" and row.is_empty(*columns):
                     self.empty_seen += 1
                 else:
@@ -276,8 +299,12 @@ def iter_rows(path: Path, form: Format = RECOGNISED, tell: Tell = tell_once) -> 
         KdedgeError: as `load_corpus`, or the file has no rows.
     """
     suffix = _suffix(path)
+    if path.is_dir():
+        raise KdedgeError(f"{path}: a folder. One file is needed here.")
     if not path.is_file():
         raise KdedgeError(f"{path}: no such file.")
+    if suffix != ".parquet":
+        _refuse_no_text(path)
 
     # The format may be detected before the file is read.
     tell = functools.cache(tell)
@@ -292,7 +319,7 @@ def iter_rows(path: Path, form: Format = RECOGNISED, tell: Tell = tell_once) -> 
         rows = (Row(where, fields) for where, fields in found)
     elif suffix == ".parquet":
         rows = _parquet_rows(path)
-    elif suffix == ".json" and _first_character(lines()) == "[":
+    elif suffix in (".jsonl", ".json") and _first_character(lines()) == "[":
         rows = _json_list_rows(path, lines())
     elif suffix in (".jsonl", ".json"):
         rows = _json_rows(path, lines())
@@ -312,7 +339,8 @@ def is_delimited(path: Path) -> bool:
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        files = sorted(f for f in path.iterdir() if f.name.removesuffix(".gz").endswith(SUFFIXES))
+        names = {file: file.name.lower().removesuffix(".gz") for file in path.iterdir()}
+        files = sorted(file for file, name in names.items() if name.endswith(SUFFIXES))
     elif path.is_file():
         files = [path]
     else:
@@ -324,7 +352,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _suffix(path: Path) -> str:
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    suffix = (Path(path.stem).suffix if _is_gzipped(path) else path.suffix).lower()
     if suffix not in SUFFIXES:
         raise KdedgeError(
             f"{path}: unknown kind of file {suffix!r}. "
@@ -333,10 +361,22 @@ def _suffix(path: Path) -> str:
     return suffix
 
 
+def _is_gzipped(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
+def _refuse_no_text(path: Path) -> None:
+    with _opened(path) as file:
+        head = file.read(max(map(len, NO_TEXT)))
+    for begins, what in NO_TEXT.items():
+        if head.startswith(begins):
+            raise KdedgeError(f"{path}: not a text file, but {what}.")
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(path) if _is_gzipped(path) else path.open("rb") as file:
             yield file  # type: ignore[misc]
     except EOFError:
         raise KdedgeError(f"{path}: this .gz ends too early. Copy it again.") from None
@@ -359,7 +399,7 @@ def _lines(path: Path) -> Iterator[bytes]:
     with _opened(path) as file:
         while line := file.readline(MAX_LINE_BYTES + 1):
             size += len(line)
-            if path.suffix == ".gz":
+            if _is_gzipped(path):
                 _check_size(path, size)
             if len(line) > MAX_LINE_BYTES:
                 raise KdedgeError(
@@ -377,7 +417,10 @@ def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
         try:
             fields = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise KdedgeError(f"{where}: not JSON: {error}. A line is one JSON object.") from None
+            raise KdedgeError(
+                f"{where}: not JSON: {error}. Each line must be one JSON object and nothing else, "
+                "or the whole file a list of objects."
+            ) from None
         if not isinstance(fields, dict):
             raise KdedgeError(f"{where}: {line:.40} is no JSON object. A line is one JSON object.")
         yield Row(where, fields)
@@ -410,14 +453,19 @@ def _text_rows(path: Path | str, lines: Iterable[str]) -> Iterator[Row]:
         yield Row(where, _fasttext_fields(where, text) if fasttext else {"text": text})
 
 
-def _fasttext_fields(where: str, line: str) -> dict[str, str]:
-    label, _, text = line.partition(" ")
-    if not label.startswith(FASTTEXT) or text.startswith(FASTTEXT):
+def _fasttext_fields(where: str, line: str) -> dict[str, Any]:
+    """The text, and the label or a list of several; an empty line has neither."""
+    labels, text = list[str](), line
+    while text.startswith(FASTTEXT):
+        label, *rest = re.split(r"[ \t]", text, maxsplit=1)
+        labels.append(label.removeprefix(FASTTEXT))
+        text = rest[0].lstrip() if rest else ""
+    if line.strip() and not labels:
         raise KdedgeError(
-            f"{where}: {line!r:.40}. Each line of this file, as the first, must be one "
-            f"{FASTTEXT}NAME, a blank, and the text."
+            f"{where}: {line!r:.40}. Each line of this file, as the first, must begin with "
+            f"{FASTTEXT}NAME and a blank."
         )
-    return {"text": text, "label": label.removeprefix(FASTTEXT)}
+    return {"text": text, "label": labels if len(labels) > 1 else "".join(labels)}
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
@@ -427,13 +475,19 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     except ImportError:
         raise KdedgeError(f"{path}: Parquet needs pip install 'kdedge[train]'.") from None
     source: Any = path
-    if path.suffix == ".gz":
+    if _is_gzipped(path):
         with _opened(path) as compressed:
             content = compressed.read(MAX_FILE_BYTES + 1)
         _check_size(path, len(content))
         source = pa.BufferReader(content)
     try:
-        strings = [f.name for f in pq.read_schema(source) if pa.types.is_string(f.type)]
+        schema = pq.read_schema(source)
+        if len({*schema.names}) < len(schema.names):
+            raise KdedgeError(
+                f"{path}: two columns have the same name. There are: {_listed(schema.names)}. "
+                "Rename or remove one of them."
+            )
+        strings = [field.name for field in schema if pa.types.is_string(field.type)]
         # Repeated texts are stored once: check the size before they are expanded.
         size = 0
         with pq.ParquetFile(source, read_dictionary=strings) as file:
@@ -443,6 +497,12 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                 _check_size(path, size)
         with pq.ParquetFile(source) as file:
             names = _class_names(file.schema_arrow.metadata or {})
+            for column, labels in names.items():
+                if len({*labels}) < len(labels):
+                    raise KdedgeError(
+                        f"{path}: {column}: two classes have the same name. There are: "
+                        f"{_listed(labels)}. Rename one of them."
+                    )
             batches = file.iter_batches(PARQUET_ROWS_AT_ONCE)
             rows = (fields for batch in batches for fields in batch.to_pylist())
             for number, fields in enumerate(rows, 1):
@@ -454,19 +514,27 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
-    """Label names of the columns that Hugging Face datasets stores as ClassLabel."""
+    """Label names of the columns of ClassLabel, or lists of it, of Hugging Face datasets."""
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        stored = {column: _item(feature) for column, feature in features.items()}
         return {
             column: [str(name) for name in feature["names"]]
-            for column, feature in features.items()
+            for column, feature in stored.items()
             if feature.get("_type") == "ClassLabel"
         }
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         return {}
 
 
-def _named(where: str, column: str, number: Any, names: Sequence[str]) -> str | None:
+def _item(feature: Any) -> Any:
+    """What a list in a column of Hugging Face datasets has, in any way to write it; or itself."""
+    return feature[0] if isinstance(feature, list) else feature.get("feature", feature)
+
+
+def _named(where: str, column: str, number: Any, names: Sequence[str]) -> Any:
+    if isinstance(number, list):
+        return [_named(where, column, one, names) for one in number]
     # datasets uses -1 for no label.
     if number is None or number == -1:
         return None
@@ -487,16 +555,38 @@ def _laid_out(column: Any) -> int:
     )
 
 
-def need_columns(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
-    """Check that a file has these columns.
+def need_columns(path: Path, rows: Sequence[Row], columns: Mapping[str, Sequence[str]]) -> set[str]:
+    """Check that a file has these columns, and return the others that it has.
+
+    Args:
+        path: the file, for messages.
+        rows: rows of the file.
+        columns: names of columns for each setting of [data] that names some.
 
     Raises:
-        KdedgeError: one is missing.
+        KdedgeError: one is missing, or named by two settings.
     """
     # JSON objects can have different fields: it is enough that one row has the column.
     there = dict.fromkeys(name for row in rows for name in row.fields)
-    for column in columns:
-        if column not in there:
-            # Quoted if spaces would not be visible.
-            names = (name if name == name.strip() else repr(name) for name in there)
-            raise KdedgeError(f"{path}: no column {column!r}. There are: {', '.join(names)}.")
+    used = dict[str, str]()
+    for setting, names in columns.items():
+        for column in names:
+            if column in used:
+                twice = f"{used[column]} and {setting}" if used[column] != setting else setting
+                raise KdedgeError(
+                    f"{twice}: column {column!r} is named twice. Each needs a column of its own."
+                )
+            used[column] = setting
+            if column not in there:
+                raise KdedgeError(
+                    f"{path}: no column {column!r}. There are: {_listed(there)}. Name the right "
+                    f"one: {setting} in [data], --{setting.replace('_', '-')}."
+                    + (" If they are several: delimiter." if len(there) == 1 else "")
+                )
+    return {*there} - {*used}
+
+
+def _listed(columns: Iterable[str]) -> str:
+    """Names of columns; quoted if a character would not be visible, and shortened."""
+    visible = (n if n == n.strip() and n.isprintable() and n else repr(n) for n in columns)
+    return ", ".join(name if len(name) <= 60 else f"{name[:59]}…" for name in visible) or "none"

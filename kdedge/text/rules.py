@@ -1,6 +1,7 @@
 """Finds and counts problems in the rows of a corpus, and removes leaks between splits.
 
-Two texts are equal if they differ only in spaces and in upper and lower case.
+Two texts are equal if they differ only in spaces, in upper and lower case, in invisible characters
+and in the Unicode form of accents.
 """
 
 import re
@@ -19,7 +20,8 @@ from kdedge.text.readers import Row
 
 Empty = Literal["error", "skip"]
 Contradictions = Literal["keep", "drop"]
-WHOLE_AS_FLOAT = re.compile(r"^([+-]?[0-9]+)\.0*$")
+WHOLE_AS_FLOAT = re.compile(r"^\+?(-?[0-9]+)(\.0*)?$")
+LOOK_ALIKES = str.maketrans("‐‑‒–—−‘’“”", "------''\"\"")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,15 @@ class Finding:
 
 def same_text(text: Text) -> str:
     """A text or pair in a form that is the same for equal texts."""
-    return "\0".join(" ".join(part.split()).casefold() for part in parts_of(text))
+    return "\0".join(" ".join(_visible(part).split()).casefold() for part in parts_of(text))
+
+
+def _visible(text: str) -> str:
+    """A text without zero-width characters, direction marks and soft hyphens; accents composed."""
+    if text.isascii():
+        return text
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(c for c in composed if c.isascii() or unicodedata.category(c) != "Cf")
 
 
 def quoted(text: Text) -> str:
@@ -211,10 +221,14 @@ def copies(
 
 
 def near_doubles(names: Iterable[str]) -> list[Finding]:
-    """A finding about labels that differ only in spaces, case, Unicode form, or as 1 and 1.0."""
+    """A finding about labels that differ only in what is hard to see.
+
+    These are spaces, case, Unicode form, invisible characters, kinds of dashes and quotes, and 1.0
+    and +1 for 1.
+    """
     alike: dict[str, list[str]] = {}
     for name in names:
-        key = same_text(unicodedata.normalize("NFKC", name))
+        key = same_text(unicodedata.normalize("NFKC", name)).translate(LOOK_ALIKES)
         alike.setdefault(WHOLE_AS_FLOAT.sub(r"\1", key), []).append(name)
     groups = [group for group in alike.values() if len(group) > 1]
     if not groups:
@@ -226,5 +240,29 @@ def near_doubles(names: Iterable[str]) -> list[Finding]:
             "labels that are nearly the same",
             "; ".join(" and ".join(map(repr, group)) for group in groups[:3]),
             "kept as different classes; if they are meant to be one, write them alike in the file",
+        )
+    ]
+
+
+def joined_labels(names: Sequence[str]) -> list[Finding]:
+    """A finding about labels that look like several in one field."""
+    known = {*names}
+    joined = [
+        name
+        for name in names
+        for delimiter in (*DELIMITERS, " ")
+        if len(parts := [part.strip() for part in name.split(delimiter)]) > 1
+        and not known.isdisjoint(parts)
+    ]
+    if not joined:
+        return []
+    return [
+        Finding(
+            "joined labels",
+            len({*joined}),
+            "labels that look like several labels in one",
+            repr(joined[0]),
+            'kept as they are; if they are several, task = "multi-label" in [data] and '
+            "label_delimiter, which names what is between them",
         )
     ]

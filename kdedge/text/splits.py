@@ -13,8 +13,10 @@ from kdedge.text.readers import Row
 
 SPLITS = {
     "train": "train",
+    "training": "train",
     "valid": "valid",
     "validation": "valid",
+    "val": "valid",
     "dev": "valid",
     "eval": "valid",
     "test": "test",
@@ -33,15 +35,16 @@ class Split:
 
 
 def part_of(row: Row, column: str) -> str:
-    """The split of a row by its column: `train`, `valid` or `test`.
+    """The split of a row by its column, `train`, `valid` or `test`; case does not count.
 
     Raises:
         KdedgeError: the column has another value.
     """
-    value = str(row.fields.get(column))
-    if value not in SPLITS:
-        raise KdedgeError(f"{row.where}: {column} {value!r:.40}. Allowed: {', '.join(SPLITS)}.")
-    return SPLITS[value]
+    value = row.fields.get(column)
+    name = str(value).strip().lower()
+    if name not in SPLITS:
+        raise KdedgeError(f"{row.where}: {column} is {value!r:.40}. Allowed: {', '.join(SPLITS)}.")
+    return SPLITS[name]
 
 
 def divide(

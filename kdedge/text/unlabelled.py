@@ -11,7 +11,14 @@ from kdedge.tasks import Logits, Task
 from kdedge.text.corpus import Corpus
 from kdedge.text.decoding import Tell, tell_once
 from kdedge.text.pairs import Text
-from kdedge.text.readers import Format, LabelForm, iter_rows, read_texts
+from kdedge.text.readers import (
+    Format,
+    LabelForm,
+    iter_rows,
+    need_columns,
+    read_texts,
+    text_columns,
+)
 from kdedge.text.rules import Empty, Finding, same_text, without_held_out
 from kdedge.text.splits import Split, part_of
 
@@ -56,7 +63,9 @@ def load_unlabelled(
     columns = (text, text_pair) if text_pair else (text,)
     texts, labels, parts = list[Text](), list[object](), list[str]()
     seen = set[str]()
-    for row in iter_rows(path, form, tell):
+    for number, row in enumerate(iter_rows(path, form, tell)):
+        if number == 0:
+            need_columns(path, [row], text_columns(text, text_pair))
         if empty_texts == "skip" and row.is_empty(*columns):
             continue
         own = row.text_of(columns)
