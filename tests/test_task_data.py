@@ -149,3 +149,61 @@ def test_check_says_what_was_recognised() -> None:
     assert stars.recognised[1].startswith("scores with mean 3.")
     assert stars.recognised[1].endswith("from 1 to 5")
     assert stars.classes == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (["1_0", "2"], "score is '1_0'; a number"),
+        (["3,5", "2"], "score is '3,5'; a number"),
+        (["1e300", "2"], "scores from 2 to 1e.300, which are too large"),
+        (["1e-320", "2e-320"], "too small"),
+        (["1700000001", "1700000002"], "too close together for 7 digits"),
+    ],
+)
+def test_scores_that_are_no_numbers_of_float32_are_refused(
+    save: Save, values: list[str], words: str
+) -> None:
+    lines = ["text;score", *(f"text {i};{values[i % 2]}" for i in range(20))]
+    with pytest.raises(KdedgeError, match=words):
+        load_corpus(save("t.csv", lines), label="score", task="regression", delimiter=";")
+
+
+def test_a_number_that_no_float_holds_is_refused(save: Save) -> None:
+    path = save("t.jsonl", [f'{{"text": "x", "score": 1{"0" * 400}}}'])
+    with pytest.raises(KdedgeError, match=r"line 1: score is 10+.*; a number, such as 2\.5"):
+        load_corpus(path, label="score", task="regression")
+
+
+def test_a_column_of_zeros_is_refused(save: Save) -> None:
+    lines = ["text,joy,hate,love", *(f"text {i},{i % 2},0,1" for i in range(20))]
+    with pytest.raises(KdedgeError, match="no row has a 1 in column 'hate'. Add some, or leave it"):
+        load_corpus(save("t.csv", lines), task="multi-label", label_columns=("joy", "hate", "love"))
+
+
+@pytest.mark.parametrize("written", ["['joy', 'love']", '[""joy"", ""love""]', "['joy']"])
+def test_a_list_as_a_program_writes_it_is_refused(save: Save, written: str) -> None:
+    path = save("t.csv", ["text,topics", *(f'text {i},"{written}"' for i in range(9))])
+    with pytest.raises(KdedgeError, match="line 2: topics is .*: a list that a program wrote"):
+        load_corpus(path, label="topics", task="multi-label", label_delimiter=",")
+
+
+@pytest.mark.parametrize("label", ["a\tb", "a\0b", "\x1b[31mred"])
+def test_a_control_character_in_a_label_is_refused(save: Save, label: str) -> None:
+    path = save("t.jsonl", [json.dumps({"text": "x", "label": label})])
+    with pytest.raises(KdedgeError, match="line 1: label is .*a label can't have a line break, a"):
+        load_corpus(path)
+
+
+def test_columns_of_pandas_with_gaps_get_a_remedy(save: Save) -> None:
+    for label, words in (("1.0", "astype"), ("true", "Write the classes as names, or as 0 and 1")):
+        path = save("t.jsonl", [f'{{"text": "x", "label": {label}}}'])
+        with pytest.raises(KdedgeError, match=words):
+            load_corpus(path)
+
+
+def test_fasttext_lines_with_several_labels(save: Save) -> None:
+    lines = [f"__label__{'ab'[i % 2]}{' __label__c' * (i % 3 == 0)} text {i}" for i in range(30)]
+    corpus = load_corpus(save("t.txt", lines), task="multi-label", label_delimiter=" ")
+    assert corpus.task.output_names == ("a", "b", "c")
+    assert sum(part.labels[:, 2].sum() for part in (corpus.train, corpus.valid, corpus.test)) == 10

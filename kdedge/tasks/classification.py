@@ -1,6 +1,7 @@
 """Classification: each text has one label, of two or more classes."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -14,6 +15,15 @@ from kdedge.tasks.intervals import wilson_interval
 from kdedge.tasks.task import UNSURE, Labels, Logits, Outputs, Task
 
 WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
+# What else a label that is no name can be.
+REMEDIES: dict[type, str] = {
+    list: ' Or set task = "multi-label" in [data], --task.',
+    float: " Write classes as whole numbers or names (a column of pandas with gaps: "
+    """astype("Int64")); for scores set task = "regression" in [data], --task.""",
+    bool: " Write the classes as names, or as 0 and 1.",
+}
+# Unicode categories of control characters, and of separators of lines and paragraphs.
+BREAKS = ("Cc", "Zl", "Zp")
 # The number of a missing label.
 UNLABELLED = -1
 # Replaces probabilities of 0, so that logits are finite.
@@ -89,14 +99,16 @@ class Classification(Task):
             return None
         # bool is a subclass of int.
         if isinstance(value, bool) or not isinstance(value, str | int):
-            other = {list: "multi-label", float: "regression"}.get(type(value))
             raise KdedgeError(
                 f"{where} is {value!r:.40}; a name or a whole number is needed."
-                + (f' Or set task = "{other}" in [data], --task.' if other else "")
+                + REMEDIES.get(type(value), "")
             )
-        # Apps read the names from a file with one name on each line.
-        if str(value).splitlines() != [str(value)]:
-            raise KdedgeError(f"{where} is {value!r:.40}; a label can't have a line break.")
+        # Apps read the names from a file with one name on each line, and terminals show them.
+        if any(unicodedata.category(character) in BREAKS for character in str(value)):
+            raise KdedgeError(
+                f"{where} is {value!r:.40}; a label can't have a line break, a tab or another "
+                "control character."
+            )
         return str(value)
 
     @classmethod

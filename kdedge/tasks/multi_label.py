@@ -87,6 +87,14 @@ class MultiLabel(Task):
                 f"{where} is {value!r:.40}; a list is needed. If it is text with several labels, "
                 "name what is between them: label_delimiter in [data], --label-delimiter."
             )
+        if any(isinstance(label, list | dict) for label in value):
+            raise KdedgeError(f"{where} is {value!r:.40}; a list of names is needed.")
+        if value and str(value[0]).startswith("[") and str(value[-1]).endswith("]"):
+            raise KdedgeError(
+                f"{where} is {value!r:.40}: a list that a program wrote as text. Save the data as "
+                ".jsonl or .parquet, where it stays a list, or write the labels without brackets "
+                "and quotes."
+            )
         names = [Classification.parse(label, where) for label in value]
         if None in names:
             raise KdedgeError(f"{where} is {value!r:.40}; one of its labels is empty.")

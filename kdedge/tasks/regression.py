@@ -17,6 +17,8 @@ from kdedge.tasks.task import Labels, Logits, Outputs, Task
 GROUPS, A_GROUP = 10, 10
 # Scores that differ by less than this share of the deviation agree.
 SAME = 0.1
+# Most that rounding to float32 may change a score, as a share of the deviation.
+MOST_ROUNDING = 0.01
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ class Regression(Task):
             return None
         try:
             # bool is a subclass of int.
-            score = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+            score = math.nan if isinstance(value, bool) or "_" in str(value) else float(value)
+        except (TypeError, ValueError, OverflowError):
             score = math.nan
         if not math.isfinite(score):
             raise KdedgeError(f"{where} is {value!r:.40}; a number, such as 2.5, is needed.")
@@ -82,8 +84,19 @@ class Regression(Task):
         if len({*parsed}) < 2:
             scores = ", ".join(f"{score:g}" for score in {*parsed}) or "none"
             raise KdedgeError(f"{where} has one score only ({scores}); at least two are needed.")
-        labels = np.array(parsed, np.float32)
-        return cls(mean=float(labels.mean()), deviation=float(labels.std())), labels
+        exactly = np.array(parsed, np.float64)
+        with np.errstate(all="ignore"):
+            labels = exactly.astype(np.float32)
+            deviation = float(labels.std())
+            rounding = np.abs(labels - exactly).max()
+        # Models and stores of soft labels compute in float32.
+        if not (0 < deviation < math.inf and rounding < MOST_ROUNDING * deviation):
+            raise KdedgeError(
+                f"{where} has scores from {min(parsed):g} to {max(parsed):g}, which are too large, "
+                "too small or too close together for 7 digits. Change the unit or subtract a "
+                "number from all of them."
+            )
+        return cls(mean=float(labels.mean()), deviation=deviation), labels
 
     def numbers(self, parsed: Sequence[float], where: str) -> Labels:
         """The scores; see `Task`."""
