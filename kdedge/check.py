@@ -15,6 +15,7 @@ from kdedge.tasks import Task, task_of_config
 from kdedge.tasks.intervals import ONE_SIDED_95
 from kdedge.teachers.checkpoints import (
     CONFIG,
+    check_teacher,
     find_pretrained,
     longest_text,
     onnx_file,
@@ -22,7 +23,7 @@ from kdedge.teachers.checkpoints import (
     width_of,
 )
 from kdedge.teachers.classes import label_names, order_of
-from kdedge.teachers.large_model.prompt import load_prompts, task_of
+from kdedge.teachers.large_model.prompt import load_prompts, need_pairs, task_of
 from kdedge.text.checks import Lengths, lengths_of, token_lengths
 from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.decoding import Tell, tell_once
@@ -105,7 +106,9 @@ def corpus_of(recipe: Recipe, tell: Tell = tell_once) -> Corpus:
     """Read the corpus of a recipe; with a large model as the teacher, it needs no labels."""
     if recipe.teach.large_model is None:
         return read_corpus(recipe.data, recipe.seed, tell)
-    task, _ = task_of(load_prompts(recipe.teach.large_model.prompt)[0])
+    prompt = load_prompts(recipe.teach.large_model.prompt)[0]
+    need_pairs(prompt, pairs=recipe.data.text_pair is not None)
+    task, _ = task_of(prompt)
     return read_unlabelled(recipe.data, task, recipe.seed, tell)
 
 
@@ -171,6 +174,8 @@ def check_recipe(recipe: Recipe) -> Report:
     except KdedgeError as error:
         report.findings.append(_impossible("out of scope", str(error)))
     try:
+        if asked is None:
+            check_teacher(recipe.teach.source, classifies=recipe.teach.teacher is not None)
         full = full_teaching(corpus, recipe.teaching)
         report.lengths, found = check_pretrained(corpus, full)
         report.findings += [*found, *_classes(corpus, recipe.teaching, recipe.data.labels)]
@@ -282,6 +287,8 @@ def refuse_impossible(
     Raises:
         KdedgeError: fine-tuning is impossible.
     """
+    if settings.large_model is None:
+        check_teacher(settings.source, classifies=settings.teacher is not None)
     lengths, findings = check_pretrained(corpus, full_teaching(corpus, settings))
     tell_once(f"texts are truncated to {lengths.limit} tokens; {lengths.cut:.1%} are longer")
     # A ready teacher is checked later, when it is tried on texts.

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def folder(tmp_path: Path) -> Path:
         "intermediate_size": 16, "vocab_size": len(WORDS),
     }  # fmt: skip
     (model / "config.json").write_text(json.dumps(config))
+    (model / "model.safetensors").touch()
     return tmp_path
 
 
@@ -209,6 +211,38 @@ def test_texts_out_of_scope_that_are_not_there(folder: Path) -> None:
     status, output = run_check(path)
     assert status == 2
     assert "no.txt" in output
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: (model / "model.safetensors").unlink(), "only pytorch_model.bin (a pickle"),
+        (lambda model: (model / "adapter_config.json").touch(), "an adapter (PEFT), not a whole"),
+        (lambda model: (model / "model.safetensors").write_text(POINTER), "a pointer of Git LFS"),
+        (lambda model: configure(model, model_type="nomic_bert"), "'nomic_bert' is not supported"),
+        (
+            lambda model: configure(model, architectures=["BertForMaskedLM"]),
+            "this model has no classifier that kdedge reads: config.json says BertForMaskedLM",
+        ),
+    ],
+)
+def test_a_model_that_can_not_be_read(
+    folder: Path, change: Callable[[Path], object], message: str
+) -> None:
+    path = write_recipe(folder, GOOD)
+    path.write_text(path.read_text().replace("pretrained =", "teacher ="))
+    assert "pretrained model" not in kinds(path)
+    change(folder / "model")
+    status, output = said(path)
+    assert status == 2 and message in output, output
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\n"
+
+
+def configure(model: Path, **changes: object) -> None:
+    path = model / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_bad_data_is_impossible(folder: Path) -> None:

@@ -25,6 +25,7 @@ TASKS: dict[str, type[Task]] = {
 }
 # The key of the task in the config.json of a teacher that kdedge wrote.
 CONFIG_KEY = "kdedge_task"
+FORMER_ACTIVATION = "sbert_ce_default_activation_function"
 # All other metrics are shares and are shown in percent.
 NO_SHARES = (Regression.metric, "spearman", "mean_absolute_error")
 
@@ -84,7 +85,16 @@ def task_of_config(config: Mapping[str, Any], output_names: Sequence[str], where
             raise KdedgeError(f"{where}: {CONFIG_KEY} in config.json: {error}") from None
     kinds = {"multi_label_classification": "multi-label", "regression": "regression"}
     count = len(output_names)
-    kind = "regression" if count == 1 else kinds.get(str(config.get("problem_type")))
+    kind = kinds.get(str(config.get("problem_type")))
+    # sentence-transformers, in its present and its former versions.
+    activation = [config.get("sentence_transformers"), config.get(FORMER_ACTIVATION)]
+    if count == 1 and (kind == "multi-label" or "Sigmoid" in str(activation)):
+        raise KdedgeError(
+            f"{where}: the score is the sigmoid of its one output, as for one label that is there "
+            "or not; kdedge takes scores as they come out. Its answers can be used: "
+            "`kdedge import-labels`."
+        )
+    kind = "regression" if count == 1 else kind
     if kind == "regression" and count > 1:
         raise KdedgeError(
             f"{where}: a model with {count} scores for each text; kdedge supports one."

@@ -15,17 +15,23 @@ import tensorflow as tf
 
 from kdedge.errors import KdedgeError
 from kdedge.tasks import CONFIG_KEY, Task, task_of_config
-from kdedge.teachers.checkpoints import CONFIG, WEIGHTS, find_pretrained
+from kdedge.teachers.checkpoints import (
+    CLASSIFIER,
+    CONFIG,
+    POOLING,
+    WEIGHTS,
+    find_pretrained,
+    no_classifier,
+)
 from kdedge.teachers.classes import label_names, order_of
 from kdedge.teachers.encoder import Encoder
 from kdedge.teachers.families import Family
 from kdedge.teachers.heads import FirstTokenHead, Head, LinearHead, mean_of
 from kdedge.teachers.weights import Checkpoint, encoder_variables, head_variables, values
 from kdedge.text.encoder import ENCODER, TextEncoder
+from kdedge.text.pretrained import need_ids_in_table
 
 TEACHER = "teacher.json"
-# Setting in the config.json of a teacher with a `LinearHead`.
-POOLING = "classifier_pooling"
 
 Inputs = dict[str, Any]
 NewHead = Literal["own", "mean", "first"]
@@ -210,10 +216,7 @@ def load_teacher(
     checkpoint = Checkpoint(folder)
     own = None if head else _head_task(checkpoint)
     if own is None and task is None:
-        raise KdedgeError(
-            f"{folder}: this encoder has no classifier. Fine-tune it first: "
-            "`kdedge teach DATA --pretrained DIR --out DIR`."
-        )
+        raise KdedgeError(no_classifier(folder, checkpoint.settings))
     wanted, order = task, order_of(own, names, task, source) if own and task else None
     task = own or task
     assert task
@@ -231,6 +234,7 @@ def load_teacher(
         encoder = TextEncoder.load(folder)
     else:
         encoder = TextEncoder.from_pretrained(folder, min(max_length, transformer.shape.longest))
+    need_ids_in_table(folder, encoder.tokenizer, transformer.shape.vocabulary)
     teacher = BertTeacher(
         transformer,
         classifier,
@@ -278,7 +282,7 @@ def _head_task(checkpoint: Checkpoint) -> Task | None:
     """
     where, settings, form = checkpoint.folder, checkpoint.settings, checkpoint.family.head
     made_for = list(settings.get("architectures") or [])
-    classifies = any(name.endswith("ForSequenceClassification") for name in made_for)
+    classifies = any(name.endswith(CLASSIFIER) for name in made_for)
     out = checkpoint.tensors.get(f"{form.out}.weight")
     if not _pooling(checkpoint):
         if made_for and not classifies:

@@ -21,6 +21,20 @@ CONFIG = "config.json"
 ONNX = ".onnx"
 # Ids of early models have no owner, for instance bert-base-uncased.
 HUB_ID = re.compile(r"([\w-][\w.-]*/)?[\w-][\w.-]*(@[\w./-]+)?")
+# Families that `teachers.families` has.
+SUPPORTED = (
+    "albert", "bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta",
+)  # fmt: skip
+ANY_OTHER = (
+    'Any other model can be a teacher as an ONNX file (`teacher = "model.onnx"`), or by its '
+    "answers (`kdedge import-labels`)."
+)
+CLASSIFIER = "ForSequenceClassification"
+# Setting in the config.json of a teacher with a `LinearHead`.
+POOLING = "classifier_pooling"
+LFS_POINTER = b"version https://git-lfs"
+# Tensors of checkpoints that are numbers of places, not weights.
+COUNTS = ("position_ids", "token_type_ids", "num_batches_tracked")
 # Models that number positions from the id of the padding token + 1.
 FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
 
@@ -138,7 +152,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_bytes()))
     except FileNotFoundError:
-        raise KdedgeError(f"{folder}: not a pretrained model: {CONFIG} is missing.") from None
+        _refuse_adapter(folder)
+        inside = [
+            f.parent for f in sorted(folder.glob(f"*/{WEIGHTS}")) if (f.parent / CONFIG).is_file()
+        ]
+        raise KdedgeError(
+            f"{folder}: not a pretrained model: {CONFIG} is missing."
+            + (f" There is one in {', '.join(map(str, inside[:5]))}." if inside else "")
+        ) from None
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise KdedgeError(f"{path}: not a readable JSON object: {error}") from None
 
@@ -154,18 +175,79 @@ def content_of(source: str) -> str:
     return " ".join(sha256(file) for file in (*files, *beside) if file.is_file())
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The files with a model's weights: model.safetensors, or the shards that its index names.
-
-    Raises:
-        KdedgeError: there are none, or none in a safe format.
-    """
+def _refuse_adapter(folder: Path) -> None:
     if (folder / ADAPTER).is_file():
         raise KdedgeError(
             f"{folder}: {ADAPTER} says that this is an adapter (PEFT), not a whole model. Merge it "
             "into its model first: `AutoPeftModelForSequenceClassification.from_pretrained(FOLDER)"
             ".merge_and_unload().save_pretrained(NEW)`."
         )
+
+
+def check_teacher(source: str, classifies: bool) -> None:
+    """Check what can be known of a model before TensorFlow starts: its kind, weights and head.
+
+    Args:
+        source: as of a recipe. Of a model of the hub, which is not downloaded yet, less is known.
+        classifies: whether it is used as it is, so that it must have a classifier.
+
+    Raises:
+        KdedgeError: kdedge can't read it.
+    """
+    if onnx_file(source):
+        return
+    folder = find_pretrained(source, weights=False)
+    config = read_config(folder)
+    if config.get("model_type") is not None:
+        need_supported(config["model_type"], folder)
+    if revision_of(folder) is None:
+        for file in weight_files(folder):
+            _refuse_pointer(file)
+    made_for = config.get("architectures") or ["ForSequenceClassification"]
+    if classifies and not config.get(POOLING) and not any(n.endswith(CLASSIFIER) for n in made_for):
+        raise KdedgeError(no_classifier(folder, config))
+
+
+def no_classifier(folder: Path, config: dict[str, Any]) -> str:
+    """What to say of a model without a classifier that kdedge reads."""
+    names = ", ".join(map(str, config.get("architectures") or ()))
+    return (
+        f"{folder}: this model has no classifier that kdedge reads"
+        + (f": config.json says {names}, not ...{CLASSIFIER}" if names else "")
+        + ". Fine-tune it first: `kdedge teach DATA --pretrained DIR --out DIR`. Or, if it "
+        f"classifies: {ANY_OTHER}"
+    )
+
+
+def need_supported(model_type: object, where: object) -> None:
+    """Check that a `model_type` of transformers is one that the encoder serves.
+
+    Raises:
+        KdedgeError: it is not.
+    """
+    if model_type not in SUPPORTED:
+        raise KdedgeError(
+            f"{where}: model_type {model_type!r} is not supported. Supported: "
+            f"{', '.join(SUPPORTED)}. {ANY_OTHER}"
+        )
+
+
+def _refuse_pointer(file: Path) -> None:
+    with file.open("rb") as opened:
+        if opened.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise KdedgeError(
+                f"{file}: not the weights, but a pointer of Git LFS to them. `git lfs pull` gets "
+                "them."
+            )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files with a model's weights: model.safetensors, or the shards that its index names.
+
+    Raises:
+        KdedgeError: there are none, or none in a safe format.
+    """
+    _refuse_adapter(folder)
     index = folder / SHARDS
     if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
@@ -198,16 +280,29 @@ def read_tensors(folder: Path) -> Tensors:
 
     tensors: Tensors = {}
     for path in weight_files(folder):
+        _refuse_pointer(path)
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
                 from_tensorflow = (file.metadata() or {}).get("format") == "tf"
                 for name in file.keys():  # noqa: SIM118
                     tensor = file.get_tensor(name)
+                    if tensor.dtype.kind in "iub" and not name.endswith(COUNTS):
+                        raise KdedgeError(
+                            f"{path}: {name} is of {tensor.dtype}: quantized weights are not read. "
+                            "Save the model before quantization, or `model.dequantize()` and then "
+                            "`model.save_pretrained(NEW)`."
+                        )
                     if from_tensorflow:
                         name, tensor = _from_tensorflow(name, tensor)
                     tensors[_present_name(name)] = np.asarray(tensor, np.float32)
-        except (safetensors.SafetensorError, ValueError, TypeError, OSError) as error:
-            raise KdedgeError(f"{path}: cannot read these weights: {error}") from None
+        # AttributeError is of a number format that numpy does not have.
+        except (
+            safetensors.SafetensorError, ValueError, TypeError, OSError, AttributeError
+        ) as error:  # fmt: skip
+            raise KdedgeError(
+                f"{path}: cannot read these weights: {error}. Copy the file again, or save the "
+                "model as float32 or float16."
+            ) from None
     return tensors
 
 

@@ -33,15 +33,29 @@ def label_names(config: Mapping[str, Any], where: object) -> tuple[str, ...]:
         ('neg', 'pos')
 
     Raises:
-        KdedgeError: `id2label` does not map numbers to names.
+        KdedgeError: `id2label` does not map numbers to different names, or `label2id` contradicts.
     """
     names = config.get("id2label") or {
         number: name for name, number in (config.get("label2id") or {}).items()
     }
+    numbers = config.get("label2id") or {}
     try:
-        return tuple(str(names[number]) for number in sorted(names, key=int))
+        found = tuple(str(names[number]) for number in sorted(names, key=int))
+        again = tuple(str(name) for name in sorted(numbers, key=lambda name: int(numbers[name])))
     except (ValueError, TypeError, AttributeError) as error:
         raise KdedgeError(f"{where}: id2label must map numbers to names: {error}") from None
+    if len({*found}) < len(found) or not all(map(str.strip, found)):
+        raise KdedgeError(
+            f"{where}: id2label has the names {', '.join(map(repr, found[:10]))}. Each class needs "
+            "a name of its own: write them into config.json."
+        )
+    # Of other names, as LABEL_0, it is left over from another model.
+    if again != found and sorted(again) == sorted(found):
+        raise KdedgeError(
+            f"{where}: by id2label the classes are {', '.join(found)}, by label2id "
+            f"{', '.join(again)}. Make config.json say the same twice."
+        )
+    return found
 
 
 def renamed(names: Sequence[str], given: Mapping[str, str], where: object) -> tuple[str, ...]:

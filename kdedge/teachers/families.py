@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kdedge.errors import KdedgeError
-from kdedge.teachers.checkpoints import Tensors
-from kdedge.teachers.encoder import Shape
+from kdedge.teachers.checkpoints import ANY_OTHER, Tensors, need_supported
+from kdedge.teachers.encoder import ACTIVATIONS, Shape
 
 
 @dataclass(frozen=True)
@@ -213,10 +213,6 @@ ONLY = {
     "num_hidden_groups": 1,
     "inner_group_num": 1,
 }
-ANY_OTHER = (
-    'Any other model can be a teacher as an ONNX file (`teacher = "model.onnx"`), or by its '
-    "answers (`kdedge import-labels`)."
-)
 
 
 def family_of(model_type: object, where: object) -> Family:
@@ -225,12 +221,8 @@ def family_of(model_type: object, where: object) -> Family:
     Raises:
         KdedgeError: it is not supported.
     """
-    if not isinstance(model_type, str) or model_type not in FAMILIES:
-        raise KdedgeError(
-            f"{where}: model_type {model_type!r} is not supported. Supported: "
-            f"{', '.join(sorted(FAMILIES))}. {ANY_OTHER}"
-        )
-    return FAMILIES[model_type]
+    need_supported(model_type, where)
+    return FAMILIES[str(model_type)]
 
 
 @functools.cache
@@ -299,6 +291,23 @@ def shape_of(family: Family, settings: Mapping[str, Any], tensors: Tensors, wher
             f"{where}: num_attention_heads is {heads!r}; it must divide the width, "
             f"{sizes['hidden_size']}."
         )
+    numbers = {
+        "layer_norm_eps": setting("layer_norm_eps", 1e-12),
+        "hidden_dropout_prob": setting("hidden_dropout_prob"),
+        "attention_probs_dropout_prob": setting("attention_probs_dropout_prob"),
+    }
+    for name, value in numbers.items():
+        if not isinstance(value, int | float) or not 0 <= value < 1:
+            raise KdedgeError(
+                f"{where}: {family.settings.get(name, name)} is {value!r} in config.json; a number "
+                "from 0 to below 1 is needed."
+            )
+    act = setting("hidden_act")
+    if not isinstance(act, str) or act not in ACTIVATIONS:
+        raise KdedgeError(
+            f"{where}: {family.settings.get('hidden_act', 'hidden_act')} {act!r} is not supported, "
+            f"only {', '.join(sorted(ACTIVATIONS))}. {ANY_OTHER}"
+        )
     return Shape(
         vocabulary=sizes["vocab_size"],
         positions=sizes["max_position_embeddings"],
@@ -308,10 +317,10 @@ def shape_of(family: Family, settings: Mapping[str, Any], tensors: Tensors, wher
         layers=setting("num_hidden_layers") if shared else sizes["num_hidden_layers"],
         heads=heads,
         inner=sizes["intermediate_size"],
-        activation=setting("hidden_act"),
-        epsilon=setting("layer_norm_eps", 1e-12),
-        dropout=setting("hidden_dropout_prob"),
-        attention_dropout=setting("attention_probs_dropout_prob"),
+        activation=act,
+        epsilon=numbers["layer_norm_eps"],
+        dropout=numbers["hidden_dropout_prob"],
+        attention_dropout=numbers["attention_probs_dropout_prob"],
         padding=setting("pad_token_id") if family.first_position else None,
         shared=shared,
         relative_positions=size("relative_bias", 0) if "relative_bias" in family.parts else 0,

@@ -10,9 +10,15 @@ import numpy as np
 
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
-from kdedge.teachers.checkpoints import Tensors, read_config, read_tensors, weight_files
+from kdedge.teachers.checkpoints import (
+    ANY_OTHER,
+    Tensors,
+    read_config,
+    read_tensors,
+    weight_files,
+)
 from kdedge.teachers.encoder import Encoder
-from kdedge.teachers.families import ANY_OTHER, FAMILIES, Family, family_of, shape_of
+from kdedge.teachers.families import FAMILIES, Family, family_of, shape_of
 from kdedge.text.decoding import tell_once
 
 # First words of the tensors of heads, which a checkpoint may have without being used.
@@ -91,6 +97,11 @@ class Checkpoint:
                 raise KdedgeError(
                     f"{self.folder}: tensor {name} has shape {self.tensors[name].shape}, which "
                     "does not fit the other tensors."
+                )
+            if not np.isfinite(tensor).all():
+                raise KdedgeError(
+                    f"{self.folder}: tensor {name} has values that are not finite, so all answers "
+                    "would be NaN: its training failed."
                 )
             variable.assign(tensor)
         self._used |= {*variables}

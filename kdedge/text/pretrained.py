@@ -139,8 +139,16 @@ def _reader(folder: Path, settings: dict[str, Any], config: dict[str, Any]) -> A
 
 def _need_ids_in_table(folder: Path, tokenizer: Tokenizer, config: dict[str, Any]) -> None:
     rows = config.get("vocab_size")
-    if not isinstance(rows, int):
-        return
+    if isinstance(rows, int):
+        need_ids_in_table(folder, tokenizer, rows)
+
+
+def need_ids_in_table(folder: Path, tokenizer: Tokenizer, rows: int) -> None:
+    """Check that the token embeddings, which have so many rows, have all ids of a tokenizer.
+
+    Raises:
+        KdedgeError: they don't.
+    """
     beyond = {i: token for token, i in tokenizer.get_vocab().items() if i >= rows}
     if beyond:
         raise KdedgeError(

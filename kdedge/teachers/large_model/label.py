@@ -10,7 +10,7 @@ from kdedge.errors import KdedgeError
 from kdedge.labels.store import STORE, SoftLabels
 from kdedge.recipe import LargeModel, fingerprint
 from kdedge.teachers.large_model.asking import add_answer, ask_all, read_answers
-from kdedge.teachers.large_model.prompt import Prompt, load_prompts, task_of
+from kdedge.teachers.large_model.prompt import Prompt, load_prompts, need_pairs, task_of
 from kdedge.teachers.large_model.server import (
     BYTES_A_TOKEN,
     CANNOT,
@@ -263,11 +263,7 @@ def _fitting(prompts: list[Prompt], texts: Iterable[Text]) -> Iterator[Text]:
         KdedgeError: one is a pair and the prompts are for texts, or the other way round.
     """
     for text in texts:
-        if isinstance(text, Pair) != prompts[0].pairs:
-            raise KdedgeError(
-                "prompt: pairs = true is for data with two texts (--text-pair, text_pair in "
-                "[data]), and is needed for them."
-            )
+        need_pairs(prompts[0], isinstance(text, Pair))
         yield text
 
 

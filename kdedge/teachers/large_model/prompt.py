@@ -208,6 +208,19 @@ def load_prompts(paths: Sequence[Path]) -> list[Prompt]:
     return prompts
 
 
+def need_pairs(prompt: Prompt, pairs: bool) -> None:
+    """Check that a prompt is for pairs if the data has pairs, and not otherwise.
+
+    Raises:
+        KdedgeError: it is not.
+    """
+    if pairs != prompt.pairs:
+        raise KdedgeError(
+            "prompt: pairs = true is for data with two texts (--text-pair, text_pair in [data]), "
+            "and is needed for them."
+        )
+
+
 def task_of(prompt: Prompt) -> tuple[Task, list[int]]:
     """The task of a prompt's labels, and the place of each in the task's order."""
     task, places = Classification.from_labels([*prompt.labels], "labels")
