@@ -25,7 +25,7 @@ import socket
 import string
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,6 +53,7 @@ class Model:
         answer: message of each answer of a chat; None for what the model says.
         key: that is wanted, if any.
         delay: seconds before each answer.
+        shares: probability of each label, by name, for a text; None for those above.
     """
 
     def __init__(self, *able: str) -> None:
@@ -62,6 +63,7 @@ class Model:
         self.answer: dict[str, str | None] | None = None
         self.key: str | None = None
         self.delay = 0.0
+        self.shares: Callable[[str], dict[str, float]] | None = None
         self.turns: dict[str, int] = {}
         self.held_out = "a text that is held out"
         self.app = FastAPI()
@@ -101,7 +103,10 @@ class Model:
         if len(prompts) > 1 and "lists" not in self.able:
             return _error(500, "one prompt only")
         self.asked.append(text_in(prompts[0]))
-        choices = [_echo(i, prompt) for i, prompt in enumerate(prompts)]
+        choices = [
+            _echo_of(i, prompt, self.shares(text_in(prompt))) if self.shares else _echo(i, prompt)
+            for i, prompt in enumerate(prompts)
+        ]
         tokens = sum(len(prompt.encode()) // 4 for prompt in prompts)
         return _answer(choices, tokens, len(prompts))
 
@@ -146,7 +151,8 @@ class Model:
                 return _error(400, "logprobs is not supported")
             self.asked.append(text)
             self.contents.append(content)
-            return _answer([_letters(text)], tokens, 1)
+            shares = self.shares(text).values() if self.shares else None
+            return _answer([_letters(text, shares)], tokens, 1)
         if body.get("n", 1) > 1 and "several" not in self.able:
             return _error(400, "Value must be between 1 <= value <= 1")
         if body.get("temperature") == 1 and "temperature" not in self.able:
@@ -211,15 +217,28 @@ def _echo(index: int, prompt: str) -> dict[str, Any]:
     }
 
 
-def _letters(text: str) -> dict[str, Any]:
-    shares = CASH_LETTERS if "cash" in text else LETTERS
+def _echo_of(index: int, prompt: str, shares: dict[str, float]) -> dict[str, Any]:
+    """Echoes a prompt with a label at its end, which is one token with its probability."""
+    before, mark, label = prompt.rpartition("Label:")
+    tokens = [*before, *mark, label, "x"]
+    logs = [None, *[-1.0] * (len(tokens) - 3), math.log(shares[label.strip()]), -3.0]
+    return {
+        "index": index,
+        "text": f"{prompt}x",
+        "finish_reason": "length",
+        "logprobs": {"tokens": tokens, "token_logprobs": logs},
+    }
+
+
+def _letters(text: str, given: Iterable[float] | None = None) -> dict[str, Any]:
+    shares = tuple(given) if given else CASH_LETTERS if "cash" in text else LETTERS
     if "silent" in text:
         silence = {"role": "assistant", "content": ""}
         empty: dict[str, Any] = {"content": []}
         return {"index": 0, "message": silence, "finish_reason": "stop", "logprobs": empty}
     if "refuse" in text:
         shares = (0.2, 0.0, 0.0, 0.0)
-    listed = [(letter, share) for letter, share in zip("ABCD", shares, strict=True) if share]
+    listed = [(letter, share) for letter, share in zip("ABCD", shares, strict=False) if share]
     # The first letter comes in two ways.
     first, share = listed[0]
     listed = [(first, share / 2), (f" {first}", share / 2), *listed[1:], ("The", 0.1)]

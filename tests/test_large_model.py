@@ -23,13 +23,14 @@ from large_model_parts import CASH, KEY, LABELS, PLAIN, Model, serving
 from typer.testing import CliRunner
 
 import kdedge.teachers.large_model.server as server_module
-from kdedge import KdedgeError, SoftLabels, build_student
+from kdedge import KdedgeError, SoftLabels, build_student, load_teacher
 from kdedge.bench.report.sheet import read_sheet, write_sheet
 from kdedge.check import corpus_of
 from kdedge.cli import app
 from kdedge.recipe import LargeModel, load_recipe, settings_of
 from kdedge.students.trained import Evaluation, Student
 from kdedge.tasks import Classification, MultiLabel
+from kdedge.teachers.label import label_texts
 from kdedge.teachers.large_model.label import ANSWERS, estimate, label_by_prompts
 from kdedge.teachers.large_model.prompt import Prompt, load_prompt, task_of
 from kdedge.teachers.large_model.rewrite import (
@@ -318,6 +319,60 @@ def test_pairs(url: str, model: Model, prompt: Path, tmp_path: Path) -> None:
     prompt.write_text(PROMPT + example)
     with pytest.raises(KdedgeError, match="text_pair is needed in each, with pairs = true"):
         load_prompt(prompt)
+
+
+def test_a_recipe_and_a_prompt_of_which_one_has_pairs(prompt: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"x {i},y {i}\n" for i in range(9)))
+    recipe = tmp_path / "mine.toml"
+    words = """name = "m"
+        [data]
+        path = "t.csv"
+        text = "a"
+        text_pair = "b"
+        [teach.large_model]
+        url = "http://localhost:1/v1"
+        model = "m"
+        prompt = "intents.toml"
+    """
+    refused = "prompt: pairs = true is for data with two texts"
+    recipe.write_text(words)
+    for command in (("check", recipe), ("run", recipe, "--out", tmp_path / "run")):
+        said = run(*command)
+        assert said.exit_code == 2 and refused in said.output.replace("\n", " "), said.output
+    recipe.write_text(words.replace('text_pair = "b"', ""))
+    prompt.write_text("pairs = true\n" + PROMPT)
+    said = run("check", recipe)
+    assert said.exit_code == 2 and refused in said.output
+    assert not (tmp_path / "run" / "soft_labels").exists()
+
+
+@pytest.mark.parametrize("way", ["continuations", "continuations-singly", "letters"])
+def test_a_teacher_behind_the_server_is_the_teacher(
+    way: str, url: str, model: Model, prompt: Path, tmp_path: Path
+) -> None:
+    from test_checkpoints import copied
+
+    teacher = load_teacher(copied("bert", tmp_path))
+    words = ("good", "bad", "a great film", "an awful plot", "is the actor good", "not very")
+    texts = [f"{a} {b}" for a in words for b in words]
+    direct = label_texts(teacher, texts, tmp_path / "direct")
+    names = teacher.task.output_names
+    outputs = direct.task.outputs(direct.lookup(texts)[0])
+    known = dict(zip(texts, outputs, strict=True))
+    # In another order than the prompt's.
+    assert names == ("bad", "good", "so so")
+    prompt.write_text('task = "Mood?"\n[labels]\n"so so" = ""\ngood = ""\nbad = ""\n')
+
+    def shares(text: str) -> dict[str, float]:
+        of = dict(zip(names, map(float, known[text]), strict=True)) if text in known else {}
+        return {name: of.get(name, 1 / 3) for name in ("so so", "good", "bad")}
+
+    model.shares = shares
+    asked = settings(url, prompt, way=way, calibrate=False)
+    store = label_by_prompts(asked, texts, tmp_path / "asked")
+    assert store.task == direct.task
+    assert np.ptp(outputs, 0).min() > 0.01
+    np.testing.assert_allclose(probabilities(store, *texts), outputs, rtol=0, atol=2e-6)
 
 
 def test_several_prompts_are_averaged(url: str, prompt: Path, tmp_path: Path) -> None:
@@ -991,6 +1046,36 @@ def test_a_sheet_may_come_from_a_spreadsheet(tmp_path: Path) -> None:
         path.write_text(words)
         with pytest.raises(KdedgeError, match=message):
             read_sheet(trained, path)
+
+
+def test_a_sheet_of_several_labels(tmp_path: Path) -> None:
+    texts = ("one", "two", "three", "four")
+    task, path = MultiLabel(label_names=("joy", "love")), tmp_path / "sheet.csv"
+    # The teacher says joy to all and love to the first; the student joy to three and love to none.
+    teacher = np.array([[1, 1], [1, -1], [1, -1], [1, -1]], np.float32)
+    student = np.array([[1, -1], [1, -1], [1, -1], [-1, -1]], np.float32)
+    split = Evaluation(texts, np.zeros((4, 2), np.int8), student, teacher)
+    encoder = wordpiece_of(texts, 8)
+    model = build_student("nano", task=task, vocabulary=len(encoder.vocabulary), max_length=8)
+    trained = Student(model, encoder, task, split, split, {"preset": "nano"})
+    write_sheet(trained, path, 100, 0)
+    head, *rows = path.read_text().splitlines()
+    assert head == "text,joy,love" and sorted(rows) == ["four,,", "one,,", "three,,", "two,,"]
+    # By hand: one has both, two has joy, three has none, and four is left empty.
+    path.write_text(f"{head}\none, 1,1\ntwo,TRUE,0\nthree,0,0 \nfour,,\n")
+    read = read_sheet(trained, path)
+    assert (read.texts, read.labelled, read.foreign, read.metric) == (4, 3, 0, "micro_f1")
+    # Teacher: 3 right of 4 said and 3 true. Student: 2 right of 3 said and 3 true.
+    scores = {of.name: of.score for of in read.models}
+    assert scores == {"teacher": pytest.approx(6 / 7), "student": pytest.approx(4 / 6)}
+    # They say the same of two and three.
+    assert read.agreement == 0.5
+    path.write_text(f"{head}\none,1,\n")
+    with pytest.raises(KdedgeError, match="line 2: love is ''; 0 or 1 is needed in each"):
+        read_sheet(trained, path)
+    path.write_text("text,joy\none,1\n")
+    with pytest.raises(KdedgeError, match="no column love. `kdedge sheet` writes the columns"):
+        read_sheet(trained, path)
 
 
 def test_what_the_page_shows(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

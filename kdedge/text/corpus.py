@@ -168,7 +168,7 @@ def load_corpus(
     columns = (text, text_pair) if text_pair else (text,)
     rows = list(iter_rows(path, form, tell))
     others = {name: (column,) for name, column in {"split": split, "id": id}.items() if column}
-    named = {**text_columns(text, text_pair), **label_form.needed, **others}
+    named = {**text_columns(text, text_pair), **label_form.by_setting, **others}
     if unused := need_columns(path, rows, named):
         tell(f"{path}: columns that are not used: {', '.join(sorted(unused))}.")
     if id:

@@ -130,9 +130,14 @@ class LabelForm:
         return f"column {self.column!r}"
 
     @property
-    def needed(self) -> dict[str, tuple[str, ...]]:
+    def needed(self) -> tuple[str, ...]:
+        """The columns that the file must have."""
+        return self.columns or (self.column,)
+
+    @property
+    def by_setting(self) -> dict[str, tuple[str, ...]]:
         """The columns that the file must have, by the setting that names them."""
-        return {"label_columns": self.columns} if self.columns else {"label": (self.column,)}
+        return {"label_columns" if self.columns else "label": self.needed}
 
     def of(self, row: Row) -> tuple[Any, str]:
         """The label of a row as `Task.parse` takes it, and its position.
@@ -149,7 +154,9 @@ class LabelForm:
         return value, where
 
     def _of_columns(self, row: Row) -> list[str] | None:
-        values = {name: row.fields.get(name) for name in self.columns}
+        # A blank beside a number is soon typed.
+        fields = {name: row.fields.get(name) for name in self.columns}
+        values = {n: v.strip() if isinstance(v, str) else v for n, v in fields.items()}
         empty = [name for name, value in values.items() if value is None or value == ""]
         if len(empty) == len(values):
             return None
@@ -213,7 +220,9 @@ class TextFiles:
         Raises:
             KdedgeError: as during iteration, or as `LabelForm.of`.
         """
-        return ((row.text_of(columns), label.of(row)) for row, columns in self._rows(label.needed))
+        return (
+            (row.text_of(columns), label.of(row)) for row, columns in self._rows(label.by_setting)
+        )
 
     def _rows(self, needed: Mapping[str, Sequence[str]]) -> Iterator[tuple[Row, tuple[str, ...]]]:
         """The rows that have a text, and its columns; the files must also have `needed` ones."""

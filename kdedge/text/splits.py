@@ -20,6 +20,7 @@ SPLITS = {
     "dev": "valid",
     "eval": "valid",
     "test": "test",
+    "testing": "test",
 }
 
 
