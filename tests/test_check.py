@@ -233,7 +233,7 @@ def test_a_model_that_can_not_be_read(
     path.write_text(path.read_text().replace("pretrained =", "teacher ="))
     assert "pretrained model" not in kinds(path)
     change(folder / "model")
-    status, output = said(path)
+    status, output = run_check(path)
     assert status == 2 and message in output, output
 
 

@@ -102,7 +102,7 @@ def test_each_kind_of_text_file_is_recognised(save: Save, kind: str) -> None:
     ("content", "message"),
     [
         # Russian: most letters are beyond ASCII.
-        ("text\nпривет мир\n".encode("cp1251"), "line 2: .*9 of 13 letters would be beyond ASCII"),
+        ("text\nон же на\n".encode("cp1251"), "line 2: .*6 of 10 letters would be beyond ASCII"),
         # Japanese: bytes that Windows-1252 has no letter for.
         ("text\nとても良い映画\n".encode("shift_jis"), "line 2: .*not taken for Windows-1252"),
         # Polish: signs where letters are.
@@ -121,6 +121,46 @@ def test_each_kind_of_text_file_is_recognised(save: Save, kind: str) -> None:
 def test_what_is_not_surely_one_is_refused(save: Save, content: bytes, message: str) -> None:
     with pytest.raises(KdedgeError, match=message):
         read(save("c.csv", content))
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("\u043f\u0440\u0438\u0432\u0435\u0442", "cp1251"),
+        ("\u0444\u0438\u043b\u044c\u043c", "koi8-r"),
+        ("\u8fd9\u90e8\u7535\u5f71\u5f88\u597d", "gb18030"),
+        ("\u6620\u753b\u306f\u3068\u3066\u3082", "shift_jis"),
+        ("caf\u00e9", "mac_roman"),
+    ],
+)
+def test_a_few_words_in_another_encoding_are_refused(save: Save, text: str, encoding: str) -> None:
+    rows = f"text,label\n{'plain English ' * 9},a\n{'more of it ' * 9} {text},b\n"
+    path = save("c.csv", rows.encode(encoding))
+    with pytest.raises(KdedgeError, match=r"line 3: not UTF-8 .*Name the encoding"):
+        read(path)
+    assert text in str(fields(path, encoding=encoding)[1][0])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "na\u00efve r\u00e9sum\u00e9",
+        "\u00ab\u00c9t\u00e9\u2026\u00bb",
+        "\u00fc\u00fc\u00fc\u00fcber",
+        "\u201e\u00dcbel\u201c",
+        "CAF\u00c9",
+    ],
+)
+def test_western_words_are_recognised(save: Save, text: str) -> None:
+    assert fields(save("c.csv", f"text,label\n{text} as it is,a\n".encode("cp1252"))) == [
+        [f"{text} as it is", "a"]
+    ]
+
+
+def test_surrogate_pairs_in_utf8_are_refused(save: Save) -> None:
+    emoji = "\ud83d\ude00".encode("utf-8", "surrogatepass")
+    with pytest.raises(KdedgeError, match="line 2 has surrogate pairs in UTF-8: write the file"):
+        read(save("c.csv", b"text,label\nfine " + emoji + b",a\n"))
 
 
 def test_what_is_refused_is_read_with_its_encoding(save: Save) -> None:
@@ -311,7 +351,7 @@ def test_blanks_around_a_columns_name_are_seen(save: Save) -> None:
         KdedgeError, match=r"There are: 'text\\u200b', label\. .*: text in \[data\]"
     ):
         load_corpus(save("c.csv", "text\u200b,label\nx,a\n"))
-    with pytest.raises(KdedgeError, match=r"There are: text\^label\. .*several: delimiter"):
+    with pytest.raises(KdedgeError, match=r"There are: text\^label\. .*several columns: delimiter"):
         load_corpus(save("c.csv", "text^label\nx^a\n"))
 
 

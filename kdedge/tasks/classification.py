@@ -59,6 +59,11 @@ class Prediction:
         return {"label": self.label, "unsure": self.unsure, "probabilities": self.probabilities}
 
 
+def has_breaks(name: str) -> bool:
+    """Whether a name has a line break, a tab or another control character."""
+    return any(unicodedata.category(character) in BREAKS for character in name)
+
+
 class ByClass(NamedTuple):
     """Precision, recall and F1; each array has a value for each class.
 
@@ -104,7 +109,7 @@ class Classification(Task):
                 + REMEDIES.get(type(value), "")
             )
         # Apps read the names from a file with one name on each line, and terminals show them.
-        if any(unicodedata.category(character) in BREAKS for character in str(value)):
+        if has_breaks(str(value)):
             raise KdedgeError(
                 f"{where} is {value!r:.40}; a label can't have a line break, a tab or another "
                 "control character."

@@ -5,9 +5,9 @@
    with an ASCII character.
 3. A file that is valid UTF-8 as a whole is UTF-8.
 4. A file is Windows-1252 if it has no line that is valid UTF-8 with other letters than ASCII's, no
-   byte that Windows-1252 does not define, at most a quarter of its letters beyond ASCII, and no
-   sign such as \xb3 or capital such as \xd5 between the letters of a word, where other encodings
-   have letters and apostrophes.
+   byte that Windows-1252 does not define, at most a quarter of its letters beyond ASCII, no sign
+   such as \xb3 or capital such as \xd5 in a word after small letters, where other encodings have
+   letters and apostrophes, and no four characters beyond ASCII in a row with two letters.
 
 Other files are refused. If the encoding is not UTF-8, it is shown with the first word that depends
 on it.
@@ -33,8 +33,11 @@ MARKS = {
 WESTERN = "cp1252"
 MOST_WESTERN_LETTERS = 0.25
 NO_WESTERN_WORD = re.compile(
-    r"\w*(?:[A-Za-zÀ-ÿ][¡-©¬®-´¶¸¹¼-¿]+[A-Za-zÀ-ÿ]|[a-zß-ÿ][À-ÞŠŒŽŸ][a-zß-ÿ])\w*"
+    r"\w*(?:[A-Za-zÀ-ÿ][¡-©¬®-´¶¸¹¼-¿]+[A-Za-zÀ-ÿ]|[a-zß-ÿ][À-ÞŠŒŽŸ](?:[a-zß-ÿ]|\b))\w*"
 )
+NO_WESTERN_RUN = re.compile(r"[^\x00-\x7f\s]{4,}")
+# Characters beyond the first 65,536 as Java and old databases write them: half by half.
+SURROGATES = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 REMEDY = "Name the encoding: encoding in [data], or --encoding."
 
 Pieces = Callable[[], Iterable[bytes]]
@@ -154,6 +157,8 @@ def _western(lines: Iterable[bytes]) -> tuple[str, str]:
     """Why a file can't be Windows-1252, or ""; and its first word with a non-ASCII letter."""
     first, letters, beyond = "", 0, 0
     for number, line in enumerate(lines, 1):
+        if SURROGATES.search(line):
+            return f"line {number} has surrogate pairs in UTF-8: write the file as UTF-8 again", ""
         try:
             text = line.decode(WESTERN)
         except UnicodeDecodeError as error:
@@ -164,14 +169,22 @@ def _western(lines: Iterable[bytes]) -> tuple[str, str]:
             continue
         if _is_utf8(line):
             return f"line {number} is UTF-8", ""
-        if strange := NO_WESTERN_WORD.search(text):
-            return f"line {number} would have the word {strange[0]!r:.40}", ""
+        if strange := _not_western(text):
+            return f"line {number} would have the word {strange!r:.40}", ""
         beyond += sum(c > "\x7f" and c.isalpha() for c in text)
         if not first:
             first = next(word for word in re.split(r"[\s,;|]+", text) if not word.isascii())
     if beyond > MOST_WESTERN_LETTERS * letters:
         return f"{beyond:,} of {letters:,} letters would be beyond ASCII", ""
     return "", first[:40]
+
+
+def _not_western(text: str) -> str:
+    """A word that no Western European language has, or ""."""
+    if word := NO_WESTERN_WORD.search(text):
+        return word[0]
+    runs = NO_WESTERN_RUN.findall(text)
+    return next((run for run in runs if len({*filter(str.isalpha, run)}) > 1), "")
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -590,7 +590,7 @@ def need_columns(path: Path, rows: Sequence[Row], columns: Mapping[str, Sequence
                 raise KdedgeError(
                     f"{path}: no column {column!r}. There are: {_listed(there)}. Name the right "
                     f"one: {setting} in [data], --{setting.replace('_', '-')}."
-                    + (" If they are several: delimiter." if len(there) == 1 else "")
+                    + (" If these are several columns: delimiter." if len(there) == 1 else "")
                 )
     return {*there} - {*used}
 

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Section, read_toml
 from kdedge.tasks import Classification, MultiLabel, Task
+from kdedge.tasks.classification import has_breaks
 from kdedge.text.pairs import Text, parts_of
 
 PLACES = ("task", "labels", "instruction", "examples", "opinion", "text", "text_pair")
@@ -94,8 +95,11 @@ class Prompt(Section):
     @classmethod
     def _names_are_lines(cls, labels: dict[str, str]) -> dict[str, str]:
         for name in labels:
-            if not name.strip() or name != name.strip() or len(name.splitlines()) != 1:
-                raise ValueError(f"{name!r}: a name has no line break and no blanks around it")
+            if not name.strip() or name != name.strip() or has_breaks(name):
+                raise ValueError(
+                    f"{name!r}: a name has no line break, tab or other control character, and no "
+                    "blanks around it"
+                )
         if len({folded(name) for name in labels}) < len(labels):
             raise ValueError(
                 "two names differ only in upper and lower case, or in how their accents are "
