@@ -73,6 +73,13 @@ def test_a_bundle_that_fits(bundle: Path) -> None:
             "config.json: id2label has other labels than the manifest",
         ),
         (
+            edit_json(
+                "config.json",
+                lambda config: config.update(problem_type="multi_label_classification"),
+            ),
+            "config.json: problem_type is 'multi_label_classification', and the manifest's task is",
+        ),
+        (
             edit_json("config.json", lambda config: config.pop("id2label")),
             r"config.json: can't read id2label \(KeyError",
         ),

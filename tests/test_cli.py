@@ -39,6 +39,9 @@ COMMANDS = (
 ).split()
 
 
+DEMO = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
+
+
 def kdedge(*arguments: object, stdin: str | bytes | None = None) -> Result:
     return CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
 
@@ -322,6 +325,28 @@ def test_predict_takes_texts_that_begin_with_a_dash(quick_run: Path) -> None:
     assert "--artefact: no such option. If it is a text, write -- before it." in wrong
     result = kdedge("predict", quick_run / "bundle", "--", "a film")
     assert result.stdout.endswith("\ta film\n")
+
+
+def test_predict_takes_the_name_of_an_option_as_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["predict", str(DEMO), "--", "--json"]
+    monkeypatch.setattr("sys.argv", ["kdedge", *words])
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0 and result.stdout.endswith("\t--json\n")
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("zebra", "column 'label': zebra. There are the labels negative, positive."),
+        ("negative ", "column 'label': 'negative '. There are the labels negative, positive."),
+        ("", "--label: column 'label' has no labels."),
+    ],
+)
+def test_predict_checks_labels_before_it_answers(label: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"text,label\ndull,{label}\n")
+    words = ["predict", DEMO, "--file", tmp_path / "t.csv", "--label", "label"]
+    result = CliRunner().invoke(app, [*map(str, words)])
+    assert result.exit_code == 2 and message in result.stderr and not result.stdout
 
 
 def test_predict_takes_columns_and_says_how_many_are_right(quick_run: Path, tmp_path: Path) -> None:

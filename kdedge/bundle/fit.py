@@ -64,15 +64,21 @@ def check_fit(bundle: Path, manifest: "Manifest") -> None:
     names = manifest.task.output_names
     _check_lines(bundle, manifest, LABELS, names, "labels", "the manifest")
     _check_lines(bundle, manifest, VOCABULARY, encoder.vocabulary, "tokens", "tokenizer.json")
-    expected = manifest.task.config().get("id2label")
-    if CONFIG in manifest.files and expected:
+    expected = manifest.task.config()
+    if CONFIG in manifest.files and "id2label" in expected:
         path = bundle / CONFIG
         try:
-            found = json.loads(path.read_bytes())["id2label"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            config = json.loads(path.read_bytes())
+            found, kind = config["id2label"], config.get("problem_type")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise KdedgeError(f"{path}: can't read id2label ({error!r}). {REMEDY}") from None
-        if found != expected:
+        if found != expected["id2label"]:
             raise KdedgeError(f"{path}: id2label has other labels than the manifest. {REMEDY}")
+        if kind != expected.get("problem_type"):
+            raise KdedgeError(
+                f"{path}: problem_type is {kind!r}, and the manifest's task is "
+                f"{manifest.task.name}. {REMEDY}"
+            )
 
 
 def _check_lines(

@@ -15,8 +15,9 @@ from kdedge.recipe import Data
 
 if TYPE_CHECKING:
     from kdedge.runtime import Judged
-    from kdedge.tasks import Task
+    from kdedge.tasks import Labels, Task
     from kdedge.text.pairs import Text
+    from kdedge.text.readers import LabelForm
 
 # Texts may begin with a dash.
 CONTEXT = {"ignore_unknown_options": True}
@@ -65,7 +66,7 @@ def predict(
     from kdedge.text.readers import split_lines
 
     for text in texts or []:
-        if OPTION.match(text):
+        if OPTION.match(text) and "--" not in sys.argv:
             raise KdedgeError(f"{text}: no such option. If it is a text, write -- before it.")
     if texts and data:
         raise KdedgeError("--file: given beside texts; one of the two is needed.")
@@ -94,6 +95,8 @@ def predict(
         lines = [_pair_in(line) for line in read] if pairs else [*read]
     classifier = load_bundle(bundle, artifact)
     task = classifier.manifest.task
+    # Before the answers, which may take long.
+    known = _known(task, given, labels) if given else None
     judged = classifier.judge(lines)
     for line, answer in zip(lines, classifier.answers(judged), strict=True):
         if as_json:
@@ -103,8 +106,8 @@ def predict(
             typer.echo("\t".join([answer.line(), *parts_of(line)]))
     if empty:
         say("1 empty text was left out." if empty == 1 else f"{empty:,} empty texts were left out.")
-    if given:
-        say(_score(task, judged, given, labels))
+    if known:
+        say(_score(task, judged, *known))
 
 
 def _pairs_of(texts: list[str]) -> "list[Text]":
@@ -124,12 +127,16 @@ def _pair_in(line: str) -> "Text":
     return Pair(text, pair)
 
 
-def _score(task: "Task", judged: "Judged", given: list[Any], of: Any) -> str:
+def _known(task: "Task", given: list[Any], of: "LabelForm") -> "tuple[list[int], Labels]":
+    """The places of the texts that have a label, and their labels."""
     parsed = [task.parse(value, where) for value, where in given]
     labelled = [i for i, value in enumerate(parsed) if value is not None]
     if not labelled:
         raise KdedgeError(f"--label: {of} has no labels.")
-    labels = task.numbers([parsed[i] for i in labelled], str(of))
+    return labelled, task.numbers([parsed[i] for i in labelled], str(of))
+
+
+def _score(task: "Task", judged: "Judged", labelled: list[int], labels: "Labels") -> str:
     outputs, unsure = judged.outputs[labelled], judged.unsure[labelled]
     line = _score_line(task, outputs, labels, "labelled texts")
     if unsure.any() and not unsure.all():

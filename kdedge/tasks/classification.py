@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -62,6 +62,11 @@ class Prediction:
 def has_breaks(name: str) -> bool:
     """Whether a name has a line break, a tab or another control character."""
     return any(unicodedata.category(character) in BREAKS for character in name)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message, quoted where a blank would not be seen."""
+    return ", ".join(name if name == name.strip() else repr(name) for name in names)
 
 
 class ByClass(NamedTuple):
@@ -135,7 +140,7 @@ class Classification(Task):
         """Positions in `label_names`; see `Task`."""
         number = {name: i for i, name in enumerate(self.label_names)}
         if unknown := sorted({*parsed} - {*number}):
-            raise KdedgeError(f"{where}: {', '.join(unknown)}. There are the labels {self}.")
+            raise KdedgeError(f"{where}: {listed(unknown)}. There are the labels {self}.")
         return np.array([number[name] for name in parsed], np.int32)
 
     def strata(self, labels: Labels) -> npt.NDArray[np.int64]:

@@ -14,6 +14,7 @@ from kdedge.tasks.classification import (
     UNLABELLED,
     ByClass,
     Classification,
+    listed,
 )
 from kdedge.tasks.intervals import bootstrap_interval
 from kdedge.tasks.task import Labels, Logits, Outputs, Task
@@ -111,7 +112,7 @@ class MultiLabel(Task):
         """1 where a text has a label; see `Task`."""
         number = {name: i for i, name in enumerate(self.label_names)}
         if unknown := sorted({name for names in parsed for name in names} - {*number}):
-            raise KdedgeError(f"{where}: {', '.join(unknown)}. There are the labels {self}.")
+            raise KdedgeError(f"{where}: {listed(unknown)}. There are the labels {self}.")
         labels = np.zeros((len(parsed), self.width), np.int8)
         for row, names in zip(labels, parsed, strict=True):
             row[[number[name] for name in names]] = 1
