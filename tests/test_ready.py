@@ -450,6 +450,18 @@ def test_an_onnx_file_without_names(checkpoint: Path, tmp_path: Path) -> None:
         load_any_teacher(path)
 
 
+def test_an_onnx_file_for_one_text_only(checkpoint: Path, tmp_path: Path) -> None:
+    import onnx
+
+    path = onnx_of(checkpoint, tmp_path / "onnx")
+    model = onnx.load(path)
+    for given in model.graph.input:
+        given.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, path)
+    with pytest.raises(KdedgeError, match="can't be run on texts: .*Got: 2 Expected: 1.*optimum"):
+        load_any_teacher(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense"])
 def test_a_damaged_onnx_file(content: bytes, checkpoint: Path, tmp_path: Path) -> None:
     path = onnx_of(checkpoint, tmp_path / "onnx")

@@ -50,11 +50,13 @@ class OnnxTeacher:
         self.path, self.encoder, self.config = path, encoder, dict(config)
         try:
             self._engine = load(path, os.cpu_count() or 1)
-            logits = self._engine.run(encoder.encode(["a"]).inputs)
+            # Two texts: some files are for one.
+            logits = self._engine.run(encoder.encode(["a", "a b"]).inputs)
         except EngineError as error:
             raise KdedgeError(f"{path}: {error} {OPTIMUM}") from None
         except Exception as error:  # the runtime's errors have no common base
-            raise KdedgeError(f"{path}: can't be run on a text: {error} {OPTIMUM}") from None
+            words = " ".join(str(error).split())
+            raise KdedgeError(f"{path}: can't be run on texts: {words} {OPTIMUM}") from None
         names = label_names(config, path.parent / CONFIG)
         names = names or tuple(f"LABEL_{i}" for i in range(logits.shape[-1]))
         if logits.ndim != 2 or logits.shape[1] != len(names):
