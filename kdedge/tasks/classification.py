@@ -1,7 +1,6 @@
 """Classification: each text has one label, of two or more classes."""
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -22,8 +21,8 @@ REMEDIES: dict[type, str] = {
     """astype("Int64")); for scores set task = "regression" in [data], --task.""",
     bool: " Write the classes as names, or as 0 and 1.",
 }
-# Unicode categories of control characters, and of separators of lines and paragraphs.
-BREAKS = ("Cc", "Zl", "Zp")
+# Control characters, and separators of lines and paragraphs.
+BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # The number of a missing label.
 UNLABELLED = -1
 # Replaces probabilities of 0, so that logits are finite.
@@ -61,7 +60,7 @@ class Prediction:
 
 def has_breaks(name: str) -> bool:
     """Whether a name has a line break, a tab or another control character."""
-    return any(unicodedata.category(character) in BREAKS for character in name)
+    return BREAKS.search(name) is not None
 
 
 def listed(names: Iterable[str]) -> str:

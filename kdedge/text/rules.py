@@ -21,6 +21,8 @@ from kdedge.text.readers import Row
 Empty = Literal["error", "skip"]
 Contradictions = Literal["keep", "drop"]
 WHOLE_AS_FLOAT = re.compile(r"^\+?(-?[0-9]+)(\.0*)?$")
+# Soft hyphens, zero-width characters and direction marks.
+INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 LOOK_ALIKES = str.maketrans("‐‑‒–—−‘’“”", "------''\"\"")
 
 
@@ -58,11 +60,8 @@ def same_text(text: Text) -> str:
 
 
 def _visible(text: str) -> str:
-    """A text without zero-width characters, direction marks and soft hyphens; accents composed."""
-    if text.isascii():
-        return text
-    composed = unicodedata.normalize("NFC", text)
-    return "".join(c for c in composed if c.isascii() or unicodedata.category(c) != "Cf")
+    """A text without invisible characters, and with accents composed."""
+    return text if text.isascii() else INVISIBLE.sub("", unicodedata.normalize("NFC", text))
 
 
 def quoted(text: Text) -> str:
