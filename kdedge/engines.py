@@ -12,7 +12,8 @@ from __future__ import annotations
 import importlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,7 +93,10 @@ class Engine(ABC):
 
     def length_for(self, tokens: int) -> int | None:
         """The length to pad a text of so many tokens to; None for its own length."""
-        return next((length for length in self.lengths if length >= tokens), self.length)
+        for length in self.lengths:
+            if length >= tokens:
+                return length
+        return self.length
 
     @abstractmethod
     def _open(self, runtime: Any, path: str, threads: int) -> None:
@@ -109,6 +113,21 @@ class Engine(ABC):
     @abstractmethod
     def run(self, inputs: Mapping[str, Any]) -> npt.NDArray[np.float32]:
         """Run int32 [texts, length] arrays, by name, and return the first output as float32."""
+
+    @abstractmethod
+    def run_text(
+        self, ids: Sequence[int], segments: Sequence[int], pad_id: int = 0
+    ) -> npt.NDArray[np.float32]:
+        """Run one text, padded to the shortest length that holds it, as fast as possible.
+
+        Args:
+            ids: its tokens; at most `length`, if there is one.
+            segments: their segment ids.
+            pad_id: token to pad it with.
+
+        Returns:
+            The first output, float32 [width].
+        """
 
 
 class _Graph(NamedTuple):
@@ -152,6 +171,8 @@ class LiteRTEngine(Engine):
         self.inputs = tuple(graphs[0].inputs)
         self._graphs = {graph.length: graph for graph in graphs}
         self.lengths = tuple(sorted(self._graphs))
+        # The mask of a text, by length and number of tokens.
+        self._masks = {n: np.tri(n + 1, n, -1, np.int32)[:, None] for n in self.lengths}
 
     def feed(self, inputs: Mapping[str, Any]) -> Any:
         """Turn int32 [1, length] arrays, by name, into the argument of `infer`."""
@@ -171,12 +192,32 @@ class LiteRTEngine(Engine):
 
     def run(self, inputs: Mapping[str, Any]) -> npt.NDArray[np.float32]:
         """Run int32 [texts, length] arrays, by name, and return the first output as float32."""
-        feeds = [
-            self.feed({name: inputs[name][row : row + 1] for name in NAMES})
-            for row in range(len(inputs["ids"]))
-        ]
-        values = np.concatenate([self.infer(feed) for feed in feeds])
-        graph = feeds[0][0]
+        texts = len(inputs["ids"])
+        if texts > 1:
+            rows = ({name: inputs[name][i : i + 1] for name in NAMES} for i in range(texts))
+            return np.concatenate([self.run(row) for row in rows])
+        return self._floats(self.feed(inputs))
+
+    def run_text(
+        self, ids: Sequence[int], segments: Sequence[int], pad_id: int = 0
+    ) -> npt.NDArray[np.float32]:
+        """Run one text; see `Engine`."""
+        tokens = len(ids)
+        length = self.lengths[bisect_left(self.lengths, tokens)]
+        masks, padding = self._masks[length], length - tokens
+        inputs = {
+            "ids": np.array([[*ids, *[pad_id] * padding]], np.int32),
+            "mask": masks[tokens],
+            # All 0, as the mask of no token.
+            "segment_ids": masks[0],
+        }
+        if any(segments):
+            inputs["segment_ids"] = np.array([[*segments, *[0] * padding]], np.int32)
+        outputs: npt.NDArray[np.float32] = self._floats(self.feed(inputs))[0]
+        return outputs
+
+    def _floats(self, feed: Any) -> npt.NDArray[np.float32]:
+        values, graph = self.infer(feed), feed[0]
         if graph.scale:
             values = graph.scale * (values.astype(np.float32) - graph.zero_point)
         return np.asarray(values, np.float32)
@@ -257,6 +298,14 @@ class OnnxEngine(Engine):
     def run(self, inputs: Mapping[str, Any]) -> npt.NDArray[np.float32]:
         """Run int32 [texts, length] arrays, by name, and return the first output as float32."""
         return np.asarray(self.infer(self.feed(inputs)), np.float32)
+
+    def run_text(
+        self, ids: Sequence[int], segments: Sequence[int], pad_id: int = 0
+    ) -> npt.NDArray[np.float32]:
+        """Run one text; see `Engine`."""
+        rows = {"ids": ids, "mask": [1] * len(ids), "segment_ids": segments}
+        feed = {name: np.array([rows[self._names[name]]], np.int64) for name in self._wanted}
+        return np.asarray(self.infer(feed)[0], np.float32)
 
 
 def int8_sums_saturate(cpuinfo: str) -> bool:

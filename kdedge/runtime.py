@@ -6,7 +6,6 @@ Needs `pip install 'kdedge[runtime]'` and no TensorFlow.
 import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
@@ -115,11 +114,8 @@ class TextModel:
 
     def answers(self, judged: Judged) -> list[Any]:
         """The task's answer for each text: for classification a `Prediction`."""
-        answers: list[Any] = [*self.manifest.task.answers(judged.outputs)]
-        return [
-            replace(answer, unsure=unsure)
-            for answer, unsure in zip(answers, judged.unsure.tolist(), strict=True)
-        ]
+        rows = zip(judged.outputs.tolist(), judged.unsure.tolist(), strict=True)
+        return [self.manifest.task.answer(outputs, unsure) for outputs, unsure in rows]
 
     def predict(self, texts: Sequence[Text]) -> list[Any]:
         """`answers` for texts.
@@ -127,16 +123,41 @@ class TextModel:
         Raises:
             KdedgeError: a text is empty or far too long.
         """
+        if len(texts) == 1:
+            return [self._predict_one(texts[0])]
         return self.answers(self.judge(texts))
+
+    def _predict_one(self, text: Text) -> Any:
+        """`predict` for one text, without batches and arrays, which cost more than a small model.
+
+        Probabilities differ from those of a list by rounding only.
+        """
+        self._check(text, 1)
+        engine, encoder, task, decision = (
+            self.engine,
+            self.encoder,
+            self.manifest.task,
+            self.decision,
+        )
+        (tokens,) = encoder.tokens((text,), engine.length)
+        row = engine.run_text(tokens.ids, tokens.segments, encoder.pad_id)
+        outputs, unsure = (row if engine.lengths else task.outputs(row)).tolist(), False
+        if decision is not None:
+            outputs, unsure = decision.of_one(task, outputs, encoder.unknown_share(tokens))
+        return task.answer(outputs, unsure)
 
     def _run(self, texts: Sequence[Text]) -> Ran:
         for number, text in enumerate(texts, 1):
-            if isinstance(text, str) == self.manifest.pairs:
-                kind = "pairs of texts: Pair(text, pair)" if self.manifest.pairs else "single texts"
-                raise KdedgeError(f"text {number}: this bundle takes {kind}.")
-            for part in parts_of(text):
-                check_text(part, f"text {number}")
+            self._check(text, number)
         return run(self.engines, self.encoder, self.manifest.task, texts, self.together)
+
+    def _check(self, text: Text, number: int) -> None:
+        pairs = self.manifest.pairs
+        if isinstance(text, str) == pairs:
+            kind = "pairs of texts: Pair(text, pair)" if pairs else "single texts"
+            raise KdedgeError(f"text {number}: this bundle takes {kind}.")
+        for part in parts_of(text):
+            check_text(part, f"text {number}")
 
 
 def load_bundle(

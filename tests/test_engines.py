@@ -40,6 +40,10 @@ def test_numbers_of_a_tflite_file(tiny_model: Any, tflite: Path, texts: Encoded)
     np.testing.assert_allclose(outputs, by_hand(tiny_model, texts), atol=1e-6)
     (row,) = engine.infer(engine.feed({name: a[1:] for name, a in texts.inputs.items()}))
     np.testing.assert_array_equal(row, outputs[1])
+    # Its second text has three tokens.
+    np.testing.assert_array_equal(engine.run_text([2, 5, 3], [0, 1, 1], pad_id=4), outputs[1])
+    whole = [texts.ids[0].tolist(), texts.segment_ids[0].tolist()]
+    np.testing.assert_array_equal(engine.run_text(*whole), outputs[0])
 
 
 def test_inputs_go_by_their_names_and_else_by_their_places(
@@ -85,6 +89,7 @@ def test_numbers_of_an_onnx_file(onnx_file: Path, texts: Encoded) -> None:
     outputs = engine.run(texts.inputs)
     assert outputs.dtype == np.float32
     np.testing.assert_array_equal(outputs, texts.ids * texts.mask)
+    np.testing.assert_array_equal(engine.run_text([2, 5, 3], [0, 1, 1]), [2, 5, 3])
 
 
 def test_sums_of_8_bit_integers_are_whole(tmp_path: Path) -> None:

@@ -50,11 +50,13 @@ def test_a_list_is_answered_as_each_text_by_itself(bundle: Path) -> None:
     texts = [" ".join(words[i % 3 : i % 3 + 1 + i % 11]) for i in range(100)] + ["film " * 100]
     for artifact in read_manifest(bundle).artifacts:
         one = load_bundle(bundle, artifact.name)
-        alone = np.concatenate([one.outputs([text]) for text in texts])
-        unsure = [answer.unsure for text in texts for answer in one.predict([text])]
+        outputs = np.concatenate([one.outputs([text]) for text in texts])
+        alone = [answer for text in texts for answer in one.predict([text])]
         for model in (one, load_bundle(bundle, artifact.name, threads=2)):
-            np.testing.assert_allclose(model.outputs(texts), alone, atol=1e-6)
-            assert [answer.unsure for answer in model.predict(texts)] == unsure
+            np.testing.assert_allclose(model.outputs(texts), outputs, atol=1e-6)
+            for answer, expected in zip(model.predict(texts), alone, strict=True):
+                assert (answer.label, answer.unsure) == (expected.label, expected.unsure)
+                assert answer.probability == pytest.approx(expected.probability, abs=1e-6)
     with pytest.raises(KdedgeError, match="threads: 0; at least 1"):
         load_bundle(bundle, threads=0)
 

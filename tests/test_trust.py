@@ -38,6 +38,10 @@ def test_golden_decisions(case: dict) -> None:
     np.testing.assert_allclose(outputs[0], case["calibrated"], rtol=0, atol=1e-6)
     assert outputs[0].argmax() == case["answer"]
     assert decision.unsure(task, outputs, [case["unknown"]]).tolist() == [case["unsure"]]
+    calibrated, unsure = decision.of_one(task, case["outputs"], case["unknown"])
+    np.testing.assert_allclose(calibrated, case["calibrated"], rtol=0, atol=1e-8)
+    assert task.answer(calibrated, unsure).label == f"class {case['answer']}"
+    assert unsure is case["unsure"]
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="apt install nodejs")

@@ -150,13 +150,8 @@ def measure_text(request: dict[str, Any]) -> dict[str, Any]:
     def classify(text: Any) -> Any:
         start = time.perf_counter_ns()
         ids, segments = tokens_of(text)
-        arrays = np.zeros((3, 1, engine.length_for(len(ids)) or len(ids)), np.int32)
-        arrays[0, 0, : len(ids)] = ids
-        arrays[1, 0, : len(ids)] = 1
-        if any(segments):
-            arrays[2, 0, : len(ids)] = segments
         tokenized.append(time.perf_counter_ns() - start)
-        return engine.infer(engine.feed(dict(zip(NAMES, arrays))))  # noqa: B905
+        return engine.run_text(ids, segments)
 
     time_inferences(classify, request["texts"], request["warmup_count"], request["warmup_seconds"])
     tokenized.clear()

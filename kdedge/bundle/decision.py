@@ -46,6 +46,19 @@ class Decision(_Frozen):
         """Outputs of logits divided by the temperature, float32 [texts, width]."""
         return task.scaled(outputs, self.temperature) if task.has_confidence else outputs
 
+    def of_one(
+        self, task: Task, outputs: Sequence[float], unknown: float
+    ) -> tuple[Sequence[float], bool]:
+        """`calibrated` and `unsure` for one text, without arrays, which take longer to make."""
+        if not task.has_confidence:
+            return outputs, unknown > self.max_unknown
+        outputs = task.scaled_one(outputs, self.temperature)
+        confidence = max(outputs)
+        # One for all classes, or one for each.
+        thresholds = self.thresholds or (0.0,)
+        number = outputs.index(confidence) if len(thresholds) > 1 else 0
+        return outputs, unknown > self.max_unknown or confidence < thresholds[number]
+
     def unsure(
         self, task: Task, outputs: Outputs, unknown: Sequence[float] | npt.NDArray[np.float64]
     ) -> npt.NDArray[np.bool_]:

@@ -190,12 +190,15 @@ class Classification(Task):
             raise KdedgeError(f"{where}; they must be at least 0 and sum to 1.")
         return np.asarray(np.log(np.maximum(outputs, SMALLEST_PROBABILITY)))
 
-    def answer(self, outputs: Outputs) -> Prediction:
+    def answer(self, outputs: Sequence[float] | Outputs, unsure: bool = False) -> Prediction:
         """The most probable class; see `Task`."""
+        probabilities = [float(probability) for probability in outputs]
+        highest = max(probabilities)
         return Prediction(
-            self.label_names[int(outputs.argmax())],
-            float(outputs.max()),
-            dict(zip(self.label_names, map(float, outputs), strict=True)),
+            self.label_names[probabilities.index(highest)],
+            highest,
+            dict(zip(self.label_names, probabilities, strict=True)),
+            unsure,
         )
 
     def labels_in(self, outputs: Outputs) -> Labels:
@@ -256,6 +259,14 @@ class Classification(Task):
         """The softmax of log-probabilities divided by the temperature; see `Task`."""
         logs = np.log(np.maximum(outputs, SMALLEST_PROBABILITY))
         return self.outputs(np.asarray(logs / temperature, np.float32))
+
+    def scaled_one(self, outputs: Sequence[float], temperature: float) -> Sequence[float]:
+        """Powers of the probabilities, divided by their sum; see `Task`."""
+        # Divided by the highest, so that not all powers are 0.
+        highest, power = max(max(outputs), SMALLEST_PROBABILITY), 1 / temperature
+        powers = [(max(one, SMALLEST_PROBABILITY) / highest) ** power for one in outputs]
+        total = sum(powers)
+        return [power / total for power in powers]
 
     def log_loss(self, outputs: Outputs, labels: Labels) -> float:
         """Cross-entropy, smoothed by one pseudo-text of all classes; see `Task`."""

@@ -193,8 +193,9 @@ class MultiLabel(Task):
         """For each text and label whether the text has it, bool [texts, labels]."""
         return np.asarray(outputs > np.array(self.thresholds or UNTUNED, np.float32))
 
-    def answer(self, outputs: Outputs) -> LabelSet:
+    def answer(self, outputs: Sequence[float] | Outputs, unsure: bool = False) -> LabelSet:
         """The labels above their thresholds; see `Task`."""
+        outputs = np.asarray(outputs, np.float32)
         chosen = self.chosen(outputs)
         order = [i for i in np.argsort(-outputs, kind="stable") if chosen[i]]
         return LabelSet(

@@ -187,7 +187,7 @@ class Regression(Task):
         """Standardised scores; see `Task`."""
         return np.asarray((outputs - self.mean) / self.deviation, np.float32)
 
-    def answer(self, outputs: Outputs) -> ScoreAnswer:
+    def answer(self, outputs: Sequence[float] | Outputs, unsure: bool = False) -> ScoreAnswer:
         """The score; see `Task`."""
         return ScoreAnswer(float(outputs[0]))
 

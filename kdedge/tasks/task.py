@@ -59,7 +59,8 @@ class Task(BaseModel, ABC):
         output: name of the outputs, in files and columns.
         has_classes: whether each text has exactly one class, so that classes can be weighted.
         has_confidence: whether a prediction is right or wrong, with a probability. Then `scaled`,
-            `log_loss`, `right` and `answer_numbers` are defined, and predictions can be unsure.
+            `scaled_one`, `log_loss`, `right` and `answer_numbers` are defined, and predictions can
+            be unsure.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -202,12 +203,13 @@ class Task(BaseModel, ABC):
         """
 
     @abstractmethod
-    def answer(self, outputs: Outputs) -> Answer:
-        """The prediction for the outputs of one text, float32 [width]."""
+    def answer(self, outputs: Sequence[float] | Outputs, unsure: bool = False) -> Answer:
+        """The prediction for the outputs of one text, `width` numbers.
 
-    def answers(self, outputs: Outputs) -> list[Answer]:
-        """The prediction for each text, from outputs float32 [texts, width]."""
-        return [self.answer(row) for row in outputs]
+        Args:
+            outputs: the numbers.
+            unsure: whether the prediction is too uncertain; for tasks with `has_confidence`.
+        """
 
     @abstractmethod
     def labels_in(self, outputs: Outputs) -> Labels:
@@ -265,6 +267,10 @@ class Task(BaseModel, ABC):
 
     def scaled(self, outputs: Outputs, temperature: float) -> Outputs:
         """Outputs of the logits divided by a temperature, float32 [texts, width]."""
+        raise NotImplementedError
+
+    def scaled_one(self, outputs: Sequence[float], temperature: float) -> Sequence[float]:
+        """`scaled` for the outputs of one text, without arrays, which take longer to make."""
         raise NotImplementedError
 
     def log_loss(self, outputs: Outputs, labels: Labels) -> float:

@@ -4,7 +4,6 @@ import json
 import string
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from tokenizers.processors import TemplateProcessing
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 from kdedge.text.batches import chunks
-from kdedge.text.pairs import Pair, Text
+from kdedge.text.pairs import Text
 from kdedge.text.pretrained import SETTINGS, TOKENIZER, Side, read_pretrained
 from kdedge.text.words import WordTable
 
@@ -29,8 +28,7 @@ ENCODER = "encoder.json"
 PRUNING_BATCH = 4096
 
 
-@dataclass(frozen=True)
-class Encoded:
+class Encoded(NamedTuple):
     """Token ids of texts, padded to one length; each array is int32 [texts, length]."""
 
     ids: npt.NDArray[np.int32]
@@ -70,16 +68,19 @@ class Tokens(NamedTuple):
 
 def padded(rows: Sequence[Tokens], length: int | None = None, pad_id: int = 0) -> Encoded:
     """Tokens of texts as arrays, padded to `length` or, for None, to the longest of them."""
-    longest = max((len(row.ids) for row in rows), default=0)
-    ids, mask, segments = np.zeros((3, len(rows), length or longest), np.int32)
-    ids += pad_id
+    if length is None:
+        length = max((len(row.ids) for row in rows), default=0)
+    encoded = Encoded(*np.zeros((3, len(rows), length), np.int32))
+    ids, mask, segment_ids = encoded
+    if pad_id:
+        ids += pad_id
     for i, row in enumerate(rows):
         tokens = len(row.ids)
         ids[i, :tokens] = row.ids
         mask[i, :tokens] = 1
         if any(row.segments):
-            segments[i, :tokens] = row.segments
-    return Encoded(ids, mask, segments)
+            segment_ids[i, :tokens] = row.segments
+    return encoded
 
 
 class TextEncoder:
@@ -193,23 +194,20 @@ class TextEncoder:
         tokens. Of a pair the longer text loses tokens first.
         """
         length = min(length or self.max_length, self.max_length)
-        rows = [self._by_words(text, length) for text in texts]
-        left = [text for text, row in zip(texts, rows, strict=True) if row is None]
-        others = iter(self._by_tokenizer(left, length) if left else ())
-        return [next(others) if row is None else row for row in rows]
+        words, singles = self._words, [text for text in texts if isinstance(text, str)]
+        if words is None or len(singles) < len(texts):
+            return self._by_tokenizer(texts, length)
+        rows = []
+        for text in singles:
+            ids = words.tokens(text, self.first, self.last, length, self.truncation_side)
+            rows += [Tokens(ids, [0] * len(ids))] if ids else self._by_tokenizer([text], length)
+        return rows
 
     @cached_property
     def _words(self) -> WordTable | None:
         return WordTable(self.tokenizer) if WordTable.suits(self.tokenizer) else None
 
-    def _by_words(self, text: Text, length: int) -> Tokens | None:
-        """Tokens of a text, much faster than by the tokenizer; None of texts that it must split."""
-        if self._words is None or isinstance(text, Pair):
-            return None
-        ids = self._words.tokens(text, self.first, self.last, length, self.truncation_side)
-        return None if ids is None else Tokens(ids, [0] * len(ids))
-
-    def _by_tokenizer(self, texts: list[Text], length: int) -> list[Tokens]:
+    def _by_tokenizer(self, texts: Sequence[Text], length: int) -> list[Tokens]:
         if length not in self._tokenizers:
             own = Tokenizer.from_str(self.tokenizer.to_str())
             own.enable_truncation(length, direction=self.truncation_side)

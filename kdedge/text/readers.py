@@ -283,7 +283,7 @@ def check_text(text: str, where: str) -> None:
             "allowed. A model reads its first words only: split it."
         )
     # Valid in JSON and in Python, but not in the tokenizers package.
-    if SURROGATE.search(text):
+    if not text.isascii() and SURROGATE.search(text):
         raise KdedgeError(f"{where}: the text has half a surrogate pair. Write it as UTF-8 again.")
 
 

@@ -19,7 +19,7 @@ MAX_WORDS, MAX_CHARACTERS = 32_768, 32
 PARTS = re.compile("[{0}]|[^{0}\t\n\r]+".format(re.escape(string.punctuation)))
 
 
-class WordTable(dict[str, list[int]]):
+class WordTable(dict[str, tuple[int, ...]]):
     """Ids of word pieces by what is between two spaces; what is missing is split and added.
 
     The ids are those of `tokenizers`, several times as fast, since most words of a text came
@@ -89,20 +89,20 @@ class WordTable(dict[str, list[int]]):
             ids = ids[:-excess] if side == "right" else ids[excess:]
         return [*first, *ids, *last]
 
-    def __missing__(self, chunk: str) -> list[int]:
+    def __missing__(self, chunk: str) -> tuple[int, ...]:
         """Split what is between two spaces, and add it."""
         if chunk.isascii() and chunk.isalnum():
             ids = self._pieces(chunk.lower() if self._lowercase else chunk)
         elif (parts := PARTS.findall(chunk)) != [chunk]:
-            ids = [number for part in parts for number in self[part]]
+            ids = tuple(number for part in parts for number in self[part])
         else:
             words = self._pre_tokenizer.pre_tokenize_str(self._normalizer.normalize_str(chunk))
-            ids = [number for word, _ in words for number in self._pieces(word)]
+            ids = tuple(number for word, _ in words for number in self._pieces(word))
         if len(chunk) <= MAX_CHARACTERS:
             if len(self) >= MAX_WORDS:
                 self.clear()
             self[chunk] = ids
         return ids
 
-    def _pieces(self, word: str) -> list[int]:
-        return [token.id for token in self._model.tokenize(word)]
+    def _pieces(self, word: str) -> tuple[int, ...]:
+        return tuple(token.id for token in self._model.tokenize(word))
