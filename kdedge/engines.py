@@ -171,8 +171,8 @@ class LiteRTEngine(Engine):
         self.inputs = tuple(graphs[0].inputs)
         self._graphs = {graph.length: graph for graph in graphs}
         self.lengths = tuple(sorted(self._graphs))
-        # The mask of a text, by length and number of tokens.
-        self._masks = {n: np.tri(n + 1, n, -1, np.int32)[:, None] for n in self.lengths}
+        # As many 1 as the longest text has tokens, then as many 0: every mask is a part of it.
+        self._ones_and_zeros = np.repeat(np.array([[1, 0]], np.int32), self.lengths[-1], axis=1)
 
     def feed(self, inputs: Mapping[str, Any]) -> Any:
         """Turn int32 [1, length] arrays, by name, into the argument of `infer`."""
@@ -204,12 +204,11 @@ class LiteRTEngine(Engine):
         """Run one text; see `Engine`."""
         tokens = len(ids)
         length = self.lengths[bisect_left(self.lengths, tokens)]
-        masks, padding = self._masks[length], length - tokens
+        padding, ones = length - tokens, self.lengths[-1]
         inputs = {
             "ids": np.array([[*ids, *[pad_id] * padding]], np.int32),
-            "mask": masks[tokens],
-            # All 0, as the mask of no token.
-            "segment_ids": masks[0],
+            "mask": self._ones_and_zeros[:, ones - tokens : ones + padding],
+            "segment_ids": self._ones_and_zeros[:, ones : ones + length],
         }
         if any(segments):
             inputs["segment_ids"] = np.array([[*segments, *[0] * padding]], np.int32)

@@ -5,7 +5,6 @@ Needs `pip install 'kdedge[runtime]'` and no TensorFlow.
 
 import contextlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
@@ -15,14 +14,14 @@ import numpy.typing as npt
 
 from kdedge import engines
 from kdedge.bundle.decision import Decision
-from kdedge.bundle.manifest import Artifact, Manifest, opened, verify
+from kdedge.bundle.fit import check_fit
+from kdedge.bundle.manifest import Artifact, Manifest, opened, verify_files
 from kdedge.engines import Engine, EngineError, RuntimeMissingError
 from kdedge.errors import KdedgeError
 from kdedge.tasks import Outputs, Task
 from kdedge.text.batches import chunks
 from kdedge.text.encoder import TextEncoder, Tokens, padded
-from kdedge.text.pairs import Text, parts_of
-from kdedge.text.readers import check_text
+from kdedge.text.pairs import Text, check_text, parts_of
 
 # Texts in one inference at most.
 TOGETHER = 32
@@ -183,13 +182,12 @@ def load_bundle(
             key, or has no such artifact; or the runtime is not installed.
     """
     with opened(Path(bundle)) as folder:
-        if public_key is None:
-            manifest = verify(folder)
-        else:
+        if public_key is not None:
             from kdedge.bundle.signing import verify_signature
 
-            manifest = verify_signature(folder, public_key)
-        chosen, encoder = manifest.artifact(artifact), TextEncoder.load(folder)
+            verify_signature(folder, public_key)
+        manifest = verify_files(folder)
+        chosen, encoder = manifest.artifact(artifact), check_fit(folder, manifest)
         loaded = load_engines(folder / chosen.file, threads)
         _check_fit(loaded[0], encoder, manifest, chosen)
         decision = chosen.trust.decision if chosen.trust else None
@@ -315,6 +313,8 @@ def _in_threads(
     batches: Sequence[tuple[int, list[int]]],
 ) -> None:
     """Run batches with a thread for each engine."""
+    from concurrent.futures import ThreadPoolExecutor
+
     waiting: SimpleQueue[tuple[int, list[int]]] = SimpleQueue()
     for batch in batches:
         waiting.put(batch)

@@ -18,7 +18,8 @@ from kdedge.errors import KdedgeError
 from kdedge.tasks import Classification
 from kdedge.text import readers as module
 from kdedge.text.corpus import Corpus, load_corpus
-from kdedge.text.readers import MAX_TEXT_CHARS, Format, TextFiles, check_text, read_texts
+from kdedge.text.pairs import MAX_TEXT_CHARS, check_text
+from kdedge.text.readers import Format, TextFiles, read_texts
 from kdedge.text.splits import Split
 
 DATA = Path(__file__).parent.parent / "data" / "movie_reviews.tsv.gz"

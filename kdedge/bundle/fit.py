@@ -41,8 +41,11 @@ def check_format(artifact: "Artifact") -> None:
         )
 
 
-def check_fit(bundle: Path, manifest: "Manifest") -> None:
+def check_fit(bundle: Path, manifest: "Manifest") -> TextEncoder:
     """Check that the files in a bundle's folder belong together.
+
+    Returns:
+        The bundle's encoder, which takes long to load.
 
     Raises:
         KdedgeError: two of them contradict each other, or the tokenizer is damaged.
@@ -79,6 +82,7 @@ def check_fit(bundle: Path, manifest: "Manifest") -> None:
                 f"{path}: problem_type is {kind!r}, and the manifest's task is "
                 f"{manifest.task.name}. {REMEDY}"
             )
+    return encoder
 
 
 def _check_lines(

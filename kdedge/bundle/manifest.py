@@ -252,6 +252,17 @@ def verify(bundle: Path) -> Manifest:
     Raises:
         KdedgeError: see `read_manifest`; or a file is missing, changed or from another bundle.
     """
+    manifest = verify_files(bundle)
+    check_fit(bundle, manifest)
+    return manifest
+
+
+def verify_files(bundle: Path) -> Manifest:
+    """Read a bundle's manifest, and check the SHA-256 of it and of each file.
+
+    Raises:
+        KdedgeError: see `read_manifest`; or a file is missing or has changed.
+    """
     manifest = read_manifest(bundle)
     verify_checksums(bundle, [MANIFEST], "Copy the bundle again or export it again.")
     for name, expected in manifest.files.items():
@@ -263,7 +274,6 @@ def verify(bundle: Path) -> Manifest:
                 f"{path} is not the file that was exported: its SHA-256 differs from the "
                 f"manifest's. Copy the bundle again or export it again."
             )
-    check_fit(bundle, manifest)
     return manifest
 
 

@@ -63,7 +63,7 @@ class Task(BaseModel, ABC):
             be unsure.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str
     metric: ClassVar[str]

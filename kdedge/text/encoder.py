@@ -158,10 +158,13 @@ class TextEncoder:
     @cached_property
     def unknown_id(self) -> int | None:
         """The id of what is not known; None where nothing is unknown."""
-        model = json.loads(self.tokenizer.to_str())["model"]
-        if "unk_id" in model:
-            return None if model["unk_id"] is None else int(model["unk_id"])
-        token = model.get("unk_token")
+        if isinstance(self.tokenizer.model, WordPiece):
+            token = self.tokenizer.model.unk_token
+        else:
+            model = json.loads(self.tokenizer.to_str())["model"]
+            if "unk_id" in model:
+                return None if model["unk_id"] is None else int(model["unk_id"])
+            token = model.get("unk_token")
         return None if token is None else self.tokenizer.token_to_id(token)
 
     @property
@@ -379,8 +382,8 @@ def cls_and_sep(tokenizer: Tokenizer) -> TemplateProcessing:
 
 
 def _need(tokenizer: Tokenizer, tokens: Iterable[str]) -> None:
-    pieces = tokenizer.get_vocab(with_added_tokens=False)
-    if missing := [token for token in tokens if token not in pieces]:
+    pieces = tokenizer.model
+    if missing := [token for token in tokens if pieces.token_to_id(token) is None]:
         raise KdedgeError(f"tokenizer: not a WordPiece vocabulary: {', '.join(missing)} missing.")
 
 

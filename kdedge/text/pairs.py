@@ -1,9 +1,13 @@
 """Pairs of texts with one label, as in entailment or duplicate questions."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kdedge.errors import KdedgeError
+
+MAX_TEXT_CHARS = 100_000
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Pair(NamedTuple):
@@ -28,6 +32,24 @@ Text = str | Pair
 def parts_of(text: Text) -> tuple[str, ...]:
     """The texts of a pair, or the text alone."""
     return text if isinstance(text, Pair) else (text,)
+
+
+def check_text(text: str, where: str) -> None:
+    """Check a text.
+
+    Raises:
+        KdedgeError: it is blank, longer than `MAX_TEXT_CHARS`, or has half of a surrogate pair.
+    """
+    if not text.strip():
+        raise KdedgeError(f"{where}: the text is empty. Fill it in or leave it out.")
+    if len(text) > MAX_TEXT_CHARS:
+        raise KdedgeError(
+            f"{where}: the text has {len(text):,} characters; at most {MAX_TEXT_CHARS:,} are "
+            "allowed. A model reads its first words only: split it."
+        )
+    # Valid in JSON and in Python, but not in the tokenizers package.
+    if not text.isascii() and SURROGATE.search(text):
+        raise KdedgeError(f"{where}: the text has half a surrogate pair. Write it as UTF-8 again.")
 
 
 def key_of(text: Text) -> str:

@@ -16,15 +16,13 @@ from typing import Any, BinaryIO, Literal
 from kdedge.errors import KdedgeError
 from kdedge.text.decoding import Tell, decoded_lines, tell_once
 from kdedge.text.delimited import delimited_rows
-from kdedge.text.pairs import Pair, Text
+from kdedge.text.pairs import Pair, Text, check_text
 
-MAX_TEXT_CHARS = 100_000
 # A .gz or Parquet file that expands past this is refused: it may be a decompression bomb.
 MAX_FILE_BYTES = 8 * 2**30
 # Longer lines are refused, because a whole line is held in memory.
 MAX_LINE_BYTES = 64 * 2**20
 PARQUET_ROWS_AT_ONCE = 4096
-SURROGATE = re.compile("[\ud800-\udfff]")
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt")
 # Unicode categories of control characters, and of zero-width characters and direction marks.
 INVISIBLE = ("Cc", "Cf")
@@ -267,24 +265,6 @@ def split_lines(content: bytes, source: str) -> tuple[list[str], int]:
     rows = list(_text_rows(source, decoded_lines(source, lambda: io.BytesIO(content))))
     texts = [row.text("text") for row in rows if not row.is_empty("text")]
     return texts, len(rows) - len(texts)
-
-
-def check_text(text: str, where: str) -> None:
-    """Check a text.
-
-    Raises:
-        KdedgeError: it is blank, longer than `MAX_TEXT_CHARS`, or has half of a surrogate pair.
-    """
-    if not text.strip():
-        raise KdedgeError(f"{where}: the text is empty. Fill it in or leave it out.")
-    if len(text) > MAX_TEXT_CHARS:
-        raise KdedgeError(
-            f"{where}: the text has {len(text):,} characters; at most {MAX_TEXT_CHARS:,} are "
-            "allowed. A model reads its first words only: split it."
-        )
-    # Valid in JSON and in Python, but not in the tokenizers package.
-    if not text.isascii() and SURROGATE.search(text):
-        raise KdedgeError(f"{where}: the text has half a surrogate pair. Write it as UTF-8 again.")
 
 
 def read_rows(path: Path, form: Format = RECOGNISED) -> list[Row]:

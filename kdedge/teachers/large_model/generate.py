@@ -19,8 +19,7 @@ from kdedge.teachers.large_model.server import BYTES_A_TOKEN, CANNOT, NotDone, S
 from kdedge.text.corpus import Corpus
 from kdedge.text.decoding import Tell, tell_once
 from kdedge.text.near import NearTexts
-from kdedge.text.pairs import single
-from kdedge.text.readers import check_text
+from kdedge.text.pairs import check_text, single
 
 ANSWERS = ".answers.jsonl"
 # Of a text that the model writes: most, and for estimates.
