@@ -187,18 +187,16 @@ def load_bundle(
 
             verify_signature(folder, public_key)
         manifest = verify_files(folder)
-        chosen, encoder = manifest.artifact(artifact), check_fit(folder, manifest)
+        chosen, (encoder, highest) = manifest.artifact(artifact), check_fit(folder, manifest)
         loaded = load_engines(folder / chosen.file, threads)
-        _check_fit(loaded[0], encoder, manifest, chosen)
+        _check_fit(loaded[0], highest, manifest, chosen)
         decision = chosen.trust.decision if chosen.trust else None
         together = most_together(chosen.format, chosen.quantization)
         return TextModel(loaded, encoder, manifest, decision, together)
 
 
-def _check_fit(
-    engine: Engine, encoder: TextEncoder, manifest: Manifest, artifact: Artifact
-) -> None:
-    """Check that a model takes the tokenizer's ids and has an output for each of the task's.
+def _check_fit(engine: Engine, highest: int, manifest: Manifest, artifact: Artifact) -> None:
+    """Check that a model takes ids up to `highest` and has an output for each of the task's.
 
     Raises:
         KdedgeError: it doesn't.
@@ -209,7 +207,6 @@ def _check_fit(
             f"{artifact.file}: texts have {engine.lengths} tokens, and {stated} in the manifest. "
             "Export the bundle again."
         )
-    highest = max(encoder.tokenizer.get_vocab().values())
     try:
         outputs = engine.run(padded([Tokens.of_text([highest])], engine.length).inputs)
     except Exception as error:  # the runtimes' errors have no common base
@@ -255,10 +252,10 @@ def load_engines(path: Path, threads: int) -> list[Engine]:
 def most_together(format: str, quantization: str) -> int:
     """How many texts a file may take in one inference.
 
-    One for dynamic int8 in ONNX, which has one scale for all numbers of an inference, so that what
-    is said of a text would depend on the texts beside it.
+    One for LiteRT, and for dynamic int8 in ONNX, which has one scale for all numbers of an
+    inference, so that what is said of a text would depend on the texts beside it.
     """
-    return 1 if (format, quantization) == ("onnx", "int8") else TOGETHER
+    return TOGETHER if format == "onnx" and quantization != "int8" else 1
 
 
 def run(
@@ -282,21 +279,20 @@ def run(
     outputs = np.zeros((len(rows), task.width), np.float32)
     by_length: dict[int, list[int]] = {}
     for place, row in enumerate(rows):
-        tokens = len(row.ids)
-        by_length.setdefault(first.length_for(tokens) or tokens, []).append(place)
+        by_length.setdefault(len(row.ids), []).append(place)
 
-    def run_batch(engine: Engine, length: int, places: list[int]) -> None:
-        encoded = padded([rows[place] for place in places], length, encoder.pad_id)
-        outputs[places] = engine.run(encoded.inputs)
+    def run_batch(engine: Engine, places: list[int]) -> None:
+        of_batch = [rows[place] for place in places]
+        if len(places) == 1:
+            outputs[places] = engine.run_text(*of_batch[0], encoder.pad_id)
+        else:
+            length = first.length_for(len(of_batch[0].ids))
+            outputs[places] = engine.run(padded(of_batch, length, encoder.pad_id).inputs)
 
-    batches = [
-        (length, places)
-        for length, of_length in by_length.items()
-        for places in chunks(of_length, together)
-    ]
+    batches = [places for same in by_length.values() for places in chunks(same, together)]
     if len(engines) == 1:
         for batch in batches:
-            run_batch(first, *batch)
+            run_batch(first, batch)
     else:
         _in_threads(engines, run_batch, batches)
     return Ran(
@@ -309,20 +305,20 @@ def run(
 
 def _in_threads(
     engines: Sequence[Engine],
-    run_batch: Callable[[Engine, int, list[int]], None],
-    batches: Sequence[tuple[int, list[int]]],
+    run_batch: Callable[[Engine, list[int]], None],
+    batches: Sequence[list[int]],
 ) -> None:
     """Run batches with a thread for each engine."""
     from concurrent.futures import ThreadPoolExecutor
 
-    waiting: SimpleQueue[tuple[int, list[int]]] = SimpleQueue()
+    waiting: SimpleQueue[list[int]] = SimpleQueue()
     for batch in batches:
         waiting.put(batch)
 
     def work(engine: Engine) -> None:
         with contextlib.suppress(Empty):
             while True:
-                run_batch(engine, *waiting.get_nowait())
+                run_batch(engine, waiting.get_nowait())
 
     with ThreadPoolExecutor(len(engines)) as pool:
         # As a list, so that errors are raised here.

@@ -117,6 +117,14 @@ def test_the_table_has_an_end() -> None:
     assert len(table) <= words.MAX_WORDS and max(map(len, table)) <= words.MAX_CHARACTERS
 
 
+def test_words_that_are_too_long_for_the_tokenizer() -> None:
+    tokenizer = TextEncoder.from_pretrained(MINILM, 64).tokenizer
+    tokenizer.model.max_input_chars_per_word = 4
+    # good 2204, [UNK] 100: hello is in the vocabulary, but has five letters.
+    assert WordTable(tokenizer).ids("good hello") == [2204, 100]
+    assert tokenizer.encode("good hello", add_special_tokens=False).ids == [2204, 100]
+
+
 def test_what_is_left_to_tokenizers() -> None:
     encoder = TextEncoder.from_pretrained(MINILM, 8)
     table = WordTable(encoder.tokenizer)

@@ -41,11 +41,11 @@ def check_format(artifact: "Artifact") -> None:
         )
 
 
-def check_fit(bundle: Path, manifest: "Manifest") -> TextEncoder:
+def check_fit(bundle: Path, manifest: "Manifest") -> tuple[TextEncoder, int]:
     """Check that the files in a bundle's folder belong together.
 
     Returns:
-        The bundle's encoder, which takes long to load.
+        The bundle's encoder and its highest token id, which both take long to find.
 
     Raises:
         KdedgeError: two of them contradict each other, or the tokenizer is damaged.
@@ -64,9 +64,9 @@ def check_fit(bundle: Path, manifest: "Manifest") -> TextEncoder:
             f"{bundle}: max_length is {encoder.max_length} in encoder.json, but "
             f"{manifest.max_length} in the manifest. {REMEDY}"
         )
-    names = manifest.task.output_names
+    names, vocabulary = manifest.task.output_names, encoder.vocabulary
     _check_lines(bundle, manifest, LABELS, names, "labels", "the manifest")
-    _check_lines(bundle, manifest, VOCABULARY, encoder.vocabulary, "tokens", "tokenizer.json")
+    _check_lines(bundle, manifest, VOCABULARY, vocabulary, "tokens", "tokenizer.json")
     expected = manifest.task.config()
     if CONFIG in manifest.files and "id2label" in expected:
         path = bundle / CONFIG
@@ -82,7 +82,7 @@ def check_fit(bundle: Path, manifest: "Manifest") -> TextEncoder:
                 f"{path}: problem_type is {kind!r}, and the manifest's task is "
                 f"{manifest.task.name}. {REMEDY}"
             )
-    return encoder
+    return encoder, encoder.tokenizer.token_to_id(vocabulary[-1])
 
 
 def _check_lines(

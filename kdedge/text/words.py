@@ -41,6 +41,7 @@ class WordTable(dict[str, tuple[int, ...]]):
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._normalizer, self._model = tokenizer.normalizer, tokenizer.model
+        self._longest = tokenizer.model.max_input_chars_per_word
         self._pre_tokenizer = tokenizer.pre_tokenizer
         self._lowercase = tokenizer.normalizer.lowercase
         added = (token.content for token in tokenizer.get_added_tokens_decoder().values())
@@ -105,4 +106,8 @@ class WordTable(dict[str, tuple[int, ...]]):
         return ids
 
     def _pieces(self, word: str) -> tuple[int, ...]:
+        number = self._model.token_to_id(word)
+        # A word of the vocabulary is the longest piece of itself.
+        if number is not None and len(word) <= self._longest:
+            return (number,)
         return tuple(token.id for token in self._model.tokenize(word))
