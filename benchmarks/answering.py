@@ -1,53 +1,56 @@
-"""Measures one bundle in this process, with whatever kdedge can be imported; of text_to_answer.py.
+"""Measures a bundle in this process, with the kdedge that is found: a part of text_to_answer.py.
 
-Uses only what kdedge 0.1.0 has too. Reads a JSON object from standard input and writes one:
-
-    in      bundle, artifact; tokenize: whether to measure `tokenizers` alone; threads that lists
-            may use; texts: warm_up, tokenize, answer, listed
-    out     import_s, load_s: until kdedge is imported, and from there to the first answer;
-            tokenize, answer: median microseconds of a text; list_N: microseconds for a text of a
-            list with N threads
+Reads a JSON object with the arguments of `measured` from standard input, and writes its result.
+Uses only what kdedge 0.1.0 has too.
 """
 
 import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-
-def main() -> None:
-    """Answer the request on standard input."""
-    asked = json.load(sys.stdin)
-    print(json.dumps(measured(**asked)))
+# The table of words is empty before them.
+FIRST = 100
 
 
 def measured(
-    bundle: str, artifact: str, threads: list[int], texts: dict[str, list[str]]
+    bundle: str, artifact: str, threads: Sequence[int], texts: Mapping[str, Sequence[str]]
 ) -> dict[str, float]:
-    """What is measured, by name."""
-    start = time.perf_counter()
+    """Milliseconds to import kdedge and to load a bundle, and microseconds for a text.
+
+    Args:
+        bundle: the folder.
+        artifact: name of the model.
+        threads: numbers of threads for lists; 1 must be among them.
+        texts: `warm_up`, which come first; `tokenize`, `answer` and `listed`, for what they are
+            used. No text should be in two of them.
+    """
+    start = time.perf_counter_ns()
     from kdedge import load_bundle
 
-    imported = time.perf_counter()
+    imported = time.perf_counter_ns()
     model = load_bundle(bundle, artifact)
     model.predict(texts["warm_up"][:1])
-    found = {"import_s": imported - start, "load_s": time.perf_counter() - imported}
-    for text in texts["warm_up"]:
+    found = {
+        "import": (imported - start) / 1e6,
+        "load": (time.perf_counter_ns() - imported) / 1e6,
+        "first": median_us(lambda text: model.predict([text]), texts["warm_up"][1:FIRST]),
+    }
+    for text in texts["warm_up"][FIRST:]:
         model.predict([text])
     found["tokenize"] = median_us(lambda text: model.encoder.token_ids([text]), texts["tokenize"])
     found["answer"] = median_us(lambda text: model.predict([text]), texts["answer"])
-    for number in threads:
-        several = model if number == 1 else load_bundle(bundle, artifact, threads=number)
-        found[f"list_{number}"] = median_us(several.predict, [texts["listed"]]) / len(
-            texts["listed"]
-        )
+    for count in threads:
+        of_list = model if count == 1 else load_bundle(bundle, artifact, threads=count)
+        whole = median_us(of_list.predict, [texts["listed"]])
+        found[f"list_{count}"] = whole / len(texts["listed"])
     return found
 
 
 def median_us(work: Callable[[Any], object], given: Iterable[Any]) -> float:
-    """Median microseconds of a call."""
+    """Median microseconds of the calls."""
     times = []
     for one in given:
         start = time.perf_counter_ns()
@@ -57,4 +60,4 @@ def median_us(work: Callable[[Any], object], given: Iterable[Any]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(measured(**json.load(sys.stdin))))

@@ -1,208 +1,232 @@
-"""From a text to its answer in Python: each text at its own length, and all at one length.
+"""From a text to its answer in Python: each text at its own length, all at one, and release 0.1.0.
 
     make demo                            # the teacher and its soft labels
     python benchmarks/text_to_answer.py
+    python benchmarks/text_to_answer.py nano micro --weights random --baseline ../kdedge-0.1.0
 
-Answers texts of the test split one by one with int8 LiteRT files, in two ways: `own length` is
-`predict` of a bundle's default model; `one length` pads each text to max_length, and has its tokens
-from the `tokenizers` library. Each process measures one way of one model, and the processes of all
-models and ways alternate. No text is measured twice; the words of other texts come before.
+Answers texts of the test split one by one with int8 LiteRT files. `own length` is the file for
+several lengths, `one length` the one for the largest of them. With `--baseline`, the folder of a
+checkout of 0.1.0 (commit 9809e561b361), that release answers too, with a file for 64 tokens, which
+was its default.
 
-A list of texts is answered in one call with one thread and with two; in the way `one length`, text
-by text.
+Each process measures one way of one model, and the processes of all models and ways alternate. No
+text is measured twice. The first texts meet an empty table of words; before the others thousands
+were answered. A list of texts is answered in one call with one thread and with two; 0.1.0 has one
+only.
 """
 
+import json
+import os
 import statistics
-import time
-from collections.abc import Callable, Iterable, Sequence
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from benchmarks.common import Figures, Setup, alone, asked, cli, machine, once
-from kdedge import load_bundle
+from benchmarks.common import ROOT, Figures, Setup, asked, cli, machine, once
 from kdedge.bench.report.model import three_digits
 from kdedge.bench.report.tables import markdown
 from kdedge.bench.statistics import ratio_interval
-from kdedge.bundle.manifest import verify
+from kdedge.bundle.manifest import MANIFEST, Artifact, Manifest, Score, verify
+from kdedge.errors import KdedgeError
+from kdedge.files import write_checksums, write_text
+from kdedge.text.encoder import TextEncoder
+
+if TYPE_CHECKING:
+    from kdedge.export.subject import Subject
 
 MODELS = ("nano", "micro", "mini", "teacher")
-ARTIFACTS = ("litert-int8", "litert-int8-lengths")
-ONE, OWN = "one length", "own length"
-WARM_UP, MEASURED, LISTED = 500, 500, 1000
-# What is timed, and what it is compared with.
+RELEASE, ONE, OWN = "0.1.0", "one length", "own length"
+ARTIFACTS = {RELEASE: "litert-int8", ONE: "litert-int8", OWN: "litert-int8-lengths"}
+RELEASED_LENGTH = 64
+WARM_UP, MEASURED, LISTED = 5000, 500, 1000
+# What is timed, by its key.
 TIMES = {
-    "tokenization, µs": "tokenize",
-    "text to answer, µs": "answer",
-    "list, one thread, µs a text": "list_1",
-    "list, two threads, µs a text": "list_2",
+    "import": "import kdedge, ms",
+    "load": "load to first answer, ms",
+    "first": "text to answer, first texts, µs",
+    "tokenize": "tokenization, µs",
+    "answer": "text to answer, µs",
+    "list_1": "list, one thread, µs a text",
+    "list_2": "list, two threads, µs a text",
 }
-
-
-class Texts(NamedTuple):
-    """Texts by what is done with them; no text is in two of them."""
-
-    warm_up: Sequence[Any]
-    tokenize: Sequence[Any]
-    answer: Sequence[Any]
-    listed: Sequence[Any]
+Times = dict[str, float]
 
 
 def main() -> None:
     """Distil, export, measure, keep."""
-    setup, given = asked("text_to_answer", __doc__, "models", repeats=7)
-    models, corpus = given.models or [*MODELS], setup.corpus()
-    bundles = {model: setup.work / "bundles" / model for model in models}
-    for model, bundle in bundles.items():
-        once(bundle, export, setup, model, bundle)
-    test = corpus.test.texts
-    third = min(MEASURED, len(test) // 3)
-    texts = Texts(
-        corpus.valid.texts[:WARM_UP],
-        test[:third],
-        test[third : 2 * third],
-        test[2 * third :][:LISTED],
+    setup, given = asked(
+        "text_to_answer", __doc__, "models", repeats=7, weights="trained", baseline=""
     )
-    found: dict[str, dict[str, list[dict[str, float]]]] = {
-        model: {way: [] for way in WAYS} for model in models
-    }
+    if given.weights not in ("trained", "random"):
+        raise KdedgeError(f"--weights: {given.weights}. Allowed: trained, random.")
+    ways = [*([RELEASE] if given.baseline else []), ONE, OWN]
+    random, names = given.weights == "random", given.models or [*MODELS]
+    folder = setup.work / given.weights
+    for name in names:
+        once(folder / name, export, setup, name, random, folder / name)
+        if given.baseline:
+            release = folder / f"{name}-{RELEASE}"
+            once(release, export_for_release, setup, name, random, release)
+    texts = texts_of(setup)
+    found: dict[str, dict[str, list[Times]]] = {name: {way: [] for way in ways} for name in names}
     for number in range(given.repeats):
-        for model in models:
+        for name in names:
             # Another way is first in each round.
-            for way in [*WAYS][:: 1 if number % 2 else -1]:
-                found[model][way].append(alone(measured, bundles[model], way, texts))
-    rows = {model: {"repeats": found[model], **sizes(bundle)} for model, bundle in bundles.items()}
-    about = {"machine": machine(), "repeats": given.repeats, "tokens": tokens(bundles, texts)}
+            for way in ways[:: 1 if number % 2 else -1]:
+                bundle = folder / (f"{name}-{RELEASE}" if way == RELEASE else name)
+                source = Path(given.baseline) if way == RELEASE else ROOT
+                found[name][way].append(measured(source, bundle, way, texts))
+    rows = {}
+    for name in names:
+        shown = f"{name} (random weights)" if random and name != "teacher" else name
+        rows[shown] = {"repeats": found[name], **sizes(folder / name)}
+    encoder = TextEncoder.load(folder / names[0])
+    tokens = statistics.mean(map(len, encoder.token_ids(texts["answer"])))
+    about = {"machine": machine(), "repeats": given.repeats, "tokens": tokens}
     setup.keep(setup.about() | about | {"models": rows}, page)
 
 
-def export(setup: Setup, model: str, bundle: Path) -> None:
-    """Export a preset's student, or the teacher, in int8 for one length and for several."""
-    from kdedge import Student, export_bundle, load_teacher
+def texts_of(setup: Setup) -> dict[str, list[Any]]:
+    """Texts by what is done with them; no text is in two of them."""
+    corpus = setup.corpus()
+    test = [*corpus.test.texts]
+    third = min(MEASURED, len(test) // 3)
+    return {
+        "warm_up": [*corpus.train.texts[:WARM_UP]],
+        "tokenize": test[:third],
+        "answer": test[third : 2 * third],
+        "listed": test[2 * third :][:LISTED],
+    }
+
+
+def subject_of_model(setup: Setup, name: str, random: bool) -> "Subject":
+    """A preset's student or the teacher, or a student with random weights."""
+    from kdedge import SoftLabels, Student, build_student, load_teacher
     from kdedge.export.subject import subject_of, subject_of_classifier
+
+    if not random and name != "teacher":
+        return subject_of(Student.load(setup.student(name)))
+    corpus = setup.corpus()
+    if name == "teacher":
+        teacher = load_teacher(setup.made("teacher"))
+        return subject_of_classifier(name, teacher, teacher.encoder, corpus)
+    encoder = SoftLabels(setup.made("soft_labels")).encoder()
+    vocabulary, length = len(encoder.vocabulary), encoder.max_length
+    model = build_student(name, task=corpus.task, vocabulary=vocabulary, max_length=length)
+    return subject_of_classifier(name, model, encoder, corpus)
+
+
+def export(setup: Setup, name: str, random: bool, bundle: Path) -> None:
+    """Export a model in int8 for one length and for several."""
+    from kdedge import export_bundle
     from kdedge.recipe import Export
 
-    if model == "teacher":
-        teacher = load_teacher(setup.made("teacher"))
-        subject = subject_of_classifier(model, teacher, teacher.encoder, setup.corpus())
-    else:
-        subject = subject_of(Student.load(setup.student(model)))
     # A loss of accuracy is no reason to stop: only times are compared.
-    export_bundle(subject, Export(artifacts=ARTIFACTS, max_accuracy_drop=100), bundle)
+    settings = Export(artifacts=(ARTIFACTS[ONE], ARTIFACTS[OWN]), max_accuracy_drop=100)
+    export_bundle(subject_of_model(setup, name, random), settings, bundle)
+
+
+def export_for_release(setup: Setup, name: str, random: bool, bundle: Path) -> None:
+    """Export a model as 0.1.0 did: the same file, with the manifest of that time."""
+    from kdedge import export_bundle
+    from kdedge.recipe import Export
+
+    settings = Export(
+        artifacts=(ARTIFACTS[RELEASE],), lengths=(RELEASED_LENGTH,), max_accuracy_drop=100
+    )
+    subject = subject_of_model(setup, name, random)
+    encoder = TextEncoder(subject.encoder.tokenizer, RELEASED_LENGTH)
+    manifest = export_bundle(replace(subject, encoder=encoder), settings, bundle)
+    write_text(bundle / MANIFEST, json.dumps(first_version(manifest)))
+    write_checksums(bundle, [MANIFEST])
+
+
+def first_version(manifest: Manifest) -> Figures:
+    """A manifest of classification in the form that 0.1.0 reads."""
+
+    def accuracy(score: Score) -> Figures:
+        return {"texts": score.texts, "value": score.value}
+
+    def artifact(one: Artifact) -> Figures:
+        same = one.model_dump(exclude={"lengths", "score", "trust"})
+        return {**same, "accuracy": accuracy(one.score), "p50_ms": 0.0}
+
+    source = manifest.source
+    return {
+        **manifest.model_dump(include={"max_length", "defaults", "files"}),
+        "format_version": 1,
+        "kdedge": RELEASE,
+        "labels": manifest.task.output_names,
+        "source": {
+            "name": source.name,
+            "parameters": source.parameters,
+            "accuracy": accuracy(source.score),
+        },
+        "artifacts": [artifact(one) for one in manifest.artifacts],
+    }
 
 
 def sizes(bundle: Path) -> Figures:
     """Bytes of the files, and the lengths of the one for several."""
-    one, several = map(verify(bundle).artifact, ARTIFACTS)
+    manifest = verify(bundle)
+    one, several = (manifest.artifact(ARTIFACTS[way]) for way in (ONE, OWN))
     return {"bytes": [one.bytes, several.bytes], "lengths": several.lengths}
 
 
-def tokens(bundles: dict[str, Path], texts: Texts) -> float:
-    """Mean number of tokens of the texts that are answered."""
-    encoder = load_bundle(next(iter(bundles.values()))).encoder
-    return statistics.mean(len(row.ids) for row in encoder.tokens(texts.answer))
-
-
-def measured(bundle: Path, way: str, texts: Texts) -> dict[str, float]:
-    """Median microseconds of each of `TIMES`, in this process."""
-    tokenize, answer, answer_list = WAYS[way](bundle)
-    for text in texts.warm_up:
-        answer(text)
-    found = {
-        "tokenize": statistics.median(timed(tokenize, texts.tokenize)),
-        "answer": statistics.median(timed(answer, texts.answer)),
+def measured(source: Path, bundle: Path, way: str, texts: Mapping[str, Sequence[Any]]) -> Times:
+    """The `TIMES` of a way, in a process of its own with the kdedge in the folder `source`."""
+    request = {
+        "bundle": str(bundle),
+        "artifact": ARTIFACTS[way],
+        "threads": [1] if way == RELEASE else [1, 2],
+        "texts": texts,
     }
-    for threads in (1, 2):
-        (whole,) = timed(answer_list(threads), [texts.listed])
-        found[f"list_{threads}"] = whole / len(texts.listed)
-    return found
-
-
-def timed(work: Callable[[Any], object], given: Iterable[Any]) -> list[float]:
-    """Microseconds of each call."""
-    times = []
-    for one in given:
-        start = time.perf_counter_ns()
-        work(one)
-        times.append((time.perf_counter_ns() - start) / 1000)
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "answering.py"],
+        input=json.dumps(request),
+        env=os.environ | {"PYTHONPATH": str(source.resolve())},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    times: Times = json.loads(done.stdout.splitlines()[-1])
     return times
 
 
-Way = tuple[
-    Callable[[Any], object], Callable[[Any], object], Callable[[int], Callable[[Any], object]]
-]
-
-
-def own_length(bundle: Path) -> Way:
-    """Tokens, an answer, and answers to a list by so many threads, as an app gets them."""
-    models = {threads: load_bundle(bundle, ARTIFACTS[1], threads=threads) for threads in (1, 2)}
-    model = models[1]
-    return (
-        lambda text: model.encoder.tokens([text]),
-        lambda text: model.predict([text]),
-        lambda threads: models[threads].predict,
-    )
-
-
-def one_length(bundle: Path) -> Way:
-    """The same with one length, and tokens by `tokenizers`."""
-    model = load_bundle(bundle, ARTIFACTS[0])
-    tokenizer = model.encoder.tokenizer
-    tokenizer.enable_padding(length=model.engine.length, pad_id=model.encoder.pad_id)
-    decision, task = model.decision, model.manifest.task
-
-    def answer(text: Any) -> list[Any]:
-        encoding = tokenizer.encode(text)
-        rows = (encoding.ids, encoding.attention_mask, encoding.type_ids)
-        names = ("ids", "mask", "segment_ids")
-        inputs = {name: np.array([row], np.int32) for name, row in zip(names, rows, strict=True)}
-        outputs = model.engine.run(inputs)
-        if decision:
-            unknown = inputs["ids"][0] == model.encoder.unknown_id
-            outputs = decision.calibrated(task, outputs)
-            decision.unsure(task, outputs, [unknown.sum() / inputs["mask"].sum()])
-        return [*task.answers(outputs)]
-
-    return tokenizer.encode, answer, lambda threads: lambda texts: [*map(answer, texts)]
-
-
-WAYS: dict[str, Callable[[Path], Way]] = {ONE: one_length, OWN: own_length}
-
-
 def page(result: Figures) -> str:
-    """The table as Markdown."""
-    rows, against = [], result["models"].get("teacher")
-    for model, row in result["models"].items():
-        for what, key in TIMES.items():
-            one, own = ([repeat[key] for repeat in row["repeats"][way]] for way in (ONE, OWN))
-            teacher = [repeat[key] for repeat in against["repeats"][OWN]] if against else []
-            rows.append(
-                (
-                    model,
-                    what,
-                    three_digits(statistics.median(one)),
-                    three_digits(statistics.median(own)),
-                    *ratio(one, own),
-                    *(ratio(teacher, own) if teacher and model != "teacher" else ("", "")),
-                )
-            )
-    head = (
-        "model", "", ONE, OWN, "times as fast", "95% interval", "times as fast as the teacher",
-        "95% interval",
-    )  # fmt: skip
+    """The tables as Markdown."""
+    models = result["models"]
+    ways = [*next(iter(models.values()))["repeats"]]
+    head = ("model", "", *ways, "times as fast", "95% interval", "as the teacher", "95% interval")
     files = [
-        (model, ", ".join(map(str, row["lengths"])), f"{row['bytes'][1] / row['bytes'][0]:.3f}")
-        for model, row in result["models"].items()
+        (name, ", ".join(map(str, row["lengths"])), f"{row['bytes'][1] / row['bytes'][0]:.3f}")
+        for name, row in models.items()
     ]
     return (
-        f"{result['machine']}. Medians over {result['repeats']} processes for each model and way, "
-        f"of each process's median. A text has {result['tokens']:.0f} tokens on average.\n\n"
-        + markdown(head, rows)
+        f"{result['machine']}; {result['repeats']} processes of each way of each model, medians of "
+        f"their medians. A text has {result['tokens']:.0f} tokens in the mean. `{OWN}` is how many "
+        f"times as fast as `{ways[0]}`.\n\n"
+        + markdown(head, [*_rows(models, ways)])
         + "\n"
         + markdown(("model", "lengths", "bytes, several lengths / one"), files)
         + "\nThe file for one length also has the vocabulary, which MediaPipe reads.\n"
     )
+
+
+def _rows(models: Figures, ways: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """A row for each model and time."""
+    teacher = models.get("teacher")
+    for name, row in models.items():
+        for key, what in TIMES.items():
+            times = [[one.get(key, one["list_1"]) for one in row["repeats"][way]] for way in ways]
+            against = ("", "")
+            if teacher and row is not teacher:
+                against = ratio([one[key] for one in teacher["repeats"][OWN]], times[-1])
+            medians = (three_digits(statistics.median(of_way)) for of_way in times)
+            yield name, what, *medians, *ratio(times[0], times[-1]), *against
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> tuple[str, str]:
