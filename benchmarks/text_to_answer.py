@@ -206,9 +206,9 @@ def page(result: Figures) -> str:
         for name, row in models.items()
     ]
     return (
-        f"{result['machine']}; {result['repeats']} processes of each way of each model, medians of "
-        f"their medians. A text has {result['tokens']:.0f} tokens in the mean. `{OWN}` is how many "
-        f"times as fast as `{ways[0]}`.\n\n"
+        f"{result['machine']}. Medians over {result['repeats']} processes for each model and way, "
+        f"of each process's median. A text has {result['tokens']:.0f} tokens on average. `times as "
+        f"fast` compares `{OWN}` with `{ways[0]}`.\n\n"
         + markdown(head, [*_rows(models, ways)])
         + "\n"
         + markdown(("model", "lengths", "bytes, several lengths / one"), files)
