@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import sentencepiece
-from tokenizers import ByteLevelBPETokenizer
+from tokenizers import ByteLevelBPETokenizer, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import AutoTokenizer
 
 from kdedge import KdedgeError, TextEncoder
@@ -253,6 +255,15 @@ def test_students_have_berts_wordpiece(kind: str, learnt: Path, tmp_path: Path) 
     others = ("added tokens", "MPNet", "RoBERTa", "sentencepiece", "XLM-R")
     learnt_anew = any(word in kind for word in others)
     assert (students.vocabulary == teachers.vocabulary) is not learnt_anew
+
+
+def test_a_student_sees_as_much_of_a_text_as_its_teacher() -> None:
+    """Two words for the teacher are [CLS], four characters and [SEP] for the student."""
+    words = Tokenizer(WordLevel({"[UNK]": 0, "电影": 1, "好看": 2}, unk_token="[UNK]"))
+    words.pre_tokenizer = WhitespaceSplit()
+    teachers = TextEncoder(words, max_length=16)
+    assert students_encoder(teachers, ["电影 好看"] * 3).max_length == 16 * 6 / 2
+    assert students_encoder(TextEncoder(words, 510), ["电影 好看"]).max_length == 512
 
 
 def test_a_learnt_wordpiece() -> None:

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from itertools import chain
+from itertools import chain, islice
+from math import ceil
 from string import ascii_lowercase, digits, printable
 
 from tokenizers import Tokenizer
@@ -19,20 +20,31 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # The size of BERT's vocabulary; the number of characters that are always kept.
 PIECES, CHARACTERS = 30_000, 8_000
 LEAST_COUNT = 2
+# Texts whose tokens are counted to find a student's length; its steps, and the longest.
+SAMPLE, LENGTH_STEP, LONGEST = 2_000, 8, 512
 
 
 def students_encoder(teachers: TextEncoder, texts: Iterable[Text]) -> TextEncoder:
     """The text encoder for students: the teacher's, if it is BERT's WordPiece, or a learned one.
 
     Students have WordPiece, because apps, MediaPipe and transformers.js can read it. Texts are
-    truncated on the right, as in these clients.
+    truncated on the right, as in these clients. A learned vocabulary has a `max_length` of its own,
+    at which a student sees as much of a text as the teacher: it splits Chinese into characters, for
+    instance, and a Unigram model into words.
 
     Args:
         teachers: text encoder of the teacher.
-        texts: the texts that the teacher labels.
+        texts: the texts that the teacher labels; they are read twice.
     """
     if not teachers.is_berts:
-        return wordpiece_of(texts, teachers.max_length)
+        learned, sample = wordpiece_of(texts, LONGEST), [*islice(texts, SAMPLE)]
+        whole = Tokenizer.from_str(teachers.tokenizer.to_str())
+        tokens, theirs = (
+            sum(map(len, encoder.token_ids(sample)))
+            for encoder in (learned, TextEncoder(whole, LONGEST, teachers.pad_id))
+        )
+        length = ceil(teachers.max_length * tokens / theirs / LENGTH_STEP) * LENGTH_STEP
+        return TextEncoder(learned.tokenizer, min(length, LONGEST))
     own = Tokenizer.from_str(teachers.tokenizer.to_str())
     return TextEncoder(own, teachers.max_length, teachers.pad_id)
 
