@@ -132,17 +132,12 @@ class TextModel:
         Probabilities differ from those of a list by rounding only.
         """
         self._check(text, 1)
-        engine, encoder, task, decision = (
-            self.engine,
-            self.encoder,
-            self.manifest.task,
-            self.decision,
-        )
+        engine, encoder, task = self.engine, self.encoder, self.manifest.task
         (tokens,) = encoder.tokens((text,), engine.length)
         row = engine.run_text(tokens.ids, tokens.segments, encoder.pad_id)
         outputs, unsure = (row if engine.lengths else task.outputs(row)).tolist(), False
-        if decision is not None:
-            outputs, unsure = decision.of_one(task, outputs, encoder.unknown_share(tokens))
+        if self.decision is not None:
+            outputs, unsure = self.decision.of_one(task, outputs, encoder.unknown_share(tokens))
         return task.answer(outputs, unsure)
 
     def _run(self, texts: Sequence[Text]) -> Ran:
