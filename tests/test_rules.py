@@ -245,11 +245,3 @@ def test_labels_that_are_several_are_told(save: Save) -> None:
     corpus = load_corpus(save("c.csv", lines))
     assert found(corpus) == {"joined labels": 1}
     assert corpus.task.output_names == ("a;b", "b", "c d", "e")
-
-
-def test_a_text_with_nothing_to_see_is_empty(save: Save) -> None:
-    lines = ["text,label", *(f"text {i},{'ab'[i % 2]}" for i in range(8))]
-    path = save("c.csv", [*lines, "\u200b\ufeff,a", "\u200e \u00ad,b", "\x07\x01,b"])
-    with pytest.raises(KdedgeError, match="line 10, column 'text': the text is empty"):
-        load_corpus(path)
-    assert found(load_corpus(path, empty_texts="skip")) == {"empty texts": 3}

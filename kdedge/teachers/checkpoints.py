@@ -214,8 +214,7 @@ def no_classifier(folder: Path, config: dict[str, Any]) -> str:
     return (
         f"{folder}: this model has no classifier that kdedge reads"
         + (f": config.json says {names}, not ...{CLASSIFIER}" if names else "")
-        + ". Fine-tune it first: `kdedge teach DATA --pretrained DIR --out DIR`. Or, if it "
-        f"classifies: {ANY_OTHER}"
+        + f". Fine-tune it first: `kdedge teach DATA --pretrained DIR --out DIR`. {ANY_OTHER}"
     )
 
 

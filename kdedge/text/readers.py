@@ -5,7 +5,6 @@ import gzip
 import io
 import json
 import re
-import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,8 +23,6 @@ MAX_FILE_BYTES = 8 * 2**30
 MAX_LINE_BYTES = 64 * 2**20
 PARQUET_ROWS_AT_ONCE = 4096
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt")
-# Unicode categories of control characters, and of zero-width characters and direction marks.
-INVISIBLE = ("Cc", "Cf")
 FASTTEXT = "__label__"
 # First bytes of files that are no text, and what to do with them.
 NO_TEXT = {
@@ -79,7 +76,7 @@ class Row:
                 f"{self.where}: {column} is {text!r:.40}; a text is needed, as a string."
             )
         where = f"{self.where}, column {column!r}"
-        if text is None or _is_blank(text):
+        if text is None or not text.strip():
             raise KdedgeError(
                 f'{where}: the text is empty. Fill it in, or leave it out: empty_texts = "skip" in '
                 "[data], or --empty-texts skip."
@@ -99,12 +96,7 @@ class Row:
     def is_empty(self, *columns: str) -> bool:
         """Whether the text in one of the columns is missing or blank."""
         texts = [self.fields.get(column) for column in columns]
-        return any(t is None or (isinstance(t, str) and _is_blank(t)) for t in texts)
-
-
-def _is_blank(text: str) -> bool:
-    """Whether no character of a text is visible."""
-    return all(c.isspace() or unicodedata.category(c) in INVISIBLE for c in text)
+        return any(t is None or (isinstance(t, str) and not t.strip()) for t in texts)
 
 
 @dataclass(frozen=True)
