@@ -264,6 +264,8 @@ def test_a_student_sees_as_much_of_a_text_as_its_teacher() -> None:
     teachers = TextEncoder(words, max_length=16)
     assert students_encoder(teachers, ["电影 好看"] * 3).max_length == 16 * 6 / 2
     assert students_encoder(TextEncoder(words, 510), ["电影 好看"]).max_length == 512
+    # Never less than the teacher's.
+    assert students_encoder(TextEncoder(words, 600), ["电影 好看"]).max_length == 600
 
 
 def test_a_learnt_wordpiece() -> None:

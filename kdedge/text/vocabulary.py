@@ -29,8 +29,8 @@ def students_encoder(teachers: TextEncoder, texts: Iterable[Text]) -> TextEncode
 
     Students have WordPiece, because apps, MediaPipe and transformers.js can read it. Texts are
     truncated on the right, as in these clients. A learned vocabulary has a `max_length` of its own,
-    at which a student sees as much of a text as the teacher: it splits Chinese into characters, for
-    instance, and a Unigram model into words.
+    at which a student sees no less of a text than the teacher: for instance, it splits Chinese into
+    characters, and a Unigram model into words.
 
     Args:
         teachers: text encoder of the teacher.
@@ -44,7 +44,7 @@ def students_encoder(teachers: TextEncoder, texts: Iterable[Text]) -> TextEncode
             for encoder in (learned, TextEncoder(whole, LONGEST, teachers.pad_id))
         )
         length = ceil(teachers.max_length * tokens / theirs / LENGTH_STEP) * LENGTH_STEP
-        return TextEncoder(learned.tokenizer, min(length, LONGEST))
+        return TextEncoder(learned.tokenizer, max(teachers.max_length, min(length, LONGEST)))
     own = Tokenizer.from_str(teachers.tokenizer.to_str())
     return TextEncoder(own, teachers.max_length, teachers.pad_id)
 
