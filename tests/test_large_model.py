@@ -542,6 +542,15 @@ def test_a_limit_stops_and_the_same_command_continues(
     assert store.lookup(many)[0].tolist() == whole.lookup(many)[0].tolist()
 
 
+def test_finding_the_way_counts_for_the_limits(
+    url: str, model: Model, prompt: Path, tmp_path: Path
+) -> None:
+    model.able.clear()
+    with pytest.raises(KdedgeError, match="max_requests = 1 is reached, and no way to ask it"):
+        label_by_prompts(settings(url, prompt, max_requests=1), TEXTS, tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
 def test_a_model_that_gives_no_labels_is_not_asked_for_long(
     url: str, model: Model, prompt: Path, tmp_path: Path
 ) -> None:

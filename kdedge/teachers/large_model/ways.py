@@ -233,12 +233,18 @@ def find_way(server: Server, prompt: Prompt, text: Text, tell: Callable[[str], N
 
     Raises:
         NotDone: the server can do none.
+        KdedgeError: a limit is reached before.
         KdedgeError: it can't be asked at all.
     """
     wanted = server.settings.way
     tried = [*WAYS] if wanted == "auto" else [wanted]
     reasons = {}
     for name in tried:
+        if stopped := server.spent.exceeds(server.settings):
+            raise KdedgeError(
+                f"{server.where}: {stopped} is reached, and no way to ask it was found yet. Raise "
+                f"the limit, or set way, if you know it: {', '.join(WAYS)}."
+            )
         try:
             WAYS[name](server, prompt, text, None)
         except NotDone as error:
