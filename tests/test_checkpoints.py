@@ -421,6 +421,18 @@ def test_heads_that_are_not_used_are_named(
     assert output.count("\n") == 1
 
 
+def test_layers_of_sentence_transformers_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied("bert", tmp_path)
+    for name, file in (("1_Pooling", "config.json"), ("2_Dense", "model.safetensors")):
+        (folder / name).mkdir()
+        (folder / name / file).touch()
+    load_teacher(folder)
+    output = capsys.readouterr().err
+    assert "2_Dense/" in output and "1_Pooling" not in output
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_mixed_precision(name: str, tmp_path: Path) -> None:
     """That of fine-tuning on a GPU: it computes in bfloat16, of which a number has 8 bits."""

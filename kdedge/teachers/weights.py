@@ -127,8 +127,10 @@ class Checkpoint:
                 f"{self.folder}: a {self.family.classes} has no part for the tensors "
                 f"{_some(others)}, and would give other answers without them. {ANY_OTHER}"
             )
-        if heads:
-            tell_once(f"{self.folder}: not used: {_some(heads)}.")
+        # What sentence-transformers puts after the model, as 2_Dense.
+        layers = sorted(f"{path.parent.name}/" for path in self.folder.glob("[1-9]_*/*model*"))
+        if unused := [*layers, *heads]:
+            tell_once(f"{self.folder}: not used: {_some(unused)}.")
 
     def _is_count(self, name: str) -> bool:
         """Whether a tensor only counts positions, or has only the zeros of the first segment."""
