@@ -51,6 +51,7 @@ def test_the_models_side_by_side() -> None:
     )
     worse = f"micro (75.0% accuracy) is NOT better than {PROBE} (80.0%)"
     assert quality.verdicts[1].startswith(worse)
+    assert "the student is too small" in quality.verdicts[1]
     # Class 0: one of two is found; class 1: two get the label, one has it. Class 2 is all right.
     by_name = {one.name: (one.precision, one.recall, one.f1) for one in quality.classes}
     assert by_name["class 0"] == pytest.approx((1.0, 0.5, 2 / 3))
@@ -79,6 +80,9 @@ def test_the_likely_reason() -> None:
     epochs = [{"epoch": i, "val_accuracy": 0.1 * i} for i in range(3)]
     assert "too few epochs" in likely_reason(corpus(), {"history": epochs}, [])
     assert "single words" in likely_reason(corpus(), {"history": epochs[::-1]}, [])
+    hardly = [{"epoch": i, "val_accuracy": 0.9 + 0.001 * i} for i in range(3)]
+    assert "single words" in likely_reason(corpus(), {"history": hardly}, [])
+    assert "too small" in likely_reason(corpus(), {"history": epochs}, [], teacher_is_better=True)
     copies = Finding("copies in train", 2, "rows of train with the text of another row", "", "kept")
     doubtful = Corpus(TASK, corpus().train, corpus().valid, corpus().test, findings=(copies,))
     assert "text of another row" in likely_reason(doubtful, {}, [])

@@ -1,5 +1,6 @@
 """Compares teacher and student with the baselines on the test split."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,16 +47,19 @@ def quality_of(
     name = str(student.notes["preset"])
     measures = task.measures(task.outputs(test.logits), test.labels)
     models.append(Scored(name=name, measures=measures))
-    rivals = {one.name for one in baselines}
-    own = [one for one in models if one.name not in rivals]
-    why = likely_reason(corpus, notes, findings)
+    own, rivals = models[len(baselines) :], models[: len(baselines)]
+    reasons = [likely_reason(corpus, notes, findings)]
+    best = max((one.measures[task.metric] for one in rivals), default=0.0)
+    if len(own) == 2:
+        is_better = own[0].measures[task.metric] > best
+        reasons.append(likely_reason(corpus, notes, findings, teacher_is_better=is_better))
     classes, confusions = _by_class(student)
     return Quality(
         texts=len(test.texts),
         models=tuple(models),
         verdicts=tuple(
-            verdict(one, [m for m in models if m.name in rivals], task.metric, why)
-            for one in own
+            verdict(one, rivals, task.metric, why)
+            for one, why in zip(own, reasons, strict=True)
             if rivals
         ),
         classes=classes,
@@ -88,8 +92,20 @@ def verdict(model: Scored, baselines: Sequence[Scored], metric: str, why: str) -
     )
 
 
-def likely_reason(corpus: Corpus, notes: Mapping[str, Any], findings: Sequence[Finding]) -> str:
-    """The likely reason why a model is no better than the baselines, and what to do."""
+def likely_reason(
+    corpus: Corpus,
+    notes: Mapping[str, Any],
+    findings: Sequence[Finding],
+    teacher_is_better: bool = False,
+) -> str:
+    """The likely reason why a model is no better than the baselines, and what to do.
+
+    Args:
+        corpus: corpus of the models.
+        notes: notes of the teacher.
+        findings: problems of the data with the pretrained model.
+        teacher_is_better: whether the model is a student whose teacher is better than they.
+    """
     unknown = next((one for one in findings if one.kind == "unknown tokens"), None)
     if unknown:
         return (
@@ -108,10 +124,17 @@ def likely_reason(corpus: Corpus, notes: Mapping[str, Any], findings: Sequence[F
             f"The likely reason: {few} of {len(counts)} classes have fewer than {FEW_TEXTS} "
             "training texts. Label more, or name texts without labels (unlabelled in [data])."
         )
+    if teacher_is_better:
+        return (
+            "The likely reason: the student is too small, or has too few texts to learn from its "
+            "teacher. Name texts without labels (unlabelled in [data]), or take a larger student."
+        )
     history = notes.get("history") or []
     metric = f"val_{notes.get('settings', {}).get('metric') or corpus.task.metric}"
     values = [epoch.get(metric, 0.0) for epoch in history]
-    if len(values) > 1 and values[-1] > max(values[:-1]):
+    # A mean of more epochs is often better by a trifle.
+    chance = math.sqrt(max(0.0, values[-1] * (1 - values[-1])) / len(corpus.valid)) if values else 0
+    if len(values) > 1 and values[-1] > max(values[:-1]) + chance:
         return "The likely reason: too few epochs, the last was the best. Set more in [teach]."
     return (
         "The likely reason: single words tell these classes apart. More labelled or unlabelled "
