@@ -959,6 +959,18 @@ def test_a_recipe_without_a_label_ends_with_a_bundle(
     assert student["teacher_accuracy"] == 1.0 and student["accuracy"] == student["agreement"]
     assert student["transfer_texts"] == 41 - 8 - 4
     assert "accuracy is agreement with the large model" in (out / "report.html").read_text()
+    # Texts on which the student differs, and the next run learns from them.
+    hard = tmp_path / "hard.jsonl"
+    asked = ("rewrite", recipe, out, "--out", hard, "--per-label", 2, "--at-once", 2)
+    result = run(*asked, "--dry-run")
+    assert result.exit_code == 0 and "About " in result.output and not hard.exists()
+    result = run(*asked)
+    assert result.exit_code == 0, result.output
+    words = " ".join(result.output.split())
+    assert "texts rewritten in" in words, words
+    rewritten = [json.loads(line) for line in hard.read_text().splitlines()]
+    assert all(row["teacher"] != row["student"] for row in rewritten)
+    assert f"differ on {len(rewritten)} of" in words
     before = len(model.asked)
     # A sheet of test texts, labelled by hand as the model did, but for one that is left empty.
     sheet = out / "sheet.csv"
