@@ -11,10 +11,11 @@ import numpy as np
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Distill, Label, Teach
 from kdedge.tasks import Task
+from kdedge.text.encoder import LENGTH_STEP
 from kdedge.text.splits import Split
 
 # max_length: this share of the texts fits, in steps, within bounds. Latency grows with it.
-WHOLE_TEXTS, LENGTH_STEP, SHORTEST, LONGEST = 0.99, 8, 16, 128
+WHOLE_TEXTS, SHORTEST, LONGEST = 0.99, 16, 128
 # A LiteRT file for several lengths: each holds one of these shares of the texts, in such steps.
 SHARES_THAT_FIT = (0.25, 0.5, 0.75, 0.95)
 # Teacher: the more texts, the fewer epochs, so that the number of steps is similar.

@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib
 import time
 from abc import ABC, abstractmethod
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -203,7 +202,7 @@ class LiteRTEngine(Engine):
     ) -> npt.NDArray[np.float32]:
         """Run one text; see `Engine`."""
         tokens = len(ids)
-        length = self.lengths[bisect_left(self.lengths, tokens)]
+        length = self.length_for(tokens) or tokens
         padding, ones = length - tokens, self.lengths[-1]
         inputs = {
             "ids": np.array([[*ids, *[pad_id] * padding]], np.int32),

@@ -250,7 +250,7 @@ def _export_teacher(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path,
     longest = recipe.distill.max_length
     own = {
         "artifacts": recipe.export.teacher_artifacts,
-        "lengths": recipe.export.lengths or (longest and (longest,)),
+        "lengths": recipe.export.lengths or ((longest,) if longest else None),
         "max_accuracy_drop": 100.0,
     }
     export_bundle(subject, recipe.export.model_copy(update=own), out)

@@ -21,6 +21,14 @@ OPTIONS = Options(
     required="--large-model",
 )
 Asked = Annotated[LargeModel | None, OPTIONS]
+RecipeFile = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="TOML file with [teach.large_model]")
+]
+TextsFile = Annotated[Path, typer.Option("--out", help=".jsonl file of the texts to make")]
+Temperature = Annotated[
+    float, typer.Option("--temperature", min=0, max=2, help="higher: more different texts")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="say what it would cost, and end")]
 
 
 def label_by_large_model(
@@ -92,10 +100,8 @@ def prompts(
 
 
 def generate(
-    recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="TOML file with [teach.large_model]")
-    ],
-    out: Annotated[Path, typer.Option("--out", help=".jsonl file of the texts to make")],
+    recipe: RecipeFile,
+    out: TextsFile,
     per_label: Annotated[
         int, typer.Option("--per-label", min=1, help="new texts of each label")
     ] = 50,
@@ -105,12 +111,8 @@ def generate(
     seeds: Annotated[
         int, typer.Option("--seeds", min=0, help="training texts that a request shows")
     ] = 5,
-    temperature: Annotated[
-        float, typer.Option("--temperature", min=0, max=2, help="higher: more different texts")
-    ] = 1.0,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="say what it would cost, and end")
-    ] = False,
+    temperature: Temperature = 1.0,
+    dry_run: DryRun = False,
 ) -> None:
     """Have a large model write more texts, for `unlabelled` in a recipe's [data].
 
@@ -136,23 +138,17 @@ def generate(
 
 
 def rewrite(
-    recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="TOML file with [teach.large_model]")
-    ],
+    recipe: RecipeFile,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run of this recipe")],
-    out: Annotated[Path, typer.Option("--out", help=".jsonl file of the texts to make")],
+    out: TextsFile,
     per_label: Annotated[
         int, typer.Option("--per-label", min=1, help="training texts of each label to rewrite")
     ] = 20,
     at_once: Annotated[
         int, typer.Option("--at-once", min=1, max=50, help="ways to rewrite each")
     ] = 3,
-    temperature: Annotated[
-        float, typer.Option("--temperature", min=0, max=2, help="higher: more different texts")
-    ] = 1.0,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="say what it would cost, and end")
-    ] = False,
+    temperature: Temperature = 1.0,
+    dry_run: DryRun = False,
 ) -> None:
     """Have a large model rewrite training texts so that its answers and the student's differ.
 

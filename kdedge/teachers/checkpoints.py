@@ -203,7 +203,7 @@ def check_teacher(source: str, classifies: bool) -> None:
     if revision_of(folder) is None:
         for file in weight_files(folder):
             _refuse_pointer(file)
-    made_for = config.get("architectures") or ["ForSequenceClassification"]
+    made_for = config.get("architectures") or [CLASSIFIER]
     if classifies and not config.get(POOLING) and not any(n.endswith(CLASSIFIER) for n in made_for):
         raise KdedgeError(no_classifier(folder, config))
 

@@ -26,6 +26,8 @@ from kdedge.text.words import WordTable
 VOCABULARY = "vocab.txt"
 ENCODER = "encoder.json"
 PRUNING_BATCH = 4096
+# Lengths that are chosen by texts are multiples of it.
+LENGTH_STEP = 8
 
 
 class Encoded(NamedTuple):

@@ -13,15 +13,15 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import WordPieceTrainer
 
-from kdedge.text.encoder import TextEncoder, cls_and_sep
+from kdedge.text.encoder import LENGTH_STEP, TextEncoder, cls_and_sep
 from kdedge.text.pairs import Text, parts_of
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # The size of BERT's vocabulary; the number of characters that are always kept.
 PIECES, CHARACTERS = 30_000, 8_000
 LEAST_COUNT = 2
-# Texts whose tokens are counted to find a student's length; its steps, and the longest.
-SAMPLE, LENGTH_STEP, LONGEST = 2_000, 8, 512
+# Texts whose tokens are counted to find a student's length, and the longest.
+SAMPLE, LONGEST = 2_000, 512
 
 
 def students_encoder(teachers: TextEncoder, texts: Iterable[Text]) -> TextEncoder:

@@ -18,15 +18,8 @@ struct WordPieceTokenizerTests {
 
     @Test(.enabled(if: fromPython != nil, "made by check.py"))
     func idsAreThoseOfEveryGoldenVector() throws {
-        let folder = try #require(fromPython)
-        let tokenizer = try WordPieceTokenizer(
-            json: Data(contentsOf: folder.appending(path: "tokenizer.json")),
-            vocabulary: Data(contentsOf: folder.appending(path: "vocab.txt"))
-        )
-        let decoder = JSONDecoder()
-        decoder.keyDecodingStrategy = .convertFromSnakeCase
-        let stored = try Data(contentsOf: golden.appending(path: "tokenizer.json"))
-        let all = try decoder.decode(Golden.self, from: stored)
+        let tokenizer = try pythons()
+        let all = try vectors(Golden.self, "tokenizer.json")
         for vector in all.vectors {
             let ids = tokenizer.ids(of: vector.text, maxLength: all.maxLength)
             // The second where Swift's tables of characters are newer than the library's.
@@ -46,15 +39,8 @@ struct WordPieceTokenizerTests {
 
     @Test(.enabled(if: fromPython != nil, "made by check.py"))
     func idsAndSegmentsAreThoseOfEveryGoldenPair() throws {
-        let folder = try #require(fromPython)
-        let tokenizer = try WordPieceTokenizer(
-            json: Data(contentsOf: folder.appending(path: "tokenizer.json")),
-            vocabulary: Data(contentsOf: folder.appending(path: "vocab.txt"))
-        )
-        let decoder = JSONDecoder()
-        decoder.keyDecodingStrategy = .convertFromSnakeCase
-        let stored = try Data(contentsOf: golden.appending(path: "pairs.json"))
-        let pairs = try decoder.decode([GoldenPair].self, from: stored)
+        let tokenizer = try pythons()
+        let pairs = try vectors([GoldenPair].self, "pairs.json")
         for one in pairs {
             let (ids, segments) = tokenizer.ids(
                 of: one.text, pair: one.textPair, maxLength: one.maxLength)
@@ -88,6 +74,21 @@ struct WordPieceTokenizerTests {
         expectError(message) {
             _ = try WordPieceTokenizer(json: changed, vocabulary: vocabulary)
         }
+    }
+
+    /// The tokenizer that check.py wrote with Python.
+    func pythons() throws -> WordPieceTokenizer {
+        let folder = try #require(fromPython)
+        return try WordPieceTokenizer(
+            json: Data(contentsOf: folder.appending(path: "tokenizer.json")),
+            vocabulary: Data(contentsOf: folder.appending(path: "vocab.txt"))
+        )
+    }
+
+    func vectors<Vectors: Decodable>(_ type: Vectors.Type, _ file: String) throws -> Vectors {
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        return try decoder.decode(type, from: Data(contentsOf: golden.appending(path: file)))
     }
 
     let vocabulary = Data("[PAD]\n[UNK]\n[CLS]\n[SEP]\nCaf\u{e9}\ncaf\u{e9}\ncafe\n".utf8)

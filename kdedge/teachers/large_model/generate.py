@@ -15,7 +15,7 @@ from kdedge.files import write_text
 from kdedge.recipe import LargeModel, fingerprint
 from kdedge.teachers.large_model.asking import add_answer, ask_all, read_answers
 from kdedge.teachers.large_model.prompt import Prompt, load_prompts
-from kdedge.teachers.large_model.server import BYTES_A_TOKEN, CANNOT, NotDone, Server, Spent
+from kdedge.teachers.large_model.server import BYTES_A_TOKEN, CANNOT, NotDone, Server, Spent, quoted
 from kdedge.text.corpus import Corpus
 from kdedge.text.decoding import Tell, tell_once
 from kdedge.text.near import NearTexts
@@ -26,8 +26,6 @@ ANSWERS = ".answers.jsonl"
 MOST_TOKENS, TOKENS_A_TEXT = 100, 20
 # Times that as many texts are asked for as are wanted, at most.
 MOST_ROUNDS = 3
-# Characters of an answer that a message quotes.
-QUOTED = 60
 DIGITS = 16
 REQUEST = """{task}
 
@@ -119,7 +117,7 @@ class Written:
                     return None, str(error)
                 raise
             texts = texts_in(words)
-            return texts, "" if texts is not None else f"no JSON list: {words[:QUOTED]!r}"
+            return texts, "" if texts is not None else f"no JSON list: {quoted(words)}"
 
         unknown = [wish for wish in wishes if wish.key not in self.texts]
         stopped = ask_all(server, unknown, ask, self._add, "generating")

@@ -24,6 +24,8 @@ BUSY = (408, 409, 425, 429, 502, 503, 504)
 SECONDS_BEFORE_RETRY, MOST_SECONDS_BEFORE_RETRY = 0.5, 60.0
 # In most languages and tokenizers; for estimates, and where a server tells no numbers.
 BYTES_A_TOKEN = 4
+# Characters of an answer that a message quotes.
+QUOTED = 60
 
 T = TypeVar("T")
 
@@ -38,6 +40,11 @@ class NotDone(KdedgeError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+def quoted(words: str) -> str:
+    """An answer of a model for a message, shortened."""
+    return repr(words if len(words) <= QUOTED else words[:QUOTED] + "...")
 
 
 @dataclass

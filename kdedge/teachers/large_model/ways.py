@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from kdedge.errors import KdedgeError
 from kdedge.teachers.large_model.prompt import LETTERS, Prompt, folded
-from kdedge.teachers.large_model.server import CANNOT, NotDone, Server
+from kdedge.teachers.large_model.server import CANNOT, NotDone, Server, quoted
 from kdedge.text.pairs import Text
 
 # The logarithm of a probability for each label, in the prompt's order.
@@ -26,16 +26,13 @@ SMALLEST = 1e-7
 SMOOTHING = 0.1
 # How tokenizers write the blank before a word.
 BLANKS = " \n\t\u0120\u2581"
-# Characters of an answer that a message quotes.
-QUOTED = 60
 
 
 class NoLabel(KdedgeError):
     """An answer that is no label, quoted."""
 
     def __init__(self, words: str) -> None:
-        short = words if len(words) <= QUOTED else words[:QUOTED] + "..."
-        super().__init__(f"the answer is no label: {short!r}")
+        super().__init__(f"the answer is no label: {quoted(words)}")
 
 
 def continuations(
