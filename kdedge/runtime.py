@@ -177,11 +177,12 @@ def load_bundle(
             key, or has no such artifact; or the runtime is not installed.
     """
     with opened(Path(bundle)) as folder:
-        if public_key is not None:
+        if public_key is None:
+            manifest = verify_files(folder)
+        else:
             from kdedge.bundle.signing import verify_signature
 
-            verify_signature(folder, public_key)
-        manifest = verify_files(folder)
+            manifest = verify_signature(folder, public_key)
         chosen, (encoder, highest) = manifest.artifact(artifact), check_fit(folder, manifest)
         loaded = load_engines(folder / chosen.file, threads)
         _check_fit(loaded[0], highest, manifest, chosen)

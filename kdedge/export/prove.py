@@ -189,7 +189,8 @@ class Prover:
                 lambda trial: self._error(trial, path),
                 lambda trial: self._holds(trial, path),
             )
-        valid = self._on_valid(content, path)
+        can_be_unsure = self.subject.task.has_confidence and self.subject.valid.texts
+        valid = self._on_valid(content, path) if can_be_unsure else None
         self._write(content, path, planned)
         predicted = self._run(path, self.proof_texts)
         outputs = predicted.outputs
@@ -240,10 +241,12 @@ class Prover:
                 f"{planned.name} out of `artifacts`."
             )
 
-    def _trust(self, name: str, path: Path, valid: Predictions, proof: Predictions) -> Trust | None:
+    def _trust(
+        self, name: str, path: Path, valid: Predictions | None, proof: Predictions
+    ) -> Trust | None:
         """When to trust the file's answers; None if the task or the texts can't say."""
         s, tests = self.subject, len(self.subject.test.labels)
-        if not s.task.has_confidence or not s.valid.texts:
+        if valid is None:
             return None
         # The texts start with those of the test split.
         test = Predictions(
