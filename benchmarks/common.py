@@ -292,8 +292,8 @@ def digests(paths: Iterable[str], read: Callable[[str], Mapping[str, bytes]]) ->
 
     Args:
         paths: files or folders.
-        read: gives the files of a path with their contents. Comments, docstrings and descriptions
-            of Python files don't count, because they change no figure.
+        read: gives the files of a path with their contents. Comments, docstrings, descriptions and
+            the messages of errors in Python files don't count, because they change no figure.
     """
     found = {}
     for path in paths:
@@ -325,6 +325,8 @@ def _code(content: bytes) -> bytes:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             node.keywords = [k for k in node.keywords if k.arg not in ("description", "help")]
+            if isinstance(node.func, ast.Name) and node.func.id.endswith("Error"):
+                node.args, node.keywords = [], []
         documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         if isinstance(node, documented) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]

@@ -27,6 +27,9 @@ def test_only_what_code_does_counts() -> None:
     assert digest(a=CODE) != digest(a=CODE.replace("return", "yield"))
     assert digest(a=CODE) != digest(b=CODE)
     assert digest(a=CODE) != digest(a=CODE, b="")
+    refusal = [f"def f(x):\n    raise KdedgeError(f'{text}: {{x}}')\n" for text in ("not it", "no")]
+    assert digest(a=refusal[0]) == digest(a=refusal[1])
+    assert digest(a=refusal[0]) != digest(a=refusal[0].replace("KdedgeError", "OSError"))
     # Of other files each byte.
     texts = [digests(["t"], lambda path, text=text: {"t": text})["t"] for text in (b"# a", b"# b")]
     assert texts[0] != texts[1]
