@@ -388,7 +388,11 @@ def test_a_fingerprint_changes_with_every_part() -> None:
         ("c.parquet", b"PAR1 and no more", r"c\.parquet: not a readable Parquet file"),
         ("c.csv", labelled(a=9), r"column 'label' has 1 different labels \(a\)"),
         ("c.csv", "text,label\nx,\n", r"column 'label' has 0 different labels \(none\)"),
-        ("c.csv", labelled(a=9, b=2), r"label 'b' has 2 rows with different texts, .* at least 3"),
+        (
+            "c.csv",
+            labelled(a=9, b=2, c=1),
+            r"too few .*: label 'b' has 2, label 'c' has 1\. Each label needs at least 3",
+        ),
     ],
 )
 def test_a_bad_file_is_refused(write: Write, name: str, content: str | bytes, message: str) -> None:

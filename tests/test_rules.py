@@ -95,7 +95,7 @@ def test_equal_texts_go_to_the_same_split(save: Save) -> None:
 def test_copies_do_not_make_a_class_large_enough(save: Save) -> None:
     lines = [*(f"{i},a" for i in range(9)), *["x,b"] * 5, "y,b"]
     with pytest.raises(
-        KdedgeError, match="label 'b' has 2 rows with different texts, which leaves"
+        KdedgeError, match="too few rows with different texts: label 'b' has 2. Each label"
     ):
         load_corpus(save("c.csv", ["text,label", *lines]))
 

@@ -80,7 +80,7 @@ def test_labels_in_columns(save: Save) -> None:
 
 def test_a_label_that_is_not_in_train_is_refused(save: Save) -> None:
     lines = ["text,label,split", "a,x,train", "b,y,train", "c,x,valid", "d,x;z,test"]
-    with pytest.raises(KdedgeError, match="line 5: label 'x, z' is in test and not in train"):
+    with pytest.raises(KdedgeError, match="line 5: label 'z' is in test and not in train"):
         several(save("t.csv", lines), label_delimiter=";")
 
 
@@ -95,6 +95,22 @@ def test_every_split_has_its_share_of_rare_labels(save: Save) -> None:
         {"label 'common'": 8, "label 'rare'": 2, "no label": 2},
         {"label 'common'": 16, "label 'rare'": 4, "no label": 4},
     ]
+
+
+def test_one_text_of_each_rare_label_stays_in_train(save: Save) -> None:
+    rare = [f"common;rare {i // 2}" for i in range(20)]
+    # The same text twice: both rows go to the same split.
+    lines = [
+        "text,label",
+        *(f"text {i},{labels}" for i, labels in enumerate(["common"] * 20 + rare)),
+    ]
+    path = save("t.csv", [*lines, "twice,common;rarest", "twice,common;rarest"])
+    for seed in range(10):
+        corpus = load_corpus(path, task="multi-label", label_delimiter=";", seed=seed)
+        assert corpus.train.labels.any(0).all()
+        texts = [{*part.texts} for part in (corpus.train, corpus.valid, corpus.test)]
+        assert all(texts)
+        assert sum(map(len, texts)) == len(set.union(*texts)) == 41
 
 
 def test_scores(save: Save) -> None:

@@ -258,6 +258,9 @@ def _parts(
         of_firsts = parts[firsts]
         divide(path, task, of_firsts, strata[firsts], shares, rng)
         parts[in_train] = of_firsts[np.searchsorted(firsts, first)]
+        # All texts of a rare label may have been dealt to other splits: one of them goes back.
+        while (lost := _unknown(parts, task, numbers)[in_train]).any():
+            parts[np.array(in_train)[first == first[lost.argmax()]]] = "train"
     for part in ("train", "valid", "test"):
         if part not in parts:
             raise KdedgeError(
@@ -265,16 +268,23 @@ def _parts(
                 + (f"; {findings[-1].line()}" if findings else ".")
                 + " Add some, or give no split column and have kdedge split the rows."
             )
-    unknown = (parts != "") & ~task.known(numbers, numbers[parts == "train"])
+    unknown = _unknown(parts, task, numbers)
     if unknown.any():
         i = int(unknown.argmax())
+        trained = task.counts(numbers[parts == "train"])
+        names = (name for name, count in task.counts(numbers[[i]]).items() if count)
         raise KdedgeError(
-            f"{rows[i].where}: label {task.label_of(numbers[i])!r} is in {parts[i]} and not in "
-            "train"
+            f"{rows[i].where}: {', '.join(name for name in names if not trained.get(name))} is in "
+            f"{parts[i]} and not in train"
             + (f"; {findings[-1].line()}" if findings else ".")
             + " Add training rows with it or leave it out."
         )
     return parts, findings
+
+
+def _unknown(parts: npt.NDArray[np.str_], task: Task, numbers: Labels) -> npt.NDArray[np.bool_]:
+    """Whether a row of a split has a label that no row of train has."""
+    return (parts != "") & ~task.known(numbers, numbers[parts == "train"])
 
 
 def _need_within(labelled: _Labelled, score_range: tuple[float, float]) -> None:

@@ -22,6 +22,8 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
+# Labels that a message names at most.
+NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -59,17 +61,24 @@ def divide(
     """Move a share of each stratum's training rows to the other splits, at least one row to each.
 
     Raises:
-        KdedgeError: a label has too few rows.
+        KdedgeError: labels have too few rows.
     """
-    for stratum in np.unique(strata[parts == "train"]):
+    dealt: dict[int, tuple[npt.NDArray[np.int64], list[int]]] = {}
+    for stratum in np.unique(strata[parts == "train"]).tolist():
         rows = rng.permutation(np.flatnonzero((parts == "train") & (strata == stratum)))
-        counts = [max(1, round(share * len(rows))) for share in shares.values()]
-        if sum(counts) >= len(rows):
-            raise KdedgeError(
-                f"{path}: {task.stratum_name(stratum)} has {len(rows)} rows with different texts, "
-                f"which leaves none for train after {' and '.join(shares)}. Add rows (each label "
-                f"needs at least {len(shares) + 1}), lower the fractions or leave the label out."
-            )
+        dealt[stratum] = rows, [max(1, round(share * len(rows))) for share in shares.values()]
+    small = {
+        which: len(rows) for which, (rows, counts) in dealt.items() if sum(counts) >= len(rows)
+    }
+    if small:
+        named = [f"{task.stratum_name(which)} has {rows}" for which, rows in small.items()]
+        more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+        raise KdedgeError(
+            f"{path}: too few rows with different texts: {', '.join(named[:NAMED])}{more}. Each "
+            f"label needs at least {len(shares) + 1}, so that some are left for train after "
+            f"{' and '.join(shares)}. Add rows, lower the fractions or leave these labels out."
+        )
+    for rows, counts in dealt.values():
         start = 0
         for part, count in zip(shares, counts, strict=True):
             parts[rows[start : start + count]] = part
