@@ -258,7 +258,10 @@ def _graph(number: int, length: int, inputs: Mapping[str, Any], output: Any) -> 
 
 
 class OnnxEngine(Engine):
-    """A `.onnx` file in ONNX Runtime, with some of Hugging Face's int64 [texts, length] inputs."""
+    """A `.onnx` file in ONNX Runtime, with some of Hugging Face's inputs [texts, length].
+
+    They are int64, or int32 as in files that tf2onnx makes of Hugging Face's TensorFlow models.
+    """
 
     format, suffix = "onnx", ".onnx"
     name, package, module = "ONNX Runtime", "onnxruntime", "onnxruntime"
@@ -266,6 +269,7 @@ class OnnxEngine(Engine):
     lengths = ()
 
     _names = {"input_ids": "ids", "attention_mask": "mask", "token_type_ids": "segment_ids"}
+    _types = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
     def _open(self, runtime: Any, path: str, threads: int) -> None:
         options = runtime.SessionOptions()
@@ -279,15 +283,18 @@ class OnnxEngine(Engine):
         self.load_ns = time.perf_counter_ns() - start
         self.version = runtime.__version__
         self._session = session
-        self._wanted = [tensor.name for tensor in session.get_inputs()]
-        if not set(self._wanted) <= set(self._names):
-            raise EngineError(f"inputs are {self._wanted}; allowed are {list(self._names)}.")
+        types = {tensor.name: tensor.type for tensor in session.get_inputs()}
+        if not set(types) <= set(self._names):
+            raise EngineError(f"inputs are {[*types]}; allowed are {list(self._names)}.")
+        if not set(types.values()) <= set(self._types):
+            raise EngineError(f"inputs are {types}; allowed are {list(self._types)}.")
+        self._wanted = {name: self._types[kind] for name, kind in types.items()}
         self.inputs = tuple(self._names[name] for name in self._wanted)
         self._output = [session.get_outputs()[0].name]
 
     def feed(self, inputs: Mapping[str, Any]) -> Any:
         """Turn int32 [texts, length] arrays, by name, into the argument of `infer`."""
-        return {name: inputs[self._names[name]].astype(np.int64) for name in self._wanted}
+        return {name: inputs[self._names[name]].astype(t) for name, t in self._wanted.items()}
 
     def infer(self, feed: Any) -> Any:
         """Run one inference: [texts, ...]."""
@@ -302,7 +309,7 @@ class OnnxEngine(Engine):
     ) -> npt.NDArray[np.float32]:
         """Run one text; see `Engine`."""
         rows = {"ids": ids, "mask": [1] * len(ids), "segment_ids": segments}
-        feed = {name: np.array([rows[self._names[name]]], np.int64) for name in self._wanted}
+        feed = {name: np.array([rows[self._names[name]]], t) for name, t in self._wanted.items()}
         return np.asarray(self.infer(feed)[0], np.float32)
 
 

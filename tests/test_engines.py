@@ -177,6 +177,25 @@ def test_a_file_of_another_format(tmp_path: Path) -> None:
         engines.load(tmp_path / "model.pt")
 
 
+def test_int32_inputs_of_an_onnx_file(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, save
+
+    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT32, ["batch", "length"])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "length"])
+    node = helper.make_node("Cast", ["input_ids"], ["logits"], to=TensorProto.FLOAT)
+    graph = helper.make_graph([node], "cast", [ids], [logits])
+    path = tmp_path / "int32.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    engine = engines.load(path)
+    assert engine.run({"ids": np.array([[3, 4], [5, 6]], np.int32)}).tolist() == [[3, 4], [5, 6]]
+    assert engine.run_text([7, 8], [0, 0]).tolist() == [7, 8]
+    ids.type.tensor_type.elem_type = TensorProto.FLOAT
+    graph = helper.make_graph([node], "cast", [ids], [logits])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    with pytest.raises(EngineError, match=r"'input_ids': 'tensor\(float\)'.*allowed.*int32"):
+        engines.load(path)
+
+
 def test_an_onnx_file_with_other_inputs(tmp_path: Path) -> None:
     from onnx import TensorProto, helper, save
 
