@@ -423,8 +423,8 @@ def test_the_demo_app(app_phone: Phone) -> None:
 
     commands = [json.loads(line) for line in (app_phone.folder / "am").read_text().splitlines()]
     starts = [command for command in commands if command[0] == "start"]
-    # Each in a fresh process: three repeats, and once for the texts, of each model.
-    assert len(starts) == 8 and len(commands) == 24
+    # Each in a fresh process: three repeats of each model, of inference and of text to outputs.
+    assert len(starts) == 12 and len(commands) == 36
     expected = (
         f"--es artifact {first.sha256} --ei count 64 --ef seconds 0.5 --ei warmup 16 "
         "--ef warmup_seconds 0.2 --ei threads 1"
