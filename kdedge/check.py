@@ -316,7 +316,10 @@ def _classes(corpus: Corpus, settings: Teach, names: Mapping[str, str]) -> list[
     theirs = label_names(config, settings.source)
     new_head = settings.start in ("probe", "random")
     if new_head or not theirs or not (has_head or settings.teacher):
-        return []
+        if not names:
+            return []
+        what = f"names in [data.labels], but {settings.source} gets a new head"
+        return [Finding("unused names", len(names), what, repr([*names][0]), "not used")]
     try:
         own = task_of_config(config, theirs, settings.source)
         order_of(own, names, corpus.task, settings.source)

@@ -205,6 +205,15 @@ def test_a_wish_that_can_not_be_had(folder: Path, decide: str, message: str) -> 
     assert re.search(message, " ".join(output.split()))
 
 
+def test_names_of_classes_that_no_model_has(folder: Path) -> None:
+    path = write_recipe(folder, GOOD)
+    path.write_text(path.read_text() + '[data.labels]\nPOS = "p"\nNEG = "n"\n')
+    report = check_recipe(load_recipe(path))
+    assert report.verdict == "odd"
+    line = f"names in [data.labels], but {folder / 'model'} gets a new head: 2, not used. For "
+    assert line + "instance 'POS'." in [finding.line() for finding in report.findings]
+
+
 def test_texts_out_of_scope_that_are_not_there(folder: Path) -> None:
     path = write_recipe(folder, GOOD)
     path.write_text(path.read_text().replace("[data]\n", '[data]\nout_of_scope = "no.txt"\n'))
