@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -44,7 +45,7 @@ from kdedge.export.subject import subject_of, subject_of_teacher
 from kdedge.files import locked, write_text
 from kdedge.labels.store import SoftLabels
 from kdedge.progress import console
-from kdedge.recipe import Recipe, fingerprint
+from kdedge.recipe import Recipe, Section, fingerprint
 from kdedge.students.presets import find_preset
 from kdedge.students.trained import Student
 from kdedge.teach.baselines import read_baselines, write_baselines
@@ -76,95 +77,73 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
     Raises:
         KdedgeError: the data or settings are invalid, or another run is working in `out`.
     """
-    check(recipe.distill, find_preset(recipe.distill.student))
-    corpus, seed, teaching = corpus_of(recipe), recipe.seed, recipe.teaching
-    refuse_impossible(corpus, teaching, recipe.data.labels)
-    _check_teacher(recipe)
-    for finding in check_decide(corpus, recipe.decide):
-        raise KdedgeError(finding.line())
-    data = recipe.data
-    foreign = tuple(read_texts(data.out_of_scope, pair=data.text_pair)) if data.out_of_scope else ()
+    corpus, foreign = _checked(recipe)
     with locked(out):
         out.mkdir(exist_ok=True)
-        stages = _Stages(out)
-        key = fingerprint(teaching, corpus.fingerprint(), str(seed), str(recipe.data.labels))
-        if teaching.teacher:
-            # Its files may have changed since.
-            key = fingerprint(key, content_of(teaching.teacher))
+        stages = _Stages(out, _key(recipe, corpus))
+        teacher, baselines = None, None
         # A large model is not fine-tuned, and there are no labels to fit baselines on.
-        teacher: Path | None = None
-        baselines: Path | None = None
-        if teaching.large_model is None:
-            teacher = tuned = stages.run(
-                "teach", key, "teacher", lambda new: _teach(recipe, corpus, new)
-            )
-            baselines = stages.run(
-                "baselines",
-                fingerprint("baselines", key),
-                "baselines.json",
-                lambda new: write_baselines(corpus, read_notes(tuned), new),
-            )
-        key = fingerprint(recipe.label, key)
+        if recipe.teach.large_model is None:
+            teacher = stages.run("teach", "teacher", partial(_teach, recipe, corpus))
+            fit = partial(write_baselines, corpus, read_notes(teacher))
+            baselines = stages.aside("baselines", "baselines.json", fit, "baselines")
         labels = stages.run(
-            "label", key, "soft_labels", lambda new: _label(recipe, corpus, teacher, new)
+            "label", "soft_labels", partial(_label, recipe, corpus, teacher), recipe.label
         )
         if teacher is None:
             store = SoftLabels(labels)
             corpus = with_answers(corpus, store.texts, store.lookup(store.texts)[0])
-        key = fingerprint(recipe.distill, key)
         student = stages.run(
-            "distill", key, "student", lambda new: _distill(recipe, corpus, teacher, labels, new)
+            "distill", "student", partial(_distill, recipe, corpus, teacher, labels), recipe.distill
         )
         if recipe.compress.methods:
-            trained, key = student, fingerprint(recipe.compress, key)
-            student = stages.run(
-                "compress", key, "compressed", lambda new: _compress(recipe, trained, labels, new)
-            )
-        key = fingerprint(recipe.export, recipe.decide, *map(key_of, foreign), key)
-        bundle = stages.run(
-            "export", key, "bundle", lambda new: _export(recipe, student, foreign, new)
-        )
+            smaller = partial(_compress, recipe, student, labels)
+            student = stages.run("compress", "compressed", smaller, recipe.compress)
+        export = partial(_export, recipe, student, foreign)
+        keys = map(key_of, foreign)
+        bundle = stages.run("export", "bundle", export, recipe.export, recipe.decide, *keys)
         bundles = [bundle]
         if teacher and onnx_file(teacher):
             console.print("export teacher: left out, it is an ONNX file already")
         elif teacher:
-            teacher_bundle = stages.run(
-                "export teacher",
-                fingerprint("teacher", key),
-                "teacher_bundle",
-                lambda new: _export_teacher(recipe, corpus, tuned, labels, new),
-            )
-            bundles.insert(0, teacher_bundle)
-        results = stages.run(
-            "bench",
-            fingerprint(recipe.bench.tier, key),
-            "results.json",
-            lambda new: _bench(recipe, corpus, teacher, bundles, baselines, student, new),
-        )
+            export = partial(_export_teacher, recipe, corpus, teacher, labels)
+            bundles.insert(0, stages.aside("export teacher", "teacher_bundle", export, "teacher"))
+        bench = partial(_bench, recipe, corpus, teacher, bundles, baselines, student)
+        results = stages.aside("bench", "results.json", bench, recipe.bench.tier)
         report = BenchReport.load(results)
-        unknown = any(finding.kind == UNKNOWN_TEST for finding in corpus.findings)
-        title = f"{recipe.name} ({AGREEMENT})" if unknown else recipe.name
-        by_hand: list[str] = []
-        if (out / SHEET).is_file():
-            by_hand = lines(read_sheet(Student.load(student), out / SHEET))
-        page = _page(
-            recipe, report, student, teacher, stages.seconds(), title, trusts_of(bundles), by_hand
-        )
+        by_hand = _by_hand(student, out / SHEET)
+        title = f"{recipe.name} ({AGREEMENT})" if _unlabelled_test(corpus) else recipe.name
+        trusts, seconds = trusts_of(bundles), stages.seconds()
+        page = _page(recipe, report, student, teacher, seconds, title, trusts, by_hand)
         write_text(out / "report.html", page)
-    terminal = Console(highlight=False)
-    terminal.print(terminal_table(report))
-    if report.quality:
-        terminal.print(quality_table(report.quality))
-        for line in report.quality.verdicts:
-            terminal.print(line, markup=False)
-    if unknown:
-        terminal.print(
-            f"No test text has a label: {AGREEMENT}. `kdedge sheet {out}` writes texts to label."
-        )
-    for line in by_hand:
-        terminal.print(line, markup=False)
+    _show(report, corpus, out, by_hand)
     console.print(f"{out / 'report.html'} has the whole report; the bundle is {bundle}.")
     return report
+
+
+def _checked(recipe: Recipe) -> tuple[Corpus, tuple[Text, ...]]:
+    """The corpus and the texts out of scope, after everything that can be checked before training.
+
+    Raises:
+        KdedgeError: the data or settings are invalid.
+    """
+    check(recipe.distill, find_preset(recipe.distill.student))
+    corpus = corpus_of(recipe)
+    refuse_impossible(corpus, recipe.teaching, recipe.data.labels)
+    _check_teacher(recipe)
+    for finding in check_decide(corpus, recipe.decide):
+        raise KdedgeError(finding.line())
+    data = recipe.data
+    foreign = read_texts(data.out_of_scope, pair=data.text_pair) if data.out_of_scope else ()
+    return corpus, tuple(foreign)
+
+
+def _key(recipe: Recipe, corpus: Corpus) -> str:
+    """The fingerprint of everything that the first stage depends on."""
+    teaching = recipe.teaching
+    key = fingerprint(teaching, corpus.fingerprint(), str(recipe.seed), str(recipe.data.labels))
+    # A teacher's files may have changed since.
+    return fingerprint(key, content_of(teaching.teacher)) if teaching.teacher else key
 
 
 def _check_teacher(recipe: Recipe) -> None:
@@ -274,6 +253,32 @@ def _bench(
     report.model_copy(update={"quality": quality}).save(out)
 
 
+def _unlabelled_test(corpus: Corpus) -> bool:
+    """Whether no test text has a label, so that accuracy is agreement with the large model."""
+    return any(finding.kind == UNKNOWN_TEST for finding in corpus.findings)
+
+
+def _by_hand(student: Path, sheet: Path) -> list[str]:
+    """How well the student does on texts that were labelled by hand; [] if there are none."""
+    return lines(read_sheet(Student.load(student), sheet)) if sheet.is_file() else []
+
+
+def _show(report: BenchReport, corpus: Corpus, out: Path, by_hand: list[str]) -> None:
+    """Print the report's tables and verdicts."""
+    terminal = Console(highlight=False)
+    terminal.print(terminal_table(report))
+    if report.quality:
+        terminal.print(quality_table(report.quality))
+        for line in report.quality.verdicts:
+            terminal.print(line, markup=False)
+    if _unlabelled_test(corpus):
+        terminal.print(
+            f"No test text has a label: {AGREEMENT}. `kdedge sheet {out}` writes texts to label."
+        )
+    for line in by_hand:
+        terminal.print(line, markup=False)
+
+
 def _page(
     recipe: Recipe,
     report: BenchReport,
@@ -303,15 +308,37 @@ def _page(
 
 
 class _Stages:
-    """Runs stages and stores which are done, by the fingerprint of everything they depend on."""
+    """Runs stages and stores which are done, by the fingerprint of everything they depend on.
 
-    def __init__(self, out: Path) -> None:
-        self.out, self.path = out, out / "stages.json"
+    Args:
+        out: the run's folder.
+        key: fingerprint of what the first stage depends on.
+    """
+
+    def __init__(self, out: Path, key: str) -> None:
+        self.out, self.path, self.key = out, out / "stages.json", key
         self.done = json.loads(self.path.read_text()) if self.path.is_file() else {}
         self.asked_for: list[str] = []
 
-    def run(self, name: str, key: str, result: str, work: Callable[[Path], object]) -> Path:
-        """Let `work` write the result into the run's folder if it is not there; return its path."""
+    def run(
+        self, name: str, result: str, work: Callable[[Path], object], *settings: str | Section
+    ) -> Path:
+        """Run a stage that the later ones depend on; see `aside`."""
+        self.key = self._key(settings)
+        return self.aside(name, result, work)
+
+    def aside(
+        self, name: str, result: str, work: Callable[[Path], object], *settings: str | Section
+    ) -> Path:
+        """Let `work` write the result into the run's folder if it is not there; return its path.
+
+        Args:
+            name: of the stage.
+            result: name of its file or folder.
+            work: writes it.
+            settings: what the stage depends on besides the stages before it.
+        """
+        key = self._key(settings)
         self.asked_for.append(name)
         path, entry = self.out / result, self.done.get(name, {})
         if entry.get("key") == key and "seconds" in entry and path.exists():
@@ -334,6 +361,9 @@ class _Stages:
     def seconds(self) -> dict[str, float]:
         """How long each of the recipe's stages took."""
         return {name: self.done[name]["seconds"] for name in self.asked_for}
+
+    def _key(self, settings: tuple[str | Section, ...]) -> str:
+        return fingerprint(*settings, self.key) if settings else self.key
 
     def _note(self, name: str, entry: dict[str, object]) -> None:
         self.done[name] = entry
