@@ -22,6 +22,7 @@ from kdedge.cli import app
 from kdedge.tasks import Classification
 from kdedge.teachers.label import label_texts
 from kdedge.teachers.on_ray import actor_share, label_on_ray, within
+from kdedge.teachers.teacher import Teacher
 from kdedge.text.readers import TextFiles
 
 NAMES = ("bad", "good")
@@ -36,6 +37,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "b.jsonl").write_text(rows)
     (folder / "c.csv").write_text("text\n" + "\n".join(many[4000:]) + "\n")
     return folder
+
+
+@pytest.fixture(scope="module")
+def load(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> partial[Teacher]:
+    """Loads a teacher with a head; without one, each process would make its own."""
+    saved = tmp_path_factory.mktemp("teacher") / "saved"
+    load_teacher(tiny_bert, task=Classification(label_names=NAMES)).save_pretrained(saved)
+    return partial(load_teacher, saved)
 
 
 def same(one: SoftLabels, other: SoftLabels) -> None:
@@ -91,8 +100,7 @@ def test_without_ray_it_says_what_to_install(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("actors", [1, 2])
-def test_the_same_store(actors: int, tiny_bert: Path, folder: Path, tmp_path: Path) -> None:
-    load = partial(load_teacher, tiny_bert, task=Classification(label_names=NAMES))
+def test_the_same_store(actors: int, load: partial[Teacher], folder: Path, tmp_path: Path) -> None:
     here = label_texts(load(), TextFiles(folder), tmp_path / "local")
     # A part of it is there already.
     label_texts(load(), texts(100), tmp_path / "ray")
@@ -102,7 +110,7 @@ def test_the_same_store(actors: int, tiny_bert: Path, folder: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_every_actor_labels_a_part_of_a_single_file(tiny_bert: Path, tmp_path: Path) -> None:
+def test_every_actor_labels_a_part_of_a_single_file(load: partial[Teacher], tmp_path: Path) -> None:
     sentences = [f"{text} is a film as long as most" for text in texts(8192)]
     (tmp_path / "t.txt").write_text("\n".join(sentences) + "\n")
     busy: set[int] = set()
@@ -117,7 +125,6 @@ def test_every_actor_labels_a_part_of_a_single_file(tiny_bert: Path, tmp_path: P
             time.sleep(0.02)
 
     threading.Thread(target=watch, daemon=True).start()
-    load = partial(load_teacher, tiny_bert, task=Classification(label_names=NAMES))
     label_on_ray(load, TextFiles(tmp_path / "t.txt"), tmp_path / "ray", batch_size=1, actors=2)
     assert len(busy) == 2
 
@@ -125,9 +132,8 @@ def test_every_actor_labels_a_part_of_a_single_file(tiny_bert: Path, tmp_path: P
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["MapWorker", "read_missing"])
 def test_a_killed_process_is_replaced(
-    victim: str, tiny_bert: Path, folder: Path, tmp_path: Path
+    victim: str, load: partial[Teacher], folder: Path, tmp_path: Path
 ) -> None:
-    load = partial(load_teacher, tiny_bert, task=Classification(label_names=NAMES))
     here = label_texts(load(), TextFiles(folder), tmp_path / "local", batch_size=1)
     killed: list[int] = []
 
