@@ -24,10 +24,13 @@ def main(
     quantization: Annotated[
         str,
         typer.Option(
-            help="float32, float16, int8, int8-weights, int8-full, int16x8, int4, by commas"
+            help="float32, float16, int8, int8-lengths, int8-weights, int8-full, int16x8, int4, "
+            "by commas"
         ),
     ] = "float32,int8",
-    lengths: Annotated[str, typer.Option(help="tokens, by commas: a file for each")] = "64",
+    lengths: Annotated[
+        str, typer.Option(help="tokens, by commas; several for int8-lengths")
+    ] = "64",
     integer_output: Annotated[bool, typer.Option(help="integer probabilities")] = False,
     max_accuracy_drop: Annotated[float, typer.Option(help="points of accuracy it may lose")] = 0.5,
     data: Annotated[Path | None, typer.Option(help="for a .keras file: labelled texts")] = None,

@@ -565,6 +565,11 @@ class Export(Section):
         lengths = self.lengths
         if lengths is not None and (not lengths or len(set(lengths)) != len(lengths)):
             raise ValueError("lengths: give at least one, each once")
+        if lengths and len(lengths) > 1 and not any(a.endswith(SEVERAL) for a in self.artifacts):
+            raise ValueError(
+                f"lengths: {', '.join(map(str, lengths))}; these artifacts have one each. Add "
+                "litert-int8-lengths, or give one length"
+            )
         return self
 
 

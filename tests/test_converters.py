@@ -21,6 +21,7 @@ import kdedge
 from converters import from_huggingface, to_android, to_onnx, to_tflite
 from kdedge import TextEncoder, load_bundle, load_teacher
 from kdedge.bundle.manifest import read_manifest, verify
+from kdedge.engines import load
 from kdedge.students.architecture import student_inputs
 from kdedge.tasks import Classification
 
@@ -110,13 +111,12 @@ def test_a_student_as_a_user_would(quick_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     subprocess.run(
         [sys.executable, "-m", "converters.to_tflite", quick_run / "student", "--out", out,
-         "--quantization", "float16,int8-weights", "--lengths", "32,16",
+         "--quantization", "float16,int8-lengths", "--lengths", "32,16",
          "--max-accuracy-drop", "5"],
         cwd=ROOT, check=True,
     )  # fmt: skip
-    assert [a.name for a in read_manifest(out).artifacts] == [
-        "litert-float16", "litert-float16-16", "litert-int8-weights", "litert-int8-weights-16",
-    ]  # fmt: skip
+    lengths = {a.name: load(out / a.file).lengths for a in read_manifest(out).artifacts}
+    assert lengths == {"litert-float16": (32,), "litert-int8-lengths": (16, 32)}
 
 
 def test_a_checkpoint_that_nobody_distilled(tiny_bert: Path, data: Path, tmp_path: Path) -> None:

@@ -47,6 +47,10 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
         (GOOD + "[compress]\nsparsty = 0.5", "compress.sparsty: unknown key. Known here: methods"),
         (GOOD + "[export]\nartifacts = []", "export: .*at least one"),
         (
+            GOOD + '[export]\nlengths = [16, 32]\nartifacts = ["litert-int8", "onnx-int8"]',
+            "lengths: 16, 32; these artifacts have one each. Add litert-int8-lengths",
+        ),
+        (
             GOOD + "[distill]\nmax_length = 64\n[export]\nlengths = [64, 128]",
             "export.lengths has 128, more than distill.max_length 64",
         ),
