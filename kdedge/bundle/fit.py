@@ -82,14 +82,13 @@ def check_fit(bundle: Path, manifest: "Manifest") -> tuple[TextEncoder, int]:
                 f"{path}: problem_type is {kind!r}, and the manifest's task is "
                 f"{manifest.task.name}. {REMEDY}"
             )
-    return encoder, encoder.tokenizer.token_to_id(vocabulary[-1])
+    return encoder, encoder.id_of(vocabulary[-1])
 
 
 def _check_lines(
     bundle: Path, manifest: "Manifest", name: str, expected: Sequence[str], what: str, source: str
 ) -> None:
     """Check that a file has the lines `expected`, if the bundle has the file."""
-    if name in manifest.files:
-        lines = (bundle / name).read_text(encoding="utf-8", errors="replace").split("\n")
-        if lines != [*expected, ""]:
-            raise KdedgeError(f"{bundle / name} has other {what} than {source}. {REMEDY}")
+    lines = "\n".join([*expected, ""]).encode(errors="replace")
+    if name in manifest.files and (bundle / name).read_bytes() != lines:
+        raise KdedgeError(f"{bundle / name} has other {what} than {source}. {REMEDY}")

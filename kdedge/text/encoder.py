@@ -19,6 +19,7 @@ from tokenizers.processors import TemplateProcessing
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 from kdedge.text.batches import chunks
+from kdedge.text.lazy import LazyTokenizer, read_tokenizer
 from kdedge.text.pairs import Text
 from kdedge.text.pretrained import SETTINGS, TOKENIZER, Side, read_pretrained
 from kdedge.text.words import WordTable
@@ -94,7 +95,8 @@ class TextEncoder:
         [[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]]
 
     Args:
-        tokenizer: adds the special tokens, for BERT [CLS] and [SEP].
+        tokenizer: adds the special tokens, for BERT [CLS] and [SEP]. A lazy one gets its words when
+            a text is not for the table of words.
         max_length: length that texts are truncated to, special tokens included.
         pad_id: id of the padding token; None for that of [PAD], or 0.
         truncation_side: side on which long texts are truncated; special tokens are kept.
@@ -109,7 +111,7 @@ class TextEncoder:
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | LazyTokenizer,
         max_length: int,
         pad_id: int | None = None,
         truncation_side: Side = "right",
@@ -118,20 +120,32 @@ class TextEncoder:
             raise KdedgeError(
                 f"max_length: {max_length}. At least 3: [CLS], one word piece and [SEP]."
             )
-        self.tokenizer = tokenizer
-        self.tokenizer.no_padding()
-        self.tokenizer.no_truncation()
-        if isinstance(tokenizer.model, WordPiece):
+        self._lazy = tokenizer if isinstance(tokenizer, LazyTokenizer) else None
+        rules = tokenizer.rules if isinstance(tokenizer, LazyTokenizer) else tokenizer
+        rules.no_padding()
+        rules.no_truncation()
+        if isinstance(rules.model, WordPiece):
             # What it is when no piece fits is looked up among the model's own only.
-            _need(tokenizer, [tokenizer.model.unk_token])
-        self.first, self.last = _special_tokens(tokenizer)
-        if isinstance(tokenizer.model, WordPiece):
-            _need(tokenizer, map(tokenizer.id_to_token, (*self.first, *self.last)))
-        self.pad_id = (tokenizer.token_to_id("[PAD]") or 0) if pad_id is None else pad_id
+            _need(rules, [rules.model.unk_token])
+        self.first, self.last = _special_tokens(rules)
+        if isinstance(rules.model, WordPiece):
+            _need(rules, map(rules.id_to_token, (*self.first, *self.last)))
+        rules.enable_truncation(max_length, direction=truncation_side)
+        self._rules = rules
+        self.pad_id = (rules.token_to_id("[PAD]") or 0) if pad_id is None else pad_id
         self.max_length, self.truncation_side = max_length, truncation_side
-        self.tokenizer.enable_truncation(max_length, direction=truncation_side)
         # By the length that they cut texts to.
-        self._tokenizers = {max_length: tokenizer}
+        self._tokenizers: dict[int, Tokenizer] = {}
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, which cuts texts to `max_length`."""
+        if self._lazy is None:
+            return self._rules
+        whole = self._lazy.whole()
+        whole.no_padding()
+        whole.enable_truncation(self.max_length, direction=self.truncation_side)
+        return whole
 
     @property
     def is_berts(self) -> bool:
@@ -160,20 +174,28 @@ class TextEncoder:
     @cached_property
     def unknown_id(self) -> int | None:
         """The id of what is not known; None where nothing is unknown."""
-        if isinstance(self.tokenizer.model, WordPiece):
-            token = self.tokenizer.model.unk_token
+        if isinstance(self._rules.model, WordPiece):
+            token = self._rules.model.unk_token
         else:
             model = json.loads(self.tokenizer.to_str())["model"]
             if "unk_id" in model:
                 return None if model["unk_id"] is None else int(model["unk_id"])
             token = model.get("unk_token")
-        return None if token is None else self.tokenizer.token_to_id(token)
+        return None if token is None else self._rules.token_to_id(token)
 
     @property
     def vocabulary(self) -> list[str]:
         """Word pieces in the order of their ids."""
+        if self._lazy is not None:
+            return [*self._lazy.vocabulary]
         by_piece = self.tokenizer.get_vocab()
         return sorted(by_piece, key=by_piece.__getitem__)
+
+    def id_of(self, piece: str) -> int:
+        """The id of a word piece of the vocabulary."""
+        if self._lazy is not None:
+            return self._lazy.vocabulary[piece]
+        return int(self.tokenizer.token_to_id(piece))
 
     def length_of(self, row: Tokens) -> int:
         """The number of a text's tokens, without special tokens."""
@@ -210,12 +232,15 @@ class TextEncoder:
 
     @cached_property
     def _words(self) -> WordTable | None:
-        return WordTable(self.tokenizer) if WordTable.suits(self.tokenizer) else None
+        vocabulary = None if self._lazy is None else self._lazy.vocabulary
+        return WordTable(self._rules, vocabulary) if WordTable.suits(self._rules) else None
 
     def _by_tokenizer(self, texts: Sequence[Text], length: int) -> list[Tokens]:
         if length not in self._tokenizers:
-            own = Tokenizer.from_str(self.tokenizer.to_str())
-            own.enable_truncation(length, direction=self.truncation_side)
+            own = self.tokenizer
+            if length < self.max_length:
+                own = Tokenizer.from_str(own.to_str())
+                own.enable_truncation(length, direction=self.truncation_side)
             self._tokenizers[length] = own
         encodings = self._tokenizers[length].encode_batch_fast(texts)
         return [Tokens(encoding.ids, encoding.type_ids) for encoding in encodings]
@@ -342,7 +367,7 @@ class TextEncoder:
         Raises:
             KdedgeError: a file is missing or is not what it should be.
         """
-        tokenizer = _read_tokenizer(folder / TOKENIZER)
+        tokenizer = read_tokenizer(folder / TOKENIZER)
         path = folder / ENCODER
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
@@ -403,10 +428,3 @@ def _special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     if not len(text):
         raise KdedgeError("tokenizer: the text 'a' has no token.")
     return whole.ids[: text[0]], whole.ids[text[-1] + 1 :]
-
-
-def _read_tokenizer(path: Path) -> Tokenizer:
-    try:
-        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # tokenizers raises plain Exception
-        raise KdedgeError(f"{path}: not a readable tokenizer ({error}).") from None

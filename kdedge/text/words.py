@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import string
+from collections.abc import Mapping
+from itertools import chain
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -37,12 +39,17 @@ class WordTable(dict[str, tuple[int, ...]]):
 
     Args:
         tokenizer: one that `suits`.
+        vocabulary: ids by word piece; None for the tokenizer's own.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._normalizer, self._model = tokenizer.normalizer, tokenizer.model
-        self._longest = tokenizer.model.max_input_chars_per_word
-        self._pre_tokenizer = tokenizer.pre_tokenizer
+    def __init__(self, tokenizer: Tokenizer, vocabulary: Mapping[str, int] | None = None) -> None:
+        if vocabulary is None:
+            vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+        model = tokenizer.model
+        self._vocabulary, self._unknown = vocabulary, (vocabulary[model.unk_token],)
+        self._prefix = model.continuing_subword_prefix
+        self._longest = model.max_input_chars_per_word
+        self._normalizer, self._pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
         self._lowercase = tokenizer.normalizer.lowercase
         added = (token.content for token in tokenizer.get_added_tokens_decoder().values())
         # (?!) is nowhere.
@@ -53,6 +60,7 @@ class WordTable(dict[str, tuple[int, ...]]):
         """Whether it is BERT's, with added tokens that are looked for just as they are written."""
         return (
             isinstance(tokenizer.model, WordPiece)
+            and tokenizer.model.token_to_id(tokenizer.model.unk_token) is not None
             and isinstance(tokenizer.normalizer, BertNormalizer)
             and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)
             and not any(
@@ -65,10 +73,7 @@ class WordTable(dict[str, tuple[int, ...]]):
         """Ids of a text's word pieces, without special tokens; None for texts it can't split."""
         if self._added.search(text):
             return None
-        ids: list[int] = []
-        for chunk in text.split(" "):
-            ids += self[chunk]
-        return ids
+        return list(chain.from_iterable(map(self.__getitem__, text.split(" "))))
 
     def tokens(
         self, text: str, first: list[int], last: list[int], length: int, side: str = "right"
@@ -106,8 +111,16 @@ class WordTable(dict[str, tuple[int, ...]]):
         return ids
 
     def _pieces(self, word: str) -> tuple[int, ...]:
-        number = self._model.token_to_id(word)
-        # A word of the vocabulary is the longest piece of itself.
-        if number is not None and len(word) <= self._longest:
-            return (number,)
-        return tuple(token.id for token in self._model.tokenize(word))
+        """WordPiece: the longest piece that the word starts with, then the same of the rest."""
+        if len(word) > self._longest:
+            return self._unknown
+        ids, start, prefix = [], 0, ""
+        while start < len(word):
+            end = len(word)
+            while (number := self._vocabulary.get(prefix + word[start:end])) is None:
+                end -= 1
+                if end == start:
+                    return self._unknown
+            ids.append(number)
+            start, prefix = end, self._prefix
+        return tuple(ids)
