@@ -43,7 +43,10 @@ def measured(
     found["tokenize"] = median_us(lambda text: model.encoder.token_ids([text]), texts["tokenize"])
     found["answer"] = median_us(lambda text: model.predict([text]), texts["answer"])
     for count in threads:
-        of_list = model if count == 1 else load_bundle(bundle, artifact, threads=count)
+        of_list = model
+        if count > 1:
+            of_list = load_bundle(bundle, artifact, threads=count)
+            of_list.predict([*texts["warm_up"], *texts["tokenize"], *texts["answer"]])
         whole = median_us(of_list.predict, [texts["listed"]])
         found[f"list_{count}"] = whole / len(texts["listed"])
     return found

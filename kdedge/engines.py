@@ -170,6 +170,11 @@ class LiteRTEngine(Engine):
         self.inputs = tuple(graphs[0].inputs)
         self._graphs = {graph.length: graph for graph in graphs}
         self.lengths = tuple(sorted(self._graphs))
+        # The shortest that holds a text, by the number of its tokens.
+        self._graph_for = [
+            self._graphs[min(length for length in self.lengths if length >= tokens)]
+            for tokens in range(self.lengths[-1] + 1)
+        ]
         # As many 1 as the longest text has tokens, then as many 0: every mask is a part of it.
         self._ones_and_zeros = np.repeat(np.array([[1, 0]], np.int32), self.lengths[-1], axis=1)
 
@@ -201,17 +206,18 @@ class LiteRTEngine(Engine):
         self, ids: Sequence[int], segments: Sequence[int], pad_id: int = 0
     ) -> npt.NDArray[np.float32]:
         """Run one text; see `Engine`."""
-        tokens = len(ids)
-        length = self.length_for(tokens) or tokens
-        padding, ones = length - tokens, self.lengths[-1]
+        tokens, ones = len(ids), self.lengths[-1]
+        graph = self._graph_for[tokens]
+        length = graph.length
         inputs = {
-            "ids": np.array([[*ids, *[pad_id] * padding]], np.int32),
-            "mask": self._ones_and_zeros[:, ones - tokens : ones + padding],
+            "ids": _padded(ids, length, pad_id),
+            "mask": self._ones_and_zeros[:, ones - tokens : ones - tokens + length],
             "segment_ids": self._ones_and_zeros[:, ones : ones + length],
         }
         if any(segments):
-            inputs["segment_ids"] = np.array([[*segments, *[0] * padding]], np.int32)
-        outputs: npt.NDArray[np.float32] = self._floats(self.feed(inputs))[0]
+            inputs["segment_ids"] = _padded(segments, length)
+        feed = graph, [(index, inputs[name]) for name, index in graph.inputs.items()]
+        outputs: npt.NDArray[np.float32] = self._floats(feed)[0]
         return outputs
 
     def _floats(self, feed: Any) -> npt.NDArray[np.float32]:
@@ -243,6 +249,14 @@ def _graphs(interpreter: Any) -> list[_Graph]:
     order = [tensor["index"] for tensor in first]
     inputs = sorted(graphs[0].inputs.items(), key=lambda item: order.index(item[1]))
     return [graphs[0]._replace(inputs=dict(inputs)), *graphs[1:]]
+
+
+def _padded(row: Sequence[int], length: int, value: int = 0) -> npt.NDArray[np.int32]:
+    padded = np.zeros((1, length), np.int32)
+    if value:
+        padded += value
+    padded[0, : len(row)] = row
+    return padded
 
 
 def _length(inputs: Iterable[Any]) -> int:

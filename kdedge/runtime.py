@@ -5,6 +5,7 @@ Needs `pip install 'kdedge[runtime]'` and no TensorFlow.
 
 import contextlib
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
@@ -273,19 +274,18 @@ def run(
     first = engines[0]
     rows = encoder.tokens(texts, first.length)
     outputs = np.zeros((len(rows), task.width), np.float32)
-    by_length: dict[int, list[int]] = {}
-    for place, row in enumerate(rows):
-        by_length.setdefault(len(row.ids), []).append(place)
+    tokens = [len(row.ids) for row in rows]
+    by_length = groupby(sorted(range(len(rows)), key=tokens.__getitem__), tokens.__getitem__)
+    batches = [places for _, same in by_length for places in chunks(same, together)]
 
     def run_batch(engine: Engine, places: list[int]) -> None:
-        of_batch = [rows[place] for place in places]
         if len(places) == 1:
-            outputs[places] = engine.run_text(*of_batch[0], encoder.pad_id)
+            outputs[places[0]] = engine.run_text(*rows[places[0]], encoder.pad_id)
         else:
-            length = first.length_for(len(of_batch[0].ids))
+            length = first.length_for(tokens[places[0]])
+            of_batch = [rows[place] for place in places]
             outputs[places] = engine.run(padded(of_batch, length, encoder.pad_id).inputs)
 
-    batches = [places for same in by_length.values() for places in chunks(same, together)]
     if len(engines) == 1:
         for batch in batches:
             run_batch(first, batch)

@@ -54,7 +54,8 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,7 @@ def measure_text(request: dict[str, Any]) -> dict[str, Any]:
     return {"tokenize_ns": tokenized, "end_to_end_ns": whole, "runtime": engine.runtime}
 
 
-def tokenizer_of(path: str, length: int) -> Callable[[Any], tuple[list[int], list[int]]]:
+def tokenizer_of(path: str, length: int) -> Callable[[Any], tuple[Sequence[int], list[int]]]:
     """What gives ids and segment ids of a text or pair, as `kdedge.text.encoder` does."""
     from tokenizers import Tokenizer
 
@@ -169,12 +170,13 @@ def tokenizer_of(path: str, length: int) -> Callable[[Any], tuple[list[int], lis
 
     tokenizer = Tokenizer.from_file(path)
     special = tokenizer.encode("")
+    first, last = array("i", special.ids[:1]), array("i", special.ids[1:])
     tokenizer.enable_truncation(length)
     words = WordTable(tokenizer) if WordTable.suits(tokenizer) and len(special) == 2 else None
 
-    def tokens_of(text: Any) -> tuple[list[int], list[int]]:
+    def tokens_of(text: Any) -> tuple[Sequence[int], list[int]]:
         if words is not None and isinstance(text, str):
-            ids = words.tokens(text, special.ids[:1], special.ids[1:], length)
+            ids = words.tokens(text, first, last, length)
             if ids is not None:
                 return ids, [0] * len(ids)
         encoding = tokenizer.encode(text) if isinstance(text, str) else tokenizer.encode(*text)

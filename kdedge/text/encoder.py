@@ -2,6 +2,7 @@
 
 import json
 import string
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -56,12 +57,12 @@ class Tokens(NamedTuple):
     """The tokens of a text or a pair.
 
     Attributes:
-        ids: special tokens included.
+        ids: special tokens included; a list, or an array of C ints.
         segments: 1 for the tokens of a pair's second text, if the model tells them apart.
     """
 
-    ids: list[int]
-    segments: list[int]
+    ids: Sequence[int]
+    segments: Sequence[int]
 
     @classmethod
     def of_text(cls, ids: Sequence[int]) -> "Tokens":
@@ -212,7 +213,7 @@ class TextEncoder:
 
     def token_ids(self, texts: Sequence[Text]) -> list[list[int]]:
         """Ids of each text or pair, not padded."""
-        return [row.ids for row in self.tokens(texts)]
+        return [[*row.ids] for row in self.tokens(texts)]
 
     def tokens(self, texts: Sequence[Text], length: int | None = None) -> list[Tokens]:
         """Tokens of each text or pair, not padded.
@@ -224,9 +225,10 @@ class TextEncoder:
         words, singles = self._words, [text for text in texts if isinstance(text, str)]
         if words is None or len(singles) < len(texts):
             return self._by_tokenizer(texts, length)
+        first, last, side = array("i", self.first), array("i", self.last), self.truncation_side
         rows = []
         for text in singles:
-            ids = words.tokens(text, self.first, self.last, length, self.truncation_side)
+            ids = words.tokens(text, first, last, length, side)
             rows += [Tokens(ids, [0] * len(ids))] if ids else self._by_tokenizer([text], length)
         return rows
 
