@@ -131,6 +131,7 @@ class TextEncoder:
         self.first, self.last = _special_tokens(rules)
         if isinstance(rules.model, WordPiece):
             _need(rules, map(rules.id_to_token, (*self.first, *self.last)))
+        self._around = array("i", self.first), array("i", self.last)
         rules.enable_truncation(max_length, direction=truncation_side)
         self._rules = rules
         self.pad_id = (rules.token_to_id("[PAD]") or 0) if pad_id is None else pad_id
@@ -225,10 +226,9 @@ class TextEncoder:
         words, singles = self._words, [text for text in texts if isinstance(text, str)]
         if words is None or len(singles) < len(texts):
             return self._by_tokenizer(texts, length)
-        first, last, side = array("i", self.first), array("i", self.last), self.truncation_side
         rows = []
         for text in singles:
-            ids = words.tokens(text, first, last, length, side)
+            ids = words.tokens(text, *self._around, length, self.truncation_side)
             rows += [Tokens(ids, [0] * len(ids))] if ids else self._by_tokenizer([text], length)
         return rows
 

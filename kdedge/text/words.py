@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import string
+import sys
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -24,8 +25,8 @@ PARTS = re.compile("[{0}]|[^{0}\t\n\r]+".format(re.escape(string.punctuation)))
 class WordTable(dict[str, bytes]):
     """Ids of word pieces by what is between two spaces; what is missing is split and added.
 
-    The ids are the bytes of an array of C ints: joining those of a text's words and giving them to
-    numpy takes less time than the same with integers of Python.
+    Ids are the bytes of C ints: joining those of a text's words and giving them to numpy takes less
+    time than the same with integers of Python.
 
     The ids are those of `tokenizers`, several times as fast, since most words of a text came
     before. That holds because BERT looks at no two words together:
@@ -49,7 +50,7 @@ class WordTable(dict[str, bytes]):
         if vocabulary is None:
             vocabulary = tokenizer.get_vocab(with_added_tokens=False)
         model = tokenizer.model
-        self._vocabulary, self._unknown = vocabulary, _bytes([vocabulary[model.unk_token]])
+        self._vocabulary, self._unknown = vocabulary, _bytes(vocabulary[model.unk_token])
         self._prefix = model.continuing_subword_prefix
         self._longest = model.max_input_chars_per_word
         self._normalizer, self._pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
@@ -117,17 +118,17 @@ class WordTable(dict[str, bytes]):
         """WordPiece: the longest piece that the word starts with, then the same of the rest."""
         if len(word) > self._longest:
             return self._unknown
-        ids, start, prefix = [], 0, ""
-        while start < len(word):
-            end = len(word)
-            while (number := self._vocabulary.get(prefix + word[start:end])) is None:
-                end -= 1
-                if end == start:
+        ids, rest, start = b"", word, 0
+        while len(rest) > start:
+            piece = rest
+            while piece not in self._vocabulary:
+                piece = piece[:-1]
+                if len(piece) == start:
                     return self._unknown
-            ids.append(number)
-            start, prefix = end, self._prefix
-        return _bytes(ids)
+            ids += _bytes(self._vocabulary[piece])
+            rest, start = self._prefix + rest[len(piece) :], len(self._prefix)
+        return ids
 
 
-def _bytes(ids: Iterable[int]) -> bytes:
-    return array("i", ids).tobytes()
+def _bytes(number: int) -> bytes:
+    return number.to_bytes(4, sys.byteorder)
