@@ -206,17 +206,19 @@ class LiteRTEngine(Engine):
         self, ids: Sequence[int], segments: Sequence[int], pad_id: int = 0
     ) -> npt.NDArray[np.float32]:
         """Run one text; see `Engine`."""
-        tokens, ones = len(ids), self.lengths[-1]
-        graph = self._graph_for[tokens]
-        length = graph.length
-        inputs = {
-            "ids": _padded(ids, length, pad_id),
-            "mask": self._ones_and_zeros[:, ones - tokens : ones - tokens + length],
-            "segment_ids": self._ones_and_zeros[:, ones : ones + length],
-        }
+        graph, ones = self._graph_for[len(ids)], self.lengths[-1]
+        length, inputs, start = graph.length, graph.inputs, ones - len(ids)
+        segment_ids = self._ones_and_zeros[:, ones : ones + length]
         if any(segments):
-            inputs["segment_ids"] = _padded(segments, length)
-        feed = graph, [(index, inputs[name]) for name, index in graph.inputs.items()]
+            segment_ids = _padded(segments, length)
+        feed = (
+            graph,
+            [
+                (inputs["ids"], _padded(ids, length, pad_id)),
+                (inputs["mask"], self._ones_and_zeros[:, start : start + length]),
+                (inputs["segment_ids"], segment_ids),
+            ],
+        )
         outputs: npt.NDArray[np.float32] = self._floats(feed)[0]
         return outputs
 

@@ -120,13 +120,13 @@ class WordTable(dict[str, bytes]):
             return self._unknown
         ids, rest, start = b"", word, 0
         while len(rest) > start:
-            piece = rest
-            while piece not in self._vocabulary:
-                piece = piece[:-1]
-                if len(piece) == start:
-                    return self._unknown
-            ids += _bytes(self._vocabulary[piece])
-            rest, start = self._prefix + rest[len(piece) :], len(self._prefix)
+            for end in range(len(rest), start, -1):
+                if (number := self._vocabulary.get(rest[:end])) is not None:
+                    break
+            else:
+                return self._unknown
+            ids += _bytes(number)
+            rest, start = self._prefix + rest[end:], len(self._prefix)
         return ids
 
 
