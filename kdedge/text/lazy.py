@@ -48,6 +48,9 @@ def read_tokenizer(path: Path) -> Tokenizer | LazyTokenizer:
 
 def _lazy(path: Path, content: str) -> LazyTokenizer | None:
     """None if the words are not a BERT's, or `tokenizers` could refuse them."""
+    # Before all of a large file of another kind is read twice.
+    if '"BertNormalizer"' not in content:
+        return None
     try:
         stored = from_json(content)
         model = stored["model"]
