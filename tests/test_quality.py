@@ -86,6 +86,7 @@ def test_the_likely_reason() -> None:
     copies = Finding("copies in train", 2, "rows of train with the text of another row", "", "kept")
     doubtful = Corpus(TASK, corpus().train, corpus().valid, corpus().test, findings=(copies,))
     assert "text of another row" in likely_reason(doubtful, {}, [])
+    assert "too small" in likely_reason(doubtful, {}, [], teacher_is_better=True)
 
 
 def test_baselines_come_back_from_their_file(tmp_path: Path) -> None:

@@ -112,6 +112,13 @@ def likely_reason(
             f"The likely reason: the pretrained model does not know {unknown.count}% of the "
             "tokens. Take one that knows them (pretrained in [teach])."
         )
+    # Its teacher has the same labels, so they are not the reason.
+    if teacher_is_better:
+        return (
+            "The likely reason: the student is too small, or has too few texts or epochs to learn "
+            "from its teacher. Name texts without labels (unlabelled in [data]), set augmented in "
+            "[label] or epochs in [distill] higher, or take a larger student."
+        )
     texts = len(corpus.train)
     for finding in corpus.findings:
         doubtful = finding.kind == "contradictions" or finding.kind.startswith("copies in")
@@ -123,11 +130,6 @@ def likely_reason(
         return (
             f"The likely reason: {few} of {len(counts)} classes have fewer than {FEW_TEXTS} "
             "training texts. Label more, or name texts without labels (unlabelled in [data])."
-        )
-    if teacher_is_better:
-        return (
-            "The likely reason: the student is too small, or has too few texts to learn from its "
-            "teacher. Name texts without labels (unlabelled in [data]), or take a larger student."
         )
     history = notes.get("history") or []
     metric = f"val_{notes.get('settings', {}).get('metric') or corpus.task.metric}"
