@@ -91,7 +91,7 @@ class Engine(ABC):
         return self.lengths[-1] if self.lengths else None
 
     def length_for(self, tokens: int) -> int | None:
-        """The length to pad a text of so many tokens to; None for its own length."""
+        """The length that a text of this many tokens is padded to; None for no padding."""
         for length in self.lengths:
             if length >= tokens:
                 return length
@@ -120,9 +120,9 @@ class Engine(ABC):
         """Run one text, padded to the shortest length that holds it, as fast as possible.
 
         Args:
-            ids: its tokens; at most `length`, if there is one.
-            segments: their segment ids.
-            pad_id: token to pad it with.
+            ids: token ids of the text, at most `length`.
+            segments: segment ids of the tokens.
+            pad_id: id of the padding token.
 
         Returns:
             The first output, float32 [width].
@@ -132,7 +132,7 @@ class Engine(ABC):
 class _Graph(NamedTuple):
     """A subgraph of a `.tflite` file, which takes texts of one length.
 
-    An output is scale * (integer - zero point); of a float output the scale is 0.
+    A quantized output means scale * (integer - zero point). The scale of a float output is 0.
     """
 
     number: int
@@ -159,8 +159,8 @@ class LiteRTEngine(Engine):
         start = time.perf_counter_ns()
         interpreter = runtime.Interpreter(model_path=path, num_threads=threads)
         interpreter.allocate_tensors()
-        # The interpreter's own methods know the first subgraph only, and its signature runner
-        # allocates all tensors in each call, which takes as long as a small model.
+        # The interpreter's own methods run the first subgraph only, and a signature runner
+        # allocates all tensors in each call, which takes as long as running a small model.
         self._native = interpreter._interpreter
         graphs = _graphs(interpreter)
         for graph in graphs[1:]:
@@ -170,12 +170,12 @@ class LiteRTEngine(Engine):
         self.inputs = tuple(graphs[0].inputs)
         self._graphs = {graph.length: graph for graph in graphs}
         self.lengths = tuple(sorted(self._graphs))
-        # The shortest that holds a text, by the number of its tokens.
+        # The shortest graph that holds a text, by the number of its tokens.
         self._graph_for = [
             self._graphs[min(length for length in self.lengths if length >= tokens)]
             for tokens in range(self.lengths[-1] + 1)
         ]
-        # As many 1 as the longest text has tokens, then as many 0: every mask is a part of it.
+        # Ones, then zeros, each as many as the greatest length: every mask is a slice of it.
         self._ones_and_zeros = np.repeat(np.array([[1, 0]], np.int32), self.lengths[-1], axis=1)
 
     def feed(self, inputs: Mapping[str, Any]) -> Any:
@@ -230,7 +230,7 @@ class LiteRTEngine(Engine):
 
 
 def _graphs(interpreter: Any) -> list[_Graph]:
-    """The subgraphs that take texts; the first one is what other programs run."""
+    """The subgraphs of all signatures; the first one is what programs without signatures run."""
     first = interpreter.get_input_details()
     names = interpreter.get_signature_list()
     if not names:
@@ -239,7 +239,7 @@ def _graphs(interpreter: Any) -> list[_Graph]:
         return [_graph(0, length, named, interpreter.get_output_details()[0])]
     graphs = []
     for name in names:
-        # By the names in the signature, because converters don't keep the order of the inputs.
+        # Converters don't keep the order of the inputs, but their names in the signature.
         runner = interpreter.get_signature_runner(name)
         named, (output, *_) = runner.get_input_details(), runner.get_output_details().values()
         length = _length(named.values())
@@ -276,7 +276,7 @@ def _graph(number: int, length: int, inputs: Mapping[str, Any], output: Any) -> 
 class OnnxEngine(Engine):
     """A `.onnx` file in ONNX Runtime, with some of Hugging Face's inputs [texts, length].
 
-    They are int64, or int32 as in files that tf2onnx makes of Hugging Face's TensorFlow models.
+    The inputs are int64, or int32 as in files that tf2onnx makes from TensorFlow models.
     """
 
     format, suffix = "onnx", ".onnx"
@@ -333,13 +333,13 @@ def int8_sums_saturate(cpuinfo: str) -> bool:
     """Whether ONNX Runtime, without its option, saturates sums of int8 products at 16 bits.
 
     It does so on x86 without VNNI, but not on phones or in browsers. The option that makes the sums
-    exact costs time on x86, with VNNI for no benefit, and changes nothing on ARM.
+    exact is slower on x86, so it is only used where VNNI is missing. It has no effect on ARM.
 
         >>> int8_sums_saturate("flags : avx2 avx_vnni")
         False
 
     Args:
-        cpuinfo: contents of /proc/cpuinfo; if it is empty, the answer is yes.
+        cpuinfo: contents of /proc/cpuinfo; an empty one counts as a CPU without VNNI.
     """
     return not {"avx512_vnni", "avx_vnni"} & set(cpuinfo.split())
 

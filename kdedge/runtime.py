@@ -24,18 +24,18 @@ from kdedge.text.batches import chunks
 from kdedge.text.encoder import TextEncoder, Tokens, padded
 from kdedge.text.pairs import Text, check_text, parts_of
 
-# Texts in one inference at most.
+# The most texts in one inference.
 TOGETHER = 32
 
 
 class Judged(NamedTuple):
-    """What a model says of some texts.
+    """Calibrated outputs of a model for texts, and which answers are unsure.
 
     Attributes:
         outputs: float32 [texts, width], calibrated.
         unsure: bool [texts], whether the answer is unsure.
-        unknown: float64 [texts], share of the tokens that is unknown.
-        lengths: int64 [texts], tokens.
+        unknown: float64 [texts], share of unknown tokens.
+        lengths: int64 [texts], number of tokens.
     """
 
     outputs: Outputs
@@ -45,12 +45,12 @@ class Judged(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """What a model gives for some texts.
+    """Outputs of a model for texts, and figures about their tokens.
 
     Attributes:
         outputs: float32 [texts, width], not calibrated.
-        unknown: float64 [texts], share of the tokens that is unknown.
-        lengths: int64 [texts], tokens.
+        unknown: float64 [texts], share of unknown tokens.
+        lengths: int64 [texts], number of tokens.
     """
 
     outputs: Outputs
@@ -66,11 +66,11 @@ class TextModel:
     'positive'
 
     Attributes:
-        engines: the model in its runtime, for each thread that it may use.
-        encoder: turns texts into its inputs.
-        manifest: of the bundle.
-        decision: makes answers of its outputs; None in bundles that have none.
-        together: texts in one inference at most.
+        engines: the loaded model, once for each thread.
+        encoder: turns texts into token ids.
+        manifest: the bundle's manifest.
+        decision: calibrates outputs and finds unsure answers; None if the bundle has none.
+        together: the most texts in one inference.
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class TextModel:
 
     @property
     def engine(self) -> Engine:
-        """The model in its runtime."""
+        """The loaded model."""
         return self.engines[0]
 
     def outputs(self, texts: Sequence[Text]) -> Outputs:
-        """What the model gives, float32 [texts, width]; the same as for each text by itself.
+        """The model's outputs, float32 [texts, width]; each is independent of the other texts.
 
-        For classification these are probabilities, in the order of `manifest.task.label_names`,
-        before `decision` calibrates them.
+        For classification these are probabilities that are not calibrated, in the order of
+        `manifest.task.label_names`.
 
         Raises:
             KdedgeError: a text is empty or far too long.
@@ -128,7 +128,7 @@ class TextModel:
         return self.answers(self.judge(texts))
 
     def _predict_one(self, text: Text) -> Any:
-        """`predict` for one text, without batches and arrays, which cost more than a small model.
+        """`predict` for one text, without batches and arrays: they take longer than a small model.
 
         Probabilities differ from those of a list by rounding only.
         """
@@ -169,13 +169,13 @@ def load_bundle(
     Args:
         bundle: the folder, or a zip archive of it.
         artifact: name of the model; None for the bundle's default.
-        public_key: PEM file of the key that the bundle must be signed with
+        public_key: PEM file with the public half of the key that the bundle must be signed with
             (`kdedge.bundle.signing`); None to load unsigned bundles too.
-        threads: threads for lists of texts; one text uses one of them.
+        threads: threads for lists of texts; a single text uses one.
 
     Raises:
-        KdedgeError: the bundle is damaged, its files don't fit together, it is not signed with that
-            key, or has no such artifact; or the runtime is not installed.
+        KdedgeError: the bundle is damaged, its files don't belong together, it is not signed with
+            that key, or it has no such artifact; or the runtime is not installed.
     """
     with opened(Path(bundle)) as folder:
         if public_key is None:
@@ -193,16 +193,16 @@ def load_bundle(
 
 
 def _check_fit(engine: Engine, highest: int, manifest: Manifest, artifact: Artifact) -> None:
-    """Check that a model takes ids up to `highest` and has an output for each of the task's.
+    """Check that a model takes token ids up to `highest` and has the task's number of outputs.
 
     Raises:
-        KdedgeError: it doesn't.
+        KdedgeError: it doesn't, or has other lengths than the manifest.
     """
     stated = artifact.lengths or ((artifact.length,) if artifact.length else ())
     if engine.lengths != stated:
         raise KdedgeError(
-            f"{artifact.file}: texts have {engine.lengths} tokens, and {stated} in the manifest. "
-            "Export the bundle again."
+            f"{artifact.file}: the model takes {engine.lengths} tokens, but the manifest says "
+            f"{stated}. Export the bundle again."
         )
     try:
         outputs = engine.run(padded([Tokens.of_text([highest])], engine.length).inputs)
@@ -213,9 +213,9 @@ def _check_fit(engine: Engine, highest: int, manifest: Manifest, artifact: Artif
         ) from None
     if outputs.shape != (1, manifest.task.width):
         raise KdedgeError(
-            f"{artifact.file}: outputs for one text are of shape {list(outputs.shape[1:])}, and "
-            f"the manifest's task has {manifest.task.width}: {manifest.task}. Export the bundle "
-            "again."
+            f"{artifact.file}: the output for one text has shape {list(outputs.shape[1:])}, but "
+            f"the manifest's task has width {manifest.task.width}: {manifest.task}. Export the "
+            "bundle again."
         )
 
 
@@ -234,10 +234,10 @@ def load_engine(path: Path, threads: int = 1) -> Engine:
 
 
 def load_engines(path: Path, threads: int) -> list[Engine]:
-    """Load a file for each thread; ONNX Runtime's threads share one.
+    """Load a file once for each thread; threads of ONNX Runtime share one.
 
     Raises:
-        KdedgeError: the runtime is not installed or refuses the file; or there are no threads.
+        KdedgeError: the runtime is not installed or refuses the file, or `threads` is below 1.
     """
     if threads < 1:
         raise KdedgeError(f"threads: {threads}; at least 1 is needed.")
@@ -247,10 +247,10 @@ def load_engines(path: Path, threads: int) -> list[Engine]:
 
 
 def most_together(format: str, quantization: str) -> int:
-    """How many texts a file may take in one inference.
+    """The most texts in one inference.
 
-    One for LiteRT, and for dynamic int8 in ONNX, which has one scale for all numbers of an
-    inference, so that what is said of a text would depend on the texts beside it.
+    LiteRT files take one. So must dynamic int8 in ONNX: it has one scale for all numbers of an
+    inference, so an answer would depend on the other texts.
     """
     return TOGETHER if format == "onnx" and quantization != "int8" else 1
 
@@ -262,14 +262,14 @@ def run(
     texts: Sequence[Text],
     together: int = 1,
 ) -> Ran:
-    """Run a model on texts: those of one length together, so that none is padded for another.
+    """Run a model on texts, with only texts of equal length in one inference.
 
     Args:
-        engines: the model in its runtime, for each thread; see `load_engines`.
-        encoder: turns texts into its inputs.
-        task: of the outputs.
+        engines: the loaded model, once for each thread; see `load_engines`.
+        encoder: turns texts into token ids.
+        task: the model's task.
         texts: texts or pairs.
-        together: texts in one inference at most; see `most_together`.
+        together: the most texts in one inference; see `most_together`.
     """
     first = engines[0]
     rows = encoder.tokens(texts, first.length)
@@ -317,5 +317,5 @@ def _in_threads(
                 run_batch(engine, waiting.get_nowait())
 
     with ThreadPoolExecutor(len(engines)) as pool:
-        # As a list, so that errors are raised here.
+        # list() raises the threads' errors.
         list(pool.map(work, engines))

@@ -96,7 +96,7 @@ def test_bad_tokenizers(tmp_path: Path, content: str, message: str) -> None:
 def test_other_bad_input(encoder: TextEncoder, tmp_path: Path) -> None:
     with pytest.raises(KdedgeError, match="no tokenizer: none of tokenizer.json"):
         TextEncoder.from_pretrained(tmp_path, 16)
-    with pytest.raises(KdedgeError, match="max_length: 2. At least 3"):
+    with pytest.raises(KdedgeError, match="max_length: 2; at least 3 are needed"):
         TextEncoder(encoder.tokenizer, 2)
     (tmp_path / "vocab.txt").write_text("[UNK]\na\n")
     with pytest.raises(KdedgeError, match=r"not a WordPiece vocabulary: \[CLS\], \[SEP\] missing"):

@@ -163,7 +163,7 @@ def measure_text(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def tokenizer_of(path: str, length: int) -> Callable[[Any], tuple[Sequence[int], list[int]]]:
-    """What gives ids and segment ids of a text or pair, as `kdedge.text.encoder` does."""
+    """A function from a text or pair to ids and segment ids, as `kdedge.text.encoder` has them."""
     from tokenizers import Tokenizer
 
     from kdedge.text.words import WordTable

@@ -1,4 +1,4 @@
-"""Text to token ids, the same for teacher, student, bundle and app."""
+"""Turns texts into token ids, in the same way for teacher, student, bundle and app."""
 
 import json
 import string
@@ -28,7 +28,7 @@ from kdedge.text.words import WordTable
 VOCABULARY = "vocab.txt"
 ENCODER = "encoder.json"
 PRUNING_BATCH = 4096
-# Lengths that are chosen by texts are multiples of it.
+# Lengths that are chosen for a corpus are multiples of it.
 LENGTH_STEP = 8
 
 
@@ -66,12 +66,12 @@ class Tokens(NamedTuple):
 
     @classmethod
     def of_text(cls, ids: Sequence[int]) -> "Tokens":
-        """Those of a single text."""
+        """Tokens of a single text, from its ids."""
         return cls([*ids], [0] * len(ids))
 
 
 def padded(rows: Sequence[Tokens], length: int | None = None, pad_id: int = 0) -> Encoded:
-    """Tokens of texts as arrays, padded to `length` or, for None, to the longest of them."""
+    """Tokens of texts as arrays, padded to `length` or, if it is None, to the longest text."""
     if length is None:
         length = max((len(row.ids) for row in rows), default=0)
     encoded = Encoded(*np.zeros((3, len(rows), length), np.int32))
@@ -96,10 +96,10 @@ class TextEncoder:
         [[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]]
 
     Args:
-        tokenizer: adds the special tokens, for BERT [CLS] and [SEP]. A lazy one gets its words when
-            a text is not for the table of words.
+        tokenizer: adds the special tokens, for BERT [CLS] and [SEP]. A lazy one reads its words
+            only when a text can't be split by the table of words.
         max_length: length that texts are truncated to, special tokens included.
-        pad_id: id of the padding token; None for that of [PAD], or 0.
+        pad_id: id of the padding token; None for the id of [PAD], or 0 if there is none.
         truncation_side: side on which long texts are truncated; special tokens are kept.
 
     Attributes:
@@ -119,14 +119,14 @@ class TextEncoder:
     ) -> None:
         if max_length < 3:
             raise KdedgeError(
-                f"max_length: {max_length}. At least 3: [CLS], one word piece and [SEP]."
+                f"max_length: {max_length}; at least 3 are needed: [CLS], a word piece and [SEP]."
             )
         self._lazy = tokenizer if isinstance(tokenizer, LazyTokenizer) else None
         rules = tokenizer.rules if isinstance(tokenizer, LazyTokenizer) else tokenizer
         rules.no_padding()
         rules.no_truncation()
         if isinstance(rules.model, WordPiece):
-            # What it is when no piece fits is looked up among the model's own only.
+            # WordPiece looks for its unknown token among the model's pieces only.
             _need(rules, [rules.model.unk_token])
         self.first, self.last = _special_tokens(rules)
         if isinstance(rules.model, WordPiece):
@@ -136,12 +136,12 @@ class TextEncoder:
         self._rules = rules
         self.pad_id = (rules.token_to_id("[PAD]") or 0) if pad_id is None else pad_id
         self.max_length, self.truncation_side = max_length, truncation_side
-        # By the length that they cut texts to.
+        # The same tokenizer for each length that texts are truncated to.
         self._tokenizers: dict[int, Tokenizer] = {}
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer, which cuts texts to `max_length`."""
+        """The tokenizer, which truncates texts to `max_length`."""
         if self._lazy is None:
             return self._rules
         whole = self._lazy.whole()
@@ -151,10 +151,10 @@ class TextEncoder:
 
     @property
     def is_berts(self) -> bool:
-        """Whether it is BERT's WordPiece as clients in other languages read it.
+        """Whether this is a BERT WordPiece tokenizer that clients in other languages can read.
 
-        Then a student can have its vocabulary. Added tokens that match in other ways than [CLS]
-        does, other special tokens, or ids with gaps are not.
+        Only then can a student have its vocabulary. The special tokens must be BERT's, added tokens
+        must match as [CLS] does, and the ids must have no gaps.
         """
         tokenizer = self.tokenizer
         parts = (
@@ -175,7 +175,7 @@ class TextEncoder:
 
     @cached_property
     def unknown_id(self) -> int | None:
-        """The id of what is not known; None where nothing is unknown."""
+        """The id of the unknown token; None if the tokenizer has none."""
         if isinstance(self._rules.model, WordPiece):
             token = self._rules.model.unk_token
         else:
@@ -206,7 +206,7 @@ class TextEncoder:
         return len(row.ids) - len(self.first) - texts * len(self.last)
 
     def unknown_share(self, row: Tokens) -> float:
-        """The share of a text's tokens, without special ones, that is unknown; 1 if it has none."""
+        """The share of unknown tokens in a text, without special tokens; 1 if it has no token."""
         length = self.length_of(row)
         if length <= 0:
             return 1.0
@@ -219,8 +219,8 @@ class TextEncoder:
     def tokens(self, texts: Sequence[Text], length: int | None = None) -> list[Tokens]:
         """Tokens of each text or pair, not padded.
 
-        Those that are longer than `length`, or `max_length`, are cut, and keep their special
-        tokens. Of a pair the longer text loses tokens first.
+        Texts are truncated to `length`, or `max_length`, and keep their special tokens. In a pair
+        the longer text loses tokens first.
         """
         length = min(length or self.max_length, self.max_length)
         words, singles = self._words, [text for text in texts if isinstance(text, str)]
@@ -248,29 +248,29 @@ class TextEncoder:
         return [Tokens(encoding.ids, encoding.type_ids) for encoding in encodings]
 
     def encode(self, texts: Sequence[Text], length: int | None = None) -> Encoded:
-        """Encode texts or pairs, padded to `length` or, for None, to the longest of them.
+        """Encode texts or pairs, padded to `length` or, if it is None, to the longest text.
 
-        They are cut as by `tokens`.
+        They are truncated as in `tokens`.
         """
         return padded(self.tokens(texts, length), length, self.pad_id)
 
     def pruned(
         self, texts: Iterable[Text], *, min_count: int = 1, most: int | None = None
     ) -> tuple["TextEncoder", list[int]]:
-        """An encoder with the word pieces that `texts` need, and all special tokens; of `is_berts`.
+        """Make an encoder with only the word pieces of `texts`; this one must be `is_berts`.
 
-        Texts made of the pieces it keeps are split as before, since WordPiece takes the longest
-        piece that fits. Other words are split into shorter pieces: all single characters that
-        occur in `texts` stay, and those of ASCII.
+        Special tokens, the single characters in `texts` and those of ASCII are always kept. Words
+        whose pieces are kept are split as before, because WordPiece takes the longest piece that
+        fits. Other words are split into shorter pieces.
 
         Args:
             texts: a corpus.
-            min_count: how often a piece must occur in them to be kept.
-            most: how many are kept, the most frequent ones first, and of those the ones with the
-                smaller ids; None for no limit. Special tokens and characters stay in any case.
+            min_count: how often a piece must occur in the texts to be kept.
+            most: the number of pieces to keep, the most frequent first and, among equally frequent
+                ones, those with smaller ids; None for no limit.
 
         Returns:
-            The encoder, and for each of its ids the id that the piece had here.
+            The encoder, and for each of its ids the id that the piece had in this encoder.
         """
         counts: Counter[int] = Counter()
         for chunk in chunks(texts, PRUNING_BATCH):
@@ -314,9 +314,10 @@ class TextEncoder:
         return TextEncoder(new, self.max_length), [number for number, _ in kept]
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json, encoder.json and, of a WordPiece, vocab.txt into `folder`.
+        """Write the tokenizer's files into `folder`.
 
-        With tokenizer_config.json Hugging Face's AutoTokenizer gives the same ids.
+        These are tokenizer.json, encoder.json, tokenizer_config.json, with which Hugging Face's
+        AutoTokenizer gives the same ids, and vocab.txt if the tokenizer is a WordPiece.
         """
         folder.mkdir(parents=True, exist_ok=True)
         stored = Tokenizer.from_str(self.tokenizer.to_str())
@@ -333,7 +334,7 @@ class TextEncoder:
         write_text(folder / SETTINGS, json.dumps(self._settings(), indent=2) + "\n")
 
     def _settings(self) -> dict[str, Any]:
-        """What tokenizer_config.json must say, since transformers has defaults of its own."""
+        """The contents of tokenizer_config.json, in full: defaults of transformers differ."""
         stored = json.loads(self.tokenizer.to_str())
         common = {
             "model_max_length": self.max_length,
@@ -364,10 +365,10 @@ class TextEncoder:
 
     @classmethod
     def load(cls, folder: Path) -> "TextEncoder":
-        """Read what `save` wrote.
+        """Read the files that `save` wrote.
 
         Raises:
-            KdedgeError: a file is missing or is not what it should be.
+            KdedgeError: a file is missing or damaged.
         """
         tokenizer = read_tokenizer(folder / TOKENIZER)
         path = folder / ENCODER
@@ -389,10 +390,10 @@ class TextEncoder:
 
     @classmethod
     def from_pretrained(cls, folder: Path, max_length: int) -> "TextEncoder":
-        """Read the tokenizer of a Hugging Face folder, of any kind, or of a teacher of kdedge's.
+        """Read a tokenizer of any kind from a Hugging Face folder or a teacher of kdedge's.
 
         Raises:
-            KdedgeError: the folder has none, or it can't be read.
+            KdedgeError: the folder has no tokenizer, or it can't be read.
         """
         if (folder / ENCODER).is_file():
             own = cls.load(folder)
@@ -402,7 +403,7 @@ class TextEncoder:
 
 
 def cls_and_sep(tokenizer: Tokenizer) -> TemplateProcessing:
-    """What puts [CLS] before a text and [SEP] after it."""
+    """A post-processor that puts [CLS] before a text and [SEP] after each text."""
     return TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -422,8 +423,8 @@ def _special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     if any(whole.type_ids):
         raise KdedgeError(
             "tokenizer: it gives a single text token types other than 0, as XLNet's and Funnel's "
-            "do; kdedge can't run such a model. Texts can be labelled elsewhere: "
-            "`kdedge import-labels`."
+            "do; kdedge can't run such a model. Label the texts with another program and import "
+            "the labels with `kdedge import-labels`."
         )
     special = np.array(whole.special_tokens_mask)
     text = np.flatnonzero(special == 0)

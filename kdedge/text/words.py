@@ -1,4 +1,4 @@
-"""Splits texts into BERT's word pieces by a table of words that were already split.
+"""Splits texts into BERT's word pieces, with a table of the words that were split before.
 
 Needs Python 3.9 or later and `tokenizers`, and nothing of kdedge.
 """
@@ -16,33 +16,33 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-# What the table holds at most: some 10 MB. Longer words are rare, and are split each time.
+# The most words in a table (about 10 MB). Longer words are rare, and are split each time.
 MAX_WORDS, MAX_CHARACTERS = 32_768, 32
-# A punctuation mark by itself, or what is between two of them or ASCII's white space.
+# A punctuation mark, or a run of characters without punctuation and ASCII white space.
 PARTS = re.compile("[{0}]|[^{0}\t\n\r]+".format(re.escape(string.punctuation)))
 
 
 class WordTable(dict[str, bytes]):
-    """Ids of word pieces by what is between two spaces; what is missing is split and added.
+    """The ids of word pieces for each run of characters between spaces, split when first asked for.
 
-    Ids are the bytes of C ints: joining those of a text's words and giving them to numpy takes less
-    time than the same with integers of Python.
+    Ids are stored as the bytes of C ints, which are faster to join and to turn into an array than
+    Python's integers.
 
-    The ids are those of `tokenizers`, several times as fast, since most words of a text came
-    before. That holds because BERT looks at no two words together:
+    The ids are equal to those of `tokenizers`, but several times as fast to get, because most words
+    of a text were seen before. A table is enough because BERT splits each word alone:
 
-    - Its normalizer changes one character at a time, but for the order of accents on one letter.
-    - Its pre-tokenizer ends a word at each white space and before and after each punctuation mark.
-      A space, or another mark of ASCII, stays what it is in the normalizer. So a text can be cut
-      there first, and the rest done with each part.
-    - Of ASCII's letters and digits the normalizer changes the case only.
-    - Added tokens, such as [SEP], are looked for in the whole text, before all that. A text that
-      has one is left to `tokenizers`.
+    - The normalizer changes one character at a time, except for the order of accents on a letter.
+    - The pre-tokenizer ends a word at white space, and before and after each punctuation mark. The
+      normalizer keeps spaces and ASCII punctuation. So a text can be cut there first, and each part
+      normalized and split alone.
+    - The normalizer changes only the case of ASCII letters and digits.
+    - Added tokens, such as [SEP], are searched for in the whole text, before everything else. Texts
+      with one are left to `tokenizers`.
 
     Threads can share a table.
 
     Args:
-        tokenizer: one that `suits`.
+        tokenizer: a tokenizer that `suits`.
         vocabulary: ids by word piece; None for the tokenizer's own.
     """
 
@@ -56,12 +56,12 @@ class WordTable(dict[str, bytes]):
         self._normalizer, self._pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
         self._lowercase = tokenizer.normalizer.lowercase
         added = (token.content for token in tokenizer.get_added_tokens_decoder().values())
-        # (?!) is nowhere.
+        # (?!) never matches.
         self._added = re.compile("|".join(map(re.escape, added)) or "(?!)")
 
     @staticmethod
     def suits(tokenizer: Tokenizer) -> bool:
-        """Whether it is BERT's, with added tokens that are looked for just as they are written."""
+        """Whether a tokenizer is BERT's, and its added tokens match only as they are written."""
         return (
             isinstance(tokenizer.model, WordPiece)
             and tokenizer.model.token_to_id(tokenizer.model.unk_token) is not None
@@ -74,7 +74,7 @@ class WordTable(dict[str, bytes]):
         )
 
     def ids(self, text: str) -> array[int] | None:
-        """Ids of a text's word pieces, without special tokens; None for texts it can't split."""
+        """Ids of a text's word pieces, without special tokens; None if it has an added token."""
         if self._added.search(text):
             return None
         return array("i", b"".join(map(self.__getitem__, text.split(" "))))
@@ -82,14 +82,14 @@ class WordTable(dict[str, bytes]):
     def tokens(
         self, text: str, first: array[int], last: array[int], length: int, side: str = "right"
     ) -> array[int] | None:
-        """Ids of a text between special tokens, truncated; None for texts it can't split.
+        """Ids of a text with special tokens, truncated; None if the text has an added token.
 
         Args:
             text: the text.
-            first: ids of the special tokens before it.
-            last: ids of those after it.
-            length: most ids, special tokens included.
-            side: `right` or `left`, where a long text loses ids.
+            first: ids of the special tokens before the text.
+            last: ids of the special tokens after the text.
+            length: the most ids, special tokens included.
+            side: `right` or `left`, the side on which long texts are truncated.
         """
         ids = self.ids(text)
         if ids is None:
@@ -100,7 +100,7 @@ class WordTable(dict[str, bytes]):
         return first + ids + last
 
     def __missing__(self, chunk: str) -> bytes:
-        """Split what is between two spaces, and add it."""
+        """Split a run of characters without spaces, and add it to the table."""
         if chunk.isascii() and chunk.isalnum():
             ids = self._pieces(chunk.lower() if self._lowercase else chunk)
         elif (parts := PARTS.findall(chunk)) != [chunk]:
@@ -115,7 +115,7 @@ class WordTable(dict[str, bytes]):
         return ids
 
     def _pieces(self, word: str) -> bytes:
-        """WordPiece: the longest piece that the word starts with, then the same of the rest."""
+        """WordPiece: the longest piece that starts the word, then the same for the rest of it."""
         if len(word) > self._longest:
             return self._unknown
         ids, rest, start = b"", word, 0
