@@ -126,18 +126,21 @@ def test_a_text_is_data(prompt: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ('task = "x"\n[labels]\na = ""', "two labels at least"),
+        ('task = "x"\n[labels]\na = ""', "at least two labels"),
         ('task = "x"\nlabels = ["a", "b"]', "a line for each label"),
-        ('task = "x"\n[labels]\na.b = ""\nc = ""', "a dot or a blank needs quotes"),
-        ('[labels]\na = ""\nb = ""\ntask = "x"', "task: is a line below .labels.. Write it above"),
+        ('task = "x"\n[labels]\na.b = ""\nc = ""', "a dot or a space needs quotes"),
+        ('[labels]\na = ""\nb = ""\ntask = "x"', "task: the line is below .labels.. Move it above"),
         ('task = "x"\n[labels]\na = ""\nA = ""', "upper and lower case"),
-        ('task = "x"\n[labels]\n"\u00e9" = ""\n"e\u0301" = ""', "how their accents are written"),
+        ('task = "x"\n[labels]\n"\u00e9" = ""\n"e\u0301" = ""', "Unicode form of their accents"),
         (
             'task = "x"\n[examples]\ntext = "t"\nlabel = "a"\n[labels]\na = ""\nb = ""',
-            "two brackets",
+            "double brackets",
         ),
         ('task = "x"\ntemplate = "{labels}"\n[labels]\na = ""\nb = ""', "{text} is needed"),
-        ('task = "x"\ntemplate = "{txet}{text}"\n[labels]\na = ""\nb = ""', "txet is no place"),
+        (
+            'task = "x"\ntemplate = "{txet}{text}"\n[labels]\na = ""\nb = ""',
+            "unknown placeholder txet",
+        ),
         (
             'task = "x"\n[labels]\na = ""\nb = ""\n[[examples]]\ntext = "t"\nlabel = "c"',
             "'c' is no",
@@ -317,7 +320,7 @@ def test_pairs(url: str, model: Model, prompt: Path, tmp_path: Path) -> None:
     corpus = load_unlabelled(tmp_path / "many.csv", store.task, text="a", text_pair="b")
     assert len(corpus.train) == 14 and isinstance(corpus.train.texts[0], Pair)
     prompt.write_text(PROMPT + example)
-    with pytest.raises(KdedgeError, match="text_pair is needed in each, with pairs = true"):
+    with pytest.raises(KdedgeError, match="each needs text_pair with pairs = true"):
         load_prompt(prompt)
 
 
@@ -334,7 +337,7 @@ def test_a_recipe_and_a_prompt_of_which_one_has_pairs(prompt: Path, tmp_path: Pa
         model = "m"
         prompt = "intents.toml"
     """
-    refused = "prompt: pairs = true is for data with two texts"
+    refused = "prompt: the data has pairs of texts, so pairs = true is needed"
     recipe.write_text(words)
     for command in (("check", recipe), ("run", recipe, "--out", tmp_path / "run")):
         said = run(*command)
@@ -342,6 +345,7 @@ def test_a_recipe_and_a_prompt_of_which_one_has_pairs(prompt: Path, tmp_path: Pa
     recipe.write_text(words.replace('text_pair = "b"', ""))
     prompt.write_text("pairs = true\n" + PROMPT)
     said = run("check", recipe)
+    refused = "prompt: the data has single texts, so pairs = false is needed"
     assert said.exit_code == 2 and refused in said.output
     assert not (tmp_path / "run" / "soft_labels").exists()
 
@@ -383,7 +387,7 @@ def test_several_prompts_are_averaged(url: str, prompt: Path, tmp_path: Path) ->
     store = label_by_prompts(both, TEXTS, tmp_path / "s")
     np.testing.assert_allclose(probabilities(store, "hello"), [share(*PLAIN)], atol=1e-6)
     other.write_text('task = "?"\n[labels]\nrefund = ""\ncash = ""\n')
-    with pytest.raises(KdedgeError, match="need the same ones"):
+    with pytest.raises(KdedgeError, match="need the same labels"):
         label_by_prompts(both, TEXTS, tmp_path / "t")
 
 
@@ -423,10 +427,10 @@ def test_faults_that_pass_are_asked_again_and_told(
         settings(url, prompt, timeout=0.5, retries=9), TEXTS, tmp_path / "s", tell=told.append
     )
     assert store.lookup(TEXTS)[0].tolist() == clean.lookup(TEXTS)[0].tolist()
-    (line,) = [line for line in told if line.startswith("Asked again")]
+    (line,) = [line for line in told if line.startswith("Sent again")]
     assert line == (
-        "Asked again after HTTP 429: 2, HTTP 500: 1, HTTP 503: 1, an answer that can't be read: 2, "
-        "no answer within 0.5 s: 1, no connection: 1."
+        "Sent again after faults: HTTP 429: 2, HTTP 500: 1, HTTP 503: 1, an answer that can't be "
+        "read: 2, no answer within 0.5 s: 1, no connection: 1."
     )
 
 
@@ -459,18 +463,24 @@ def test_a_text_that_the_server_refuses_gets_no_label(
 def test_a_server_that_is_not_there(prompt: Path, tmp_path: Path) -> None:
     # It is not waited for.
     asked = settings("http://127.0.0.1:9/v1", prompt, retries=10**6)
-    with pytest.raises(KdedgeError, match="no connection .*is the URL right, with /v1"):
+    with pytest.raises(KdedgeError, match="no connection .*that the URL ends with /v1"):
         label_by_prompts(asked, TEXTS, tmp_path / "s")
 
 
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("page", "an answer that can't be read. Is a server with the OpenAI protocol there"),
-        (401, "HTTP 401. Is the right key in the environment variable KDEDGE_API_KEY.$"),
-        (402, "HTTP 402: trouble of Bearer none. Look into the server's log, or your account.$"),
+        (
+            "page",
+            "an answer that can't be read. Check that a server with the OpenAI protocol runs there",
+        ),
+        (401, "HTTP 401. Put the right key into the environment variable KDEDGE_API_KEY.$"),
+        (402, "HTTP 402: trouble of Bearer none. Check the server's log, or your account.$"),
         (503, "HTTP 503: trouble of Bearer none, 2 times.$"),
-        (404, "answer: HTTP 404: trouble of Bearer none. Are the URL, .* and the model's name"),
+        (
+            404,
+            "answer can't be used: HTTP 404: trouble of Bearer none. Check .* and the model's name",
+        ),
     ],
 )
 def test_a_server_that_can_not_be_used_is_told_in_one_line(
@@ -490,9 +500,9 @@ def test_an_answer_that_is_no_label_is_quoted(
     words: str | None, quoted: str, url: str, model: Model, prompt: Path, tmp_path: Path
 ) -> None:
     model.answer = {"content": words}
-    with pytest.raises(KdedgeError, match="none of 3 answers gives a label") as caught:
+    with pytest.raises(KdedgeError, match="none of 3 answers is a label") as caught:
         label_by_prompts(settings(url, prompt, way="answer"), TEXTS, tmp_path / "s")
-    assert f"(the answer is no label: {quoted})" in str(caught.value)
+    assert f"(the answer is not a label: {quoted})" in str(caught.value)
 
 
 def test_the_key_is_in_no_file_and_no_message(
@@ -546,7 +556,9 @@ def test_finding_the_way_counts_for_the_limits(
     url: str, model: Model, prompt: Path, tmp_path: Path
 ) -> None:
     model.able.clear()
-    with pytest.raises(KdedgeError, match="max_requests = 1 is reached, and no way to ask it"):
+    with pytest.raises(
+        KdedgeError, match="max_requests = 1 is reached, and no way that the server supports"
+    ):
         label_by_prompts(settings(url, prompt, max_requests=1), TEXTS, tmp_path / "s")
     assert not (tmp_path / "s").exists()
 
@@ -555,7 +567,7 @@ def test_a_model_that_gives_no_labels_is_not_asked_for_long(
     url: str, model: Model, prompt: Path, tmp_path: Path
 ) -> None:
     many = [f"refuse {i}" for i in range(100)]
-    with pytest.raises(KdedgeError, match="none of .* answers gives a label.*another folder.$"):
+    with pytest.raises(KdedgeError, match="none of .* answers is a label.*another folder.$"):
         label_by_prompts(settings(url, prompt, way="answer"), many, tmp_path / "s")
     assert len(model.asked) < 40
 
@@ -743,8 +755,8 @@ def test_texts_are_generated(url: str, model: Model, prompt: Path, tmp_path: Pat
     assert Counter(row["asked_label"] for row in rows) == dict.fromkeys(LABELS, 3)
     assert all(row["generated"] is True and row["model"] == "m" for row in rows)
     assert not [row for row in rows if "HELD OUT" in row["text"]]
-    assert "4 answers are no list of texts" in result.output
-    assert "Asked again after HTTP 429: 1, an answer that can't be read: 1." in result.output
+    assert "4 answers are not lists of texts" in result.output
+    assert "Sent again after faults: HTTP 429: 1, an answer that can't be read: 1." in result.output
     # Of the texts of a list one is held out, and in the second list another one is known.
     assert len(model.contents) == 12
     assert "24 texts written; 12 left out" in result.output
@@ -815,7 +827,8 @@ def test_texts_are_rewritten_until_teacher_and_student_differ(
     )
     # Of four ways one is near a held-out text, and one is the text.
     assert told[-1] == (
-        "2 texts rewritten in 4 new ways; the student and m differ on 2 of 4 that have a label."
+        "2 texts were rewritten to 4 new ones. The answers of student and m differ on 2 of the 4 "
+        "with a label."
     )
     # Nothing is asked again, not even by the next run.
     before = len(model.contents)
@@ -835,7 +848,7 @@ def test_texts_are_rewritten_until_teacher_and_student_differ(
     [
         (
             "no list",
-            "none of 4 answers is a JSON list .*answers.jsonl says why .no JSON list: 'no l",
+            "none of 4 answers is a JSON list of texts .no JSON list: 'no l.*answers.jsonl has the",
         ),
         ('["a \\ud800 b", "  ", "' + "x" * 10**6 + '"]', None),
     ],
@@ -967,7 +980,7 @@ def test_a_recipe_without_a_label_ends_with_a_bundle(
     result = run(*asked)
     assert result.exit_code == 0, result.output
     words = " ".join(result.output.split())
-    assert "texts rewritten in" in words, words
+    assert "texts were rewritten to" in words, words
     rewritten = [json.loads(line) for line in hard.read_text().splitlines()]
     assert all(row["teacher"] != row["student"] for row in rewritten)
     assert f"differ on {len(rewritten)} of" in words

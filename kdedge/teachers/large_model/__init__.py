@@ -1,1 +1,1 @@
-"""A large language model as the teacher, asked by prompts. Imports no TensorFlow."""
+"""Uses a large language model as the teacher, with prompts. Imports no TensorFlow."""

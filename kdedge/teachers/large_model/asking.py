@@ -1,4 +1,4 @@
-"""Asks a server several questions at a time and keeps the answers in a file, a line each."""
+"""Sends several requests at a time to a server, and stores each answer as a line of a file."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -22,23 +22,23 @@ def ask_all(
     keep: Callable[[Q, A], None],
     what: str,
 ) -> str | None:
-    """Ask until the questions or a limit end; returns the limit.
+    """Ask all questions in order, and return the limit that stopped the run, if one did.
 
     Args:
-        server: that is asked, with its limits.
-        questions: in their order.
-        ask: asks one question; it is called in several threads.
-        keep: writes an answer down; it is called in this thread.
-        what: name of the work, for the progress.
+        server: the server, with its limits.
+        questions: the questions.
+        ask: asks one question; called in several threads.
+        keep: stores an answer; called in this thread.
+        what: name of the work, for the progress bar.
 
     Raises:
-        KdedgeError: as `ask` or `keep`; answers that were on their way then are kept.
+        KdedgeError: as `ask` or `keep`; the answers of running requests are stored first.
     """
     settings, stopped = server.settings, None
     flying: dict[Future[A], Q] = {}
 
     def land() -> int:
-        """Wait for answers and keep them; returns how many."""
+        """Wait for answers, store them, and return their number."""
         done = wait(flying, return_when=FIRST_COMPLETED).done
         for future in done:
             question = flying.pop(future)
@@ -63,7 +63,7 @@ def ask_all(
             while flying:
                 advance(land(), server.spent.line(settings))
         finally:
-            # What is on its way is paid for.
+            # Running requests are paid for.
             while flying:
                 with suppress(KdedgeError):
                     land()
@@ -71,9 +71,9 @@ def ask_all(
 
 
 def read_answers(path: Path) -> Iterator[tuple[str, Any]]:
-    """Where each line of a file of answers is, and its JSON; {} for one that is none.
+    """Yield the position of each line of a file, for messages, and its JSON; {} if it is not JSON.
 
-    A last line that a killed run left half is removed.
+    An incomplete last line, which a killed run leaves, is removed.
     """
     content = path.read_bytes() if path.is_file() else b""
     whole = content[: content.rfind(b"\n") + 1]
@@ -88,6 +88,6 @@ def read_answers(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def add_answer(path: Path, line: dict[str, Any]) -> None:
-    """Write an answer down."""
+    """Add an answer to a file."""
     with path.open("ab") as file:
         file.write(json.dumps(line, ensure_ascii=False).encode(errors="replace") + b"\n")

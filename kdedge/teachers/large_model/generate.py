@@ -1,4 +1,4 @@
-"""Has a large model write more texts for the transfer set, a label at a time."""
+"""Lets a large model write more texts for the transfer set, label by label."""
 
 import json
 import math
@@ -22,9 +22,9 @@ from kdedge.text.near import NearTexts
 from kdedge.text.pairs import check_text, single
 
 ANSWERS = ".answers.jsonl"
-# Of a text that the model writes: most, and for estimates.
+# Tokens of a generated text: the most allowed, and the number for estimates.
 MOST_TOKENS, TOKENS_A_TEXT = 100, 20
-# Times that as many texts are asked for as are wanted, at most.
+# The most texts that are asked for, as a multiple of those wanted.
 MOST_ROUNDS = 3
 DIGITS = 16
 REQUEST = """{task}
@@ -41,14 +41,14 @@ Differ from these and from each other in what is said and in how. Answer with a 
 
 @dataclass(frozen=True)
 class Generation:
-    """How many texts a large model writes, and how.
+    """Settings of generation.
 
     Attributes:
-        per_label: texts of each label.
-        at_once: texts of a request.
-        seeds: training texts that a request shows, drawn anew for each.
-        temperature: of the model; higher ones give more different texts.
-        seed: of the draws.
+        per_label: number of texts of each label.
+        at_once: number of texts in a request.
+        seeds: number of training texts that a request shows; each request shows others.
+        temperature: the model's temperature; higher ones give more varied texts.
+        seed: seed for the choice of training texts.
     """
 
     per_label: int
@@ -68,13 +68,13 @@ class Wish:
 
 
 class Written:
-    """What the model wrote, by the key of the request, kept in a file as it comes.
+    """Texts that the model wrote, stored in a file as they arrive.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Attributes:
-        texts: by the key; None where the answer was no list of texts.
+        texts: the texts by the key of their request; None if the answer is not a list of texts.
 
     Raises:
         KdedgeError: a line is damaged.
@@ -92,14 +92,14 @@ class Written:
     def ask(
         self, server: Server, wishes: Sequence[Wish], at_once: int, temperature: float
     ) -> str | None:
-        """Ask for what is not there yet; returns the limit that ended it, if one did.
+        """Send the requests that have no answer yet; return the limit that stopped it, if one did.
 
         Raises:
             KdedgeError: the server can't be used, or no answer is a list of texts.
         """
 
         def ask(wish: Wish) -> tuple[list[str] | None, str]:
-            """The texts; if there are none, why."""
+            """The texts of an answer, or None and the reason."""
             try:
                 words = server.chat(
                     wish.content,
@@ -110,8 +110,8 @@ class Written:
             except NotDone as error:
                 if error.status == 404:
                     raise KdedgeError(
-                        f"{server.where}: {error} Are the URL, with /v1 at its end, and the "
-                        "model's name right?"
+                        f"{server.where}: {error} Check the URL, which ends with /v1, and the "
+                        "model's name."
                     ) from None
                 if error.status in CANNOT:
                     return None, str(error)
@@ -124,9 +124,9 @@ class Written:
         answers = [self.texts.get(wish.key) for wish in wishes]
         if answers and not any(own is not None for own in answers) and not stopped:
             raise KdedgeError(
-                f"{server.settings.model}: none of {len(answers)} answers is a JSON list of texts: "
-                f"{self.path} says why{self.why}. Try another model, or remove this file to ask "
-                "again."
+                f"{server.settings.model}: none of {len(answers)} answers is a JSON list of "
+                f"texts{self.why}. {self.path} has the reasons. Try another model, or remove this "
+                "file to ask again."
             )
         return stopped
 
@@ -145,26 +145,26 @@ def generate_texts(
     out: Path,
     tell: Tell = tell_once,
 ) -> int:
-    """Have a large model write texts, and write those that are new into a JSON Lines file.
+    """Let a large model write texts, and store the new ones in a JSON Lines file.
 
-    Each line has `text`, `asked_label` (the label that was asked for, which nothing relies on: the
-    teacher labels the text as any other), `generated` (true) and `model`. Texts that are nearly
-    a text of the corpus, held out or not, or an earlier one are left out. A run that was stopped
-    or killed asks again only for what was on its way.
+    Each line has `text`, `asked_label` (the label that was asked for; it is not used, because the
+    teacher labels the text), `generated` (true) and `model`. Near copies of a text of the corpus
+    or of an earlier new text are left out. If the run is stopped or killed, the next one repeats
+    only requests without an answer.
 
     Args:
-        settings: of the recipe, with the first prompt's task and labels.
-        corpus: its training texts are shown to the model, the others are not.
-        how: how many texts.
-        out: the file; what the model answered is kept beside it.
-        tell: gets lines on what is done and what it costs.
+        settings: the recipe's settings; the first prompt has the task and the labels.
+        corpus: the corpus; only its training texts are shown to the model.
+        how: settings of generation.
+        out: the file; the model's answers are stored beside it.
+        tell: called with lines about progress and costs.
 
     Returns:
         The number of texts in the file.
 
     Raises:
-        KdedgeError: pairs, the prompt or the server can't be used, or none of the first answers is
-            a list of texts.
+        KdedgeError: the corpus has pairs, the prompt or the server can't be used, or none of the
+            first answers is a list of texts.
     """
     prompt, server = _prompt(settings, corpus), Server(settings)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ def generate_texts(
         ]
         if not lacking:
             break
-        # As many rounds together as would do if every text were new.
+        # As many rounds at once as would be enough if every text were new.
         fewest = min(sum(own == label for _, own in kept) for label in lacking)
         more = min(
             math.ceil((how.per_label - fewest) / how.at_once), MOST_ROUNDS * _rounds(how) - rounds
@@ -206,7 +206,7 @@ def generate_texts(
 
 
 def estimate_generation(settings: LargeModel, corpus: Corpus, how: Generation, out: Path) -> Spent:
-    """What generating would cost, roughly, if every text were new; asks nothing."""
+    """Estimate the cost of generation, without requests, as if every text were new."""
     prompt = _prompt(settings, corpus)
     written = Written(answers_file(out))
     spent = Spent()
@@ -219,12 +219,12 @@ def estimate_generation(settings: LargeModel, corpus: Corpus, how: Generation, o
 
 
 def answers_file(out: Path) -> Path:
-    """The file of the model's answers, beside that of the texts."""
+    """The file with the model's answers, beside the file with the texts."""
     return out.with_name(out.stem + ANSWERS)
 
 
 def texts_in(words: str) -> list[str] | None:
-    """The texts of an answer that is a JSON list of strings; None for any other.
+    """The texts in an answer, if it is a JSON list of strings; else None.
 
         >>> texts_in('```json\\n["one text", "another"]\\n```')
         ['one text', 'another']
@@ -232,7 +232,7 @@ def texts_in(words: str) -> list[str] | None:
         True
 
     Args:
-        words: the answer; a part in `<think>` is not of it.
+        words: the answer; `<think>` elements are ignored.
     """
     words = re.sub(r"<think>.*?</think>", "", words, flags=re.DOTALL).strip()
     if fenced := re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", words, re.DOTALL):
@@ -248,7 +248,7 @@ def _strings(read: Any) -> list[str] | None:
         return None
     if not isinstance(read, list) or not all(isinstance(one, str) for one in read):
         raise TypeError("no list of strings")
-    # JSON can have half of a surrogate pair, and UTF-8 can't.
+    # JSON can contain half of a surrogate pair, UTF-8 can't.
     return [one.encode(errors="replace").decode() for one in read]
 
 
@@ -270,7 +270,7 @@ def _wishes(
     labels: Sequence[str],
     rounds: range,
 ) -> list[Wish]:
-    """Requests for texts of the labels; the same ones for the same arguments."""
+    """Requests for texts of these labels; equal arguments give equal requests."""
     texts = [*single(corpus.train.texts, "kdedge generate")]
     wishes = []
     for place in rounds:
@@ -287,7 +287,7 @@ def _wishes(
                 label=json.dumps(label, ensure_ascii=False) + f" ({words})" * bool(words),
                 examples="\n".join("- " + json.dumps(one, ensure_ascii=False) for one in shown),
             )
-            # A round that shows the same texts is another request.
+            # The number of the round, so that a request with the same texts is asked again.
             key = fingerprint(settings.model, content, str(how.temperature), str(place))[:DIGITS]
             wishes.append(Wish(label, content, key))
     return wishes
@@ -303,10 +303,7 @@ def _known_texts(corpus: Corpus) -> NearTexts:
 
 
 def _new_texts(wishes: Sequence[Wish], written: Written, known: NearTexts) -> list[tuple[str, str]]:
-    """The texts, with the label that was asked for, that are near no known text.
-
-    They are known from then on.
-    """
+    """The texts that are not near copies of known ones, with their labels; adds them to `known`."""
     found = []
     for wish in wishes:
         for text in written.texts.get(wish.key) or ():
@@ -318,7 +315,7 @@ def _new_texts(wishes: Sequence[Wish], written: Written, known: NearTexts) -> li
 
 
 def can_be_used(text: str) -> bool:
-    """Whether it is a text as a file of texts may have it."""
+    """Whether a text is valid in a file of texts."""
     try:
         check_text(text, "a generated text")
     except KdedgeError:
@@ -336,12 +333,12 @@ def _tell_of(
     spent = server.spent
     tell(f"Asked: {spent.line(server.settings)}.")
     if spent.faults:
-        tell(f"Asked again after {spent.faults_line()}.")
+        tell(f"Sent again after faults: {spent.faults_line()}.")
     answers = [written.texts[wish.key] for wish in asked if wish.key in written.texts]
     texts = sum(len(own or ()) for own in answers)
     tell(
-        f"{texts} texts written; {texts - len(kept)} left out, which are empty or nearly a text of "
-        "the data, held out or not, or another one."
+        f"{texts} texts written; {texts - len(kept)} left out: empty, or near copies of the data "
+        "or of each other."
     )
     if without := sum(own is None for own in answers):
-        tell(f"{without} answers are no list of texts: {written.path} says why.")
+        tell(f"{without} answers are not lists of texts; {written.path} has the reasons.")

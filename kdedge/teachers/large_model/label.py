@@ -1,4 +1,4 @@
-"""Labels texts by a large model: asks it prompt by prompt and writes soft labels into a store."""
+"""Labels texts with a large model, and writes the soft labels into a store."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -27,20 +27,20 @@ from kdedge.text.readers import TextFiles
 
 ANSWERS = "answers.jsonl"
 TEXTS_A_SHARD = 2048
-# Texts without content: what is probable for them is so for the prompt's sake. arXiv 2102.09690.
+# Texts without content: the model's answers to them show the bias of a prompt. arXiv 2102.09690.
 CONTENT_FREE = ("N/A", "[MASK]", "")
 TRIAL = "A trial."
-# Digits of an asker's fingerprint.
+# Digits of a prompt's fingerprint.
 DIGITS = 16
-# If none of so many first answers is a label, none will be.
+# Labelling ends if none of the first answers, of this number, is a label.
 FIRST_ANSWERS = 20
-# Of a label's name that the model writes, for estimates.
+# Tokens of a label's name in an answer, for estimates.
 TOKENS_A_NAME = 4
 
 Texts = Sequence[Text] | TextFiles
-# Who asks, as `asker` names it, and the text.
+# The fingerprint of the prompt, as from `asker`, and the text.
 Question = tuple[str, Text]
-# None where the answer was no label.
+# None if the answer is not a label.
 Logs = LogProbabilities | None
 
 
@@ -53,25 +53,26 @@ def label_by_prompts(
     answers: Path | None = None,
     server: Server | None = None,
 ) -> SoftLabels:
-    """Label the texts that the store in `folder` lacks by a large model.
+    """Label the texts that are not in the store in `folder` yet with a large model.
 
-    Each answer is written down as it comes, and no question is asked again whose answer is there: a
-    run that was killed loses only what was on its way. Soft labels are written at the end, in the
-    order of the texts, so that a stopped run ends with the same store. A text whose answers are no
-    label gets no soft label, and is told.
+    Each answer is stored as it arrives and is never asked for again, so a killed run loses only its
+    running requests. Soft labels are written at the end, in the order of the texts: a stopped run
+    that is continued ends with the same store as an undisturbed one. A text without a valid answer
+    gets no soft label; such texts are counted.
 
     Args:
-        settings: of the recipe.
+        settings: the recipe's settings.
         texts: texts to label.
         folder: folder of the store.
-        encoder: for the students that will learn from a new store; None leaves it out.
-        tell: gets lines on what is done and what it costs.
+        encoder: text encoder for the students of a new store; None to leave it out.
+        tell: called with lines about progress and costs.
         answers: file of the answers, which several stores can share; None for `answers.jsonl` in
             the store.
-        server: of these settings, that has been asked before, which counts for its limits.
+        server: a server with these settings, whose earlier requests count for its limits; None for
+            a new one.
 
     Raises:
-        KdedgeError: a prompt or the server can't be used, the store is another teacher's, or none
+        KdedgeError: a prompt or the server can't be used, the store is of another teacher, or none
             of the first answers is a label.
     """
     prompts = load_prompts(settings.prompt)
@@ -83,7 +84,7 @@ def label_by_prompts(
     way = stored.get("way") or find_way(server, prompts[0].questions[0], trial, tell)
     if settings.way not in ("auto", way):
         raise KdedgeError(
-            f"{folder}: these soft labels were found in the way {way}, not {settings.way}. Name "
+            f"{folder}: its soft labels were made with way = {way!r}, not {settings.way!r}. Name "
             "another folder."
         )
     store = _open(settings, prompts, way, folder)
@@ -108,12 +109,12 @@ def label_by_prompts(
 def estimate(
     settings: LargeModel, texts: Texts, folder: Path, answers: Path | None = None
 ) -> dict[str, Spent]:
-    """What labelling would cost, roughly, in each way that the settings allow; asks nothing.
+    """Estimate the cost of labelling, without requests, for each way that the settings allow.
 
     Args:
-        settings: of the recipe.
+        settings: the recipe's settings.
         texts: texts to label.
-        folder: of the store; what it has is not asked for again.
+        folder: folder of the store; its texts cost nothing.
         answers: see `label_by_prompts`.
     """
     prompts = load_prompts(settings.prompt)
@@ -132,7 +133,7 @@ def estimate(
 
 
 def asker(settings: LargeModel, way: str, prompt: Prompt) -> str:
-    """Identifies who asks: equal ones get equal answers to a text."""
+    """Fingerprint of a prompt with model and way: equal ones get equal answers to a text."""
     of_samples = str(settings.samples) if way == "samples" else ""
     return fingerprint(settings.model, way, of_samples, prompt)[:DIGITS]
 
@@ -143,10 +144,10 @@ def _askers(settings: LargeModel, way: str, prompts: list[Prompt]) -> dict[str, 
 
 
 class Answers:
-    """Answers of a large model in a file, a line of JSON each, written as they come.
+    """Answers of a large model, stored in a JSON Lines file as they arrive.
 
     Args:
-        path: of the file; a line that a killed run left half is removed.
+        path: path of the file; an incomplete last line, which a killed run leaves, is removed.
 
     Attributes:
         logs: by question: the logarithm of each label's probability, or None.
@@ -167,13 +168,13 @@ class Answers:
                 raise KdedgeError(f"{where}: damaged. Remove this line.") from None
 
     def without(self, texts: Iterable[Text], askers: Iterable[str]) -> list[Question]:
-        """The questions on texts that have no answer yet, each once."""
+        """The questions about these texts that have no answer yet, each once."""
         names, once = [*askers], dict.fromkeys(texts)
         every = ((name, text) for text in once for name in names)
         return [question for question in every if question not in self.logs]
 
     def add(self, question: Question, logs: Logs, why: str) -> None:
-        """Write an answer down; `why` says why there is no label."""
+        """Store an answer; `why` is the reason if it is not a label."""
         name, text = question
         given = None if logs is None else logs.tolist()
         parts = {column: of_text for column, (of_text,) in columns_of([text]).items()}
@@ -192,11 +193,11 @@ class _Asking:
         self.labelled, self.unlabelled, self.why = 0, 0, ""
 
     def run(self, questions: Sequence[Question]) -> str | None:
-        """Ask until the questions or a limit end; returns the limit."""
+        """Ask all questions, and return the limit that stopped the run, if one did."""
         return ask_all(self.server, questions, self._ask, self._keep, "labelling")
 
     def _ask(self, question: Question) -> tuple[Logs, str]:
-        """The answer; if it is no label, why."""
+        """Log-probabilities of the labels, or None and the reason."""
         name, text = question
         prompt, ask = self.askers[name], WAYS[self.way]
         try:
@@ -206,16 +207,16 @@ class _Asking:
         except NoLabel as error:
             return None, str(error)
         except NotDone as error:
-            # The server refuses this text (too long, against its rules), or the answer is empty.
+            # The server refuses this text (too long, against its rules), or its answer is empty.
             if error.status is None or error.status in CANNOT:
                 return None, str(error)
             raise
         if not np.isfinite(logs).all():
-            return None, "the server's log-probabilities are no numbers"
+            return None, "the server's log-probabilities are not finite numbers"
         return logs, ""
 
     def _keep(self, question: Question, answer: tuple[Logs, str]) -> None:
-        """Write an answer down.
+        """Store an answer.
 
         Raises:
             KdedgeError: none of the first answers is a label.
@@ -229,16 +230,16 @@ class _Asking:
             self.refuse_none()
 
     def refuse_none(self) -> None:
-        """Check that an answer is a label.
+        """Check that at least one of the answers is a label.
 
         Raises:
-            KdedgeError: there are answers, and none is.
+            KdedgeError: none of them is.
         """
         if self.unlabelled and not self.labelled:
             raise KdedgeError(
-                f"{self.server.settings.model}: none of {self.unlabelled} answers gives a label "
-                f"({self.why}). Look at the prompt, or set another way, as samples and more "
-                "answer_tokens for a model that thinks first; then name another folder."
+                f"{self.server.settings.model}: none of {self.unlabelled} answers is a label "
+                f"({self.why}). Check the prompt, or set another way: for a reasoning model, "
+                "samples with more answer_tokens. Then name another folder."
             )
 
 
@@ -252,15 +253,15 @@ def _open(settings: LargeModel, prompts: list[Prompt], way: str, folder: Path) -
 
 
 def _alike(prompts: list[Prompt], texts: Sequence[str]) -> list[Text]:
-    """The texts, as pairs of equal ones if the prompts are for pairs."""
+    """The texts, or pairs of equal texts if the prompts are for pairs."""
     return [Pair(text, text) if prompts[0].pairs else text for text in texts]
 
 
 def _fitting(prompts: list[Prompt], texts: Iterable[Text]) -> Iterator[Text]:
-    """The texts.
+    """Yield the texts, after a check.
 
     Raises:
-        KdedgeError: one is a pair and the prompts are for texts, or the other way round.
+        KdedgeError: a text is a pair and the prompts are for single texts, or the reverse.
     """
     for text in texts:
         need_pairs(prompts[0], isinstance(text, Pair))
@@ -273,14 +274,14 @@ def _missing(store: SoftLabels, prompts: list[Prompt], texts: Texts) -> Iterator
 
 
 def _normal(logs: LogProbabilities) -> LogProbabilities:
-    """Log-probabilities that sum to 1 as probabilities."""
+    """Normalize log-probabilities, so that the probabilities sum to 1."""
     return np.asarray(logs - np.logaddexp.reduce(logs))
 
 
 def _priors(asking: _Asking, free: Sequence[Text]) -> dict[str, LogProbabilities] | None:
-    """Of each prompt the log-probabilities of the labels for content-free texts.
+    """For each prompt, the mean log-probabilities of the labels for texts without content.
 
-    None if a limit stopped the run before all were known: then there are no soft labels yet.
+    None if a limit stopped the run before all answers arrived: soft labels need them.
 
     Raises:
         KdedgeError: none of these texts got a label.
@@ -292,8 +293,8 @@ def _priors(asking: _Asking, free: Sequence[Text]) -> dict[str, LogProbabilities
         given = [own for text in free if (own := logs[name, text]) is not None]
         if free and not given:
             raise KdedgeError(
-                f"{asking.server.settings.model}: no text without content gets a label, so the "
-                "model can't be calibrated. Set calibrate = false, and name another folder."
+                f"{asking.server.settings.model}: it gives no label to texts without content, so "
+                "it can't be calibrated. Set calibrate = false, and name another folder."
             )
         width = len(prompt.labels)
         means = [np.exp(_normal(own)) for own in given] or [np.full(width, 1 / width)]
@@ -308,7 +309,7 @@ def _write(
     prompts: list[Prompt],
     priors: dict[str, LogProbabilities] | None,
 ) -> int:
-    """Write the soft labels of all answered texts; returns how many got no label."""
+    """Write the soft labels of all answered texts; return the number of texts without a label."""
     if priors is None:
         return 0
     settings, logs, unlabelled = asking.server.settings, asking.answers.logs, 0
@@ -333,10 +334,10 @@ def _write(
 
 
 def _logits(prompt: Prompt, logs: LogProbabilities) -> LogProbabilities:
-    """A prompt's logits in the task's order, of the answers to its questions [questions, width]."""
+    """Logits in the task's order from the answers to a prompt's questions, [questions, width]."""
     _, places = task_of(prompt)
     logits = np.empty(len(places))
-    # Of yes and no, the log odds.
+    # For yes or no, the logit is the log odds.
     logits[places] = logs[:, 0] - logs[:, 1] if prompt.several else _normal(logs[0])
     return logits
 
@@ -345,9 +346,9 @@ def _tell_of(asking: _Asking, unlabelled: int, tell: Tell) -> None:
     spent = asking.server.spent
     tell(f"Asked: {spent.line(asking.server.settings)}.")
     if spent.faults:
-        tell(f"Asked again after {spent.faults_line()}.")
+        tell(f"Sent again after faults: {spent.faults_line()}.")
     if unlabelled:
-        tell(f"{unlabelled} texts have no soft label: {asking.answers.path} says why.")
+        tell(f"{unlabelled} texts have no soft label; {asking.answers.path} has the reasons.")
 
 
 def _estimated(

@@ -1,4 +1,4 @@
-"""Prompts: how a large model is asked which label a text has. TOML files."""
+"""Prompts that ask a large model for the label of a text, as TOML files."""
 
 import json
 import re
@@ -35,7 +35,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class Example(Section):
-    """A text or a pair with its label, shown to the model."""
+    """A text or a pair with its label, which a prompt shows to the model."""
 
     text: str
     text_pair: str | None = None
@@ -43,18 +43,18 @@ class Example(Section):
 
 
 class Prompt(Section):
-    """How a large model is asked which label a text has.
+    """A prompt that asks a large model for the label of a text.
 
     Attributes:
-        task: what is asked, in words.
-        labels: name and description of each label; the description may be "".
-        examples: shown before the text.
-        pairs: labels are of two texts together; the template has `{text_pair}` too.
-        several: a text can have any number of the labels: each one is asked about, yes or no.
-        template: with the places `{text}` and, if wanted, `{task}`, `{labels}`, `{instruction}`,
-            `{examples}` and `{opinion}`. What it ends with is where the label begins.
-        kind: `raw`, or `soft-label` to ask a second time with the first answer's probabilities in
-            the place `{opinion}`.
+        task: the question, in words.
+        labels: name and description of each label; a description can be "".
+        examples: labelled texts that are shown before the text.
+        pairs: whether labels are of pairs of texts; the template then needs `{text_pair}` too.
+        several: whether a text can have several labels; each is asked about with yes or no.
+        template: text with the placeholder `{text}` and, optionally, `{task}`, `{labels}`,
+            `{instruction}`, `{examples}` and `{opinion}`. The label is expected at its end.
+        kind: `raw`, or `soft-label` to ask a second time, with the probabilities of the first
+            answer in place of `{opinion}`.
 
         >>> short = "{task} {text} is"
         >>> prompt = Prompt(task="Mood?", labels={"good": "", "bad": ""}, template=short)
@@ -74,9 +74,9 @@ class Prompt(Section):
     @classmethod
     def _pairs_have_a_template(cls, given: dict[str, Any]) -> Any:
         if "task" not in given and "task" in given.get("labels", ()):
-            raise ValueError("task: is a line below [labels]. Write it above")
+            raise ValueError("task: the line is below [labels]. Move it above")
         if isinstance(given.get("examples"), dict):
-            raise ValueError("examples: an example begins with [[examples]], in two brackets")
+            raise ValueError("examples: begin each example with [[examples]], in double brackets")
         return {"template": PAIR_TEMPLATE} | given if given.get("pairs") is True else given
 
     @field_validator("labels", mode="before")
@@ -85,10 +85,10 @@ class Prompt(Section):
         if not isinstance(labels, dict) or not all(isinstance(one, str) for one in labels.values()):
             raise ValueError(
                 '[labels] needs a line for each label: name = "description". A name with a dot or '
-                "a blank needs quotes, and a description may be empty"
+                "a space needs quotes; a description can be empty"
             )
         if len(labels) < 2:
-            raise ValueError("two labels at least are needed")
+            raise ValueError("at least two labels are needed")
         return labels
 
     @field_validator("labels")
@@ -97,13 +97,13 @@ class Prompt(Section):
         for name in labels:
             if not name.strip() or name != name.strip() or has_breaks(name):
                 raise ValueError(
-                    f"{name!r}: a name has no line break, tab or other control character, and no "
-                    "blanks around it"
+                    f"{name!r}: a name can't have line breaks, tabs or other control characters, "
+                    "nor spaces at its ends"
                 )
         if len({folded(name) for name in labels}) < len(labels):
             raise ValueError(
-                "two names differ only in upper and lower case, or in how their accents are "
-                "written; answers may too"
+                "two names differ only in upper and lower case or in the Unicode form of their "
+                "accents. Answers can't tell them apart: rename one"
             )
         return labels
 
@@ -112,18 +112,23 @@ class Prompt(Section):
         places = PLACE.findall(self.template)
         if unknown := {*places} - {*PLACES}:
             raise ValueError(
-                f"template: {', '.join(sorted(unknown))} is no place. Allowed: {', '.join(PLACES)}"
+                f"template: unknown placeholder {', '.join(sorted(unknown))}. "
+                f"Allowed: {', '.join(PLACES)}"
             )
         if places.count("text") != 1:
-            raise ValueError("template: the place {text} is needed, once")
+            raise ValueError("template: {text} is needed exactly once")
         if self.pairs != (places.count("text_pair") == 1):
-            raise ValueError("template: the place {text_pair} is needed, once, with pairs = true")
+            raise ValueError(
+                "template: {text_pair} is needed exactly once with pairs = true, and not without"
+            )
         if any((example.text_pair is not None) != self.pairs for example in self.examples):
-            raise ValueError("examples: text_pair is needed in each, with pairs = true")
+            raise ValueError(
+                "examples: each needs text_pair with pairs = true, and none has it without"
+            )
         if self.kind == "soft-label" and "opinion" not in places:
-            raise ValueError("template: kind soft-label needs the place {opinion}")
+            raise ValueError('template: kind = "soft-label" needs {opinion}')
         if self.several and self.examples:
-            raise ValueError("examples: not with several, where the answer is yes or no")
+            raise ValueError("examples: not allowed with several, where answers are yes or no")
         for example in self.examples:
             if example.label not in self.labels:
                 raise ValueError(f"examples: {example.label!r} is none of {', '.join(self.labels)}")
@@ -131,7 +136,7 @@ class Prompt(Section):
 
     @property
     def questions(self) -> "tuple[Prompt, ...]":
-        """The prompts that are asked: itself, or one for each label, whose labels are yes and no.
+        """The prompts to ask: this one, or with `several` a yes-or-no question for each label.
 
         >>> moods = Prompt(task="Mood?", labels={"joy": "", "anger": "wrath"}, several=True)
         >>> moods.questions[1].task
@@ -150,14 +155,14 @@ class Prompt(Section):
     def render(
         self, text: Text, *, letters: bool = False, opinion: Sequence[float] | None = None
     ) -> str:
-        """What the model reads.
+        """Fill in the template.
 
-        The text is a JSON string there: no line of it can pass for one of the prompt's.
+        The text becomes a JSON string, so that none of its lines looks like a line of the prompt.
 
         Args:
-            text: text or pair that is asked about.
-            letters: the labels have letters, and one of these is the answer.
-            opinion: a probability of each label, to be told.
+            text: the text or pair to label.
+            letters: whether to give labels letters, and ask for the letter instead of the name.
+            opinion: probability of each label, to show to the model.
         """
         codes = dict(zip(self.labels, LETTERS, strict=False)) if letters else {}
         what = "letter" if letters else "name"
@@ -181,7 +186,7 @@ class Prompt(Section):
             "text": _quoted(parts_of(text)[0]),
             "text_pair": _quoted(parts_of(text)[-1]),
         }
-        # In one pass: a place's name in a text stays text.
+        # In one pass, so that a placeholder in a text is not replaced.
         return PLACE.sub(lambda place: parts[place[1]], self.template).rstrip()
 
 
@@ -189,7 +194,7 @@ def load_prompt(path: Path) -> Prompt:
     """Read a prompt.
 
     Raises:
-        KdedgeError: no such file, not TOML, or not as a prompt should be.
+        KdedgeError: the file does not exist, is not TOML, or is not a valid prompt.
     """
     return read_toml(path, Prompt, "prompt")
 
@@ -205,28 +210,29 @@ def load_prompts(paths: Sequence[Path]) -> list[Prompt]:
         same = prompt.labels.keys() == prompts[0].labels.keys()
         if not same or (prompt.several, prompt.pairs) != (prompts[0].several, prompts[0].pairs):
             raise KdedgeError(
-                f"{path}: has the labels {', '.join(prompt.labels)}, and {paths[0]} "
-                f"{', '.join(prompts[0].labels)}. Prompts that are averaged need the same ones, "
+                f"{path}: the labels are {', '.join(prompt.labels)}, but those of {paths[0]} are "
+                f"{', '.join(prompts[0].labels)}. Prompts that are averaged need the same labels "
                 "and the same values of several and pairs."
             )
     return prompts
 
 
 def need_pairs(prompt: Prompt, pairs: bool) -> None:
-    """Check that a prompt is for pairs if the data has pairs, and not otherwise.
+    """Check that a prompt is for pairs if, and only if, the data has pairs.
 
     Raises:
-        KdedgeError: it is not.
+        KdedgeError: one has pairs and the other has not.
     """
     if pairs != prompt.pairs:
         raise KdedgeError(
-            "prompt: pairs = true is for data with two texts (--text-pair, text_pair in [data]), "
-            "and is needed for them."
+            f"prompt: the data has {'pairs of' if pairs else 'single'} texts, so pairs = "
+            f"{'true' if pairs else 'false'} is needed. A column of second texts is named by "
+            "text_pair in [data], --text-pair."
         )
 
 
 def task_of(prompt: Prompt) -> tuple[Task, list[int]]:
-    """The task of a prompt's labels, and the place of each in the task's order."""
+    """The task of a prompt's labels, and for each label its index in the task."""
     task, places = Classification.from_labels([*prompt.labels], "labels")
     if prompt.several:
         return MultiLabel(label_names=task.output_names), places.tolist()
@@ -234,7 +240,7 @@ def task_of(prompt: Prompt) -> tuple[Task, list[int]]:
 
 
 def folded(name: str) -> str:
-    """A name as it is compared: without case, and with each accent in its letter.
+    """A name in the form in which names are compared: case folded, accents composed.
 
     >>> folded("CAFE\u0301") == folded("caf\u00e9")
     True

@@ -1,4 +1,4 @@
-"""Has a large model rewrite texts so that its answers and the student's differ."""
+"""Lets a large model rewrite texts until the student's answers are wrong."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -46,12 +46,12 @@ Answer with a JSON list of {count} strings and nothing else."""
 
 @dataclass(frozen=True)
 class Rewriting:
-    """How many texts a large model rewrites, and how.
+    """Settings of rewriting.
 
     Attributes:
-        per_label: training texts of each label.
-        at_once: ways in which each is rewritten.
-        temperature: of the model.
+        per_label: number of training texts of each label to rewrite.
+        at_once: number of new texts for each of them.
+        temperature: the model's temperature.
     """
 
     per_label: int = 20
@@ -61,11 +61,11 @@ class Rewriting:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run of the recipe has: the teacher's labels and the student.
+    """Results of a run of the recipe.
 
     Attributes:
-        labels: by the large model.
-        outputs: the student's for texts, float32 [texts, width].
+        labels: soft labels from the large model.
+        outputs: computes the student's outputs for texts, float32 [texts, width].
         answers: file of the large model's answers, which the next run reads.
     """
 
@@ -82,28 +82,27 @@ def rewrite_texts(
     out: Path,
     tell: Tell = tell_once,
 ) -> int | None:
-    """Have a large model rewrite training texts, and write those on which the student differs.
+    """Let a large model rewrite training texts, and store those on which the student disagrees.
 
-    Of the training texts on which both agree, those of which the student is least sure are
-    rewritten. The large model then labels the new texts as any others, so a rewriting that changed
-    the meaning gets the label that it now has. Each line of the file, JSON, has `text`, `generated`
-    (true), `model`, `rewritten_from`, and the answers `teacher` and `student`, which differ. Texts
-    that are nearly a valid or test text are left out. A run that was stopped or killed asks again
-    only for what was on its way.
+    The texts to rewrite are those on which both agree and the student is least sure. The large
+    model then labels the new texts, so that a text whose meaning has changed gets its new label.
+    Each line of the JSON Lines file has `text`, `generated` (true), `model`, `rewritten_from`, and
+    the different answers `teacher` and `student`. Near copies of valid and test texts are left out.
+    If the run is stopped or killed, the next one repeats only requests without an answer.
 
     Args:
-        settings: of the recipe, with the first prompt's task and labels.
-        corpus: its training texts are rewritten.
-        trained: a run of the recipe.
-        how: how many texts.
-        out: the file; what the model answered is kept beside it.
-        tell: gets lines on what is done and what it costs.
+        settings: the recipe's settings; the first prompt has the task and the labels.
+        corpus: the corpus; its training texts are rewritten.
+        trained: results of a run of the recipe.
+        how: settings of rewriting.
+        out: the file; the model's answers are stored beside it.
+        tell: called with lines about progress and costs.
 
     Returns:
-        The number of texts in the file; None if a limit ended the rewriting.
+        The number of texts in the file; None if a limit stopped the rewriting.
 
     Raises:
-        KdedgeError: the run is not one of such a recipe, or the server can't be used.
+        KdedgeError: the run is not of such a recipe, or the server can't be used.
     """
     settings = _same_way(settings, trained)
     wishes = _wishes(settings, corpus, trained, how)
@@ -135,8 +134,8 @@ def rewrite_texts(
             kept.append(json.dumps(line, ensure_ascii=False) + "\n")
     write_text(out, "".join(kept))
     tell(
-        f"{len(wishes)} texts rewritten in {len(new)} new ways; the student and {settings.model} "
-        f"differ on {len(kept)} of {len(texts)} that have a label."
+        f"{len(wishes)} texts were rewritten to {len(new)} new ones. The answers of student and "
+        f"{settings.model} differ on {len(kept)} of the {len(texts)} with a label."
     )
     return len(kept)
 
@@ -144,7 +143,7 @@ def rewrite_texts(
 def estimate_rewriting(
     settings: LargeModel, corpus: Corpus, trained: Trained, how: Rewriting, out: Path
 ) -> Spent:
-    """What rewriting, and labelling what comes of it, would cost, roughly; asks nothing."""
+    """Estimate the cost of rewriting and of labelling the new texts, without requests."""
     settings = _same_way(settings, trained)
     wishes, written = _wishes(settings, corpus, trained, how), Written(answers_file(out))
     spent = Spent()
@@ -153,7 +152,7 @@ def estimate_rewriting(
             spent.requests += 1
             spent.read += len(wish.content.encode()) // BYTES_A_TOKEN
             spent.written += how.at_once * TOKENS_A_TEXT
-    # As if of new texts, as long as those that are rewritten.
+    # New texts are taken to be as long as those that are rewritten.
     nowhere = out.with_name(out.stem + ".none")
     (labels,) = estimate(settings, [*wishes.values()], nowhere, nowhere).values()
     spent.requests += how.at_once * labels.requests
@@ -163,16 +162,16 @@ def estimate_rewriting(
 
 
 def _same_way(settings: LargeModel, trained: Trained) -> LargeModel:
-    """The settings, with the way in which the run's labels were found.
+    """The settings, with the `way` of the run's labels.
 
     Raises:
-        KdedgeError: the labels are not a large model's, one for each text.
+        KdedgeError: the labels are not from a large model, or not one label a text.
     """
     way, task = trained.labels.notes.get("way"), trained.labels.task
     if way is None or not isinstance(task, Classification):
         raise KdedgeError(
-            f"{trained.labels.folder}: {WHAT} takes a run with a large model as the teacher, and "
-            "one label a text."
+            f"{trained.labels.folder}: {WHAT} needs a run with a large model as the teacher and "
+            "one label for each text."
         )
     return settings.model_copy(update={"way": way})
 
@@ -180,13 +179,13 @@ def _same_way(settings: LargeModel, trained: Trained) -> LargeModel:
 def _wishes(
     settings: LargeModel, corpus: Corpus, trained: Trained, how: Rewriting
 ) -> dict[Wish, str]:
-    """The requests, and the text that each is about."""
+    """The requests, each with the text to rewrite."""
     prompt = load_prompts(settings.prompt)[0]
     missing = {*trained.labels.missing(corpus.train.texts)}
     texts = [text for text in single(corpus.train.texts, WHAT) if text not in missing]
     if not texts:
         raise KdedgeError(
-            f"{trained.labels.folder}: has none of the recipe's training texts. Name a run of this "
+            f"{trained.labels.folder}: no training text of the recipe is there. Name a run of this "
             "recipe."
         )
     task = trained.labels.task
@@ -217,7 +216,7 @@ def _wishes(
 
 
 def _new_texts(wishes: dict[Wish, str], written: Written, corpus: Corpus) -> dict[str, str]:
-    """The texts that are not known, nor nearly a held-out one, and what each was made of."""
+    """The new texts that are not in train nor near copies of held-out ones, with their sources."""
     held_out = NearTexts()
     for split in (corpus.valid, corpus.test):
         for text in single(split.texts, WHAT):

@@ -1,4 +1,4 @@
-"""Scores prompts on labelled texts: how often they are right, how sure, and what they cost."""
+"""Scores prompts on labelled texts: accuracy, confidence and cost."""
 
 import json
 from collections.abc import Sequence
@@ -22,21 +22,21 @@ TEXTS_PRICED = 1000
 
 
 class PromptScore(BaseModel):
-    """How good a prompt is.
+    """The score of a prompt.
 
     Attributes:
-        prompt: its file.
-        way: how probabilities of labels were found.
-        texts: how many were asked about.
-        labelled: how many of these got a label.
-        accuracy: share of all texts with the right label; a text without counts as wrong.
+        prompt: path of the prompt.
+        way: how probabilities of labels were obtained, one of `WAYS`.
+        texts: number of texts.
+        labelled: number of texts that got a label.
+        accuracy: share of all texts with the right label; a text without a label counts as wrong.
         interval: 95% interval of the accuracy.
-        loss: mean of -log of the right label's probability, over the texts that got a label: 0 is
-            sure and right. None if there are none.
-        confidence: mean probability of the most probable label, over the same texts; far above the
-            accuracy it is too sure.
-        tokens: that a thousand texts cost, read and written; an estimate.
-        cost: of these, in the currency of the prices.
+        loss: mean of -log of the right label's probability, over texts with a label; None if there
+            are none.
+        confidence: mean probability of the most probable label, over texts with a label; None if
+            there are none. Far above the accuracy it means overconfidence.
+        tokens: estimated tokens for a thousand texts, read and written.
+        cost: estimated cost of these, in the currency of the prices.
     """
 
     prompt: str
@@ -54,15 +54,15 @@ class PromptScore(BaseModel):
 def score_prompts(
     settings: LargeModel, labelled: Sequence[tuple[Text, str, Any]], out: Path, tell: Tell
 ) -> list[PromptScore]:
-    """Score each of the settings' prompts; the best one comes first.
+    """Score each prompt of the settings. The best one comes first.
 
-    That is the one with the highest accuracy, and of equal ones that with the lowest loss.
+    They are sorted by accuracy, and prompts of equal accuracy by loss.
 
     Args:
-        settings: of the recipe.
-        labelled: texts, where each is, for messages, and its label.
-        out: folder for the answers, which are not asked for again, and `prompts.json`.
-        tell: gets lines on what is done and what it costs.
+        settings: the recipe's settings.
+        labelled: each text with its position, for messages, and its label.
+        out: folder for `prompts.json` and for the answers, which are not asked for again.
+        tell: called with lines about progress and costs.
 
     Raises:
         KdedgeError: a text has no label or one that a prompt lacks, or as in `label_by_prompts`.
@@ -71,13 +71,13 @@ def score_prompts(
     for text, where, given in labelled:
         label = Classification.parse(given, where)
         if label is None or truth.setdefault(text, label) != label:
-            raise KdedgeError(f"{where}: each text needs a label, and one only.")
+            raise KdedgeError(f"{where}: each text needs exactly one label.")
     for path in settings.prompt:
         prompt = load_prompt(path)
         if prompt.several:
             raise KdedgeError(f"{path}: prompts for several labels a text are not scored.")
         task, _ = task_of(prompt)
-        # Before anything is asked.
+        # Raises an error before the first request.
         task.numbers([*truth.values()], f"{path} lacks labels of the texts")
     scores = [_score(settings, path, truth, out, tell) for path in settings.prompt]
     scores.sort(key=lambda score: (-score.accuracy, np.inf if score.loss is None else score.loss))
@@ -90,13 +90,13 @@ def read_scores(path: Path) -> list[PromptScore]:
     """The scores in a `prompts.json`.
 
     Raises:
-        KdedgeError: no such file, or damaged.
+        KdedgeError: the file does not exist or is damaged.
     """
     try:
         return TypeAdapter(list[PromptScore]).validate_json(path.read_bytes())
     except (OSError, ValueError):
         raise KdedgeError(
-            f"{path}: not scores of prompts. `kdedge prompts` writes them: see scores in "
+            f"{path}: no scores of prompts there. `kdedge prompts` writes them; see `scores` in "
             "[teach.large_model]."
         ) from None
 
@@ -119,7 +119,7 @@ def _score(
     settings: LargeModel, path: Path, truth: dict[Text, str], out: Path, tell: Tell
 ) -> PromptScore:
     one, prompt = settings.model_copy(update={"prompt": (path,)}), load_prompt(path)
-    # A prompt that was changed is another one.
+    # A prompt that was edited gets another folder.
     folder = out / f"{path.stem}-{fingerprint(prompt)[:8]}"
     tell(f"{path}:")
     store = label_by_prompts(one, [*truth], folder, tell=tell, answers=out / ANSWERS)
@@ -128,7 +128,7 @@ def _score(
     labels = store.task.numbers([truth[text] for text in texts], str(path))
     outputs = store.task.outputs(store.lookup(texts)[0])
     right = round(store.task.score(outputs, labels) * len(texts)) if texts else 0
-    # As if of new texts: in a folder that has no answers.
+    # An estimate for new texts: this folder has no answers.
     (spent,) = estimate(
         one.model_copy(update={"way": store.notes["way"]}), [*truth], out / "none"
     ).values()

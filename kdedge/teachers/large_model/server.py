@@ -1,4 +1,4 @@
-"""A server that speaks the OpenAI protocol, asked within limits, and what that costs."""
+"""Sends requests to a server with the OpenAI protocol, within limits, and counts the costs."""
 
 import os
 import random
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
 
 KEY = "KDEDGE_API_KEY"
-# What a server says of a request that it can't do, whatever the time.
+# HTTP statuses of requests that a server will never do.
 CANNOT = (400, 404, 405, 413, 415, 422, 501)
-NEW_NAME = "max_completion_tokens"
+# HTTP statuses of a busy server.
 BUSY = (408, 409, 425, 429, 502, 503, 504)
+# The name of `max_tokens` for reasoning models.
+NEW_NAME = "max_completion_tokens"
 SECONDS_BEFORE_RETRY, MOST_SECONDS_BEFORE_RETRY = 0.5, 60.0
-# In most languages and tokenizers; for estimates, and where a server tells no numbers.
+# Roughly, for estimates and for servers that don't count tokens.
 BYTES_A_TOKEN = 4
 # Characters of an answer that a message quotes.
 QUOTED = 60
@@ -31,10 +33,10 @@ T = TypeVar("T")
 
 
 class NotDone(KdedgeError):
-    """A request that the server answered, but not with what was asked for.
+    """The server answered a request, but not with what is needed.
 
     Attributes:
-        status: of HTTP; None if the answer can be read and lacks something.
+        status: HTTP status; None if the answer is valid but incomplete.
     """
 
     def __init__(self, message: str, status: int | None = None) -> None:
@@ -43,19 +45,19 @@ class NotDone(KdedgeError):
 
 
 def quoted(words: str) -> str:
-    """An answer of a model for a message, shortened."""
+    """An answer of a model, quoted and shortened, for messages."""
     return repr(words if len(words) <= QUOTED else words[:QUOTED] + "...")
 
 
 @dataclass
 class Spent:
-    """What the requests of a run have cost so far.
+    """The costs of a run's requests so far.
 
     Attributes:
-        requests: that were sent, each try.
-        read: tokens that the model read.
-        written: tokens that it wrote.
-        faults: tries that failed, by what was wrong.
+        requests: number of requests, including repeated ones.
+        read: number of tokens that the model read.
+        written: number of tokens that the model wrote.
+        faults: number of failed requests, by kind of fault.
     """
 
     requests: int = 0
@@ -64,11 +66,11 @@ class Spent:
     faults: Counter[str] = field(default_factory=Counter)
 
     def cost(self, settings: LargeModel) -> float:
-        """In the currency of the prices; 0 without prices."""
+        """The cost in the currency of the prices; 0 without prices."""
         return (self.read * settings.price_in + self.written * settings.price_out) / 1e6
 
     def exceeds(self, settings: LargeModel) -> str | None:
-        """The limit that is reached; None if there is none."""
+        """A limit that is reached; None if none is."""
         limits = {
             "max_requests": (self.requests, settings.max_requests),
             "max_tokens": (self.read + self.written, settings.max_tokens),
@@ -80,30 +82,32 @@ class Spent:
         return None
 
     def faults_line(self) -> str:
-        """The faults and how often each was."""
+        """Each kind of fault and its number, for messages."""
         return ", ".join(f"{fault}: {count}" for fault, count in sorted(self.faults.items()))
 
     def line(self, settings: LargeModel) -> str:
-        """In words; with the cost if there are prices."""
+        """Requests, tokens and, if there are prices, the cost, for messages."""
         cost = self.cost(settings)
         words = f"{self.requests:,} requests, {self.read:,} + {self.written:,} tokens"
         return f"{words}, cost {cost:,.4g}" if cost else words
 
 
 class Server:
-    """A server that speaks the OpenAI protocol. Several threads may use it.
+    """A server with the OpenAI protocol. Several threads may use it.
 
-    A request that fails for a reason that passes (busy, 5xx, no or half an answer) is sent again,
-    at most `retries` times, after a wait that doubles or that the server names. Where not one
-    request has found a server that speaks the protocol, it is not: the URL is wrong.
+    A request that fails for a temporary reason (server busy, HTTP 5xx, no or half an answer) is
+    sent again, at most `retries` times, after a wait that doubles or that the server asks for. As
+    long as no request has reached a server with this protocol, a failure is an error at once: the
+    URL is probably wrong.
 
     Args:
-        settings: of the recipe. The key is read from the environment, `KDEDGE_API_KEY`.
+        settings: the recipe's settings. The key is read from the environment variable
+            `KDEDGE_API_KEY`.
 
     Attributes:
-        settings: as given.
-        spent: on all requests so far.
-        one_at_a_time: the server refuses to give several answers to a request.
+        settings: the recipe's settings.
+        spent: costs of all requests so far.
+        one_at_a_time: whether the server refuses to give several answers to a request.
 
     Raises:
         KdedgeError: the package openai is not installed.
@@ -119,7 +123,7 @@ class Server:
         self._reached = False
         self._client = openai.OpenAI(
             base_url=settings.url,
-            # A server of one's own wants none, and the client can't be made without.
+            # Local servers need no key, but the client does.
             api_key=os.environ.get(KEY) or "none",
             timeout=settings.timeout,
             max_retries=0,
@@ -128,16 +132,16 @@ class Server:
     def complete(
         self, prompts: Sequence[str], read: "Callable[[Completion], T]", **options: Any
     ) -> T:
-        """Have the model go on with texts.
+        """Let the model continue texts.
 
         Args:
-            prompts: the texts; one is sent as text, several as a list.
-            read: what is wanted of the answer.
-            **options: of the protocol.
+            prompts: the texts; one is sent as a string, several as a list.
+            read: extracts the result from the answer.
+            **options: options of the protocol.
 
         Raises:
-            NotDone: the server can't do this, or the answer lacks something.
-            KdedgeError: it is not reached, refuses the key, or fails again and again.
+            NotDone: the server can't do this, or the answer is incomplete.
+            KdedgeError: the server can't be reached, refuses the key, or fails in each retry.
         """
         given = prompts[0] if len(prompts) == 1 else list(prompts)
         create: Any = self._client.completions.create
@@ -150,7 +154,7 @@ class Server:
     def chat(
         self, content: str, read: "Callable[[ChatCompletion], T]", most: int, **options: Any
     ) -> T:
-        """Have the model answer a message of at most `most` tokens; see `complete`."""
+        """Let the model answer a message with at most `most` tokens; see `complete`."""
         create: Any = self._client.chat.completions.create
         messages = [{"role": "user", "content": content}]
         named = self._most
@@ -163,7 +167,7 @@ class Server:
                 len(content.encode()),
             )
         except NotDone as error:
-            # Models that think have another name for it.
+            # Reasoning models have another name for this option.
             if named == NEW_NAME or NEW_NAME not in str(error):
                 raise
             self._most = NEW_NAME
@@ -178,14 +182,14 @@ class Server:
             wait = min(SECONDS_BEFORE_RETRY * 2**attempt, MOST_SECONDS_BEFORE_RETRY)
             try:
                 answer = send()
-                # A web page is text.
+                # If the answer is a string, the URL is that of a web page.
                 self._reached |= not isinstance(answer, str)
                 self._count(getattr(answer, "usage", None), size)
                 return read(answer)
             except openai.APIStatusError as error:
                 status, self._reached = error.status_code, True
                 fault, why = f"HTTP {status}", _words(error)
-                # Errors of openai may quote the request or its key: nothing is chained to ours.
+                # Errors of openai can quote the request or the key, so they are not chained.
                 if status in CANNOT:
                     raise NotDone(f"{fault}{why}.", status) from None
                 if status < 500 and status not in BUSY:
@@ -195,15 +199,15 @@ class Server:
                 status, fault, why = None, f"no answer within {self.settings.timeout:g} s", ""
             except openai.APIConnectionError as error:
                 status, fault, why = None, "no connection", f" ({_cause(error)})"
-            # What openai makes of an answer that is not as the protocol says.
+            # Errors of openai for answers that violate the protocol.
             except (
                 openai.OpenAIError, ValueError, AttributeError, TypeError, LookupError
             ):  # fmt: skip
                 status, fault, why = 200, "an answer that can't be read", ""
             if not self._reached and fault in ("no connection", "an answer that can't be read"):
                 raise KdedgeError(
-                    f"{self.where}: {fault}{why}. Is a server with the OpenAI protocol there, and "
-                    "is the URL right, with /v1 at its end?"
+                    f"{self.where}: {fault}{why}. Check that a server with the OpenAI protocol "
+                    "runs there, and that the URL ends with /v1."
                 )
             with self._lock:
                 self.spent.faults[fault] += 1
@@ -220,7 +224,7 @@ class Server:
         return f"{self.settings.url}, model {self.settings.model}"
 
     def _wait_for_turn(self) -> None:
-        """Count a request, and send no more in a minute than is allowed."""
+        """Count a request, and wait as long as `requests_per_minute` demands."""
         with self._lock:
             self.spent.requests += 1
             now = time.monotonic()
@@ -238,7 +242,7 @@ class Server:
 
 
 def _words(error: Any) -> str:
-    """What the server says is wrong; nothing if it is the key, which it may quote."""
+    """The server's error message; "" if it is about the key, which it could quote."""
     if error.status_code in (401, 403):
         return ""
     body = error.body if isinstance(error.body, dict) else {}
@@ -249,17 +253,17 @@ def _words(error: Any) -> str:
 
 def _remedy(status: int) -> str:
     if status in (401, 403):
-        return f"Is the right key in the environment variable {KEY}?"
-    return "Is the URL right?" if status < 400 else "Look into the server's log, or your account."
+        return f"Put the right key into the environment variable {KEY}."
+    return "Check the URL." if status < 400 else "Check the server's log, or your account."
 
 
 def _asked_to_wait(error: Any) -> float | None:
-    """Seconds that the server asks to wait, as long as that is not too long."""
+    """Seconds that the server asks to wait, limited; None if it does not ask."""
     try:
         seconds = float(error.response.headers["retry-after"])
     except (KeyError, ValueError):
         return None
-    # What is not a number gives 0.
+    # NaN gives 0.
     return min(max(0.0, seconds), MOST_SECONDS_BEFORE_RETRY)
 
 

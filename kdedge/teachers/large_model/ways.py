@@ -1,4 +1,4 @@
-"""Ways to probabilities of labels, by what the server of a large model can do."""
+"""Ways to get probabilities of labels from a large model; servers support different ones."""
 
 import json
 import math
@@ -21,43 +21,42 @@ Way = Callable[[Server, Prompt, Text, Sequence[float] | None], LogProbabilities]
 
 MOST_ALTERNATIVES = 20
 SMALLEST = 1e-7
-# What an answer without probabilities leaves for all labels together: label smoothing, arXiv
-# 1512.00567.
+# Label smoothing for answers without probabilities: this share is spread over all labels
+# (arXiv 1512.00567).
 SMOOTHING = 0.1
-# How tokenizers write the blank before a word.
+# How tokenizers write the space before a word.
 BLANKS = " \n\t\u0120\u2581"
 
 
 class NoLabel(KdedgeError):
-    """An answer that is no label, quoted."""
+    """An answer is not a label."""
 
     def __init__(self, words: str) -> None:
-        super().__init__(f"the answer is no label: {quoted(words)}")
+        super().__init__(f"the answer is not a label: {quoted(words)}")
 
 
 def continuations(
     server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None, together: bool
 ) -> LogProbabilities:
-    """Log-probabilities of each label's name as what follows the prompt: completions with echo.
+    """Log-probability of each label's name after the prompt, by completions with echo.
 
-    A name ends with a line break, so that no name's probability has that of a longer one in it. All
-    its tokens count: of prompt and name together the tokens that all labels begin with are left
-    out, for they are equally probable. So it does not matter where a tokenizer puts the border
-    between prompt and name.
+    A line break ends each name, so that the probability of a name does not include that of a longer
+    one. Prompt and name are scored together, without the tokens that are the same for all labels,
+    so it does not matter how a tokenizer splits the text where the name begins.
 
     Args:
-        server: of the model.
-        prompt: how it is asked.
-        text: about which.
-        opinion: see `Prompt`.
-        together: send all labels in one request, as a list.
+        server: the model's server.
+        prompt: the prompt.
+        text: the text to label.
+        opinion: see `Prompt.render`.
+        together: whether to send all labels in one request, as a list.
     """
     begun = prompt.render(text, opinion=opinion)
     blank = "" if begun[-1:].isspace() else " "
     whole = [f"{begun}{blank}{name}\n" for name in prompt.labels]
     scored: list[tuple[list[str], list[float]]] = []
     for some in [whole] if together else [[one] for one in whole]:
-        # Some servers take 0 tokens to write for no limit.
+        # One token is written, because 0 means no limit to some servers.
         scored += server.complete(
             some, partial(_echoed, some), echo=True, logprobs=1, max_tokens=1, temperature=0
         )
@@ -70,28 +69,28 @@ def _echoed(whole: list[str], answer: Any) -> list[tuple[list[str], list[float]]
     choices = sorted(answer.choices, key=lambda choice: choice.index)
     if len(choices) != len(whole):
         raise NotDone(f"the server answers {len(choices)} of {len(whole)} texts.")
-    # The token that the model was made to write is not of the text; it may have ended instead.
+    # The model may have written a token after each text, which does not count.
     written = answer.usage.completion_tokens if answer.usage else len(choices)
     if written not in (0, len(choices)):
         raise NotDone("the server does not say how many tokens of each text are new.")
     found = []
     for text, choice in zip(whole, choices, strict=True):
         if choice.logprobs is None or not choice.text.lstrip().startswith(text[:40].lstrip()):
-            raise NotDone("the server gives no log-probabilities of texts that it is sent (echo).")
+            raise NotDone("the server gives no log-probabilities of a prompt's tokens (echo).")
         tokens, logs = choice.logprobs.tokens, choice.logprobs.token_logprobs
         end = len(tokens) - written // len(choices)
         if end < 2 or len(logs) != len(tokens):
-            raise NotDone("the server gives no log-probabilities of texts that it is sent (echo).")
-        # Of the first token there is none.
+            raise NotDone("the server gives no log-probabilities of a prompt's tokens (echo).")
+        # The first token has none.
         numbers = [0.0 if log is None else float(log) for log in logs[:end]]
         found.append(([str(token) for token in tokens[:end]], numbers))
     return found
 
 
 def _shared(texts: list[list[str]]) -> int:
-    """How many tokens all texts begin with."""
+    """The number of tokens at the start that all texts have in common."""
     for place, tokens in enumerate(zip(*texts, strict=False)):
-        # A token that is a part of a character can stand for several.
+        # Different parts of a character are shown as the same token.
         if len({*tokens}) > 1 or "\ufffd" in tokens[0]:
             return place
     return min(map(len, texts))
@@ -100,10 +99,10 @@ def _shared(texts: list[list[str]]) -> int:
 def letters(
     server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None
 ) -> LogProbabilities:
-    """Each label has a letter; their probabilities as the first token of a chat's answer.
+    """Log-probability of each label's letter as the first token of a chat's answer.
 
-    Letters that are not among the most probable tokens share what these leave, at most as much
-    each as the last of them.
+    Letters that are not among the listed tokens share the remaining probability; none gets more
+    than the least probable listed token.
     """
     if len(prompt.labels) > len(LETTERS):
         raise NotDone(f"{len(prompt.labels)} labels; there are {len(LETTERS)} letters.")
@@ -135,11 +134,11 @@ def _alternatives(answer: Any) -> list[tuple[str, float]]:
 def samples(
     server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None
 ) -> LogProbabilities:
-    """The share of each label among several answers at temperature 1."""
+    """Log of the share of each label among several answers at temperature 1."""
     wanted = server.settings.samples
     answers: list[str] = []
     while len(answers) < wanted:
-        # Some servers give one answer, however many are asked for, and some refuse to give more.
+        # If several answers are asked for, some servers give only one, and some refuse.
         n = 1 if server.one_at_a_time else wanted - len(answers)
         try:
             answers += _answers(server, prompt, text, opinion, n=n, temperature=1)
@@ -153,7 +152,7 @@ def samples(
 def answer(
     server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None
 ) -> LogProbabilities:
-    """One answer, the most probable: its label has nearly all the probability."""
+    """Log-probabilities from the most probable answer: its label gets nearly all probability."""
     return _shares(_answers(server, prompt, text, opinion, temperature=0), prompt)
 
 
@@ -161,7 +160,7 @@ def _answers(
     server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None, **options: Any
 ) -> list[str]:
     def read(answer: Any) -> list[str]:
-        # None is the answer of a model that refuses.
+        # The content is None if the model refuses.
         return [str(choice.message.content or "") for choice in answer.choices] or [""]
 
     content = prompt.render(text, opinion=opinion)
@@ -177,7 +176,7 @@ def _shares(answers: Sequence[str], prompt: Prompt) -> LogProbabilities:
 
 
 def label_in(words: str, prompt: Prompt) -> str | None:
-    """The label that an answer is; None for an answer that is more or other than a label.
+    """The label in an answer; None if the answer has more or other text than a label.
 
         >>> prompt = Prompt(task="Mood?", labels={"good": "", "bad": ""})
         >>> label_in('{"label": "Good"}', prompt)
@@ -186,8 +185,8 @@ def label_in(words: str, prompt: Prompt) -> str | None:
         True
 
     Args:
-        words: the answer; a part in `<think>` is not of it.
-        prompt: that it answers.
+        words: the answer; `<think>` elements are ignored.
+        prompt: the prompt, which has the labels.
     """
     words = re.sub(r"<think>.*?</think>", "", words, flags=re.DOTALL).strip()
     names = {folded(name): name for name in prompt.labels}
@@ -215,23 +214,22 @@ WAYS: dict[str, Way] = {
     "samples": samples,
     "answer": answer,
 }
-# Those that give the model's own probabilities, which content-free texts can calibrate.
+# Ways that give the model's own probabilities, which texts without content can calibrate.
 EXACT = ("continuations", "continuations-singly", "letters")
 
 
 def find_way(server: Server, prompt: Prompt, text: Text, tell: Callable[[str], None]) -> str:
-    """The best way that the server can do; of `settings.way` only that one.
+    """Find the best way that the server supports; if the settings name one, try only that.
 
     Args:
-        server: that is tried.
-        prompt: for the trial.
-        text: for the trial.
-        tell: gets a line for each better way that can't be.
+        server: the server to try.
+        prompt: a prompt for the trial.
+        text: a text for the trial.
+        tell: called with a line for each better way that the server does not support.
 
     Raises:
-        NotDone: the server can do none.
-        KdedgeError: a limit is reached before.
-        KdedgeError: it can't be asked at all.
+        NotDone: the server supports none.
+        KdedgeError: a limit is reached before, or the server can't be used at all.
     """
     wanted = server.settings.way
     tried = [*WAYS] if wanted == "auto" else [wanted]
@@ -239,8 +237,8 @@ def find_way(server: Server, prompt: Prompt, text: Text, tell: Callable[[str], N
     for name in tried:
         if stopped := server.spent.exceeds(server.settings):
             raise KdedgeError(
-                f"{server.where}: {stopped} is reached, and no way to ask it was found yet. Raise "
-                f"the limit, or set way, if you know it: {', '.join(WAYS)}."
+                f"{server.where}: {stopped} is reached, and no way that the server supports is "
+                f"found yet. Raise the limit, or set way to one of {', '.join(WAYS)}."
             )
         try:
             WAYS[name](server, prompt, text, None)
@@ -248,14 +246,13 @@ def find_way(server: Server, prompt: Prompt, text: Text, tell: Callable[[str], N
             reasons[name] = str(error)
             continue
         except NoLabel:
-            # A trial need not have one.
+            # The way works, and the trial's text needs no label.
             pass
         for other, reason in reasons.items():
             tell(f"way {other}: {reason}")
         return name
     raise NotDone(
-        f"{server.settings.url}: model {server.settings.model} can't be asked in the "
-        f"way{'s' * (len(tried) > 1)} {', '.join(tried)}: "
-        f"{' '.join(dict.fromkeys(reasons.values()))} Are the URL, with /v1 at its end, and the "
-        "model's name right?"
+        f"{server.where}: the way{'s' * (len(tried) > 1)} {', '.join(tried)} can't be used: "
+        f"{' '.join(dict.fromkeys(reasons.values()))} Check the URL, which ends with /v1, and the "
+        "model's name."
     )
