@@ -33,9 +33,9 @@ from kdedge.text.rules import Finding, quoted
 from kdedge.text.unlabelled import load_unlabelled
 
 Verdict = Literal["ok", "odd", "impossible"]
-# What is reported: shares of truncated texts and unknown tokens above these, fewer test texts.
+# Reported are larger shares of truncated texts and of unknown tokens, and fewer test texts.
 MANY_CUT, MANY_UNKNOWN, FEW_TEST_TEXTS = 0.1, 0.02, 10
-# A length that no text reaches.
+# More tokens than any text has.
 NO_END = 10**6
 # Fields of [data] that apply to texts without labels.
 OF_UNLABELLED = {
@@ -43,8 +43,8 @@ OF_UNLABELLED = {
     "valid_fraction", "test_fraction", "encoding", "delimiter", "quoting", "empty_texts",
 }  # fmt: skip
 OF_FILES = {"path", "train_size", "eval_size", "out_of_scope"}
-# Operations of a CPU core in a second of training, so that the example's recipe gets the 11 to 16
-# minutes that it takes on two cores; and a factor for student, export and benchmark.
+# Operations of a CPU core in a second of training, chosen so that recipes/movie_reviews.toml gets
+# the 11 to 16 minutes that it takes on two cores; and a factor for student, export and benchmark.
 A_CORE, THE_REST = 50e9, 1.5
 
 
@@ -120,8 +120,8 @@ def read_unlabelled(data: Data, task: Task, seed: int, tell: Tell = tell_once) -
     """
     if needless := data.model_fields_set - OF_UNLABELLED - OF_FILES:
         raise KdedgeError(
-            f"data: {', '.join(sorted(needless))}: not with a large model, whose prompts define "
-            "the task. Leave them out: texts need no labels."
+            f"data: {', '.join(sorted(needless))}: not with a large model, because its prompts "
+            "define the task. Leave them out."
         )
     given = data.model_dump(include=OF_UNLABELLED)
     corpus = load_unlabelled(data.path, task, **given, seed=seed, tell=tell)
@@ -213,7 +213,7 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
                 round(lengths.cut * len(texts)),
                 f"texts of more than {longest} tokens",
                 "",
-                f"cut there; max_length = {lengths.p95} would keep 95% of the texts whole",
+                f"truncated; max_length = {lengths.p95} would keep 95% of the texts whole",
             )
         )
     if lengths.unknown > MANY_UNKNOWN:
@@ -229,7 +229,7 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
                 round(100 * lengths.unknown),
                 f"percent of the tokens that {settings.source} does not know",
                 quoted(lengths.unknown_text),
-                remedy if too_many else "it can't tell them apart",
+                remedy if too_many else "they all look the same to it",
                 impossible=too_many,
             )
         )
@@ -260,7 +260,8 @@ def check_decide(corpus: Corpus, decide: Decide) -> list[Finding]:
         return [_impossible("decide", words)]
     if decide.precision is None:
         return []
-    # Number of right answers without a wrong one, by Wilson's interval for half of them.
+    # The number of texts that are enough if all answers are right: Wilson's interval with half of
+    # the count, as in `kdedge.export.trust`.
     needed = math.ceil(2 * decide.precision * ONE_SIDED_95**2 / (1 - decide.precision))
     if len(corpus.valid) >= needed:
         return []
@@ -355,8 +356,8 @@ def _settings(recipe: Recipe) -> list[Finding]:
     return [
         _impossible(
             "max_length",
-            f"distill.max_length is {distill} and teach.max_length {teach}: soft labels are of "
-            f"texts of at most {teach} tokens. Set both to the same number.",
+            f"distill.max_length is {distill}, but teach.max_length is {teach}: the teacher labels "
+            f"only the first {teach} tokens of a text. Set both to the same number.",
         )
     ]
 
@@ -375,12 +376,12 @@ def _estimate(
     labelled = [len(split) for split in (corpus.train, corpus.valid, corpus.test)]
     augmented = full_augmented(recipe.label, labelled[0] + len(corpus.unlabelled))
     texts = sum(labelled) + len(corpus.unlabelled) + augmented
-    # Two operations a weight and token forward, and twice as many backward.
+    # Two operations for each weight and token forward, and twice as many backward.
     work = 6 * labelled[0] * teach.epochs + 2 * (texts + sum(labelled))
     seconds = THE_REST * work * blocks * lengths.mean / (A_CORE * len(os.sched_getaffinity(0)))
     tokens = teach.batch_size * min(teach.max_length, lengths.longest)
-    # Weights, gradients and two moments; about twenty arrays a layer; TensorFlow itself.
+    # Weights, gradients and two moments; about twenty arrays for each layer; TensorFlow itself.
     memory = 16 * parameters + 80 * tokens * width * layers + 2e9
-    # The free space that fine-tuning needs; vectors of the soft labels; the teacher and its bundle.
+    # Space for fine-tuning; vectors of the soft labels; the teacher and its bundle.
     disk = 32 * parameters + 4 * texts * width + 16 * parameters
     return Estimate(seconds / 60, memory / 1e9, disk / 1e9)

@@ -14,18 +14,19 @@ from kdedge.tasks import Task
 from kdedge.text.encoder import LENGTH_STEP
 from kdedge.text.splits import Split
 
-# max_length: this share of the texts fits, in steps, within bounds. Latency grows with it.
+# max_length is the shortest length that holds this share of the texts, within bounds. Latency grows
+# with it.
 WHOLE_TEXTS, SHORTEST, LONGEST = 0.99, 16, 128
-# A LiteRT file for several lengths: each holds one of these shares of the texts, in such steps.
+# The lengths of a LiteRT file for several lengths hold these shares of the texts.
 SHARES_THAT_FIT = (0.25, 0.5, 0.75, 0.95)
-# Teacher: the more texts, the fewer epochs, so that the number of steps is similar.
+# Teacher: fewer epochs for more texts, so that the number of steps is similar.
 TEXTS_LEARNED, FEWEST_EPOCHS, MOST_EPOCHS = 25_000, 2, 20
 # Training stops after this share of the epochs, and at least this number, without improvement.
 PATIENCE, LEAST_PATIENCE = 0.25, 2
 # Small data gets smaller batches, so that there are enough steps.
 SMALL_DATA, SMALL_BATCH, BATCH = 1_000, 16, 32
-# A wider model takes smaller steps (arXiv 2203.03466): this rate is for MiniLM's width, and BERT of
-# 768 gets half of it.
+# Wider models need smaller learning rates (arXiv 2203.03466): this one is for MiniLM's width, and a
+# BERT of width 768 gets half of it.
 LEARNING_RATE, ITS_WIDTH, USUAL_WIDTH = 1e-4, 384, 768
 SMALLEST_RATE, LARGEST_RATE = 2e-5, 3e-4
 # The probe tries class weights if the largest class has this many times the texts of the smallest.
@@ -92,7 +93,7 @@ def full_teach(
         "learning_rate": max(SMALLEST_RATE, min(LARGEST_RATE, rate)),
         "max_length": settings.max_length or min(longest, length_for(lengths)),
         "metric": task.metric,
-        # Left open where classes differ much: the probe tries all.
+        # None if the sizes of classes differ much: the probe then chooses.
         "class_weights": None if is_unbalanced(task, train) else "none",
     }
     return FullTeach.model_validate(found | given)
@@ -133,7 +134,7 @@ def length_for(lengths: Sequence[int]) -> int:
 
 
 def several_lengths(lengths: Sequence[int], longest: int) -> tuple[int, ...]:
-    """The lengths that a LiteRT file has, the shortest first: a text takes the first that holds it.
+    """The lengths of a LiteRT file, the shortest first; a text uses the first that holds it.
 
         >>> several_lengths([10, 12, 17, 30], longest=64)
         (16, 24, 32, 64)

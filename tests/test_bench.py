@@ -181,7 +181,7 @@ def test_measure_says_when_the_device_slows_down(run_on: Callable[..., Run]) -> 
 
     assert run_on(Scripted([third_by_third(100, 100, 120)] * 2), "steady").reasons == ()
     (reason,) = run_on(Scripted([third_by_third(100, 100, 121)] * 2), "hot").reasons
-    assert reason.startswith("hot: it grew slower while it ran, 1.21 times as slow in the last")
+    assert reason.startswith("hot: the last third of a repeat was 1.21 times as slow as the first")
 
 
 def test_a_device_that_goes_away_is_named_and_the_run_goes_on_later(

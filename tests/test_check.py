@@ -120,7 +120,7 @@ def test_what_was_recognised_is_said(folder: Path) -> None:
     lines = check_recipe(load_recipe(path)).recognised
     assert lines[0].endswith("texts.csv: classification of column 'text' by column 'label'")
     assert any("read as Windows-1252" in line for line in lines[1:])
-    assert any("split at ';'" in line for line in lines[1:])
+    assert any("the delimiter is ';'" in line for line in lines[1:])
     assert len(lines) == 3
 
 
@@ -152,7 +152,7 @@ def test_cut_texts_are_counted(folder: Path) -> None:
     (found,) = (finding for finding in report.findings if finding.kind == "cut texts")
     # 14 words and two special tokens are 16; the longest has 38 words.
     assert found.count == 24
-    assert found.done == "cut there; max_length = 38 would keep 95% of the texts whole"
+    assert found.done == "truncated; max_length = 38 would keep 95% of the texts whole"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_cut_texts_are_counted(folder: Path) -> None:
         (
             "[distill]\nmax_length = 16",
             "[distill]\nmax_length = 32",
-            r"distill\.max_length is 32 and teach\.max_length 16",
+            r"distill\.max_length is 32, but teach\.max_length is 16",
         ),
         ("/model", "/nowhere", r"nowhere: no such folder, and not an id"),
     ],

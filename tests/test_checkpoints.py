@@ -360,7 +360,7 @@ def settings(**changes: Any) -> Callable[[Path], None]:
         (in_eight_bits, "cannot read these weights: .*save the model as float32 or float16"),
         (failed, "classifier.bias has values that are not finite, so all answers would be NaN"),
         (pointer, "not the weights, but a pointer of Git LFS to them. `git lfs pull` gets them"),
-        (fewer_vectors, "the id 20, and the model has 20 tokens"),
+        (fewer_vectors, "the id 20, but the model has only 20 tokens"),
         (settings(model_type="modernbert"), "'modernbert' is not supported. Supported: albert, b"),
         (settings(model_type="nomic_bert"), "kdedge import-labels"),
     ],

@@ -209,7 +209,7 @@ def test_settings_that_do_not_go_together(tmp_path: Path) -> None:
     assert "--mixture, --split: only with --augmented" in refusal(
         *label, "--mixture", "typos=1", "--split", "split"
     )
-    assert "for --engine local" in refusal(*label, "--engine", "ray", "--augmented", "5")
+    assert "only with --engine local" in refusal(*label, "--engine", "ray", "--augmented", "5")
 
 
 # package

@@ -377,7 +377,7 @@ def test_a_fingerprint_changes_with_every_part() -> None:
         ("c.csv", 'text,label\n"x" y,a\n', r"line 2: broken row: ',' expected after '\"'"),
         ("c.csv", 'text,"label\n', r"line 1: broken row"),
         ("c.jsonl", '{"text": "x", "label": "a"}\n\n{x}', r"line 3: not JSON"),
-        ("c.jsonl", '["x", "a"]', "item 1: 'x' is no JSON object"),
+        ("c.jsonl", '["x", "a"]', "item 1: 'x' is not a JSON object"),
         ("c.jsonl", "[" * 100_000, r"c\.jsonl: not JSON"),
         ("c.jsonl", '{"text": "x", "label": "a"},\n', r"line 1: not JSON: .* and nothing else"),
         ("c.jsonl", '{"text": 5, "label": "a"}', r"line 1: text is 5; a text is needed"),
@@ -440,7 +440,9 @@ def test_a_split_without_rows_is_refused(write: Write, missing: str) -> None:
 
 def test_two_equal_ids_are_refused(write: Write) -> None:
     path = write("c.csv", "id,text,label\n7,x,a\n8,y,b\n7,z,a\n")
-    with pytest.raises(KdedgeError, match=r"line 4: id '7' again, first at .*c\.csv, line 2"):
+    with pytest.raises(
+        KdedgeError, match=r"line 4: id '7' occurs again; the first one is at .*c\.csv, line 2"
+    ):
         load_corpus(path, id="id")
 
 

@@ -58,11 +58,11 @@ def test_other_urls_are_refused(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "options", "message"),
     [
-        ("local", {"setup": True}, "--setup: True is of no use to local"),
-        ("browser", {"app": "org.kdedge.demo"}, "--app: org.kdedge.demo is of no use to browser"),
-        ("adb://1", {"setup": True}, "--setup: True is of no use to adb://1"),
-        ("ssh://a", {"benchmark_model": Path("m")}, "--benchmark-model: m is of no use to ssh://a"),
-        ("local", {"colour": "red"}, "--colour: red is of no use to local"),
+        ("local", {"setup": True}, "--setup: True is not used by local"),
+        ("browser", {"app": "org.kdedge.demo"}, "--app: org.kdedge.demo is not used by browser"),
+        ("adb://1", {"setup": True}, "--setup: True is not used by adb://1"),
+        ("ssh://a", {"benchmark_model": Path("m")}, "--benchmark-model: m is not used by ssh://a"),
+        ("local", {"colour": "red"}, "--colour: red is not used by local"),
     ],
 )
 def test_an_option_that_the_device_does_not_know(

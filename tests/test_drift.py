@@ -139,7 +139,7 @@ def test_drift_by_command(bundle: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("DEMO", "log.txt"), "it does not say what is typical of its texts"),
+        (("DEMO", "log.txt"), "its manifest does not have statistics of the test texts"),
         (("BUNDLE", "log.txt", "--label-next", "5"), "each needs the other"),
         (("BUNDLE", "log.jsonl"), "line 2: '{\"label\": 1}'; needed is a JSON object"),
     ],

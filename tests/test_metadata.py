@@ -82,7 +82,9 @@ def test_weights_are_aligned_as_the_schema_says(content: bytes, vocabulary: list
 
 
 def test_what_is_refused(content: bytes, vocabulary: list[str]) -> None:
-    with pytest.raises(KdedgeError, match=r"label_names: 3, and the model's output is of shape"):
+    with pytest.raises(
+        KdedgeError, match=r"label_names: 3 names, but the model's output has shape"
+    ):
         with_metadata(content, vocabulary, [*LABELS, "neutral"])
     with pytest.raises(KdedgeError, match=r"label_names: 'a\\nb' has a line break"):
         with_metadata(content, vocabulary, ["a\nb", "c"])

@@ -55,7 +55,7 @@ EXPECTED = [["it’s €5 – “naïve” café", "a"], ["plain", "b"], ["für 
         ("utf-16-le", "read as UTF-16-LE, by its first bytes"),
         ("utf-16-be", "read as UTF-16-BE, by its first bytes"),
         ("utf-32", "read as UTF-32, by its first bytes"),
-        ("cp1252", r"read as Windows-1252, for line 2 is not UTF-8 \(byte 0x92\)\. .*'it’s'"),
+        ("cp1252", r"read as Windows-1252, as line 2 is not UTF-8 \(byte 0x92\)\. .*'it’s'"),
     ],
 )
 def test_encodings_are_recognised_and_told(
@@ -102,7 +102,7 @@ def test_each_kind_of_text_file_is_recognised(save: Save, kind: str) -> None:
     ("content", "message"),
     [
         # Russian: most letters are beyond ASCII.
-        ("text\nон же на\n".encode("cp1251"), "line 2: .*6 of 10 letters would be beyond ASCII"),
+        ("text\nон же на\n".encode("cp1251"), "line 2: .*6 of 10 letters would be non-ASCII"),
         # Japanese: bytes that Windows-1252 has no letter for.
         ("text\nとても良い映画\n".encode("shift_jis"), "line 2: .*not taken for Windows-1252"),
         # Polish: signs where letters are.
@@ -110,7 +110,7 @@ def test_each_kind_of_text_file_is_recognised(save: Save, kind: str) -> None:
         ("text\nladna książka\n".encode("latin2"), "line 2: .*would have the word 'ksi±¿ka'"),
         # An old Macintosh: a capital for an apostrophe.
         ("text\nit’s late\n".encode("mac_roman"), "line 2: .*would have the word 'itÕs'"),
-        (b"text\nabc \x81\n", "byte 0x81 in line 2 has no meaning in it"),
+        (b"text\nabc \x81\n", "it does not define byte 0x81 in line 2"),
         # Two encodings in one file, in either order.
         ("text\nnaïve\n".encode() + b"caf\xe9\n", "line 3: not UTF-8.*: other lines are"),
         (b"text\ncaf\xe9\n" + "naïve\n".encode(), "line 2: not UTF-8.*: line 3 is UTF-8"),
@@ -195,7 +195,7 @@ def test_delimiters_are_recognised_and_told(
     path = save(name, file.getvalue())
     assert fields(path) == rows
     messages = read(path)[1]
-    assert [f"split at {delimiter!r}" in line for line in messages] == [True] * told
+    assert [f"the delimiter is {delimiter!r}" in line for line in messages] == [True] * told
 
 
 def test_a_delimiter_that_is_set(save: Save) -> None:
@@ -230,7 +230,7 @@ def test_a_stray_quote_in_a_tsv_joins_no_lines(save: Save, before: bool) -> None
     assert [row.fields["label"] for row in rows] == [str(i % 2) for i in range(16)]
     assert [row.where for row in rows] == [f"{path}, line {i}" for i in range(2, 18)]
     assert len(told) == 1
-    assert "read without quoting, for each line has 2 fields and line 3 has a quote" in told[0]
+    assert "read without quoting, because each line has 2 fields and line 3 has a quote" in told[0]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_a_json_file_is_a_list_or_has_an_object_a_line(save: Save) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[1]", r"c\.json, item 1: 1 is no JSON object"),
+        ("[1]", r"c\.json, item 1: 1 is not a JSON object"),
         ('[{"text": "x"}, ]', r"c\.json: not JSON: .*A list of JSON objects is needed"),
         ('{"data": [1]}x', "line 1: not JSON"),
         ("[]", r"c\.json: no rows"),
@@ -316,7 +316,9 @@ def hugging_face(path: Path, numbers: list[int | None], names: list[str]) -> Pat
 def test_class_labels_of_hugging_face_have_their_names(tmp_path: Path) -> None:
     path = hugging_face(tmp_path / "h.parquet", [1, 0, None, -1, 1], ["neg", "pos"])
     assert [row.fields["label"] for row in iter_rows(path)] == ["pos", "neg", None, None, "pos"]
-    with pytest.raises(KdedgeError, match=r"row 2: label is 2; the file has the names of 0 to 1"):
+    with pytest.raises(
+        KdedgeError, match=r"row 2: label is 2, but the file names the classes 0 to 1"
+    ):
         list(iter_rows(hugging_face(tmp_path / "h.parquet", [1, 2], ["neg", "pos"])))
 
 
@@ -351,7 +353,9 @@ def test_blanks_around_a_columns_name_are_seen(save: Save) -> None:
         KdedgeError, match=r"There are: 'text\\u200b', label\. .*: text in \[data\]"
     ):
         load_corpus(save("c.csv", "text\u200b,label\nx,a\n"))
-    with pytest.raises(KdedgeError, match=r"There are: text\^label\. .*several columns: delimiter"):
+    with pytest.raises(
+        KdedgeError, match=r"There are: text\^label\. .*several columns, set delimiter"
+    ):
         load_corpus(save("c.csv", "text^label\nx^a\n"))
 
 
@@ -368,7 +372,7 @@ def test_the_first_line_of_excel_names_the_delimiter(
     read_rows, told = read(path)
     assert [row.fields for row in read_rows] == [{"text": "x, y; z", "label": "a"}]
     assert read_rows[0].where == f"{path}, line 3"
-    assert f"split at {delimiter!r}, which its line 1 names" in " ".join(told)
+    assert f"the delimiter is {delimiter!r}, as line 1 says" in " ".join(told)
 
 
 def test_empty_lines_before_the_header_are_no_header(save: Save) -> None:

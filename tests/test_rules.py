@@ -148,14 +148,14 @@ def test_a_csv_in_which_a_stray_quote_joins_rows_is_refused(save: Save) -> None:
     lines = [f"text {i},{'ab'[i % 2]}" for i in range(12)]
     lines[3], lines[6] = '"an opened quote,b', 'a closed one",a'
     path = save("c.csv", ["text,label", *lines])
-    with pytest.raises(KdedgeError, match=r"c\.csv, line 5: .*opened quote,b' looks like a row"):
+    with pytest.raises(KdedgeError, match=r"c\.csv, line 5: .*opened quote,b', looks like a row"):
         load_corpus(path)
     assert len(load_corpus(path, quoting=False).train) == 8
     assert sum(map(len, texts(load_corpus(path, quoting=True)))) == 9
     lines = [",".join(reversed(line.split(","))) for line in lines]
     lines[3], lines[6] = 'b,"an opened quote', 'a,a closed one"'
     path = save("c.csv", ["label,text", *lines])
-    with pytest.raises(KdedgeError, match=r"c\.csv, line 5: .*'a,text 4' looks like a row"):
+    with pytest.raises(KdedgeError, match=r"c\.csv, line 5: .*'a,text 4', looks like a row"):
         load_corpus(path)
 
 

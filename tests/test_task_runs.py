@@ -202,7 +202,7 @@ def test_answers_of_pairs(questions: Path) -> None:
     scored = kdedge("predict", questions, "--file", path, "--label", "label")
     assert "of 96 labelled texts" in scored
     for texts, words in (
-        (["one"], "1 given; this bundle takes two for each answer"),
+        (["one"], "1 texts; this bundle takes pairs"),
         (["one", " "], "the text is empty"),
     ):
         result = CliRunner().invoke(app, ["predict", str(questions), *texts])

@@ -1,1 +1,1 @@
-"""Measuring bundles on devices."""
+"""Measures bundles on devices."""

@@ -16,9 +16,9 @@ Reads one JSON object from stdin or from the file:
                     "text"
     batch           "time": texts in each inference
     tokenizer       "text": path of a tokenizer.json
-    texts, length   "text": strings, or lists of two that are judged together, and the number of
-                    tokens to truncate them to; each is padded to the shortest length that the model
-                    has, if to any
+    texts, length   "text": strings or, for pairs, lists of two strings, and the number of tokens to
+                    truncate them to; each is padded to the shortest of the model's lengths that
+                    holds it
     warmup_count, warmup_seconds    "time" and "text": warm-up; goes on until both are reached
     min_count, min_seconds          "time" and "text": measured; goes on until both are reached
     limit_seconds   optional: the process is killed soon after this time
@@ -35,8 +35,8 @@ Prints one JSON object with runtime {name, version} and, depending on the kind,
 
 or {"error": ...} with exit status 1.
 
-`environment` and `state` measure nothing. They describe the machine: `environment` what does not
-change, such as the CPU, `state` what does, such as the load.
+`environment` and `state` only describe the machine: `environment` has facts that do not change,
+such as the CPU, and `state` those that do, such as the load.
 
 Needs Python 3.9 or later, numpy, the model's runtime and, for "text", tokenizers. Of kdedge it
 needs only `kdedge.engines` and `kdedge.text.words`: all three are copied to devices as one file,
@@ -240,7 +240,7 @@ def read_files(pattern: str) -> str:
 
 
 def machine(read: Read) -> dict[str, Any]:
-    """What Linux tells of the hardware: CPU, features, cores, memory in MB, governor."""
+    """Facts about the hardware from Linux: CPU, features, cores, memory in MB, governor."""
     cpuinfo = read("/proc/cpuinfo")
     cpu = _first_core(cpuinfo)
     has = (cpu.get("flags") or cpu.get("Features") or "").split()
@@ -257,7 +257,7 @@ def machine(read: Read) -> dict[str, Any]:
 
 
 def state(read: Read) -> dict[str, Any]:
-    """What Linux tells of the current state: load, frequency, temperature, battery.
+    """Facts about the current state from Linux: load, frequency, temperature, battery.
 
     `busy, %` is the CPU use of the whole machine during a second in which this function waits.
     """

@@ -27,12 +27,12 @@ MOST_SLOWING = 1.2
 
 @dataclass(frozen=True)
 class Run:
-    """What was measured on a device.
+    """The measurements on a device.
 
     Attributes:
         repeats: the repeats of each subject that ran to the end.
-        texts: times from text to outputs of each subject, for each repeat, where the device has
-            them.
+        texts: times from text to outputs of each subject, one for each repeat, if the device
+            measures them.
         others: the results of each subject in the other kinds of measurement, by kind.
         failures: error messages, by subject or by the device's URL.
         environment: facts about the device and its state.
@@ -171,18 +171,18 @@ def measure(
 
 
 def repeated_of(device: Device, subject: Subject, scenario: Scenario) -> list[Kind]:
-    """The kinds that are measured in each repeat: latency, and that from text to outputs.
+    """The kinds that are measured in each repeat: latency of inferences, and from text to outputs.
 
-    The latter only for one thread and one text at a time, and where the device can.
+    The second only with one thread and one text at a time, and if the device supports it.
     """
     plain = subject.threads == subject.batch == 1 and scenario.kind == SINGLE_STREAM
     return ["time", "text"] if plain and "text" in device.kinds else ["time"]
 
 
 def others_of(device: Device, subject: Subject) -> list[Kind]:
-    """The kinds that are measured once, of those that the device can measure of a subject.
+    """The kinds that are measured once: memory and outputs, if the device supports them.
 
-    Only for one thread and one text at a time.
+    Only with one thread and one text at a time.
     """
     plain = subject.threads == subject.batch == 1
     wanted: list[Kind] = ["memory"] if plain else []
@@ -261,8 +261,8 @@ def _busy(device: Device, state: dict[str, Value]) -> tuple[str, ...]:
     if not isinstance(percent, int | float) or percent <= MOST_BUSY_PERCENT:
         return ()
     return (
-        f"{device.url} was busy: other programs used {percent:.0f}% of it before the start, and "
-        f"{MOST_BUSY_PERCENT:.0f}% is the most.",
+        f"{device.url} was busy: other programs used {percent:.0f}% of it before the start; at "
+        f"most {MOST_BUSY_PERCENT:.0f}% is allowed.",
     )
 
 
@@ -272,12 +272,12 @@ def _doubts(name: str, repeats: Sequence[Repeat]) -> list[str]:
     spread = max(medians) / min(medians)
     if spread > MOST_SPREAD:
         found.append(
-            f"{name}: the slowest repeat took {spread:.2f} times as long as the fastest, and "
-            f"{MOST_SPREAD} is the most."
+            f"{name}: the slowest repeat took {spread:.2f} times as long as the fastest; at most "
+            f"{MOST_SPREAD} is allowed."
         )
     if (slower := slowing(repeats)) and slower > MOST_SLOWING:
         found.append(
-            f"{name}: it grew slower while it ran, {slower:.2f} times as slow in the last "
-            f"third as in the first, and {MOST_SLOWING} is the most: the device throttles."
+            f"{name}: the last third of a repeat was {slower:.2f} times as slow as the first; at "
+            f"most {MOST_SLOWING} is allowed. The device throttles."
         )
     return found

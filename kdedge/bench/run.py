@@ -194,7 +194,7 @@ def _measure(
             with device:
                 pass
     runs = {}
-    # An upper bound: what a device can do is known only once it is connected.
+    # An upper bound: the kinds of a device are known only once it is connected.
     most = sum(
         scenario.repeats * len(repeated_of(device, subject, scenario))
         + len(others_of(device, subject))
@@ -208,7 +208,7 @@ def _measure(
             except DeviceLostError as error:
                 if len(devices) == 1:
                     raise
-                # It was there before: keep the results of the other devices.
+                # It was reachable before: keep the results of the other devices.
                 run = Run({}, {}, {}, {device.url: str(error)}, {}, ())
             runs[device.url] = run
     return runs
@@ -310,7 +310,7 @@ def _measurement(
         metric=score.metric,
         score=score.value,
         score_texts=score.texts,
-        # Bundles of an older kdedge, which are of classification, have none.
+        # Bundles of older versions, which all classify, have no interval.
         score_interval=score.interval or wilson_interval(score.value, score.texts),
         other_figures=score.others,
         reference=reference,

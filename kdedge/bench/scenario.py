@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kdedge.errors import KdedgeError
 
-# An inference that takes longer is taken to hang.
+# An inference that takes longer counts as hanging.
 SLOWEST_SECONDS = 5.0
 # A repeat of `sustained` is this many times as long as one of its tier: two minutes for `light`.
 SUSTAINED_TIMES = 20

@@ -63,7 +63,7 @@ def bench(
             only=(*LABELLED_FILE, "split"),
             main=("path", "text", "label", "split"),
             required="--data",
-            help={"path": "labelled texts, to measure on the device how good the answers are"},
+            help={"path": "labelled texts, to measure the score on the device"},
         ),
     ],
     grid: Annotated[GridOptions, Options(main=("threads", "lengths", "batches"))],
@@ -98,7 +98,7 @@ def bench(
     """Measure bundles on devices."""
     if reports:
         if bundles:
-            raise KdedgeError("--compare: measures nothing; give no bundles with it.")
+            raise KdedgeError("--compare: it only compares two reports. Leave out the bundles.")
         compare(*reports, threshold, markdown)
         return
     if report is None:
@@ -142,7 +142,7 @@ def bench(
 
 
 def _samples(path: Path, bundles: list[Path]) -> "list[Text]":
-    """The texts of a file; of pairs the second ones are in its column text_pair."""
+    """The texts of a file; for pairs, its column text_pair has the second texts."""
     from kdedge.bundle.manifest import read_manifest
     from kdedge.text.readers import read_texts
 
@@ -184,7 +184,7 @@ def compare(
     else:
         Console(highlight=False, width=160).print(comparing.comparison_table(rows))
     for doubt in comparison.doubts:
-        say(f"careful: {doubt}")
+        say(f"warning: {doubt}")
     regressions = comparison.regressions(threshold / 100)
     for line in regressions:
         say(f"worse: {line}")

@@ -39,7 +39,7 @@ def _lines(report: "Report") -> list[str]:
     if seen := report.lengths:
         lines.append(
             f"tokens of {seen.texts:,} texts: median {seen.median}, 95% within {seen.p95}, longest "
-            f"{seen.longest}; {seen.cut:.1%} of the texts are cut to {seen.limit}, "
+            f"{seen.longest}; {seen.cut:.1%} of the texts are truncated to {seen.limit}, "
             f"{seen.unknown:.1%} of the tokens are unknown"
         )
     for finding in report.findings:
@@ -53,7 +53,7 @@ def _lines(report: "Report") -> list[str]:
 
 
 def from_to(least: float) -> str:
-    """From so many minutes to twice as many."""
+    """A range of minutes, from `least` to twice as many."""
     if 2 * least < 1:
         return "less than a minute"
     return f"{max(1, round(least)):,} to {math.ceil(2 * least):,} minutes"

@@ -43,10 +43,10 @@ Map = Annotated[
 
 
 def names_of(pairs: str | None) -> dict[str, str]:
-    """What `--map` says: the data's label by the model's name.
+    """Parse `--map`: the data's label for each name of the model.
 
     Raises:
-        KdedgeError: not NAME=LABEL.
+        KdedgeError: the option is not of the form NAME=LABEL,...
     """
     names: dict[str, str] = {}
     for pair in filter(None, (pairs or "").split(",")):
@@ -63,7 +63,7 @@ def say(text: str) -> None:
 
 
 def texts_of(data: Data) -> "TextFiles":
-    """The texts of files, read as the settings say."""
+    """The texts of the data's files."""
     from kdedge.text.readers import Format, TextFiles
 
     form = Format(data.encoding, data.delimiter, data.quoting)
@@ -71,7 +71,7 @@ def texts_of(data: Data) -> "TextFiles":
 
 
 def labels_of(data: Data) -> "LabelForm":
-    """Where the labels of a file are, as the settings say."""
+    """The columns of the data that have the labels."""
     from kdedge.text.readers import LabelForm
 
     return LabelForm(data.label, data.label_delimiter, data.label_columns)

@@ -26,9 +26,9 @@ RecipeFile = Annotated[
 ]
 TextsFile = Annotated[Path, typer.Option("--out", help=".jsonl file of the texts to make")]
 Temperature = Annotated[
-    float, typer.Option("--temperature", min=0, max=2, help="higher: more different texts")
+    float, typer.Option("--temperature", min=0, max=2, help="higher gives more varied texts")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="say what it would cost, and end")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="only estimate the cost")]
 
 
 def label_by_large_model(
@@ -39,7 +39,7 @@ def label_by_large_model(
     max_length: int,
     dry_run: bool,
 ) -> None:
-    """`kdedge label` with a large model; see there."""
+    """Run `kdedge label` with a large model."""
     from kdedge.files import locked
     from kdedge.teachers.checkpoints import find_pretrained
     from kdedge.teachers.large_model.label import estimate, label_by_prompts
@@ -82,10 +82,10 @@ def prompts(
     large_model: Asked,
     out: Annotated[Path, typer.Option("--out", help="folder for the answers and prompts.json")],
 ) -> None:
-    """Score prompts for a large model on labelled texts, and say which one is best.
+    """Score prompts for a large model on labelled texts, and show the best one.
 
-    Each --prompt is asked about each text. Answers are kept: the same command continues, and with
-    one more prompt asks only that one.
+    The model answers each --prompt for each text. Answers are stored: the same command continues a
+    run that was stopped, and with one more prompt it asks only that one.
     """
     if large_model is None:
         raise KdedgeError("--large-model URL is needed.")
@@ -103,10 +103,10 @@ def generate(
     recipe: RecipeFile,
     out: TextsFile,
     per_label: Annotated[
-        int, typer.Option("--per-label", min=1, help="new texts of each label")
+        int, typer.Option("--per-label", min=1, help="number of new texts of each label")
     ] = 50,
     at_once: Annotated[
-        int, typer.Option("--at-once", min=1, max=50, help="texts of a request")
+        int, typer.Option("--at-once", min=1, max=50, help="new texts in each request")
     ] = 10,
     seeds: Annotated[
         int, typer.Option("--seeds", min=0, help="training texts that a request shows")
@@ -114,10 +114,10 @@ def generate(
     temperature: Temperature = 1.0,
     dry_run: DryRun = False,
 ) -> None:
-    """Have a large model write more texts, for `unlabelled` in a recipe's [data].
+    """Let a large model write more texts, for `unlabelled` in a recipe's [data].
 
-    The limits in [teach.large_model] hold. Copies of the data's texts, held out or not, and near
-    copies are left out. The same command continues a run that was stopped.
+    The limits in [teach.large_model] hold. Copies and near copies of the data's texts are left out.
+    The same command continues a run that was stopped.
     """
     from kdedge.files import locked
     from kdedge.teachers.large_model.generate import (
@@ -145,16 +145,16 @@ def rewrite(
         int, typer.Option("--per-label", min=1, help="training texts of each label to rewrite")
     ] = 20,
     at_once: Annotated[
-        int, typer.Option("--at-once", min=1, max=50, help="ways to rewrite each")
+        int, typer.Option("--at-once", min=1, max=50, help="new texts for each of them")
     ] = 3,
     temperature: Temperature = 1.0,
     dry_run: DryRun = False,
 ) -> None:
-    """Have a large model rewrite training texts so that its answers and the student's differ.
+    """Let a large model rewrite training texts so that the student gets them wrong.
 
-    It labels the new texts too; those on which the student differs are written, for `unlabelled` in
-    the recipe's [data]. The limits in [teach.large_model] hold, and the same command continues a
-    run that was stopped.
+    The large model labels the new texts too. Those to which the student gives another answer are
+    written, for `unlabelled` in the recipe's [data]. The limits in [teach.large_model] hold. The
+    same command continues a run that was stopped.
     """
     asked, corpus, _ = _asked_for_texts(recipe, out)
     student = _student_of(run)
@@ -203,10 +203,10 @@ def sheet(
 
 
 def _asked_for_texts(recipe: Path, out: Path) -> tuple[LargeModel, "Corpus", int]:
-    """The large model of a recipe, its corpus and its seed, to make texts for it.
+    """The large model, the corpus and the seed of a recipe, for commands that write texts.
 
     Raises:
-        KdedgeError: there is no large model, the data is wrong, or the name is not one of texts.
+        KdedgeError: the recipe has no large model, the data is wrong, or `out` is no .jsonl file.
     """
     from kdedge.check import corpus_of
     from kdedge.recipe import load_recipe
@@ -214,10 +214,10 @@ def _asked_for_texts(recipe: Path, out: Path) -> tuple[LargeModel, "Corpus", int
     loaded = load_recipe(recipe)
     asked = loaded.teach.large_model
     if asked is None:
-        raise KdedgeError(f"{recipe}: has no [teach.large_model], which says what model to ask.")
+        raise KdedgeError(f"{recipe}: no [teach.large_model]. Add it, with url, model and prompt.")
     if out.suffix != ".jsonl":
         raise KdedgeError(f"--out: {out}. A name that ends with .jsonl is needed.")
-    # The recipe may name the file that is to be made.
+    # The recipe may already name the file that this command writes.
     data = loaded.data.model_copy(update={"unlabelled": None})
     return asked, corpus_of(loaded.model_copy(update={"data": data}), say), loaded.seed
 
@@ -230,7 +230,7 @@ def _student_of(run: Path) -> "Student":
     """
     trained = next((run / n for n in ("compressed", "student") if (run / n).is_dir()), None)
     if trained is None:
-        raise KdedgeError(f"{run}: no student is there. Name a folder that `kdedge run` wrote.")
+        raise KdedgeError(f"{run}: no student there. Name a folder that `kdedge run` wrote.")
     load_tensorflow()
     from kdedge.students.trained import Student
 

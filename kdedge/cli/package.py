@@ -60,7 +60,7 @@ def check(
         Path, typer.Argument(metavar="APK", help="APK, AAB, AAR, .so file or folder of .so files")
     ],
 ) -> None:
-    """Check that an app's native libraries run with memory pages of 16 KB, as Google Play asks."""
+    """Check that an app's native libraries run with 16 KB pages, which Google Play requires."""
     from kdedge.bundle.page_size import page_sizes
 
     libraries = page_sizes(path)

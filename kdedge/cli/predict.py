@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 # Texts may begin with a dash.
 CONTEXT = {"ignore_unknown_options": True}
-# What begins like this was meant as an option.
-LABELS = {"label", "label_delimiter", "label_columns"}
+# Arguments that look like this are mistyped options, not texts.
 OPTION = re.compile(r"--[a-z][a-z-]*(=|$)")
+LABELS = {"label", "label_delimiter", "label_columns"}
 
 
 @settings_as_options
@@ -36,8 +36,8 @@ def predict(
             only=(*LABELLED_FILE, "empty_texts"),
             required="--file",
             help={
-                "path": ".txt with one text a line, or a data file",
-                "label": "column of the labels: says how many of the answers are right",
+                "path": ".txt with one text on each line, or a data file",
+                "label": "column of the labels, to compute the score of the answers",
             },
             defaults={
                 "label": "none",
@@ -57,8 +57,8 @@ def predict(
 ) -> None:
     """Classify texts: the arguments, the texts of a file, or the lines of standard input.
 
-    A bundle for pairs takes two arguments for each, or lines with a tab between the texts. Empty
-    lines of a file and of standard input are left out and counted.
+    A bundle for pairs takes two arguments for each pair, or lines with a tab between the two texts.
+    Empty lines of a file or of standard input are left out and counted.
     """
     from kdedge.bundle.manifest import opened, read_manifest
     from kdedge.runtime import load_bundle
@@ -69,7 +69,7 @@ def predict(
         if OPTION.match(text) and "--" not in sys.argv:
             raise KdedgeError(f"{text}: no such option. If it is a text, write -- before it.")
     if texts and data:
-        raise KdedgeError("--file: given beside texts; one of the two is needed.")
+        raise KdedgeError("--file: give either a file or texts, not both.")
     given: list[Any] = []
     lines: list[Text] = []
     empty = 0
@@ -95,7 +95,7 @@ def predict(
         lines = [_pair_in(line) for line in read] if pairs else [*read]
     classifier = load_bundle(bundle, artifact)
     task = classifier.manifest.task
-    # Before the answers, which may take long.
+    # Raises errors of labels before the answers, which may take long.
     known = _known(task, given, labels) if given else None
     judged = classifier.judge(lines)
     for line, answer in zip(lines, classifier.answers(judged), strict=True):
@@ -114,7 +114,9 @@ def _pairs_of(texts: list[str]) -> "list[Text]":
     from kdedge.text.pairs import Pair
 
     if len(texts) % 2:
-        raise KdedgeError(f"TEXT: {len(texts)} given; this bundle takes two for each answer.")
+        raise KdedgeError(
+            f"TEXT: {len(texts)} texts; this bundle takes pairs, so an even number is needed."
+        )
     return [Pair(*texts[i : i + 2]) for i in range(0, len(texts), 2)]
 
 
@@ -128,7 +130,7 @@ def _pair_in(line: str) -> "Text":
 
 
 def _known(task: "Task", given: list[Any], of: "LabelForm") -> "tuple[list[int], Labels]":
-    """The places of the texts that have a label, and their labels."""
+    """The indices of the texts that have a label, and their labels."""
     parsed = [task.parse(value, where) for value, where in given]
     labelled = [i for i, value in enumerate(parsed) if value is not None]
     if not labelled:

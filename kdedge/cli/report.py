@@ -1,4 +1,4 @@
-"""The commands report ...: what a bundle's answers in the field say."""
+"""The command report drift."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ def drift(
         Path,
         typer.Argument(
             metavar="LOG",
-            help="file of texts, or of answers as of `kdedge predict --json`",
+            help="file of texts, or of answers that `kdedge predict --json` printed",
         ),
     ],
     text: Annotated[str, typer.Option("--text", help="column of the texts")] = "text",
@@ -49,7 +49,7 @@ def drift(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print a JSON object")] = False,
 ) -> None:
-    """Say whether texts are still like those of the test split, and which to label next."""
+    """Show whether texts are still like those of the test split, and which to label next."""
     if (label_next is None) != (out is None):
         raise KdedgeError("--label-next and --out: each needs the other.")
     from kdedge.drift import drift_of
@@ -59,8 +59,8 @@ def drift(
     trust = model.manifest.artifact(artifact).trust
     if trust is None:
         raise KdedgeError(
-            f"{bundle}: it does not say what is typical of its texts. Export it again, with texts "
-            "in its valid split."
+            f"{bundle}: its manifest does not have statistics of the test texts. Export it again, "
+            "with texts in the valid split."
         )
     seen = _read(model, log, text)
     found = drift_of(trust.typical, seen, model.manifest.task.output_names)
@@ -107,4 +107,4 @@ def _write_next(model: "TextModel", log: "Log", max_unknown: float, count: int, 
             probability = f"{log.confidence[i]:.4f}"
             writer.writerow((log.texts[i], "", names[log.answers[i]], probability))
     write_text(out, buffer.getvalue())
-    say(f"{out}: {len(chosen):,} texts to label, those that the model is least sure of first")
+    say(f"{out}: {len(chosen):,} texts to label; the model is least sure of the first ones")

@@ -41,9 +41,9 @@ class Options:
         only: fields to use; all if empty.
         without: fields to leave out.
         help: help texts of fields whose description in the recipe does not fit.
-        defaults: descriptions of defaults that the command works out itself, by field.
-        required: name in the help of the first field without a default, which becomes an argument.
-            With `--` in front it becomes an option; the section is None if it is not given.
+        defaults: descriptions of defaults that the command chooses itself, by field.
+        required: name of the argument for the first field without a default. If the name begins
+            with `--`, the field becomes an option, and the section is None without it.
     """
 
     main: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class Options:
     required: str = "DATA"
 
     def needed(self, section: type[Section]) -> str | None:
-        """The field that `required` names."""
+        """The field that `required` is the option or argument for."""
         names = self.fields_of(section)
         return next((name for name in names if section.model_fields[name].is_required()), None)
 
@@ -100,9 +100,9 @@ def settings_as_options(command: Callable[..., None]) -> Callable[..., None]:
 def _parameter(section: type[Section], name: str, options: Options) -> inspect.Parameter:
     info, schema = section.model_fields[name], _schemas(section)[name]
     default = _default(section, name, options)
-    # A switch that is on by default is set as in a recipe: `--from-teacher false`.
+    # A field that is true by default takes a value, as in a recipe: `--from-teacher false`.
     kind: Any = bool if info.default is False else str
-    # Given twice, a list has the parts of both.
+    # An option for a list can be repeated.
     if schema.get("type") == "array":
         kind, default = list[str], None if default is None else [default]
     words = options.help.get(name) or (info.description or "") + _limits(schema)

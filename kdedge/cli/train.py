@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kdedge.teachers.teacher import Teacher
 
 TeacherDir = Annotated[Path, typer.Option("--teacher", help="the teacher's folder")]
-# Fields of [data] that matter to texts without labels.
+# Fields of [data] that apply to texts without labels.
 OF_TEXTS = {"path", "text", "text_pair", "encoding", "delimiter", "quoting", "empty_texts"}
 # These commands use labelled texts only.
 Labelled = Annotated[
@@ -100,7 +100,7 @@ def label(
         str | None,
         typer.Option(
             "--teacher",
-            help="folder, hub id, package:NAME/FOLDER or .onnx file; or --large-model",
+            help="folder, hub id, package:NAME/FOLDER or .onnx file; needed without --large-model",
         ),
     ] = None,
     tokenizer: Annotated[
@@ -112,7 +112,7 @@ def label(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="with --large-model: say what it would cost, and end")
+        bool, typer.Option("--dry-run", help="with --large-model: only estimate the cost")
     ] = False,
     engine: Annotated[
         str, typer.Option("--engine", help="local, or ray for several processes or machines")
@@ -149,18 +149,18 @@ def label(
     names: Map = None,
     seed: Seed = 0,
 ) -> None:
-    """Write a teacher's soft labels of texts into a store; texts that are there are skipped.
+    """Label texts with a teacher, and store the soft labels. Texts in the store are skipped.
 
-    With --augmented it labels the same texts as a run of a recipe: the corpus, --unlabelled texts,
-    and that many augmented texts.
+    With --augmented it labels the same texts as `kdedge run`: those of the data, --unlabelled
+    texts, and augmented texts.
     """
     if engine not in ("local", "ray"):
         raise KdedgeError(f"--engine: {engine!r}. Allowed: local, ray.")
     if engine != "ray" and (actors or address):
-        raise KdedgeError("--actors and --address are for --engine ray.")
+        raise KdedgeError("--actors and --address: only with --engine ray.")
     augmented = "augmented" in settings.model_fields_set and settings.augmented
     if augmented and engine == "ray":
-        raise KdedgeError("--augmented: is for --engine local.")
+        raise KdedgeError("--augmented: only with --engine local.")
     needless = (data.model_fields_set - OF_TEXTS) | (settings.model_fields_set & {"mixture"})
     if needless and not augmented:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(needless))
@@ -206,7 +206,7 @@ def _teacher_loader(
     max_length: int,
     names: dict[str, str],
 ) -> "Callable[..., Teacher]":
-    """A function that loads the teacher, in this or in another process, for a task if given."""
+    """A function that loads the teacher, in any process, and takes the task as an option."""
     verbalizers: dict[str, list[str]] = {}
     for pair in verbalizer:
         name, equals, word = pair.partition("=")
@@ -234,7 +234,7 @@ def average_labels(
         ),
     ] = None,
 ) -> None:
-    """Average the soft labels of several teachers: the mean of their logits."""
+    """Average the soft labels of several teachers, as the mean of their logits."""
     load_tensorflow()
     from kdedge.labels.average import ensemble_soft_labels
     from kdedge.labels.store import SoftLabels
@@ -259,7 +259,7 @@ def import_labels(
         str,
         typer.Option(
             "--labels",
-            help="labels in the order of the numbers, for instance bad,good; none for scores",
+            help="labels in the order of the logits, for instance bad,good; leave out for scores",
         ),
     ] = "",
     task: Annotated[
@@ -294,7 +294,7 @@ def distill(
             main=("student", "epochs"),
             defaults={
                 "from_teacher": "true if the store has token vectors",
-                "max_length": "that of the store",
+                "max_length": "the length of the store",
             },
         ),
     ],
@@ -348,7 +348,7 @@ def attack(
     swaps: Annotated[int, typer.Option("--swaps", min=1, help="tokens of a text to change")] = 2,
     seed: Seed = 0,
 ) -> None:
-    """Add texts on which student and teacher differ; distil again to train on them."""
+    """Find texts on which student and teacher differ, for training: distil again afterwards."""
     load_tensorflow()
     from kdedge.check import read_corpus
     from kdedge.distill.adversaries.texts import adversarial_texts
@@ -387,7 +387,7 @@ def compress(
     ],
     seed: Seed = 0,
 ) -> None:
-    """Make a student smaller, or fit for int8, and fine-tune it on soft labels."""
+    """Make a student smaller or robust against int8 quantization, and fine-tune it."""
     if method not in COMPRESSIONS:
         raise KdedgeError(f"--method: {method!r}. Allowed: {', '.join(COMPRESSIONS)}.")
     load_tensorflow()

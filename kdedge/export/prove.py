@@ -37,8 +37,8 @@ MIN_PARITY = 500
 # tenths of a point.
 VALID_SHARE = 0.5
 ERROR_TEXTS = 128
-# Of a float32 file from its source, and between lengths. Rounding gives about 1e-6, a wrongly
-# converted op, or padding that is not masked, far more.
+# The largest difference of outputs between a float32 file and its source, and between lengths.
+# Rounding gives about 1e-6; a wrongly converted op, or padding that is not masked, far more.
 MAX_DIFFERENCE = 1e-3
 
 
@@ -82,7 +82,7 @@ def planned(settings: Export, subject: Subject) -> list[Planned]:
     if unproven and any(name.endswith(SEVERAL) for name in settings.artifacts):
         raise KdedgeError(
             f"lengths: {unproven}; no text of the test split needs them, so they can't be proven. "
-            "Leave them out."
+            "Leave these lengths out."
         )
     found = []
     for name in settings.artifacts:
@@ -159,7 +159,7 @@ class Prover:
         self.vocabulary = subject.encoder.vocabulary
         self.calibration = _calibration(subject)
         self.threads, self.together = os.cpu_count() or 1, 1
-        # The last file that ran on the valid split, and what it gave.
+        # The last file that ran on the valid split, and its predictions.
         self.last: tuple[bytes, Predictions] | None = None
         self.proof_texts = _proof_texts(subject)
         logits = np.concatenate([subject.test.logits, subject.valid.logits])
@@ -244,7 +244,7 @@ class Prover:
     def _trust(
         self, name: str, path: Path, valid: Predictions | None, proof: Predictions
     ) -> Trust | None:
-        """When to trust the file's answers; None if the task or the texts can't say."""
+        """When to trust the file's answers; None for a task or corpus without confidence."""
         s, tests = self.subject, len(self.subject.test.labels)
         if valid is None:
             return None
@@ -275,7 +275,7 @@ class Prover:
         return LiteRTQuantizer(content, quantization, encoded, self.settings.integer_output)
 
     def _write(self, content: bytes, path: Path, planned: Planned) -> None:
-        # MediaPipe can read float outputs, one length, BERT's word pieces and single texts only.
+        # MediaPipe supports only float outputs, one length, BERT's word pieces and single texts.
         s = self.subject
         is_read = s.encoder.is_berts and not s.has_pairs and not self.settings.integer_output
         if len(planned.lengths) == 1 and is_read:
@@ -288,7 +288,7 @@ class Prover:
         return Predictions(ran.outputs, np.empty(0), ran.unknown, ran.lengths)
 
     def _on_valid(self, content: bytes, path: Path) -> Predictions:
-        """What the content of a file gives for the valid split."""
+        """Predictions of a file for the valid split; `path` is where to write it."""
         if self.last is None or self.last[0] is not content:
             path.write_bytes(content)
             valid = self.subject.valid

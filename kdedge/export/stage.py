@@ -21,7 +21,7 @@ from kdedge.files import new_folder, sha256
 from kdedge.progress import progress
 from kdedge.recipe import ARTIFACTS, Decide, Export
 
-# This number of test texts may always be lost: with few texts that is chance.
+# The loss of this number of test texts is always allowed: with few texts it can be chance.
 CHANCE = 2
 
 

@@ -66,7 +66,7 @@ class Subject:
 
     @property
     def has_pairs(self) -> bool:
-        """Whether it judges pairs of texts."""
+        """Whether the model takes pairs of texts."""
         return isinstance(self.test.texts[0], Pair)
 
 
@@ -150,8 +150,8 @@ def subject_of_classifier(
         ) from None
     if test.logits.ndim != 2 or test.logits.shape[1] != corpus.task.width:
         raise KdedgeError(
-            f"{name}: its output for one text is of shape {list(test.logits.shape[1:])}; the data "
-            f"has {corpus.task.width}: {corpus.task}."
+            f"{name}: its output for one text has shape {list(test.logits.shape[1:])}, but the "
+            f"data needs width {corpus.task.width}: {corpus.task}."
         )
     return Subject(
         name=name,

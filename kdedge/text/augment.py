@@ -70,7 +70,7 @@ def augmented(
     }
     if unknown := set(mixture) - set(rules):
         raise KdedgeError(f"mixture: {', '.join(unknown)}. Allowed: {', '.join(rules)}.")
-    # Each rule as often as its weight; one is drawn at random.
+    # A rule is drawn at random from this list, which has each rule as often as its weight.
     tickets = [rule for name, rule in rules.items() for _ in range(mixture.get(name, 0))]
     if not tickets:
         raise KdedgeError(f"mixture: {dict(mixture)}. Set at least one rule above 0.")

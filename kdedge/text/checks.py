@@ -9,7 +9,7 @@ from kdedge.text.batches import chunks
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.pairs import Text
 
-# A larger corpus is sampled at even distances.
+# Of a larger corpus, evenly spaced texts are taken.
 TEXTS_LOOKED_AT = 20_000
 AT_ONCE = 1000
 
@@ -27,7 +27,8 @@ class Lengths:
         limit: length that texts are truncated to.
         cut: share of texts that are truncated.
         unknown: share of unknown tokens, special tokens left out.
-        unknown_text: the first text with the largest share of them; "" if there are none.
+        unknown_text: the first text with the largest share of unknown tokens; "" if all tokens are
+            known.
     """
 
     texts: int

@@ -258,7 +258,7 @@ def _parts(
         of_firsts = parts[firsts]
         divide(path, task, of_firsts, strata[firsts], shares, rng)
         parts[in_train] = of_firsts[np.searchsorted(firsts, first)]
-        # All texts of a rare label may have been dealt to other splits: one of them goes back.
+        # If all texts with a rare label went to other splits, one of them goes back to train.
         while (lost := _unknown(parts, task, numbers)[in_train]).any():
             parts[np.array(in_train)[first == first[lost.argmax()]]] = "train"
     for part in ("train", "valid", "test"):
@@ -266,7 +266,7 @@ def _parts(
             raise KdedgeError(
                 f"{path}: column {column!r} puts no labelled row in {part}"
                 + (f"; {findings[-1].line()}" if findings else ".")
-                + " Add some, or give no split column and have kdedge split the rows."
+                + " Add some, or leave out the split column, so that kdedge splits the rows."
             )
     unknown = _unknown(parts, task, numbers)
     if unknown.any():
@@ -302,7 +302,7 @@ def _need_unique(rows: Sequence[Row], column: str) -> None:
         value = str(row.fields.get(column))
         if value in first:
             raise KdedgeError(
-                f"{row.where}: {column} {value!r} again, first at {first[value]}. "
-                "Each may occur once."
+                f"{row.where}: {column} {value!r} occurs again; the first one is at "
+                f"{first[value]}. Ids must be unique."
             )
         first[value] = row.where

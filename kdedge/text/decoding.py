@@ -4,10 +4,13 @@
 2. A zero in exactly one of the first two bytes means UTF-16: all files that are read here start
    with an ASCII character.
 3. A file that is valid UTF-8 as a whole is UTF-8.
-4. A file is Windows-1252 if it has no line that is valid UTF-8 with other letters than ASCII's, no
-   byte that Windows-1252 does not define, at most a quarter of its letters beyond ASCII, no sign
-   such as \xb3 or capital such as \xd5 in a word after small letters, where other encodings have
-   letters and apostrophes, and no four characters beyond ASCII in a row with two letters.
+4. Any other file is Windows-1252 if all of this holds:
+   - no line is valid UTF-8 with non-ASCII letters,
+   - all bytes are defined in Windows-1252,
+   - at most a quarter of the letters are non-ASCII,
+   - no word has a sign such as \xb3, or a capital such as \xd5 after small letters: other encodings
+     have letters and apostrophes in their place,
+   - no four non-ASCII characters with two different letters follow each other.
 
 Other files are refused. If the encoding is not UTF-8, it is shown with the first word that depends
 on it.
@@ -36,7 +39,7 @@ NO_WESTERN_WORD = re.compile(
     r"\w*(?:[A-Za-zÀ-ÿ][¡-©¬®-´¶¸¹¼-¿]+[A-Za-zÀ-ÿ]|[a-zß-ÿ][À-ÞŠŒŽŸ](?:[a-zß-ÿ]|\b))\w*"
 )
 NO_WESTERN_RUN = re.compile(r"[^\x00-\x7f\s]{4,}")
-# Characters beyond the first 65,536 as Java and old databases write them: half by half.
+# Surrogate pairs in UTF-8, as Java and old databases write characters above U+FFFF.
 SURROGATES = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 REMEDY = "Name the encoding: encoding in [data], or --encoding."
 
@@ -145,8 +148,8 @@ def _recognised(source: Path | str, pieces: Pieces, tell: Tell) -> Iterator[str]
             encoding = WESTERN
             text = line.decode(encoding)
             tell(
-                f"{source}: read as Windows-1252, for line {number} is not UTF-8 (byte {byte}). "
-                f"The first word that shows it: {word!r}. If that is wrong, name the encoding: "
+                f"{source}: read as Windows-1252, as line {number} is not UTF-8 (byte {byte}). "
+                f"The first word with such a byte: {word!r}. If it is wrong, name the encoding: "
                 "encoding in [data], or --encoding."
             )
         seen = seen or not text.isascii()
@@ -163,7 +166,7 @@ def _western(lines: Iterable[bytes]) -> tuple[str, str]:
             text = line.decode(WESTERN)
         except UnicodeDecodeError as error:
             byte = error.object[error.start]
-            return f"byte {byte:#04x} in line {number} has no meaning in it", ""
+            return f"it does not define byte {byte:#04x} in line {number}", ""
         letters += sum(map(str.isalpha, text))
         if text.isascii():
             continue
@@ -175,12 +178,12 @@ def _western(lines: Iterable[bytes]) -> tuple[str, str]:
         if not first:
             first = next(word for word in re.split(r"[\s,;|]+", text) if not word.isascii())
     if beyond > MOST_WESTERN_LETTERS * letters:
-        return f"{beyond:,} of {letters:,} letters would be beyond ASCII", ""
+        return f"{beyond:,} of {letters:,} letters would be non-ASCII", ""
     return "", first[:40]
 
 
 def _not_western(text: str) -> str:
-    """A word that no Western European language has, or ""."""
+    """A word that is not of a Western European language, or ""."""
     if word := NO_WESTERN_WORD.search(text):
         return word[0]
     runs = NO_WESTERN_RUN.findall(text)

@@ -1,14 +1,14 @@
-"""Rows of .csv and .tsv files. What is not set is recognised by these rules:
+"""Reads the rows of .csv and .tsv files. Settings that are not given are detected by these rules:
 
-Delimiter: what a first line such as sep=; names, which Excel reads and writes; or else the comma of
-a .csv and the tab of a .tsv, if the header has one; or else that of comma, semicolon, tab and |
-which occurs most often in the header. The first and the last are told.
+Delimiter: the one that a first line such as `sep=;` names, as Excel writes it. Else the comma of a
+.csv or the tab of a .tsv, if the header has one. Else the one of comma, semicolon, tab and | that
+occurs most often in the header. A line is shown unless it is the usual delimiter.
 
 Header: the first line that is not empty.
 
-Quoting: fields may be in double quotes. But a file with tabs whose lines all have as many fields
-as the header, and quotes that no quoting explains, has none, which is told: a stray quote never
-joins lines.
+Quoting: fields can be in double quotes. But a file with tabs is read without quoting, and a line is
+shown, if all its lines have as many fields as the header and a field that is not quoted has a
+quote. So a stray quote never joins lines.
 """
 
 import csv
@@ -28,8 +28,9 @@ NAMED_DELIMITER = re.compile(r"sep=(.)[\r\n]*")
 MAX_FIELD_CHARS = 64 * 2**20
 QUOTED_FIELD = re.compile(r'"(?:[^"]|"")*"')
 QUOTING_HINT = (
-    "A field with a delimiter, a quote or a line break in it must be in quotes, its own doubled. "
-    "If quotes mean nothing in this file: quoting = false in [data], or --quoting false."
+    "A field with a delimiter, a quote or a line break in it must be in quotes, with its own "
+    "quotes doubled. If quotes have no meaning in this file: quoting = false in [data], or "
+    "--quoting false."
 )
 
 
@@ -65,7 +66,7 @@ def delimited_rows(
         if named := NAMED_DELIMITER.fullmatch(text):
             if delimiter is None:
                 delimiter = named[1]
-                tell(f"{path}: split at {delimiter!r}, which its line {first + 1} names.")
+                tell(f"{path}: the delimiter is {delimiter!r}, as line {first + 1} says.")
         elif text.strip("\r\n"):
             break
         first += 1
@@ -108,13 +109,13 @@ def delimited_rows(
                 raise KdedgeError(
                     f"{where}: {len(values)} fields where the header has {len(header)}, "
                     f"{delimiter.join(values)!r:.60} under {delimiter.join(header)!r:.60}. "
-                    f"{QUOTING_HINT} If {delimiter!r} is not what divides fields: delimiter in "
+                    f"{QUOTING_HINT} If {delimiter!r} is not the delimiter, name it: delimiter in "
                     "[data], or --delimiter."
                 )
             if strict and any("\t" in v and ("\n" in v or "\r" in v) for v in values):
                 raise KdedgeError(
-                    f"{where}: a quote opens a field of several lines with tabs in it. If it is "
-                    "meant to: quoting = true in [data], or --quoting true. If quotes mean nothing "
+                    f"{where}: a quote opens a field of several lines with tabs in it. If that is "
+                    "right: quoting = true in [data], or --quoting true. If quotes have no meaning "
                     "in this file: false."
                 )
             yield where, dict(zip(header, values, strict=True))
@@ -125,12 +126,12 @@ def delimited_rows(
 def _delimiter(path: Path, header: str, usual: str, tell: Tell) -> str:
     found = usual if usual in header else max((usual, *DELIMITERS), key=header.count)
     if found != usual:
-        tell(f"{path}: split at {found!r}, which its first line has, and not at {usual!r}.")
+        tell(f"{path}: the delimiter is {found!r}, not {usual!r}, as its first line shows.")
     return found
 
 
 def _quoted(path: Path, lines: Iterable[str], tell: Tell) -> bool:
-    """Whether the quotes of a file with tabs are quoting, or characters of the texts."""
+    """Whether quotes in a file with tabs enclose fields; else they are characters of the texts."""
     fields = stray = 0
     for number, line in enumerate(lines, 1):
         values = line.rstrip("\r\n").split("\t")
@@ -144,8 +145,8 @@ def _quoted(path: Path, lines: Iterable[str], tell: Tell) -> bool:
             stray = number if any(unexplained) else 0
     if stray:
         tell(
-            f"{path}: read without quoting, for each line has {fields} fields and line {stray} has "
-            "a quote that no quoting explains. If that is wrong: quoting = true in [data], or "
-            "--quoting true."
+            f"{path}: read without quoting, because each line has {fields} fields and line {stray} "
+            "has a quote in a field that is not quoted. If that is wrong: quoting = true in "
+            "[data], or --quoting true."
         )
     return not stray

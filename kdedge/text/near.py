@@ -12,8 +12,8 @@ NEAR = 0.7
 class NearTexts:
     """Known texts, to test whether another text is nearly equal to one of them.
 
-    Two texts are nearly the same if at least 0.7 of the sequences of three characters that one of
-    them has are in both (Jaccard similarity); spaces and case don't count.
+    Two texts are nearly the same if the Jaccard similarity of their sets of character trigrams is
+    at least 0.7. Case and extra spaces are ignored.
 
         >>> known = NearTexts()
         >>> known.add("Where is the nearest cash machine?")
@@ -37,8 +37,8 @@ class NearTexts:
     def has(self, text: str) -> bool:
         """Whether a known text is nearly the same."""
         parts = _trigrams(text)
-        # A near copy lacks at most 0.3 of the trigrams, so it has one of any larger number of them:
-        # here of the rarest.
+        # A near copy lacks at most 0.3 of the trigrams. So it has at least one of any larger
+        # selection of them; the rarest ones leave the fewest candidates.
         rarest = sorted(parts, key=lambda part: len(self._places.get(part, ())))
         few = rarest[: int((1 - NEAR) * len(parts) + 1e-9) + 1]
         places = {place for part in few for place in self._places.get(part, ())}

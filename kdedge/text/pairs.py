@@ -49,7 +49,7 @@ def check_text(text: str, where: str) -> None:
         )
     # Valid in JSON and in Python, but not in the tokenizers package.
     if not text.isascii() and SURROGATE.search(text):
-        raise KdedgeError(f"{where}: the text has half a surrogate pair. Write it as UTF-8 again.")
+        raise KdedgeError(f"{where}: the text has half a surrogate pair. Save it as UTF-8 again.")
 
 
 def key_of(text: Text) -> str:
@@ -66,7 +66,7 @@ def single(texts: Iterable[Text], what: str) -> Iterator[str]:
 
     Args:
         texts: texts.
-        what: name of what takes no pairs, for the message.
+        what: name of the command that takes no pairs, for the message.
 
     Raises:
         KdedgeError: one of them is a pair.

@@ -63,8 +63,9 @@ def read_pretrained(folder: Path) -> Pretrained:
         )
         if not given.is_fast or given.split_special_tokens:
             raise KdedgeError(
-                f"{folder}: {type(given).__name__} has no fast version of the same ids. Texts can "
-                "be labelled elsewhere: `kdedge import-labels`."
+                f"{folder}: {type(given).__name__} has no fast version with the same ids. Label "
+                "the texts with another program, and import the labels with "
+                "`kdedge import-labels`."
             )
         tokenizer = Tokenizer.from_str(given.backend_tokenizer.to_str())
     except KdedgeError:
@@ -144,18 +145,18 @@ def _need_ids_in_table(folder: Path, tokenizer: Tokenizer, config: dict[str, Any
 
 
 def need_ids_in_table(folder: Path, tokenizer: Tokenizer, rows: int) -> None:
-    """Check that the token embeddings, which have so many rows, have all ids of a tokenizer.
+    """Check that all ids of a tokenizer are below `rows`, the number of token embeddings.
 
     Raises:
-        KdedgeError: they don't.
+        KdedgeError: an id is not.
     """
     beyond = {i: token for token, i in tokenizer.get_vocab().items() if i >= rows}
     if beyond:
         raise KdedgeError(
             f"{folder}: the tokenizer gives token {beyond[min(beyond)]!r} the id {min(beyond)}, "
-            f"and the model has {rows} tokens (vocab_size in {CONFIG}). The two are not of one "
-            "model, or tokens were added without `model.resize_token_embeddings`, or the class is "
-            f'missing in {SETTINGS}: "tokenizer_class": "BertTokenizer".'
+            f"but the model has only {rows} tokens (vocab_size in {CONFIG}). The two are not from "
+            "one model, or tokens were added without `model.resize_token_embeddings`, or the class "
+            f'is missing in {SETTINGS}: "tokenizer_class": "BertTokenizer".'
         )
 
 

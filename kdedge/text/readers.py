@@ -24,7 +24,7 @@ MAX_LINE_BYTES = 64 * 2**20
 PARQUET_ROWS_AT_ONCE = 4096
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt")
 FASTTEXT = "__label__"
-# First bytes of files that are no text, and what to do with them.
+# First bytes of files that are not text, and what to do with them.
 NO_TEXT = {
     b"PK\x03\x04": "a zip archive or an Excel workbook. Unpack it, or save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an Excel workbook. Save the sheet as CSV",
@@ -36,7 +36,7 @@ NO_TEXT = {
 
 @dataclass(frozen=True)
 class Format:
-    """Format of a text file. None is detected, and shown if it is unusual.
+    """Format of a text file. A value of None is detected, and shown if it is unusual.
 
     Attributes:
         encoding: a name that Python knows, for instance utf-8 or cp1252.
@@ -144,7 +144,7 @@ class LabelForm:
         return value, where
 
     def _of_columns(self, row: Row) -> list[str] | None:
-        # A blank beside a number is soon typed.
+        # Spaces around the numbers are ignored.
         fields = {name: row.fields.get(name) for name in self.columns}
         values = {n: v.strip() if isinstance(v, str) else v for n, v in fields.items()}
         empty = [name for name, value in values.items() if value is None or value == ""]
@@ -180,7 +180,7 @@ class TextFiles:
             files, or a pattern such as `texts/*.parquet`. Files are read in the order of names.
         text: column of the texts; not used for `.txt`.
         form: format of the files.
-        empty: `error`, or `skip` to leave out rows without a text.
+        empty: `error`, or `skip` to leave out rows without text.
         pair: column of the second texts, for pairs.
 
     Attributes:
@@ -215,7 +215,11 @@ class TextFiles:
         )
 
     def _rows(self, needed: Mapping[str, Sequence[str]]) -> Iterator[tuple[Row, tuple[str, ...]]]:
-        """The rows that have a text, and its columns; the files must also have `needed` ones."""
+        """Each row with text, and the columns of the text.
+
+        Raises:
+            KdedgeError: a file lacks one of these columns or one of `needed`.
+        """
         self.empty_seen = 0
         for path in self.files:
             column = "text" if _suffix(path) == ".txt" else self.text
@@ -371,7 +375,7 @@ def _check_size(path: Path, size: int) -> None:
     if size > MAX_FILE_BYTES:
         raise KdedgeError(
             f"{path}: expands to more than {MAX_FILE_BYTES:,} bytes, which is the most allowed. "
-            "Split it if it is meant to."
+            "If that is right, split the file."
         )
 
 
@@ -385,7 +389,7 @@ def _lines(path: Path) -> Iterator[bytes]:
             if len(line) > MAX_LINE_BYTES:
                 raise KdedgeError(
                     f"{path}: a line is longer than {MAX_LINE_BYTES:,} bytes, which is the most "
-                    "allowed. Split it, or leave out what is not its text."
+                    "allowed. Split the text, or remove columns that are not needed."
                 )
             yield line
 
@@ -403,7 +407,7 @@ def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
                 "or the whole file a list of objects."
             ) from None
         if not isinstance(fields, dict):
-            raise KdedgeError(f"{where}: {line:.40} is no JSON object. A line is one JSON object.")
+            raise KdedgeError(f"{where}: {line:.40} is not a JSON object. Each line must be one.")
         yield Row(where, fields)
 
 
@@ -419,7 +423,7 @@ def _json_list_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
     for number, fields in enumerate(items, 1):
         where = f"{path}, item {number}"
         if not isinstance(fields, dict):
-            raise KdedgeError(f"{where}: {fields!r:.40} is no JSON object. Each must be one.")
+            raise KdedgeError(f"{where}: {fields!r:.40} is not a JSON object. Each item must be.")
         yield Row(where, fields)
 
 
@@ -443,8 +447,8 @@ def _fasttext_fields(where: str, line: str) -> dict[str, Any]:
         text = rest[0].lstrip() if rest else ""
     if line.strip() and not labels:
         raise KdedgeError(
-            f"{where}: {line!r:.40}. Each line of this file, as the first, must begin with "
-            f"{FASTTEXT}NAME and a blank."
+            f"{where}: {line!r:.40}. Each line must begin with {FASTTEXT}NAME and a space, because "
+            "the first line does."
         )
     return {"text": text, "label": labels if len(labels) > 1 else "".join(labels)}
 
@@ -509,7 +513,7 @@ def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
 
 
 def _item(feature: Any) -> Any:
-    """What a list in a column of Hugging Face datasets has, in any way to write it; or itself."""
+    """The feature of the items if a feature of Hugging Face datasets is a list, or the feature."""
     return feature[0] if isinstance(feature, list) else feature.get("feature", feature)
 
 
@@ -521,7 +525,8 @@ def _named(where: str, column: str, number: Any, names: Sequence[str]) -> Any:
         return None
     if not isinstance(number, int) or not 0 <= number < len(names):
         raise KdedgeError(
-            f"{where}: {column} is {number!r}; the file has the names of 0 to {len(names) - 1}."
+            f"{where}: {column} is {number!r}, but the file names the classes 0 to "
+            f"{len(names) - 1}."
         )
     return names[number]
 
@@ -537,15 +542,15 @@ def _laid_out(column: Any) -> int:
 
 
 def need_columns(path: Path, rows: Sequence[Row], columns: Mapping[str, Sequence[str]]) -> set[str]:
-    """Check that a file has these columns, and return the others that it has.
+    """Check that a file has the columns that settings name, and return its other columns.
 
     Args:
         path: the file, for messages.
         rows: rows of the file.
-        columns: names of columns for each setting of [data] that names some.
+        columns: names of columns, by the setting of [data] that names them.
 
     Raises:
-        KdedgeError: one is missing, or named by two settings.
+        KdedgeError: a column is missing, or named twice.
     """
     # JSON objects can have different fields: it is enough that one row has the column.
     there = dict.fromkeys(name for row in rows for name in row.fields)
@@ -562,12 +567,16 @@ def need_columns(path: Path, rows: Sequence[Row], columns: Mapping[str, Sequence
                 raise KdedgeError(
                     f"{path}: no column {column!r}. There are: {_listed(there)}. Name the right "
                     f"one: {setting} in [data], --{setting.replace('_', '-')}."
-                    + (" If these are several columns: delimiter." if len(there) == 1 else "")
+                    + (
+                        " If this should be several columns, set delimiter."
+                        if len(there) == 1
+                        else ""
+                    )
                 )
     return {*there} - {*used}
 
 
 def _listed(columns: Iterable[str]) -> str:
-    """Names of columns; quoted if a character would not be visible, and shortened."""
+    """Names for messages, shortened, and quoted if they have invisible characters."""
     visible = (n if n == n.strip() and n.isprintable() and n else repr(n) for n in columns)
     return ", ".join(name if len(name) <= 60 else f"{name[:59]}…" for name in visible) or "none"

@@ -32,11 +32,11 @@ class Finding:
 
     Attributes:
         kind: name for programs.
-        count: number of rows, texts or labels.
-        what: description; a whole sentence if there is no count.
-        example: one of them with its line, or "".
+        count: number of rows, texts or labels with the problem.
+        what: description; a whole sentence if `done` is "".
+        example: a row, text or label with the problem, or "".
         done: what kdedge does about it, or what the user can do, or "".
-        impossible: whether the work can't start.
+        impossible: whether the recipe can't run.
     """
 
     kind: str
@@ -103,10 +103,10 @@ def refuse_rows_in_texts(rows: Sequence[Row], texts: Sequence[Text], labels: Seq
                 fields = line.split(delimiter)
                 if len(fields) > 1 and not known.isdisjoint(fields):
                     raise KdedgeError(
-                        f"{row.where}: the text in quotes goes over several lines, and in it "
-                        f"{line!r:.60} looks like a row of the file: a stray quote? Mend it, or "
-                        "say that all is well: quoting = true in [data], or --quoting true. If "
-                        "quotes mean nothing in this file: false."
+                        f"{row.where}: the text in quotes has several lines, and one of them, "
+                        f"{line!r:.60}, looks like a row of the file: a stray quote? Remove it, or "
+                        "if the text is right: quoting = true in [data], or --quoting true. If "
+                        "quotes have no meaning in this file: false."
                     )
 
 
@@ -220,10 +220,10 @@ def copies(
 
 
 def near_doubles(names: Iterable[str]) -> list[Finding]:
-    """A finding about labels that differ only in what is hard to see.
+    """A finding about labels that look nearly the same.
 
-    These are spaces, case, Unicode form, invisible characters, kinds of dashes and quotes, and 1.0
-    and +1 for 1.
+    They differ only in spaces, case, Unicode form, invisible characters, kinds of dashes and
+    quotes, or in how a whole number is written: 1, 1.0, +1.
     """
     alike: dict[str, list[str]] = {}
     for name in names:
@@ -238,7 +238,7 @@ def near_doubles(names: Iterable[str]) -> list[Finding]:
             sum(map(len, groups)),
             "labels that are nearly the same",
             "; ".join(" and ".join(map(repr, group)) for group in groups[:3]),
-            "kept as different classes; if they are meant to be one, write them alike in the file",
+            "kept as different classes; if they mean the same, write them alike in the file",
         )
     ]
 
@@ -261,7 +261,7 @@ def joined_labels(names: Sequence[str]) -> list[Finding]:
             len({*joined}),
             "labels that look like several labels in one",
             repr(joined[0]),
-            'kept as they are; if they are several, task = "multi-label" in [data] and '
-            "label_delimiter, which names what is between them",
+            'kept as they are; if they are several labels, set task = "multi-label" in [data], and '
+            "label_delimiter to the character between them",
         )
     ]

@@ -22,7 +22,7 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
-# Labels that a message names at most.
+# The most labels that a message names.
 NAMED = 10
 
 
@@ -75,8 +75,8 @@ def divide(
         more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
         raise KdedgeError(
             f"{path}: too few rows with different texts: {', '.join(named[:NAMED])}{more}. Each "
-            f"label needs at least {len(shares) + 1}, so that some are left for train after "
-            f"{' and '.join(shares)}. Add rows, lower the fractions or leave these labels out."
+            f"label needs at least {len(shares) + 1}, for train, {' and '.join(shares)}. Add rows, "
+            "lower the fractions or leave these labels out."
         )
     for rows, counts in dealt.values():
         start = 0

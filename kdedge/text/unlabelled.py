@@ -1,4 +1,4 @@
-"""Reads a corpus with no labels or few, for a teacher whose answers are used instead."""
+"""Reads a corpus with few or no labels, for a teacher whose answers become the labels."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -81,8 +81,8 @@ def load_unlabelled(
     for name, rows in of.items():
         if not rows:
             raise KdedgeError(
-                f"{path}: no text is in {name}. Add texts; where all rows have a label, name a "
-                "column that says train, valid or test: split in [data], --split."
+                f"{path}: no text is in {name}. Add texts; if all rows have a label, name a column "
+                "with the values train, valid and test: split in [data], --split."
             )
     given = [labels[i] for i in of["test"] if labels[i] is not None]
     if given and len(given) < len(of["test"]):

@@ -28,9 +28,9 @@ def students_encoder(teachers: TextEncoder, texts: Iterable[Text]) -> TextEncode
     """The text encoder for students: the teacher's, if it is BERT's WordPiece, or a learned one.
 
     Students have WordPiece, because apps, MediaPipe and transformers.js can read it. Texts are
-    truncated on the right, as in these clients. A learned vocabulary has a `max_length` of its own,
-    at which a student sees no less of a text than the teacher: for instance, it splits Chinese into
-    characters, and a Unigram model into words.
+    truncated on the right, as in these clients. A learned vocabulary has its own `max_length`, so
+    that a student reads as much of a text as the teacher: Chinese, for instance, has more tokens in
+    WordPiece, which splits it into characters, than in a Unigram model.
 
     Args:
         teachers: text encoder of the teacher.
@@ -52,9 +52,9 @@ def students_encoder(teachers: TextEncoder, texts: Iterable[Text]) -> TextEncode
 def wordpiece_of(texts: Iterable[Text], max_length: int) -> TextEncoder:
     """Learn a WordPiece vocabulary with BERT's rules, in lower case, with accents and vowel signs.
 
-    Lower case, because MediaPipe supports nothing else. Accents and vowel signs stay, because they
-    distinguish words in Hindi, Thai or Vietnamese. All characters of the texts are pieces, at the
-    start and inside of a word, so that unseen words can be split. Equal texts give equal pieces.
+    MediaPipe supports lower case only. Accents and vowel signs are kept because they distinguish
+    words in Hindi, Thai or Vietnamese. All characters of the texts are pieces, both at the start
+    of a word and inside it, so that unseen words can be split. Equal texts give equal pieces.
 
     Args:
         texts: at least one text; they are read once.

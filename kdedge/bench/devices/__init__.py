@@ -1,4 +1,4 @@
-"""The devices that a bundle can be measured on: finding the one that a URL means."""
+"""The devices that bundles can be measured on, by URL."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def devices_of(*urls: str, **options: Any) -> list[Device]:
         name = min(unused)
         beside = "".join(f" beside {_flag(other)}" for other in sorted(set(given) - unused))
         raise KdedgeError(
-            f"{_flag(name)}: {given[name]}{beside} is of no use to {', '.join(urls)}. Leave it out."
+            f"{_flag(name)}: {given[name]}{beside} is not used by {', '.join(urls)}. Leave it out."
         )
     return devices
 

@@ -163,7 +163,7 @@ class Browser(Device):
                         "globalThis.answer", polling=1000, timeout=1000 * limit_seconds
                     ).json_value()
                 except self._timeout:
-                    # Closing the context could wait for ever for a page that spins.
+                    # Closing the context could wait forever for a page that hangs.
                     self._kill()
                     raise
         except self._error as error:
@@ -177,7 +177,7 @@ class Browser(Device):
         return answer
 
     def _start(self) -> None:
-        # So that a killed browser leaves nothing in the system's temporary folder.
+        # A browser that is killed then leaves nothing in the system's temporary folder.
         environment: dict[str, str | float | bool] = {**os.environ, "TMPDIR": str(self._root)}
         try:
             self._browser = self._playwright.chromium.launch(

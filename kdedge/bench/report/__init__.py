@@ -1,1 +1,1 @@
-"""What a benchmark found: the model of a report, its tables, figures, page and comparison."""
+"""The report of a benchmark: its model, tables, figures, page and comparison."""

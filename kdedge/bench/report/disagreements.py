@@ -15,7 +15,7 @@ SHOWN = 12
 
 
 def disagreements_of(student: Student, teacher: Path | None) -> list[Disagreement]:
-    """The disagreements of which both models are most confident, with attributions.
+    """The disagreements in which both models are most confident, with attributions.
 
     Args:
         student: a student; without its teacher's logits on the test texts, the list is empty.

@@ -56,9 +56,9 @@ def to_litert(model: keras.Model, task: Task, length: int, variables: Any = None
 
 
 def _inputs_in_order(content: bytes) -> bytes:
-    """Put the inputs in the order that clients rely on that ignore names.
+    """Put the inputs into the order of `INPUTS`, for clients that ignore their names.
 
-    One version of the converter sorts them by name, another by use.
+    Some versions of the converter sort them by name, others by use.
     """
     model = parsed(content)
     (graph,) = model.subgraphs

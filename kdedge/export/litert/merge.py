@@ -1,4 +1,4 @@
-"""Merges `.tflite` files of one model for several lengths into one file, which has weights once."""
+"""Merges `.tflite` files of a model for several lengths into one file with shared weights."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,11 +7,11 @@ from kdedge.export.litert.flatbuffer import parsed, written
 
 
 def merged(contents: Sequence[bytes]) -> bytes:
-    """One file with a subgraph and a signature for each of these files.
+    """Merge files into one with a subgraph and a signature for each of them.
 
-    Equal weights are stored once. The first file's subgraph and signature, `serving_default`, stay
-    the first, which is what programs run that know nothing of signatures. Those of the others have
-    the names `length_16`, `length_32`, ...
+    Equal weights are stored once. The first file's subgraph, with the signature `serving_default`,
+    stays the first: programs that know no signatures run it. The signatures of the others are named
+    `length_16`, `length_32`, ...
 
     Args:
         contents: files of one subgraph with inputs int32 [1, length], as `to_litert` or
@@ -44,7 +44,7 @@ def merged(contents: Sequence[bytes]) -> bytes:
 
 
 def _data(buffer: Any) -> bytes:
-    """Its content; empty for a tensor that is computed, which is the first buffer's."""
+    """The content of a buffer; empty for the first one, which computed tensors have."""
     return b"" if buffer.data is None else buffer.data.tobytes()
 
 

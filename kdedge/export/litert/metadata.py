@@ -90,15 +90,15 @@ def _check(model: Any, classes: int) -> None:
         )
     if outputs[0].shape is None or list(outputs[0].shape) != [1, classes]:
         raise KdedgeError(
-            f"label_names: {classes}, and the model's output is of shape "
-            f"{outputs[0].shape}. Give one label for each class."
+            f"label_names: {classes} names, but the model's output has shape "
+            f"{outputs[0].shape}. Give one name for each output."
         )
 
 
 def _lines(argument: str, values: Sequence[str]) -> bytes:
     for value in values:
         if "\n" in value or "\r" in value:
-            raise KdedgeError(f"{argument}: {value!r} has a line break, and its file is by line.")
+            raise KdedgeError(f"{argument}: {value!r} has a line break; its file has lines.")
     return ("\n".join(values) + "\n").encode()
 
 

@@ -20,7 +20,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from kdedge.errors import KdedgeError
 
 OPSET = 17
-# Bytes of a constant; smaller ones may be shapes, which tf2onnx must see.
+# Bytes of a large constant. Smaller ones can be shapes, whose values tf2onnx needs.
 LARGE = 1024
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -124,10 +124,10 @@ def _optimized(proto: Any) -> Any:
 
 
 def _canonical(proto: Any) -> Any:
-    """The same graph with an order of nodes, and names, that depend on the graph only.
+    """The same graph with names and an order of nodes that depend on the graph only.
 
-    The names that tf2onnx makes depend on what the process converted before. Duplicate nodes and
-    weights are merged.
+    tf2onnx's names depend on earlier conversions in the process. Duplicate nodes and weights are
+    merged.
     """
     graph = proto.graph
     public = {value.name for value in (*graph.input, *graph.output)}

@@ -1,4 +1,4 @@
-"""Lets a large model rewrite texts until the student's answers are wrong."""
+"""Lets a large model rewrite texts so that the student gets them wrong."""
 
 import json
 from collections.abc import Callable, Sequence
