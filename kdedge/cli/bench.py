@@ -203,15 +203,15 @@ def devices(
     from rich.console import Console
     from rich.table import Table
 
-    from kdedge.bench.devices import look_at, reachable
+    from kdedge.bench.devices import describe_device, find_devices
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in ("device", "CPU", "cores", "memory, MB", "runtimes"):
         table.add_column(column)
     failures = []
-    for url in urls or reachable():
+    for url in urls or find_devices():
         try:
-            facts = look_at(url)
+            facts = describe_device(url)
         except KdedgeError as error:
             failures.append(f"{url}: {error}")
         else:

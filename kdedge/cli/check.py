@@ -46,13 +46,13 @@ def _lines(report: "Report") -> list[str]:
         lines.append(f"{'impossible' if finding.impossible else 'odd'}: {finding.line()}")
     if rough := report.estimate:
         lines.append(
-            f"very roughly, without a GPU: {from_to(rough.minutes)}, {rough.memory_gb:.1f} GB of "
-            f"memory, {rough.disk_gb:.1f} GB of disk"
+            f"very roughly, without a GPU: {minutes_range(rough.minutes)}, "
+            f"{rough.memory_gb:.1f} GB of memory, {rough.disk_gb:.1f} GB of disk"
         )
     return [*lines, report.verdict]
 
 
-def from_to(least: float) -> str:
+def minutes_range(least: float) -> str:
     """A range of minutes, from `least` to twice as many."""
     if 2 * least < 1:
         return "less than a minute"

@@ -63,10 +63,10 @@ def teach(
     seed: Seed = 0,
 ) -> None:
     """Fine-tune a pretrained BERT on labelled texts."""
-    from kdedge.check import read_corpus, refuse_impossible
+    from kdedge.check import check_teaching, read_corpus
 
     corpus, labels = read_corpus(data, seed), names_of(names)
-    refuse_impossible(corpus, settings, labels)
+    check_teaching(corpus, settings, labels)
     load_tensorflow()
     from kdedge.files import locked
     from kdedge.teach.stage import finetune
@@ -311,8 +311,8 @@ def distill(
     load_tensorflow()
     from kdedge.check import all_labelled, read_corpus, read_unlabelled
     from kdedge.distill.stage import distill_student
-    from kdedge.distill.terms import check, suited_to
-    from kdedge.distill.transfer_set import in_datas_order
+    from kdedge.distill.terms import check, settings_for_store
+    from kdedge.distill.transfer_set import in_order_of_corpus
     from kdedge.files import locked
     from kdedge.labels.store import SoftLabels
     from kdedge.students.presets import find_preset
@@ -326,9 +326,9 @@ def distill(
         corpus = with_answers(corpus, store.texts, store.lookup(store.texts)[0])
     else:
         corpus = read_corpus(data, seed)
-    store = in_datas_order(store, corpus, names_of(names))
+    store = in_order_of_corpus(store, corpus, names_of(names))
     encoder = store.encoder()
-    settings = suited_to(store, settings)
+    settings = settings_for_store(store, settings)
     with locked(out):
         trained = distill_student(corpus, store, encoder, settings, out, seed, teacher)
     from kdedge.tasks import shown

@@ -22,7 +22,7 @@ class Clustering(Round):
         """See `Round`."""
         return cluster_weights(layer, settings.clusters, preserve_sparsity=self.keep_zeros)
 
-    def settle(self, layer: Layer) -> None:
+    def write_back(self, layer: Layer) -> None:
         """See `Round`."""
         # tfmot's strip_clustering would leave tensors in place of an attention layer's variables.
         if hasattr(layer, "update_clustered_weights_associations"):

@@ -42,7 +42,7 @@ class Round:
         """Wrap a layer for a fine-tuning of `steps` steps."""
         return layer
 
-    def settle(self, layer: Layer) -> None:
+    def write_back(self, layer: Layer) -> None:
         """After fine-tuning, write the result into the variables of the layer that was wrapped."""
 
 

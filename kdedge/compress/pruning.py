@@ -12,7 +12,7 @@ UPDATES = 20
 class Pruning(Round):
     """Sets more and more weights to 0, up to the share `sparsity`.
 
-    Nothing is left to settle: the masks are applied to the variables at the end of each epoch.
+    Nothing is left to write back: the masks are applied to the variables at the end of each epoch.
     """
 
     def wrap(self, layer: Layer, settings: Compress, steps: int) -> Layer:

@@ -31,7 +31,7 @@ class Rounding(Round):
         """See `Round`."""
         return tfmot.quantization.keras.QuantizeWrapperV2(layer, _Int8())
 
-    def settle(self, layer: Layer) -> None:
+    def write_back(self, layer: Layer) -> None:
         """See `Round`."""
         if isinstance(layer, tfmot.quantization.keras.QuantizeWrapperV2):
             for variable, quantizer, ranges in layer._weight_vars:

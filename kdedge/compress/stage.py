@@ -215,7 +215,7 @@ def _fine_tuned(
             ).history
             training.end_epoch({"loss": float(learned["loss"][0])})
     for layer in wrapped.layers:
-        a_round.settle(layer)
+        a_round.write_back(layer)
     tuned = keras.models.clone_model(model)
     for layer in tuned.layers:
         # `+ 0.0` turns -0.0, which masks leave, into 0.0: one value less to compress.

@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from kdedge.defaults import FullDistill, full_distill
-from kdedge.distill.terms import check, needs_teacher, refuse_own_vocabulary
+from kdedge.distill.terms import check, check_own_vocabulary, needs_teacher
 from kdedge.distill.transfer_set import TransferSet
 from kdedge.errors import KdedgeError
 from kdedge.files import require_space
@@ -97,7 +97,7 @@ def plan_of(
     preset = find_preset(settings.student)
     check(settings, preset)
     if not store.shares_tokens:
-        refuse_own_vocabulary(settings, preset)
+        check_own_vocabulary(settings, preset)
     beside = needs_teacher(settings)
     if beside and teacher is None:
         raise KdedgeError(

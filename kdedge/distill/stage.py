@@ -16,8 +16,8 @@ from kdedge.distill.terms import (
     adversarial_term,
     load_beside,
     needs_teacher,
+    number_or_schedule,
     terms_of,
-    toward,
 )
 from kdedge.errors import KdedgeError
 from kdedge.labels.store import SoftLabels
@@ -129,7 +129,7 @@ def _distiller(
         model,
         losses,
         [weight for _, weight in terms],
-        toward(1 - settings.alpha, hard_end, settings.schedule),
+        number_or_schedule(1 - settings.alpha, hard_end, settings.schedule),
         schedule_steps=steps,
         adaptive_weights=settings.adaptive_weights,
         prompt=prompt(settings, task, plan.seed) if prompt else None,

@@ -71,7 +71,7 @@ def _beside(settings: Distill, preset: Preset) -> list[str]:
     return named
 
 
-def refuse_own_vocabulary(settings: Distill, preset: Preset) -> None:
+def check_own_vocabulary(settings: Distill, preset: Preset) -> None:
     """Check that a student can have other tokens than its teacher.
 
     Raises:
@@ -85,7 +85,7 @@ def refuse_own_vocabulary(settings: Distill, preset: Preset) -> None:
         )
 
 
-def refuse_logits_only(settings: Distill, preset: Preset) -> None:
+def check_logits_only(settings: Distill, preset: Preset) -> None:
     """Check that a student can learn from logits alone.
 
     Raises:
@@ -95,7 +95,7 @@ def refuse_logits_only(settings: Distill, preset: Preset) -> None:
         raise KdedgeError(f"distill: {', '.join(named)}: {ONNX_ONLY}")
 
 
-def suited_to(store: SoftLabels, settings: Distill) -> Distill:
+def settings_for_store(store: SoftLabels, settings: Distill) -> Distill:
     """The settings, without defaults that need what the soft labels do not have; says so."""
     changed: dict[str, Any] = {}
     if not store.has_features and "feature_weight" not in settings.model_fields_set:
@@ -131,7 +131,7 @@ def load_beside(teacher: Path, settings: Distill) -> BertTeacher:
     )
 
 
-def toward(start: float, end: float | None, kind: str) -> float | Schedule:
+def number_or_schedule(start: float, end: float | None, kind: str) -> float | Schedule:
     """A number, or a schedule from it to `end`."""
     return start if end is None else Schedule(start, end, kind)
 
@@ -152,7 +152,9 @@ def terms_of(
         feature_width: width of the teacher's sentence vectors, if there are any.
         teacher: live teacher; None if soft labels are enough.
     """
-    temperature = toward(settings.temperature, settings.temperature_end, settings.schedule)
+    temperature = number_or_schedule(
+        settings.temperature, settings.temperature_end, settings.schedule
+    )
     terms: Terms = [(objective_of(task).soft_label_loss(temperature), 1.0)]
     if settings.feature_weight and feature_width:
         terms.append((FeatureLoss(feature_width), settings.feature_weight))

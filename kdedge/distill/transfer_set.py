@@ -71,7 +71,7 @@ def texts_to_label(teacher: Teacher, corpus: Corpus, settings: Label, seed: int)
     return transfer_set(corpus, settings, seed, neighbours)
 
 
-def in_datas_order(store: SoftLabels, corpus: Corpus, names: Mapping[str, str]) -> SoftLabels:
+def in_order_of_corpus(store: SoftLabels, corpus: Corpus, names: Mapping[str, str]) -> SoftLabels:
     """The store with its logits in the order of the corpus's classes, by name.
 
     Args:

@@ -14,7 +14,7 @@ from kdedge.text.encoder import TextEncoder
 from kdedge.text.pairs import TEXT_COLUMNS, Text
 from kdedge.text.readers import Row, read_rows
 from kdedge.text.rules import quoted
-from kdedge.text.vocabulary import students_encoder
+from kdedge.text.vocabulary import student_encoder
 
 
 def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncoder) -> SoftLabels:
@@ -55,7 +55,7 @@ def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncode
         has_features=False,
         shares_tokens=encoder.is_berts,
     )
-    store.keep(students_encoder(encoder, logits), None)
+    store.keep(student_encoder(encoder, logits), None)
     if missing := store.missing(logits):
         store.add(missing, np.stack([logits[text] for text in missing]))
     return store

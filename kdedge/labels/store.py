@@ -23,7 +23,7 @@ from kdedge.files import (
     write_checksums,
 )
 from kdedge.labels.index import Rows, TextIndex
-from kdedge.tasks import Logits, StoredTask, Task, upgraded
+from kdedge.tasks import Logits, StoredTask, Task, with_task
 from kdedge.text.encoder import ENCODER, VOCABULARY, TextEncoder
 from kdedge.text.pairs import TEXT_COLUMNS, Text, columns_of, from_columns
 from kdedge.text.pretrained import SETTINGS, TOKENIZER
@@ -339,7 +339,7 @@ def _read_info(path: Path) -> _Info:
                 f"{path}: format_version is {version} and this kdedge reads "
                 f"{' and '.join(map(str, READABLE_VERSIONS))}."
             )
-        return _Info.model_validate(upgraded(stored))
+        return _Info.model_validate(with_task(stored))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise KdedgeError(f"{path}: not readable: {error}. Label the texts again.") from None
 

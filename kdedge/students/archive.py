@@ -37,7 +37,7 @@ def write_keras(model: keras.Model, path: Path) -> None:
             archive.writestr(zipfile.ZipInfo(name), content)
 
 
-def number_layers(model: keras.Model) -> None:
+def reset_layer_names(model: keras.Model) -> None:
     """Rename the layers that Keras named, as if this were the first model of the process.
 
     Keras numbers layers through a whole process: the second `Dropout` is `dropout_1`, in any

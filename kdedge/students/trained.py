@@ -20,8 +20,8 @@ import kdedge.layers.prompt
 import kdedge.layers.transformer  # noqa: F401
 from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, verify_checksums, write_checksums
-from kdedge.students.archive import number_layers, write_keras
-from kdedge.tasks import Labels, Task, read_task, upgraded
+from kdedge.students.archive import reset_layer_names, write_keras
+from kdedge.tasks import Labels, Task, read_task, with_task
 from kdedge.text.encoder import ENCODER, TextEncoder
 from kdedge.text.pairs import TEXT_COLUMNS, Text, columns_of, from_columns
 from kdedge.text.pretrained import TOKENIZER
@@ -84,10 +84,10 @@ class Student:
     notes: dict[str, Any]
 
     def __post_init__(self) -> None:
-        number_layers(self.model)
+        reset_layer_names(self.model)
 
     @property
-    def teachers_task(self) -> Task:
+    def teacher_task(self) -> Task:
         """The task with the thresholds that suit the teacher's logits on the valid split."""
         valid = self.valid
         if valid.teacher_logits is None:
@@ -162,7 +162,7 @@ class Student:
         files = (MODEL, NOTES, EVALUATION, TOKENIZER, ENCODER)
         verify_checksums(folder, files, "Copy the student again or distil it again.")
         try:
-            notes = upgraded(notes)
+            notes = with_task(notes)
             task = read_task(notes.pop("task"))
             table = pq.read_table(folder / EVALUATION)
             valid, test = (_evaluation(table, split) for split in ("valid", "test"))

@@ -123,7 +123,7 @@ def read_task(stored: Any) -> Task:
 StoredTask = Annotated[Task, BeforeValidator(read_task), SerializeAsAny()]
 
 
-def upgraded(stored: dict[str, Any], labels: str = "label_names") -> dict[str, Any]:
+def with_task(stored: dict[str, Any], labels: str = "label_names") -> dict[str, Any]:
     """Add the task to a JSON object of an older kdedge, which had classification only.
 
     Args:

@@ -58,7 +58,7 @@ class Prediction:
         return {"label": self.label, "unsure": self.unsure, "probabilities": self.probabilities}
 
 
-def has_breaks(name: str) -> bool:
+def has_control_characters(name: str) -> bool:
     """Whether a name has a line break, a tab or another control character."""
     return BREAKS.search(name) is not None
 
@@ -113,7 +113,7 @@ class Classification(Task):
                 + REMEDIES.get(type(value), "")
             )
         # Apps read the names from a file with one name on each line, and terminals show them.
-        if has_breaks(str(value)):
+        if has_control_characters(str(value)):
             raise KdedgeError(
                 f"{where} is {value!r:.40}; a label can't have a line break, a tab or another "
                 "control character."

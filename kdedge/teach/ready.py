@@ -11,7 +11,7 @@ from kdedge.recipe import Teach
 from kdedge.tasks import shown
 from kdedge.teachers.bert import write_notes
 from kdedge.teachers.checkpoints import find_pretrained, revision_of
-from kdedge.teachers.classes import Counts, counts_of, exchanged, order_of
+from kdedge.teachers.classes import Counts, counts_of, order_of, swap_warning
 from kdedge.teachers.label import run_teacher
 from kdedge.teachers.load import AnyTeacher, load_any_teacher
 from kdedge.text.corpus import Corpus
@@ -22,7 +22,7 @@ TEXTS = 1000
 BATCH = 64
 
 
-def take_teacher(
+def write_teacher(
     corpus: Corpus, settings: Teach, names: Mapping[str, str], out: Path
 ) -> AnyTeacher:
     """Write the teacher `settings.teacher` to a folder, with its classes in the data's order.
@@ -54,7 +54,7 @@ def take_teacher(
         counts = counts_of(logits, labels) if task.has_classes else None
     order = order_of(own, names, task, source, counts)
     assert outputs is not None
-    teacher.take_order(order, task)
+    teacher.reorder_logits(order, task)
     outputs = outputs[:, order]
     score = task.tuned(outputs, labels).score(outputs, labels)
     tell_once(
@@ -62,7 +62,7 @@ def take_teacher(
         "valid split."
     )
     theirs = [own.output_names[i] for i in order]
-    if counts is not None and (found := exchanged(counts[order], task, theirs)):
+    if counts is not None and (found := swap_warning(counts[order], task, theirs)):
         tell_once(f"{source}: {found}")
     folder = find_pretrained(source)
     notes: dict[str, Any] = {

@@ -21,7 +21,7 @@ from kdedge.teachers.checkpoints import (
     POOLING,
     WEIGHTS,
     find_pretrained,
-    no_classifier,
+    no_classifier_message,
 )
 from kdedge.teachers.classes import label_names, order_of
 from kdedge.teachers.encoder import Encoder
@@ -132,7 +132,7 @@ class BertTeacher(keras.Model):
             for name, value in self._graph(inputs).items()
         }
 
-    def take_order(self, order: Sequence[int], task: Task) -> None:
+    def reorder_logits(self, order: Sequence[int], task: Task) -> None:
         """Reorder and rescale the logits, so that they are those of `task`.
 
         Args:
@@ -216,7 +216,7 @@ def load_teacher(
     checkpoint = Checkpoint(folder)
     own = None if head else _head_task(checkpoint)
     if own is None and task is None:
-        raise KdedgeError(no_classifier(folder, checkpoint.settings))
+        raise KdedgeError(no_classifier_message(folder, checkpoint.settings))
     wanted, order = task, order_of(own, names, task, source) if own and task else None
     task = own or task
     assert task
@@ -229,7 +229,7 @@ def load_teacher(
         found = [name for name in variables if name.startswith(base) and name in checkpoint.tensors]
         variables = {name: variables[name] for name in found}
     checkpoint.fill(variables)
-    checkpoint.tell_unused()
+    checkpoint.show_unused()
     if (folder / ENCODER).is_file():
         encoder = TextEncoder.load(folder)
     else:
@@ -247,7 +247,7 @@ def load_teacher(
         with_attentions,
     )
     if order and wanted:
-        teacher.take_order(order, wanted)
+        teacher.reorder_logits(order, wanted)
     return teacher
 
 

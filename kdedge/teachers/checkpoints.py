@@ -52,7 +52,7 @@ def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:
     """
     text = str(source)
     if text.endswith(ONNX) and Path(source).is_file():
-        return beside_onnx(Path(source))
+        return tokenizer_folder_of(Path(source))
     if text.startswith("package:"):
         package, _, inside = text.removeprefix("package:").partition("/")
         spec = importlib.util.find_spec(package)
@@ -120,7 +120,7 @@ def onnx_file(source: str | Path) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
-def beside_onnx(path: Path) -> Path:
+def tokenizer_folder_of(path: Path) -> Path:
     """The folder of an ONNX file's tokenizer: the file's own, or the parent of a folder `onnx`."""
     folder = path.parent
     inside = folder.name == "onnx" and not (folder / CONFIG).is_file()
@@ -205,10 +205,10 @@ def check_teacher(source: str, classifies: bool) -> None:
             _refuse_pointer(file)
     made_for = config.get("architectures") or [CLASSIFIER]
     if classifies and not config.get(POOLING) and not any(n.endswith(CLASSIFIER) for n in made_for):
-        raise KdedgeError(no_classifier(folder, config))
+        raise KdedgeError(no_classifier_message(folder, config))
 
 
-def no_classifier(folder: Path, config: dict[str, Any]) -> str:
+def no_classifier_message(folder: Path, config: dict[str, Any]) -> str:
     """What to say of a model without a classifier that kdedge reads."""
     names = ", ".join(map(str, config.get("architectures") or ()))
     return (

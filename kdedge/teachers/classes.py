@@ -119,10 +119,10 @@ def order_of(
             f'pretrained = "{where}" and start = "probe", or run `kdedge teach DATA --pretrained '
             f"{where} --start probe`."
         )
-    raise KdedgeError(f"{has} Map them in the recipe:\n\n{map_of(names, ours, counts)}")
+    raise KdedgeError(f"{has} Map them in the recipe:\n\n{suggested_map(names, ours, counts)}")
 
 
-def map_of(names: Sequence[str], ours: Sequence[str], counts: Counts | None) -> str:
+def suggested_map(names: Sequence[str], ours: Sequence[str], counts: Counts | None) -> str:
     """The map of a teacher's classes to the data's to write into a recipe, and as `--map`.
 
     It is filled in as far as it can be guessed.
@@ -216,7 +216,7 @@ def best_order(shares: Shares) -> list[int]:
     return order
 
 
-def exchanged(counts: Counts, task: Task, names: Sequence[str]) -> str:
+def swap_warning(counts: Counts, task: Task, names: Sequence[str]) -> str:
     """A warning if other class names would make far more answers right; "" if none would.
 
     Args:

@@ -15,7 +15,7 @@ from kdedge.text.batches import chunks
 from kdedge.text.encoder import TextEncoder, Tokens, padded
 from kdedge.text.pairs import Text
 from kdedge.text.readers import TextFiles
-from kdedge.text.vocabulary import students_encoder, text_of
+from kdedge.text.vocabulary import student_encoder, text_of
 
 TEXTS_A_SHARD = 2048
 VECTORS_AT_ONCE = 1024
@@ -35,7 +35,7 @@ def label_texts(
     with progress("labelling", missing, "texts") as advance:
         for shard in missing_in_shards(store, texts):
             outputs = run_teacher(teacher, shard, batch_size, advance)
-            store.add(shard, outputs["logits"], half(outputs.get("pooled")))
+            store.add(shard, outputs["logits"], as_float16(outputs.get("pooled")))
     return store
 
 
@@ -64,7 +64,7 @@ def open_for(
     missing = len(wanted)
     require_space(folder, missing * (2 * (teacher.hidden_size or 0) + 300))
     if not store.is_complete:
-        students = students_encoder(teacher.encoder, texts)
+        students = student_encoder(teacher.encoder, texts)
         store.keep(students, token_vectors(teacher, students))
     return store, missing
 
@@ -108,7 +108,7 @@ def token_vectors(teacher: Teacher, students: TextEncoder) -> Features | None:
     return np.concatenate(vectors)
 
 
-def half(vectors: npt.NDArray[np.float32] | None) -> Features | None:
+def as_float16(vectors: npt.NDArray[np.float32] | None) -> Features | None:
     """Convert sentence vectors to float16, as the store keeps them."""
     return None if vectors is None else vectors.astype(np.float16)
 

@@ -41,7 +41,7 @@ def load_in_order(
     if len(labels) > 1:
         as_in_a_corpus, _ = Classification.from_labels(labels, str(source))
         wanted = task_of_names(own.name, as_in_a_corpus.label_names)
-        teacher.take_order(order_of(own, names, wanted, source), wanted)
+        teacher.reorder_logits(order_of(own, names, wanted, source), wanted)
     return teacher
 
 

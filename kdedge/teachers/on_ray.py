@@ -14,7 +14,7 @@ from kdedge.errors import KdedgeError
 from kdedge.labels.index import read_missing
 from kdedge.labels.store import SoftLabels
 from kdedge.progress import progress
-from kdedge.teachers.label import TEXTS_A_SHARD, half, open_for, run_teacher
+from kdedge.teachers.label import TEXTS_A_SHARD, as_float16, open_for, run_teacher
 from kdedge.teachers.teacher import Teacher
 from kdedge.text.readers import TextFiles
 
@@ -180,5 +180,5 @@ class _Teacher:
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         outputs = run_teacher(self.teacher, batch["text"].tolist(), self.batch_size)
         if "pooled" in outputs:
-            batch["pooled"] = half(outputs["pooled"])
+            batch["pooled"] = as_float16(outputs["pooled"])
         return batch | {"logits": outputs["logits"]}

@@ -17,10 +17,10 @@ from kdedge.files import sha256, write_text
 from kdedge.tasks import Task, task_of_config
 from kdedge.teachers.checkpoints import (
     CONFIG,
-    beside_onnx,
     longest_text,
     onnx_file,
     read_config,
+    tokenizer_folder_of,
 )
 from kdedge.teachers.classes import label_names, order_of
 from kdedge.teachers.teacher import Inputs, TeacherOutputs
@@ -76,7 +76,7 @@ class OnnxTeacher:
         logits = self._engine.run(inputs)[:, self.columns]
         return {"logits": np.asarray(self.factor * logits + self.summand, np.float32)}
 
-    def take_order(self, order: Sequence[int], task: Task) -> None:
+    def reorder_logits(self, order: Sequence[int], task: Task) -> None:
         """Reorder and rescale the logits, so that they are those of `task`.
 
         Args:
@@ -125,7 +125,7 @@ def load_onnx_teacher(
     path = onnx_file(source)
     if path is None or not path.is_file():
         raise KdedgeError(f"{source}: no such file. {OPTIMUM}")
-    folder = beside_onnx(path)
+    folder = tokenizer_folder_of(path)
     config = read_config(folder) if (folder / CONFIG).is_file() else {}
     if (folder / ENCODER).is_file():
         encoder = TextEncoder.load(folder)
@@ -134,7 +134,7 @@ def load_onnx_teacher(
         encoder = TextEncoder.from_pretrained(folder, length)
     teacher = OnnxTeacher(path, encoder, config)
     if task:
-        teacher.take_order(order_of(teacher.task, names, task, source), task)
+        teacher.reorder_logits(order_of(teacher.task, names, task, source), task)
     return teacher
 
 

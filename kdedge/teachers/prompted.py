@@ -154,7 +154,7 @@ def load_prompted_teacher(
         )
     transformer = checkpoint.encoder()
     checkpoint.fill(variables)
-    checkpoint.tell_unused()
+    checkpoint.show_unused()
     encoder = TextEncoder.from_pretrained(folder, max_length)
     fingerprint = checkpoint.fingerprint(
         encoder.tokenizer.to_str(),

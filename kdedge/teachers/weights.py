@@ -106,7 +106,7 @@ class Checkpoint:
             variable.assign(tensor)
         self._used |= {*variables}
 
-    def tell_unused(self) -> None:
+    def show_unused(self) -> None:
         """Show the tensors of heads that were not loaded.
 
         Raises:

@@ -29,11 +29,11 @@ from kdedge.text.rules import (
     Contradictions,
     Empty,
     Finding,
+    check_no_rows_in_texts,
     copies,
     joined_labels,
-    leave_out,
     near_doubles,
-    refuse_rows_in_texts,
+    remove_leaks,
     same_text,
     without_empty,
     without_held_out,
@@ -179,7 +179,7 @@ def load_corpus(
     texts = [row.text_of(columns) for row in rows]
     given = [kind.parse(*label_form.of(row)) for row in rows]
     if quoting is None and is_delimited(path):
-        refuse_rows_in_texts(rows, texts, given)
+        check_no_rows_in_texts(rows, texts, given)
 
     labelled = [i for i, parsed in enumerate(given) if parsed is not None]
     chosen = _Labelled(rows, texts, given).at(labelled)
@@ -248,7 +248,7 @@ def _parts(
     if column:
         parts[:] = [part_of(row, column) for row in rows]
         shares = {} if "valid" in parts else {"valid": shares["valid"]}
-        findings = leave_out(parts, rows, texts)
+        findings = remove_leaks(parts, rows, texts)
     if shares and "train" in parts:
         # Equal texts get the split of the first one.
         dealt: dict[str, int] = {}

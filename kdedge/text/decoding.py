@@ -71,11 +71,11 @@ def decoded_lines(
     if not encoding and name not in (None, "utf-8"):
         tell(f"{source}: read as {str(name).upper()}, by its first bytes.")
     if name is None:
-        lines = _recognised(source, pieces, tell)
+        lines = _detect(source, pieces, tell)
     elif "\n".encode(name) == b"\n":
-        lines = _narrow(source, pieces(), name)
+        lines = _decode_by_line(source, pieces(), name)
     else:
-        lines = _wide(source, pieces(), name)
+        lines = _decode_stream(source, pieces(), name)
     for number, line in enumerate(lines):
         yield line if number else line.removeprefix("\ufeff")
 
@@ -101,7 +101,7 @@ def _by_first_bytes(head: bytes) -> str | None:
     return "utf-16-le" if head[0] else "utf-16-be"
 
 
-def _narrow(source: Path | str, lines: Iterable[bytes], encoding: str) -> Iterator[str]:
+def _decode_by_line(source: Path | str, lines: Iterable[bytes], encoding: str) -> Iterator[str]:
     """Decode an encoding in which byte 10 always ends a line."""
     for number, line in enumerate(lines, 1):
         try:
@@ -113,7 +113,7 @@ def _narrow(source: Path | str, lines: Iterable[bytes], encoding: str) -> Iterat
             ) from None
 
 
-def _wide(source: Path | str, pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
+def _decode_stream(source: Path | str, pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)()
     number, rest = 1, ""
     try:
@@ -131,7 +131,7 @@ def _wide(source: Path | str, pieces: Iterable[bytes], encoding: str) -> Iterato
         yield rest
 
 
-def _recognised(source: Path | str, pieces: Pieces, tell: Tell) -> Iterator[str]:
+def _detect(source: Path | str, pieces: Pieces, tell: Tell) -> Iterator[str]:
     """Detect an encoding without a byte order mark: UTF-8, else Windows-1252."""
     encoding, seen = "utf-8", False
     for number, line in enumerate(pieces(), 1):

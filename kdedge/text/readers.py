@@ -49,7 +49,7 @@ class Format:
     quoting: bool | None = None
 
 
-RECOGNISED = Format()
+DETECTED = Format()
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class TextFiles:
         self,
         path: Path,
         text: str = "text",
-        form: Format = RECOGNISED,
+        form: Format = DETECTED,
         empty: Literal["error", "skip"] = "error",
         pair: str | None = None,
     ) -> None:
@@ -236,7 +236,7 @@ class TextFiles:
 def read_texts(
     path: Path,
     text: str = "text",
-    form: Format = RECOGNISED,
+    form: Format = DETECTED,
     empty: Literal["error", "skip"] = "error",
     pair: str | None = None,
 ) -> list[Text]:
@@ -263,7 +263,7 @@ def split_lines(content: bytes, source: str) -> tuple[list[str], int]:
     return texts, len(rows) - len(texts)
 
 
-def read_rows(path: Path, form: Format = RECOGNISED) -> list[Row]:
+def read_rows(path: Path, form: Format = DETECTED) -> list[Row]:
     """The rows of `iter_rows` as a list.
 
     Raises:
@@ -272,7 +272,7 @@ def read_rows(path: Path, form: Format = RECOGNISED) -> list[Row]:
     return list(iter_rows(path, form))
 
 
-def iter_rows(path: Path, form: Format = RECOGNISED, tell: Tell = tell_once) -> Iterator[Row]:
+def iter_rows(path: Path, form: Format = DETECTED, tell: Tell = tell_once) -> Iterator[Row]:
     """Iterate over the rows of any kind of file that `TextFiles` takes.
 
     Args:
@@ -289,7 +289,7 @@ def iter_rows(path: Path, form: Format = RECOGNISED, tell: Tell = tell_once) -> 
     if not path.is_file():
         raise KdedgeError(f"{path}: no such file.")
     if suffix != ".parquet":
-        _refuse_no_text(path)
+        _check_is_text(path)
 
     # The format may be detected before the file is read.
     tell = functools.cache(tell)
@@ -350,7 +350,7 @@ def _is_gzipped(path: Path) -> bool:
     return path.suffix.lower() == ".gz"
 
 
-def _refuse_no_text(path: Path) -> None:
+def _check_is_text(path: Path) -> None:
     with _opened(path) as file:
         head = file.read(max(map(len, NO_TEXT)))
     for begins, what in NO_TEXT.items():
@@ -478,7 +478,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         with pq.ParquetFile(source, read_dictionary=strings) as file:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group)
-                size += table.nbytes + sum(_laid_out(table[name]) for name in strings)
+                size += table.nbytes + sum(_expanded_bytes(table[name]) for name in strings)
                 _check_size(path, size)
         with pq.ParquetFile(source) as file:
             names = _class_names(file.schema_arrow.metadata or {})
@@ -531,7 +531,7 @@ def _named(where: str, column: str, number: Any, names: Sequence[str]) -> Any:
     return names[number]
 
 
-def _laid_out(column: Any) -> int:
+def _expanded_bytes(column: Any) -> int:
     """Size in bytes of a dictionary-encoded column after expansion."""
     import pyarrow.compute as pc
 

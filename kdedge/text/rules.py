@@ -85,7 +85,9 @@ def without_empty(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[Row
     return kept, [found]
 
 
-def refuse_rows_in_texts(rows: Sequence[Row], texts: Sequence[Text], labels: Sequence[Any]) -> None:
+def check_no_rows_in_texts(
+    rows: Sequence[Row], texts: Sequence[Text], labels: Sequence[Any]
+) -> None:
     """Check that no text contains rows of its file, which a stray quote would join.
 
     Args:
@@ -145,7 +147,7 @@ def contradictions(
     ]
 
 
-def leave_out(
+def remove_leaks(
     parts: npt.NDArray[np.str_], rows: Sequence[Row], texts: Sequence[Text]
 ) -> list[Finding]:
     """Leave out training texts that are in valid or test, and valid texts that are in test.

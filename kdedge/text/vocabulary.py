@@ -24,7 +24,7 @@ LEAST_COUNT = 2
 SAMPLE, LONGEST = 2_000, 512
 
 
-def students_encoder(teachers: TextEncoder, texts: Iterable[Text]) -> TextEncoder:
+def student_encoder(teachers: TextEncoder, texts: Iterable[Text]) -> TextEncoder:
     """The text encoder for students: the teacher's, if it is BERT's WordPiece, or a learned one.
 
     Students have WordPiece, because apps, MediaPipe and transformers.js can read it. Texts are

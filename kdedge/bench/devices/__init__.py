@@ -69,7 +69,7 @@ def _flag(option: str) -> str:
     return f"--{option.replace('_', '-')}"
 
 
-def reachable() -> list[str]:
+def find_devices() -> list[str]:
     """URLs of all devices that can be found automatically.
 
     Raises:
@@ -78,7 +78,7 @@ def reachable() -> list[str]:
     return [url for kind in DEVICES for url in kind.found()]
 
 
-def look_at(url: str) -> tuple[str, str, str, str]:
+def describe_device(url: str) -> tuple[str, str, str, str]:
     """A device's CPU, cores, memory in MB, and runtimes with their versions.
 
     Raises:

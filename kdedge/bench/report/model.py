@@ -257,7 +257,7 @@ class Measurement(_Frozen):
         return tuple(p1(times.end_to_end_ns) / 1e6 for times in self.texts)
 
     @property
-    def tells_more(self) -> bool:
+    def has_details(self) -> bool:
         """Whether there is more than latencies."""
         return bool(self.texts or self.memory or self.reference or self.millijoules)
 

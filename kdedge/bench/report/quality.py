@@ -41,7 +41,7 @@ def quality_of(
     task, test = student.task, student.test
     models = [Scored(name=one.name, measures=one.test) for one in baselines]
     if test.teacher_logits is not None:
-        own_task = student.teachers_task
+        own_task = student.teacher_task
         measures = own_task.measures(own_task.outputs(test.teacher_logits), test.labels)
         models.append(Scored(name="teacher", measures=measures))
     name = str(student.notes["preset"])

@@ -84,7 +84,7 @@ def read_sheet(student: Student, path: Path) -> HandLabels:
     labels = task.numbers([*given.values()], f"{path}: {form}") if given else None
     models = []
     logits = {"teacher": test.teacher_logits, "student": test.logits}
-    tasks = {"teacher": student.teachers_task, "student": task}
+    tasks = {"teacher": student.teacher_task, "student": task}
     outputs = {name: tasks[name].outputs(own) for name, own in logits.items() if own is not None}
     for name, own in outputs.items():
         if labels is not None:

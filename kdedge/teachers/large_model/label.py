@@ -100,7 +100,7 @@ def label_by_prompts(
     unlabelled = _write(store, texts, asking, prompts, _priors(asking, free))
     _tell_of(asking, unlabelled, tell)
     if not len(store):
-        asking.refuse_none()
+        asking.check_any_label()
     if stopped:
         tell(f"Stopped by {stopped}; the same command continues.")
     return store
@@ -227,9 +227,9 @@ class _Asking:
         self.unlabelled += logs is None
         self.why = why or self.why
         if self.unlabelled >= FIRST_ANSWERS:
-            self.refuse_none()
+            self.check_any_label()
 
-    def refuse_none(self) -> None:
+    def check_any_label(self) -> None:
         """Check that at least one of the answers is a label.
 
         Raises:

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Section, read_toml
 from kdedge.tasks import Classification, MultiLabel, Task
-from kdedge.tasks.classification import has_breaks
+from kdedge.tasks.classification import has_control_characters
 from kdedge.text.pairs import Text, parts_of
 
 PLACES = ("task", "labels", "instruction", "examples", "opinion", "text", "text_pair")
@@ -95,7 +95,7 @@ class Prompt(Section):
     @classmethod
     def _names_are_lines(cls, labels: dict[str, str]) -> dict[str, str]:
         for name in labels:
-            if not name.strip() or name != name.strip() or has_breaks(name):
+            if not name.strip() or name != name.strip() or has_control_characters(name):
                 raise ValueError(
                     f"{name!r}: a name can't have line breaks, tabs or other control characters, "
                     "nor spaces at its ends"
