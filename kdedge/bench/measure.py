@@ -69,13 +69,13 @@ ANSWERS: dict[Kind, type[BaseModel]] = {
 }
 
 
-class Ran(BaseModel):
+class AnyAnswer(BaseModel):
     """The part that all answers have."""
 
     runtime: Runtime
 
 
-class Kept(BaseModel):
+class StoredAnswer(BaseModel):
     """An answer as it is saved on disk."""
 
     answer: dict[str, Any]
@@ -118,12 +118,12 @@ def measure(
 
         def ask(subject: Subject, kind: Kind, number: int) -> Any:
             path = folder / f"{_key(device, fixed, subject, scenario, kind, number)}.json"
-            kept = _kept(path)
+            kept = _stored(path)
             if kept is None:
                 answer = checked(device.run(subject, scenario, kind), kind)
-                kept = Kept(answer=answer, reasons=now)
+                kept = StoredAnswer(answer=answer, reasons=now)
                 write_text(path, kept.model_dump_json())
-            runtime = Ran.model_validate(kept.answer).runtime
+            runtime = AnyAnswer.model_validate(kept.answer).runtime
             environment[runtime.name] = runtime.version
             reasons.update(dict.fromkeys(kept.reasons))
             return ANSWERS[kind].model_validate(kept.answer)
@@ -206,7 +206,7 @@ def checked(answer: Any, kind: Kind) -> dict[str, Any]:
     """
     try:
         ANSWERS[kind].model_validate(answer)
-        Ran.model_validate(answer)
+        AnyAnswer.model_validate(answer)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -217,9 +217,9 @@ def checked(answer: Any, kind: Kind) -> dict[str, Any]:
     return dict(answer)
 
 
-def _kept(path: Path) -> Kept | None:
+def _stored(path: Path) -> StoredAnswer | None:
     try:
-        return Kept.model_validate_json(path.read_bytes())
+        return StoredAnswer.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
 

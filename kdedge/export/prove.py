@@ -139,7 +139,7 @@ def _joined(contents: Sequence[bytes]) -> bytes:
     return contents[0] if len(contents) == 1 else merged(contents)
 
 
-class _OfLengths:
+class _QuantizerOfLengths:
     """Quantizes one model's files of several lengths in the same way, into one file."""
 
     def __init__(self, quantizers: Sequence[Quantizer]) -> None:
@@ -185,7 +185,7 @@ class Prover:
         else:
             of = planned.quantization
             content, spared = spare_layers(
-                _OfLengths([self._quantizer(of, length) for length in lengths]),
+                _QuantizerOfLengths([self._quantizer(of, length) for length in lengths]),
                 lambda trial: self._error(trial, path),
                 lambda trial: self._holds(trial, path),
             )

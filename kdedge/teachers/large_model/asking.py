@@ -35,13 +35,13 @@ def ask_all(
         KdedgeError: as `ask` or `keep`; the answers of running requests are stored first.
     """
     settings, stopped = server.settings, None
-    flying: dict[Future[A], Q] = {}
+    pending: dict[Future[A], Q] = {}
 
-    def land() -> int:
+    def collect() -> int:
         """Wait for answers, store them, and return their number."""
-        done = wait(flying, return_when=FIRST_COMPLETED).done
+        done = wait(pending, return_when=FIRST_COMPLETED).done
         for future in done:
-            question = flying.pop(future)
+            question = pending.pop(future)
             try:
                 answer = future.result()
             except KdedgeError as error:
@@ -57,16 +57,16 @@ def ask_all(
             for question in questions:
                 if stopped := server.spent.exceeds(settings):
                     break
-                flying[pool.submit(ask, question)] = question
-                if len(flying) >= settings.concurrency:
-                    advance(land(), server.spent.line(settings))
-            while flying:
-                advance(land(), server.spent.line(settings))
+                pending[pool.submit(ask, question)] = question
+                if len(pending) >= settings.concurrency:
+                    advance(collect(), server.spent.line(settings))
+            while pending:
+                advance(collect(), server.spent.line(settings))
         finally:
             # Running requests are paid for.
-            while flying:
+            while pending:
                 with suppress(KdedgeError):
-                    land()
+                    collect()
     return stopped
 
 

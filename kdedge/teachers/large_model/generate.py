@@ -15,7 +15,14 @@ from kdedge.files import write_text
 from kdedge.recipe import LargeModel, fingerprint
 from kdedge.teachers.large_model.asking import add_answer, ask_all, read_answers
 from kdedge.teachers.large_model.prompt import Prompt, load_prompts
-from kdedge.teachers.large_model.server import BYTES_A_TOKEN, CANNOT, NotDone, Server, Spent, quoted
+from kdedge.teachers.large_model.server import (
+    BYTES_A_TOKEN,
+    UNSUPPORTED,
+    RequestError,
+    Server,
+    Spent,
+    quoted,
+)
 from kdedge.text.corpus import Corpus
 from kdedge.text.decoding import Tell, tell_once
 from kdedge.text.near import NearTexts
@@ -59,7 +66,7 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class Wish:
+class TextRequest:
     """A request for texts of a label."""
 
     label: str
@@ -67,7 +74,7 @@ class Wish:
     key: str
 
 
-class Written:
+class WrittenTexts:
     """Texts that the model wrote, stored in a file as they arrive.
 
     Args:
@@ -90,7 +97,7 @@ class Written:
                 raise KdedgeError(f"{where}: damaged. Remove this line.") from None
 
     def ask(
-        self, server: Server, wishes: Sequence[Wish], at_once: int, temperature: float
+        self, server: Server, requests: Sequence[TextRequest], at_once: int, temperature: float
     ) -> str | None:
         """Send the requests that have no answer yet; return the limit that stopped it, if one did.
 
@@ -98,30 +105,30 @@ class Written:
             KdedgeError: the server can't be used, or no answer is a list of texts.
         """
 
-        def ask(wish: Wish) -> tuple[list[str] | None, str]:
+        def ask(request: TextRequest) -> tuple[list[str] | None, str]:
             """The texts of an answer, or None and the reason."""
             try:
                 words = server.chat(
-                    wish.content,
+                    request.content,
                     lambda answer: str(answer.choices[0].message.content or ""),
                     at_once * MOST_TOKENS,
                     temperature=temperature,
                 )
-            except NotDone as error:
+            except RequestError as error:
                 if error.status == 404:
                     raise KdedgeError(
                         f"{server.where}: {error} Check the URL, which ends with /v1, and the "
                         "model's name."
                     ) from None
-                if error.status in CANNOT:
+                if error.status in UNSUPPORTED:
                     return None, str(error)
                 raise
             texts = texts_in(words)
             return texts, "" if texts is not None else f"no JSON list: {quoted(words)}"
 
-        unknown = [wish for wish in wishes if wish.key not in self.texts]
+        unknown = [request for request in requests if request.key not in self.texts]
         stopped = ask_all(server, unknown, ask, self._add, "generating")
-        answers = [self.texts.get(wish.key) for wish in wishes]
+        answers = [self.texts.get(request.key) for request in requests]
         if answers and not any(own is not None for own in answers) and not stopped:
             raise KdedgeError(
                 f"{server.settings.model}: none of {len(answers)} answers is a JSON list of "
@@ -130,12 +137,12 @@ class Written:
             )
         return stopped
 
-    def _add(self, wish: Wish, answer: tuple[list[str] | None, str]) -> None:
+    def _add(self, request: TextRequest, answer: tuple[list[str] | None, str]) -> None:
         texts, why = answer
         self.why = f" ({why})" if why else self.why
-        line = {"key": wish.key, "label": wish.label, "texts": texts}
+        line = {"key": request.key, "label": request.label, "texts": texts}
         add_answer(self.path, line | ({"why": why} if why else {}))
-        self.texts[wish.key] = texts
+        self.texts[request.key] = texts
 
 
 def generate_texts(
@@ -168,9 +175,9 @@ def generate_texts(
     """
     prompt, server = _prompt(settings, corpus), Server(settings)
     out.parent.mkdir(parents=True, exist_ok=True)
-    written = Written(answers_file(out))
+    written = WrittenTexts(answers_file(out))
 
-    stopped, rounds, asked = None, 0, list[Wish]()
+    stopped, rounds, asked = None, 0, list[TextRequest]()
     known, kept = _known_texts(corpus), list[tuple[str, str]]()
     while rounds < MOST_ROUNDS * _rounds(how) and not stopped:
         lacking = [
@@ -183,7 +190,7 @@ def generate_texts(
         more = min(
             math.ceil((how.per_label - fewest) / how.at_once), MOST_ROUNDS * _rounds(how) - rounds
         )
-        new = _wishes(settings, prompt, corpus, how, lacking, range(rounds, rounds + more))
+        new = _requests(settings, prompt, corpus, how, lacking, range(rounds, rounds + more))
         rounds += more
         asked += new
         stopped = written.ask(server, asked, how.at_once, how.temperature)
@@ -208,12 +215,12 @@ def generate_texts(
 def estimate_generation(settings: LargeModel, corpus: Corpus, how: Generation, out: Path) -> Spent:
     """Estimate the cost of generation, without requests, as if every text were new."""
     prompt = _prompt(settings, corpus)
-    written = Written(answers_file(out))
+    written = WrittenTexts(answers_file(out))
     spent = Spent()
-    for wish in _wishes(settings, prompt, corpus, how, [*prompt.labels], range(_rounds(how))):
-        if wish.key not in written.texts:
+    for request in _requests(settings, prompt, corpus, how, [*prompt.labels], range(_rounds(how))):
+        if request.key not in written.texts:
             spent.requests += 1
-            spent.read += len(wish.content.encode()) // BYTES_A_TOKEN
+            spent.read += len(request.content.encode()) // BYTES_A_TOKEN
             spent.written += how.at_once * TOKENS_A_TEXT
     return spent
 
@@ -262,17 +269,17 @@ def _rounds(how: Generation) -> int:
     return math.ceil(how.per_label / how.at_once)
 
 
-def _wishes(
+def _requests(
     settings: LargeModel,
     prompt: Prompt,
     corpus: Corpus,
     how: Generation,
     labels: Sequence[str],
     rounds: range,
-) -> list[Wish]:
+) -> list[TextRequest]:
     """Requests for texts of these labels; equal arguments give equal requests."""
     texts = [*single(corpus.train.texts, "kdedge generate")]
-    wishes = []
+    requests = []
     for place in rounds:
         for number, label in enumerate(prompt.labels):
             if label not in labels:
@@ -289,8 +296,8 @@ def _wishes(
             )
             # The number of the round, so that a request with the same texts is asked again.
             key = fingerprint(settings.model, content, str(how.temperature), str(place))[:DIGITS]
-            wishes.append(Wish(label, content, key))
-    return wishes
+            requests.append(TextRequest(label, content, key))
+    return requests
 
 
 def _known_texts(corpus: Corpus) -> NearTexts:
@@ -302,15 +309,17 @@ def _known_texts(corpus: Corpus) -> NearTexts:
     return known
 
 
-def _new_texts(wishes: Sequence[Wish], written: Written, known: NearTexts) -> list[tuple[str, str]]:
+def _new_texts(
+    requests: Sequence[TextRequest], written: WrittenTexts, known: NearTexts
+) -> list[tuple[str, str]]:
     """The texts that are not near copies of known ones, with their labels; adds them to `known`."""
     found = []
-    for wish in wishes:
-        for text in written.texts.get(wish.key) or ():
+    for request in requests:
+        for text in written.texts.get(request.key) or ():
             whole = " ".join(text.split())
             if can_be_used(whole) and not known.has(whole):
                 known.add(whole)
-                found.append((whole, wish.label))
+                found.append((whole, request.label))
     return found
 
 
@@ -325,8 +334,8 @@ def can_be_used(text: str) -> bool:
 
 def _tell_of(
     server: Server,
-    asked: Sequence[Wish],
-    written: Written,
+    asked: Sequence[TextRequest],
+    written: WrittenTexts,
     kept: Sequence[tuple[str, str]],
     tell: Tell,
 ) -> None:
@@ -334,7 +343,7 @@ def _tell_of(
     tell(f"Asked: {spent.line(server.settings)}.")
     if spent.faults:
         tell(f"Sent again after faults: {spent.faults_line()}.")
-    answers = [written.texts[wish.key] for wish in asked if wish.key in written.texts]
+    answers = [written.texts[request.key] for request in asked if request.key in written.texts]
     texts = sum(len(own or ()) for own in answers)
     tell(
         f"{texts} texts written; {texts - len(kept)} left out: empty, or near copies of the data "

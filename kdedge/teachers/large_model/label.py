@@ -13,8 +13,8 @@ from kdedge.teachers.large_model.asking import add_answer, ask_all, read_answers
 from kdedge.teachers.large_model.prompt import Prompt, load_prompts, need_pairs, task_of
 from kdedge.teachers.large_model.server import (
     BYTES_A_TOKEN,
-    CANNOT,
-    NotDone,
+    UNSUPPORTED,
+    RequestError,
     Server,
     Spent,
 )
@@ -77,10 +77,10 @@ def label_by_prompts(
     """
     prompts = load_prompts(settings.prompt)
     # The first text shows whether these are pairs, before a store is made.
-    next(_fitting(prompts, texts), None)
+    next(_checked(prompts, texts), None)
     server = server or Server(settings)
     stored = SoftLabels(folder).notes if (folder / STORE).is_file() else {}
-    (trial,) = _alike(prompts, [TRIAL])
+    (trial,) = _as_inputs(prompts, [TRIAL])
     way = stored.get("way") or find_way(server, prompts[0].questions[0], trial, tell)
     if settings.way not in ("auto", way):
         raise KdedgeError(
@@ -92,12 +92,12 @@ def label_by_prompts(
         store.keep(encoder, None)
     askers = _askers(settings, way, prompts)
     asking = _Asking(server, askers, way, Answers(answers or folder / ANSWERS))
-    free = _alike(prompts, CONTENT_FREE) if settings.calibrate and way in EXACT else []
-    questions = asking.answers.without([*free, *_missing(store, prompts, texts)], askers)
+    content_free = _as_inputs(prompts, CONTENT_FREE) if settings.calibrate and way in EXACT else []
+    questions = asking.answers.without([*content_free, *_missing(store, prompts, texts)], askers)
     about = _estimated(settings, askers, way, questions)
     tell(f"{settings.model}, way {way}: about {about.line(settings)}.")
     stopped = asking.run(questions)
-    unlabelled = _write(store, texts, asking, prompts, _priors(asking, free))
+    unlabelled = _write(store, texts, asking, prompts, _priors(asking, content_free))
     _tell_of(asking, unlabelled, tell)
     if not len(store):
         asking.check_any_label()
@@ -119,7 +119,7 @@ def estimate(
     """
     prompts = load_prompts(settings.prompt)
     ways = [*WAYS] if settings.way == "auto" else [settings.way]
-    missing = _fitting(prompts, texts)
+    missing = _checked(prompts, texts)
     if (folder / STORE).is_file():
         store = SoftLabels(folder)
         ways = [store.notes.get("way", ways[0])]
@@ -206,9 +206,9 @@ class _Asking:
                 logs = ask(self.server, prompt, text, np.exp(_normal(logs)).tolist())
         except NoLabel as error:
             return None, str(error)
-        except NotDone as error:
+        except RequestError as error:
             # The server refuses this text (too long, against its rules), or its answer is empty.
-            if error.status is None or error.status in CANNOT:
+            if error.status is None or error.status in UNSUPPORTED:
                 return None, str(error)
             raise
         if not np.isfinite(logs).all():
@@ -252,12 +252,12 @@ def _open(settings: LargeModel, prompts: list[Prompt], way: str, folder: Path) -
     return SoftLabels.create(folder, name, task, has_features=False, notes=notes)
 
 
-def _alike(prompts: list[Prompt], texts: Sequence[str]) -> list[Text]:
+def _as_inputs(prompts: list[Prompt], texts: Sequence[str]) -> list[Text]:
     """The texts, or pairs of equal texts if the prompts are for pairs."""
     return [Pair(text, text) if prompts[0].pairs else text for text in texts]
 
 
-def _fitting(prompts: list[Prompt], texts: Iterable[Text]) -> Iterator[Text]:
+def _checked(prompts: list[Prompt], texts: Iterable[Text]) -> Iterator[Text]:
     """Yield the texts, after a check.
 
     Raises:
@@ -270,7 +270,7 @@ def _fitting(prompts: list[Prompt], texts: Iterable[Text]) -> Iterator[Text]:
 
 def _missing(store: SoftLabels, prompts: list[Prompt], texts: Texts) -> Iterator[Text]:
     found = chain.from_iterable(store.missing(chunk) for chunk in chunks(texts, TEXTS_A_SHARD))
-    return _fitting(prompts, found)
+    return _checked(prompts, found)
 
 
 def _normal(logs: LogProbabilities) -> LogProbabilities:
@@ -278,7 +278,7 @@ def _normal(logs: LogProbabilities) -> LogProbabilities:
     return np.asarray(logs - np.logaddexp.reduce(logs))
 
 
-def _priors(asking: _Asking, free: Sequence[Text]) -> dict[str, LogProbabilities] | None:
+def _priors(asking: _Asking, content_free: Sequence[Text]) -> dict[str, LogProbabilities] | None:
     """For each prompt, the mean log-probabilities of the labels for texts without content.
 
     None if a limit stopped the run before all answers arrived: soft labels need them.
@@ -288,10 +288,10 @@ def _priors(asking: _Asking, free: Sequence[Text]) -> dict[str, LogProbabilities
     """
     priors, logs = {}, asking.answers.logs
     for name, prompt in asking.askers.items():
-        if any((name, text) not in logs for text in free):
+        if any((name, text) not in logs for text in content_free):
             return None
-        given = [own for text in free if (own := logs[name, text]) is not None]
-        if free and not given:
+        given = [own for text in content_free if (own := logs[name, text]) is not None]
+        if content_free and not given:
             raise KdedgeError(
                 f"{asking.server.settings.model}: it gives no label to texts without content, so "
                 "it can't be calibrated. Set calibrate = false, and name another folder."
@@ -322,8 +322,8 @@ def _write(
         for prompt, of_prompt in zip(prompts, names, strict=True):
             given = [own for name in of_prompt if (own := logs[name, text]) is not None]
             if len(given) == len(of_prompt):
-                free = [priors[name] for name in of_prompt]
-                found.append(_logits(prompt, np.array(given) - np.array(free)))
+                prior = [priors[name] for name in of_prompt]
+                found.append(_logits(prompt, np.array(given) - np.array(prior)))
         if found:
             rows[text] = np.mean(found, 0)
         else:

@@ -15,8 +15,8 @@ from kdedge.tasks import Classification, Outputs
 from kdedge.teachers.large_model.generate import (
     DIGITS,
     TOKENS_A_TEXT,
-    Wish,
-    Written,
+    TextRequest,
+    WrittenTexts,
     answers_file,
     can_be_used,
 )
@@ -104,14 +104,14 @@ def rewrite_texts(
     Raises:
         KdedgeError: the run is not of such a recipe, or the server can't be used.
     """
-    settings = _same_way(settings, trained)
-    wishes = _wishes(settings, corpus, trained, how)
-    server, written = Server(settings), Written(answers_file(out))
-    if stopped := written.ask(server, [*wishes], how.at_once, how.temperature):
+    settings = _with_way(settings, trained)
+    requests = _requests(settings, corpus, trained, how)
+    server, written = Server(settings), WrittenTexts(answers_file(out))
+    if stopped := written.ask(server, [*requests], how.at_once, how.temperature):
         tell(f"Asked: {server.spent.line(settings)}.")
         tell(f"Stopped by {stopped}; the same command continues.")
         return None
-    new = _new_texts(wishes, written, corpus)
+    new = _new_texts(requests, written, corpus)
     texts, task = [*new], trained.labels.task
     folder = out.with_name(out.stem + LABELS)
     store = label_by_prompts(
@@ -134,7 +134,7 @@ def rewrite_texts(
             kept.append(json.dumps(line, ensure_ascii=False) + "\n")
     write_text(out, "".join(kept))
     tell(
-        f"{len(wishes)} texts were rewritten to {len(new)} new ones. The answers of student and "
+        f"{len(requests)} texts were rewritten to {len(new)} new ones. The answers of student and "
         f"{settings.model} differ on {len(kept)} of the {len(texts)} with a label."
     )
     return len(kept)
@@ -144,24 +144,24 @@ def estimate_rewriting(
     settings: LargeModel, corpus: Corpus, trained: Trained, how: Rewriting, out: Path
 ) -> Spent:
     """Estimate the cost of rewriting and of labelling the new texts, without requests."""
-    settings = _same_way(settings, trained)
-    wishes, written = _wishes(settings, corpus, trained, how), Written(answers_file(out))
+    settings = _with_way(settings, trained)
+    requests, written = _requests(settings, corpus, trained, how), WrittenTexts(answers_file(out))
     spent = Spent()
-    for wish in wishes:
-        if wish.key not in written.texts:
+    for request in requests:
+        if request.key not in written.texts:
             spent.requests += 1
-            spent.read += len(wish.content.encode()) // BYTES_A_TOKEN
+            spent.read += len(request.content.encode()) // BYTES_A_TOKEN
             spent.written += how.at_once * TOKENS_A_TEXT
     # New texts are taken to be as long as those that are rewritten.
     nowhere = out.with_name(out.stem + ".none")
-    (labels,) = estimate(settings, [*wishes.values()], nowhere, nowhere).values()
+    (labels,) = estimate(settings, [*requests.values()], nowhere, nowhere).values()
     spent.requests += how.at_once * labels.requests
     spent.read += how.at_once * labels.read
     spent.written += how.at_once * labels.written
     return spent
 
 
-def _same_way(settings: LargeModel, trained: Trained) -> LargeModel:
+def _with_way(settings: LargeModel, trained: Trained) -> LargeModel:
     """The settings, with the `way` of the run's labels.
 
     Raises:
@@ -176,9 +176,9 @@ def _same_way(settings: LargeModel, trained: Trained) -> LargeModel:
     return settings.model_copy(update={"way": way})
 
 
-def _wishes(
+def _requests(
     settings: LargeModel, corpus: Corpus, trained: Trained, how: Rewriting
-) -> dict[Wish, str]:
+) -> dict[TextRequest, str]:
     """The requests, each with the text to rewrite."""
     prompt = load_prompts(settings.prompt)[0]
     missing = {*trained.labels.missing(corpus.train.texts)}
@@ -194,7 +194,7 @@ def _wishes(
     # From the most probable label to the least.
     order = np.argsort(-students, axis=1, kind="stable")
     ranked = np.take_along_axis(students, order, axis=1)
-    wishes, count = dict[Wish, str](), dict.fromkeys(task.output_names, 0)
+    requests, count = dict[TextRequest, str](), dict.fromkeys(task.output_names, 0)
     for place in np.argsort(ranked[:, 0] - ranked[:, 1], kind="stable"):
         label, other = (task.output_names[number] for number in order[place, :2])
         if not task.same(students[[place]], teachers[[place]])[0] or count[label] >= how.per_label:
@@ -211,11 +211,13 @@ def _wishes(
             text=json.dumps(texts[place], ensure_ascii=False),
         )
         key = fingerprint(settings.model, content, str(how.temperature))[:DIGITS]
-        wishes[Wish(label, content, key)] = texts[place]
-    return wishes
+        requests[TextRequest(label, content, key)] = texts[place]
+    return requests
 
 
-def _new_texts(wishes: dict[Wish, str], written: Written, corpus: Corpus) -> dict[str, str]:
+def _new_texts(
+    requests: dict[TextRequest, str], written: WrittenTexts, corpus: Corpus
+) -> dict[str, str]:
     """The new texts that are not in train nor near copies of held-out ones, with their sources."""
     held_out = NearTexts()
     for split in (corpus.valid, corpus.test):
@@ -223,8 +225,8 @@ def _new_texts(wishes: dict[Wish, str], written: Written, corpus: Corpus) -> dic
             held_out.add(text)
     known = {same_text(text) for text in corpus.train.texts}
     found = dict[str, str]()
-    for wish, source in wishes.items():
-        for text in written.texts.get(wish.key) or ():
+    for request, source in requests.items():
+        for text in written.texts.get(request.key) or ():
             whole = " ".join(text.split())
             if can_be_used(whole) and same_text(whole) not in known and not held_out.has(whole):
                 known.add(same_text(whole))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 KEY = "KDEDGE_API_KEY"
 # HTTP statuses of requests that a server will never do.
-CANNOT = (400, 404, 405, 413, 415, 422, 501)
+UNSUPPORTED = (400, 404, 405, 413, 415, 422, 501)
 # HTTP statuses of a busy server.
 BUSY = (408, 409, 425, 429, 502, 503, 504)
 # The name of `max_tokens` for reasoning models.
@@ -32,7 +32,7 @@ QUOTED = 60
 T = TypeVar("T")
 
 
-class NotDone(KdedgeError):
+class RequestError(KdedgeError):
     """The server answered a request, but not with what is needed.
 
     Attributes:
@@ -140,7 +140,7 @@ class Server:
             **options: options of the protocol.
 
         Raises:
-            NotDone: the server can't do this, or the answer is incomplete.
+            RequestError: the server can't do this, or the answer is incomplete.
             KdedgeError: the server can't be reached, refuses the key, or fails in each retry.
         """
         given = prompts[0] if len(prompts) == 1 else list(prompts)
@@ -166,7 +166,7 @@ class Server:
                 read,
                 len(content.encode()),
             )
-        except NotDone as error:
+        except RequestError as error:
             # Reasoning models have another name for this option.
             if named == NEW_NAME or NEW_NAME not in str(error):
                 raise
@@ -190,8 +190,8 @@ class Server:
                 status, self._reached = error.status_code, True
                 fault, why = f"HTTP {status}", _words(error)
                 # Errors of openai can quote the request or the key, so they are not chained.
-                if status in CANNOT:
-                    raise NotDone(f"{fault}{why}.", status) from None
+                if status in UNSUPPORTED:
+                    raise RequestError(f"{fault}{why}.", status) from None
                 if status < 500 and status not in BUSY:
                     raise KdedgeError(f"{self.where}: {fault}{why}. {_remedy(status)}") from None
                 wait = _asked_to_wait(error) or wait
@@ -216,7 +216,7 @@ class Server:
         message = f"{self.where}: {fault}{why}, {tries} times."
         if status is None or status in BUSY:
             raise KdedgeError(message)
-        raise NotDone(message, status)
+        raise RequestError(message, status)
 
     @property
     def where(self) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from kdedge.errors import KdedgeError
 from kdedge.teachers.large_model.prompt import LETTERS, Prompt, folded
-from kdedge.teachers.large_model.server import CANNOT, NotDone, Server, quoted
+from kdedge.teachers.large_model.server import UNSUPPORTED, RequestError, Server, quoted
 from kdedge.text.pairs import Text
 
 # The logarithm of a probability for each label, in the prompt's order.
@@ -68,19 +68,19 @@ def _echoed(whole: list[str], answer: Any) -> list[tuple[list[str], list[float]]
     """Tokens and their log-probabilities of each text that was sent."""
     choices = sorted(answer.choices, key=lambda choice: choice.index)
     if len(choices) != len(whole):
-        raise NotDone(f"the server answers {len(choices)} of {len(whole)} texts.")
+        raise RequestError(f"the server answers {len(choices)} of {len(whole)} texts.")
     # The model may have written a token after each text, which does not count.
     written = answer.usage.completion_tokens if answer.usage else len(choices)
     if written not in (0, len(choices)):
-        raise NotDone("the server does not say how many tokens of each text are new.")
+        raise RequestError("the server does not say how many tokens of each text are new.")
     found = []
     for text, choice in zip(whole, choices, strict=True):
         if choice.logprobs is None or not choice.text.lstrip().startswith(text[:40].lstrip()):
-            raise NotDone("the server gives no log-probabilities of a prompt's tokens (echo).")
+            raise RequestError("the server gives no log-probabilities of a prompt's tokens (echo).")
         tokens, logs = choice.logprobs.tokens, choice.logprobs.token_logprobs
         end = len(tokens) - written // len(choices)
         if end < 2 or len(logs) != len(tokens):
-            raise NotDone("the server gives no log-probabilities of a prompt's tokens (echo).")
+            raise RequestError("the server gives no log-probabilities of a prompt's tokens (echo).")
         # The first token has none.
         numbers = [0.0 if log is None else float(log) for log in logs[:end]]
         found.append(([str(token) for token in tokens[:end]], numbers))
@@ -105,7 +105,7 @@ def letters(
     than the least probable listed token.
     """
     if len(prompt.labels) > len(LETTERS):
-        raise NotDone(f"{len(prompt.labels)} labels; there are {len(LETTERS)} letters.")
+        raise RequestError(f"{len(prompt.labels)} labels; there are {len(LETTERS)} letters.")
     content = prompt.render(text, letters=True, opinion=opinion)
     options = {"logprobs": True, "top_logprobs": MOST_ALTERNATIVES, "temperature": 0}
     listed = server.chat(content, _alternatives, 1, **options)
@@ -126,7 +126,7 @@ def letters(
 def _alternatives(answer: Any) -> list[tuple[str, float]]:
     logprobs = answer.choices[0].logprobs
     if logprobs is None or not logprobs.content or not logprobs.content[0].top_logprobs:
-        raise NotDone("the server gives no log-probabilities of a chat's tokens.")
+        raise RequestError("the server gives no log-probabilities of a chat's tokens.")
     listed = logprobs.content[0].top_logprobs
     return [(str(one.token), math.exp(min(one.logprob, 0.0))) for one in listed]
 
@@ -142,8 +142,8 @@ def samples(
         n = 1 if server.one_at_a_time else wanted - len(answers)
         try:
             answers += _answers(server, prompt, text, opinion, n=n, temperature=1)
-        except NotDone as error:
-            if n == 1 or error.status not in CANNOT:
+        except RequestError as error:
+            if n == 1 or error.status not in UNSUPPORTED:
                 raise
             server.one_at_a_time = True
     return _shares(answers[:wanted], prompt)
@@ -228,7 +228,7 @@ def find_way(server: Server, prompt: Prompt, text: Text, tell: Callable[[str], N
         tell: called with a line for each better way that the server does not support.
 
     Raises:
-        NotDone: the server supports none.
+        RequestError: the server supports none.
         KdedgeError: a limit is reached before, or the server can't be used at all.
     """
     wanted = server.settings.way
@@ -242,7 +242,7 @@ def find_way(server: Server, prompt: Prompt, text: Text, tell: Callable[[str], N
             )
         try:
             WAYS[name](server, prompt, text, None)
-        except NotDone as error:
+        except RequestError as error:
             reasons[name] = str(error)
             continue
         except NoLabel:
@@ -251,7 +251,7 @@ def find_way(server: Server, prompt: Prompt, text: Text, tell: Callable[[str], N
         for other, reason in reasons.items():
             tell(f"way {other}: {reason}")
         return name
-    raise NotDone(
+    raise RequestError(
         f"{server.where}: the way{'s' * (len(tried) > 1)} {', '.join(tried)} can't be used: "
         f"{' '.join(dict.fromkeys(reasons.values()))} Check the URL, which ends with /v1, and the "
         "model's name."
