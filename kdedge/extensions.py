@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def with_folder(reference: str, folder: Path) -> str:
-    """Add the path to a reference whose file is in `folder`; others are not changed.
+    """Add the folder to a reference whose file is in `folder`; other references are not changed.
 
     >>> with_folder("micro", Path("recipes"))
     'micro'
@@ -75,12 +75,12 @@ def _imported(module: str) -> ModuleType:
         try:
             return importlib.import_module(module)
         except ModuleNotFoundError as error:
-            # The module is there, and something that it needs is not.
+            # The module exists, but another one that it imports does not.
             if error.name != module or not Path(f"{module}.py").is_file():
                 raise
         module = f"{module}.py"
     file = Path(module).resolve()
-    # By its path: a file may be called as any module of Python is.
+    # The path is its name in sys.modules, because the file can have the name of another module.
     name = str(file)
     if name in sys.modules:
         return sys.modules[name]

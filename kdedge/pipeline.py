@@ -259,7 +259,7 @@ def _unlabelled_test(corpus: Corpus) -> bool:
 
 
 def _by_hand(student: Path, sheet: Path) -> list[str]:
-    """How well the student does on texts that were labelled by hand; [] if there are none."""
+    """Lines with the student's score on texts that were labelled by hand; [] if there are none."""
     return lines(read_sheet(Student.load(student), sheet)) if sheet.is_file() else []
 
 
@@ -333,10 +333,10 @@ class _Stages:
         """Let `work` write the result into the run's folder if it is not there; return its path.
 
         Args:
-            name: of the stage.
+            name: name of the stage.
             result: name of its file or folder.
-            work: writes it.
-            settings: what the stage depends on besides the stages before it.
+            work: writes the result.
+            settings: settings that the stage depends on, besides the stages before it.
         """
         key = self._key(settings)
         self.asked_for.append(name)

@@ -44,9 +44,9 @@ def progress(task: str, total: int, unit: str, done: int = 0) -> Iterator[Advanc
 
 @contextmanager
 def _interrupted_between_items() -> Iterator[Callable[[], None]]:
-    """Hold an interrupt back until the function given is called, or the block ends.
+    """Delay an interrupt until the yielded function is called, or the block ends.
 
-    While TensorFlow builds a graph an interrupt can crash the process.
+    An interrupt can crash the process while TensorFlow builds a graph.
     """
     usual = signal.getsignal(signal.SIGINT)
     if usual is not signal.default_int_handler or not _in_main_thread():
@@ -73,7 +73,7 @@ def _interrupted_between_items() -> Iterator[Callable[[], None]]:
 
 
 def _in_main_thread() -> bool:
-    # Signals are heard there alone.
+    # Only the main thread can handle signals.
     return threading.current_thread() is threading.main_thread()
 
 

@@ -388,7 +388,9 @@ def test_predict_leaves_out_empty_lines_and_counts_them(quick_run: Path, tmp_pat
 
 def test_predict_refuses(quick_run: Path, tmp_path: Path) -> None:
     bundle = quick_run / "bundle"
-    assert "one of the two" in refusal("predict", bundle, "x", "--file", tmp_path / "t.txt")
+    assert "give either a file or texts" in refusal(
+        "predict", bundle, "x", "--file", tmp_path / "t.txt"
+    )
     assert "no such file" in refusal("predict", bundle, "--file", tmp_path / "t.txt")
     assert "not UTF-8" in refusal("predict", bundle, stdin=b"caf\x81\n")
     assert "is not a bundle" in refusal("predict", tmp_path, "x")

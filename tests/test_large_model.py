@@ -741,7 +741,10 @@ def generated(path: Path) -> list[dict[str, Any]]:
 
 
 def test_texts_are_generated(url: str, model: Model, prompt: Path, tmp_path: Path) -> None:
-    recipe, more = to_generate(tmp_path, url, "price_in = 2.0"), tmp_path / "more.jsonl"
+    recipe, more = (
+        to_generate(tmp_path, url, "price_in = 2.0\nconcurrency = 1"),
+        tmp_path / "more.jsonl",
+    )
     words = ("generate", recipe, "--out", more, "--per-label", 3, "--at-once", 3, "--seeds", 2)
     result = run(*words, "--dry-run")
     assert result.exit_code == 0, result.output

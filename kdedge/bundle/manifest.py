@@ -40,7 +40,7 @@ FORMAT_VERSION = 3
 READABLE_VERSIONS = (1, 2, FORMAT_VERSION)
 # Larger than any model for an edge device. A zip archive that expands to more is refused.
 MAX_ZIP_BYTES = 2_000_000_000
-# What zipfile raises for a damaged archive.
+# Errors of zipfile for a damaged archive.
 DAMAGED_ZIP = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, LookupError
 )  # fmt: skip

@@ -81,7 +81,7 @@ def _library(name: str, head: bytes) -> Library:
         headers = [struct.unpack("<2I6Q", head[place : place + 56]) for place in places]
     except struct.error:
         return Library(name, f"no program headers in its first {HEAD // 1024} KB; is it damaged?")
-    # Of each header: type, flags, offset, virtual address, physical address, sizes, alignment.
+    # Each header has type, flags, offset, virtual address, physical address, sizes, alignment.
     loads = [
         (offset, address, align)
         for kind, _, offset, address, *_, align in headers

@@ -133,7 +133,7 @@ def error_by_chance(confidence: Floats) -> float:
 
 
 def _starts(texts: int) -> npt.NDArray[np.int64]:
-    """Where bins of equal count begin."""
+    """The indices where bins of equal count begin."""
     count = min(BINS, texts)
     return np.asarray(np.arange(count) * texts // count)
 

@@ -43,5 +43,5 @@ class TaskPrompt(keras.layers.Layer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` needs."""
+        """The arguments of `from_config`."""
         return {**super().get_config(), "tokens": self.tokens}

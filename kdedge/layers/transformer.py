@@ -39,7 +39,7 @@ class PositionEmbedding(keras.layers.Layer):
         return x + self.table[: keras.ops.shape(x)[1]]
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` needs."""
+        """The arguments of `from_config`."""
         return {**super().get_config(), "max_length": self.max_length}
 
 

@@ -1,4 +1,4 @@
-"""What models learn for each task, in TensorFlow: heads, losses and schedules."""
+"""The TensorFlow part of each task: heads, losses and schedules."""
 
 from collections.abc import Callable
 

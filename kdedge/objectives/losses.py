@@ -300,7 +300,7 @@ def same_shape(loss: DistillationLoss, teacher: Any, student: Any) -> None:
         KdedgeError: they have not.
     """
     shapes = tuple(teacher.shape[1:]), tuple(student.shape[1:])
-    # None is a length that is only known at run time.
+    # A length that is only known at run time is None.
     if len(shapes[0]) != len(shapes[1]) or any(
         None not in sizes and sizes[0] != sizes[1] for sizes in zip(*shapes, strict=True)
     ):

@@ -1,4 +1,4 @@
-"""What a student architecture consists of: its inputs, its named parts, and the preset of it."""
+"""The parts of a student architecture: its inputs, its named layers, and its preset."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ def student_inputs() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Request:
-    """What a preset needs to know to build a student.
+    """Facts that a preset needs to build a student.
 
     Attributes:
         task: task of the student, which sets the number of its logits.

@@ -22,7 +22,7 @@ STRENGTH = 10.0
 # Smallest scale that vectors are divided by. If a model gives nearly the same vector for all texts,
 # a smaller one would only amplify noise.
 SMALLEST_SCALE = 0.1
-# Where the fit stops. A smaller tolerance changed no accuracy.
+# Tolerance of the fit. A smaller one changed no accuracy.
 TOLERANCE, MOST_STEPS = 1e-3, 300
 WORD = re.compile(f"[{UNSPACED}]|[^\\W{UNSPACED}]{{2,}}")
 

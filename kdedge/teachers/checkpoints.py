@@ -209,7 +209,7 @@ def check_teacher(source: str, classifies: bool) -> None:
 
 
 def no_classifier_message(folder: Path, config: dict[str, Any]) -> str:
-    """What to say of a model without a classifier that kdedge reads."""
+    """The message for a model without a classifier that kdedge can read."""
     names = ", ".join(map(str, config.get("architectures") or ()))
     return (
         f"{folder}: this model has no classifier that kdedge reads"

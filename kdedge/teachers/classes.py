@@ -49,11 +49,11 @@ def label_names(config: Mapping[str, Any], where: object) -> tuple[str, ...]:
             f"{where}: id2label has the names {', '.join(map(repr, found[:10]))}. Each class needs "
             "a name of its own: write them into config.json."
         )
-    # Of other names, as LABEL_0, it is left over from another model.
+    # If label2id has other names, such as LABEL_0, it is left over from another model.
     if again != found and sorted(again) == sorted(found):
         raise KdedgeError(
             f"{where}: by id2label the classes are {', '.join(found)}, by label2id "
-            f"{', '.join(again)}. Make config.json say the same twice."
+            f"{', '.join(again)}. Correct config.json."
         )
     return found
 
@@ -123,7 +123,7 @@ def order_of(
 
 
 def suggested_map(names: Sequence[str], ours: Sequence[str], counts: Counts | None) -> str:
-    """The map of a teacher's classes to the data's to write into a recipe, and as `--map`.
+    """A map of a teacher's classes to the data's, as lines for a recipe and as `--map`.
 
     It is filled in as far as it can be guessed.
 
@@ -226,7 +226,7 @@ def swap_warning(counts: Counts, task: Task, names: Sequence[str]) -> str:
     """
     texts, shares = int(counts.sum()), shares_of(counts)
     order, same = best_order(shares), list(range(len(shares)))
-    # The mean over classes: a teacher that always gives one class would look exchanged otherwise.
+    # The mean over classes, so that a teacher that always gives one class does not look exchanged.
     now, best = shares[same, same].mean(), shares[order, same].mean()
     if wilson_interval(now, texts)[1] >= wilson_interval(best, texts)[0]:
         return ""

@@ -21,7 +21,7 @@ from kdedge.keras_environment import set_up_keras
 set_up_keras()
 # Added to the attention scores of padding, whose attention then is 0.
 PADDING = -1e4
-# By their names in transformers.
+# Activations by their names in transformers.
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("gelu", "gelu_python"), lambda x: keras.activations.gelu(x)),
     **dict.fromkeys(

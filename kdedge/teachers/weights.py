@@ -127,7 +127,7 @@ class Checkpoint:
                 f"{self.folder}: a {self.family.classes} has no part for the tensors "
                 f"{_some(others)}, and would give other answers without them. {ANY_OTHER}"
             )
-        # What sentence-transformers puts after the model, as 2_Dense.
+        # Layers that sentence-transformers puts after the model, such as 2_Dense.
         layers = sorted(f"{path.parent.name}/" for path in self.folder.glob("[1-9]_*/*model*"))
         if unused := [*layers, *heads]:
             tell_once(f"{self.folder}: not used: {_some(unused)}.")

@@ -1,4 +1,4 @@
-"""What all trainings share: checkpoints, and the mean of the weights over epochs."""
+"""Code that all trainings share: checkpoints, and the mean of the weights over epochs."""
 
 from kdedge.keras_environment import set_up_keras
 

@@ -87,7 +87,7 @@ class Adb:
         return self.execute("sh", "-c", f"cat {pattern} 2>/dev/null").stdout
 
     def environment(self) -> dict[str, Value]:
-        """What the kernel and Android tell of the device."""
+        """Facts about the device from the kernel and Android."""
         names = {"device": "ro.product.model", "SoC": "ro.soc.model"}
         facts: dict[str, Value] = {
             name: value

@@ -59,7 +59,7 @@ class AndroidApp(Device):
         self._adb.close()
 
     def environment(self) -> dict[str, Value]:
-        """What the kernel and Android tell of the device, and which APK is installed."""
+        """Facts about the device from the kernel and Android, and which APK is installed."""
         checksum = self._adb.execute("sha256sum", self._apk).stdout[:64]
         return self._adb.environment() | {"app": self._package, "SHA-256 of the APK": checksum}
 
@@ -71,7 +71,7 @@ class AndroidApp(Device):
         """Start the activity in a new process, wait for its result and read it."""
         self._checked("am", "force-stop", self._package)
         self._checked("rm", "-f", self._result)
-        # By its checksum, so that the app measures exactly this file.
+        # The checksum names the model, so that the app measures exactly this file.
         extras = (
             *("--es", "artifact", sha256(subject.model)),
             *("--ei", "count", scenario.min_count, "--ef", "seconds", scenario.min_seconds),

@@ -65,7 +65,7 @@ class BenchmarkModel(Device):
         self._remote.close()
 
     def environment(self) -> dict[str, Value]:
-        """What the kernel and Android tell of the device, and what is measured with."""
+        """Facts about the device from the kernel and Android, the program and its inputs."""
         facts = self._adb.environment()
         facts[RUNTIME] = sha256(self._file)
         facts["inputs"] = "one sample text" if self._takes_texts else "random numbers"
@@ -206,7 +206,7 @@ def _float(pattern: str, text: str) -> float | None:
 
 
 def _milliseconds(name: str, text: str) -> float | None:
-    """In microseconds, like all other values."""
+    """A value that the program prints in milliseconds, converted to microseconds."""
     return _thousands(_float(rf"{re.escape(name)}: +{_NUMBER} ms", text))
 
 

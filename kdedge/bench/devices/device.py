@@ -89,8 +89,8 @@ class Device(ABC):
         """The device of a URL, or None if it is of another kind; nothing is connected yet.
 
         Args:
-            url: as the user gave it.
-            options: as the user gave them; those that the device uses are removed.
+            url: the URL that the user gave.
+            options: the options that the user gave; those that the device uses are removed.
 
         Raises:
             ValueError: the URL can't be read.
@@ -122,11 +122,11 @@ class Device(ABC):
 
     @abstractmethod
     def environment(self) -> dict[str, Value]:
-        """What does not change: CPU, memory in MB, OS, runtimes and their versions."""
+        """Facts that do not change: CPU, memory in MB, OS, runtimes and their versions."""
 
     @abstractmethod
     def state(self) -> dict[str, Value]:
-        """What changes, such as the load; see `kdedge.bench.agent.state`."""
+        """Facts that change, such as the load; see `kdedge.bench.agent.state`."""
 
     @abstractmethod
     def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:

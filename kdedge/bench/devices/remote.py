@@ -197,7 +197,7 @@ class CopiedAgent(Device):
         return found[0]
 
     def _try(self, *pythons: str) -> list[tuple[str, dict[str, Value]]]:
-        """Those of the Pythons that can run a model, the one with the most runtimes first."""
+        """The Pythons that can run a model, the one with the most runtimes first."""
         found = [(python, self._ask(python, "environment")) for python in pythons]
         usable = [
             (python, facts) for python, facts in found if facts and set(self.runtimes) & set(facts)

@@ -248,7 +248,7 @@ class Measurement(_Frozen):
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
     def tokenize_ms(self) -> float | None:
-        """The part of it for tokenization."""
+        """The part of `text_ms` that is tokenization; None if not measured."""
         return p50([times.tokenize_p50_ms for times in self.texts]) if self.texts else None
 
     @property
@@ -258,12 +258,12 @@ class Measurement(_Frozen):
 
     @property
     def has_details(self) -> bool:
-        """Whether there is more than latencies."""
+        """Whether there are other measurements than latencies of inferences."""
         return bool(self.texts or self.memory or self.reference or self.millijoules)
 
     @property
     def conditions(self) -> tuple[str, str, int, int, int]:
-        """What must be equal to compare latencies."""
+        """The conditions that must be equal to compare latencies."""
         return self.device, self.format, self.threads, self.length, self.batch
 
     @property

@@ -113,7 +113,7 @@ class SoftLabelPrompt(Prompt):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` needs."""
+        """The arguments of `from_config`."""
         return {
             **super().get_config(),
             "classes": self.classes,
