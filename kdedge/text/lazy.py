@@ -1,4 +1,4 @@
-"""Reads a BERT's tokenizer.json without handing its words to `tokenizers`, which takes long."""
+"""Reads a BERT's tokenizer.json without loading its words into `tokenizers`, which takes long."""
 
 import json
 from pathlib import Path
@@ -12,14 +12,12 @@ from kdedge.text.words import WordTable
 
 
 class LazyTokenizer(NamedTuple):
-    """A tokenizer.json of which `tokenizers` has read everything but the words.
-
-    That is enough for a `WordTable`, and says whether the file is right.
+    """A tokenizer.json that is read without its words, which is enough for a `WordTable`.
 
     Attributes:
-        path: the file.
-        content: what it contains.
-        rules: a tokenizer with the special tokens only, and all else that the file has.
+        path: path of the file.
+        content: content of the file.
+        rules: a tokenizer with everything in the file, but only the special tokens as words.
         vocabulary: ids by word piece, in the order of the ids, without gaps.
     """
 
@@ -34,7 +32,7 @@ class LazyTokenizer(NamedTuple):
 
 
 def read_tokenizer(path: Path) -> Tokenizer | LazyTokenizer:
-    """Read a tokenizer.json: a BERT's without its words, others wholly.
+    """Read a tokenizer.json: a BERT's without its words, others completely.
 
     Raises:
         KdedgeError: it can't be read.
@@ -47,8 +45,8 @@ def read_tokenizer(path: Path) -> Tokenizer | LazyTokenizer:
 
 
 def _lazy(path: Path, content: str) -> LazyTokenizer | None:
-    """None if the words are not a BERT's, or `tokenizers` could refuse them."""
-    # Before all of a large file of another kind is read twice.
+    """A lazy tokenizer; None if it is not a BERT's, or `tokenizers` could refuse its words."""
+    # A quick check, so that a large file of another kind is not parsed twice.
     if '"BertNormalizer"' not in content:
         return None
     try:
@@ -59,17 +57,17 @@ def _lazy(path: Path, content: str) -> LazyTokenizer | None:
         special = {"[PAD]", model["unk_token"], *stored["post_processor"]["special_tokens"]}
         if not (
             [*vocabulary.values()] == [*range(len(vocabulary))]
-            # No 1.0 and no true.
+            # 1.0 and true are equal to 1, but refused.
             and {*map(type, vocabulary.values())} == {int}
             and special <= added.keys()
             and added.items() <= vocabulary.items()
-            # An escape can be half of a surrogate pair.
+            # An escape can be half of a surrogate pair, which is refused.
             and "\\u" not in content
         ):
             return None
         rest = json.dumps({**stored, "model": {**model, "vocab": added}})
         rules = Tokenizer.from_str(rest)
-    except Exception:  # tokenizers raises plain Exception; what is wrong it says of the whole file
+    except Exception:  # reading the whole file then shows what is wrong
         return None
     return LazyTokenizer(path, content, rules, vocabulary) if WordTable.suits(rules) else None
 
