@@ -25,7 +25,7 @@ from kdedge.text.encoder import TextEncoder, Tokens, padded
 from kdedge.text.pairs import Text, check_text, parts_of
 
 # The most texts in one inference.
-TOGETHER = 32
+MAX_BATCH = 32
 
 
 class Judged(NamedTuple):
@@ -70,7 +70,7 @@ class TextModel:
         encoder: turns texts into token ids.
         manifest: the bundle's manifest.
         decision: calibrates outputs and finds unsure answers; None if the bundle has none.
-        together: the most texts in one inference.
+        max_batch: the most texts in one inference.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class TextModel:
         encoder: TextEncoder,
         manifest: Manifest,
         decision: Decision | None,
-        together: int = 1,
+        max_batch: int = 1,
     ) -> None:
         self.engines, self.encoder, self.manifest = engines, encoder, manifest
-        self.decision, self.together = decision, together
+        self.decision, self.max_batch = decision, max_batch
 
     @property
     def engine(self) -> Engine:
@@ -144,7 +144,7 @@ class TextModel:
     def _run(self, texts: Sequence[Text]) -> Ran:
         for number, text in enumerate(texts, 1):
             self._check(text, number)
-        return run(self.engines, self.encoder, self.manifest.task, texts, self.together)
+        return run(self.engines, self.encoder, self.manifest.task, texts, self.max_batch)
 
     def _check(self, text: Text, number: int) -> None:
         pairs = self.manifest.pairs
@@ -188,8 +188,8 @@ def load_bundle(
         loaded = load_engines(folder / chosen.file, threads)
         _check_fit(loaded[0], highest, manifest, chosen)
         decision = chosen.trust.decision if chosen.trust else None
-        together = most_together(chosen.format, chosen.quantization)
-        return TextModel(loaded, encoder, manifest, decision, together)
+        max_batch = max_batch_of(chosen.format, chosen.quantization)
+        return TextModel(loaded, encoder, manifest, decision, max_batch)
 
 
 def _check_fit(engine: Engine, highest: int, manifest: Manifest, artifact: Artifact) -> None:
@@ -246,13 +246,13 @@ def load_engines(path: Path, threads: int) -> list[Engine]:
     return [first, *others]
 
 
-def most_together(format: str, quantization: str) -> int:
+def max_batch_of(format: str, quantization: str) -> int:
     """The most texts in one inference.
 
     LiteRT files take one. So must dynamic int8 in ONNX: it has one scale for all numbers of an
     inference, so an answer would depend on the other texts.
     """
-    return TOGETHER if format == "onnx" and quantization != "int8" else 1
+    return MAX_BATCH if format == "onnx" and quantization != "int8" else 1
 
 
 def run(
@@ -260,7 +260,7 @@ def run(
     encoder: TextEncoder,
     task: Task,
     texts: Sequence[Text],
-    together: int = 1,
+    max_batch: int = 1,
 ) -> Ran:
     """Run a model on texts, with only texts of equal length in one inference.
 
@@ -269,14 +269,14 @@ def run(
         encoder: turns texts into token ids.
         task: the model's task.
         texts: texts or pairs.
-        together: the most texts in one inference; see `most_together`.
+        max_batch: the most texts in one inference; see `max_batch_of`.
     """
     first = engines[0]
     rows = encoder.tokens(texts, first.length)
     outputs = np.zeros((len(rows), task.width), np.float32)
     tokens = [len(row.ids) for row in rows]
     by_length = groupby(sorted(range(len(rows)), key=tokens.__getitem__), tokens.__getitem__)
-    batches = [places for _, same in by_length for places in chunks(same, together)]
+    batches = [places for _, same in by_length for places in chunks(same, max_batch)]
 
     def run_batch(engine: Engine, places: list[int]) -> None:
         if len(places) == 1:

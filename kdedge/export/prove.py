@@ -26,7 +26,7 @@ from kdedge.export.subject import Subject
 from kdedge.export.trust import Predictions, trust_of
 from kdedge.files import require_space
 from kdedge.recipe import ARTIFACTS, SEVERAL, Decide, Export
-from kdedge.runtime import load_engines, most_together, run
+from kdedge.runtime import load_engines, max_batch_of, run
 from kdedge.tasks import Outputs
 from kdedge.text.encoder import padded
 from kdedge.text.pairs import Text
@@ -158,7 +158,7 @@ class Prover:
         self.float32: dict[int | None, bytes] = {}
         self.vocabulary = subject.encoder.vocabulary
         self.calibration = _calibration(subject)
-        self.threads, self.together = os.cpu_count() or 1, 1
+        self.threads, self.max_batch = os.cpu_count() or 1, 1
         # The last file that ran on the valid split, and its predictions.
         self.last: tuple[bytes, Predictions] | None = None
         self.proof_texts = _proof_texts(subject)
@@ -177,7 +177,7 @@ class Prover:
         path = folder / planned.file
         path.parent.mkdir(exist_ok=True)
         format: Literal["litert", "onnx"] = "litert" if planned.lengths else "onnx"
-        self.together = most_together(format, planned.precision)
+        self.max_batch = max_batch_of(format, planned.precision)
         lengths = planned.lengths or (None,)
         spared: tuple[SparedLayer, ...] = ()
         if planned.quantization is None:
@@ -284,7 +284,7 @@ class Prover:
 
     def _run(self, path: Path, texts: Sequence[Text]) -> Predictions:
         s, engines = self.subject, load_engines(path, self.threads)
-        ran = run(engines, s.encoder, s.task, texts, self.together)
+        ran = run(engines, s.encoder, s.task, texts, self.max_batch)
         return Predictions(ran.outputs, np.empty(0), ran.unknown, ran.lengths)
 
     def _on_valid(self, content: bytes, path: Path) -> Predictions:
