@@ -129,6 +129,8 @@ def main(names: list[str]) -> int:
         return 2
     # Ended from outside, it still ends what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
+    # A program in a shell's background ignores Ctrl-C, and so would the tests that press it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     OUT.mkdir(parents=True, exist_ok=True)
     results = {}
     for name in names or known:
