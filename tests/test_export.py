@@ -359,19 +359,33 @@ def test_the_layers_that_do_most_harm_are_spared_first() -> None:
         assert float(content) == (expected[-1][2] if expected else 1.0)
 
 
-def test_a_layer_that_int8_ruins_stays_in_float(teacher: BertTeacher, tmp_path: Path) -> None:
+def test_a_layer_that_int8_ruins_stays_in_float(
+    teacher: BertTeacher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = ruined_by_int8(teacher)
     manifest = export_bundle(
         source,
         settings(artifacts=["litert-int8", "onnx-int8"], max_accuracy_drop=0.5),
         tmp_path / "bundle",
     )
+    told = " ".join(capsys.readouterr().err.split())
     for artifact in manifest.artifacts:
         (layer,) = artifact.spared
         assert ("sentence" if artifact.format == "litert" else "MatMul") in layer.name
         assert layer.kept_as == "float32"
         assert layer.error_before > 0.05 > 0.01 > layer.error_after
         assert artifact.score.value == 1
+        assert f"{artifact.name}: {layer.name} stays float32; quantized, it" in told
+
+
+def test_one_valid_text_is_too_few_to_spare_a_layer(teacher: BertTeacher, tmp_path: Path) -> None:
+    source = ruined_by_int8(teacher)
+    one, two = (
+        Evaluation(TEXTS[:n], source.test.labels[:n], source.test.logits[:n]) for n in (1, 2)
+    )
+    chosen = settings(artifacts=["litert-int8"], max_accuracy_drop=0.5)
+    manifest = export_bundle(replace(source, valid=one, test=two), chosen, tmp_path / "bundle")
+    assert manifest.artifact("litert-int8").spared == ()
 
 
 def ruined_by_int8(teacher: BertTeacher) -> Subject:

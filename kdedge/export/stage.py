@@ -18,7 +18,7 @@ from kdedge.export.files import write_files, write_samples
 from kdedge.export.prove import Prover, check, planned
 from kdedge.export.subject import Subject
 from kdedge.files import new_folder, sha256
-from kdedge.progress import progress
+from kdedge.progress import console, progress
 from kdedge.recipe import ARTIFACTS, Decide, Export
 
 # The loss of this number of test texts is always allowed: with few texts it can be chance.
@@ -71,6 +71,13 @@ def export_bundle(
         with progress(f"exporting {subject.name}", len(artifacts), "artifacts") as advance:
             for one in artifacts:
                 artifact = prover.make(one, folder)
+                for layer in artifact.spared:
+                    console.print(
+                        f"{one.name}: {layer.name} stays {layer.kept_as}; quantized, it loses more "
+                        f"on the valid split than max_accuracy_drop = {settings.max_accuracy_drop} "
+                        "allows",
+                        markup=False,
+                    )
                 drop = 100 * (source.value - artifact.score.value)
                 if drop > max(settings.max_accuracy_drop, 100 * CHANCE / source.texts):
                     refused.append(f"{one.name} loses {drop:.2f} points")
