@@ -352,7 +352,7 @@ def settings(**changes: Any) -> Callable[[Path], None]:
         (settings(hidden_dropout_prob=1.5), "hidden_dropout_prob is 1.5 in config.json; a number"),
         (settings(id2label={"0": "x", "1": "y", "2": "x"}), "'x', 'y', 'x'. Each class needs a n"),
         (settings(id2label={"0": "x", "1": " ", "2": "z"}), "'x', ' ', 'z'. Each class needs a n"),
-        (settings(label2id={"good": 0, "bad": 1, "so so": 2}), "by label2id good, bad, so so. Ma"),
+        (settings(label2id={"good": 0, "bad": 1, "so so": 2}), "by label2id good, bad, so so. Co"),
         (settings(architectures=["OwnBert"]), "config.json says OwnBert, not ...ForSequenceClass"),
         (one_sigmoid(problem_type="multi_label_classification"), "the sigmoid of its one output"),
         (one_sigmoid(sentence_transformers=CROSS_ENCODER), "the sigmoid of its one output"),

@@ -225,7 +225,7 @@ def test_models_that_cannot_be_converted(
         ("none.keras", "no such student's folder or .keras file"),
         ("evil.keras", "not a .keras file that is safe to load"),
         ("text.keras", "not a .keras file that is safe to load"),
-        ("three.keras", "of shape [3]; the data has 2: negative, positive"),
+        ("three.keras", "has shape [3], but the data needs [2]: negative, positive"),
         ("image.keras", "image: it can't be run on int32 [batch, length] ids, mask and segment"),
     ):
         output = run(to_tflite.main, tmp_path / name, *beside, "--lengths", 16, status=2)

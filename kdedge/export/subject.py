@@ -151,7 +151,7 @@ def subject_of_classifier(
     if test.logits.ndim != 2 or test.logits.shape[1] != corpus.task.width:
         raise KdedgeError(
             f"{name}: its output for one text has shape {list(test.logits.shape[1:])}, but the "
-            f"data needs width {corpus.task.width}: {corpus.task}."
+            f"data needs [{corpus.task.width}]: {corpus.task}."
         )
     return Subject(
         name=name,
