@@ -113,6 +113,12 @@ def test_one_text_of_each_rare_label_stays_in_train(save: Save) -> None:
         assert sum(map(len, texts)) == len(set.union(*texts)) == 41
 
 
+def test_too_few_rows_for_all_splits(save: Save) -> None:
+    path = save("t.csv", ["text,label", *(f"text {i},label {i}" for i in range(4))])
+    with pytest.raises(KdedgeError, match="no row is left for valid, because train needs one of"):
+        load_corpus(path, task="multi-label", label_delimiter=";")
+
+
 def test_scores(save: Save) -> None:
     lines = ["text,score,split", "a,1,train", "b,2.5,train", "c,4,train", "d,3,valid", "e,2,test"]
     path = save("t.csv", [*lines, "f,,train"])

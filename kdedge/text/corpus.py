@@ -263,6 +263,11 @@ def _parts(
             parts[np.array(in_train)[first == first[lost.argmax()]]] = "train"
     for part in ("train", "valid", "test"):
         if part not in parts:
+            if not column:
+                raise KdedgeError(
+                    f"{path}: no row is left for {part}, because train needs one of each label. "
+                    "Add rows with these labels."
+                )
             raise KdedgeError(
                 f"{path}: column {column!r} puts no labelled row in {part}"
                 + (f"; {findings[-1].line()}" if findings else ".")
