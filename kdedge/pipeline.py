@@ -80,7 +80,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
     corpus, foreign = _checked(recipe)
     with locked(out):
         out.mkdir(exist_ok=True)
-        stages = _Stages(out, _key(recipe, corpus))
+        stages = _Stages(out, _first_key(recipe, corpus))
         teacher, baselines = None, None
         # A large model is not fine-tuned, and there are no labels to fit baselines on.
         if recipe.teach.large_model is None:
@@ -138,7 +138,7 @@ def _checked(recipe: Recipe) -> tuple[Corpus, tuple[Text, ...]]:
     return corpus, tuple(foreign)
 
 
-def _key(recipe: Recipe, corpus: Corpus) -> str:
+def _first_key(recipe: Recipe, corpus: Corpus) -> str:
     """The fingerprint of everything that the first stage depends on."""
     teaching = recipe.teaching
     key = fingerprint(teaching, corpus.fingerprint(), str(recipe.seed), str(recipe.data.labels))
