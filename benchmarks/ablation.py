@@ -65,7 +65,7 @@ def main() -> None:
             student = Student.load(once(out, distilled, setup, out, seed=seed, **changes))
             for split, one in (("valid", student.valid), ("test", student.test)):
                 outputs = student.task.outputs(one.logits)
-                answers[split].append(student.task.right(outputs, one.labels))
+                answers[split].append(outputs.argmax(1) == one.labels)
         return {split: np.array(right, float) for split, right in answers.items()}
 
     base = trained(BASE)

@@ -82,7 +82,7 @@ def calibration(folder: Path) -> list[Figures]:
         }
         for bundle in ("teacher_bundle", "bundle")
         for one in verify(folder / "run" / bundle).artifacts
-        if one.trust
+        if one.trust and one.trust.calibration
     ]
 
 
@@ -136,7 +136,7 @@ def precision_of(model: Model) -> Figures:
         order = rng.permutation(len(labels))
         valid, test = order[:size], order[size:]
         calibrated = task.scaled(outputs, fitted_temperature(task, outputs[valid], labels[valid]))
-        confidence, right = task.confidence(calibrated), task.right(calibrated, labels)
+        confidence, right = task.confidence(calibrated), calibrated.argmax(1) == labels
         threshold = lowest_threshold(confidence[valid], right[valid], PRECISION)
         if threshold is not None:
             answered = confidence[test] >= threshold

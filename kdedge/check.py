@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from kdedge.defaults import FullTeach, full_augmented, full_teach
 from kdedge.errors import KdedgeError
-from kdedge.recipe import Data, Decide, Recipe, Teach
+from kdedge.recipe import NO_WISH, Data, Decide, Recipe, Teach
 from kdedge.tasks import Task, task_of_config
 from kdedge.tasks.intervals import ONE_SIDED_95
 from kdedge.teachers.checkpoints import (
@@ -256,21 +256,21 @@ def check_decide(corpus: Corpus, decide: Decide) -> list[Finding]:
     if not decide.asks:
         return []
     if not corpus.task.has_confidence:
-        words = f"[decide]: this task, {corpus.task.name}, has no answers that can be unsure."
-        return [_impossible("decide", words)]
+        return [_impossible("decide", f"[decide]: {NO_WISH.format(corpus.task.name)}")]
     if decide.precision is None:
         return []
-    # The number of texts that are enough if all answers are right: Wilson's interval with half of
-    # the count, as in `kdedge.export.trust`.
+    # The number of labels that are enough if all are right: Wilson's interval with half of the
+    # count, as in `kdedge.export.trust`.
     needed = math.ceil(2 * decide.precision * ONE_SIDED_95**2 / (1 - decide.precision))
-    if len(corpus.valid) >= needed:
+    found = int(corpus.task.truth(corpus.valid.labels).sum())
+    if found >= needed:
         return []
     return [
         _impossible(
             "precision",
-            f"decide.precision is {decide.precision} and the valid split has "
-            f"{len(corpus.valid):,} texts; at least {needed:,} are needed, even if all answers are "
-            "right. Raise valid_fraction in [data], lower the precision, or set coverage instead.",
+            f"decide.precision is {decide.precision} and the texts of the valid split have "
+            f"{found:,} labels; at least {needed:,} are needed, even if all predictions are right. "
+            "Raise valid_fraction in [data], lower the precision, or set coverage instead.",
         )
     ]
 

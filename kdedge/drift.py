@@ -13,9 +13,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kdedge.bundle.decision import Typical
+from kdedge.bundle.decision import Typical, answer_shares
 from kdedge.errors import KdedgeError
 from kdedge.runtime import TextModel
+from kdedge.tasks import Task
 from kdedge.text.rules import same_text
 
 Advice = Literal["train again", "look at it", "no need"]
@@ -33,17 +34,21 @@ class Log(NamedTuple):
     """Predictions for texts from the field.
 
     Attributes:
-        answers: int64 [texts], predicted class.
+        answers: `Typical.answers` of these predictions.
         unsure: bool [texts].
+        scores: float64 [texts]; None for labels.
         texts: None if the log has predictions only; then the fields below are None too.
-        confidence: float32 [texts].
+        predicted: prediction for each text, in words.
+        confidence: float32 [texts], of the least certain label, predicted or not.
         unknown: float64 [texts], share of unknown tokens.
         lengths: int64 [texts], tokens.
     """
 
-    answers: npt.NDArray[np.int64]
+    answers: tuple[float, ...]
     unsure: npt.NDArray[np.bool_]
+    scores: npt.NDArray[np.float64] | None = None
     texts: Sequence[str] | None = None
+    predicted: Sequence[str] | None = None
     confidence: npt.NDArray[np.float32] | None = None
     unknown: npt.NDArray[np.float64] | None = None
     lengths: npt.NDArray[np.int64] | None = None
@@ -90,39 +95,45 @@ class Drift:
 def log_of_texts(model: TextModel, texts: Sequence[str]) -> Log:
     """Predict texts, for a comparison."""
     judged, task = model.judge(texts), model.manifest.task
+    sure = np.zeros(len(texts), bool)
     return Log(
-        task.answer_numbers(judged.outputs),
+        answer_shares(task, judged.held),
         judged.unsure,
+        None if task.has_confidence else judged.outputs[:, 0].astype(np.float64),
         texts,
-        task.confidence(judged.outputs),
+        [answer.text() for answer in model.answers(judged._replace(unsure=sure))],
+        np.where(judged.held, judged.outputs, 1 - judged.outputs).min(1),
         judged.unknown,
         judged.lengths,
     )
 
 
-def log_of_answers(path: Path, names: Sequence[str]) -> Log:
+def log_of_answers(path: Path, task: Task) -> Log:
     """Read predictions that an app or `kdedge predict --json` wrote.
 
     Args:
-        path: file with a JSON object with `label` and `unsure` on each line.
-        names: names of the classes.
+        path: file with a JSON object on each line, with `unsure` and the task's `field`.
+        task: the bundle's task.
 
     Raises:
         KdedgeError: another kind of line.
     """
-    numbers = {name: number for number, name in enumerate(names)}
     answers, unsure = [], []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             row = json.loads(line)
-            answers.append(numbers[row["label"]])
+            # Raises KdedgeError for another label.
+            answers.append(task.numbers([task.parse(row[task.field], "")], "")[0])
             unsure.append(bool(row["unsure"]))
-        except (ValueError, KeyError, TypeError):
+        except (KdedgeError, ValueError, KeyError, TypeError):
             raise KdedgeError(
-                f"{path}, line {number}: {line!r:.60}; needed is a JSON object with `label`, one "
-                f"of {', '.join(names)}, and `unsure`, true or false."
+                f"{path}, line {number}: {line!r:.60}; needed is a JSON object with "
+                f"`{task.field}`, for {task}, and `unsure`, true or false."
             ) from None
-    return Log(np.array(answers, np.int64), np.array(unsure, bool))
+    found = np.array(answers)
+    if not task.has_confidence:
+        return Log((), np.array(unsure, bool), found.astype(np.float64))
+    return Log(answer_shares(task, task.truth(found)), np.array(unsure, bool))
 
 
 def drift_of(typical: Typical, log: Log, names: Sequence[str]) -> Drift:
@@ -131,25 +142,29 @@ def drift_of(typical: Typical, log: Log, names: Sequence[str]) -> Drift:
     Args:
         typical: statistics of the test split.
         log: predictions from the field.
-        names: names of the classes.
+        names: names of the labels.
 
     Raises:
         KdedgeError: the log has too few texts.
     """
-    count = len(log.answers)
+    count = len(log.unsure)
     if count < FEWEST:
         raise KdedgeError(f"the log has {count} texts. At least {FEWEST} are needed.")
-    shares = np.bincount(log.answers, minlength=len(typical.answers)) / count
-    changes = [
-        _share(UNSURE_ANSWERS, typical.unsure, float(log.unsure.mean()), typical.texts, count),
-        _mix("classes", names, np.array(typical.answers), shares, typical.texts, count),
-    ]
+    unsure = float(log.unsure.mean())
+    changes = [_share(UNSURE_ANSWERS, typical.unsure, unsure, typical.texts, count)]
+    if log.scores is not None:
+        changes.append(_deciles("scores", "", typical.scores, log.scores, typical.texts))
+    else:
+        then, now = np.array(typical.answers), np.array(log.answers)
+        name = "labels" if len(then) > len(names) else "classes"
+        changes.append(_mix(name, (*names, "no label"), then, now, typical.texts, count))
     if log.lengths is not None and log.unknown is not None:
         tokens = np.maximum(log.lengths, 1)
         unknown = float((log.unknown * tokens).sum() / tokens.sum())
         # Tokens of a text are not independent, so the number of texts is used.
         changes.append(_share(UNKNOWN, typical.unknown, unknown, typical.texts, count))
-        changes.append(_lengths(typical, log.lengths))
+        lengths = log.lengths.astype(np.float64)
+        changes.append(_deciles("lengths", " tokens", typical.lengths, lengths, typical.texts))
     changed = [change for change in changes if change.changed]
     worse = [c for c in changed if c.name in (UNSURE_ANSWERS, UNKNOWN) and c.now > c.then]
     advice: Advice = "train again" if worse else "look at it" if changed else "no need"
@@ -195,13 +210,15 @@ def _mix(
     return Change(name, 0.0, index, index > max(MUCH, by_chance), words)
 
 
-def _lengths(typical: Typical, lengths: npt.NDArray[np.int64]) -> Change:
-    """Compare lengths by the deciles of the test split."""
-    edges = np.unique(typical.lengths)
-    then = np.diff([0, *(np.searchsorted(typical.lengths, edges, "right") / DECILES), 1])
-    now = np.bincount(np.searchsorted(edges, lengths), minlength=len(edges) + 1) / len(lengths)
-    parts = [*(f"up to {edge} tokens" for edge in edges), f"more than {edges[-1]} tokens"]
-    return _mix("lengths", parts, then, now, typical.texts, len(lengths))
+def _deciles(
+    name: str, unit: str, deciles: Sequence[float], values: npt.NDArray[np.float64], texts: int
+) -> Change:
+    """Compare numbers by the deciles of the test split, which has so many texts."""
+    edges = np.unique(deciles)
+    then = np.diff([0, *(np.searchsorted(deciles, edges, "right") / DECILES), 1])
+    now = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1) / len(values)
+    parts = [*(f"up to {edge:g}{unit}" for edge in edges), f"more than {edges[-1]:g}{unit}"]
+    return _mix(name, parts, then, now, texts, len(values))
 
 
 def next_to_label(log: Log, max_unknown: float, count: int) -> list[int]:
@@ -218,8 +235,10 @@ def next_to_label(log: Log, max_unknown: float, count: int) -> list[int]:
         Positions in the log, lowest confidence first.
 
     Raises:
-        KdedgeError: the log has no texts.
+        KdedgeError: the log has no texts, or no labels but scores.
     """
+    if log.scores is not None:
+        raise KdedgeError("--label-next: scores have no confidence, by which texts are chosen.")
     if log.texts is None or log.confidence is None or log.unknown is None:
         raise KdedgeError("--label-next: a log of answers has no texts to label.")
     seen: set[str] = set()

@@ -573,17 +573,24 @@ class Export(Section):
         return self
 
 
+# If a task without labels has `Decide.asks`.
+NO_WISH = (
+    "precision and coverage are for labels, and task = {0!r} has none. Leave them out: texts with "
+    "mostly unknown tokens are unsure without them."
+)
+
+
 class Decide(Section):
-    """When a prediction is unsure, besides texts with mostly unknown tokens."""
+    """When predicted labels are unsure, besides those of texts with mostly unknown tokens."""
 
     precision: Fraction | None = Field(
-        None, description="wanted share of right predictions among those that are not unsure"
+        None, description="wanted share of right labels among those that are not unsure"
     )
     coverage: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        None, description="wanted share of predictions that are not unsure"
+        None, description="wanted share of predicted labels that are not unsure"
     )
     per_class: bool = Field(
-        False, description="fit a threshold for each class instead of one for all"
+        False, description="fit a threshold for each label instead of one for all"
     )
 
     @property

@@ -33,12 +33,14 @@ class Judged(NamedTuple):
 
     Attributes:
         outputs: float32 [texts, width], calibrated.
+        held: bool [texts, width], the labels of the answers; none for scores.
         unsure: bool [texts], whether the answer is unsure.
         unknown: float64 [texts], share of unknown tokens.
         lengths: int64 [texts], number of tokens.
     """
 
     outputs: Outputs
+    held: npt.NDArray[np.bool_]
     unsure: npt.NDArray[np.bool_]
     unknown: npt.NDArray[np.float64]
     lengths: npt.NDArray[np.int64]
@@ -108,14 +110,14 @@ class TextModel:
         """
         task, (outputs, unknown, lengths) = self.manifest.task, self._run(texts)
         if self.decision is None:
-            return Judged(outputs, np.zeros(len(texts), bool), unknown, lengths)
-        outputs = self.decision.calibrated(task, outputs)
-        return Judged(outputs, self.decision.unsure(task, outputs, unknown), unknown, lengths)
+            sure = np.zeros(len(texts), bool)
+            return Judged(outputs, task.held(outputs), sure, unknown, lengths)
+        return Judged(*self.decision.decide(task, outputs, unknown), unknown, lengths)
 
     def answers(self, judged: Judged) -> list[Any]:
         """The task's answer for each text: for classification a `Prediction`."""
-        rows = zip(judged.outputs.tolist(), judged.unsure.tolist(), strict=True)
-        return [self.manifest.task.answer(outputs, unsure) for outputs, unsure in rows]
+        rows = zip(judged.outputs.tolist(), judged.unsure.tolist(), judged.held, strict=True)
+        return [self.manifest.task.answer(*row) for row in rows]
 
     def predict(self, texts: Sequence[Text]) -> list[Any]:
         """`answers` for texts.
@@ -136,10 +138,10 @@ class TextModel:
         engine, encoder, task = self.engine, self.encoder, self.manifest.task
         (tokens,) = encoder.tokens((text,), engine.length)
         row = engine.run_text(tokens.ids, tokens.segments, encoder.pad_id)
-        outputs, unsure = (row if engine.lengths else task.outputs(row)).tolist(), False
-        if self.decision is not None:
-            outputs, unsure = self.decision.of_one(task, outputs, encoder.unknown_share(tokens))
-        return task.answer(outputs, unsure)
+        outputs = (row if engine.lengths else task.outputs(row)).tolist()
+        if self.decision is None:
+            return task.answer(outputs)
+        return self.decision.answer_one(task, outputs, encoder.unknown_share(tokens))
 
     def _run(self, texts: Sequence[Text]) -> Ran:
         for number, text in enumerate(texts, 1):

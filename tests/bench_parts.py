@@ -44,7 +44,7 @@ def with_decision(bundle: Path, out: Path) -> Path:
     trust = Trust(
         decision=Decision(temperature=2.0, thresholds=(0.6,), max_unknown=0.5),
         calibration=Calibration(
-            valid_texts=1, test_texts=1, error_before=0, error_after=0, by_chance=0, bins=()
+            valid_texts=1, test_labels=1, error_before=0, error_after=0, by_chance=0, bins=()
         ),
         answered=Coverage(threshold=0.6, coverage=1, right=None, interval=None),
         curve=(),

@@ -534,10 +534,10 @@ def make_trust() -> Trust:
     return Trust(
         decision=Decision(temperature=1.25, thresholds=(0.7,)),
         calibration=Calibration(
-            valid_texts=500, test_texts=800, error_before=0.081, error_after=0.014,
+            valid_texts=500, test_labels=800, error_before=0.081, error_after=0.014,
             by_chance=0.021,
-            bins=(Bin(texts=400, confidence=0.6, right=0.7),
-                  Bin(texts=400, confidence=0.8, right=0.9)),
+            bins=(Bin(labels=400, confidence=0.6, right=0.7),
+                  Bin(labels=400, confidence=0.8, right=0.9)),
         ),
         answered=half,
         curve=(whole, half),

@@ -9,15 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import WORDS
 from typer.testing import CliRunner
 
-from kdedge.check import check_recipe, check_teaching, read_corpus
+from kdedge.check import check_decide, check_recipe, check_teaching, read_corpus
 from kdedge.cli import app
 from kdedge.cli.check import minutes_range
 from kdedge.errors import KdedgeError
-from kdedge.recipe import load_recipe
+from kdedge.recipe import Decide, load_recipe
+from kdedge.tasks import MultiLabel, Regression
+from kdedge.text.corpus import Corpus
+from kdedge.text.splits import Split
 
 
 @pytest.fixture
@@ -192,7 +196,7 @@ def test_the_estimate_in_words(least: float, words: str) -> None:
     ("decide", "message"),
     [
         # n right answers promise n / (n + 2 * 1.645 ** 2): 0.95 from 103 on.
-        ("precision = 0.95", r"the valid split has \d+ texts; at least 103 are needed"),
+        ("precision = 0.95", r"the valid split have \d+ labels; at least 103 are needed"),
         ("precision = 0.95\ncoverage = 0.5", "precision, coverage: set one of them, not both"),
         ("per_class = true", "per_class: needs precision or coverage"),
     ],
@@ -203,6 +207,20 @@ def test_a_wish_that_can_not_be_had(folder: Path, decide: str, message: str) -> 
     status, output = run_check(path)
     assert status == 2
     assert re.search(message, " ".join(output.split()))
+
+
+def test_wishes_for_several_labels_and_for_scores() -> None:
+    labels = MultiLabel(label_names=("joy", "love"))
+    split = Split(("a", "b"), np.array([[1, 1], [0, 1]], np.int8))
+    (finding,) = check_decide(Corpus(labels, split, split, split), Decide(precision=0.5))
+    # 2 * 0.5 * 1.645 ** 2 / 0.5 = 5.4
+    assert "the valid split have 3 labels; at least 6 are needed" in finding.line()
+    assert not check_decide(Corpus(labels, split, split, split), Decide(coverage=0.5))
+    split = Split(("a", "b"), np.array([1, 2], np.float32))
+    scores = Corpus(Regression(mean=1.5, deviation=0.5), split, split, split)
+    (finding,) = check_decide(scores, Decide(coverage=0.5))
+    assert "precision and coverage are for labels, and task = 'regression' has" in finding.line()
+    assert not check_decide(scores, Decide())
 
 
 def test_names_of_classes_that_no_model_has(folder: Path) -> None:

@@ -21,8 +21,7 @@ NAMES = ("negative", "positive")
 
 def log(unsure: float, positive: float, count: int = 500, **others: Any) -> Log:
     """Answers with these shares."""
-    places = np.arange(count) / count
-    return Log((places < positive).astype(np.int64), places < unsure, **others)
+    return Log((round(1 - positive, 6), positive), np.arange(count) / count < unsure, **others)
 
 
 @pytest.mark.parametrize(
@@ -75,8 +74,8 @@ def test_what_to_label_next() -> None:
     texts = ("sure", "Half  so", "half so", "unread", "quite")
     confidence = np.array([0.99, 0.51, 0.52, 0.5, 0.8], np.float32)
     seen = Log(
-        np.zeros(5, np.int64), np.zeros(5, bool), texts, confidence,
-        np.array([0, 0, 0, 1, 0.0]), np.full(5, 2),
+        (1, 0), np.zeros(5, bool), texts=texts, confidence=confidence,
+        unknown=np.array([0, 0, 0, 1, 0.0]), lengths=np.full(5, 2),
     )  # fmt: skip
     # Not the text of unknown tokens, and of equal texts one.
     assert next_to_label(seen, 0.5, 2) == [1, 4]

@@ -19,7 +19,7 @@ from kdedge.distill.stage import distill_student
 from kdedge.explain import explain
 from kdedge.export.stage import export_bundle
 from kdedge.export.subject import subject_of
-from kdedge.recipe import ARTIFACTS, Compress, Export, Recipe, load_recipe
+from kdedge.recipe import ARTIFACTS, Compress, Decide, Export, Recipe, load_recipe
 from kdedge.tasks import MultiLabel, Regression
 from kdedge.teach.stage import finetune
 from kdedge.teachers.label import label_texts
@@ -118,10 +118,58 @@ def test_topics_of_texts(topics: Path) -> None:
         for name, threshold in zip(task.label_names, task.thresholds, strict=True)
         if output["probabilities"][name] > threshold
     }
-    assert {*output["labels"]} == above
+    assert {*output["labels"]} == above and output["unsure"] is False
     given = ("--label", "topics", "--label-delimiter", ";")
     assert "of 96 labelled texts" in kdedge("predict", topics, "--file", DATA, *given)
     assert "micro_f1" in kdedge("inspect", topics)
+
+
+def test_texts_of_unknown_tokens_are_unsure_in_each_task(topics: Path, stars: Path) -> None:
+    for bundle, field in ((topics, "labels"), (stars, "score")):
+        for artifact in verify(bundle).artifacts:
+            assert artifact.trust is not None and artifact.trust.decision.max_unknown == 0.5
+            model = load_bundle(bundle, artifact.name)
+            texts = ["It crashes all the time", "\u597d \u597d \u597d crashes"]
+            for answers in (model.predict(texts), [model.predict([text])[0] for text in texts]):
+                assert [answer.unsure for answer in answers] == [False, True]
+                assert answers[1].line().split("\t")[0] == "unsure"
+                assert {field, "unsure"} <= {*answers[1].fields()}
+
+
+def test_a_precision_of_labels(topics: Path, stars: Path, tmp_path: Path) -> None:
+    subject = subject_of(Student.load(topics.with_name("student")))
+    settings = Export(artifacts=("onnx-float32",))
+    export_bundle(subject, settings, tmp_path / "bundle", Decide(coverage=0.5))
+    trust = verify(tmp_path / "bundle").artifacts[0].trust
+    assert trust is not None and trust.calibration is not None
+    (threshold,) = trust.decision.thresholds
+    for answer in load_bundle(tmp_path / "bundle").predict(subject.valid.texts):
+        probabilities = [answer.probabilities[label] for label in answer.labels]
+        assert answer.unsure == any(one < threshold for one in probabilities)
+    of_scores = subject_of(Student.load(stars.with_name("student")))
+    with pytest.raises(KdedgeError, match="decide: precision and coverage are for labels, and"):
+        export_bundle(of_scores, settings, tmp_path / "scores", Decide(precision=0.9))
+    assert not (tmp_path / "scores").exists()
+
+
+def test_drift_of_labels_and_scores(topics: Path, stars: Path, tmp_path: Path) -> None:
+    for bundle, third in ((topics, "labels"), (stars, "scores")):
+        answers = kdedge("predict", bundle, "--file", DATA, "--json").splitlines()
+        rows = [json.loads(answer) for answer in answers if answer.startswith("{")]
+        log = tmp_path / f"{third}.jsonl"
+        log.write_text("".join(json.dumps({**row, "text": None}) + "\n" for row in rows))
+        log.write_text(log.read_text().replace('"text": null, ', ""))
+        of_texts = json.loads(kdedge("report", "drift", bundle, DATA, "--json"))
+        of_answers = json.loads(kdedge("report", "drift", bundle, log, "--json"))
+        assert [change["name"] for change in of_texts["changes"]] == [
+            "unsure answers", third, "unknown tokens", "lengths"
+        ]  # fmt: skip
+        assert of_answers["changes"] == of_texts["changes"][:2]
+    out = tmp_path / "next.csv"
+    kdedge("report", "drift", topics, DATA, "--label-next", 3, "--out", out)
+    assert len(out.read_text().splitlines()) == 4
+    chosen = ["report", "drift", str(stars), str(DATA), "--label-next", "3", "--out", str(out)]
+    assert "scores have no confidence" in CliRunner().invoke(app, chosen).output
 
 
 def test_a_teacher_of_topics_is_read_as_one(topics: Path) -> None:
@@ -156,9 +204,12 @@ def test_stars_of_texts(stars: Path) -> None:
     (answer,) = load_bundle(stars).predict(["It crashes all the time"])
     assert 1 <= answer.score <= 5
     output = kdedge("predict", stars, "It crashes all the time")
-    assert output.splitlines()[-1].split("\t")[0] == f"{answer.score:.4f}"
+    assert output.splitlines()[-2].split("\t")[0] == f"{answer.score:.4f}"
     output = kdedge("predict", stars, "--file", DATA, "--label", "stars")
     assert "pearson" in output and "mean_absolute_error" in output
+    trust = read_manifest(stars).artifact(None).trust
+    assert trust is not None and trust.margin is not None
+    assert f"About 90% of the right scores are at most {trust.margin.margin:.3g} from" in output
     assert "pearson" in kdedge("inspect", stars)
 
 

@@ -174,7 +174,7 @@ def test_scores_are_standardised_and_cut() -> None:
     cut = STARS.within((1, 5))
     assert cut.outputs(np.array([[6.0]], np.float32)).tolist() == [[5.0]]
     assert STARS.logits(np.array([2.5], np.float32), "here").tolist() == [-1.0]
-    assert STARS.answer(np.array([2.5], np.float32)).fields() == {"score": 2.5}
+    assert STARS.answer(np.array([2.5], np.float32)).fields() == {"score": 2.5, "unsure": False}
     with pytest.raises(KdedgeError, match="score_range: 5, 1; the second number must be larger"):
         STARS.within((5, 1))
     with pytest.raises(KdedgeError, match='score_range: is for task = "regression"'):

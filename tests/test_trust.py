@@ -23,7 +23,7 @@ from kdedge.export.trust import (
     trust_of,
 )
 from kdedge.recipe import Decide
-from kdedge.tasks import Classification
+from kdedge.tasks import Classification, MultiLabel, Regression, read_task
 
 TASK = Classification(label_names=("bad", "good"))
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "decisions.json").read_text())
@@ -31,17 +31,16 @@ GOLDEN = json.loads((ROOT / "tests" / "golden" / "decisions.json").read_text())
 
 @pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case["name"])
 def test_golden_decisions(case: dict) -> None:
-    width = len(case["outputs"])
-    task = Classification(label_names=[f"class {i}" for i in range(width)])
-    decision = Decision(**case["decision"])
-    outputs = decision.calibrated(task, np.array([case["outputs"]], np.float32))
-    np.testing.assert_allclose(outputs[0], case["calibrated"], rtol=0, atol=1e-6)
-    assert outputs[0].argmax() == case["answer"]
-    assert decision.unsure(task, outputs, [case["unknown"]]).tolist() == [case["unsure"]]
-    calibrated, unsure = decision.of_one(task, case["outputs"], case["unknown"])
-    np.testing.assert_allclose(calibrated, case["calibrated"], rtol=0, atol=1e-8)
-    assert task.answer(calibrated, unsure).label == f"class {case['answer']}"
-    assert unsure is case["unsure"]
+    task, decision = read_task(case["task"]), Decision(**case["decision"])
+    decided = decision.decide(task, np.array([case["outputs"]], np.float32), [case["unknown"]])
+    np.testing.assert_allclose(decided.outputs[0], case["calibrated"], rtol=0, atol=1e-6)
+    of_list = task.answer(decided.outputs[0], bool(decided.unsure[0]), decided.held[0]).fields()
+    of_one = decision.answer_one(task, case["outputs"], case["unknown"]).fields()
+    for fields in (of_list, of_one):
+        labels = fields.get("labels", [fields["label"]] if "label" in fields else [])
+        assert (labels, fields["unsure"]) == (case["labels"], case["unsure"])
+    shown = [*of_one.get("probabilities", {"score": of_one.get("score")}).values()]
+    np.testing.assert_allclose(shown, case["calibrated"], rtol=0, atol=1e-6)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="apt install nodejs")
@@ -52,7 +51,7 @@ def test_golden_decisions_in_javascript(tmp_path: Path) -> None:
     program = (
         'import { decide } from "./classifier.js"; import { readFileSync } from "node:fs";'
         "const cases = JSON.parse(readFileSync(process.argv[2]));"
-        "const answers = cases.map((c) => decide(c.decision, c.outputs, c.unknown));"
+        "const answers = cases.map((c) => decide(c.task, c.decision, c.outputs, c.unknown));"
         "console.log(JSON.stringify(answers));"
     )
     (tmp_path / "program.js").write_text(program)
@@ -60,9 +59,8 @@ def test_golden_decisions_in_javascript(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     for case, answer in zip(GOLDEN, json.loads(done.stdout), strict=True):
         np.testing.assert_allclose(answer["calibrated"], case["calibrated"], rtol=0, atol=1e-8)
-        assert (answer["answer"], answer["unsure"]) == (case["answer"], case["unsure"]), case[
-            "name"
-        ]
+        said = answer["labels"], answer["unsure"]
+        assert said == (case["labels"], case["unsure"]), case["name"]
 
 
 def two_classes(logit: np.ndarray) -> np.ndarray:
@@ -147,8 +145,10 @@ def test_the_trust_of_an_artifact() -> None:
     assert trust.decision.temperature == pytest.approx(1, abs=0.15)
     (threshold,) = trust.decision.thresholds
     assert trust.decision.max_unknown == 0.5
+    assert trust.answered is not None and trust.calibration is not None
     assert trust.answered.right is not None and trust.answered.right >= 0.9
-    answered = TASK.confidence(trust.decision.calibrated(TASK, test.outputs)) >= threshold
+    decided = trust.decision.decide(TASK, test.outputs, test.unknown)
+    answered = TASK.confidence(decided.outputs) >= threshold
     assert trust.answered.coverage == answered.mean()
     assert trust.typical.unsure == pytest.approx(1 - answered.mean())
     assert trust.typical.answers == (0, 1)
@@ -156,7 +156,7 @@ def test_the_trust_of_an_artifact() -> None:
     assert [point.coverage for point in trust.curve][:3] == [1, 0.95, 0.9]
     assert trust.curve[0].right == pytest.approx(right[1000:].mean(), abs=1e-4)
     assert trust.calibration.error_after < trust.calibration.by_chance
-    assert sum(one.texts for one in trust.calibration.bins) == 1000
+    assert sum(one.labels for one in trust.calibration.bins) == 1000
 
     # Texts out of scope, of which the model is as sure as of others, raise the threshold.
     foreign = predictions_of(rng.uniform(0.5, 0.9, 200), np.zeros(200))
@@ -179,3 +179,103 @@ def test_a_precision_that_can_not_be_promised() -> None:
 def test_auroc_by_hand() -> None:
     # Of 2 x 2 pairs three are in order.
     assert auroc(np.array([0.9, 0.4]), np.array([0.5, 0.1])) == 0.75
+
+
+LABELS = MultiLabel(label_names=("joy", "love"), thresholds=(0.4, 0.3))
+
+
+def test_the_temperature_of_labels_that_are_twice_too_sure() -> None:
+    # 80% have the first label and 20% the second one, and the logits are twice those of that.
+    logits = np.tile(np.array([2 * math.log(4), -2 * math.log(4)], np.float32), (1000, 1))
+    labels = np.stack([np.arange(1000) < 800, np.arange(1000) < 200], 1).astype(np.int8)
+    outputs = LABELS.outputs(logits)
+    assert fitted_temperature(LABELS, outputs, labels) == pytest.approx(2, abs=0.01)
+    calibrated = LABELS.scaled(outputs, 2.0)
+    np.testing.assert_allclose(calibrated, np.tile([0.8, 0.2], (1000, 1)), atol=1e-6)
+    # One text with both labels, of probabilities 16/17 and 1/17, and a made-up one with half of
+    # each: for each label ln(17 / 16) or ln 17, and the mean of both.
+    both = (math.log(17 / 16) + math.log(17)) / 2
+    assert LABELS.log_loss(outputs[:1], np.array([[1, 1]])) == pytest.approx(
+        (both + both) / 2, rel=1e-5
+    )
+
+
+def labels_of(first: np.ndarray, right: np.ndarray) -> Predictions:
+    """The first label has these probabilities; the second one 10%, and a tenth of the texts."""
+    count = len(right)
+    outputs = np.stack([first, np.full(count, 0.1)], 1).astype(np.float32)
+    labels = np.stack([right, np.arange(count) % 10 == 0], 1).astype(np.int8)
+    return Predictions(outputs, labels, np.zeros(count), np.full(count, 7))
+
+
+def test_the_trust_of_an_artifact_with_several_labels() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.uniform(0.2, 1, 4000)
+    right = rng.random(4000) < first
+    valid, test = labels_of(first[:2000], right[:2000]), labels_of(first[2000:], right[2000:])
+    plain = trust_of("litert-int8", LABELS, valid, test, Decide(), None)
+    above = test.outputs[:, 0] > 0.4
+    assert plain.decision.temperature == pytest.approx(1, abs=0.2)
+    assert plain.decision.thresholds == () and plain.typical.unsure == 0
+    # The labels that are predicted, and the texts without one.
+    assert plain.typical.answers == pytest.approx((above.mean(), 0, 1 - above.mean()), abs=1e-6)
+    assert plain.calibration is not None and plain.calibration.test_labels == above.sum()
+    assert plain.answered is not None and plain.answered.coverage == 1
+    assert plain.answered.right == pytest.approx(right[2000:][above].mean(), abs=1e-4)
+
+    trust = trust_of("litert-int8", LABELS, valid, test, Decide(precision=0.9), None)
+    (threshold,) = trust.decision.thresholds
+    decided = trust.decision.decide(LABELS, test.outputs, test.unknown)
+    sure = above & (decided.outputs[:, 0] >= threshold)
+    assert trust.answered is not None and trust.answered.right is not None
+    assert trust.answered.right >= 0.9
+    assert trust.answered.coverage == pytest.approx(sure.sum() / above.sum(), abs=1e-4)
+    # Unsure is who has a label of which none is sure, not who has none.
+    np.testing.assert_array_equal(decided.unsure, above & ~sure)
+    assert trust.typical.unsure == pytest.approx(decided.unsure.mean(), abs=1e-6)
+
+    # Each label has its own threshold; the second one is always right.
+    known = valid._replace(
+        outputs=np.stack([valid.outputs[:, 0], np.full(2000, 0.95)], 1).astype(np.float32),
+        labels=np.stack([valid.labels[:, 0], np.ones(2000, np.int8)], 1),
+    )
+    wish = Decide(precision=0.9, per_class=True)
+    thresholds = trust_of("litert-int8", LABELS, known, test, wish, None).decision.thresholds
+    assert len(thresholds) == 2 and thresholds[0] > 0.7 and thresholds[1] == 0
+
+    # Of texts out of scope, one without a label is as good as an unsure one.
+    foreign = labels_of(np.array([0.9, 0.95, 0.3, 0.3]), np.zeros(4))._replace(labels=np.empty(0))
+    found = trust_of("litert-int8", LABELS, valid, test, Decide(), foreign).out_of_scope
+    assert found is not None and (found.texts, found.unsure) == (2, 0.5)
+
+
+def test_the_trust_of_labels_that_are_never_predicted() -> None:
+    nothing = labels_of(np.full(50, 0.2), np.zeros(50))
+    trust = trust_of("litert-int8", LABELS, nothing, nothing, Decide(coverage=0.9), None)
+    assert (trust.calibration, trust.answered, trust.curve) == (None, None, ())
+    assert trust.typical.answers == (0, 0, 1)
+
+
+def test_the_trust_of_an_artifact_with_scores() -> None:
+    task = Regression(mean=3.0, deviation=1.0)
+
+    def scores_of(errors: np.ndarray) -> Predictions:
+        labels = np.linspace(1, 5, len(errors)).astype(np.float32)
+        outputs = (labels + errors).astype(np.float32)[:, None]
+        return Predictions(outputs, labels, np.full(len(errors), 0.1), np.full(len(errors), 7))
+
+    # Of 19 errors the margin is the one of rank 0.9 * 20 = 18.
+    errors = np.arange(1, 20) / 10 * np.resize([1, -1], 19)
+    test = scores_of(np.array([0.5, -1.75, 1.85, 1.0]))
+    trust = trust_of("litert-int8", task, scores_of(errors), test, Decide(), None)
+    assert trust.decision == Decision(max_unknown=0.5)
+    assert (trust.calibration, trust.answered, trust.curve) == (None, None, ())
+    assert trust.margin is not None and trust.margin.margin == pytest.approx(1.8, abs=1e-6)
+    assert (trust.margin.texts, trust.margin.within) == (4, 0.75)
+    assert trust.typical.answers == ()
+    # Scores 1.5, 0.5833, 5.5167 and 6: of deciles the lower one.
+    assert trust.typical.scores[0] == pytest.approx(0.5833, abs=1e-4)
+    assert trust.typical.scores[8] == pytest.approx(5.5167, abs=1e-4)
+    # Rank 9 of 8 errors would be needed.
+    few = trust_of("litert-int8", task, scores_of(errors[:8]), test, Decide(), None)
+    assert few.margin is None

@@ -1,6 +1,6 @@
 // A bundle in the browser: text -> labels with probabilities, or a score, by transformers.js.
 
-import { labelsOf, outputsOf, pairTokens } from "./tasks.js";
+import { heldBy, labelsOf, outputsOf, pairTokens, scaled } from "./tasks.js";
 
 const MAX_CHARACTERS = 100_000;
 // transformers.js names a bundle's artifacts so.
@@ -22,20 +22,21 @@ function check(text) {
 }
 
 /**
- * Probabilities to show, and whether the answer is unsure.
+ * Probabilities to show, the labels of the answer, and whether it is unsure.
  *
- * `decision` is that of an artifact in manifest.json, `outputs` are the model's probabilities and
- * `unknown` is the share of the text's tokens that are [UNK].
+ * `task` and `decision` are those of manifest.json, where each artifact has a decision; `outputs` are
+ * the model's probabilities, or the score, and `unknown` is the share of the text's tokens that are
+ * [UNK].
  */
-export function decide(decision, outputs, unknown) {
-  const powers = outputs.map((p) => Math.max(p, 1e-7) ** (1 / decision.temperature));
-  const sum = powers.reduce((a, b) => a + b, 0);
-  const calibrated = powers.map((power) => power / sum);
-  const answer = calibrated.indexOf(Math.max(...calibrated));
+export function decide(task, decision, outputs, unknown) {
+  const calibrated = scaled(task, outputs, decision.temperature);
   const { thresholds } = decision;
-  const threshold = thresholds[thresholds.length > 1 ? answer : 0] ?? 0;
-  const unsure = unknown > decision.max_unknown || calibrated[answer] < threshold;
-  return { calibrated, answer, unsure };
+  const held = heldBy(task, outputs);
+  const sure = held.filter((i) => calibrated[i] >= (thresholds[thresholds.length > 1 ? i : 0] ?? 0));
+  // Unsure labels are left out, except if that leaves none.
+  const labels = (sure.length ? sure : held).map((i) => task.label_names[i]);
+  const unsure = unknown > decision.max_unknown || sure.length < Math.min(held.length, 1);
+  return { calibrated, labels, unsure };
 }
 
 // Of the ids without the special ones.
@@ -114,10 +115,9 @@ export async function loadClassifier() {
     const raw = outputsOf(says, [...logits.data]);
     const special = pairs ? 3 : 2;
     const share = unknownShare(encoded.input_ids.data, tokenizer.unk_token_id, special);
-    const { calibrated: outputs, unsure } = decision
-      ? decide(decision, raw, share)
-      : { calibrated: raw, unsure: false };
-    const held = labelsOf(says, outputs);
+    const { calibrated: outputs, labels: held, unsure } = decision
+      ? decide(says, decision, raw, share)
+      : { calibrated: raw, labels: labelsOf(says, raw), unsure: false };
     return outputs
       .map((score, i) => ({ label: says.label_names?.[i] ?? "score", score }))
       .map((answer) => ({ ...answer, holds: held.includes(answer.label), unsure }))

@@ -1,6 +1,8 @@
 // What goes into a model for two texts, and what its numbers say: the task of a bundle's manifest,
 // logits -> outputs -> answers.
 
+const SMALLEST = 1e-7;
+
 const TASKS = {
   classification: {
     outputs(task, logits) {
@@ -9,15 +11,24 @@ const TASKS = {
       const sum = exponentials.reduce((a, b) => a + b);
       return exponentials.map((x) => x / sum);
     },
-    labels: (task, outputs) => [task.label_names[outputs.indexOf(Math.max(...outputs))]],
+    held: (task, outputs) => [outputs.indexOf(Math.max(...outputs))],
+    scaled(outputs, temperature) {
+      const powers = outputs.map((p) => Math.max(p, SMALLEST) ** (1 / temperature));
+      const sum = powers.reduce((a, b) => a + b);
+      return powers.map((power) => power / sum);
+    },
   },
   "multi-label": {
     outputs: (task, logits) => logits.map((logit) => 1 / (1 + Math.exp(-logit))),
-    labels(task, outputs) {
+    held(task, outputs) {
       // Without thresholds it is 0.5 for each.
       const above = outputs.flatMap((output, i) => (output > (task.thresholds[i] ?? 0.5) ? [i] : []));
-      return above.sort((i, j) => outputs[j] - outputs[i]).map((i) => task.label_names[i]);
+      return above.sort((i, j) => outputs[j] - outputs[i]);
     },
+    scaled: (outputs, temperature) =>
+      outputs
+        .map((p) => Math.min(Math.max(p, SMALLEST), 1 - SMALLEST))
+        .map((p) => 1 / (1 + ((1 - p) / p) ** (1 / temperature))),
   },
   regression: {
     outputs(task, logits) {
@@ -26,7 +37,8 @@ const TASKS = {
         Math.min(Math.max(mean + deviation * logit, low ?? -Infinity), high ?? Infinity),
       );
     },
-    labels: () => [],
+    held: () => [],
+    scaled: (outputs) => outputs,
   },
 };
 
@@ -38,9 +50,19 @@ export function outputsOf(task, logits) {
   return TASKS[task.name].outputs(task, logits);
 }
 
-/** The labels that hold, the most probable first: one, any number, or none for scores. */
+/** The places of the labels that hold, the most probable first: one, any number, none for scores. */
+export function heldBy(task, outputs) {
+  return TASKS[task.name].held(task, outputs);
+}
+
+/** The labels that hold, the most probable first. */
 export function labelsOf(task, outputs) {
-  return TASKS[task.name].labels(task, outputs);
+  return heldBy(task, outputs).map((i) => task.label_names[i]);
+}
+
+/** The outputs of the logits divided by a temperature; scores stay as they are. */
+export function scaled(task, outputs, temperature) {
+  return TASKS[task.name].scaled(outputs, temperature);
 }
 
 /**

@@ -1,16 +1,31 @@
 """Calibration and thresholds of an artifact, and how good its predictions are with them."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from kdedge.tasks import Outputs, Task
+from kdedge.tasks import Answer, Outputs, Task
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Decided(NamedTuple):
+    """Answers for some texts.
+
+    Attributes:
+        outputs: float32 [texts, width], calibrated.
+        held: bool [texts, width], the labels of the answers; none for scores.
+        unsure: bool [texts], whether an answer is unsure.
+    """
+
+    outputs: Outputs
+    held: npt.NDArray[np.bool_]
+    unsure: npt.NDArray[np.bool_]
 
 
 class Decision(_Frozen):
@@ -21,18 +36,24 @@ class Decision(_Frozen):
         >>> from kdedge.tasks import Classification
         >>> task = Classification(label_names=("bad", "good"))
         >>> decision = Decision(temperature=2.0, thresholds=(0.7,))
-        >>> outputs = decision.calibrated(task, np.array([[0.1, 0.9], [0.2, 0.8]], np.float32))
-        >>> [[round(float(p), 3) for p in row] for row in outputs]
+        >>> decided = decision.decide(task, np.array([[0.1, 0.9], [0.2, 0.8]], np.float32), [0, 0])
+        >>> [[round(float(p), 3) for p in row] for row in decided.outputs]
         [[0.25, 0.75], [0.333, 0.667]]
-        >>> decision.unsure(task, outputs, [0.0, 0.0]).tolist()
+        >>> decided.unsure.tolist()
         [False, True]
     """
 
-    temperature: float = Field(1.0, gt=0, description="divides the logarithms of the probabilities")
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        description="divides the logarithms of the probabilities; their log odds, if a text can "
+        "have several labels",
+    )
     thresholds: tuple[float, ...] = Field(
         (),
-        description="an answer is unsure if its calibrated probability is below its threshold: "
-        "one for all classes, or one for each; if empty, there is no such limit",
+        description="a predicted label is unsure if its calibrated probability is below its "
+        "threshold: one for all labels, or one for each; if empty, there is no such limit. Unsure "
+        "labels are left out, and if no other is left, the answer is unsure and has them",
     )
     max_unknown: float = Field(
         1.0,
@@ -42,59 +63,57 @@ class Decision(_Frozen):
         "and [SEP] don't count, and a text without tokens is wholly unknown",
     )
 
-    def calibrated(self, task: Task, outputs: Outputs) -> Outputs:
-        """Outputs of logits divided by the temperature, float32 [texts, width]."""
-        return task.scaled(outputs, self.temperature) if task.has_confidence else outputs
+    def decide(
+        self, task: Task, outputs: Outputs, unknown: Sequence[float] | npt.NDArray[np.float64]
+    ) -> Decided:
+        """The answers for a model's outputs.
 
-    def of_one(
-        self, task: Task, outputs: Sequence[float], unknown: float
-    ) -> tuple[Sequence[float], bool]:
-        """`calibrated` and `unsure` for one text, without arrays, which take longer to make."""
-        if not task.has_confidence:
-            return outputs, unknown > self.max_unknown
+        Args:
+            task: task of the outputs.
+            outputs: float32 [texts, width], not calibrated.
+            unknown: share of each text's tokens that are unknown.
+        """
+        mostly_unknown = np.asarray(unknown) > self.max_unknown
+        calibrated, held = task.scaled(outputs, self.temperature), task.held(outputs)
+        sure = held & (calibrated >= np.array(self.thresholds or (0.0,)))
+        none_sure = np.logical_not(sure.any(1, keepdims=True))
+        return Decided(
+            calibrated,
+            np.where(none_sure, held, sure),
+            np.asarray(mostly_unknown | (none_sure & held).any(1)),
+        )
+
+    def answer_one(self, task: Task, outputs: Sequence[float], unknown: float) -> Answer:
+        """The answer for one text; with classes without arrays, which take longer to make."""
+        if not task.has_classes:
+            decided = self.decide(task, np.array([outputs], np.float32), [unknown])
+            return task.answer(decided.outputs[0], bool(decided.unsure[0]), decided.held[0])
         outputs = task.scaled_one(outputs, self.temperature)
         confidence = max(outputs)
         # One for all classes, or one for each.
         thresholds = self.thresholds or (0.0,)
         number = outputs.index(confidence) if len(thresholds) > 1 else 0
-        return outputs, unknown > self.max_unknown or confidence < thresholds[number]
-
-    def unsure(
-        self, task: Task, outputs: Outputs, unknown: Sequence[float] | npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.bool_]:
-        """For each text, whether the prediction is unsure.
-
-        Args:
-            task: task of the outputs.
-            outputs: calibrated outputs, float32 [texts, width].
-            unknown: share of each text's tokens that are unknown.
-        """
-        unsure = np.asarray(unknown) > self.max_unknown
-        if not self.thresholds:
-            return np.asarray(unsure)
-        thresholds = np.array(self.thresholds)
-        if len(thresholds) > 1:
-            thresholds = thresholds[task.answer_numbers(outputs)]
-        return np.asarray(unsure | (task.confidence(outputs) < thresholds))
+        unsure = unknown > self.max_unknown or confidence < thresholds[number]
+        return task.answer(outputs, unsure)
 
 
 class Bin(_Frozen):
-    """Some test texts of similar confidence: a point of the reliability diagram."""
+    """Some predicted labels of similar confidence: a point of the reliability diagram."""
 
-    texts: int
+    labels: int
     confidence: float = Field(description="mean of their probabilities, calibrated")
-    right: float = Field(description="share of right answers")
+    right: float = Field(description="share of right labels")
 
 
 class Calibration(_Frozen):
-    """Calibration errors of an artifact.
+    """Calibration errors of an artifact, for the labels that it predicts.
 
-    Each is an expected calibration error: the mean of |confidence - share of right answers| over
-    15 bins with the same number of texts.
+    Each is an expected calibration error: the mean of |confidence - share of right labels| over
+    15 bins with the same number of labels. With one label for each text, labels are texts.
     """
 
     valid_texts: int = Field(description="number of texts that the temperature was fitted on")
-    test_texts: int = Field(description="number of texts that the errors are computed on")
+    test_labels: int = Field(description="number of labels that the errors are computed on")
     error_before: float
     error_after: float
     by_chance: float = Field(
@@ -105,13 +124,11 @@ class Calibration(_Frozen):
 
 
 class Coverage(_Frozen):
-    """Predictions that are not unsure, on test texts."""
+    """Predicted labels that are not unsure, on test texts."""
 
-    threshold: float | None = Field(description="None if each class has its own threshold")
-    coverage: float = Field(description="share of the texts that are answered")
-    right: float | None = Field(
-        description="share of right answers among them; None if there are none"
-    )
+    threshold: float | None = Field(description="None if each label has its own threshold")
+    coverage: float = Field(description="their share of the predicted labels")
+    right: float | None = Field(description="share of right ones among them; None if none are left")
     interval: tuple[float, float] | None = Field(description="95% interval of `right`")
 
 
@@ -119,10 +136,24 @@ class OutOfScope(_Frozen):
     """Results for texts out of scope, on the half that was not used for fitting."""
 
     texts: int
-    unsure: float = Field(description="share of unsure answers")
+    unsure: float = Field(description="share of texts with an unsure answer or without a label")
     auroc: float = Field(
-        description="chance that a test text's confidence is above an out-of-scope text's"
+        description="chance that the highest probability of a test text is above that of a text "
+        "out of scope"
     )
+
+
+class Margin(_Frozen):
+    """How far scores are from the labels (split-conformal intervals, arXiv 1604.04173)."""
+
+    share: float = Field(description="share of texts that the margin was chosen for")
+    margin: float = Field(
+        description="if texts are like the valid split's, the label of such a share of them is at "
+        "most so far from the score, in units of the data"
+    )
+    texts: int = Field(description="number of test texts")
+    within: float = Field(description="share of the test texts with a label so near")
+    interval: tuple[float, float] = Field(description="95% interval of `within`")
 
 
 class Typical(_Frozen):
@@ -131,18 +162,36 @@ class Typical(_Frozen):
     texts: int
     unsure: float = Field(description="share of unsure answers")
     unknown: float = Field(description="share of unknown tokens")
-    answers: tuple[float, ...] = Field(description="share of each class among the answers")
+    answers: tuple[float, ...] = Field(
+        description="share of each label among the predicted ones, and at the end of texts without "
+        "a label if a text can have several; empty for scores"
+    )
+    scores: tuple[float, ...] = Field((), description="predicted scores, deciles from 10% to 90%")
     lengths: tuple[int, ...] = Field(
         description="tokens of a text, deciles from 10% to 90%; longer texts are truncated"
     )
 
 
 class Trust(_Frozen):
-    """The decision of an artifact, and how good its predictions are with it."""
+    """The decision of an artifact, and how good its predictions are with it.
+
+    Scores have neither `calibration` nor `answered`, and nor have labels if none is predicted for
+    the test texts. Only scores have a `margin`, if there are enough valid texts.
+    """
 
     decision: Decision
-    calibration: Calibration
-    answered: Coverage = Field(description="with the decision's thresholds")
-    curve: tuple[Coverage, ...] = Field(description="with other thresholds, for all classes")
+    calibration: Calibration | None = None
+    answered: Coverage | None = Field(None, description="with the decision's thresholds")
+    curve: tuple[Coverage, ...] = Field((), description="with other thresholds, for all labels")
     out_of_scope: OutOfScope | None = None
+    margin: Margin | None = None
     typical: Typical
+
+
+def answer_shares(task: Task, held: npt.NDArray[np.bool_]) -> tuple[float, ...]:
+    """`Typical.answers` of predicted labels, bool [texts, width]."""
+    if not task.has_confidence:
+        return ()
+    without = () if task.has_classes else (int((~held.any(1)).sum()),)
+    counts = np.array([*held.sum(0), *without])
+    return tuple(round(float(share), 6) for share in counts / counts.sum())

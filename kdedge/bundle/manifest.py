@@ -113,7 +113,9 @@ class Artifact(_Frozen):
     spared: tuple[SparedLayer, ...] = ()
     parity: Parity
     score: Score
-    trust: Trust | None = Field(None, description="when to trust its answers, if the task can say")
+    trust: Trust | None = Field(
+        None, description="when to trust its answers; None without valid texts"
+    )
 
     def summary(self) -> str:
         """One line: file, size, score, agreement with its source."""

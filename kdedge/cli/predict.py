@@ -106,6 +106,10 @@ def predict(
             typer.echo("\t".join([answer.line(), *parts_of(line)]))
     if empty:
         say("1 empty text was left out." if empty == 1 else f"{empty:,} empty texts were left out.")
+    trust = classifier.manifest.artifact(artifact).trust
+    if trust and trust.margin:
+        of = trust.margin
+        say(f"About {of.share:.0%} of the right scores are at most {of.margin:.3g} from these.")
     if known:
         say(_score(task, judged, *known))
 
@@ -139,7 +143,11 @@ def _known(task: "Task", given: list[Any], of: "LabelForm") -> "tuple[list[int],
 
 
 def _score(task: "Task", judged: "Judged", labelled: list[int], labels: "Labels") -> str:
-    outputs, unsure = judged.outputs[labelled], judged.unsure[labelled]
+    import numpy as np
+
+    # Of several labels, the metric counts those that are given; 1 and 0 are beyond all thresholds.
+    outputs = judged.held.astype(np.float32) if task.has_confidence else judged.outputs
+    outputs, unsure = outputs[labelled], judged.unsure[labelled]
     line = _score_line(task, outputs, labels, "labelled texts")
     if unsure.any() and not unsure.all():
         line += "\n" + _score_line(task, outputs[~unsure], labels[~unsure], "that are not unsure")

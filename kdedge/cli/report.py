@@ -71,7 +71,7 @@ def drift(
             typer.echo(f"{'changed' if change.changed else 'as before'}: {change.words}")
         typer.echo(f"{found.advice}: {found.texts:,} texts, {trust.typical.texts:,} test texts")
     if label_next and out:
-        _write_next(model, seen, trust.decision.max_unknown, label_next, out)
+        _write_next(seen, trust.decision.max_unknown, label_next, out)
 
 
 def _read(model: "TextModel", path: Path, text: str) -> "Log":
@@ -79,12 +79,12 @@ def _read(model: "TextModel", path: Path, text: str) -> "Log":
     from kdedge.text.pairs import single
     from kdedge.text.readers import TextFiles
 
-    names = model.manifest.task.output_names
+    task = model.manifest.task
     if path.suffix == ".jsonl":
         with path.open(encoding="utf-8") as file:
             first = file.readline()
-        if f'"{text}"' not in first and '"label"' in first:
-            return log_of_answers(path, names)
+        if f'"{text}"' not in first and f'"{task.field}"' in first:
+            return log_of_answers(path, task)
     files = TextFiles(path, text, empty="skip")
     seen = log_of_texts(model, list(single(files, "kdedge report drift")))
     if files.empty_seen:
@@ -92,19 +92,18 @@ def _read(model: "TextModel", path: Path, text: str) -> "Log":
     return seen
 
 
-def _write_next(model: "TextModel", log: "Log", max_unknown: float, count: int, out: Path) -> None:
+def _write_next(log: "Log", max_unknown: float, count: int, out: Path) -> None:
     """Write the texts to label next, with an empty column for the label."""
     from kdedge.drift import next_to_label
     from kdedge.files import write_text
 
-    names = model.manifest.task.output_names
     chosen = next_to_label(log, max_unknown, count)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("text", "label", "answer", "probability"))
-    if log.texts is not None and log.confidence is not None:
+    if log.texts is not None and log.predicted is not None and log.confidence is not None:
         for i in chosen:
             probability = f"{log.confidence[i]:.4f}"
-            writer.writerow((log.texts[i], "", names[log.answers[i]], probability))
+            writer.writerow((log.texts[i], "", log.predicted[i], probability))
     write_text(out, buffer.getvalue())
     say(f"{out}: {len(chosen):,} texts to label; the model is least sure of the first ones")

@@ -192,8 +192,7 @@ class Prover:
                 lambda trial: self._error(trial, path),
                 lambda trial: self._holds(trial, path),
             )
-        can_be_unsure = self.subject.task.has_confidence and self.subject.valid.texts
-        valid = self._on_valid(content, path) if can_be_unsure else None
+        valid = self._on_valid(content, path) if self.subject.valid.texts else None
         self._write(content, path, planned)
         predicted = self._run(path, self.proof_texts)
         outputs = predicted.outputs
@@ -247,7 +246,7 @@ class Prover:
     def _trust(
         self, name: str, path: Path, valid: Predictions | None, proof: Predictions
     ) -> Trust | None:
-        """When to trust the file's answers; None for a task or corpus without confidence."""
+        """When to trust the file's answers; None without valid texts."""
         s, tests = self.subject, len(self.subject.test.labels)
         if valid is None:
             return None

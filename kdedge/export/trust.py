@@ -11,9 +11,11 @@ from kdedge.bundle.decision import (
     Calibration,
     Coverage,
     Decision,
+    Margin,
     OutOfScope,
     Trust,
     Typical,
+    answer_shares,
 )
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Decide
@@ -28,6 +30,8 @@ SIMULATIONS = 1000
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 # A share of unknown tokens; larger if 1% of the valid texts have more.
 MAX_UNKNOWN, USUAL = 0.5, 0.99
+# The share of texts whose label is within the margin of a score.
+WITHIN = 0.9
 
 
 class Predictions(NamedTuple):
@@ -46,6 +50,22 @@ class Predictions(NamedTuple):
     lengths: npt.NDArray[np.int64]
 
 
+class Claims(NamedTuple):
+    """Predicted labels, in the texts' order; one for each text if each has one class.
+
+    Attributes:
+        number: int64 [claims], position of the label in the outputs.
+        confidence: float32 [claims], calibrated probability.
+        right: bool [claims].
+        known: bool [claims], whether the text has few enough unknown tokens.
+    """
+
+    number: npt.NDArray[np.int64]
+    confidence: Floats
+    right: Flags
+    known: Flags
+
+
 def trust_of(
     name: str,
     task: Task,
@@ -58,35 +78,56 @@ def trust_of(
 
     Args:
         name: name of the artifact, for messages.
-        task: a task with confidence.
+        task: task of the outputs.
         valid: outputs for the valid split, at least one text.
         test: outputs for the test split, at least one text.
-        decide: wanted precision or coverage.
+        decide: wanted precision or coverage, for tasks with confidence.
         out_of_scope: outputs for texts that no label fits. Every second one is used for fitting.
 
     Raises:
         KdedgeError: no threshold reaches the wanted precision.
     """
-    temperature = fitted_temperature(task, valid.outputs, valid.labels)
     usual = float(np.quantile(valid.unknown, USUAL, method="lower"))
-    decision = Decision(temperature=temperature, max_unknown=round(max(MAX_UNKNOWN, usual), 6))
-    calibrated = decision.calibrated(task, valid.outputs)
-    right, known = task.right(calibrated, valid.labels), valid.unknown <= decision.max_unknown
+    decision = Decision(max_unknown=round(max(MAX_UNKNOWN, usual), 6))
+    if not task.has_confidence:
+        margin = _margin(*(np.abs(one.outputs[:, 0] - one.labels) for one in (valid, test)))
+        return Trust(decision=decision, margin=margin, typical=_typical(task, decision, test))
+    temperature = fitted_temperature(task, valid.outputs, valid.labels)
+    decision = decision.model_copy(update={"temperature": temperature})
+    fitted_on = [_claims(task, decision, valid)]
     if out_of_scope and decide.precision is not None:
-        seen = decision.calibrated(task, out_of_scope.outputs[::2])
-        calibrated = np.concatenate([calibrated, seen])
-        right = np.concatenate([right, np.zeros(len(seen), bool)])
-        known = np.concatenate([known, out_of_scope.unknown[::2] <= decision.max_unknown])
-    thresholds = _thresholds(name, task, calibrated[known], right[known], decide)
+        outputs, _, unknown, lengths = out_of_scope
+        half = Predictions(outputs[::2], np.empty(0), unknown[::2], lengths[::2])
+        fitted_on.append(_claims(task, decision, half))
+    joined = Claims(*map(np.concatenate, zip(*fitted_on, strict=True)))
+    thresholds = _thresholds(name, task, joined, decide)
     decision = decision.model_copy(update={"thresholds": thresholds})
-    outputs = decision.calibrated(task, test.outputs)
+    claims = _claims(task, decision, test)
+    uncalibrated = test.outputs[task.held(test.outputs)]
     return Trust(
         decision=decision,
-        calibration=_calibration(task, len(valid.labels), test, outputs),
-        answered=_answered(task, decision, test, outputs),
-        curve=_curve(task, test, outputs),
-        out_of_scope=_out_of_scope(task, decision, outputs, out_of_scope),
-        typical=_typical(task, decision, test, outputs),
+        calibration=_calibration(len(valid.labels), uncalibrated, claims),
+        answered=_answered(decision, claims),
+        curve=_curve(claims),
+        out_of_scope=_out_of_scope(task, decision, test, out_of_scope),
+        typical=_typical(task, decision, test),
+    )
+
+
+def _claims(task: Task, decision: Decision, predictions: Predictions) -> Claims:
+    """The labels that an artifact predicts, without thresholds of a decision.
+
+    Texts out of scope have no labels, so that all claims about them are wrong.
+    """
+    outputs, labels = predictions.outputs, predictions.labels
+    held = task.held(outputs)
+    truth = task.truth(labels) if len(labels) else np.zeros(held.shape, bool)
+    texts, numbers = np.nonzero(held)
+    return Claims(
+        numbers,
+        task.scaled(outputs, decision.temperature)[held],
+        truth[held],
+        predictions.unknown[texts] <= decision.max_unknown,
     )
 
 
@@ -188,48 +229,48 @@ def _cut(ordered: Floats, count: int) -> float:
     return 0.0 if count == len(ordered) else float(ordered[count - 1] + ordered[count]) / 2
 
 
-def _thresholds(
-    name: str, task: Task, outputs: Outputs, right: Flags, decide: Decide
-) -> tuple[float, ...]:
+def _thresholds(name: str, task: Task, claims: Claims, decide: Decide) -> tuple[float, ...]:
     if not decide.asks:
         return ()
-    confidence = task.confidence(outputs)
-    if not decide.per_class:
-        groups = {"": np.ones(len(right), bool)}
-    else:
-        numbers = task.answer_numbers(outputs)
-        groups = {one: numbers == i for i, one in enumerate(task.output_names)}
+    groups = {"": claims.known}
+    if decide.per_class:
+        names = enumerate(task.output_names)
+        groups = {one: claims.known & (claims.number == i) for i, one in names}
     found = []
     for group, rows in groups.items():
+        confidence, right = claims.confidence[rows], claims.right[rows]
         if decide.coverage is not None:
-            found.append(covering_threshold(confidence[rows], decide.coverage) if rows.any() else 0)
+            found.append(covering_threshold(confidence, decide.coverage) if rows.any() else 0)
             continue
-        threshold = lowest_threshold(confidence[rows], right[rows], decide.precision or 1)
+        threshold = lowest_threshold(confidence, right, decide.precision or 1)
         if threshold is None:
             of = f" for the answer {group!r}" if group else ""
             raise KdedgeError(
                 f"{name}: precision = {decide.precision} in [decide] can't be promised{of}: on the "
-                f"valid split {int(right[rows].sum()):,} of {int(rows.sum()):,} such answers are "
-                "right, and no threshold leaves enough right ones to be sure. Lower it, set "
-                "coverage instead, or give more valid texts."
+                f"valid split {int(right.sum()):,} of {len(right):,} such answers are right, and "
+                "no threshold leaves enough right ones to be sure. Lower it, set coverage instead, "
+                "or give more valid texts."
             )
         found.append(threshold)
     return tuple(found)
 
 
-def _calibration(task: Task, valid_texts: int, test: Predictions, outputs: Outputs) -> Calibration:
-    confidence, right = task.confidence(outputs), task.right(outputs, test.labels)
+def _calibration(valid_texts: int, before: Floats, claims: Claims) -> Calibration | None:
+    """The errors of predicted labels; `before` are their probabilities as the model gives them."""
+    confidence, right = claims.confidence, claims.right
+    if not len(right):
+        return None
     order = np.argsort(confidence, kind="stable")
     bins = np.split(order, _starts(len(order))[1:])
     return Calibration(
         valid_texts=valid_texts,
-        test_texts=len(right),
-        error_before=round(expected_error(task.confidence(test.outputs), right), 6),
+        test_labels=len(right),
+        error_before=round(expected_error(before, right), 6),
         error_after=round(expected_error(confidence, right), 6),
         by_chance=round(error_by_chance(confidence), 6),
         bins=tuple(
             Bin(
-                texts=len(rows),
+                labels=len(rows),
                 confidence=round(float(confidence[rows].mean()), 4),
                 right=round(float(right[rows].mean()), 4),
             )
@@ -250,31 +291,35 @@ def _coverage(right: Flags, answered: Flags, threshold: float | None) -> Coverag
     )
 
 
-def _answered(task: Task, decision: Decision, test: Predictions, outputs: Outputs) -> Coverage:
-    answered = ~decision.unsure(task, outputs, test.unknown)
-    threshold = {0: 0.0, 1: decision.thresholds[0] if decision.thresholds else 0.0}
-    right = task.right(outputs, test.labels)
-    return _coverage(right, answered, threshold.get(len(decision.thresholds)))
+def _answered(decision: Decision, claims: Claims) -> Coverage | None:
+    if not len(claims.right):
+        return None
+    thresholds = np.array(decision.thresholds or (0.0,))
+    own = thresholds[claims.number] if len(thresholds) > 1 else thresholds
+    answered = claims.known & (claims.confidence >= own)
+    return _coverage(claims.right, answered, thresholds[0] if len(thresholds) == 1 else None)
 
 
-def _curve(task: Task, test: Predictions, outputs: Outputs) -> tuple[Coverage, ...]:
-    confidence, right = task.confidence(outputs), task.right(outputs, test.labels)
+def _curve(claims: Claims) -> tuple[Coverage, ...]:
+    confidence, right = claims.confidence, claims.right
+    if not len(right):
+        return ()
     thresholds = [covering_threshold(confidence, coverage) for coverage in COVERAGES]
     return tuple(_coverage(right, confidence >= t, t) for t in thresholds)
 
 
 def _out_of_scope(
-    task: Task, decision: Decision, outputs: Outputs, out_of_scope: Predictions | None
+    task: Task, decision: Decision, test: Predictions, out_of_scope: Predictions | None
 ) -> OutOfScope | None:
     """Results on the texts that were not used for fitting."""
     if not out_of_scope or len(out_of_scope.outputs) < 2:
         return None
-    foreign = decision.calibrated(task, out_of_scope.outputs[1::2])
-    unsure = decision.unsure(task, foreign, out_of_scope.unknown[1::2])
+    foreign = decision.decide(task, out_of_scope.outputs[1::2], out_of_scope.unknown[1::2])
+    inside = task.scaled(test.outputs, decision.temperature)
     return OutOfScope(
-        texts=len(foreign),
-        unsure=float(unsure.mean()),
-        auroc=auroc(task.confidence(outputs), task.confidence(foreign)),
+        texts=len(foreign.outputs),
+        unsure=float((foreign.unsure | ~foreign.held.any(1)).mean()),
+        auroc=auroc(inside.max(1), foreign.outputs.max(1)),
     )
 
 
@@ -289,15 +334,36 @@ def auroc(inside: Floats, outside: Floats) -> float:
     return float(below.mean() / 2 / len(outside))
 
 
-def _typical(task: Task, decision: Decision, test: Predictions, outputs: Outputs) -> Typical:
-    shares = np.bincount(task.answer_numbers(outputs), minlength=task.width) / len(outputs)
+def _margin(valid: Floats, test: Floats) -> Margin | None:
+    """The margin, from the errors of scores; None for too few valid texts."""
+    # Of one more text, the error is among so many smallest ones with this probability.
+    count = math.ceil(WITHIN * (len(valid) + 1))
+    if count > len(valid):
+        return None
+    margin = float(np.sort(valid)[count - 1])
+    within = float((test <= margin).mean())
+    low, high = wilson_interval(within, len(test))
+    return Margin(
+        share=WITHIN,
+        margin=margin,
+        texts=len(test),
+        within=round(within, 4),
+        interval=(round(low, 4), round(high, 4)),
+    )
+
+
+def _typical(task: Task, decision: Decision, test: Predictions) -> Typical:
+    decided = decision.decide(task, test.outputs, test.unknown)
     tokens = np.maximum(test.lengths, 1)
     return Typical(
-        texts=len(outputs),
-        unsure=round(float(decision.unsure(task, outputs, test.unknown).mean()), 6),
+        texts=len(test.outputs),
+        unsure=round(float(decided.unsure.mean()), 6),
         unknown=round(float((test.unknown * tokens).sum() / tokens.sum()), 6),
-        answers=tuple(round(float(share), 6) for share in shares),
-        lengths=tuple(
-            int(n) for n in np.quantile(test.lengths, np.arange(1, 10) / 10, method="lower")
-        ),
+        answers=answer_shares(task, decided.held),
+        scores=() if task.has_confidence else tuple(map(float, _deciles(test.outputs[:, 0]))),
+        lengths=tuple(map(int, _deciles(test.lengths))),
     )
+
+
+def _deciles(values: npt.NDArray[np.int64] | Outputs) -> npt.NDArray[np.float64]:
+    return np.quantile(values.astype(np.float64), np.arange(1, 10) / 10, method="lower")

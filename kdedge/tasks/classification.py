@@ -98,6 +98,7 @@ class Classification(Task):
     metric: ClassVar[str] = "accuracy"
     output: ClassVar[str] = "probabilities"
     has_classes: ClassVar[bool] = True
+    field: ClassVar[str] = "label"
     has_confidence: ClassVar[bool] = True
     label_names: tuple[str, ...] = Field(min_length=2, description="the classes, in logits' order")
 
@@ -190,7 +191,12 @@ class Classification(Task):
             raise KdedgeError(f"{where}; they must be at least 0 and sum to 1.")
         return np.asarray(np.log(np.maximum(outputs, SMALLEST_PROBABILITY)))
 
-    def answer(self, outputs: Sequence[float] | Outputs, unsure: bool = False) -> Prediction:
+    def answer(
+        self,
+        outputs: Sequence[float] | Outputs,
+        unsure: bool = False,
+        held: npt.NDArray[np.bool_] | None = None,
+    ) -> Prediction:
         """The most probable class; see `Task`."""
         probabilities = [float(probability) for probability in outputs]
         highest = max(probabilities)
@@ -274,10 +280,10 @@ class Classification(Task):
         of_truth = logs[np.arange(len(labels)), labels].sum()
         return float(-(of_truth + logs.mean()) / (len(labels) + 1))
 
-    def right(self, outputs: Outputs, labels: Labels) -> npt.NDArray[np.bool_]:
-        """Whether the most probable class is the true one; see `Task`."""
-        return np.asarray(outputs.argmax(1) == labels)
+    def held(self, outputs: Outputs) -> npt.NDArray[np.bool_]:
+        """The most probable class; see `Task`."""
+        return self.truth(outputs.argmax(1))
 
-    def answer_numbers(self, outputs: Outputs) -> npt.NDArray[np.int64]:
-        """Of the most probable class; see `Task`."""
-        return np.asarray(outputs.argmax(1), np.int64)
+    def truth(self, labels: Labels) -> npt.NDArray[np.bool_]:
+        """The class; see `Task`."""
+        return np.asarray(np.arange(self.width) == labels[:, None])

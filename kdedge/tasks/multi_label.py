@@ -17,7 +17,7 @@ from kdedge.tasks.classification import (
     listed,
 )
 from kdedge.tasks.intervals import bootstrap_interval
-from kdedge.tasks.task import Labels, Logits, Outputs, Task
+from kdedge.tasks.task import UNSURE, Labels, Logits, Outputs, Task
 
 UNTUNED = 0.5
 # With fewer texts a label gets no threshold of its own, and a stratum is too small to be divided.
@@ -33,7 +33,8 @@ class LabelSet:
     Attributes:
         labels: labels above their thresholds, most probable first; can be empty.
         probabilities: probability of every label, by name.
-        unsure: always False; not supported for several labels.
+        unsure: whether the bundle is sure of none of the labels, or the text has too many unknown
+            tokens.
     """
 
     labels: tuple[str, ...]
@@ -41,16 +42,20 @@ class LabelSet:
     unsure: bool = False
 
     def text(self) -> str:
-        """The labels."""
-        return ", ".join(self.labels) or "none"
+        """The labels, or `unsure`."""
+        return UNSURE if self.unsure else ", ".join(self.labels) or "none"
 
     def line(self) -> str:
-        """Labels and their probabilities."""
+        """Labels, or `unsure`, and their probabilities."""
         return f"{self.text()}\t" + ", ".join(f"{self.probabilities[n]:.4f}" for n in self.labels)
 
     def fields(self) -> dict[str, Any]:
-        """Labels and all probabilities."""
-        return {"labels": [*self.labels], "probabilities": self.probabilities}
+        """Labels, whether they are unsure, and all probabilities."""
+        return {
+            "labels": [*self.labels],
+            "unsure": self.unsure,
+            "probabilities": self.probabilities,
+        }
 
 
 class MultiLabel(Task):
@@ -67,6 +72,8 @@ class MultiLabel(Task):
     name: Literal["multi-label"] = "multi-label"
     metric: ClassVar[str] = "micro_f1"
     output: ClassVar[str] = "probabilities"
+    field: ClassVar[str] = "labels"
+    has_confidence: ClassVar[bool] = True
     label_names: tuple[str, ...] = Field(min_length=2, description="in logits' order")
     thresholds: tuple[float, ...] = Field(
         (), description="a label's probability must be above; without them 0.5 for each"
@@ -186,26 +193,31 @@ class MultiLabel(Task):
         """Log odds; see `Task`."""
         if (outputs < 0).any() or (outputs > 1).any():
             raise KdedgeError(f"{where}; they must be from 0 to 1.")
-        odds = np.clip(outputs, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
-        return np.asarray(np.log(odds) - np.log1p(-odds), np.float32)
+        return _log_odds(outputs)
 
-    def chosen(self, outputs: Outputs) -> npt.NDArray[np.bool_]:
-        """For each text and label whether the text has it, bool [texts, labels]."""
+    def held(self, outputs: Outputs) -> npt.NDArray[np.bool_]:
+        """The labels above their thresholds; see `Task`."""
         return np.asarray(outputs > np.array(self.thresholds or UNTUNED, np.float32))
 
-    def answer(self, outputs: Sequence[float] | Outputs, unsure: bool = False) -> LabelSet:
+    def answer(
+        self,
+        outputs: Sequence[float] | Outputs,
+        unsure: bool = False,
+        held: npt.NDArray[np.bool_] | None = None,
+    ) -> LabelSet:
         """The labels above their thresholds; see `Task`."""
         outputs = np.asarray(outputs, np.float32)
-        chosen = self.chosen(outputs)
-        order = [i for i in np.argsort(-outputs, kind="stable") if chosen[i]]
+        held = self.held(outputs) if held is None else held
+        order = [i for i in np.argsort(-outputs, kind="stable") if held[i]]
         return LabelSet(
             tuple(self.label_names[i] for i in order),
             dict(zip(self.label_names, map(float, outputs), strict=True)),
+            unsure,
         )
 
     def labels_in(self, outputs: Outputs) -> Labels:
         """1 for labels above their thresholds; see `Task`."""
-        return self.chosen(outputs).astype(np.int8)
+        return self.held(outputs).astype(np.int8)
 
     def config(self) -> dict[str, Any]:
         """A sequence classifier's with sigmoids; see `Task`."""
@@ -223,7 +235,7 @@ class MultiLabel(Task):
 
     def by_class(self, outputs: Outputs, labels: Labels) -> ByClass:
         """Precision, recall and F1 of each label, from outputs float32 [texts, labels]."""
-        true, false, missed = _counts(self.chosen(outputs), labels).sum(0).T
+        true, false, missed = _counts(self.held(outputs), labels).sum(0).T
         return ByClass(
             (true + missed).astype(np.int64),
             true / np.maximum(true + false, 1),
@@ -233,20 +245,36 @@ class MultiLabel(Task):
 
     def measures(self, outputs: Outputs, labels: Labels) -> dict[str, float]:
         """Micro F1, and macro F1, the mean over the labels; see `Task`."""
-        counts = _counts(self.chosen(outputs), labels).sum(0)
+        counts = _counts(self.held(outputs), labels).sum(0)
         return {self.metric: f1(counts.sum(0)), "macro_f1": float(np.mean([f1(c) for c in counts]))}
 
     def same(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.bool_]:
         """Whether the labels are the same; see `Task`."""
-        return np.asarray((self.chosen(outputs) == self.chosen(reference)).all(1))
+        return np.asarray((self.held(outputs) == self.held(reference)).all(1))
 
     def confidence(self, outputs: Outputs) -> npt.NDArray[np.float32]:
         """Probability of the least confident decision; see `Task`."""
-        return np.asarray(np.where(self.chosen(outputs), outputs, 1 - outputs).min(1))
+        return np.asarray(np.where(self.held(outputs), outputs, 1 - outputs).min(1))
 
     def interval(self, outputs: Outputs, labels: Labels) -> tuple[float, float]:
         """By bootstrap over texts; see `Task`."""
-        return bootstrap_interval(_counts(self.chosen(outputs), labels).sum(1), f1)
+        return bootstrap_interval(_counts(self.held(outputs), labels).sum(1), f1)
+
+    def scaled(self, outputs: Outputs, temperature: float) -> Outputs:
+        """The sigmoid of log odds divided by the temperature; see `Task`."""
+        log_odds = _log_odds(outputs.astype(np.float64))
+        return self.outputs(np.asarray(log_odds / temperature, np.float32))
+
+    def log_loss(self, outputs: Outputs, labels: Labels) -> float:
+        """Binary cross-entropy, smoothed by one pseudo-text with half of each label; see `Task`."""
+        sure = np.clip(outputs, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+        logs = np.log(np.stack([1 - sure, sure], -1)).astype(np.float64)
+        of_truth = np.take_along_axis(logs, labels[..., None].astype(np.int64), -1).sum()
+        return float(-(of_truth / self.width + logs.mean()) / (len(labels) + 1))
+
+    def truth(self, labels: Labels) -> npt.NDArray[np.bool_]:
+        """The labels; see `Task`."""
+        return np.asarray(labels > 0)
 
 
 def f1(counts: npt.NDArray[np.float64]) -> float:
@@ -299,6 +327,11 @@ def best_threshold(outputs: Outputs, labels: Labels) -> float:
         return UNTUNED
     f1s = 2 * hits / (np.arange(len(hits)) + hits[-1])
     return float(middles[np.where(np.isnan(middles), -1, f1s).argmax()])
+
+
+def _log_odds(outputs: npt.NDArray[np.floating]) -> Logits:
+    odds = np.clip(outputs, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    return np.asarray(np.log(odds) - np.log1p(-odds), np.float32)
 
 
 def _by_size(

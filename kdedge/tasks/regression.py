@@ -11,7 +11,7 @@ from pydantic import Field
 
 from kdedge.errors import KdedgeError
 from kdedge.tasks.intervals import fisher_interval
-from kdedge.tasks.task import Labels, Logits, Outputs, Task
+from kdedge.tasks.task import UNSURE, Labels, Logits, Outputs, Task
 
 # Most strata of the scores, and fewest texts of a stratum.
 GROUPS, A_GROUP = 10, 10
@@ -23,22 +23,27 @@ MOST_ROUNDING = 0.01
 
 @dataclass(frozen=True)
 class ScoreAnswer:
-    """The score of a text in units of the data; `unsure` is always False."""
+    """The score of a text.
+
+    Attributes:
+        score: in units of the data.
+        unsure: whether the text has too many unknown tokens.
+    """
 
     score: float
     unsure: bool = False
 
     def text(self) -> str:
-        """The score."""
-        return f"{self.score:.4g}"
+        """The score, or `unsure`."""
+        return UNSURE if self.unsure else f"{self.score:.4g}"
 
     def line(self) -> str:
-        """The score."""
-        return f"{self.score:.4f}"
+        """The score, or `unsure`."""
+        return UNSURE if self.unsure else f"{self.score:.4f}"
 
     def fields(self) -> dict[str, Any]:
-        """The score."""
-        return {"score": self.score}
+        """The score, and whether it is unsure."""
+        return {"score": self.score, "unsure": self.unsure}
 
 
 class Regression(Task):
@@ -54,6 +59,7 @@ class Regression(Task):
     name: Literal["regression"] = "regression"
     metric: ClassVar[str] = "pearson"
     output: ClassVar[str] = "score"
+    field: ClassVar[str] = "score"
     mean: float = Field(description="of the training split's scores")
     deviation: float = Field(gt=0, description="standard deviation of the training split's scores")
     low: float | None = Field(None, description="no answer is below; None for no limit")
@@ -187,9 +193,14 @@ class Regression(Task):
         """Standardised scores; see `Task`."""
         return np.asarray((outputs - self.mean) / self.deviation, np.float32)
 
-    def answer(self, outputs: Sequence[float] | Outputs, unsure: bool = False) -> ScoreAnswer:
+    def answer(
+        self,
+        outputs: Sequence[float] | Outputs,
+        unsure: bool = False,
+        held: npt.NDArray[np.bool_] | None = None,
+    ) -> ScoreAnswer:
         """The score; see `Task`."""
-        return ScoreAnswer(float(outputs[0]))
+        return ScoreAnswer(float(outputs[0]), unsure)
 
     def labels_in(self, outputs: Outputs) -> Labels:
         """The scores; see `Task`."""

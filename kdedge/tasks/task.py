@@ -57,10 +57,11 @@ class Task(BaseModel, ABC):
         metric: name of the main metric, which chooses the best epoch and by which exported files
             are compared; at most 1, higher is better.
         output: name of the outputs, in files and columns.
+        field: name of the prediction in `Answer.fields`.
         has_classes: whether each text has exactly one class, so that classes can be weighted.
-        has_confidence: whether a prediction is right or wrong, with a probability. Then `scaled`,
-            `scaled_one`, `log_loss`, `right` and `answer_numbers` are defined, and predictions can
-            be unsure.
+        has_confidence: whether the outputs are probabilities of labels. Then `scaled`, `held`,
+            `log_loss` and `truth` are defined, so that outputs can be calibrated and labels can
+            have thresholds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -68,6 +69,7 @@ class Task(BaseModel, ABC):
     name: str
     metric: ClassVar[str]
     output: ClassVar[str]
+    field: ClassVar[str]
     has_classes: ClassVar[bool] = False
     has_confidence: ClassVar[bool] = False
 
@@ -203,12 +205,19 @@ class Task(BaseModel, ABC):
         """
 
     @abstractmethod
-    def answer(self, outputs: Sequence[float] | Outputs, unsure: bool = False) -> Answer:
+    def answer(
+        self,
+        outputs: Sequence[float] | Outputs,
+        unsure: bool = False,
+        held: npt.NDArray[np.bool_] | None = None,
+    ) -> Answer:
         """The prediction for the outputs of one text, `width` numbers.
 
         Args:
             outputs: the numbers.
-            unsure: whether the prediction is too uncertain; for tasks with `has_confidence`.
+            unsure: whether the prediction is too uncertain.
+            held: labels of the prediction, bool [width], if a text can have several; None for
+                those of the outputs.
         """
 
     @abstractmethod
@@ -263,24 +272,24 @@ class Task(BaseModel, ABC):
         """Share of texts with equal predictions."""
         return float(np.mean(self.same(outputs, reference)))
 
-    # Confidence, for tasks with `has_confidence`
+    def held(self, outputs: Outputs) -> npt.NDArray[np.bool_]:
+        """For each text and label, whether it is predicted, bool [texts, width]; default: none."""
+        return np.zeros(outputs.shape, bool)
 
     def scaled(self, outputs: Outputs, temperature: float) -> Outputs:
-        """Outputs of the logits divided by a temperature, float32 [texts, width]."""
-        raise NotImplementedError
+        """Outputs of the logits divided by a temperature; unchanged if they have no confidence."""
+        return outputs
+
+    # Confidence, for tasks with `has_confidence`
 
     def scaled_one(self, outputs: Sequence[float], temperature: float) -> Sequence[float]:
-        """`scaled` for the outputs of one text, without arrays, which take longer to make."""
+        """`scaled` for one text without arrays, which take longer; for tasks with classes."""
         raise NotImplementedError
 
     def log_loss(self, outputs: Outputs, labels: Labels) -> float:
         """The loss that fitting the temperature minimises."""
         raise NotImplementedError
 
-    def right(self, outputs: Outputs, labels: Labels) -> npt.NDArray[np.bool_]:
-        """For each text, whether the prediction is right."""
-        raise NotImplementedError
-
-    def answer_numbers(self, outputs: Outputs) -> npt.NDArray[np.int64]:
-        """For each text, the predicted output, from 0 to `width` - 1."""
+    def truth(self, labels: Labels) -> npt.NDArray[np.bool_]:
+        """For each text and label, whether the text has it, bool [texts, width]."""
         raise NotImplementedError

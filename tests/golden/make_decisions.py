@@ -34,21 +34,65 @@ CASES: list[tuple[str, str, list[str], str, list[str], str]] = [
     ("a cold temperature", "0.1", ["0.99"], "0.5", ["0.2", "0.5", "0.3"], "0"),
     ("a hot temperature", "10", ["0.37"], "0.5", ["0.001", "0.998", "0.001"], "0"),
 ]
+# The same of the task LABELS: a label is predicted if the output is above its threshold there.
+LABELS = {
+    "name": "multi-label",
+    "label_names": ["anger", "joy", "love"],
+    "thresholds": [0.4, 0.3, 0.5],
+}
+OF_LABELS: list[tuple[str, str, list[str], str, list[str], str]] = [
+    ("labels that are too sure", "2", [], "0.5", ["0.9", "0.2", "0.8"], "0"),
+    ("labels that are not sure enough", "0.5", [], "0.5", ["0.3", "0.35", "0.8"], "0"),
+    ("a label that is left out", "1", ["0.7"], "0.5", ["0.6", "0.2", "0.8"], "0"),
+    ("no label is sure", "1", ["0.9"], "0.5", ["0.6", "0.2", "0.8"], "0"),
+    ("sure before calibration only", "2", ["0.7"], "0.5", ["0.8", "0.1", "0.1"], "0"),
+    ("no label at all", "1", ["0.9"], "0.5", ["0.3", "0.2", "0.4"], "0"),
+    ("a threshold for each label", "1", ["0.5", "0.9", "0.9"], "0.5", ["0.6", "0.8", "0.8"], "0"),
+    ("labels of unknown tokens", "1", ["0.5"], "0.5", ["0.6", "0.1", "0.1"], "0.6"),
+    ("no label and no tokens", "1", [], "0.5", ["0.1", "0.1", "0.1"], "1"),
+    ("probabilities of zero and one", "1.5", ["0.9"], "0.5", ["0", "1", "0.5"], "0"),
+]
+SCORE = {"name": "regression", "mean": 3.0, "deviation": 0.5, "low": 1.0, "high": 5.0}
+OF_SCORES: list[tuple[str, str, list[str], str, list[str], str]] = [
+    ("a score", "1", [], "0.5", ["3.25"], "0.5"),
+    ("a score of unknown tokens", "1", [], "0.5", ["3.25"], "0.6"),
+]
 
 
-def vector(case: tuple[str, str, list[str], str, list[str], str]) -> dict[str, Any]:
-    """A case with what is right."""
-    name, temperature, thresholds, max_unknown, outputs, unknown = case
-    powers = [(max(Decimal(p), SMALLEST).ln() / Decimal(temperature)).exp() for p in outputs]
-    calibrated = [power / sum(powers) for power in powers]
-    answer = calibrated.index(max(calibrated))
-    unsure = Decimal(unknown) > Decimal(max_unknown)
-    if thresholds:
-        threshold = Decimal(thresholds[answer if len(thresholds) > 1 else 0])
-        assert abs(calibrated[answer] - threshold) > Decimal("1e-5"), name
-        unsure = unsure or calibrated[answer] < threshold
+def logistic(odds: Decimal) -> Decimal:
+    """The probability with these log odds."""
+    return 1 / (1 + (-odds).exp())
+
+
+def vector(
+    case: tuple[str, str, list[str], str, list[str], str], task: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """A case with what is right; without a task it is a classification."""
+    name, temperature, thresholds, max_unknown, given, unknown = case
+    outputs = [Decimal(one) for one in given]
+    names = [f"class {number}" for number in range(len(outputs))]
+    if task is None:
+        task = {"name": "classification", "label_names": names}
+        powers = [(max(p, SMALLEST).ln() / Decimal(temperature)).exp() for p in outputs]
+        calibrated = [power / sum(powers) for power in powers]
+        predicted = [calibrated.index(max(calibrated))]
+    elif task is LABELS:
+        bounded = [min(max(p, SMALLEST), 1 - SMALLEST) for p in outputs]
+        calibrated = [logistic((p / (1 - p)).ln() / Decimal(temperature)) for p in bounded]
+        above = [i for i, p in enumerate(outputs) if p > Decimal(str(task["thresholds"][i]))]
+        predicted = sorted(above, key=lambda i: -outputs[i])
+    else:
+        calibrated, predicted = outputs, []
+    sure = []
+    for label in predicted:
+        threshold = Decimal((thresholds or ["0"])[label if len(thresholds) > 1 else 0])
+        assert abs(calibrated[label] - threshold) > Decimal("1e-5"), name
+        if calibrated[label] >= threshold:
+            sure.append(label)
+    none_sure = bool(predicted) and not sure
     return {
         "name": name,
+        "task": task,
         "decision": {
             "temperature": float(temperature),
             "thresholds": [float(t) for t in thresholds],
@@ -57,11 +101,16 @@ def vector(case: tuple[str, str, list[str], str, list[str], str]) -> dict[str, A
         "outputs": [float(p) for p in outputs],
         "unknown": float(unknown),
         "calibrated": [round(float(p), 9) for p in calibrated],
-        "answer": answer,
-        "unsure": unsure,
+        "labels": [task["label_names"][label] for label in (predicted if none_sure else sure)],
+        "unsure": none_sure or Decimal(unknown) > Decimal(max_unknown),
     }
 
 
 if __name__ == "__main__":
-    lines = ",\n".join(json.dumps(vector(case)) for case in CASES)
+    vectors = [
+        *map(vector, CASES),
+        *(vector(case, LABELS) for case in OF_LABELS),
+        *(vector(case, SCORE) for case in OF_SCORES),
+    ]
+    lines = ",\n".join(map(json.dumps, vectors))
     (Path(__file__).parent / "decisions.json").write_text(f"[\n{lines}\n]\n")

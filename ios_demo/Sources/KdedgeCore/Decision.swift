@@ -1,12 +1,8 @@
-import Foundation
-
-/// Makes answers of a model's probabilities: calibrates them, and says which are unsure.
+/// Makes answers of a model's outputs: calibrates them, and says which are unsure.
 public struct Decision: Sendable, Equatable, Decodable {
-    private static let smallest = 1e-7
-
-    /// The logarithms of the probabilities are divided by it.
+    /// The logarithms of the probabilities are divided by it; of several labels, the log odds.
     public let temperature: Double
-    /// One for all classes, one for each, or none.
+    /// One for all labels, one for each, or none.
     public let thresholds: [Double]
     /// Share of a text's tokens that may be unknown.
     public let maxUnknown: Double
@@ -16,21 +12,30 @@ public struct Decision: Sendable, Equatable, Decodable {
         case maxUnknown = "max_unknown"
     }
 
-    /// The probabilities to show.
-    func calibrated(_ probabilities: [Float]) -> [Float] {
-        let powers = probabilities.map { pow(max(Double($0), Self.smallest), 1 / temperature) }
-        let sum = powers.reduce(0, +)
-        return powers.map { Float($0 / sum) }
+    /// The answer for the outputs of a text; `unknown` is the share of its unknown tokens.
+    func decide(_ task: TextTask, _ outputs: [Float], unknown: Double) -> Decided {
+        let calibrated = task.scaled(outputs, temperature: temperature)
+        let held = task.held(by: outputs)
+        let sure = held.filter { Double(calibrated[$0]) >= threshold(of: $0) }
+        return Decided(
+            outputs: calibrated,
+            // Unsure labels are left out, except if that leaves none.
+            labels: (sure.isEmpty ? held : sure).map { task.labels[$0] },
+            isUnsure: unknown > maxUnknown || (sure.isEmpty && !held.isEmpty)
+        )
     }
 
-    /// Whether the answer is unsure; `unknown` is the share of unknown tokens.
-    func isUnsure(_ calibrated: [Float], unknown: Double) -> Bool {
-        if unknown > maxUnknown { return true }
-        guard
-            let largest = calibrated.max(),
-            let answer = calibrated.firstIndex(of: largest),
-            !thresholds.isEmpty
-        else { return false }
-        return Double(largest) < thresholds[thresholds.count > 1 ? answer : 0]
+    private func threshold(of label: Int) -> Double {
+        thresholds.isEmpty ? 0 : thresholds[thresholds.count > 1 ? label : 0]
     }
+}
+
+/// An answer.
+struct Decided {
+    /// The probabilities to show, or the score.
+    let outputs: [Float]
+    /// The labels, the most probable first; none for a score.
+    let labels: [String]
+    /// Whether the model is too unsure of the answer for it to be shown.
+    let isUnsure: Bool
 }

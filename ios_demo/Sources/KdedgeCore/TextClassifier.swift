@@ -89,18 +89,21 @@ public actor TextClassifier {
                 "The model gives \(given.count) numbers and the bundle's task has \(task.width)."
             )
         }
-        var outputs = engine.givesLogits ? task.outputs(of: given) : given
-        outputs = decision?.calibrated(outputs) ?? outputs
+        let raw = engine.givesLogits ? task.outputs(of: given) : given
         let unknown = tokenizer.unknownShare(of: pieces, special: takesPairs ? 3 : 2)
+        let decided =
+            decision?.decide(task, raw, unknown: unknown)
+            ?? Decided(outputs: raw, labels: task.labels(of: raw), isUnsure: false)
+        let outputs = decided.outputs
         let done = clock.now
         return Answer(
-            text: task.text(of: outputs),
-            labels: task.labels(of: outputs),
+            text: task.text(of: outputs, labels: decided.labels),
+            labels: decided.labels,
             probabilities: zip(task.labels, outputs).map {
                 Answer.Probability(label: $0, value: $1)
             },
             score: task.isScore ? outputs[0] : nil,
-            isUnsure: decision?.isUnsure(outputs, unknown: unknown) ?? false,
+            isUnsure: decided.isUnsure,
             tokenizing: tokenized - start,
             inference: done - tokenized
         )

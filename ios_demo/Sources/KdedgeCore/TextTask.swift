@@ -9,6 +9,8 @@ public enum TextTask: Sendable, Equatable {
     /// A score in the units of the data.
     case regression(mean: Float, deviation: Float, range: ClosedRange<Float>)
 
+    private static let smallest = 1e-7
+
     /// Names of the labels, in the order of the model's output; none for scores.
     public var labels: [String] {
         switch self {
@@ -45,26 +47,47 @@ public enum TextTask: Sendable, Equatable {
         }
     }
 
-    /// The labels that hold, the most probable first; none for scores.
-    func labels(of outputs: [Float]) -> [String] {
+    /// The outputs of the logits divided by a temperature; scores stay as they are.
+    func scaled(_ outputs: [Float], temperature: Double) -> [Float] {
+        switch self {
+        case .classification:
+            let powers = outputs.map { pow(max(Double($0), Self.smallest), 1 / temperature) }
+            let sum = powers.reduce(0, +)
+            return powers.map { Float($0 / sum) }
+        case .multiLabel:
+            return outputs.map {
+                let probability = min(max(Double($0), Self.smallest), 1 - Self.smallest)
+                return Float(1 / (1 + pow((1 - probability) / probability, 1 / temperature)))
+            }
+        case .regression:
+            return outputs
+        }
+    }
+
+    /// The positions of the labels that hold, the most probable first; none for scores.
+    func held(by outputs: [Float]) -> [Int] {
         let ranked = outputs.indices.sorted { outputs[$0] > outputs[$1] }
         switch self {
-        case .classification(let labels):
-            return ranked.prefix(1).map { labels[$0] }
-        case .multiLabel(let labels, let thresholds):
-            return ranked.filter { outputs[$0] > thresholds[$0] }.map { labels[$0] }
+        case .classification:
+            return Array(ranked.prefix(1))
+        case .multiLabel(_, let thresholds):
+            return ranked.filter { outputs[$0] > thresholds[$0] }
         case .regression:
             return []
         }
     }
 
+    /// The labels that hold, the most probable first; none for scores.
+    func labels(of outputs: [Float]) -> [String] {
+        held(by: outputs).map { labels[$0] }
+    }
+
     /// The answer in words.
-    func text(of outputs: [Float]) -> String {
+    func text(of outputs: [Float], labels: [String]) -> String {
         if isScore {
             return String(format: "%.2f", locale: Locale(identifier: "en_US_POSIX"), outputs[0])
         }
-        let found = labels(of: outputs)
-        return found.isEmpty ? "none" : found.joined(separator: ", ")
+        return labels.isEmpty ? "none" : labels.joined(separator: ", ")
     }
 }
 

@@ -6,23 +6,25 @@ import Testing
 struct DecisionTests {
     struct Case: Decodable {
         let name: String
+        let task: TextTask
         let decision: Decision
         let outputs: [Float]
         let unknown: Double
         let calibrated: [Float]
+        let labels: [String]
         let unsure: Bool
     }
 
     @Test func theGoldenDecisions() throws {
         let cases = try decoded([Case].self, golden.appending(path: "decisions.json"))
         for each in cases {
-            let calibrated = each.decision.calibrated(each.outputs)
-            for (one, other) in zip(calibrated, each.calibrated) {
+            let decided = each.decision.decide(each.task, each.outputs, unknown: each.unknown)
+            for (one, other) in zip(decided.outputs, each.calibrated) {
                 #expect(abs(one - other) < 1e-6, "\(each.name)")
             }
-            let unsure = each.decision.isUnsure(calibrated, unknown: each.unknown)
-            #expect(unsure == each.unsure, "\(each.name)")
+            #expect(decided.labels == each.labels, "\(each.name)")
+            #expect(decided.isUnsure == each.unsure, "\(each.name)")
         }
-        #expect(cases.count == 18)
+        #expect(cases.count == 30)
     }
 }

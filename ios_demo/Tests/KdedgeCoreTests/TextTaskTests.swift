@@ -27,10 +27,12 @@ struct TextTaskTests {
 
     @Test func anAnswerInWords() {
         let feelings = TextTask.multiLabel(labels: ["joy", "love"], thresholds: [0.5, 0.5])
-        #expect(feelings.text(of: [0.1, 0.1]) == "none")
-        #expect(feelings.text(of: [0.6, 0.7]) == "love, joy")
+        for (outputs, words) in [([0.1, 0.1], "none"), ([0.6, 0.7], "love, joy")] as [([Float], String)] {
+            let labels = feelings.labels(of: outputs)
+            #expect(feelings.text(of: outputs, labels: labels) == words)
+        }
         let score = TextTask.regression(mean: 3, deviation: 0.5, range: 1...5)
-        #expect(score.text(of: score.outputs(of: [-1])) == "2.50")
+        #expect(score.text(of: score.outputs(of: [-1]), labels: []) == "2.50")
     }
 
     @Test func aTaskOfALaterKdedge() {

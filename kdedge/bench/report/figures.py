@@ -181,8 +181,10 @@ def trust_figures(trusts: Mapping[str, Trust]) -> dict[str, str]:
     """SVG figures of when answers can be trusted: the reliability diagram, and coverage.
 
     Args:
-        trusts: when to trust the answers of each artifact, by its name; if empty, no figures.
+        trusts: when to trust the answers of each artifact, by its name. Those of scores have
+            nothing to draw, and if no others are left, there are no figures.
     """
+    trusts = {name: trust for name, trust in trusts.items() if trust.calibration}
     if not trusts:
         return {}
     colours = dict(zip(trusts, itertools.cycle(COLOURS)))  # noqa: B905
@@ -200,7 +202,7 @@ def trust_figures(trusts: Mapping[str, Trust]) -> dict[str, str]:
             return _svg(figure)
 
     def reliability(axes: Any, name: str, trust: Trust) -> None:
-        bins = trust.calibration.bins
+        bins = trust.calibration.bins if trust.calibration else ()
         points = [(100 * one.confidence, 100 * one.right) for one in bins]
         lowest = min(min(point) for point in points)
         axes.plot((lowest, 100), (lowest, 100), color=RULE, lw=1)
@@ -213,15 +215,16 @@ def trust_figures(trusts: Mapping[str, Trust]) -> dict[str, str]:
         colour = colours[name]
         axes.plot(x, [100 * (point.right or 0) for point in curve], color=colour, label=name)
         axes.fill_between(x, low, high, color=colour, alpha=0.15)
-        if trust.decision.thresholds and trust.answered.right is not None:
-            axes.plot(100 * trust.answered.coverage, 100 * trust.answered.right, "o", color=colour)
+        answered = trust.answered
+        if trust.decision.thresholds and answered and answered.right is not None:
+            axes.plot(100 * answered.coverage, 100 * answered.right, "o", color=colour)
 
     return {
-        "probability of the answer against share of right ones": figure(
-            "calibrated probability, %", "right answers, %", reliability
+        "probability of predicted labels against share of right ones": figure(
+            "calibrated probability, %", "right labels, %", reliability
         ),
-        "answered texts against right answers": figure(
-            "answered texts, %", "right answers among them, %", coverage
+        "labels that are not unsure against right ones": figure(
+            "labels that are not unsure, %", "right ones among them, %", coverage
         ),
     }
 

@@ -1,33 +1,35 @@
 package org.kdedge
 
-import kotlin.math.max
-import kotlin.math.pow
-
-/** Makes answers of a model's probabilities: calibrates them, and says which are unsure. */
+/** Makes answers of a model's outputs: calibrates them, and says which are unsure. */
 data class Decision(
-    /** The logarithms of the probabilities are divided by it. */
+    /** The logarithms of the probabilities are divided by it; of several labels, the log odds. */
     val temperature: Double,
-    /** One for all classes, one for each, or none. */
+    /** One for all labels, one for each, or none. */
     val thresholds: List<Double>,
     /** Share of a text's tokens that may be unknown. */
     val maxUnknown: Double,
 ) {
-    /** The probabilities to show. */
-    fun calibrated(probabilities: FloatArray): FloatArray {
-        val powers = probabilities.map { max(it.toDouble(), SMALLEST).pow(1 / temperature) }
-        val sum = powers.sum()
-        return FloatArray(powers.size) { (powers[it] / sum).toFloat() }
+    /** The answer for the outputs of a text; `unknown` is the share of its unknown tokens. */
+    fun decide(task: Task, outputs: FloatArray, unknown: Double): Decided {
+        val calibrated = task.scaled(outputs, temperature)
+        val held = task.held(outputs)
+        val sure = held.filter { calibrated[it] >= threshold(it) }
+        // Unsure labels are left out, except if that leaves none.
+        val labels = sure.ifEmpty { held }.map { task.labels[it] }
+        val noneSure = sure.isEmpty() && held.isNotEmpty()
+        return Decided(calibrated, labels, unknown > maxUnknown || noneSure)
     }
 
-    /** Whether the answer is unsure; `unknown` is the share of unknown tokens. */
-    fun unsure(calibrated: FloatArray, unknown: Double): Boolean {
-        if (unknown > maxUnknown) return true
-        val answer = calibrated.indices.maxByOrNull { calibrated[it] } ?: return false
-        val threshold = thresholds.getOrNull(if (thresholds.size > 1) answer else 0)
-        return threshold != null && calibrated[answer] < threshold
-    }
-
-    private companion object {
-        const val SMALLEST = 1e-7
-    }
+    private fun threshold(label: Int) =
+        thresholds.getOrNull(if (thresholds.size > 1) label else 0) ?: 0.0
 }
+
+/** An answer. */
+class Decided(
+    /** The probabilities to show, or the score. */
+    val outputs: FloatArray,
+    /** The labels, the most probable first; none for a score. */
+    val labels: List<String>,
+    /** Whether the model is too unsure of the answer for it to be shown. */
+    val unsure: Boolean,
+)

@@ -3,6 +3,8 @@ package org.kdedge
 import java.util.Locale
 import kotlin.math.abs
 import kotlin.math.exp
+import kotlin.math.max
+import kotlin.math.pow
 import org.json.JSONException
 import org.json.JSONObject
 
@@ -17,13 +19,22 @@ sealed class Task {
     /** Probabilities, or the score, of a model that ends in logits. */
     abstract fun outputs(logits: FloatArray): FloatArray
 
+    /** The outputs of the logits divided by a temperature; scores stay as they are. */
+    abstract fun scaled(outputs: FloatArray, temperature: Double): FloatArray
+
+    /** The positions of the labels that hold, the most probable first; none for scores. */
+    abstract fun held(outputs: FloatArray): List<Int>
+
     /** The labels that hold, the most probable first; none for scores. */
-    abstract fun labelsOf(outputs: FloatArray): List<String>
+    fun labelsOf(outputs: FloatArray): List<String> = held(outputs).map { labels[it] }
 
     /** The answer in words. */
-    abstract fun text(outputs: FloatArray): String
+    open fun text(outputs: FloatArray, labels: List<String>): String =
+        labels.joinToString(", ").ifEmpty { "none" }
 
     companion object {
+        internal const val SMALLEST = 1e-7
+
         /** Reads `task` of a manifest; throws JSONException or BundleException. */
         fun parse(task: JSONObject): Task =
             when (val name = task.getString("name")) {
@@ -76,10 +87,13 @@ class Classification(override val labels: List<String>) : Task() {
         return FloatArray(logits.size) { exponentials[it] / sum }
     }
 
-    override fun labelsOf(outputs: FloatArray) =
-        listOf(labels[outputs.indices.maxByOrNull { outputs[it] }!!])
+    override fun scaled(outputs: FloatArray, temperature: Double): FloatArray {
+        val powers = outputs.map { max(it.toDouble(), SMALLEST).pow(1 / temperature) }
+        val sum = powers.sum()
+        return FloatArray(powers.size) { (powers[it] / sum).toFloat() }
+    }
 
-    override fun text(outputs: FloatArray) = labelsOf(outputs).single()
+    override fun held(outputs: FloatArray) = listOf(outputs.indices.maxByOrNull { outputs[it] }!!)
 }
 
 /** Any number of labels: those whose probability is above their threshold. */
@@ -93,14 +107,16 @@ class MultiLabel(override val labels: List<String>, private val thresholds: List
             (if (logits[it] >= 0) 1f else small) / (1f + small)
         }
 
-    override fun labelsOf(outputs: FloatArray) =
+    override fun scaled(outputs: FloatArray, temperature: Double) =
+        FloatArray(outputs.size) {
+            val probability = outputs[it].toDouble().coerceIn(SMALLEST, 1 - SMALLEST)
+            (1 / (1 + ((1 - probability) / probability).pow(1 / temperature))).toFloat()
+        }
+
+    override fun held(outputs: FloatArray) =
         outputs.indices
             .filter { outputs[it] > thresholds[it] }
             .sortedByDescending { outputs[it] }
-            .map { labels[it] }
-
-    override fun text(outputs: FloatArray) =
-        labelsOf(outputs).joinToString(", ").ifEmpty { "none" }
 }
 
 /** A score in the units of the data. */
@@ -117,7 +133,10 @@ class Regression(
     override fun outputs(logits: FloatArray) =
         FloatArray(logits.size) { (mean + deviation * logits[it]).coerceIn(low, high) }
 
-    override fun labelsOf(outputs: FloatArray) = emptyList<String>()
+    override fun scaled(outputs: FloatArray, temperature: Double) = outputs
 
-    override fun text(outputs: FloatArray) = String.format(Locale.ROOT, "%.2f", outputs[0])
+    override fun held(outputs: FloatArray) = emptyList<Int>()
+
+    override fun text(outputs: FloatArray, labels: List<String>) =
+        String.format(Locale.ROOT, "%.2f", outputs[0])
 }

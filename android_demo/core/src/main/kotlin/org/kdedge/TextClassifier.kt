@@ -88,19 +88,19 @@ class TextClassifier(
             )
         }
         val raw = if (engine.givesLogits) task.outputs(given) else given
-        val outputs = decision?.calibrated(raw) ?: raw
+        val unknown = tokenizer.unknownShare(pieces, special = if (pair == null) 2 else 3)
+        val decided =
+            decision?.decide(task, raw, unknown) ?: Decided(raw, task.labelsOf(raw), false)
+        val outputs = decided.outputs
         val done = System.nanoTime()
         return Answer(
-            task.text(outputs),
-            task.labelsOf(outputs),
+            task.text(outputs, decided.labels),
+            decided.labels,
             task.labels.zip(outputs.toList()).toMap(),
             if (task is Regression) outputs[0] else null,
             tokenized - start,
             done - tokenized,
-            decision?.unsure(
-                outputs,
-                tokenizer.unknownShare(pieces, special = if (pair == null) 2 else 3),
-            ) ?: false,
+            decided.unsure,
         )
     }
 

@@ -20,14 +20,15 @@ class DecisionTest {
                     numbers(stored, "thresholds"),
                     stored.getDouble("max_unknown"),
                 )
-            val calibrated = decision.calibrated(floats(numbers(case, "outputs")))
-            assertArrayEquals(name, floats(numbers(case, "calibrated")), calibrated, 1e-6f)
-            val answer = calibrated.indices.maxByOrNull { calibrated[it] }
-            assertEquals(name, case.getInt("answer"), answer)
-            val unsure = decision.unsure(calibrated, case.getDouble("unknown"))
-            assertEquals(name, case.getBoolean("unsure"), unsure)
+            val task = Task.parse(case.getJSONObject("task"))
+            val outputs = floats(numbers(case, "outputs"))
+            val decided = decision.decide(task, outputs, case.getDouble("unknown"))
+            assertArrayEquals(name, floats(numbers(case, "calibrated")), decided.outputs, 1e-6f)
+            val labels = case.getJSONArray("labels")
+            assertEquals(name, List(labels.length()) { labels.getString(it) }, decided.labels)
+            assertEquals(name, case.getBoolean("unsure"), decided.unsure)
         }
-        assertTrue(cases.size >= 15)
+        assertEquals(30, cases.size)
     }
 
     @Test

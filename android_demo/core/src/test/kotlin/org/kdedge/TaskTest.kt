@@ -26,12 +26,14 @@ class TaskTest {
     @Test
     fun `an answer in words`() {
         val (sad, glad) = MultiLabel(listOf("joy", "love"), listOf(0.5f, 0.5f)).let { task ->
-            listOf(floatArrayOf(0.1f, 0.1f), floatArrayOf(0.6f, 0.7f)).map(task::text)
+            listOf(floatArrayOf(0.1f, 0.1f), floatArrayOf(0.6f, 0.7f)).map {
+                task.text(it, task.labelsOf(it))
+            }
         }
         assertEquals("none", sad)
         assertEquals("love, joy", glad)
         val score = Regression(3f, 0.5f, 1f, 5f)
-        assertEquals("2.50", score.text(score.outputs(floatArrayOf(-1f))))
+        assertEquals("2.50", score.text(score.outputs(floatArrayOf(-1f)), emptyList()))
     }
 
     @Test
