@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from kdedge.defaults import FullTeach, full_augmented, full_teach
 from kdedge.errors import KdedgeError
-from kdedge.recipe import NO_WISH, Data, Decide, Recipe, Teach
+from kdedge.recipe import FOR_LABELS, Data, Decide, Recipe, Teach
 from kdedge.tasks import Task, task_of_config
 from kdedge.tasks.intervals import ONE_SIDED_95
 from kdedge.teachers.checkpoints import (
@@ -167,7 +167,7 @@ def check_recipe(recipe: Recipe) -> Report:
             name: {part: of.get(name, 0) for part, of in counts.items()} for name in counts["train"]
         }
     report.findings += [*corpus.findings, *_small_classes(report.classes), *_settings(recipe)]
-    report.findings += check_decide(corpus, recipe.decide)
+    report.findings += check_decide(corpus, recipe.decide, recipe.data.out_of_scope)
     try:
         if recipe.data.out_of_scope:
             read_texts(recipe.data.out_of_scope, pair=recipe.data.text_pair)
@@ -251,12 +251,10 @@ def full_teaching(corpus: Corpus, settings: Teach) -> FullTeach:
     return full_teach(settings, corpus.task, corpus.train, lengths, longest, width)
 
 
-def check_decide(corpus: Corpus, decide: Decide) -> list[Finding]:
+def check_decide(corpus: Corpus, decide: Decide, out_of_scope: Path | None) -> list[Finding]:
     """Find requirements in [decide] that no model can meet with this corpus."""
-    if not decide.asks:
-        return []
-    if not corpus.task.has_confidence:
-        return [_impossible("decide", f"[decide]: {NO_WISH.format(corpus.task.name)}")]
+    if not corpus.task.has_confidence and (decide.asks or out_of_scope):
+        return [_impossible("decide", FOR_LABELS.format(corpus.task.name))]
     if decide.precision is None:
         return []
     # The number of labels that are enough if all are right: Wilson's interval with half of the

@@ -131,7 +131,7 @@ def _checked(recipe: Recipe) -> tuple[Corpus, tuple[Text, ...]]:
     corpus = corpus_of(recipe)
     check_teaching(corpus, recipe.teaching, recipe.data.labels)
     _check_teacher(recipe)
-    for finding in check_decide(corpus, recipe.decide):
+    for finding in check_decide(corpus, recipe.decide, recipe.data.out_of_scope):
         raise KdedgeError(finding.line())
     data = recipe.data
     foreign = read_texts(data.out_of_scope, pair=data.text_pair) if data.out_of_scope else ()

@@ -573,10 +573,10 @@ class Export(Section):
         return self
 
 
-# If a task without labels has `Decide.asks`.
-NO_WISH = (
-    "precision and coverage are for labels, and task = {0!r} has none. Leave them out: texts with "
-    "mostly unknown tokens are unsure without them."
+# The message if a task without labels has any of these settings.
+FOR_LABELS = (
+    "precision, coverage and out_of_scope are for labels, and task = {0!r} has none. Leave them "
+    "out: texts with mostly unknown tokens are unsure without them."
 )
 
 

@@ -117,7 +117,8 @@ class TextModel:
     def answers(self, judged: Judged) -> list[Any]:
         """The task's answer for each text: for classification a `Prediction`."""
         rows = zip(judged.outputs.tolist(), judged.unsure.tolist(), judged.held, strict=True)
-        return [self.manifest.task.answer(*row) for row in rows]
+        answer = self.manifest.task.answer
+        return [answer(outputs, unsure, held.nonzero()[0]) for outputs, unsure, held in rows]
 
     def predict(self, texts: Sequence[Text]) -> list[Any]:
         """`answers` for texts.

@@ -212,15 +212,16 @@ def test_a_wish_that_can_not_be_had(folder: Path, decide: str, message: str) -> 
 def test_wishes_for_several_labels_and_for_scores() -> None:
     labels = MultiLabel(label_names=("joy", "love"))
     split = Split(("a", "b"), np.array([[1, 1], [0, 1]], np.int8))
-    (finding,) = check_decide(Corpus(labels, split, split, split), Decide(precision=0.5))
+    (finding,) = check_decide(Corpus(labels, split, split, split), Decide(precision=0.5), None)
     # 2 * 0.5 * 1.645 ** 2 / 0.5 = 5.4
     assert "the valid split have 3 labels; at least 6 are needed" in finding.line()
-    assert not check_decide(Corpus(labels, split, split, split), Decide(coverage=0.5))
+    assert not check_decide(Corpus(labels, split, split, split), Decide(coverage=0.5), None)
     split = Split(("a", "b"), np.array([1, 2], np.float32))
     scores = Corpus(Regression(mean=1.5, deviation=0.5), split, split, split)
-    (finding,) = check_decide(scores, Decide(coverage=0.5))
-    assert "precision and coverage are for labels, and task = 'regression' has" in finding.line()
-    assert not check_decide(scores, Decide())
+    for decide, path in ((Decide(coverage=0.5), None), (Decide(), Path("others.txt"))):
+        (finding,) = check_decide(scores, decide, path)
+        assert "out_of_scope are for labels, and task = 'regression' has" in finding.line()
+    assert not check_decide(scores, Decide(), None)
 
 
 def test_names_of_classes_that_no_model_has(folder: Path) -> None:

@@ -147,7 +147,7 @@ def test_a_precision_of_labels(topics: Path, stars: Path, tmp_path: Path) -> Non
         probabilities = [answer.probabilities[label] for label in answer.labels]
         assert answer.unsure == any(one < threshold for one in probabilities)
     of_scores = subject_of(Student.load(stars.with_name("student")))
-    with pytest.raises(KdedgeError, match="decide: precision and coverage are for labels, and"):
+    with pytest.raises(KdedgeError, match="precision, coverage and out_of_scope are for labels"):
         export_bundle(of_scores, settings, tmp_path / "scores", Decide(precision=0.9))
     assert not (tmp_path / "scores").exists()
 

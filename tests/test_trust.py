@@ -34,7 +34,8 @@ def test_golden_decisions(case: dict) -> None:
     task, decision = read_task(case["task"]), Decision(**case["decision"])
     decided = decision.decide(task, np.array([case["outputs"]], np.float32), [case["unknown"]])
     np.testing.assert_allclose(decided.outputs[0], case["calibrated"], rtol=0, atol=1e-6)
-    of_list = task.answer(decided.outputs[0], bool(decided.unsure[0]), decided.held[0]).fields()
+    held = np.flatnonzero(decided.held[0])
+    of_list = task.answer(decided.outputs[0], bool(decided.unsure[0]), held).fields()
     of_one = decision.answer_one(task, case["outputs"], case["unknown"]).fields()
     for fields in (of_list, of_one):
         labels = fields.get("labels", [fields["label"]] if "label" in fields else [])

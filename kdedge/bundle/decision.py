@@ -84,17 +84,14 @@ class Decision(_Frozen):
         )
 
     def answer_one(self, task: Task, outputs: Sequence[float], unknown: float) -> Answer:
-        """The answer for one text; with classes without arrays, which take longer to make."""
-        if not task.has_classes:
-            decided = self.decide(task, np.array([outputs], np.float32), [unknown])
-            return task.answer(decided.outputs[0], bool(decided.unsure[0]), decided.held[0])
-        outputs = task.scaled_one(outputs, self.temperature)
-        confidence = max(outputs)
-        # One for all classes, or one for each.
+        """The answer for one text, without arrays, which take longer to make."""
+        calibrated, held = task.scaled_one(outputs, self.temperature), task.held_one(outputs)
+        # One for all labels, or one for each.
         thresholds = self.thresholds or (0.0,)
-        number = outputs.index(confidence) if len(thresholds) > 1 else 0
-        unsure = unknown > self.max_unknown or confidence < thresholds[number]
-        return task.answer(outputs, unsure)
+        several = len(thresholds) > 1
+        sure = [i for i in held if calibrated[i] >= thresholds[i if several else 0]]
+        unsure = unknown > self.max_unknown or len(sure) < min(len(held), 1)
+        return task.answer(calibrated, unsure, sure or held)
 
 
 class Bin(_Frozen):

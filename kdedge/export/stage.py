@@ -19,7 +19,7 @@ from kdedge.export.prove import Prover, check, planned
 from kdedge.export.subject import Subject
 from kdedge.files import new_folder, sha256
 from kdedge.progress import console, progress
-from kdedge.recipe import ARTIFACTS, NO_WISH, Decide, Export
+from kdedge.recipe import ARTIFACTS, FOR_LABELS, Decide, Export
 
 # The loss of this number of test texts is always allowed: with few texts it can be chance.
 CHANCE = 2
@@ -57,8 +57,8 @@ def export_bundle(
     """
     check(subject, settings, out)
     artifacts, task = planned(settings, subject), subject.task
-    if decide and decide.asks and not task.has_confidence:
-        raise KdedgeError(f"decide: {NO_WISH.format(task.name)}")
+    if not task.has_confidence and ((decide and decide.asks) or subject.out_of_scope):
+        raise KdedgeError(FOR_LABELS.format(task.name))
     source = score_of(task, task.outputs(subject.test.logits), subject.test.labels)
     prover = Prover(subject, settings, decide or Decide())
     made: list[Artifact] = []

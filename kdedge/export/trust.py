@@ -337,7 +337,7 @@ def auroc(inside: Floats, outside: Floats) -> float:
 def _margin(valid: Floats, test: Floats) -> Margin | None:
     """The margin, from the errors of scores; None for too few valid texts."""
     # Of one more text, the error is among so many smallest ones with this probability.
-    count = math.ceil(WITHIN * (len(valid) + 1))
+    count = math.ceil(WITHIN * (len(valid) + 1) - 1e-9)
     if count > len(valid):
         return None
     margin = float(np.sort(valid)[count - 1])

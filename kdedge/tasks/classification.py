@@ -195,7 +195,7 @@ class Classification(Task):
         self,
         outputs: Sequence[float] | Outputs,
         unsure: bool = False,
-        held: npt.NDArray[np.bool_] | None = None,
+        held: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> Prediction:
         """The most probable class; see `Task`."""
         probabilities = [float(probability) for probability in outputs]
@@ -283,6 +283,10 @@ class Classification(Task):
     def held(self, outputs: Outputs) -> npt.NDArray[np.bool_]:
         """The most probable class; see `Task`."""
         return self.truth(outputs.argmax(1))
+
+    def held_one(self, outputs: Sequence[float]) -> Sequence[int]:
+        """The most probable class; see `Task`."""
+        return (outputs.index(max(outputs)),)
 
     def truth(self, labels: Labels) -> npt.NDArray[np.bool_]:
         """The class; see `Task`."""

@@ -203,15 +203,15 @@ class MultiLabel(Task):
         self,
         outputs: Sequence[float] | Outputs,
         unsure: bool = False,
-        held: npt.NDArray[np.bool_] | None = None,
+        held: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> LabelSet:
         """The labels above their thresholds; see `Task`."""
-        outputs = np.asarray(outputs, np.float32)
-        held = self.held(outputs) if held is None else held
-        order = [i for i in np.argsort(-outputs, kind="stable") if held[i]]
+        probabilities = [float(output) for output in outputs]
+        held = self.held_one(probabilities) if held is None else held
+        order = sorted(held, key=probabilities.__getitem__, reverse=True)
         return LabelSet(
             tuple(self.label_names[i] for i in order),
-            dict(zip(self.label_names, map(float, outputs), strict=True)),
+            dict(zip(self.label_names, probabilities, strict=True)),
             unsure,
         )
 
@@ -264,6 +264,18 @@ class MultiLabel(Task):
         """The sigmoid of log odds divided by the temperature; see `Task`."""
         log_odds = _log_odds(outputs.astype(np.float64))
         return self.outputs(np.asarray(log_odds / temperature, np.float32))
+
+    def scaled_one(self, outputs: Sequence[float], temperature: float) -> Sequence[float]:
+        """`scaled` with powers of odds; see `Task`."""
+        low, high, power = SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY, 1 / temperature
+        # min and max take longer than the rest.
+        bounded = [p if low < p < high else min(max(p, low), high) for p in outputs]
+        return [1 / (1 + ((1 - p) / p) ** power) for p in bounded]
+
+    def held_one(self, outputs: Sequence[float]) -> Sequence[int]:
+        """The labels above their thresholds; see `Task`."""
+        thresholds = self.thresholds or (UNTUNED,) * self.width
+        return [i for i in range(self.width) if outputs[i] > thresholds[i]]
 
     def log_loss(self, outputs: Outputs, labels: Labels) -> float:
         """Binary cross-entropy, smoothed by one pseudo-text with half of each label; see `Task`."""

@@ -209,15 +209,15 @@ class Task(BaseModel, ABC):
         self,
         outputs: Sequence[float] | Outputs,
         unsure: bool = False,
-        held: npt.NDArray[np.bool_] | None = None,
+        held: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> Answer:
         """The prediction for the outputs of one text, `width` numbers.
 
         Args:
             outputs: the numbers.
             unsure: whether the prediction is too uncertain.
-            held: labels of the prediction, bool [width], if a text can have several; None for
-                those of the outputs.
+            held: positions of the prediction's labels, if a text can have several; None for those
+                of the outputs.
         """
 
     @abstractmethod
@@ -280,11 +280,15 @@ class Task(BaseModel, ABC):
         """Outputs of the logits divided by a temperature; unchanged if they have no confidence."""
         return outputs
 
-    # Confidence, for tasks with `has_confidence`
-
     def scaled_one(self, outputs: Sequence[float], temperature: float) -> Sequence[float]:
-        """`scaled` for one text without arrays, which take longer; for tasks with classes."""
-        raise NotImplementedError
+        """`scaled` for the outputs of one text, without arrays, which take longer to make."""
+        return outputs
+
+    def held_one(self, outputs: Sequence[float]) -> Sequence[int]:
+        """`held` for the outputs of one text, as positions, without arrays."""
+        return ()
+
+    # Confidence, for tasks with `has_confidence`
 
     def log_loss(self, outputs: Outputs, labels: Labels) -> float:
         """The loss that fitting the temperature minimises."""
