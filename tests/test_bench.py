@@ -33,7 +33,7 @@ from kdedge.bench.report.page import Disagreement, duration, render_page, shaded
 from kdedge.bench.report.tables import markdown_table, terminal_table
 from kdedge.bench.run import REPORT, Grid, Labelled, bench_bundles
 from kdedge.bench.scenario import TIERS, Scenario, scenario
-from kdedge.bundle.decision import Bin, Calibration, Coverage, Decision, Trust, Typical
+from kdedge.bundle.decision import Bin, Calibration, Coverage, Decision, Margin, Trust, Typical
 from kdedge.cli import app
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
@@ -554,6 +554,25 @@ def test_page_says_when_to_trust_an_answer(report: BenchReport) -> None:
         "93.0%",
     ]  # fmt: skip
     assert shown[: shown.index("<table")].count("<svg") == 2
+
+
+def test_page_says_how_far_scores_are_from_labels(report: BenchReport) -> None:
+    of_scores = Trust(
+        decision=Decision(max_unknown=0.5),
+        margin=Margin(share=0.9, margin=0.8125, texts=400, within=0.91, interval=(0.87, 0.93)),
+        typical=Typical(
+            texts=400, unsure=0, unknown=0, answers=(), scores=(3.0,) * 9, lengths=(7,) * 9
+        ),
+    )
+    page = render_page(
+        report, title="Stars", training=None, disagreements=None, stages=None,
+        trusts={"litert-int8": of_scores},
+    )  # fmt: skip
+    shown = page[page.index("When to trust an answer") :]
+    shown = shown[: shown.index("</section>")]
+    assert "91.0% of the 400 test texts (87.0% to 93.0%)" in shown
+    assert "by at most 0.812, which was chosen on the valid split for 90.0%" in shown
+    assert "<table" not in shown and "<svg" not in shown
 
 
 def test_no_figure_is_drawn_of_answers_that_are_never_unsure() -> None:
