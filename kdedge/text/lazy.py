@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from pydantic_core import from_json
 from tokenizers import Tokenizer
 
@@ -22,7 +23,7 @@ class LazyTokenizer(NamedTuple):
     """
 
     path: Path
-    content: str
+    content: bytes
     rules: Tokenizer
     vocabulary: dict[str, int]
 
@@ -38,31 +39,32 @@ def read_tokenizer(path: Path) -> Tokenizer | LazyTokenizer:
         KdedgeError: it can't be read.
     """
     try:
-        content = path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise KdedgeError(f"{path}: not a readable tokenizer ({error}).") from None
     return _lazy(path, content) or _tokenizer(path, content)
 
 
-def _lazy(path: Path, content: str) -> LazyTokenizer | None:
+def _lazy(path: Path, content: bytes) -> LazyTokenizer | None:
     """A lazy tokenizer; None if it is not a BERT's, or `tokenizers` could refuse its words."""
     # A quick check, so that a large file of another kind is not parsed twice.
-    if '"BertNormalizer"' not in content:
+    if b'"BertNormalizer"' not in content:
         return None
     try:
-        stored = from_json(content)
+        # Nearly every string is another word.
+        stored = from_json(content, cache_strings="none")
         model = stored["model"]
         vocabulary = model["vocab"]
         added = {token["content"]: token["id"] for token in stored["added_tokens"]}
         special = {"[PAD]", model["unk_token"], *stored["post_processor"]["special_tokens"]}
         if not (
-            [*vocabulary.values()] == [*range(len(vocabulary))]
             # 1.0 and true are equal to 1, but refused.
-            and {*map(type, vocabulary.values())} == {int}
+            {*map(type, vocabulary.values())} == {int}
+            and np.array_equal([*vocabulary.values()], np.arange(len(vocabulary)))
             and special <= added.keys()
             and added.items() <= vocabulary.items()
             # An escape can be half of a surrogate pair, which is refused.
-            and "\\u" not in content
+            and b"\\u" not in content
         ):
             return None
         rest = json.dumps({**stored, "model": {**model, "vocab": added}})
@@ -72,8 +74,8 @@ def _lazy(path: Path, content: str) -> LazyTokenizer | None:
     return LazyTokenizer(path, content, rules, vocabulary) if WordTable.suits(rules) else None
 
 
-def _tokenizer(path: Path, content: str) -> Tokenizer:
+def _tokenizer(path: Path, content: bytes) -> Tokenizer:
     try:
-        return Tokenizer.from_str(content)
+        return Tokenizer.from_buffer(content)
     except Exception as error:  # tokenizers raises plain Exception
         raise KdedgeError(f"{path}: not a readable tokenizer ({error}).") from None
