@@ -86,11 +86,12 @@ class Decision(_Frozen):
     def answer_one(self, task: Task, outputs: Sequence[float], unknown: float) -> Answer:
         """The answer for one text, without arrays, which take longer to make."""
         calibrated, held = task.scaled_one(outputs, self.temperature), task.held_one(outputs)
-        # One for all labels, or one for each.
-        thresholds = self.thresholds or (0.0,)
-        several = len(thresholds) > 1
-        sure = [i for i in held if calibrated[i] >= thresholds[i if several else 0]]
-        unsure = unknown > self.max_unknown or len(sure) < min(len(held), 1)
+        sure = held
+        if self.thresholds:
+            # One for all labels, or one for each.
+            several = len(self.thresholds) > 1
+            sure = [i for i in held if calibrated[i] >= self.thresholds[i if several else 0]]
+        unsure = unknown > self.max_unknown or (not sure and bool(held))
         return task.answer(calibrated, unsure, sure or held)
 
 
