@@ -28,13 +28,14 @@ def augment(
     seed: int,
     mixture: Mapping[str, int] = DEFAULT_MIXTURE,
     neighbours: Mapping[str, Sequence[str]] | None = None,
+    vocabulary: Sequence[str] = (),
 ) -> list[Text]:
     """The texts of `augmented` as a list.
 
     >>> len(augment(["a moving, funny film", "a waste of two hours"], 3, seed=1))
     3
     """
-    return list(augmented(texts, count, seed, mixture, neighbours))
+    return list(augmented(texts, count, seed, mixture, neighbours, vocabulary))
 
 
 def augmented(
@@ -43,6 +44,7 @@ def augmented(
     seed: int,
     mixture: Mapping[str, int] = DEFAULT_MIXTURE,
     neighbours: Mapping[str, Sequence[str]] | None = None,
+    vocabulary: Sequence[str] = (),
 ) -> Iterator[Text]:
     """Generate augmented texts one at a time; memory holds 8 bytes for each.
 
@@ -50,15 +52,18 @@ def augmented(
         texts: source texts.
         count: number of new texts. There are fewer if 20 tries for each don't find enough.
         seed: equal seeds give equal texts; a larger count starts with the texts of a smaller one.
-        mixture: weight of each rule: `drop`, `crop`, `splice`, `mask`, `typos`, `neighbours`.
+        mixture: weight of each rule: `drop`, `crop`, `splice`, `mask`, `typos`, `neighbours`,
+            `random_words`.
         neighbours: replacements for each word in lower case, for instance from `nearest_words`;
             needed for the rule `neighbours`.
+        vocabulary: words, for instance from `whole_words`; needed for the rule `random_words`.
 
     Yields:
         Texts that differ from each other and from the source texts; words are joined by a space.
 
     Raises:
-        KdedgeError: an unknown rule, no rule with a weight, or no neighbours for that rule.
+        KdedgeError: an unknown rule, no rule with a weight, or no neighbours or vocabulary for the
+            rule that needs them.
     """
     rules: dict[str, Callable[[Words, Sequence[str], np.random.Generator], Words]] = {
         "drop": drop,
@@ -67,6 +72,7 @@ def augmented(
         "mask": mask,
         "typos": typos,
         "neighbours": lambda words, _, rng: swap_neighbours(words, neighbours or {}, rng),
+        "random_words": lambda words, _, rng: swap_random(words, vocabulary, rng),
     }
     if unknown := set(mixture) - set(rules):
         raise KdedgeError(f"mixture: {', '.join(unknown)}. Allowed: {', '.join(rules)}.")
@@ -76,6 +82,8 @@ def augmented(
         raise KdedgeError(f"mixture: {dict(mixture)}. Set at least one rule above 0.")
     if mixture.get("neighbours") and not neighbours:
         raise KdedgeError("neighbours: None. The rule neighbours needs nearest_words(...).")
+    if mixture.get("random_words") and not vocabulary:
+        raise KdedgeError("vocabulary: empty. The rule random_words needs whole_words(...).")
     return _made(tickets, texts, count, np.random.default_rng(seed))
 
 
@@ -212,6 +220,18 @@ def swap_neighbours(
         near = neighbours.get(word.lower(), ())
         made.append(near[int(rng.integers(len(near)))] if swap and near else word)
     return made
+
+
+def swap_random(words: Words, vocabulary: Sequence[str], rng: np.random.Generator) -> Words:
+    """Replace 10 to 40% of the words by random ones of the vocabulary.
+
+    From few texts, a student learns in this way also the words that they don't have.
+    """
+    swapped = rng.random(len(words)) < rng.uniform(0.1, 0.4)
+    return [
+        vocabulary[int(rng.integers(len(vocabulary)))] if swap else word
+        for word, swap in zip(words, swapped, strict=True)
+    ]
 
 
 def _keys() -> dict[str, str]:

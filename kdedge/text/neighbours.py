@@ -1,12 +1,13 @@
-"""Finds the nearest neighbours of word pieces by their token vectors."""
+"""Finds words of a vocabulary, and their nearest neighbours by their token vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kdedge.errors import KdedgeError
+from kdedge.text.pairs import Text, parts_of
 
 ROWS_AT_ONCE = 1024
 
@@ -14,6 +15,23 @@ ROWS_AT_ONCE = 1024
 def may_be_swapped(piece: str) -> bool:
     """Whether a word piece consists of letters, unlike [CLS], [unused7] or a comma."""
     return piece.removeprefix("##").isalpha()
+
+
+def whole_words(vocabulary: Sequence[str], texts: Iterable[Text]) -> list[str]:
+    """The word pieces that are whole words, in the letters of some texts.
+
+    A multilingual vocabulary has words in many scripts that the texts don't have.
+
+        >>> whole_words(["[CLS]", "film", "##s", "\u4f60", "life"], ["life, a film"])
+        ['film', 'life']
+    """
+    letters = {letter for text in texts for part in parts_of(text) for letter in part}
+    letters |= {letter.lower() for letter in letters}
+    return [
+        piece
+        for piece in vocabulary
+        if may_be_swapped(piece) and not piece.startswith("##") and letters.issuperset(piece)
+    ]
 
 
 def nearest_pieces(
