@@ -57,11 +57,36 @@ OF_SCORES: list[tuple[str, str, list[str], str, list[str], str]] = [
     ("a score", "1", [], "0.5", ["3.25"], "0.5"),
     ("a score of unknown tokens", "1", [], "0.5", ["3.25"], "0.6"),
 ]
+# Name, task, min_familiarity, familiarity.
+FAMILIARITY: list[tuple[str, dict[str, Any] | None, float | None, float]] = [
+    ("familiar", None, 0.5, 0.75),
+    ("as familiar as it must be", None, 0.5, 0.5),
+    ("not familiar", None, 0.5, 0.4375),
+    ("less is enough", None, -0.25, -0.1875),
+    ("less is enough, but not so little", None, -0.25, -0.3125),
+    ("fewer than two ids, whose familiarity is 0", None, 0.0625, 0.0),
+    ("it need not be familiar", None, None, -7.9375),
+    ("labels of a familiar text", LABELS, 0.5, 0.75),
+    ("labels of a text that is not familiar", LABELS, 0.5, 0.4375),
+    ("a score of a familiar text", SCORE, 0.5, 0.75),
+    ("a score of a text that is not familiar", SCORE, 0.5, 0.4375),
+]
 
 
 def logistic(odds: Decimal) -> Decimal:
     """The probability with these log odds."""
     return 1 / (1 + (-odds).exp())
+
+
+def of_familiarity(
+    name: str, task: dict[str, Any] | None, at_least: float | None, familiarity: float
+) -> dict[str, Any]:
+    """A case that differs from one of above in its familiarity only."""
+    outputs = ["3.25"] if task is SCORE else ["0.15", "0.8", "0.05"]
+    right = vector((name, "1", [], "0.5", outputs, "0"), task)
+    right["decision"]["min_familiarity"] = at_least
+    unsure = at_least is not None and familiarity < at_least
+    return right | {"familiarity": familiarity, "unsure": unsure}
 
 
 def vector(
@@ -100,6 +125,7 @@ def vector(
         },
         "outputs": [float(p) for p in outputs],
         "unknown": float(unknown),
+        "familiarity": 0.0,
         "calibrated": [round(float(p), 9) for p in calibrated],
         "labels": [task["label_names"][label] for label in (predicted if none_sure else sure)],
         "unsure": none_sure or Decimal(unknown) > Decimal(max_unknown),
@@ -111,6 +137,7 @@ if __name__ == "__main__":
         *map(vector, CASES),
         *(vector(case, LABELS) for case in OF_LABELS),
         *(vector(case, SCORE) for case in OF_SCORES),
+        *(of_familiarity(*case) for case in FAMILIARITY),
     ]
     lines = ",\n".join(map(json.dumps, vectors))
     (Path(__file__).parent / "decisions.json").write_text(f"[\n{lines}\n]\n")
