@@ -587,7 +587,7 @@ FOR_LABELS = (
 
 
 class Decide(Section):
-    """When predicted labels are unsure, besides those of texts with mostly unknown tokens."""
+    """When predictions are unsure, besides those for texts with mostly unknown tokens."""
 
     precision: Fraction | None = Field(
         None, description="wanted share of right labels among those that are not unsure"
@@ -597,6 +597,9 @@ class Decide(Section):
     )
     per_class: bool = Field(
         False, description="fit a threshold for each label instead of one for all"
+    )
+    familiarity: bool = Field(
+        True, description="predictions for texts that are unlike the training texts are unsure"
     )
 
     @property

@@ -6,6 +6,7 @@ Needs `pip install 'kdedge[runtime]'` and no TensorFlow.
 import contextlib
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from kdedge.errors import KdedgeError
 from kdedge.tasks import Outputs, Task
 from kdedge.text.batches import chunks
 from kdedge.text.encoder import TextEncoder, Tokens, padded
+from kdedge.text.familiarity import Familiarity
 from kdedge.text.pairs import Text, check_text, parts_of
 
 # The most texts in one inference.
@@ -52,11 +54,13 @@ class Ran(NamedTuple):
     Attributes:
         outputs: float32 [texts, width], not calibrated.
         unknown: float64 [texts], share of unknown tokens.
+        familiarity: float64 [texts], likeness to the training texts; infinite if not known.
         lengths: int64 [texts], number of tokens.
     """
 
     outputs: Outputs
     unknown: npt.NDArray[np.float64]
+    familiarity: npt.NDArray[np.float64]
     lengths: npt.NDArray[np.int64]
 
 
@@ -73,6 +77,8 @@ class TextModel:
         manifest: the bundle's manifest.
         decision: calibrates outputs and finds unsure answers; None if the bundle has none.
         max_batch: the most texts in one inference.
+        familiarity: tells texts that are unlike the training texts; None if the decision does not
+            need it.
     """
 
     def __init__(
@@ -82,9 +88,10 @@ class TextModel:
         manifest: Manifest,
         decision: Decision | None,
         max_batch: int = 1,
+        familiarity: Familiarity | None = None,
     ) -> None:
         self.engines, self.encoder, self.manifest = engines, encoder, manifest
-        self.decision, self.max_batch = decision, max_batch
+        self.decision, self.max_batch, self.familiarity = decision, max_batch, familiarity
 
     @property
     def engine(self) -> Engine:
@@ -108,11 +115,12 @@ class TextModel:
         Raises:
             KdedgeError: a text is empty or far too long.
         """
-        task, (outputs, unknown, lengths) = self.manifest.task, self._run(texts)
+        task, (outputs, unknown, familiarity, lengths) = self.manifest.task, self._run(texts)
         if self.decision is None:
             sure = np.zeros(len(texts), bool)
             return Judged(outputs, task.held(outputs), sure, unknown, lengths)
-        return Judged(*self.decision.decide(task, outputs, unknown), unknown, lengths)
+        decided = self.decision.decide(task, outputs, unknown, familiarity)
+        return Judged(*decided, unknown, lengths)
 
     def answers(self, judged: Judged) -> list[Any]:
         """The task's answer for each text: for classification a `Prediction`."""
@@ -142,12 +150,14 @@ class TextModel:
         outputs = (row if engine.lengths else task.outputs(row)).tolist()
         if self.decision is None:
             return task.answer(outputs)
-        return self.decision.answer_one(task, outputs, encoder.unknown_share(tokens))
+        familiarity = self.familiarity.of(tokens.ids) if self.familiarity else inf
+        return self.decision.answer_one(task, outputs, encoder.unknown_share(tokens), familiarity)
 
     def _run(self, texts: Sequence[Text]) -> Ran:
         for number, text in enumerate(texts, 1):
             self._check(text, number)
-        return run(self.engines, self.encoder, self.manifest.task, texts, self.max_batch)
+        task = self.manifest.task
+        return run(self.engines, self.encoder, task, texts, self.max_batch, self.familiarity)
 
     def _check(self, text: Text, number: int) -> None:
         pairs = self.manifest.pairs
@@ -192,7 +202,10 @@ def load_bundle(
         _check_fit(loaded[0], highest, manifest, chosen)
         decision = chosen.trust.decision if chosen.trust else None
         max_batch = max_batch_of(chosen.format, chosen.quantization)
-        return TextModel(loaded, encoder, manifest, decision, max_batch)
+        familiarity = None
+        if decision and decision.min_familiarity is not None:
+            familiarity = Familiarity.load(folder, encoder)
+        return TextModel(loaded, encoder, manifest, decision, max_batch, familiarity)
 
 
 def _check_fit(engine: Engine, highest: int, manifest: Manifest, artifact: Artifact) -> None:
@@ -264,6 +277,7 @@ def run(
     task: Task,
     texts: Sequence[Text],
     max_batch: int = 1,
+    familiarity: Familiarity | None = None,
 ) -> Ran:
     """Run a model on texts, with only texts of equal length in one inference.
 
@@ -273,6 +287,7 @@ def run(
         task: the model's task.
         texts: texts or pairs.
         max_batch: the most texts in one inference; see `max_batch_of`.
+        familiarity: tells how much texts are like the training texts.
     """
     first = engines[0]
     rows = encoder.tokens(texts, first.length)
@@ -298,6 +313,7 @@ def run(
         # ONNX models give logits.
         outputs if first.lengths else task.outputs(outputs),
         np.array([encoder.unknown_share(row) for row in rows], np.float64),
+        np.array([familiarity.of(row.ids) if familiarity else inf for row in rows], np.float64),
         np.array([encoder.length_of(row) for row in rows], np.int64),
     )
 

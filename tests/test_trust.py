@@ -32,11 +32,15 @@ GOLDEN = json.loads((ROOT / "tests" / "golden" / "decisions.json").read_text())
 @pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case["name"])
 def test_golden_decisions(case: dict) -> None:
     task, decision = read_task(case["task"]), Decision(**case["decision"])
-    decided = decision.decide(task, np.array([case["outputs"]], np.float32), [case["unknown"]])
+    decided = decision.decide(
+        task, np.array([case["outputs"]], np.float32), [case["unknown"]], [case["familiarity"]]
+    )
     np.testing.assert_allclose(decided.outputs[0], case["calibrated"], rtol=0, atol=1e-6)
     held = np.flatnonzero(decided.held[0])
     of_list = task.answer(decided.outputs[0], bool(decided.unsure[0]), held).fields()
-    of_one = decision.answer_one(task, case["outputs"], case["unknown"]).fields()
+    of_one = decision.answer_one(
+        task, case["outputs"], case["unknown"], case["familiarity"]
+    ).fields()
     for fields in (of_list, of_one):
         labels = fields.get("labels", [fields["label"]] if "label" in fields else [])
         assert (labels, fields["unsure"]) == (case["labels"], case["unsure"])
@@ -52,7 +56,8 @@ def test_golden_decisions_in_javascript(tmp_path: Path) -> None:
     program = (
         'import { decide } from "./classifier.js"; import { readFileSync } from "node:fs";'
         "const cases = JSON.parse(readFileSync(process.argv[2]));"
-        "const answers = cases.map((c) => decide(c.task, c.decision, c.outputs, c.unknown));"
+        "const answers = cases.map((c) => "
+        "decide(c.task, c.decision, c.outputs, c.unknown, c.familiarity));"
         "console.log(JSON.stringify(answers));"
     )
     (tmp_path / "program.js").write_text(program)
@@ -133,7 +138,13 @@ def predictions_of(confidence: np.ndarray, right: np.ndarray, unknown: float = 0
     """All answers are `good`."""
     outputs = np.stack([1 - confidence, confidence], 1).astype(np.float32)
     count = len(right)
-    return Predictions(outputs, right.astype(np.int32), np.full(count, unknown), np.full(count, 7))
+    return Predictions(
+        outputs,
+        right.astype(np.int32),
+        np.full(count, unknown),
+        np.full(count, np.inf),
+        np.full(count, 7),
+    )
 
 
 def test_the_trust_of_an_artifact() -> None:
@@ -148,7 +159,7 @@ def test_the_trust_of_an_artifact() -> None:
     assert trust.decision.max_unknown == 0.5
     assert trust.answered is not None and trust.calibration is not None
     assert trust.answered.right is not None and trust.answered.right >= 0.9
-    decided = trust.decision.decide(TASK, test.outputs, test.unknown)
+    decided = trust.decision.decide(TASK, test.outputs, test.unknown, test.familiarity)
     answered = TASK.confidence(decided.outputs) >= threshold
     assert trust.answered.coverage == answered.mean()
     assert trust.typical.unsure == pytest.approx(1 - answered.mean())
@@ -206,7 +217,7 @@ def labels_of(first: np.ndarray, right: np.ndarray) -> Predictions:
     count = len(right)
     outputs = np.stack([first, np.full(count, 0.1)], 1).astype(np.float32)
     labels = np.stack([right, np.arange(count) % 10 == 0], 1).astype(np.int8)
-    return Predictions(outputs, labels, np.zeros(count), np.full(count, 7))
+    return Predictions(outputs, labels, np.zeros(count), np.full(count, np.inf), np.full(count, 7))
 
 
 def test_the_trust_of_an_artifact_with_several_labels() -> None:
@@ -226,7 +237,7 @@ def test_the_trust_of_an_artifact_with_several_labels() -> None:
 
     trust = trust_of("litert-int8", LABELS, valid, test, Decide(precision=0.9), None)
     (threshold,) = trust.decision.thresholds
-    decided = trust.decision.decide(LABELS, test.outputs, test.unknown)
+    decided = trust.decision.decide(LABELS, test.outputs, test.unknown, test.familiarity)
     sure = above & (decided.outputs[:, 0] >= threshold)
     assert trust.answered is not None and trust.answered.right is not None
     assert trust.answered.right >= 0.9
@@ -263,7 +274,9 @@ def test_the_trust_of_an_artifact_with_scores() -> None:
     def scores_of(errors: np.ndarray) -> Predictions:
         labels = np.linspace(1, 5, len(errors)).astype(np.float32)
         outputs = (labels + errors).astype(np.float32)[:, None]
-        return Predictions(outputs, labels, np.full(len(errors), 0.1), np.full(len(errors), 7))
+        count = len(errors)
+        unknown, familiarity = np.full(count, 0.1), np.full(count, np.inf)
+        return Predictions(outputs, labels, unknown, familiarity, np.full(count, 7))
 
     # Of 19 errors the margin is the one of rank 0.9 * 20 = 18.
     errors = np.arange(1, 20) / 10 * np.resize([1, -1], 19)

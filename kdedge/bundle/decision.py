@@ -36,7 +36,8 @@ class Decision(_Frozen):
         >>> from kdedge.tasks import Classification
         >>> task = Classification(label_names=("bad", "good"))
         >>> decision = Decision(temperature=2.0, thresholds=(0.7,))
-        >>> decided = decision.decide(task, np.array([[0.1, 0.9], [0.2, 0.8]], np.float32), [0, 0])
+        >>> decided = decision.decide(task, np.array([[0.1, 0.9], [0.2, 0.8]], np.float32), [0, 0],
+        ...                           [1, 1])
         >>> [[round(float(p), 3) for p in row] for row in decided.outputs]
         [[0.25, 0.75], [0.333, 0.667]]
         >>> decided.unsure.tolist()
@@ -62,9 +63,23 @@ class Decision(_Frozen):
         description="an answer is unsure if a larger share of the text's tokens is unknown; [CLS] "
         "and [SEP] don't count, and a text without tokens is wholly unknown",
     )
+    min_familiarity: float | None = Field(
+        None,
+        description="an answer is unsure if the text is less like the training texts; see "
+        "`kdedge.text.familiarity`, whose table the bundle then has",
+    )
+
+    def is_strange(self, unknown: float, familiarity: float) -> bool:
+        """Whether a text is unlike those that the model was made for."""
+        least = self.min_familiarity
+        return unknown > self.max_unknown or (least is not None and familiarity < least)
 
     def decide(
-        self, task: Task, outputs: Outputs, unknown: Sequence[float] | npt.NDArray[np.float64]
+        self,
+        task: Task,
+        outputs: Outputs,
+        unknown: Sequence[float] | npt.NDArray[np.float64],
+        familiarity: Sequence[float] | npt.NDArray[np.float64],
     ) -> Decided:
         """The answers for a model's outputs.
 
@@ -72,18 +87,21 @@ class Decision(_Frozen):
             task: task of the outputs.
             outputs: float32 [texts, width], not calibrated.
             unknown: share of each text's tokens that are unknown.
+            familiarity: familiarity of each text.
         """
-        mostly_unknown = np.asarray(unknown) > self.max_unknown
+        strange = np.array([*map(self.is_strange, unknown, familiarity)], bool)
         calibrated, held = task.scaled(outputs, self.temperature), task.held(outputs)
         sure = held & (calibrated >= np.array(self.thresholds or (0.0,)))
         none_sure = np.logical_not(sure.any(1, keepdims=True))
         return Decided(
             calibrated,
             np.where(none_sure, held, sure),
-            np.asarray(mostly_unknown | (none_sure & held).any(1)),
+            strange | (none_sure & held).any(1),
         )
 
-    def answer_one(self, task: Task, outputs: Sequence[float], unknown: float) -> Answer:
+    def answer_one(
+        self, task: Task, outputs: Sequence[float], unknown: float, familiarity: float
+    ) -> Answer:
         """The answer for one text, without arrays, which take longer to make."""
         calibrated, held = task.scaled_one(outputs, self.temperature), task.held_one(outputs)
         sure = held
@@ -91,7 +109,7 @@ class Decision(_Frozen):
             # One for all labels, or one for each.
             several = len(self.thresholds) > 1
             sure = [i for i in held if calibrated[i] >= self.thresholds[i if several else 0]]
-        unsure = unknown > self.max_unknown or (not sure and bool(held))
+        unsure = self.is_strange(unknown, familiarity) or (not sure and bool(held))
         return task.answer(calibrated, unsure, sure or held)
 
 

@@ -31,6 +31,7 @@ from kdedge.students.trained import Evaluation, Student, measures, predict_logit
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.familiarity import familiarity_of
 from kdedge.text.splits import Split
 from kdedge.training.averaging import MeanOfEpochs
 from kdedge.training.resumable import Resumable, lowest, remove_checkpoints
@@ -216,4 +217,5 @@ def _trained(plan: Plan, model: keras.Model, history: list[dict[str, float]]) ->
         "history": history,
         **measures(task, test, valid),
     }
-    return Student(model, plan.encoder, task, valid, test, notes)
+    familiarity = familiarity_of(plan.encoder, plan.corpus)
+    return Student(model, plan.encoder, task, valid, test, notes, familiarity)

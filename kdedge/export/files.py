@@ -31,6 +31,8 @@ def _fits_in_a_line(text: Text) -> bool:
 def write_files(subject: Subject, folder: Path) -> None:
     """Write tokenizer, labels and configs into the bundle's folder."""
     subject.encoder.save(folder)
+    if subject.familiarity:
+        subject.familiarity.save(folder)
     names = subject.task.output_names
     (folder / LABELS).write_text("\n".join(names) + "\n", encoding="utf-8")
     # For Hugging Face's clients, beside tokenizer_config.json: optimum, transformers.js.

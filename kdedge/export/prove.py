@@ -251,9 +251,7 @@ class Prover:
         if valid is None:
             return None
         # The texts start with those of the test split.
-        test = Predictions(
-            proof.outputs[:tests], s.test.labels, proof.unknown[:tests], proof.lengths[:tests]
-        )
+        test = proof.at(slice(tests))._replace(labels=s.test.labels)
         foreign = self._run(path, s.out_of_scope) if s.out_of_scope else None
         return trust_of(name, s.task, valid, test, self.decide, foreign)
 
@@ -286,8 +284,8 @@ class Prover:
 
     def _run(self, path: Path, texts: Sequence[Text]) -> Predictions:
         s, engines = self.subject, load_engines(path, self.threads)
-        ran = run(engines, s.encoder, s.task, texts, self.max_batch)
-        return Predictions(ran.outputs, np.empty(0), ran.unknown, ran.lengths)
+        ran = run(engines, s.encoder, s.task, texts, self.max_batch, s.familiarity)
+        return Predictions(ran.outputs, np.empty(0), ran.unknown, ran.familiarity, ran.lengths)
 
     def _on_valid(self, content: bytes, path: Path) -> Predictions:
         """Predictions of a file for the valid split; `path` is where to write it."""

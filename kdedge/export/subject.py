@@ -14,6 +14,7 @@ from kdedge.tasks import Task
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.familiarity import Familiarity, familiarity_of
 from kdedge.text.pairs import Pair, Text
 from kdedge.text.splits import Split
 
@@ -50,6 +51,7 @@ class Subject:
             `test` if the settings ask for it.
         variables: object that holds the model's variables, if Keras does not track them.
         out_of_scope: texts that no label fits.
+        familiarity: tells texts that are unlike the training texts; None if it is not known.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Subject:
     samples: tuple[Text, ...] | None = None
     variables: Any = None
     out_of_scope: tuple[Text, ...] = ()
+    familiarity: Familiarity | None = None
 
     @property
     def has_pairs(self) -> bool:
@@ -80,6 +83,7 @@ def subject_of(student: Student) -> Subject:
         task=student.task,
         valid=student.valid,
         test=student.test,
+        familiarity=student.familiarity,
     )
 
 
@@ -107,6 +111,7 @@ def subject_of_teacher(teacher: BertTeacher, corpus: Corpus, store: SoftLabels) 
         task=task.tuned(task.outputs(valid.logits), valid.labels),
         valid=valid,
         test=evaluation(corpus.test),
+        familiarity=familiarity_of(teacher.encoder, corpus),
     )
 
 
@@ -133,7 +138,7 @@ def subject_of_classifier(
             float32 [batch, classes], in the order of the corpus's label names, or a dictionary
             with `logits`.
         encoder: converts texts to the model's inputs.
-        corpus: real texts with labels; its training split is not used.
+        corpus: real texts with labels.
 
     Raises:
         KdedgeError: the model takes other inputs or has another number of classes.
@@ -161,6 +166,7 @@ def subject_of_classifier(
         task=corpus.task.tuned(corpus.task.outputs(valid.logits), valid.labels),
         valid=valid,
         test=test,
+        familiarity=familiarity_of(encoder, corpus),
     )
 
 

@@ -30,6 +30,8 @@ SIMULATIONS = 1000
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 # A share of unknown tokens; larger if 1% of the valid texts have more.
 MAX_UNKNOWN, USUAL = 0.5, 0.99
+# Of a normal distribution, 99% are above the mean less this many standard deviations.
+ITS_DEVIATIONS, FEWEST_FOR_FAMILIARITY = 2.33, 10
 # The share of texts whose label is within the margin of a score.
 WITHIN = 0.9
 
@@ -41,13 +43,25 @@ class Predictions(NamedTuple):
         outputs: float32 [texts, width], not calibrated.
         labels: true labels, one row for each text; empty for texts out of scope.
         unknown: float64 [texts], share of unknown tokens.
+        familiarity: float64 [texts], likeness to the training texts; infinite if not known.
         lengths: int64 [texts], in tokens.
     """
 
     outputs: Outputs
     labels: Labels
     unknown: npt.NDArray[np.float64]
+    familiarity: npt.NDArray[np.float64]
     lengths: npt.NDArray[np.int64]
+
+    def at(self, rows: slice) -> "Predictions":
+        """Those of some of the texts."""
+        return Predictions(
+            self.outputs[rows],
+            self.labels[rows],
+            self.unknown[rows],
+            self.familiarity[rows],
+            self.lengths[rows],
+        )
 
 
 class Claims(NamedTuple):
@@ -57,7 +71,7 @@ class Claims(NamedTuple):
         number: int64 [claims], position of the label in the outputs.
         confidence: float32 [claims], calibrated probability.
         right: bool [claims].
-        known: bool [claims], whether the text has few enough unknown tokens.
+        known: bool [claims], whether the text is like those that the model was made for.
     """
 
     number: npt.NDArray[np.int64]
@@ -88,7 +102,10 @@ def trust_of(
         KdedgeError: no threshold reaches the wanted precision.
     """
     usual = float(np.quantile(valid.unknown, USUAL, method="lower"))
-    decision = Decision(max_unknown=round(max(MAX_UNKNOWN, usual), 6))
+    decision = Decision(
+        max_unknown=round(max(MAX_UNKNOWN, usual), 6),
+        min_familiarity=_min_familiarity(valid.familiarity) if decide.familiarity else None,
+    )
     if not task.has_confidence:
         margin = _margin(*(np.abs(one.outputs[:, 0] - one.labels) for one in (valid, test)))
         return Trust(decision=decision, margin=margin, typical=_typical(task, decision, test))
@@ -96,9 +113,7 @@ def trust_of(
     decision = decision.model_copy(update={"temperature": temperature})
     fitted_on = [_claims(task, decision, valid)]
     if out_of_scope and decide.precision is not None:
-        outputs, _, unknown, lengths = out_of_scope
-        half = Predictions(outputs[::2], np.empty(0), unknown[::2], lengths[::2])
-        fitted_on.append(_claims(task, decision, half))
+        fitted_on.append(_claims(task, decision, out_of_scope.at(slice(0, None, 2))))
     joined = Claims(*map(np.concatenate, zip(*fitted_on, strict=True)))
     thresholds = _thresholds(name, task, joined, decide)
     decision = decision.model_copy(update={"thresholds": thresholds})
@@ -114,6 +129,18 @@ def trust_of(
     )
 
 
+def _min_familiarity(valid: Floats) -> float | None:
+    """The familiarity that about 99% of the valid texts have; None with too few texts.
+
+    The lower one of the quantile and that of a normal distribution: with few texts, the quantile
+    is the lowest text, which many others may be below.
+    """
+    if len(valid) < FEWEST_FOR_FAMILIARITY or not np.isfinite(valid).all():
+        return None
+    quantile = float(np.quantile(valid, 1 - USUAL, method="lower"))
+    return round(min(quantile, float(valid.mean() - ITS_DEVIATIONS * valid.std())), 6)
+
+
 def _claims(task: Task, decision: Decision, predictions: Predictions) -> Claims:
     """The labels that an artifact predicts, without thresholds of a decision.
 
@@ -127,8 +154,13 @@ def _claims(task: Task, decision: Decision, predictions: Predictions) -> Claims:
         numbers,
         task.scaled(outputs, decision.temperature)[held],
         truth[held],
-        predictions.unknown[texts] <= decision.max_unknown,
+        ~_strange(decision, predictions)[texts],
     )
+
+
+def _strange(decision: Decision, predictions: Predictions) -> Flags:
+    rows = zip(predictions.unknown, predictions.familiarity, strict=True)
+    return np.array([decision.is_strange(*row) for row in rows], bool)
 
 
 def fitted_temperature(task: Task, outputs: Outputs, labels: Labels) -> float:
@@ -314,7 +346,8 @@ def _out_of_scope(
     """Results on the texts that were not used for fitting."""
     if not out_of_scope or len(out_of_scope.outputs) < 2:
         return None
-    foreign = decision.decide(task, out_of_scope.outputs[1::2], out_of_scope.unknown[1::2])
+    other = out_of_scope.at(slice(1, None, 2))
+    foreign = decision.decide(task, other.outputs, other.unknown, other.familiarity)
     inside = task.scaled(test.outputs, decision.temperature)
     return OutOfScope(
         texts=len(foreign.outputs),
@@ -353,7 +386,7 @@ def _margin(valid: Floats, test: Floats) -> Margin | None:
 
 
 def _typical(task: Task, decision: Decision, test: Predictions) -> Typical:
-    decided = decision.decide(task, test.outputs, test.unknown)
+    decided = decision.decide(task, test.outputs, test.unknown, test.familiarity)
     tokens = np.maximum(test.lengths, 1)
     return Typical(
         texts=len(test.outputs),

@@ -23,6 +23,7 @@ from kdedge.files import new_folder, verify_checksums, write_checksums
 from kdedge.students.archive import reset_layer_names, write_keras
 from kdedge.tasks import Labels, Task, read_task, with_task
 from kdedge.text.encoder import ENCODER, TextEncoder
+from kdedge.text.familiarity import FAMILIARITY, Familiarity
 from kdedge.text.pairs import TEXT_COLUMNS, Text, columns_of, from_columns
 from kdedge.text.pretrained import TOKENIZER
 
@@ -74,6 +75,7 @@ class Student:
         valid: the valid split, for choices such as the best epoch.
         test: the test split, for published figures.
         notes: preset, seed, settings, history and measures.
+        familiarity: tells texts that are unlike the training texts; None if it is not known.
     """
 
     model: keras.Model
@@ -82,6 +84,7 @@ class Student:
     valid: Evaluation
     test: Evaluation
     notes: dict[str, Any]
+    familiarity: Familiarity | None = None
 
     def __post_init__(self) -> None:
         reset_layer_names(self.model)
@@ -102,7 +105,10 @@ class Student:
         return digest.hexdigest()
 
     def with_model(self, model: keras.Model, encoder: TextEncoder) -> "Student":
-        """A copy with another model and encoder, evaluated again."""
+        """A copy with another model and encoder, evaluated again.
+
+        With another vocabulary, its familiarity is not known.
+        """
         valid, test = (
             replace(split, logits=predict_logits(model, encoder, split.texts))
             for split in (self.valid, self.test)
@@ -114,9 +120,9 @@ class Student:
             "vocabulary": len(encoder.vocabulary),
             **measures(task, test, valid),
         }
-        return replace(
-            self, model=model, encoder=encoder, task=task, valid=valid, test=test, notes=notes
-        )
+        same = encoder.vocabulary == self.encoder.vocabulary
+        familiarity = self.familiarity if same else None
+        return Student(model, encoder, task, valid, test, notes, familiarity)
 
     def save(self, folder: Path) -> None:
         """Write the folder, whole or not at all.
@@ -131,6 +137,8 @@ class Student:
                 # The clock is before 1980, which zip archives can't store.
                 raise KdedgeError(f"{folder}: this student can't be saved: {error}.") from None
             self.encoder.save(partial)
+            if self.familiarity:
+                self.familiarity.save(partial)
             facts = {"format_version": FORMAT_VERSION, "task": self.task.model_dump(mode="json")}
             (partial / NOTES).write_text(json.dumps(facts | self.notes, indent=2) + "\n")
             splits = pa.concat_tables([_table("valid", self.valid), _table("test", self.test)])
@@ -159,8 +167,14 @@ class Student:
                 f"{folder}: format_version is {version} and this kdedge reads "
                 f"{' and '.join(map(str, READABLE_VERSIONS))}."
             )
-        files = (MODEL, NOTES, EVALUATION, TOKENIZER, ENCODER)
-        verify_checksums(folder, files, "Copy the student again or distil it again.")
+        files = [MODEL, NOTES, EVALUATION, TOKENIZER, ENCODER]
+        # Students that are made otherwise, or by 0.1.0, have none.
+        has_familiarity = (folder / FAMILIARITY).exists()
+        verify_checksums(
+            folder,
+            files + [FAMILIARITY] * has_familiarity,
+            "Copy the student again or distil it again.",
+        )
         try:
             notes = with_task(notes)
             task = read_task(notes.pop("task"))
@@ -169,7 +183,9 @@ class Student:
             model = keras.models.load_model(folder / MODEL, compile=False, safe_mode=True)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise KdedgeError(f"{folder}: cannot read this student: {error}") from None
-        return cls(model, TextEncoder.load(folder), task, valid, test, notes)
+        encoder = TextEncoder.load(folder)
+        familiarity = Familiarity.load(folder, encoder) if has_familiarity else None
+        return cls(model, encoder, task, valid, test, notes, familiarity)
 
 
 def predict_logits(
