@@ -23,6 +23,7 @@ SCREENSHOTS = ROOT / "runs" / "web_demo"
 WITHIN = 1e-3
 TASKS = json.loads((ROOT / "tests" / "golden" / "tasks.json").read_text())
 HOSTILE = json.loads((ROOT / "tests" / "golden" / "hostile.json").read_text())
+FAMILIARITY = ROOT / "tests" / "golden" / "familiarity.json"
 # Types into the page what Python's own strings could not bring there: halves of surrogate pairs.
 TYPE_ALL = """async (hostile) => {
     const [box, status] = ["text", "status"].map((id) => document.getElementById(id));
@@ -150,6 +151,36 @@ def test_answers_of_tasks(page: "playwright.Page") -> None:
     for vector, given in zip(TASKS, found, strict=True):
         assert given["outputs"] == pytest.approx(vector["outputs"], abs=1e-6)
         assert given["labels"] == vector["labels"]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="apt install nodejs")
+def test_golden_familiarity(tmp_path: Path) -> None:
+    shutil.copyfile(WEB_DEMO / "familiarity.js", tmp_path / "familiarity.mjs")
+    (tmp_path / "program.mjs").write_text("""
+        import { readFileSync } from "node:fs";
+        import { familiarityOf } from "./familiarity.mjs";
+        const { tables, vectors, refused } = JSON.parse(readFileSync(process.argv[2]));
+        const familiarities = tables.map(({ tokens, size, bytes }) => {
+            const content = new Uint8Array(size);
+            for (const [place, byte] of Object.entries(bytes)) content[place] = byte;
+            return familiarityOf(content.buffer, tokens);
+        });
+        const messages = refused.map(({ tokens, size }) => {
+            try {
+                familiarityOf(new ArrayBuffer(size), tokens);
+            } catch ({ message }) {
+                return message;
+            }
+        });
+        const scores = vectors.map(({ table, ids }) => familiarities[table](ids));
+        console.log(JSON.stringify({ scores, messages }));
+    """)
+    command = ["node", tmp_path / "program.mjs", FAMILIARITY]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found, golden = json.loads(done.stdout), json.loads(FAMILIARITY.read_text())
+    assert found["scores"] == [vector["familiarity"] for vector in golden["vectors"]]
+    for message, case in zip(found["messages"], golden["refused"], strict=True):
+        assert message.startswith(f"familiarity.bin is damaged: it has {case['size']} bytes")
 
 
 def test_a_bundle_with_a_decision_and_without_texts(

@@ -1,5 +1,6 @@
 // A bundle in the browser: text -> labels with probabilities, or a score, by transformers.js.
 
+import { familiarityOf } from "./familiarity.js";
 import { heldBy, labelsOf, outputsOf, pairTokens, scaled } from "./tasks.js";
 
 const MAX_CHARACTERS = 100_000;
@@ -26,23 +27,26 @@ function check(text) {
  *
  * `task` and `decision` are those of manifest.json, where each artifact has a decision; `outputs` are
  * the model's probabilities, or the score, and `unknown` is the share of the text's tokens that are
- * [UNK].
+ * [UNK]. `familiarity` counts only if the decision has a `min_familiarity`.
  */
-export function decide(task, decision, outputs, unknown) {
+export function decide(task, decision, outputs, unknown, familiarity) {
   const calibrated = scaled(task, outputs, decision.temperature);
   const { thresholds } = decision;
   const held = heldBy(task, outputs);
   const sure = held.filter((i) => calibrated[i] >= (thresholds[thresholds.length > 1 ? i : 0] ?? 0));
   // Unsure labels are left out, except if that leaves none.
   const labels = (sure.length ? sure : held).map((i) => task.label_names[i]);
-  const unsure = unknown > decision.max_unknown || sure.length < Math.min(held.length, 1);
+  const unsure =
+    unknown > decision.max_unknown ||
+    familiarity < (decision.min_familiarity ?? -Infinity) ||
+    sure.length < Math.min(held.length, 1);
   return { calibrated, labels, unsure };
 }
 
 // Of the ids without the special ones.
 function unknownShare(ids, unknownId, special) {
   const tokens = ids.length - special;
-  return tokens ? Array.from(ids, Number).filter((id) => id === unknownId).length / tokens : 1;
+  return tokens ? ids.filter((id) => id === unknownId).length / tokens : 1;
 }
 
 async function load(path) {
@@ -70,11 +74,13 @@ async function load(path) {
  */
 export async function loadClassifier() {
   const { model, dtype, samples: has } = await (await load("models/index.json")).json();
-  const manifest = await (await load(`models/${model}/manifest.json`)).json();
+  const file = (name) => load(`models/${model}/${name}`);
+  const manifest = await (await file("manifest.json")).json();
   const { task, labels, artifacts, pairs = false } = manifest;
   const decision = artifacts.find(({ name }) => name === ARTIFACTS[dtype]).trust?.decision;
-  const path = `models/${model}/sample_texts.txt`;
-  const samples = has ? (await (await load(path)).text()).trim().split("\n") : [];
+  const isLimited = typeof decision?.min_familiarity === "number";
+  const table = isLimited ? await (await file("familiarity.bin")).arrayBuffer() : null;
+  const samples = has ? (await (await file("sample_texts.txt")).text()).trim().split("\n") : [];
   // Only now: where the bundle is missing the runtime is as well, and the message must come first.
   const { env, pipeline, Tensor } = await import("@huggingface/transformers");
   env.allowRemoteModels = false;
@@ -87,6 +93,7 @@ export async function loadClassifier() {
   // Not by the pipeline itself: it makes 1 of every score, knows no thresholds, and cuts a long text
   // by dropping its end, [SEP] included; the model needs it there.
   const { tokenizer, model: network } = loaded;
+  const familiarity = table ? familiarityOf(table, tokenizer.get_vocab().size) : () => 0;
   // Manifests of version 1 have labels.
   const says = task ?? { name: "classification", label_names: labels };
   function encode(text) {
@@ -114,9 +121,10 @@ export async function loadClassifier() {
     const { logits } = await network(encoded);
     const raw = outputsOf(says, [...logits.data]);
     const special = pairs ? 3 : 2;
-    const share = unknownShare(encoded.input_ids.data, tokenizer.unk_token_id, special);
+    const ids = Array.from(encoded.input_ids.data, Number);
+    const share = unknownShare(ids, tokenizer.unk_token_id, special);
     const { calibrated: outputs, labels: held, unsure } = decision
-      ? decide(says, decision, raw, share)
+      ? decide(says, decision, raw, share, familiarity(ids))
       : { calibrated: raw, labels: labelsOf(says, raw), unsure: false };
     return outputs
       .map((score, i) => ({ label: says.label_names?.[i] ?? "score", score }))

@@ -6,22 +6,29 @@ public struct Decision: Sendable, Equatable, Decodable {
     public let thresholds: [Double]
     /// Share of a text's tokens that may be unknown.
     public let maxUnknown: Double
+    /// The answer is unsure for a text that is less familiar; `nil` for no limit.
+    public let minFamiliarity: Double?
 
     enum CodingKeys: String, CodingKey {
         case temperature, thresholds
         case maxUnknown = "max_unknown"
+        case minFamiliarity = "min_familiarity"
     }
 
     /// The answer for the outputs of a text; `unknown` is the share of its unknown tokens.
-    func decide(_ task: TextTask, _ outputs: [Float], unknown: Double) -> Decided {
+    /// `familiarity` counts only if there is a `minFamiliarity`.
+    func decide(
+        _ task: TextTask, _ outputs: [Float], unknown: Double, familiarity: Double
+    ) -> Decided {
         let calibrated = task.scaled(outputs, temperature: temperature)
         let held = task.held(by: outputs)
         let sure = held.filter { Double(calibrated[$0]) >= threshold(of: $0) }
+        let isUnfamiliar = minFamiliarity.map { familiarity < $0 } ?? false
         return Decided(
             outputs: calibrated,
             // Unsure labels are left out, except if that leaves none.
             labels: (sure.isEmpty ? held : sure).map { task.labels[$0] },
-            isUnsure: unknown > maxUnknown || (sure.isEmpty && !held.isEmpty)
+            isUnsure: unknown > maxUnknown || isUnfamiliar || (sure.isEmpty && !held.isEmpty)
         )
     }
 

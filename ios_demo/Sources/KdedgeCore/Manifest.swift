@@ -66,6 +66,11 @@ struct Manifest {
                 "a decision has temperature \(decision.temperature) and "
                     + "\(decision.thresholds.count) thresholds for \(labels) labels."
             )
+            try demand(
+                decision.minFamiliarity == nil || checksums[Familiarity.file] != nil,
+                "min_familiarity is given, and \(Familiarity.file) is not in the bundle. "
+                    + "Export it again."
+            )
         }
         try demand(
             maxLength >= 3, "max_length: \(maxLength). At least 3: [CLS], one word piece and [SEP]."

@@ -47,6 +47,7 @@ public actor TextClassifier {
     private let engine: any Engine
     private let decision: Decision?
     private let tokenizer: WordPieceTokenizer
+    private let familiarity: Familiarity?
     private let task: TextTask
     private let takesPairs: Bool
     private let length: Int
@@ -64,6 +65,12 @@ public actor TextClassifier {
             json: bundle.contents(of: "tokenizer.json"),
             vocabulary: bundle.contents(of: "vocab.txt")
         )
+        if decision?.minFamiliarity != nil {
+            familiarity = try Familiarity(
+                content: bundle.contents(of: Familiarity.file), tokens: tokenizer.size)
+        } else {
+            familiarity = nil
+        }
         self.decision = decision
         self.engine = engine
     }
@@ -92,7 +99,8 @@ public actor TextClassifier {
         let raw = engine.givesLogits ? task.outputs(of: given) : given
         let unknown = tokenizer.unknownShare(of: pieces, special: takesPairs ? 3 : 2)
         let decided =
-            decision?.decide(task, raw, unknown: unknown)
+            decision?.decide(
+                task, raw, unknown: unknown, familiarity: familiarity?.score(of: pieces) ?? 0)
             ?? Decided(outputs: raw, labels: task.labels(of: raw), isUnsure: false)
         let outputs = decided.outputs
         let done = clock.now

@@ -9,6 +9,9 @@ public struct WordPieceTokenizer: Sendable {
     // letter and the letter with its accent, which are different word pieces.
     typealias Piece = [UInt8]
 
+    /// How many tokens the vocabulary has.
+    let size: Int
+
     private let vocabulary: [Piece: Int32]
     /// The longest first: of those that begin at the same place it is the one that counts.
     private let specialTokens: [(text: [Unicode.Scalar], id: Int32)]
@@ -36,6 +39,7 @@ public struct WordPieceTokenizer: Sendable {
             ids[Piece(line)] = Int32(id)
         }
         self.vocabulary = ids
+        size = lines.count
         func id(of token: String) throws(BundleError) -> Int32 {
             guard let id = ids[Piece(token.utf8)] else {
                 throw BundleError("vocab.txt: \(token) is missing.")

@@ -10,6 +10,7 @@ struct DecisionTests {
         let decision: Decision
         let outputs: [Float]
         let unknown: Double
+        let familiarity: Double
         let calibrated: [Float]
         let labels: [String]
         let unsure: Bool
@@ -18,13 +19,14 @@ struct DecisionTests {
     @Test func theGoldenDecisions() throws {
         let cases = try decoded([Case].self, golden.appending(path: "decisions.json"))
         for each in cases {
-            let decided = each.decision.decide(each.task, each.outputs, unknown: each.unknown)
+            let decided = each.decision.decide(
+                each.task, each.outputs, unknown: each.unknown, familiarity: each.familiarity)
             for (one, other) in zip(decided.outputs, each.calibrated) {
                 #expect(abs(one - other) < 1e-6, "\(each.name)")
             }
             #expect(decided.labels == each.labels, "\(each.name)")
             #expect(decided.isUnsure == each.unsure, "\(each.name)")
         }
-        #expect(cases.count == 30)
+        #expect(cases.count == 41)
     }
 }

@@ -129,6 +129,10 @@ private constructor(
                         artifact.optJSONObject("trust")?.getJSONObject("decision")?.let {
                             decision(it)
                         }
+                    demand(decision?.minFamiliarity == null || Familiarity.FILE in checksums) {
+                        "min_familiarity is given, and ${Familiarity.FILE} is not in the bundle. " +
+                            "Export it again."
+                    }
                     Artifact(
                         artifact.getString("name"),
                         file,
@@ -166,6 +170,8 @@ private constructor(
                 stored.getDouble("temperature"),
                 List(thresholds.length()) { thresholds.getDouble(it) },
                 stored.getDouble("max_unknown"),
+                if (stored.isNull("min_familiarity")) null
+                else stored.getDouble("min_familiarity"),
             )
         }
 

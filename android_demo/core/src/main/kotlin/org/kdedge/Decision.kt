@@ -8,16 +8,27 @@ data class Decision(
     val thresholds: List<Double>,
     /** Share of a text's tokens that may be unknown. */
     val maxUnknown: Double,
+    /** The answer is unsure for a text that is less familiar; null for no limit. */
+    val minFamiliarity: Double? = null,
 ) {
-    /** The answer for the outputs of a text; `unknown` is the share of its unknown tokens. */
-    fun decide(task: Task, outputs: FloatArray, unknown: Double): Decided {
+    /**
+     * The answer for the outputs of a text; `unknown` is the share of its unknown tokens.
+     * `familiarity` counts only if there is a `minFamiliarity`.
+     */
+    fun decide(
+        task: Task,
+        outputs: FloatArray,
+        unknown: Double,
+        familiarity: Double,
+    ): Decided {
         val calibrated = task.scaled(outputs, temperature)
         val held = task.held(outputs)
         val sure = held.filter { calibrated[it] >= threshold(it) }
         // Unsure labels are left out, except if that leaves none.
         val labels = sure.ifEmpty { held }.map { task.labels[it] }
         val noneSure = sure.isEmpty() && held.isNotEmpty()
-        return Decided(calibrated, labels, unknown > maxUnknown || noneSure)
+        val unfamiliar = minFamiliarity != null && familiarity < minFamiliarity
+        return Decided(calibrated, labels, unknown > maxUnknown || unfamiliar || noneSure)
     }
 
     private fun threshold(label: Int) =

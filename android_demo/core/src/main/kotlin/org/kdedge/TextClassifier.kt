@@ -60,6 +60,8 @@ class TextClassifier(
     private val pairs = bundle.pairs
     private val length = minOf(bundle.maxLength, engine.length ?: bundle.maxLength)
     private val tokenizer = WordPieceTokenizer.parse(bundle.read("tokenizer.json").decodeToString())
+    private val familiarity =
+        decision?.minFamiliarity?.let { Familiarity(bundle.read(Familiarity.FILE), tokenizer.size) }
 
     /**
      * Throws TextException for a text that cannot be answered. `pair` is the second text, which
@@ -89,8 +91,10 @@ class TextClassifier(
         }
         val raw = if (engine.givesLogits) task.outputs(given) else given
         val unknown = tokenizer.unknownShare(pieces, special = if (pair == null) 2 else 3)
+        val familiar = familiarity?.score(pieces) ?: 0.0
         val decided =
-            decision?.decide(task, raw, unknown) ?: Decided(raw, task.labelsOf(raw), false)
+            decision?.decide(task, raw, unknown, familiar)
+                ?: Decided(raw, task.labelsOf(raw), false)
         val outputs = decided.outputs
         val done = System.nanoTime()
         return Answer(

@@ -36,6 +36,10 @@ private constructor(
     // Ids of words that came before.
     private val known = ConcurrentHashMap<String, IntArray>()
 
+    /** How many tokens the vocabulary has. */
+    val size: Int
+        get() = (vocabulary.values + specialTokens.values).max() + 1
+
     /** Ids from [CLS] to [SEP], at most `maxLength` of them. */
     fun ids(text: String, maxLength: Int): IntArray {
         return intArrayOf(cls) + pieces(text, maxLength - 2) + sep

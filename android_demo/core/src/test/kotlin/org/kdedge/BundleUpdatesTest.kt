@@ -81,13 +81,14 @@ class BundleUpdatesTest {
                 "manifest.json is missing" to mapOf("a.txt" to ByteArray(3)),
                 "$model is not the file" to good + (model to ByteArray(9)),
                 "$model is missing" to good - model,
+                "familiarity.bin is missing" to good - Familiarity.FILE,
                 "format_version is 99" to signed(bundle("a") + newer),
                 "../a.txt would lie outside" to mapOf("../a.txt" to ByteArray(3)),
                 "more than 100000 bytes" to good + ("a" to ByteArray(200_000)),
             )
         for ((message, files) in cases) assertRefused(message, updates(), bytes(files))
         assertRefused("manifest.json is missing", updates(), ByteArray(100))
-        assertRefused("was not received", updates(), bytes(good).copyOf(500))
+        assertRefused("was not received", updates(), bytes(good).copyOf(300))
         assertEquals("good", name(updates().current { refused += it.message }))
         // The good one and its pointer; nothing is left of the others.
         assertEquals(2, folder.listFiles()!!.size)
@@ -191,11 +192,15 @@ class BundleUpdatesTest {
 
     private fun bundle(name: String): Map<String, ByteArray> {
         val model = "no model".encodeToByteArray()
+        val table = ByteArray(200)
         val manifest =
             JSONObject(COMMITTED_BUNDLE.resolve("manifest.json").readText())
                 .put("format_version", 1)
                 .put("labels", listOf(name, "other"))
-                .put("files", mapOf("onnx/model.onnx" to sha256(model)))
+                .put(
+                    "files",
+                    mapOf("onnx/model.onnx" to sha256(model), Familiarity.FILE to sha256(table)),
+                )
                 .put("defaults", mapOf("onnx" to "onnx-int8"))
                 .put(
                     "artifacts",
@@ -206,6 +211,7 @@ class BundleUpdatesTest {
         return mapOf(
             "manifest.json" to manifest.toString().encodeToByteArray(),
             "onnx/model.onnx" to model,
+            Familiarity.FILE to table,
         )
     }
 

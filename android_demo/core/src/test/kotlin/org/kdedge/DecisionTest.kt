@@ -19,16 +19,24 @@ class DecisionTest {
                     stored.getDouble("temperature"),
                     numbers(stored, "thresholds"),
                     stored.getDouble("max_unknown"),
+                    if (stored.isNull("min_familiarity")) null
+                    else stored.getDouble("min_familiarity"),
                 )
             val task = Task.parse(case.getJSONObject("task"))
             val outputs = floats(numbers(case, "outputs"))
-            val decided = decision.decide(task, outputs, case.getDouble("unknown"))
+            val decided =
+                decision.decide(
+                    task,
+                    outputs,
+                    case.getDouble("unknown"),
+                    case.getDouble("familiarity"),
+                )
             assertArrayEquals(name, floats(numbers(case, "calibrated")), decided.outputs, 1e-6f)
             val labels = case.getJSONArray("labels")
             assertEquals(name, List(labels.length()) { labels.getString(it) }, decided.labels)
             assertEquals(name, case.getBoolean("unsure"), decided.unsure)
         }
-        assertEquals(30, cases.size)
+        assertEquals(41, cases.size)
     }
 
     @Test
