@@ -26,6 +26,7 @@ from kdedge.bundle.manifest import (
 from kdedge.files import sha256
 from kdedge.tasks import Classification
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.familiarity import FAMILIARITY, Familiarity
 
 BRIEF = Scenario(
     name="brief", min_count=5, min_seconds=0, repeats=2, warmup_count=1, warmup_seconds=0
@@ -38,11 +39,16 @@ TYPICAL = Typical(
 )  # fmt: skip
 
 
-def with_decision(bundle: Path, out: Path) -> Path:
+def with_decision(bundle: Path, out: Path, familiarity: Familiarity | None = None) -> Path:
     """A copy of a bundle without sample texts, with a decision as `kdedge export` writes it."""
     manifest = read_manifest(shutil.copytree(bundle, out))
     trust = Trust(
-        decision=Decision(temperature=2.0, thresholds=(0.6,), max_unknown=0.5),
+        decision=Decision(
+            temperature=2.0,
+            thresholds=(0.6,),
+            max_unknown=0.5,
+            min_familiarity=1.0 if familiarity else None,
+        ),
         calibration=Calibration(
             valid_texts=1, test_labels=1, error_before=0, error_after=0, by_chance=0, bins=()
         ),
@@ -52,6 +58,9 @@ def with_decision(bundle: Path, out: Path) -> Path:
     )
     artifacts = tuple(a.model_copy(update={"trust": trust}) for a in manifest.artifacts)
     files = {name: sha for name, sha in manifest.files.items() if name != SAMPLE_TEXTS}
+    if familiarity:
+        familiarity.save(out)
+        files[FAMILIARITY] = sha256(out / FAMILIARITY)
     write_manifest(out, manifest.model_copy(update={"artifacts": artifacts, "files": files}))
     return out
 

@@ -283,7 +283,8 @@ def test_package_web_of_a_wheel(tmp_path: Path) -> None:
     shutil.rmtree(site)
     done = package_web("--node-modules", modules.rename(tmp_path / "elsewhere"))
     assert (done.returncode, done.stderr) == (0, "")
-    for name in ("index.html", "main.js", "classifier.js", "tasks.js", "worker.js"):
+    page = ("index.html", "main.js", "classifier.js", "familiarity.js", "tasks.js", "worker.js")
+    for name in page:
         assert (site / name).read_bytes() == (ROOT / "web_demo" / name).read_bytes()
     assert {file.name: file.read_text() for file in (site / "runtime").iterdir()} == {
         name: name for name in runtime

@@ -17,13 +17,16 @@ from test_docs import program_of
 from kdedge import load_bundle
 from kdedge.bundle.manifest import MANIFEST, copy_bundle, verify
 from kdedge.runtime import TextModel
+from kdedge.text.encoder import TextEncoder
+from kdedge.text.familiarity import FAMILIARITY, Familiarity
 
 BUNDLE = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
 SCREENSHOTS = ROOT / "runs" / "web_demo"
 WITHIN = 1e-3
 TASKS = json.loads((ROOT / "tests" / "golden" / "tasks.json").read_text())
 HOSTILE = json.loads((ROOT / "tests" / "golden" / "hostile.json").read_text())
-FAMILIARITY = ROOT / "tests" / "golden" / "familiarity.json"
+GOLDEN = ROOT / "tests" / "golden" / "familiarity.json"
+UNFAMILIAR = ("my card was declined", "set an alarm for half past six tomorrow")
 # Types into the page what Python's own strings could not bring there: halves of surrogate pairs.
 TYPE_ALL = """async (hostile) => {
     const [box, status] = ["text", "status"].map((id) => document.getElementById(id));
@@ -175,9 +178,9 @@ def test_golden_familiarity(tmp_path: Path) -> None:
         const scores = vectors.map(({ table, ids }) => familiarities[table](ids));
         console.log(JSON.stringify({ scores, messages }));
     """)
-    command = ["node", tmp_path / "program.mjs", FAMILIARITY]
+    command = ["node", tmp_path / "program.mjs", GOLDEN]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found, golden = json.loads(done.stdout), json.loads(FAMILIARITY.read_text())
+    found, golden = json.loads(done.stdout), json.loads(GOLDEN.read_text())
     assert found["scores"] == [vector["familiarity"] for vector in golden["vectors"]]
     for message, case in zip(found["messages"], golden["refused"], strict=True):
         assert message.startswith(f"familiarity.bin is damaged: it has {case['size']} bytes")
@@ -203,6 +206,37 @@ def test_a_bundle_with_a_decision_and_without_texts(
         by_label = {score["label"]: score["score"] for score in scores}
         assert by_label == pytest.approx(one.probabilities, abs=WITHIN)
         assert {score["unsure"] for score in scores} == {one.unsure}
+
+
+def test_texts_that_are_not_familiar(
+    browser: "playwright.Browser", samples: list[str], tmp_path: Path
+) -> None:
+    known = Familiarity.fit(TextEncoder.load(BUNDLE), samples[30:])
+    bundle = with_decision(BUNDLE, tmp_path / "bundle", known)
+    site = tmp_path / "site"
+    assert to_web(bundle, "--out", site).returncode == 0
+    # The last one is truncated, and keeps its [SEP].
+    texts = [*samples[:30], *UNFAMILIAR, " ".join(samples[30:40])]
+    expected = load_bundle(bundle, "onnx-int8").predict(texts)
+    # Though the model is sure of them.
+    assert all(one.unsure and one.probability > 0.6 for one in expected[30:-1])
+    assert not all(one.unsure for one in expected)
+    with served(site) as address, watched(browser, address) as page:
+        page.goto("/")
+        wait_until_ready(page)
+        answers = page.evaluate(CLASSIFY, texts)
+        assert [scores[0]["unsure"] for scores in answers] == [one.unsure for one in expected]
+        wait_until_kept(page)
+        kept = "async () => (await (await caches.open('/')).keys()).map(({ url }) => url)"
+        assert f"{address}/models/bundle/{FAMILIARITY}" in page.evaluate(kept)
+    table = site / "models" / "bundle" / FAMILIARITY
+    table.write_bytes(table.read_bytes() + b"0")
+    with served(site) as address, browser.new_page() as page:
+        page.goto(address)
+        playwright.expect(status(page)).to_contain_text("familiarity.bin is damaged: it has")
+        table.unlink()
+        page.reload()
+        playwright.expect(status(page)).to_contain_text("bundle/familiarity.bin is missing")
 
 
 def test_by_keyboard_in_the_window_of_a_phone(
