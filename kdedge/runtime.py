@@ -23,7 +23,7 @@ from kdedge.errors import KdedgeError
 from kdedge.tasks import Outputs, Task
 from kdedge.text.batches import chunks
 from kdedge.text.encoder import TextEncoder, Tokens, padded
-from kdedge.text.familiarity import Familiarity
+from kdedge.text.familiarity import FAMILIARITY, Familiarity
 from kdedge.text.pairs import Text, check_text, parts_of
 
 # The most texts in one inference.
@@ -204,6 +204,11 @@ def load_bundle(
         max_batch = max_batch_of(chosen.format, chosen.quantization)
         familiarity = None
         if decision and decision.min_familiarity is not None:
+            if FAMILIARITY not in manifest.files:
+                raise KdedgeError(
+                    f"{bundle}: min_familiarity is given, but {FAMILIARITY} is not in the bundle. "
+                    "Export it again."
+                )
             familiarity = Familiarity.load(folder, encoder)
         return TextModel(loaded, encoder, manifest, decision, max_batch, familiarity)
 

@@ -7,11 +7,13 @@ from shutil import copyfile, copytree
 from typing import Any
 
 import pytest
+from bench_parts import with_decision
 from conftest import ROOT
 
-from kdedge import KdedgeError, load_bundle
+from kdedge import KdedgeError, TextEncoder, load_bundle
 from kdedge.bundle.manifest import read_manifest, verify
 from kdedge.files import sha256, write_checksums
+from kdedge.text.familiarity import FAMILIARITY, Familiarity
 
 DEMO = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
 LITERT, ONNX = "litert/model_int8.tflite", "onnx/model_quantized.onnx"
@@ -150,3 +152,15 @@ def test_a_model_of_another_length(bundle: Path) -> None:
     seal(bundle, artifacts=artifacts)
     with pytest.raises(KdedgeError, match=r"takes \(64,\) tokens, but the manifest says \(32,\)"):
         load_bundle(bundle, "litert-int8")
+
+
+def test_a_limit_of_familiarity_without_its_table(tmp_path: Path) -> None:
+    known = Familiarity.fit(TextEncoder.load(DEMO), ["a moving, funny film"] * 2)
+    bundle = with_decision(DEMO, tmp_path / "bundle", known)
+    answers = load_bundle(bundle).predict(["a moving, funny film", "my card was declined"])
+    assert [answer.unsure for answer in answers] == [False, True]
+    (bundle / FAMILIARITY).unlink()
+    files = read_manifest(bundle).files
+    seal(bundle, files={name: files[name] for name in files if name != FAMILIARITY})
+    with pytest.raises(KdedgeError, match="min_familiarity is given, but familiarity.bin is not"):
+        load_bundle(bundle)
