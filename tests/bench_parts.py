@@ -47,7 +47,7 @@ def with_decision(bundle: Path, out: Path, familiarity: Familiarity | None = Non
             temperature=2.0,
             thresholds=(0.6,),
             max_unknown=0.5,
-            min_familiarity=1.0 if familiarity else None,
+            min_familiarity=-0.75 if familiarity else None,
         ),
         calibration=Calibration(
             valid_texts=1, test_labels=1, error_before=0, error_after=0, by_chance=0, bins=()

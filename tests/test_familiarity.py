@@ -46,18 +46,23 @@ def test_fitted_to_texts(tiny_bert: Path, tmp_path: Path) -> None:
     general = [1 / (10 + place) for place in range(size)]
     total = sum(general)
 
-    def value(token: int, count: int) -> int:
+    def logarithm(token: int, count: int) -> float:
         share = general[token] / total
-        return round(16 * log((count + 0.1 * size * share) / (6 + 0.1 * size) / share))
+        return log((count + 0.1 * size * share) / (6 + 0.1 * size) / share)
 
     first, last = encoder.first[0], encoder.last[0]
-    # [CLS] good, good film and film [SEP] occur twice, and the others once.
-    ids = [first, good, film, last]
-    assert known.of(ids) == (value(good, 3) + value(film, 3) + 3 * 32) / 48
-    ids = [first, film, good, last]
-    assert known.of(ids) == (value(good, 3) + value(film, 3)) / 48
+    # [CLS] good, good film and film [SEP] occur twice, which is 2 * 6 in all, and the others once.
+    typical = (3 * logarithm(good, 3) + 3 * logarithm(film, 3) + 2 * 6) / 9
+
+    def value(token: int, count: int) -> int:
+        return round(16 * (logarithm(token, count) - typical))
+
+    of_last, both = round(-16 * typical), value(good, 3) + value(film, 3)
+    # Divided by 16 for each token but the first, and for two more.
+    assert known.of([first, good, film, last]) == (both + of_last + 3 * 32) / 80 > 0
+    assert known.of([first, film, good, last]) == (both + of_last) / 80 < 0
     bad = encoder.id_of("bad")
-    assert known.of([first, bad, last]) == value(bad, 0) / 32 < 0
+    assert known.of([first, bad, last]) == (max(value(bad, 0), -127) + of_last) / 64
     known.save(tmp_path)
     assert Familiarity.load(tmp_path, encoder).content == known.content
     (tmp_path / FAMILIARITY).unlink()

@@ -24,6 +24,7 @@ export function familiarityOf(content, tokens) {
       const bit = (ids[i - 1] * 31337 + ids[i] * 7919) % (8 * bytes);
       total += values[ids[i]] + 32 * ((pairs[bit >> 3] >> (bit & 7)) & 1);
     }
-    return total / (16 * (ids.length - 1));
+    // Two typical tokens more, so that one odd word does not decide about a short text.
+    return total / (16 * (ids.length + 1));
   };
 }

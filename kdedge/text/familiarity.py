@@ -21,6 +21,7 @@ FIRST_PLACE = 10
 ADDED_TOKENS = 0.1
 # Logarithms are stored in 1/16; a known pair of tokens is worth 2.
 STEPS, OF_PAIR = 16, 32
+TYPICAL_TOKENS = 2
 LARGEST = 127
 # Pairs that occur less often are not kept. The table has at least 8 bits for each pair.
 LEAST_COUNT, BITS_A_PAIR, FEWEST_BITS = 2, 8, 1024
@@ -33,8 +34,10 @@ class Familiarity:
     """How much a text is like the training texts, from its tokens alone.
 
     The mean over the tokens of ln(share in the training texts / share in general text), plus 2 for
-    each token that follows the one before it at least twice in the training texts. Clients in
-    every language compute the same number; tests/golden/familiarity.json has examples.
+    each token that follows the one before it at least twice in the training texts. What is typical
+    of the training texts is subtracted, and two typical tokens are added, so that one odd word does
+    not decide about a short text. Clients in every language compute the same number;
+    tests/golden/familiarity.json has examples.
 
         >>> encoder = TextEncoder.load(Path("bundle"))
         >>> known = Familiarity.fit(encoder, ["a moving, funny film", "a moving, sad film"])
@@ -66,10 +69,11 @@ class Familiarity:
     def fit(cls, encoder: TextEncoder, texts: Iterable[Text]) -> "Familiarity":
         """Count the tokens of the training texts, and their pairs."""
         size = len(encoder.vocabulary)
-        counts, pairs = np.zeros(size), Counter[int]()
+        counts, pairs, places = np.zeros(size), Counter[int](), 0
         for chunk in chunks(texts, TOKENIZED_TOGETHER):
             for ids in encoder.token_ids(chunk):
                 np.add.at(counts, ids, 1)
+                places += len(ids) - 1
                 pairs.update(x * OF_FIRST + y * OF_SECOND for x, y in pairwise(ids))
         special = [*encoder.first, *encoder.last, encoder.pad_id]
         counts[special] = 0
@@ -78,11 +82,13 @@ class Familiarity:
         added = ADDED_TOKENS * size
         logs = np.log((counts + added * general) / (counts.sum() + added) / general)
         logs[special] = 0
-        known = np.array([place for place, count in pairs.items() if count >= LEAST_COUNT], int)
+        often = {pair: count for pair, count in pairs.items() if count >= LEAST_COUNT}
+        known = np.array([*often], np.int64)
+        typical = (counts @ logs + OF_PAIR / STEPS * sum(often.values())) / max(places, 1)
         bits = max(FEWEST_BITS, 1 << (BITS_A_PAIR * len(known) - 1).bit_length())
         table = np.zeros(bits, np.uint8)
         table[known & (bits - 1)] = 1
-        tokens = np.round(STEPS * logs).clip(-LARGEST, LARGEST).astype(np.int8)
+        tokens = np.round(STEPS * (logs - typical)).clip(-LARGEST, LARGEST).astype(np.int8)
         return cls(tokens.tobytes() + np.packbits(table, bitorder="little").tobytes(), size)
 
     @classmethod
@@ -109,7 +115,7 @@ class Familiarity:
         pairs, mask, later = self._pairs, self._mask, ids[1:]
         total = sum(map(self._tokens.__getitem__, later))
         total += sum([pairs[x * OF_FIRST + y * OF_SECOND & mask] for x, y in zip(ids, later)])  # noqa: B905
-        return total / (STEPS * (len(ids) - 1))
+        return total / (STEPS * (len(later) + TYPICAL_TOKENS))
 
 
 def familiarity_of(encoder: TextEncoder, corpus: Corpus) -> Familiarity | None:

@@ -82,7 +82,7 @@ def vector(position: int, name: str, ids: list[int]) -> dict[str, Any]:
     bits = {table.bit(pair) for pair in table.pairs}
     total = sum(table.values.get(second, 0) for _, second in neighbours)
     total += 32 * sum(table.bit(pair) in bits for pair in neighbours)
-    score = total / (16 * len(neighbours)) if neighbours else 0.0
+    score = total / (16 * (len(neighbours) + 2)) if neighbours else 0.0
     return {"name": name, "table": position, "ids": ids, "total": total, "familiarity": score}
 
 

@@ -33,6 +33,7 @@ struct Familiarity: Sendable {
             let isKnown = pairs[bit / 8] >> (bit % 8) & 1 == 1
             total += Int(values[Int(second)]) + (isKnown ? 32 : 0)
         }
-        return Double(total) / Double(16 * (ids.count - 1))
+        // Two typical tokens more, so that one odd word does not decide about a short text.
+        return Double(total) / Double(16 * (ids.count + 1))
     }
 }

@@ -70,7 +70,7 @@ final class FamiliarityTests {
     @Test func textsThatAreNotFamiliar() async throws {
         try write(table)
         let one = try classifier()
-        // [CLS] good film [SEP]: 64 / (16 * 3), and of a longer text 64 / (16 * 4).
+        // [CLS] good film [SEP]: 64 / (16 * 5), and of a longer text 64 / (16 * 6).
         for (text, isUnsure) in [
             ("good film", false), ("a good film", false), ("a very good film", true), ("good", true),
         ] {
@@ -112,7 +112,7 @@ final class FamiliarityTests {
     }
 
     /// The bundle has this file, and a limit.
-    private func write(_ content: Data?, limit: Double? = 1, pairs: Bool = false) throws {
+    private func write(_ content: Data?, limit: Double? = 64.0 / 96, pairs: Bool = false) throws {
         let place = folder.appending(path: "manifest.json")
         let stored = try JSONSerialization.jsonObject(with: Data(contentsOf: place))
         var manifest = try #require(stored as? [String: Any])

@@ -30,7 +30,8 @@ class Familiarity(private val content: ByteArray, private val tokens: Int) {
             val isKnown = content[tokens + (bit shr 3)].toInt() shr (bit and 7) and 1 == 1
             total += content[ids[i]] + if (isKnown) 32 else 0
         }
-        return total / (16.0 * (ids.size - 1))
+        // Two typical tokens more, so that one odd word does not decide about a short text.
+        return total / (16.0 * (ids.size + 1))
     }
 
     companion object {

@@ -62,7 +62,7 @@ class FamiliarityTest {
     @Test
     fun `texts that are not familiar`() {
         val classifier = classifier(table)
-        // [CLS] good film [SEP]: 64 / (16 * 3), and of a longer text 64 / (16 * 4).
+        // [CLS] good film [SEP]: 64 / (16 * 5), and of a longer text 64 / (16 * 6).
         assertEquals(false, classifier.classify("good film").unsure)
         assertEquals(false, classifier.classify("a good film").unsure)
         assertTrue(classifier.classify("a very good film").unsure)
@@ -115,7 +115,7 @@ class FamiliarityTest {
                 "temperature" to 1.0,
                 "thresholds" to JSONArray(),
                 "max_unknown" to 1.0,
-                "min_familiarity" to 1.0,
+                "min_familiarity" to 64 / 96.0,
             )
         changeManifest {
             it.put("pairs", pairs)
