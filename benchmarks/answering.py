@@ -4,7 +4,9 @@ Reads a JSON object with the arguments of `measured` from standard input, and wr
 Uses only what kdedge 0.1.0 has too.
 """
 
+import inspect
 import json
+import os
 import statistics
 import sys
 import time
@@ -23,7 +25,8 @@ def measured(
     Args:
         bundle: the folder.
         artifact: name of the model.
-        threads: numbers of threads for lists; 1 must be among them.
+        threads: numbers of threads for lists. With 1, `tokenizers` has one too, which else takes
+            all cores; 0.1.0 has no other threads than those.
         texts: `warm_up`, which come first; `tokenize`, `answer` and `listed`, for what they are
             used. No text should be in two of them.
     """
@@ -43,8 +46,9 @@ def measured(
     found["tokenize"] = median_us(lambda text: model.encoder.token_ids([text]), texts["tokenize"])
     found["answer"] = median_us(lambda text: model.predict([text]), texts["answer"])
     for count in threads:
+        os.environ["TOKENIZERS_PARALLELISM"] = "true" if count > 1 else "false"
         of_list = model
-        if count > 1:
+        if count > 1 and "threads" in inspect.signature(load_bundle).parameters:
             of_list = load_bundle(bundle, artifact, threads=count)
             of_list.predict([*texts["warm_up"], *texts["tokenize"], *texts["answer"]])
         whole = median_us(of_list.predict, [texts["listed"]])

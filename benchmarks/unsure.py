@@ -8,6 +8,7 @@ each artifact: the calibration error. For each model: whether a wanted precision
 and test texts are drawn again, and how well scores tell its test texts from those of the others.
 """
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ FOREIGN = (
     "👍👍👍",
     "太无聊了浪费时间难看",
 )
-SCORES = ("confidence", "entropy", "distance")
+SCORES = ("confidence", "entropy", "distance", "familiarity")
 Floats = npt.NDArray[np.floating]
 
 
@@ -45,6 +46,7 @@ class Model:
         name: teacher, or the student's preset.
         corpus: that it was trained on.
         encoder: of its texts.
+        bundle: its bundle, loaded.
         run: texts -> logits [texts, classes] and sentence vectors of length 1 [texts, width].
     """
 
@@ -52,6 +54,7 @@ class Model:
     name: str
     corpus: Any
     encoder: Any
+    bundle: Any
     run: Callable[[Sequence[str]], tuple[Floats, Floats]]
 
 
@@ -90,7 +93,7 @@ def models_of(folder: Path) -> list[Model]:
     """Teacher and student of a run."""
     import keras
 
-    from kdedge import Student, load_teacher
+    from kdedge import Student, load_bundle, load_teacher
     from kdedge.check import corpus_of
     from kdedge.students.architecture import Parts
     from kdedge.teachers.label import run_teacher
@@ -111,9 +114,10 @@ def models_of(folder: Path) -> list[Model]:
         logits, sentences = parts.predict(student.encoder.encode(texts).inputs, 256, verbose=0)
         return logits, unit(sentences)
 
+    of, name = load_bundle(run / "teacher_bundle"), student.notes["preset"]
     return [
-        Model(data, "teacher", corpus, teacher.encoder, of_teacher),
-        Model(data, student.notes["preset"], corpus, student.encoder, of_student),
+        Model(data, "teacher", corpus, teacher.encoder, of, of_teacher),
+        Model(data, name, corpus, student.encoder, load_bundle(run / "bundle"), of_student),
     ]
 
 
@@ -155,7 +159,10 @@ def precision_of(model: Model) -> Figures:
 def scope_of(model: Model, texts: dict[str, tuple[str, ...]]) -> list[Figures]:
     """Measure how well scores separate the model's own texts from others."""
     from kdedge.export.trust import auroc
+    from kdedge.text.familiarity import familiarity_of
 
+    known = familiarity_of(model.encoder, model.corpus)
+    assert known is not None  # this teacher has BERT's word pieces
     train, task = model.corpus.train, model.corpus.task
     own = model.run(train.texts)[1]
     means = np.stack([own[train.labels == number].mean(0) for number in range(task.width)])
@@ -164,15 +171,16 @@ def scope_of(model: Model, texts: dict[str, tuple[str, ...]]) -> list[Figures]:
         logits, sentences = model.run(some)
         probabilities = task.outputs(logits)
         logs = np.log(np.maximum(probabilities, 1e-7))
+        ids = model.encoder.token_ids(some)
         start = time.perf_counter()
-        distance = (sentences @ means.T).max(1)
+        familiarity = np.array([*map(known.of, ids)])
         taken = 1e6 * (time.perf_counter() - start) / len(some)
-        unknown = np.array([model.encoder.unknown_share(row) for row in model.encoder.tokens(some)])
         return {
             "confidence": probabilities.max(1),
             "entropy": (probabilities * logs).sum(1),
-            "distance": distance,
-            "unknown": unknown,
+            "distance": (sentences @ means.T).max(1),
+            "familiarity": familiarity,
+            "unsure": model.bundle.judge(some).unsure,
             "us": np.array(taken),
         }
 
@@ -185,8 +193,9 @@ def scope_of(model: Model, texts: dict[str, tuple[str, ...]]) -> list[Figures]:
                     "model": f"{model.data}, {model.name}",
                     "against": other,
                     **{score: auroc(inside[score], outside[score]) for score in SCORES},
-                    "unknown": float((outside["unknown"] > 0.5).mean()),
-                    "distance, us": float(outside["us"]),
+                    "unsure": float(outside["unsure"].mean()),
+                    "unsure of its own": float(inside["unsure"].mean()),
+                    "us": float(outside["us"]),
                 }
             )
     return rows
@@ -226,15 +235,17 @@ def page(result: Figures) -> str:
                 for row in result["precision"]
             ],
         )
-        + "\nTexts out of scope: area under the ROC curve of each score, and the share of texts "
-        "that are unsure for their unknown tokens alone. The distance is the cosine to the nearest "
-        "class mean of the training texts' sentence vectors.\n\n"
+        + "\nTexts out of scope: area under the ROC curve of each score. The distance is the "
+        "cosine to the nearest class mean of the training texts' sentence vectors. Beside them the "
+        "share of these texts, and of the model's own test texts, for which the bundle's answer is "
+        f"unsure. A familiarity takes {statistics.median(r['us'] for r in result['scope']):.1f} µs "
+        "(median).\n\n"
         + markdown(
-            ("model", "against", *SCORES, "unknown tokens, %"),
+            ("model", "against", *SCORES, "unsure, %", "of its own, %"),
             [
                 (
                     row["model"], row["against"], *(f"{row[s]:.3f}" for s in SCORES),
-                    percent(row["unknown"]),
+                    percent(row["unsure"]), percent(row["unsure of its own"]),
                 )
                 for row in result["scope"]
             ],
