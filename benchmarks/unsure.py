@@ -45,7 +45,6 @@ class Model:
         data: name of its data.
         name: teacher, or the student's preset.
         corpus: that it was trained on.
-        encoder: of its texts.
         bundle: its bundle, loaded.
         run: texts -> logits [texts, classes] and sentence vectors of length 1 [texts, width].
     """
@@ -53,7 +52,6 @@ class Model:
     data: str
     name: str
     corpus: Any
-    encoder: Any
     bundle: Any
     run: Callable[[Sequence[str]], tuple[Floats, Floats]]
 
@@ -114,10 +112,12 @@ def models_of(folder: Path) -> list[Model]:
         logits, sentences = parts.predict(student.encoder.encode(texts).inputs, 256, verbose=0)
         return logits, unit(sentences)
 
-    of, name = load_bundle(run / "teacher_bundle"), student.notes["preset"]
     return [
-        Model(data, "teacher", corpus, teacher.encoder, of, of_teacher),
-        Model(data, name, corpus, student.encoder, load_bundle(run / "bundle"), of_student),
+        Model(data, name, corpus, load_bundle(run / bundle), outputs)
+        for name, bundle, outputs in (
+            ("teacher", "teacher_bundle", of_teacher),
+            (student.notes["preset"], "bundle", of_student),
+        )
     ]
 
 
@@ -159,10 +159,7 @@ def precision_of(model: Model) -> Figures:
 def scope_of(model: Model, texts: dict[str, tuple[str, ...]]) -> list[Figures]:
     """Measure how well scores separate the model's own texts from others."""
     from kdedge.export.trust import auroc
-    from kdedge.text.familiarity import familiarity_of
 
-    known = familiarity_of(model.encoder, model.corpus)
-    assert known is not None  # this teacher has BERT's word pieces
     train, task = model.corpus.train, model.corpus.task
     own = model.run(train.texts)[1]
     means = np.stack([own[train.labels == number].mean(0) for number in range(task.width)])
@@ -171,9 +168,9 @@ def scope_of(model: Model, texts: dict[str, tuple[str, ...]]) -> list[Figures]:
         logits, sentences = model.run(some)
         probabilities = task.outputs(logits)
         logs = np.log(np.maximum(probabilities, 1e-7))
-        ids = model.encoder.token_ids(some)
+        ids = model.bundle.encoder.token_ids(some)
         start = time.perf_counter()
-        familiarity = np.array([*map(known.of, ids)])
+        familiarity = np.array([*map(model.bundle.familiarity.of, ids)])
         taken = 1e6 * (time.perf_counter() - start) / len(some)
         return {
             "confidence": probabilities.max(1),

@@ -33,9 +33,9 @@ SMALLEST_RATE, LARGEST_RATE = 2e-5, 3e-4
 UNBALANCED = 10.0
 # Student: augmented texts for each training text, and steps of the training, within bounds.
 AUGMENTED_EACH, LEAST_AUGMENTED, MOST_AUGMENTED = 4, 20_000, 40_000
+STUDENT_STEPS, FEWEST_STUDENT_EPOCHS, MOST_STUDENT_EPOCHS = 4_000, 8, 30
 # Below this number of training texts, half of the augmented texts have random words.
 FEW_TEXTS = 5_000
-STUDENT_STEPS, FEWEST_STUDENT_EPOCHS, MOST_STUDENT_EPOCHS = 4_000, 8, 30
 
 
 class FullTeach(Teach):

@@ -87,7 +87,7 @@ def test_precision_of_a_model_that_is_right_where_it_is_sure() -> None:
     logits[~sure, 1] += rng.normal(0, 0.1, 200)
     split = Split(tuple(map(str, range(400))), labels)
     model = unsure.Model(
-        "reviews", "half", Corpus(TASK, split, split, split), None, None,
+        "reviews", "half", Corpus(TASK, split, split, split), None,
         lambda texts: (logits[[int(text) for text in texts]].astype(np.float32), logits),
     )  # fmt: skip
     found = unsure.precision_of(model)

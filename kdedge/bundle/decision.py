@@ -74,12 +74,17 @@ class Decision(_Frozen):
         least = self.min_familiarity
         return unknown > self.max_unknown or (least is not None and familiarity < least)
 
+    def strange(self, unknown: npt.ArrayLike, familiarity: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """`is_strange` for each text."""
+        least = -np.inf if self.min_familiarity is None else self.min_familiarity
+        return (np.asarray(unknown) > self.max_unknown) | (np.asarray(familiarity) < least)
+
     def decide(
         self,
         task: Task,
         outputs: Outputs,
-        unknown: Sequence[float] | npt.NDArray[np.float64],
-        familiarity: Sequence[float] | npt.NDArray[np.float64],
+        unknown: npt.ArrayLike,
+        familiarity: npt.ArrayLike,
     ) -> Decided:
         """The answers for a model's outputs.
 
@@ -89,14 +94,13 @@ class Decision(_Frozen):
             unknown: share of each text's tokens that are unknown.
             familiarity: familiarity of each text.
         """
-        strange = np.array([*map(self.is_strange, unknown, familiarity)], bool)
         calibrated, held = task.scaled(outputs, self.temperature), task.held(outputs)
         sure = held & (calibrated >= np.array(self.thresholds or (0.0,)))
         none_sure = np.logical_not(sure.any(1, keepdims=True))
         return Decided(
             calibrated,
             np.where(none_sure, held, sure),
-            strange | (none_sure & held).any(1),
+            self.strange(unknown, familiarity) | (none_sure & held).any(1),
         )
 
     def answer_one(

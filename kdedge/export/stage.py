@@ -48,7 +48,8 @@ def export_bundle(
         subject: the model, with texts, labels and logits.
         settings: artifacts to write, and how much accuracy they may lose.
         out: folder to write.
-        decide: when a prediction is unsure; by default only for unknown tokens.
+        decide: when a prediction is unsure; by default for texts that are mostly of unknown tokens
+            or unlike the training texts.
 
     Raises:
         KdedgeError: a length is too large, there are too few texts, `out` exists, a conversion

@@ -154,13 +154,8 @@ def _claims(task: Task, decision: Decision, predictions: Predictions) -> Claims:
         numbers,
         task.scaled(outputs, decision.temperature)[held],
         truth[held],
-        ~_strange(decision, predictions)[texts],
+        ~decision.strange(predictions.unknown, predictions.familiarity)[texts],
     )
-
-
-def _strange(decision: Decision, predictions: Predictions) -> Flags:
-    rows = zip(predictions.unknown, predictions.familiarity, strict=True)
-    return np.array([decision.is_strange(*row) for row in rows], bool)
 
 
 def fitted_temperature(task: Task, outputs: Outputs, labels: Labels) -> float:

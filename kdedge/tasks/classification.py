@@ -37,7 +37,8 @@ class Prediction:
         label: name of the class.
         probability: probability of that class.
         probabilities: probability of every class, by name.
-        unsure: whether the prediction is below the threshold of the bundle.
+        unsure: whether the prediction is below the threshold of the bundle, or the text is unlike
+            those that the model was made for.
     """
 
     label: str

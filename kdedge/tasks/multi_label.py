@@ -33,8 +33,8 @@ class LabelSet:
     Attributes:
         labels: labels above their thresholds, most probable first; can be empty.
         probabilities: probability of every label, by name.
-        unsure: whether the bundle is sure of none of the labels, or the text has too many unknown
-            tokens.
+        unsure: whether the bundle is sure of none of the labels, or the text is unlike those that
+            the model was made for.
     """
 
     labels: tuple[str, ...]

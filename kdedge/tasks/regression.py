@@ -27,7 +27,7 @@ class ScoreAnswer:
 
     Attributes:
         score: in units of the data.
-        unsure: whether the text has too many unknown tokens.
+        unsure: whether the text is unlike those that the model was made for.
     """
 
     score: float

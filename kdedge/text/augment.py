@@ -214,12 +214,7 @@ def swap_neighbours(
     words: Words, neighbours: Mapping[str, Sequence[str]], rng: np.random.Generator
 ) -> Words:
     """Replace 10 to 40% of the words by near ones, if they have any."""
-    swapped = rng.random(len(words)) < rng.uniform(0.1, 0.4)
-    made = []
-    for word, swap in zip(words, swapped, strict=True):
-        near = neighbours.get(word.lower(), ())
-        made.append(near[int(rng.integers(len(near)))] if swap and near else word)
-    return made
+    return _swapped(words, lambda word: neighbours.get(word.lower(), ()), rng)
 
 
 def swap_random(words: Words, vocabulary: Sequence[str], rng: np.random.Generator) -> Words:
@@ -227,11 +222,19 @@ def swap_random(words: Words, vocabulary: Sequence[str], rng: np.random.Generato
 
     From few texts, a student learns in this way also the words that they don't have.
     """
+    return _swapped(words, lambda _: vocabulary, rng)
+
+
+def _swapped(
+    words: Words, others_of: Callable[[str], Sequence[str]], rng: np.random.Generator
+) -> Words:
+    """Replace 10 to 40% of the words by a random one of their others, if they have any."""
     swapped = rng.random(len(words)) < rng.uniform(0.1, 0.4)
-    return [
-        vocabulary[int(rng.integers(len(vocabulary)))] if swap else word
-        for word, swap in zip(words, swapped, strict=True)
-    ]
+    made = []
+    for word, swap in zip(words, swapped, strict=True):
+        others = others_of(word)
+        made.append(others[int(rng.integers(len(others)))] if swap and others else word)
+    return made
 
 
 def _keys() -> dict[str, str]:

@@ -4,14 +4,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kdedge.errors import KdedgeError
 from kdedge.text.batches import chunks
-from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.pairs import Text
+
+if TYPE_CHECKING:
+    # Apps that only predict don't load what reads data.
+    from kdedge.text.corpus import Corpus
 
 FAMILIARITY = "familiarity.bin"
 # The general share of a token falls with its place in the vocabulary, as words do by their rank
@@ -122,7 +126,7 @@ class Familiarity:
         return total / (STEPS * (len(later) + TYPICAL_TOKENS))
 
 
-def familiarity_of(encoder: TextEncoder, corpus: Corpus) -> Familiarity | None:
+def familiarity_of(encoder: TextEncoder, corpus: "Corpus") -> Familiarity | None:
     """Fit to a corpus's training and unlabelled texts; None without BERT's WordPiece or texts.
 
     Other tokenizers don't have their tokens in the order of frequency.

@@ -17,6 +17,10 @@ def may_be_swapped(piece: str) -> bool:
     return piece.removeprefix("##").isalpha()
 
 
+def _is_word(piece: str) -> bool:
+    return may_be_swapped(piece) and not piece.startswith("##")
+
+
 def whole_words(vocabulary: Sequence[str], texts: Iterable[Text]) -> list[str]:
     """The word pieces that are whole words, in the letters of some texts.
 
@@ -27,11 +31,7 @@ def whole_words(vocabulary: Sequence[str], texts: Iterable[Text]) -> list[str]:
     """
     letters = {letter for text in texts for part in parts_of(text) for letter in part}
     letters |= {letter.lower() for letter in letters}
-    return [
-        piece
-        for piece in vocabulary
-        if may_be_swapped(piece) and not piece.startswith("##") and letters.issuperset(piece)
-    ]
+    return [piece for piece in vocabulary if _is_word(piece) and letters.issuperset(piece)]
 
 
 def nearest_pieces(
@@ -88,7 +88,7 @@ def nearest_words(
     Raises:
         KdedgeError: another number of vectors than pieces, or a count below 1.
     """
-    words = [i for i, p in enumerate(vocabulary) if may_be_swapped(p) and not p.startswith("##")]
+    words = [i for i, piece in enumerate(vocabulary) if _is_word(piece)]
     found = nearest_pieces(vectors, vocabulary, count)
     return {
         vocabulary[i]: near for i in words if (near := [vocabulary[j] for j in found[i] if j != i])
