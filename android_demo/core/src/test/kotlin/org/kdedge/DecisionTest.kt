@@ -42,25 +42,14 @@ class DecisionTest {
     @Test
     fun `a text of unknown tokens`() {
         val bundle = Bundle.open(filesIn(COMMITTED_BUNDLE))
-        val engine =
-            object : Engine {
-                override val length = null
-
-                override val givesLogits = false
-
-                override fun run(ids: IntArray, mask: IntArray, segments: IntArray) =
-                    floatArrayOf(0.1f, 0.9f)
-
-                override fun close() = Unit
-            }
-        val classifier = TextClassifier(bundle, engine, Decision(2.0, emptyList(), 0.5))
+        val classifier = TextClassifier(bundle, SURE_ENGINE, Decision(2.0, emptyList(), 0.5))
         val known = classifier.classify("a good film")
         assertEquals(0.75f, known.probabilities.getValue("positive"), 1e-6f)
         assertEquals(false, known.unsure)
         // Three of the four tokens are unknown, and of the other text there are none.
         assertTrue(classifier.classify("\u597d \u597d good \u597d").unsure)
         assertTrue(classifier.classify("\u200b").unsure)
-        assertEquals(false, TextClassifier(bundle, engine).classify("\u597d").unsure)
+        assertEquals(false, TextClassifier(bundle, SURE_ENGINE).classify("\u597d").unsure)
     }
 
     private fun numbers(from: JSONObject, key: String): List<Double> {

@@ -68,7 +68,7 @@ class FamiliarityTest {
         assertTrue(classifier.classify("a very good film").unsure)
         assertTrue(classifier.classify("good").unsure)
         // Without a decision no answer is unsure.
-        assertEquals(false, TextClassifier(opened(), engine).classify("good").unsure)
+        assertEquals(false, TextClassifier(opened(), SURE_ENGINE).classify("good").unsure)
         // [SEP] of both texts counts.
         val pairs = classifier(table, pairs = true)
         assertEquals(false, pairs.classify("good", "film").unsure)
@@ -95,18 +95,6 @@ class FamiliarityTest {
         assertEquals(false, ask().classify("good").unsure)
     }
 
-    private val engine =
-        object : Engine {
-            override val length = null
-
-            override val givesLogits = false
-
-            override fun run(ids: IntArray, mask: IntArray, segments: IntArray) =
-                floatArrayOf(0.1f, 0.9f)
-
-            override fun close() = Unit
-        }
-
     /** Of the bundle with this file, which is needed. */
     private fun classifier(content: ByteArray, pairs: Boolean = false): TextClassifier {
         folder.resolve(Familiarity.FILE).writeBytes(content)
@@ -127,7 +115,7 @@ class FamiliarityTest {
         return ask()
     }
 
-    private fun ask() = opened().let { TextClassifier(it, engine, it.artifact().decision) }
+    private fun ask() = opened().let { TextClassifier(it, SURE_ENGINE, it.artifact().decision) }
 
     private fun opened() = Bundle.open(filesIn(folder))
 

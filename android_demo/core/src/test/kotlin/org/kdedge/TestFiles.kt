@@ -15,3 +15,16 @@ fun fromPython(name: String): File {
 }
 
 fun filesIn(folder: File) = Files { File(folder, it).inputStream() }
+
+/** A model of two labels that is 90% sure of the second one, whatever the text. */
+val SURE_ENGINE =
+    object : Engine {
+        override val length = null
+
+        override val givesLogits = false
+
+        override fun run(ids: IntArray, mask: IntArray, segments: IntArray) =
+            floatArrayOf(0.1f, 0.9f)
+
+        override fun close() = Unit
+    }
