@@ -32,10 +32,8 @@ SMALLEST_RATE, LARGEST_RATE = 2e-5, 3e-4
 # The probe tries class weights if the largest class has this many times the texts of the smallest.
 UNBALANCED = 10.0
 # Student: augmented texts for each training text, and steps of the training, within bounds.
-AUGMENTED_EACH, LEAST_AUGMENTED, MOST_AUGMENTED = 4, 20_000, 40_000
+AUGMENTED_EACH, LEAST_AUGMENTED, MOST_AUGMENTED = 4, 10_000, 40_000
 STUDENT_STEPS, FEWEST_STUDENT_EPOCHS, MOST_STUDENT_EPOCHS = 4_000, 8, 30
-# Below this number of training texts, half of the augmented texts have random words.
-FEW_TEXTS = 5_000
 
 
 class FullTeach(Teach):
@@ -106,21 +104,6 @@ def full_augmented(settings: Label, texts: int) -> int:
     if settings.augmented is not None:
         return settings.augmented
     return bounded(AUGMENTED_EACH * texts, LEAST_AUGMENTED, MOST_AUGMENTED)
-
-
-def full_mixture(settings: Label, texts: int, has_words: bool) -> dict[str, int]:
-    """The weight of each augmentation rule.
-
-    Args:
-        settings: the recipe's section `label`.
-        texts: number of source texts.
-        has_words: whether there are words for the rule `random_words`.
-    """
-    weights = settings.mixture.model_dump()
-    if weights["random_words"] is None:
-        others = sum(weight for name, weight in weights.items() if name != "random_words")
-        weights["random_words"] = others if has_words and texts < FEW_TEXTS else 0
-    return weights
 
 
 def full_distill(settings: Distill, texts: int, longest: int) -> FullDistill:

@@ -362,12 +362,6 @@ class Mixture(Section):
     neighbours: Parts = Field(
         0, description="weight of: replace words by those with the nearest vectors in the teacher"
     )
-    random_words: Parts | None = Field(
-        None,
-        description="weight of: replace words by random ones of the teacher's vocabulary; default: "
-        "as often as all others together if there are fewer than 5,000 training texts and its word "
-        "pieces are BERT's; else 0",
-    )
 
     @model_validator(mode="after")
     def _some(self) -> "Mixture":

@@ -17,11 +17,9 @@ from kdedge.text.augment import (
     some_with_typos,
     splice,
     swap_neighbours,
-    swap_random,
     typo,
     typos,
 )
-from kdedge.text.neighbours import whole_words
 from kdedge.text.readers import read_texts
 
 DATA = Path(__file__).parent.parent / "data" / "movie_reviews.tsv.gz"
@@ -151,20 +149,6 @@ def test_typos_in_a_share_of_the_texts() -> None:
     assert list(some_with_typos(texts, 0.0, [1])) == texts
 
 
-def test_random_words_take_the_place_of_a_tenth_to_four_tenths() -> None:
-    rng, words = np.random.default_rng(0), ["a"] * 1000
-    shares = [swap_random(words, ["x", "y"], rng).count("a") / 1000 for _ in range(50)]
-    assert 0.55 < min(shares) < 0.65 and 0.85 < max(shares) < 0.95
-    assert Counter(swap_random(words, ["x", "y"], rng)).keys() == {"a", "x", "y"}
-
-
-def test_random_words_are_whole_words_in_the_letters_of_the_texts() -> None:
-    vocabulary = ["[UNK]", "life", "##s", "!", "Life", "\u4f60", "fail"]
-    assert whole_words(vocabulary, ["LIFE", "a film"]) == ["life", "Life", "fail"]
-    made = augment(["a a a a a"] * 9, 9, 1, {"random_words": 1}, vocabulary=["life"])
-    assert {word for text in made for word in text.split()} == {"a", "life"}
-
-
 def test_what_a_mixture_refuses() -> None:
     with pytest.raises(KdedgeError, match="mixture: shout. Allowed: drop, crop"):
         augmented(TEXTS, 1, 0, {"shout": 1})
@@ -172,8 +156,6 @@ def test_what_a_mixture_refuses() -> None:
         augmented(TEXTS, 1, 0, {"drop": 0})
     with pytest.raises(KdedgeError, match="neighbours: None. The rule"):
         augmented(TEXTS, 1, 0, {"neighbours": 1})
-    with pytest.raises(KdedgeError, match="vocabulary: empty. The rule"):
-        augmented(TEXTS, 1, 0, {"random_words": 1})
 
 
 @settings(max_examples=50, deadline=None)

@@ -87,8 +87,8 @@ def test_all_is_well(folder: Path) -> None:
     assert report.lengths.mean == pytest.approx(sum(min(n, 16) for n in counts) / 42)
     assert report.lengths.unknown == 0
     # 2 layers of 4 * 8 * 8 + 2 * 8 * 16 weights; 88 texts to learn 20 times, 126 for the probe,
-    # and these and 20,000 to label.
-    work = 1.5 * 1024 * report.lengths.mean * (6 * 88 * 20 + 2 * (126 + 20_126))
+    # and these and 10,000 to label.
+    work = 1.5 * 1024 * report.lengths.mean * (6 * 88 * 20 + 2 * (126 + 10_126))
     assert report.estimate is not None
     assert report.estimate.minutes == pytest.approx(work / 50e9 / len(os.sched_getaffinity(0)) / 60)
     status, output = run_check(path)

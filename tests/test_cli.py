@@ -468,7 +468,7 @@ def test_stages_by_command_are_those_of_a_recipe(tmp_path: Path, tiny_bert: Path
         ("teach", data, "--pretrained", tiny_bert, "--out", teacher, "--epochs", 1,
          "--max-length", 12, "--batch-size", 8, "--learning-rate", "1e-4", "--train-size", 20),
         ("label", data, "--teacher", teacher, "--out", soft, "--augmented", 20,
-         "--mixture", "crop=0,splice=0,mask=1,random_words=0", "--batch-size", 16),
+         "--mixture", "crop=0,splice=0,mask=1", "--batch-size", 16),
         ("distill", data, "--soft-labels", soft, "--out", tmp_path / "student", "--epochs", 1,
          "--student", "nano", "--temperature", 3, "--from-teacher", "false", "--max-length", 8),
     ):  # fmt: skip

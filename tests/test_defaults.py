@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 from conftest import classes
 
-from kdedge.defaults import (
-    full_augmented,
-    full_distill,
-    full_mixture,
-    full_teach,
-    length_for,
-    several_lengths,
-)
-from kdedge.recipe import Distill, Label, Mixture, Teach
+from kdedge.defaults import full_augmented, full_distill, full_teach, length_for, several_lengths
+from kdedge.recipe import Distill, Label, Teach
 from kdedge.text.splits import Split
 
 
@@ -55,19 +48,6 @@ def test_what_is_given_wins() -> None:
     assert full_augmented(Label(augmented=0), 100) == 0
     full_distilled = full_distill(Distill(epochs=5, max_length=9), 100, 64)
     assert (full_distilled.epochs, full_distilled.max_length) == (5, 9)
-
-
-def test_few_texts_get_random_words_half_of_the_time() -> None:
-    def weight(mixture: dict[str, int], count: int, has_words: bool = True) -> int:
-        label = Label(mixture=Mixture.model_validate(mixture))
-        return full_mixture(label, count, has_words)["random_words"]
-
-    assert weight({}, 4_999) == 3
-    assert weight({"typos": 2}, 4_999) == 5
-    assert weight({"random_words": 1}, 9_999) == 1
-    assert (
-        weight({}, 5_000) == weight({}, 9, has_words=False) == weight({"random_words": 0}, 9) == 0
-    )
 
 
 @pytest.mark.parametrize(

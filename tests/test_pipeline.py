@@ -22,10 +22,9 @@ from kdedge.bench.report.model import BenchReport
 from kdedge.bundle.manifest import verify
 from kdedge.check import read_corpus
 from kdedge.cli import app
-from kdedge.distill.transfer_set import texts_to_label, transfer_set
+from kdedge.distill.transfer_set import transfer_set
 from kdedge.export.subject import Subject
 from kdedge.recipe import Compress, load_recipe
-from kdedge.teachers.bert import load_teacher
 from kdedge.text.corpus import load_corpus
 
 KDEDGE = Path(sys.executable).with_name("kdedge")
@@ -97,7 +96,7 @@ def test_the_same_command_again_does_nothing_again(quick_run: Path) -> None:
 def test_only_training_texts_make_new_texts(quick_run: Path) -> None:
     recipe = load_recipe(ROOT / "recipes/quick.toml")
     corpus = read_corpus(recipe.data, recipe.seed)
-    texts = texts_to_label(load_teacher(quick_run / "teacher"), corpus, recipe.label, recipe.seed)
+    texts = transfer_set(corpus, recipe.label, recipe.seed)
     held_out = {*corpus.valid.texts, *corpus.test.texts}
     assert sum(text in held_out for text in texts) == len(held_out) == 600
     assert sorted(SoftLabels(quick_run / "soft_labels").texts) == sorted(dict.fromkeys(texts))

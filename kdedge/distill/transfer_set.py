@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdedge.defaults import full_augmented, full_mixture
+from kdedge.defaults import full_augmented
 from kdedge.errors import KdedgeError
 from kdedge.labels.store import SoftLabels
 from kdedge.recipe import Label
@@ -17,7 +17,7 @@ from kdedge.text.augment import augmented, some_with_typos
 from kdedge.text.batches import chunks
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder, Tokens
-from kdedge.text.neighbours import nearest_words, whole_words
+from kdedge.text.neighbours import nearest_words
 from kdedge.text.pairs import Text
 
 TOKENIZED_TOGETHER = 4096
@@ -30,7 +30,6 @@ def transfer_set(
     settings: Label,
     seed: int,
     neighbours: Mapping[str, Sequence[str]] | None = None,
-    vocabulary: Sequence[str] = (),
 ) -> list[Text]:
     """The texts that the teacher labels: the corpus, and augmented texts of its training part.
 
@@ -39,16 +38,14 @@ def transfer_set(
         settings: the recipe's section `label`: number and mixture of augmented texts.
         seed: seed of the augmentation.
         neighbours: neighbours of words, if the mixture uses them.
-        vocabulary: words that the rule `random_words` can use.
     """
     sources = (*corpus.train.texts, *corpus.unlabelled)
     new = augmented(
         sources,
         full_augmented(settings, len(sources)),
         seed,
-        full_mixture(settings, len(sources), has_words=bool(vocabulary)),
+        settings.mixture.model_dump(),
         neighbours,
-        vocabulary,
     )
     held_out = {*corpus.valid.texts, *corpus.test.texts}
     return [
@@ -61,23 +58,17 @@ def transfer_set(
 
 
 def texts_to_label(teacher: Teacher, corpus: Corpus, settings: Label, seed: int) -> list[Text]:
-    """The transfer set, with words of the teacher's vocabulary where the mixture uses them."""
-    neighbours, mixture, encoder = None, settings.mixture, teacher.encoder
-    if mixture.random_words and not encoder.is_berts:
-        raise KdedgeError(
-            "label.mixture.random_words: needs a teacher with BERT's WordPiece, whose pieces are "
-            "words. Set it to 0."
-        )
-    if mixture.neighbours:
-        if not isinstance(teacher, BertTeacher) or not encoder.is_berts:
+    """The transfer set; neighbours of words, if needed, by the teacher's word embeddings."""
+    neighbours = None
+    if settings.mixture.neighbours:
+        if not isinstance(teacher, BertTeacher) or not teacher.encoder.is_berts:
             raise KdedgeError(
                 "label.mixture.neighbours: needs a BERT that is no ONNX file and has BERT's "
                 "WordPiece, whose pieces are words. Set it to 0."
             )
         vectors = np.asarray(teacher.word_embeddings)
-        neighbours = nearest_words(vectors, encoder.vocabulary, NEIGHBOURS)
-    words = whole_words(encoder.vocabulary, corpus.train.texts) if encoder.is_berts else []
-    return transfer_set(corpus, settings, seed, neighbours, words)
+        neighbours = nearest_words(vectors, teacher.encoder.vocabulary, NEIGHBOURS)
+    return transfer_set(corpus, settings, seed, neighbours)
 
 
 def in_order_of_corpus(store: SoftLabels, corpus: Corpus, names: Mapping[str, str]) -> SoftLabels:

@@ -28,14 +28,13 @@ def augment(
     seed: int,
     mixture: Mapping[str, int] = DEFAULT_MIXTURE,
     neighbours: Mapping[str, Sequence[str]] | None = None,
-    vocabulary: Sequence[str] = (),
 ) -> list[Text]:
     """The texts of `augmented` as a list.
 
     >>> len(augment(["a moving, funny film", "a waste of two hours"], 3, seed=1))
     3
     """
-    return list(augmented(texts, count, seed, mixture, neighbours, vocabulary))
+    return list(augmented(texts, count, seed, mixture, neighbours))
 
 
 def augmented(
@@ -44,7 +43,6 @@ def augmented(
     seed: int,
     mixture: Mapping[str, int] = DEFAULT_MIXTURE,
     neighbours: Mapping[str, Sequence[str]] | None = None,
-    vocabulary: Sequence[str] = (),
 ) -> Iterator[Text]:
     """Generate augmented texts one at a time; memory holds 8 bytes for each.
 
@@ -52,18 +50,15 @@ def augmented(
         texts: source texts.
         count: number of new texts. There are fewer if 20 tries for each don't find enough.
         seed: equal seeds give equal texts; a larger count starts with the texts of a smaller one.
-        mixture: weight of each rule: `drop`, `crop`, `splice`, `mask`, `typos`, `neighbours`,
-            `random_words`.
+        mixture: weight of each rule: `drop`, `crop`, `splice`, `mask`, `typos`, `neighbours`.
         neighbours: replacements for each word in lower case, for instance from `nearest_words`;
             needed for the rule `neighbours`.
-        vocabulary: words, for instance from `whole_words`; needed for the rule `random_words`.
 
     Yields:
         Texts that differ from each other and from the source texts; words are joined by a space.
 
     Raises:
-        KdedgeError: an unknown rule, no rule with a weight, or no neighbours or vocabulary for the
-            rule that needs them.
+        KdedgeError: an unknown rule, no rule with a weight, or no neighbours for that rule.
     """
     rules: dict[str, Callable[[Words, Sequence[str], np.random.Generator], Words]] = {
         "drop": drop,
@@ -72,7 +67,6 @@ def augmented(
         "mask": mask,
         "typos": typos,
         "neighbours": lambda words, _, rng: swap_neighbours(words, neighbours or {}, rng),
-        "random_words": lambda words, _, rng: swap_random(words, vocabulary, rng),
     }
     if unknown := set(mixture) - set(rules):
         raise KdedgeError(f"mixture: {', '.join(unknown)}. Allowed: {', '.join(rules)}.")
@@ -82,8 +76,6 @@ def augmented(
         raise KdedgeError(f"mixture: {dict(mixture)}. Set at least one rule above 0.")
     if mixture.get("neighbours") and not neighbours:
         raise KdedgeError("neighbours: None. The rule neighbours needs nearest_words(...).")
-    if mixture.get("random_words") and not vocabulary:
-        raise KdedgeError("vocabulary: empty. The rule random_words needs whole_words(...).")
     return _made(tickets, texts, count, np.random.default_rng(seed))
 
 
@@ -214,26 +206,11 @@ def swap_neighbours(
     words: Words, neighbours: Mapping[str, Sequence[str]], rng: np.random.Generator
 ) -> Words:
     """Replace 10 to 40% of the words by near ones, if they have any."""
-    return _swapped(words, lambda word: neighbours.get(word.lower(), ()), rng)
-
-
-def swap_random(words: Words, vocabulary: Sequence[str], rng: np.random.Generator) -> Words:
-    """Replace 10 to 40% of the words by random ones of the vocabulary.
-
-    From few texts, a student learns in this way also the words that they don't have.
-    """
-    return _swapped(words, lambda _: vocabulary, rng)
-
-
-def _swapped(
-    words: Words, others_of: Callable[[str], Sequence[str]], rng: np.random.Generator
-) -> Words:
-    """Replace 10 to 40% of the words by a random one of their others, if they have any."""
     swapped = rng.random(len(words)) < rng.uniform(0.1, 0.4)
     made = []
     for word, swap in zip(words, swapped, strict=True):
-        others = others_of(word)
-        made.append(others[int(rng.integers(len(others)))] if swap and others else word)
+        near = neighbours.get(word.lower(), ())
+        made.append(near[int(rng.integers(len(near)))] if swap and near else word)
     return made
 
 

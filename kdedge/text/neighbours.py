@@ -1,13 +1,12 @@
-"""Finds words of a vocabulary, and their nearest neighbours by their token vectors."""
+"""Finds the nearest neighbours of word pieces by their token vectors."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kdedge.errors import KdedgeError
-from kdedge.text.pairs import Text, parts_of
 
 ROWS_AT_ONCE = 1024
 
@@ -15,23 +14,6 @@ ROWS_AT_ONCE = 1024
 def may_be_swapped(piece: str) -> bool:
     """Whether a word piece consists of letters, unlike [CLS], [unused7] or a comma."""
     return piece.removeprefix("##").isalpha()
-
-
-def _is_word(piece: str) -> bool:
-    return may_be_swapped(piece) and not piece.startswith("##")
-
-
-def whole_words(vocabulary: Sequence[str], texts: Iterable[Text]) -> list[str]:
-    """The word pieces that are whole words, in the letters of some texts.
-
-    A multilingual vocabulary has words in many scripts that the texts don't have.
-
-        >>> whole_words(["[CLS]", "film", "##s", "\u4f60", "life"], ["life, a film"])
-        ['film', 'life']
-    """
-    letters = {letter for text in texts for part in parts_of(text) for letter in part}
-    letters |= {letter.lower() for letter in letters}
-    return [piece for piece in vocabulary if _is_word(piece) and letters.issuperset(piece)]
 
 
 def nearest_pieces(
@@ -88,7 +70,7 @@ def nearest_words(
     Raises:
         KdedgeError: another number of vectors than pieces, or a count below 1.
     """
-    words = [i for i, piece in enumerate(vocabulary) if _is_word(piece)]
+    words = [i for i, p in enumerate(vocabulary) if may_be_swapped(p) and not p.startswith("##")]
     found = nearest_pieces(vectors, vocabulary, count)
     return {
         vocabulary[i]: near for i in words if (near := [vocabulary[j] for j in found[i] if j != i])
