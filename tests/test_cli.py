@@ -283,8 +283,8 @@ def test_package_web_of_a_wheel(tmp_path: Path) -> None:
     shutil.rmtree(site)
     done = package_web("--node-modules", modules.rename(tmp_path / "elsewhere"))
     assert (done.returncode, done.stderr) == (0, "")
-    page = ("index.html", "main.js", "classifier.js", "familiarity.js", "tasks.js", "worker.js")
-    for name in page:
+    scripts = ("main.js", "classifier.js", "familiarity.js", "tasks.js", "words.js", "worker.js")
+    for name in ("index.html", *scripts):
         assert (site / name).read_bytes() == (ROOT / "web_demo" / name).read_bytes()
     assert {file.name: file.read_text() for file in (site / "runtime").iterdir()} == {
         name: name for name in runtime

@@ -50,7 +50,7 @@ def test_golden_decisions(case: dict) -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="apt install nodejs")
 def test_golden_decisions_in_javascript(tmp_path: Path) -> None:
-    for name in ("classifier.js", "familiarity.js", "tasks.js"):
+    for name in ("classifier.js", "familiarity.js", "tasks.js", "words.js"):
         shutil.copyfile(ROOT / "web_demo" / name, tmp_path / name)
     (tmp_path / "package.json").write_text('{"type": "module"}')
     program = (

@@ -1,6 +1,7 @@
 """The page of web_demo, with the bundle that android_demo ships, in a real Chromium."""
 
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -15,16 +16,18 @@ from conftest import ROOT
 from test_docs import program_of
 
 from kdedge import load_bundle
-from kdedge.bundle.manifest import MANIFEST, copy_bundle, verify
+from kdedge.bundle.manifest import MANIFEST, SAMPLE_TEXTS, copy_bundle, verify, write_manifest
 from kdedge.runtime import TextModel
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.familiarity import FAMILIARITY, Familiarity
+from kdedge.text.pairs import Pair
 
 BUNDLE = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
 SCREENSHOTS = ROOT / "runs" / "web_demo"
 WITHIN = 1e-3
 TASKS = json.loads((ROOT / "tests" / "golden" / "tasks.json").read_text())
 HOSTILE = json.loads((ROOT / "tests" / "golden" / "hostile.json").read_text())
+TOKENIZER = json.loads((ROOT / "tests" / "golden" / "tokenizer.json").read_text())
 GOLDEN = ROOT / "tests" / "golden" / "familiarity.json"
 UNFAMILIAR = ("my card was declined", "set an alarm for half past six tomorrow")
 # Types into the page what Python's own strings could not bring there: halves of surrogate pairs.
@@ -154,6 +157,46 @@ def test_answers_of_tasks(page: "playwright.Page") -> None:
     for vector, given in zip(TASKS, found, strict=True):
         assert given["outputs"] == pytest.approx(vector["outputs"], abs=1e-6)
         assert given["labels"] == vector["labels"]
+
+
+def test_words_have_the_ids_of_transformers_js(page: "playwright.Page") -> None:
+    rng = random.Random(1)
+    texts = [vector["text"] for vector in TOKENIZER["vectors"]]
+    letters = sorted({letter for text in texts for letter in text[:200]})
+    texts += ["film films\tFilm,film! 1.5% snake_case a  b\n", "said [SEP] [sep] [MASK]x", ""]
+    texts += ["".join(rng.choices([*letters, *"  aeist.,"], k=30)) for _ in range(2000)]
+    program = """async (texts) => {
+        await (await import("/classifier.js")).loadClassifier();
+        const { AutoTokenizer } = await import("@huggingface/transformers");
+        const tokenizer = await AutoTokenizer.from_pretrained("bundle");
+        const words = (await import("/words.js")).wordTable(tokenizer);
+        const plain = (text) => tokenizer.encode(text, { add_special_tokens: false });
+        const differs = (text) => `${words(text)}` !== `${plain(text)}`;
+        // The second time the table has their words.
+        return [...texts, ...texts].filter(differs).concat(words("a moving, funny film"));
+    }"""
+    ids = TextEncoder.load(BUNDLE).token_ids(["a moving, funny film"])[0]
+    assert page.evaluate(program, texts) == list(ids)[1:-1]
+
+
+def test_pairs_of_texts(browser: "playwright.Browser", samples: list[str], tmp_path: Path) -> None:
+    bundle = shutil.copytree(BUNDLE, tmp_path / "bundle")
+    manifest = verify(bundle)
+    files = {name: sha for name, sha in manifest.files.items() if name != SAMPLE_TEXTS}
+    update = {"pairs": True, "files": files}
+    write_manifest(bundle, manifest.model_copy(update=update))
+    assert to_web(bundle, "--out", tmp_path / "site").returncode == 0
+    # The last five are truncated.
+    firsts = [*samples[:20], *(" ".join(samples[i : i + 4]) for i in range(5))]
+    pairs = [*zip(firsts, reversed(firsts), strict=True)]
+    expected = load_bundle(bundle, "onnx-int8").predict([Pair(*pair) for pair in pairs])
+    program = CLASSIFY.replace("classify(text)", "classify(...text)")
+    with served(tmp_path / "site") as address, watched(browser, address) as page:
+        page.goto("/")
+        answers = page.evaluate(program, pairs)
+    for scores, one in zip(answers, expected, strict=True):
+        by_label = {score["label"]: score["score"] for score in scores}
+        assert by_label == pytest.approx(one.probabilities, abs=WITHIN)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="apt install nodejs")

@@ -2,6 +2,7 @@
 
 import { familiarityOf } from "./familiarity.js";
 import { heldBy, labelsOf, outputsOf, pairTokens, scaled } from "./tasks.js";
+import { wordTable } from "./words.js";
 
 const MAX_CHARACTERS = 100_000;
 // transformers.js names a bundle's artifacts so.
@@ -91,37 +92,31 @@ export async function loadClassifier() {
   env.backends.onnx.wasm.wasmPaths = new URL("runtime/", location).href;
   const loaded = await pipeline("text-classification", model, { dtype, device: "wasm" });
   // Not by the pipeline itself: it makes 1 of every score, knows no thresholds, and cuts a long text
-  // by dropping its end, [SEP] included; the model needs it there.
+  // by dropping its end, [SEP] included; the model needs it there. Of two texts it cuts the second only.
   const { tokenizer, model: network } = loaded;
   const familiarity = table ? familiarityOf(table, tokenizer.get_vocab().size) : () => 0;
   // Manifests of version 1 have labels.
   const says = task ?? { name: "classification", label_names: labels };
-  function encode(text) {
-    const encoded = tokenizer(text, { truncation: true });
-    const ids = encoded.input_ids.data;
-    ids[ids.length - 1] = BigInt(tokenizer.sep_token_id);
-    return encoded;
-  }
-  // transformers.js would cut the second text only.
-  function encodePair(...texts) {
-    const ids = texts.map((text) => [...tokenizer.encode(text, { add_special_tokens: false })]);
-    const { cls_token_id: cls, sep_token_id: sep, model_max_length: most } = tokenizer;
-    const cut = pairTokens(...ids, cls, sep, most);
-    const tensor = (row) => new Tensor("int64", BigInt64Array.from(row, BigInt), [1, row.length]);
-    return {
-      input_ids: tensor(cut.ids),
-      attention_mask: tensor(cut.ids.map(() => 1)),
-      token_type_ids: tensor(cut.segments),
-    };
+  const words = wordTable(tokenizer);
+  const [cls, sep] = tokenizer.encode("");
+  const most = tokenizer.model_max_length;
+  const tensor = (row) => new Tensor("int64", BigInt64Array.from(row, BigInt), [1, row.length]);
+  function tokensOf(text, pair) {
+    if (pairs) return pairTokens(words(text), words(pair), cls, sep, most);
+    const ids = [cls, ...words(text).slice(0, most - 2), sep];
+    return { ids, segments: ids.map(() => 0) };
   }
   async function classify(text, pair) {
     check(text);
     if (pairs) check(pair ?? "");
-    const encoded = pairs ? encodePair(text, pair) : encode(text);
-    const { logits } = await network(encoded);
+    const { ids, segments } = tokensOf(text, pair);
+    const { logits } = await network({
+      input_ids: tensor(ids),
+      attention_mask: tensor(ids.map(() => 1)),
+      token_type_ids: tensor(segments),
+    });
     const raw = outputsOf(says, [...logits.data]);
     const special = pairs ? 3 : 2;
-    const ids = Array.from(encoded.input_ids.data, Number);
     const share = unknownShare(ids, tokenizer.unk_token_id, special);
     const { calibrated: outputs, labels: held, unsure } = decision
       ? decide(says, decision, raw, share, familiarity(ids))

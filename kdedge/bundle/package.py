@@ -10,7 +10,8 @@ from kdedge.bundle.manifest import MANIFEST, SAMPLE_TEXTS, Manifest, copy_bundle
 from kdedge.errors import KdedgeError
 from kdedge.files import CHECKSUMS, new_folder
 
-PAGE = ("index.html", "main.js", "classifier.js", "familiarity.js", "tasks.js", "worker.js")
+SCRIPTS = ("main.js", "classifier.js", "familiarity.js", "tasks.js", "words.js", "worker.js")
+PAGE = ("index.html", *SCRIPTS)
 # The page is beside this file in the wheel, and in web_demo in a checkout.
 WEB_PAGE = Path(__file__).parent / "web_page"
 WEB_DEMO = Path(__file__).parents[2] / "web_demo"
