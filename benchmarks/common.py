@@ -56,6 +56,10 @@ DEPENDS_ON = {
     "other_tasks": RUN,
     "peers": BENCH,
     "roofline": BENCH,
+    "text_in_clients": (
+        *(f"web_demo/{x}.js" for x in ("classifier", "familiarity", "tasks", "words")),
+        "android_demo/core/src/main/kotlin/org/kdedge/WordPieceTokenizer.kt",
+    ),
     "text_to_answer": (*FILES, "kdedge/runtime.py"),
     "trust": (*BENCH, "kdedge/bench/statistics.py"),
     "unsure": (*FILES, "kdedge/runtime.py"),

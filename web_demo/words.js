@@ -5,8 +5,8 @@ const MAX_WORDS = 32_768;
 const MAX_CHARACTERS = 32;
 // A punctuation mark of ASCII, or a run of characters without these and without white space of ASCII.
 const PARTS = /[!-/:-@[-`{-~]|[^!-/:-@[-`{-~\t\n\r]+/g;
-// The normalizer changes none of these.
-const UNCHANGED = /^(?:[a-z0-9]+|[!-@[-`{-~])$/;
+// Of these the normalizer changes the case only.
+const PLAIN = /^(?:[A-Za-z0-9]+|[!-/:-@[-`{-~])$/;
 
 /**
  * A function text -> ids of its word pieces, without special tokens.
@@ -18,14 +18,34 @@ const UNCHANGED = /^(?:[a-z0-9]+|[!-@[-`{-~])$/;
  */
 export function wordTable(tokenizer) {
   const vocabulary = tokenizer.get_vocab();
+  const { normalizer, model } = tokenizer._tokenizer;
   const added = [...tokenizer._tokenizer.get_added_tokens_decoder().values()];
   const known = new Map();
 
   const encode = (text) => tokenizer.encode(text, { add_special_tokens: false });
 
+  // WordPiece: the longest piece that starts the word, then the same for the rest of it. Undefined if
+  // there is none.
+  function pieces(word) {
+    const ids = [];
+    let prefix = "";
+    let start = 0;
+    while (start < word.length) {
+      let end = word.length;
+      while (end > start && !vocabulary.has(prefix + word.slice(start, end))) end--;
+      if (end === start) return undefined;
+      ids.push(vocabulary.get(prefix + word.slice(start, end)));
+      prefix = model.config.continuing_subword_prefix;
+      start = end;
+    }
+    return ids;
+  }
+
   function split(word) {
-    const piece = UNCHANGED.test(word) ? vocabulary.get(word) : undefined;
-    if (piece !== undefined) return [piece];
+    if (PLAIN.test(word) && word.length <= MAX_CHARACTERS) {
+      const ids = pieces(normalizer.config.lowercase ? word.toLowerCase() : word);
+      if (ids) return ids;
+    }
     const parts = word.match(PARTS) ?? [];
     return parts.length > 1 ? parts.flatMap(idsOf) : encode(word);
   }
