@@ -51,14 +51,14 @@ import org.kdedge.WordPieceTokenizer
 
 fun main(files: Array<String>) {
     val tokenizer = WordPieceTokenizer.parse(File(files[0]).readText())
-    repeat(5) { for (text in File(files[1]).readLines()) tokenizer.ids(text, 64) }
+    repeat(10) { for (text in File(files[1]).readLines()) tokenizer.ids(text, 64) }
     val times =
         File(files[2]).readLines().map { text ->
             val start = System.nanoTime()
             tokenizer.ids(text, 64)
             (System.nanoTime() - start) / 1000.0
         }
-    println(times.joinToString("\n"))
+    times.forEach { println(it) }
 }
 """
 Texts = Mapping[str, Sequence[str]]
