@@ -177,7 +177,7 @@ def scope_of(model: Model, texts: dict[str, tuple[str, ...]]) -> list[Figures]:
             "entropy": (probabilities * logs).sum(1),
             "distance": (sentences @ means.T).max(1),
             "familiarity": familiarity,
-            "unsure": model.bundle.judge(some).unsure,
+            "unsure": model.bundle.calibrated_outputs(some).unsure,
             "us": np.array(taken),
         }
 

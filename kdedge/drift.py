@@ -93,18 +93,19 @@ class Drift:
 
 
 def log_of_texts(model: TextModel, texts: Sequence[str]) -> Log:
-    """Predict texts, for a comparison."""
-    judged, task = model.judge(texts), model.manifest.task
+    """Predict texts, to compare them with the texts that the bundle was tested with."""
+    task = model.manifest.task
+    calibrated = model.calibrated_outputs(texts)
     sure = np.zeros(len(texts), bool)
     return Log(
-        answer_shares(task, judged.held),
-        judged.unsure,
-        None if task.has_confidence else judged.outputs[:, 0].astype(np.float64),
+        answer_shares(task, calibrated.predicted),
+        calibrated.unsure,
+        None if task.has_confidence else calibrated.outputs[:, 0].astype(np.float64),
         texts,
-        [answer.text() for answer in model.answers(judged._replace(unsure=sure))],
-        np.where(judged.held, judged.outputs, 1 - judged.outputs).min(1),
-        judged.unknown,
-        judged.lengths,
+        [answer.text() for answer in model.answers(calibrated._replace(unsure=sure))],
+        np.where(calibrated.predicted, calibrated.outputs, 1 - calibrated.outputs).min(1),
+        calibrated.unknown,
+        calibrated.lengths,
     )
 
 

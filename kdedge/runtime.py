@@ -30,31 +30,32 @@ from kdedge.text.pairs import Text, check_text, parts_of
 MAX_BATCH = 32
 
 
-class Judged(NamedTuple):
-    """Calibrated outputs of a model for texts, and which answers are unsure.
+class CalibratedOutputs(NamedTuple):
+    """Calibrated outputs of a model for some texts, and which predictions are unsure.
 
     Attributes:
         outputs: float32 [texts, width], calibrated.
-        held: bool [texts, width], the labels of the answers; none for scores.
-        unsure: bool [texts], whether the answer is unsure.
+        predicted: bool [texts, width], the predicted labels of each text; none for scores.
+        unsure: bool [texts], whether the prediction is unsure.
         unknown: float64 [texts], share of unknown tokens.
         lengths: int64 [texts], number of tokens.
     """
 
     outputs: Outputs
-    held: npt.NDArray[np.bool_]
+    predicted: npt.NDArray[np.bool_]
     unsure: npt.NDArray[np.bool_]
     unknown: npt.NDArray[np.float64]
     lengths: npt.NDArray[np.int64]
 
 
-class Ran(NamedTuple):
-    """Outputs of a model for texts, and figures about their tokens.
+class ModelOutputs(NamedTuple):
+    """Uncalibrated outputs of a model for some texts, and what their tokens are like.
 
     Attributes:
         outputs: float32 [texts, width], not calibrated.
         unknown: float64 [texts], share of unknown tokens.
-        familiarity: float64 [texts], likeness to the training texts; infinite if not known.
+        familiarity: float64 [texts], how like the training texts each is; infinite if the model
+            has no table of it.
         lengths: int64 [texts], number of tokens.
     """
 
@@ -107,26 +108,31 @@ class TextModel:
         Raises:
             KdedgeError: a text is empty or far too long.
         """
-        return self._run(texts).outputs
+        return self._model_outputs(texts).outputs
 
-    def judge(self, texts: Sequence[Text]) -> Judged:
-        """Calibrated outputs, and which answers are unsure.
+    def calibrated_outputs(self, texts: Sequence[Text]) -> CalibratedOutputs:
+        """Calibrated outputs of texts, and which predictions are unsure.
 
         Raises:
             KdedgeError: a text is empty or far too long.
         """
-        task, (outputs, unknown, familiarity, lengths) = self.manifest.task, self._run(texts)
+        task = self.manifest.task
+        outputs, unknown, familiarity, lengths = self._model_outputs(texts)
         if self.decision is None:
-            sure = np.zeros(len(texts), bool)
-            return Judged(outputs, task.held(outputs), sure, unknown, lengths)
+            none_unsure = np.zeros(len(texts), bool)
+            predicted = task.predicted(outputs)
+            return CalibratedOutputs(outputs, predicted, none_unsure, unknown, lengths)
         decided = self.decision.decide(task, outputs, unknown, familiarity)
-        return Judged(*decided, unknown, lengths)
+        return CalibratedOutputs(*decided, unknown, lengths)
 
-    def answers(self, judged: Judged) -> list[Any]:
+    def answers(self, calibrated: CalibratedOutputs) -> list[Any]:
         """The task's answer for each text: for classification a `Prediction`."""
-        rows = zip(judged.outputs.tolist(), judged.unsure.tolist(), judged.held, strict=True)
+        outputs, unsure = calibrated.outputs.tolist(), calibrated.unsure.tolist()
+        rows = zip(outputs, unsure, calibrated.predicted, strict=True)
         answer = self.manifest.task.answer
-        return [answer(outputs, unsure, held.nonzero()[0]) for outputs, unsure, held in rows]
+        return [
+            answer(output, is_unsure, labels.nonzero()[0]) for output, is_unsure, labels in rows
+        ]
 
     def predict(self, texts: Sequence[Text]) -> list[Any]:
         """`answers` for texts.
@@ -136,7 +142,7 @@ class TextModel:
         """
         if len(texts) == 1:
             return [self._predict_one(texts[0])]
-        return self.answers(self.judge(texts))
+        return self.answers(self.calibrated_outputs(texts))
 
     def _predict_one(self, text: Text) -> Any:
         """`predict` for one text, without batches and arrays: they take longer than a small model.
@@ -153,11 +159,11 @@ class TextModel:
         familiarity = self.familiarity.of(tokens.ids) if self.familiarity else inf
         return self.decision.answer_one(task, outputs, encoder.unknown_share(tokens), familiarity)
 
-    def _run(self, texts: Sequence[Text]) -> Ran:
+    def _model_outputs(self, texts: Sequence[Text]) -> ModelOutputs:
         for number, text in enumerate(texts, 1):
             self._check(text, number)
         task = self.manifest.task
-        return run(self.engines, self.encoder, task, texts, self.max_batch, self.familiarity)
+        return run_model(self.engines, self.encoder, task, texts, self.max_batch, self.familiarity)
 
     def _check(self, text: Text, number: int) -> None:
         pairs = self.manifest.pairs
@@ -276,14 +282,14 @@ def max_batch_of(format: str, quantization: str) -> int:
     return MAX_BATCH if format == "onnx" and quantization != "int8" else 1
 
 
-def run(
+def run_model(
     engines: Sequence[Engine],
     encoder: TextEncoder,
     task: Task,
     texts: Sequence[Text],
     max_batch: int = 1,
     familiarity: Familiarity | None = None,
-) -> Ran:
+) -> ModelOutputs:
     """Run a model on texts, with only texts of equal length in one inference.
 
     Args:
@@ -314,7 +320,7 @@ def run(
             run_batch(first, batch)
     else:
         _in_threads(engines, run_batch, batches)
-    return Ran(
+    return ModelOutputs(
         # ONNX models give logits.
         outputs if first.lengths else task.outputs(outputs),
         np.array([encoder.unknown_share(row) for row in rows], np.float64),

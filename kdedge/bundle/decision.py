@@ -15,16 +15,16 @@ class _Frozen(BaseModel):
 
 
 class Decided(NamedTuple):
-    """Answers for some texts.
+    """What a `Decision` makes of a model's outputs for some texts.
 
     Attributes:
         outputs: float32 [texts, width], calibrated.
-        held: bool [texts, width], the labels of the answers; none for scores.
-        unsure: bool [texts], whether an answer is unsure.
+        predicted: bool [texts, width], the predicted labels of each text; none for scores.
+        unsure: bool [texts], whether the prediction is unsure.
     """
 
     outputs: Outputs
-    held: npt.NDArray[np.bool_]
+    predicted: npt.NDArray[np.bool_]
     unsure: npt.NDArray[np.bool_]
 
 
@@ -86,7 +86,7 @@ class Decision(_Frozen):
         unknown: npt.ArrayLike,
         familiarity: npt.ArrayLike,
     ) -> Decided:
-        """The answers for a model's outputs.
+        """Calibrate a model's outputs, and find the unsure predictions.
 
         Args:
             task: task of the outputs.
@@ -94,27 +94,28 @@ class Decision(_Frozen):
             unknown: share of each text's tokens that are unknown.
             familiarity: familiarity of each text.
         """
-        calibrated, held = task.scaled(outputs, self.temperature), task.held(outputs)
-        sure = held & (calibrated >= np.array(self.thresholds or (0.0,)))
+        calibrated, predicted = task.scaled(outputs, self.temperature), task.predicted(outputs)
+        sure = predicted & (calibrated >= np.array(self.thresholds or (0.0,)))
         none_sure = np.logical_not(sure.any(1, keepdims=True))
         return Decided(
             calibrated,
-            np.where(none_sure, held, sure),
-            self.strange(unknown, familiarity) | (none_sure & held).any(1),
+            np.where(none_sure, predicted, sure),
+            self.strange(unknown, familiarity) | (none_sure & predicted).any(1),
         )
 
     def answer_one(
         self, task: Task, outputs: Sequence[float], unknown: float, familiarity: float
     ) -> Answer:
         """The answer for one text, without arrays, which take longer to make."""
-        calibrated, held = task.scaled_one(outputs, self.temperature), task.held_one(outputs)
-        sure = held
+        calibrated = task.scaled_one(outputs, self.temperature)
+        predicted = task.predicted_one(outputs)
+        sure = predicted
         if self.thresholds:
             # One for all labels, or one for each.
             several = len(self.thresholds) > 1
-            sure = [i for i in held if calibrated[i] >= self.thresholds[i if several else 0]]
-        unsure = self.is_strange(unknown, familiarity) or (not sure and bool(held))
-        return task.answer(calibrated, unsure, sure or held)
+            sure = [i for i in predicted if calibrated[i] >= self.thresholds[i if several else 0]]
+        unsure = self.is_strange(unknown, familiarity) or (not sure and bool(predicted))
+        return task.answer(calibrated, unsure, sure or predicted)
 
 
 class Bin(_Frozen):
@@ -208,10 +209,10 @@ class Trust(_Frozen):
     typical: Typical
 
 
-def answer_shares(task: Task, held: npt.NDArray[np.bool_]) -> tuple[float, ...]:
-    """`Typical.answers` of predicted labels, bool [texts, width]."""
+def answer_shares(task: Task, predicted: npt.NDArray[np.bool_]) -> tuple[float, ...]:
+    """The share of each label for `Typical.answers`, from predicted labels, bool [texts, width]."""
     if not task.has_confidence:
         return ()
-    without = () if task.has_classes else (int((~held.any(1)).sum()),)
-    counts = np.array([*held.sum(0), *without])
+    without = () if task.has_classes else (int((~predicted.any(1)).sum()),)
+    counts = np.array([*predicted.sum(0), *without])
     return tuple(round(float(share), 6) for share in counts / counts.sum())

@@ -14,7 +14,7 @@ from kdedge.errors import KdedgeError
 from kdedge.recipe import Data
 
 if TYPE_CHECKING:
-    from kdedge.runtime import Judged
+    from kdedge.runtime import CalibratedOutputs
     from kdedge.tasks import Labels, Task
     from kdedge.text.pairs import Text
     from kdedge.text.readers import LabelForm
@@ -97,8 +97,8 @@ def predict(
     task = classifier.manifest.task
     # Raises errors of labels before the answers, which may take long.
     known = _known(task, given, labels) if given else None
-    judged = classifier.judge(lines)
-    for line, answer in zip(lines, classifier.answers(judged), strict=True):
+    calibrated = classifier.calibrated_outputs(lines)
+    for line, answer in zip(lines, classifier.answers(calibrated), strict=True):
         if as_json:
             asked = {name: of[0] for name, of in columns_of([line]).items()}
             typer.echo(json.dumps({**asked, **answer.fields()}, ensure_ascii=False))
@@ -111,7 +111,7 @@ def predict(
         of = trust.margin
         say(f"About {of.share:.0%} of the right scores are at most {of.margin:.3g} from these.")
     if known:
-        say(_score(task, judged, *known))
+        say(_score(task, calibrated, *known))
 
 
 def _pairs_of(texts: list[str]) -> "list[Text]":
@@ -142,12 +142,14 @@ def _known(task: "Task", given: list[Any], of: "LabelForm") -> "tuple[list[int],
     return labelled, task.numbers([parsed[i] for i in labelled], str(of))
 
 
-def _score(task: "Task", judged: "Judged", labelled: list[int], labels: "Labels") -> str:
+def _score(
+    task: "Task", calibrated: "CalibratedOutputs", labelled: list[int], labels: "Labels"
+) -> str:
     import numpy as np
 
     # Of several labels, the metric counts those that are given; 1 and 0 are beyond all thresholds.
-    outputs = judged.held.astype(np.float32) if task.has_confidence else judged.outputs
-    outputs, unsure = outputs[labelled], judged.unsure[labelled]
+    outputs = calibrated.predicted.astype(np.float32) if task.has_confidence else calibrated.outputs
+    outputs, unsure = outputs[labelled], calibrated.unsure[labelled]
     line = _score_line(task, outputs, labels, "labelled texts")
     if unsure.any() and not unsure.all():
         line += "\n" + _score_line(task, outputs[~unsure], labels[~unsure], "that are not unsure")

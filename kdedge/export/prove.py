@@ -26,7 +26,7 @@ from kdedge.export.subject import Subject
 from kdedge.export.trust import Predictions, trust_of
 from kdedge.files import require_space
 from kdedge.recipe import ARTIFACTS, SEVERAL, Decide, Export
-from kdedge.runtime import load_engines, max_batch_of, run
+from kdedge.runtime import load_engines, max_batch_of, run_model
 from kdedge.tasks import Outputs
 from kdedge.text.encoder import padded
 from kdedge.text.pairs import Text
@@ -284,8 +284,10 @@ class Prover:
 
     def _run(self, path: Path, texts: Sequence[Text]) -> Predictions:
         s, engines = self.subject, load_engines(path, self.threads)
-        ran = run(engines, s.encoder, s.task, texts, self.max_batch, s.familiarity)
-        return Predictions(ran.outputs, np.empty(0), ran.unknown, ran.familiarity, ran.lengths)
+        outputs, unknown, familiarity, lengths = run_model(
+            engines, s.encoder, s.task, texts, self.max_batch, s.familiarity
+        )
+        return Predictions(outputs, np.empty(0), unknown, familiarity, lengths)
 
     def _on_valid(self, content: bytes, path: Path) -> Predictions:
         """Predictions of a file for the valid split; `path` is where to write it."""

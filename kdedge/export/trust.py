@@ -118,7 +118,7 @@ def trust_of(
     thresholds = _thresholds(name, task, joined, decide)
     decision = decision.model_copy(update={"thresholds": thresholds})
     claims = _claims(task, decision, test)
-    uncalibrated = test.outputs[task.held(test.outputs)]
+    uncalibrated = test.outputs[task.predicted(test.outputs)]
     return Trust(
         decision=decision,
         calibration=_calibration(len(valid.labels), uncalibrated, claims),
@@ -147,13 +147,13 @@ def _claims(task: Task, decision: Decision, predictions: Predictions) -> Claims:
     Texts out of scope have no labels, so that all claims about them are wrong.
     """
     outputs, labels = predictions.outputs, predictions.labels
-    held = task.held(outputs)
-    truth = task.truth(labels) if len(labels) else np.zeros(held.shape, bool)
-    texts, numbers = np.nonzero(held)
+    predicted = task.predicted(outputs)
+    truth = task.truth(labels) if len(labels) else np.zeros(predicted.shape, bool)
+    texts, numbers = np.nonzero(predicted)
     return Claims(
         numbers,
-        task.scaled(outputs, decision.temperature)[held],
-        truth[held],
+        task.scaled(outputs, decision.temperature)[predicted],
+        truth[predicted],
         ~decision.strange(predictions.unknown, predictions.familiarity)[texts],
     )
 
@@ -346,7 +346,7 @@ def _out_of_scope(
     inside = task.scaled(test.outputs, decision.temperature)
     return OutOfScope(
         texts=len(foreign.outputs),
-        unsure=float((foreign.unsure | ~foreign.held.any(1)).mean()),
+        unsure=float((foreign.unsure | ~foreign.predicted.any(1)).mean()),
         auroc=auroc(inside.max(1), foreign.outputs.max(1)),
     )
 
@@ -387,7 +387,7 @@ def _typical(task: Task, decision: Decision, test: Predictions) -> Typical:
         texts=len(test.outputs),
         unsure=round(float(decided.unsure.mean()), 6),
         unknown=round(float((test.unknown * tokens).sum() / tokens.sum()), 6),
-        answers=answer_shares(task, decided.held),
+        answers=answer_shares(task, decided.predicted),
         scores=() if task.has_confidence else tuple(map(float, _deciles(test.outputs[:, 0]))),
         lengths=tuple(map(int, _deciles(test.lengths))),
     )

@@ -196,7 +196,7 @@ class Classification(Task):
         self,
         outputs: Sequence[float] | Outputs,
         unsure: bool = False,
-        held: Sequence[int] | npt.NDArray[np.int64] | None = None,
+        predicted: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> Prediction:
         """The most probable class; see `Task`."""
         probabilities = [float(probability) for probability in outputs]
@@ -281,11 +281,11 @@ class Classification(Task):
         of_truth = logs[np.arange(len(labels)), labels].sum()
         return float(-(of_truth + logs.mean()) / (len(labels) + 1))
 
-    def held(self, outputs: Outputs) -> npt.NDArray[np.bool_]:
+    def predicted(self, outputs: Outputs) -> npt.NDArray[np.bool_]:
         """The most probable class; see `Task`."""
         return self.truth(outputs.argmax(1))
 
-    def held_one(self, outputs: Sequence[float]) -> Sequence[int]:
+    def predicted_one(self, outputs: Sequence[float]) -> Sequence[int]:
         """The most probable class; see `Task`."""
         return (outputs.index(max(outputs)),)
 

@@ -195,7 +195,7 @@ class MultiLabel(Task):
             raise KdedgeError(f"{where}; they must be from 0 to 1.")
         return _log_odds(outputs)
 
-    def held(self, outputs: Outputs) -> npt.NDArray[np.bool_]:
+    def predicted(self, outputs: Outputs) -> npt.NDArray[np.bool_]:
         """The labels above their thresholds; see `Task`."""
         return np.asarray(outputs > np.array(self.thresholds or UNTUNED, np.float32))
 
@@ -203,12 +203,12 @@ class MultiLabel(Task):
         self,
         outputs: Sequence[float] | Outputs,
         unsure: bool = False,
-        held: Sequence[int] | npt.NDArray[np.int64] | None = None,
+        predicted: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> LabelSet:
         """The labels above their thresholds; see `Task`."""
         probabilities = [float(output) for output in outputs]
-        held = self.held_one(probabilities) if held is None else held
-        order = sorted(held, key=probabilities.__getitem__, reverse=True)
+        predicted = self.predicted_one(probabilities) if predicted is None else predicted
+        order = sorted(predicted, key=probabilities.__getitem__, reverse=True)
         return LabelSet(
             tuple(self.label_names[i] for i in order),
             dict(zip(self.label_names, probabilities, strict=True)),
@@ -217,7 +217,7 @@ class MultiLabel(Task):
 
     def labels_in(self, outputs: Outputs) -> Labels:
         """1 for labels above their thresholds; see `Task`."""
-        return self.held(outputs).astype(np.int8)
+        return self.predicted(outputs).astype(np.int8)
 
     def config(self) -> dict[str, Any]:
         """A sequence classifier's with sigmoids; see `Task`."""
@@ -235,7 +235,7 @@ class MultiLabel(Task):
 
     def by_class(self, outputs: Outputs, labels: Labels) -> ByClass:
         """Precision, recall and F1 of each label, from outputs float32 [texts, labels]."""
-        true, false, missed = _counts(self.held(outputs), labels).sum(0).T
+        true, false, missed = _counts(self.predicted(outputs), labels).sum(0).T
         return ByClass(
             (true + missed).astype(np.int64),
             true / np.maximum(true + false, 1),
@@ -245,20 +245,20 @@ class MultiLabel(Task):
 
     def measures(self, outputs: Outputs, labels: Labels) -> dict[str, float]:
         """Micro F1, and macro F1, the mean over the labels; see `Task`."""
-        counts = _counts(self.held(outputs), labels).sum(0)
+        counts = _counts(self.predicted(outputs), labels).sum(0)
         return {self.metric: f1(counts.sum(0)), "macro_f1": float(np.mean([f1(c) for c in counts]))}
 
     def same(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.bool_]:
         """Whether the labels are the same; see `Task`."""
-        return np.asarray((self.held(outputs) == self.held(reference)).all(1))
+        return np.asarray((self.predicted(outputs) == self.predicted(reference)).all(1))
 
     def confidence(self, outputs: Outputs) -> npt.NDArray[np.float32]:
         """Probability of the least confident decision; see `Task`."""
-        return np.asarray(np.where(self.held(outputs), outputs, 1 - outputs).min(1))
+        return np.asarray(np.where(self.predicted(outputs), outputs, 1 - outputs).min(1))
 
     def interval(self, outputs: Outputs, labels: Labels) -> tuple[float, float]:
         """By bootstrap over texts; see `Task`."""
-        return bootstrap_interval(_counts(self.held(outputs), labels).sum(1), f1)
+        return bootstrap_interval(_counts(self.predicted(outputs), labels).sum(1), f1)
 
     def scaled(self, outputs: Outputs, temperature: float) -> Outputs:
         """The sigmoid of log odds divided by the temperature; see `Task`."""
@@ -272,7 +272,7 @@ class MultiLabel(Task):
         bounded = [p if low < p < high else min(max(p, low), high) for p in outputs]
         return [1 / (1 + ((1 - p) / p) ** power) for p in bounded]
 
-    def held_one(self, outputs: Sequence[float]) -> Sequence[int]:
+    def predicted_one(self, outputs: Sequence[float]) -> Sequence[int]:
         """The labels above their thresholds; see `Task`."""
         thresholds = self.thresholds or (UNTUNED,) * self.width
         return [i for i in range(self.width) if outputs[i] > thresholds[i]]

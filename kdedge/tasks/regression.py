@@ -197,7 +197,7 @@ class Regression(Task):
         self,
         outputs: Sequence[float] | Outputs,
         unsure: bool = False,
-        held: Sequence[int] | npt.NDArray[np.int64] | None = None,
+        predicted: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> ScoreAnswer:
         """The score; see `Task`."""
         return ScoreAnswer(float(outputs[0]), unsure)

@@ -59,7 +59,7 @@ class Task(BaseModel, ABC):
         output: name of the outputs, in files and columns.
         field: name of the prediction in `Answer.fields`.
         has_classes: whether each text has exactly one class, so that classes can be weighted.
-        has_confidence: whether the outputs are probabilities of labels. Then `scaled`, `held`,
+        has_confidence: whether the outputs are probabilities of labels. Then `scaled`, `predicted`,
             `log_loss` and `truth` are defined, so that outputs can be calibrated and labels can
             have thresholds.
     """
@@ -209,15 +209,15 @@ class Task(BaseModel, ABC):
         self,
         outputs: Sequence[float] | Outputs,
         unsure: bool = False,
-        held: Sequence[int] | npt.NDArray[np.int64] | None = None,
+        predicted: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> Answer:
         """The prediction for the outputs of one text, `width` numbers.
 
         Args:
             outputs: the numbers.
             unsure: whether the prediction is too uncertain.
-            held: positions of the prediction's labels, if a text can have several; None for those
-                of the outputs.
+            predicted: positions of the predicted labels, if a text can have several; None to find
+                them from the outputs.
         """
 
     @abstractmethod
@@ -272,7 +272,7 @@ class Task(BaseModel, ABC):
         """Share of texts with equal predictions."""
         return float(np.mean(self.same(outputs, reference)))
 
-    def held(self, outputs: Outputs) -> npt.NDArray[np.bool_]:
+    def predicted(self, outputs: Outputs) -> npt.NDArray[np.bool_]:
         """For each text and label, whether it is predicted, bool [texts, width]; default: none."""
         return np.zeros(outputs.shape, bool)
 
@@ -284,8 +284,8 @@ class Task(BaseModel, ABC):
         """`scaled` for the outputs of one text, without arrays, which take longer to make."""
         return outputs
 
-    def held_one(self, outputs: Sequence[float]) -> Sequence[int]:
-        """`held` for the outputs of one text, as positions, without arrays."""
+    def predicted_one(self, outputs: Sequence[float]) -> Sequence[int]:
+        """`predicted` for the outputs of one text, as positions, without arrays."""
         return ()
 
     # Confidence, for tasks with `has_confidence`
