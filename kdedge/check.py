@@ -260,15 +260,15 @@ def check_decide(corpus: Corpus, decide: Decide, out_of_scope: Path | None) -> l
     # The number of labels that are enough if all are right: Wilson's interval with half of the
     # count, as in `kdedge.export.trust`.
     needed = math.ceil(2 * decide.precision * ONE_SIDED_95**2 / (1 - decide.precision))
-    found = int(corpus.task.truth(corpus.valid.labels).sum())
-    if found >= needed:
+    positives = int(corpus.task.truth(corpus.valid.labels).sum())
+    if positives >= needed:
         return []
     return [
         _impossible(
             "precision",
             f"decide.precision is {decide.precision} and the texts of the valid split have "
-            f"{found:,} labels; at least {needed:,} are needed, even if all predictions are right. "
-            "Raise valid_fraction in [data], lower the precision, or set coverage instead.",
+            f"{positives:,} labels; at least {needed:,} are needed, even if all predictions are "
+            "right. Raise valid_fraction in [data], lower the precision, or set coverage instead.",
         )
     ]
 
@@ -312,16 +312,16 @@ def _classes(corpus: Corpus, settings: Teach, names: Mapping[str, str]) -> list[
     _, config = _model(settings)
     made_for = config.get("architectures") or ()
     has_head = any(name.endswith("ForSequenceClassification") for name in made_for)
-    theirs = label_names(config, settings.source)
+    model_labels = label_names(config, settings.source)
     new_head = settings.start in ("probe", "random")
-    if new_head or not theirs or not (has_head or settings.teacher):
+    if new_head or not model_labels or not (has_head or settings.teacher):
         if not names:
             return []
         what = f"names in [data.labels], but {settings.source} gets a new head"
         return [Finding("unused names", len(names), what, repr([*names][0]), "not used")]
     try:
-        own = task_of_config(config, theirs, settings.source)
-        order_of(own, names, corpus.task, settings.source)
+        model_task = task_of_config(config, model_labels, settings.source)
+        order_of(model_task, names, corpus.task, settings.source)
     except KdedgeError as error:
         return [_impossible("classes", str(error))]
     return []

@@ -131,10 +131,10 @@ def log_of_answers(path: Path, task: Task) -> Log:
                 f"{path}, line {number}: {line!r:.60}; needed is a JSON object with "
                 f"`{task.field}`, for {task}, and `unsure`, true or false."
             ) from None
-    found = np.array(answers)
+    numbers = np.array(answers)
     if not task.has_confidence:
-        return Log((), np.array(unsure, bool), found.astype(np.float64))
-    return Log(answer_shares(task, task.truth(found)), np.array(unsure, bool))
+        return Log((), np.array(unsure, bool), numbers.astype(np.float64))
+    return Log(answer_shares(task, task.truth(numbers)), np.array(unsure, bool))
 
 
 def drift_of(typical: Typical, log: Log, names: Sequence[str]) -> Drift:

@@ -189,8 +189,8 @@ def _label(recipe: Recipe, corpus: Corpus, teacher: Path | None, out: Path) -> N
 
 def _ask(recipe: Recipe, corpus: Corpus, out: Path) -> None:
     """Label with the large model, and store the tokenizer and token vectors of `pretrained`."""
-    asked, settings = recipe.teach.large_model, recipe.label
-    assert asked
+    large_model, settings = recipe.teach.large_model, recipe.label
+    assert large_model
     full = full_teaching(corpus, recipe.teaching)
     pretrained = load_teacher(full.pretrained, task=corpus.task, max_length=full.max_length)
     # Each text costs money: augmented texts only if the recipe says how many.
@@ -198,8 +198,8 @@ def _ask(recipe: Recipe, corpus: Corpus, out: Path) -> None:
     texts = texts_to_label(pretrained, corpus, settings, recipe.seed)
     # Not in the store, which is removed if the recipe changes: the answers cost money.
     answers = out.with_name(ANSWERS)
-    store = label_by_prompts(asked, texts, out, answers=answers)
-    if any(left.requests for left in estimate(asked, texts, out, answers).values()):
+    store = label_by_prompts(large_model, texts, out, answers=answers)
+    if any(cost.requests for cost in estimate(large_model, texts, out, answers).values()):
         raise KdedgeError("stopped at a limit of [teach.large_model]; the same command continues.")
     students = student_encoder(pretrained.encoder, texts)
     store.keep(students, token_vectors(pretrained, students))
@@ -227,12 +227,12 @@ def _export_teacher(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path,
     subject = subject_of_teacher(load_teacher(teacher), corpus, SoftLabels(labels))
     # Only for comparison with the student, so at its length, and whatever accuracy it loses.
     longest = recipe.distill.max_length
-    own = {
+    changes = {
         "artifacts": recipe.export.teacher_artifacts,
         "lengths": recipe.export.lengths or ((longest,) if longest else None),
         "max_accuracy_drop": 100.0,
     }
-    export_bundle(subject, recipe.export.model_copy(update=own), out)
+    export_bundle(subject, recipe.export.model_copy(update=changes), out)
 
 
 def _bench(

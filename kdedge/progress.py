@@ -79,10 +79,10 @@ def _in_main_thread() -> bool:
 
 @contextmanager
 def _shown(task: str, total: int, unit: str, done: int) -> Iterator[Advance]:
-    start, here = time.monotonic(), 0
+    start, done_now = time.monotonic(), 0
 
     def rate() -> str:
-        a_second = here / max(time.monotonic() - start, 1e-9)
+        a_second = done_now / max(time.monotonic() - start, 1e-9)
         return f"{a_second:.0f} {unit}/s" if a_second >= 10 else f"{a_second:.2g} {unit}/s"
 
     if console.is_terminal:
@@ -99,8 +99,8 @@ def _shown(task: str, total: int, unit: str, done: int) -> Iterator[Advance]:
             row = bar.add_task(task, total=total, completed=done, rate="", note="")
 
             def advance_bar(count: int, /, note: str = "") -> None:
-                nonlocal here
-                here += count
+                nonlocal done_now
+                done_now += count
                 bar.update(row, advance=count, rate=rate(), note=note)
 
             yield advance_bar
@@ -109,14 +109,14 @@ def _shown(task: str, total: int, unit: str, done: int) -> Iterator[Advance]:
     last = start
 
     def advance_line(count: int, /, note: str = "") -> None:
-        nonlocal here, last
-        here += count
+        nonlocal done_now, last
+        done_now += count
         now = time.monotonic()
-        if now - last < SECONDS_BETWEEN_LINES and done + here < total:
+        if now - last < SECONDS_BETWEEN_LINES and done + done_now < total:
             return
         last = now
-        left = (now - start) / here * (total - done - here) if here else float("nan")
-        line = f"{task}: {done + here}/{total}, {rate()}, {left:.0f} s left"
+        left = (now - start) / done_now * (total - done - done_now) if done_now else float("nan")
+        line = f"{task}: {done + done_now}/{total}, {rate()}, {left:.0f} s left"
         print(f"{line}, {note}" if note else line, file=sys.stderr, flush=True)
 
     yield advance_line

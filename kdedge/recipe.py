@@ -643,8 +643,8 @@ class Recipe(Section):
     @property
     def teaching(self) -> Teach:
         """`teach`, with the length that other sections need if it has none."""
-        asked = (self.distill.max_length, *(self.export.lengths or ()))
-        longest = self.teach.max_length or max(filter(None, asked), default=None)
+        lengths = (self.distill.max_length, *(self.export.lengths or ()))
+        longest = self.teach.max_length or max(filter(None, lengths), default=None)
         return self.teach.model_copy(update={"max_length": longest})
 
     @model_validator(mode="after")
@@ -703,28 +703,34 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         KdedgeError: no such file, not TOML, or an invalid key or value.
     """
-    recipe, here = read_toml(path, Recipe, "recipe"), path.parent
+    recipe, folder = read_toml(path, Recipe, "recipe"), path.parent
     data = recipe.data.model_copy(
         update={
-            name: here / file
+            name: folder / file
             for name in ("path", "unlabelled", "out_of_scope")
             if (file := getattr(recipe.data, name))
         }
     )
-    own = recipe.distill
-    distill = own.model_copy(
+    settings = recipe.distill
+    distill = settings.model_copy(
         update={
-            "student": with_folder(own.student, here),
-            "losses": {with_folder(name, here): weight for name, weight in own.losses.items()},
+            "student": with_folder(settings.student, folder),
+            "losses": {
+                with_folder(name, folder): weight for name, weight in settings.losses.items()
+            },
         }
     )
     models = {"pretrained": recipe.teach.pretrained, "teacher": recipe.teach.teacher}
-    found: dict[str, Any] = {name: _model(source, here) for name, source in models.items()}
-    if asked := recipe.teach.large_model:
-        prompts = tuple(here / path for path in asked.prompt)
-        scores = asked.scores and here / asked.scores
-        found["large_model"] = asked.model_copy(update={"prompt": prompts, "scores": scores})
-    teach = recipe.teach.model_copy(update=found)
+    teach_changes: dict[str, Any] = {
+        name: _model(source, folder) for name, source in models.items()
+    }
+    if large_model := recipe.teach.large_model:
+        prompts = tuple(folder / path for path in large_model.prompt)
+        scores = large_model.scores and folder / large_model.scores
+        teach_changes["large_model"] = large_model.model_copy(
+            update={"prompt": prompts, "scores": scores}
+        )
+    teach = recipe.teach.model_copy(update=teach_changes)
     return recipe.model_copy(update={"data": data, "distill": distill, "teach": teach})
 
 
@@ -754,15 +760,15 @@ def problems(section: type[Section], error: ValidationError) -> list[tuple[str, 
 
     Keys inside a section or a tuple have dots: `distill.epochs`, `artifacts.0`.
     """
-    found = []
+    messages = []
     for problem in error.errors():
         keys = [str(key) for key in problem["loc"]]
         if problem["type"] == "extra_forbidden":
-            known = section
+            of_key = section
             for part in keys[:-1]:
                 # A number is a position in a list of sections.
-                known = known if part.isdigit() else _section_of(known.model_fields[part])
-            words = f"unknown key. Known here: {', '.join(known.model_fields)}."
+                of_key = of_key if part.isdigit() else _section_of(of_key.model_fields[part])
+            words = f"unknown key. Known here: {', '.join(of_key.model_fields)}."
         elif problem["type"] == "missing":
             words = f"{problem['msg']}."
         else:
@@ -770,8 +776,8 @@ def problems(section: type[Section], error: ValidationError) -> list[tuple[str, 
             # The value of a whole section would not help.
             if not isinstance(problem["input"], dict) and problem["type"] != SECRET:
                 words += f" Got {problem['input']!r}."
-        found.append((".".join(keys), words))
-    return found
+        messages.append((".".join(keys), words))
+    return messages
 
 
 def _section_of(info: FieldInfo) -> type[Section]:

@@ -295,7 +295,7 @@ def test_a_student_of_a_unigram_teacher_has_vectors_by_text(
     ):
         with pytest.raises(KdedgeError, match=f"{named}: teacher and student would have to read"):
             plan_of(corpus, store, students, settings, 0, tmp_path / "unigram")
-    assert plan_of(corpus, store, students, Distill(max_length=16), 0, None).kept
+    assert plan_of(corpus, store, students, Distill(max_length=16), 0, None).teacher_ids
 
 
 # ONNX

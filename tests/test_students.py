@@ -135,10 +135,12 @@ def test_attention_is_that_of_keras() -> None:
     assert np.asarray(scores) == pytest.approx(np.asarray(maps), abs=1e-6)
 
 
-def cut_whole(teacher: BertTeacher, layers: int, kept: list[int] | None = None) -> keras.Model:
+def cut_whole(
+    teacher: BertTeacher, layers: int, teacher_ids: list[int] | None = None
+) -> keras.Model:
     return cut_from_teacher(
         teacher, IMPORTANCE, teacher.task, 16,
-        layers=layers, heads=9, neurons=99, kept=kept,
+        layers=layers, heads=9, neurons=99, teacher_ids=teacher_ids,
     )  # fmt: skip
 
 
@@ -161,7 +163,7 @@ def test_a_cut_student_begins_as_the_teacher(teacher: BertTeacher) -> None:
     np.testing.assert_allclose(student(inputs), outputs["logits"], **within)
     # No dropout.
     np.testing.assert_array_equal(student(inputs, training=True), student(inputs))
-    few = cut_whole(teacher, 1, kept=[0, 2, 7])
+    few = cut_whole(teacher, 1, teacher_ids=[0, 2, 7])
     whole = Parts(student).token_embedding.embeddings.numpy()
     np.testing.assert_array_equal(Parts(few).token_embedding.embeddings.numpy(), whole[[0, 2, 7]])
 

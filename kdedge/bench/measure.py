@@ -187,10 +187,10 @@ def single_kinds(device: Device, subject: Subject) -> list[Kind]:
     Only with one thread and one text at a time.
     """
     plain = subject.threads == subject.batch == 1
-    wanted: list[Kind] = ["memory"] if plain else []
+    kinds: list[Kind] = ["memory"] if plain else []
     if plain and subject.labelled is not None:
-        wanted.append("outputs")
-    return [kind for kind in wanted if kind in device.kinds]
+        kinds.append("outputs")
+    return [kind for kind in kinds if kind in device.kinds]
 
 
 def _turned(subjects: Sequence[Subject], number: int) -> list[Subject]:

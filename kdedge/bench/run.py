@@ -241,10 +241,10 @@ def _plan(
     for artifact in manifest.artifacts:
         if artifact.format not in device.formats:
             continue
-        own: tuple[int, ...] = grid.lengths or (artifact.length or fixed,)
+        lengths: tuple[int, ...] = grid.lengths or (artifact.length or fixed,)
         if artifact.length:
-            own = tuple(n for n in own if n in (artifact.lengths or (artifact.length,)))
-        for length, threads, batch in itertools.product(own, grid.threads, grid.batches):
+            lengths = tuple(n for n in lengths if n in (artifact.lengths or (artifact.length,)))
+        for length, threads, batch in itertools.product(lengths, grid.threads, grid.batches):
             if batch > 1 and artifact.format == "litert":
                 continue
             # Repeat the texts if they are fewer than a batch.
@@ -293,8 +293,8 @@ def _measurement(
     score, reference = artifact.score, None
     if labelled and (found := others.get("outputs")):
         outputs = np.asarray(found.outputs, np.float32)
-        here = expected(item.bundle, artifact.name)
-        score, reference = _on_device(item, outputs, here, labelled)
+        on_host = expected(item.bundle, artifact.name)
+        score, reference = _on_device(item, outputs, on_host, labelled)
     return Measurement(
         name=item.subject.name,
         device=item.device.url,

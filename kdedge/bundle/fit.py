@@ -72,10 +72,10 @@ def check_fit(bundle: Path, manifest: "Manifest") -> tuple[TextEncoder, int]:
         path = bundle / CONFIG
         try:
             config = json.loads(path.read_bytes())
-            found, kind = config["id2label"], config.get("problem_type")
+            stored_labels, kind = config["id2label"], config.get("problem_type")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise KdedgeError(f"{path}: can't read id2label ({error!r}). {REMEDY}") from None
-        if found != expected["id2label"]:
+        if stored_labels != expected["id2label"]:
             raise KdedgeError(f"{path}: id2label has other labels than the manifest. {REMEDY}")
         if kind != expected.get("problem_type"):
             raise KdedgeError(

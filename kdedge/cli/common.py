@@ -103,11 +103,11 @@ def load_tensorflow() -> None:
 
 @contextmanager
 def _stderr_of_the_process_to(path: str) -> Iterator[None]:
-    kept = os.dup(2)
+    stderr_copy = os.dup(2)
     with Path(path).open("w") as file:
         os.dup2(file.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr_copy, 2)
+        os.close(stderr_copy)

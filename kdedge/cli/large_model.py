@@ -126,13 +126,13 @@ def generate(
         generate_texts,
     )
 
-    asked, corpus, seed = _asked_for_texts(recipe, out)
+    settings, corpus, seed = _settings_and_corpus(recipe, out)
     how = Generation(per_label, at_once, seeds, temperature, seed)
     if dry_run:
-        say(f"About {estimate_generation(asked, corpus, how, out).line(asked)}.")
+        say(f"About {estimate_generation(settings, corpus, how, out).line(settings)}.")
         return
     with locked(out):
-        count = generate_texts(asked, corpus, how, out, say)
+        count = generate_texts(settings, corpus, how, out, say)
     if count:
         say(f'{out}: {count} texts. Name it in [data]: unlabelled = "{out}".')
 
@@ -156,7 +156,7 @@ def rewrite(
     written, for `unlabelled` in the recipe's [data]. The limits in [teach.large_model] hold. The
     same command continues a run that was stopped.
     """
-    asked, corpus, _ = _asked_for_texts(recipe, out)
+    settings, corpus, _ = _settings_and_corpus(recipe, out)
     student = _student_of(run)
     from kdedge.files import locked
     from kdedge.labels.store import SoftLabels
@@ -176,10 +176,10 @@ def rewrite(
     )
     how = Rewriting(per_label, at_once, temperature)
     if dry_run:
-        say(f"About {estimate_rewriting(asked, corpus, trained, how, out).line(asked)}.")
+        say(f"About {estimate_rewriting(settings, corpus, trained, how, out).line(settings)}.")
         return
     with locked(run), locked(out):
-        count = rewrite_texts(asked, corpus, trained, how, out, say)
+        count = rewrite_texts(settings, corpus, trained, how, out, say)
     if count:
         say(f'{out}: {count} texts. Name it in [data]: unlabelled = "{out}".')
 
@@ -202,7 +202,7 @@ def sheet(
     say(f"{run / SHEET}: {written} texts to label: {names}. Then run the recipe again.")
 
 
-def _asked_for_texts(recipe: Path, out: Path) -> tuple[LargeModel, "Corpus", int]:
+def _settings_and_corpus(recipe: Path, out: Path) -> tuple[LargeModel, "Corpus", int]:
     """The large model, the corpus and the seed of a recipe, for commands that write texts.
 
     Raises:
@@ -212,14 +212,14 @@ def _asked_for_texts(recipe: Path, out: Path) -> tuple[LargeModel, "Corpus", int
     from kdedge.recipe import load_recipe
 
     loaded = load_recipe(recipe)
-    asked = loaded.teach.large_model
-    if asked is None:
+    settings = loaded.teach.large_model
+    if settings is None:
         raise KdedgeError(f"{recipe}: no [teach.large_model]. Add it, with url, model and prompt.")
     if out.suffix != ".jsonl":
         raise KdedgeError(f"--out: {out}. A name that ends with .jsonl is needed.")
     # The recipe may already name the file that this command writes.
     data = loaded.data.model_copy(update={"unlabelled": None})
-    return asked, corpus_of(loaded.model_copy(update={"data": data}), say), loaded.seed
+    return settings, corpus_of(loaded.model_copy(update={"data": data}), say), loaded.seed
 
 
 def _student_of(run: Path) -> "Student":

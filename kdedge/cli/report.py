@@ -62,8 +62,8 @@ def drift(
             f"{bundle}: its manifest does not have statistics of the test texts. Export it again, "
             "with texts in the valid split."
         )
-    seen = _read(model, log, text)
-    found = drift_of(trust.typical, seen, model.manifest.task.output_names)
+    field_log = _read(model, log, text)
+    found = drift_of(trust.typical, field_log, model.manifest.task.output_names)
     if as_json:
         typer.echo(json.dumps(found.fields(), indent=2, ensure_ascii=False))
     else:
@@ -71,7 +71,7 @@ def drift(
             typer.echo(f"{'changed' if change.changed else 'as before'}: {change.words}")
         typer.echo(f"{found.advice}: {found.texts:,} texts, {trust.typical.texts:,} test texts")
     if label_next and out:
-        _write_next(seen, trust.decision.max_unknown, label_next, out)
+        _write_next(field_log, trust.decision.max_unknown, label_next, out)
 
 
 def _read(model: "TextModel", path: Path, text: str) -> "Log":
@@ -86,10 +86,10 @@ def _read(model: "TextModel", path: Path, text: str) -> "Log":
         if f'"{text}"' not in first and f'"{task.field}"' in first:
             return log_of_answers(path, task)
     files = TextFiles(path, text, empty="skip")
-    seen = log_of_texts(model, list(single(files, "kdedge report drift")))
+    field_log = log_of_texts(model, list(single(files, "kdedge report drift")))
     if files.empty_seen:
         say(f"empty texts left out: {files.empty_seen:,}")
-    return seen
+    return field_log
 
 
 def _write_next(log: "Log", max_unknown: float, count: int, out: Path) -> None:

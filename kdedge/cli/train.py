@@ -239,8 +239,8 @@ def average_labels(
     from kdedge.labels.average import ensemble_soft_labels
     from kdedge.labels.store import SoftLabels
 
-    made = ensemble_soft_labels([SoftLabels(store) for store in stores], out, weight)
-    say(f"{out}: soft labels of {len(made)} texts.")
+    stored = ensemble_soft_labels([SoftLabels(store) for store in stores], out, weight)
+    say(f"{out}: soft labels of {len(stored)} texts.")
 
 
 def import_labels(
@@ -358,7 +358,7 @@ def attack(
 
     corpus = read_corpus(data, seed)
     attacked = Student.load(student)
-    made, _ = adversarial_texts(
+    stored, _ = adversarial_texts(
         attacked.model,
         attacked.encoder,
         load_teacher(teacher),
@@ -366,7 +366,7 @@ def attack(
         SoftLabels(soft_labels),
         swaps,
     )
-    say(f"{soft_labels}: {len(made)} texts added.")
+    say(f"{soft_labels}: {len(stored)} texts added.")
 
 
 @settings_as_options

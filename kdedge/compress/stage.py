@@ -232,14 +232,14 @@ def _changed_by_a_step(
     wrapped: tf_keras.Model, variables: dict[str, list[tf.Variable]]
 ) -> list[tf.Variable]:
     """All variables, including those that wrappers hide, and the state of dropout."""
-    found = [*wrapped.variables, *wrapped.optimizer.variables]
-    found += [variable for of_layer in variables.values() for variable in of_layer]
-    found += [
+    changed = [*wrapped.variables, *wrapped.optimizer.variables]
+    changed += [variable for of_layer in variables.values() for variable in of_layer]
+    changed += [
         layer._random_generator._generator.state
         for layer in wrapped.submodules
         if isinstance(layer, tf_keras.layers.Dropout)
     ]
-    return list({id(variable): variable for variable in found}.values())
+    return list({id(variable): variable for variable in changed}.values())
 
 
 def _report(advance: Advance, epoch: int) -> tf_keras.callbacks.Callback:

@@ -125,8 +125,8 @@ def _twin_layer(layer: keras.Layer) -> tf_keras.layers.Layer:
             and not key.endswith(("_initializer", "_regularizer", "_constraint"))
         }
         if "activation" in config:
-            own = layer.activation is gelu_tanh
-            config["activation"] = _gelu_tanh if own else layer.activation.__name__
+            is_gelu_tanh = layer.activation is gelu_tanh
+            config["activation"] = _gelu_tanh if is_gelu_tanh else layer.activation.__name__
         return kind(**config, name=layer.name)
     except (TypeError, ValueError):
         raise KdedgeError(

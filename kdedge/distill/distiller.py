@@ -208,8 +208,8 @@ class Distiller(keras.distillation.Distiller):
         soft_share = 1 - value_at(self.student_loss_weight, done)
 
         hard = 0.0
-        if (given := _labels(y)) is not None:
-            labels, labelled = self.objective.labels(given)
+        if (batch_labels := _labels(y)) is not None:
+            labels, labelled = self.objective.labels(batch_labels)
             own_weight = weight * labelled
             # Loss objects reduce; a batch of one value each is what an example costs.
             values = self._student_loss.call(labels, logits)
@@ -251,9 +251,9 @@ class Distiller(keras.distillation.Distiller):
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
         """As Keras's, over the examples that have labels."""
-        if (given := _labels(y)) is not None:
+        if (batch_labels := _labels(y)) is not None:
             logits = self._named(y_pred)["logits"]
-            labels, labelled = self.objective.labels(given)
+            labels, labelled = self.objective.labels(batch_labels)
             weight = _example_weights(sample_weight, logits) * labelled
             return dict(super().compute_metrics(x, labels, logits, weight))
         return dict(self.get_metrics_result())
@@ -382,8 +382,8 @@ def _validate(
         if not 0 <= value <= 1:
             raise KdedgeError(f"student_loss_weight: {value}; from 0 to 1 is allowed.")
     parts = [*losses, *([] if prompt is None else [prompt])]
-    given = [student_loss_weight, *weights, *(v for part in parts for v in vars(part).values())]
-    if schedule_steps is None and any(isinstance(value, Schedule) for value in given):
+    scheduled = [student_loss_weight, *weights, *(v for part in parts for v in vars(part).values())]
+    if schedule_steps is None and any(isinstance(value, Schedule) for value in scheduled):
         raise KdedgeError("schedule_steps: None; schedules need the number of training steps.")
     if schedule_steps is not None and schedule_steps < 1:
         raise KdedgeError(f"schedule_steps: {schedule_steps}; at least 1.")

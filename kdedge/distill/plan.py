@@ -27,7 +27,7 @@ class Plan:
         store: soft labels of at least its training and valid texts.
         transfer: the texts that the student learns from.
         encoder: text encoder of the student.
-        kept: the teacher's id of each token of the student.
+        teacher_ids: the teacher's id of each of the student's tokens.
         settings: the recipe's section `distill`.
         preset: preset of the student.
         seed: seed of weights, order and dropout.
@@ -39,7 +39,7 @@ class Plan:
     store: SoftLabels
     transfer: TransferSet
     encoder: TextEncoder
-    kept: tuple[int, ...]
+    teacher_ids: tuple[int, ...]
     settings: FullDistill
     preset: Preset
     seed: int
@@ -110,14 +110,14 @@ def plan_of(
             "tokens are for single texts, and this data has pairs."
         )
     strategy = _strategy(settings.devices, corpus)
-    kept = list(range(len(encoder.vocabulary)))
+    teacher_ids = list(range(len(encoder.vocabulary)))
     most = settings.vocabulary or preset.vocabulary
-    own_pieces = most < len(kept)
+    own_pieces = most < len(teacher_ids)
     if own_pieces and beside:
         raise KdedgeError(
             f"distill.vocabulary: {most} gives the student word pieces of its own; "
             "hidden_weight, attention_weight and this adversary need all of the "
-            f"teacher's: set vocabulary = {len(kept)}."
+            f"teacher's: set vocabulary = {len(teacher_ids)}."
         )
     # A student that is cut from the teacher has its token vectors from there.
     if settings.from_teacher and not preset.needs_teacher and store.token_vectors() is None:
@@ -131,9 +131,9 @@ def plan_of(
     full = full_distill(settings, len(transfer), encoder.max_length)
     encoder = TextEncoder(encoder.tokenizer, full.max_length, encoder.pad_id)
     if own_pieces:
-        encoder, kept = encoder.pruned(transfer, min_count=0, most=most)
+        encoder, teacher_ids = encoder.pruned(transfer, min_count=0, most=most)
     return Plan(
-        corpus, store, transfer, encoder, tuple(kept), full, preset, seed, teacher, strategy
+        corpus, store, transfer, encoder, tuple(teacher_ids), full, preset, seed, teacher, strategy
     )
 
 

@@ -91,11 +91,11 @@ def _untrained(plan: Plan, teacher: BertTeacher | None) -> keras.Model:
         model = plan.preset.build(
             Request(
                 corpus.task,
-                len(plan.kept),
+                len(plan.teacher_ids),
                 settings.max_length,
                 teacher,
                 corpus,
-                plan.kept,
+                plan.teacher_ids,
                 plan.seed,
                 corpus.has_pairs,
             )
@@ -103,7 +103,7 @@ def _untrained(plan: Plan, teacher: BertTeacher | None) -> keras.Model:
     if settings.from_teacher and not plan.preset.needs_teacher:
         vectors = plan.store.token_vectors()
         assert vectors is not None  # checked by plan_of
-        set_token_embeddings(model, vectors[list(plan.kept)])
+        set_token_embeddings(model, vectors[list(plan.teacher_ids)])
     if into := PROMPTS[settings.prompt].into:
         with plan.strategy.scope():
             model = into(model, settings)
@@ -213,7 +213,7 @@ def _trained(plan: Plan, model: keras.Model, history: list[dict[str, float]]) ->
         "teacher": store.teacher,
         "transfer_texts": len(plan.transfer),
         "parameters": model.count_params(),
-        "vocabulary": len(plan.kept),
+        "vocabulary": len(plan.teacher_ids),
         "history": history,
         **measures(task, test, valid),
     }

@@ -45,7 +45,7 @@ def check(settings: Distill, preset: Preset) -> None:
         )
     one_of("distill.prompt", settings.prompt, PROMPTS)
     one_of("distill.adversary", settings.adversary, ADVERSARIES)
-    _own_losses(settings)
+    _recipe_losses(settings)
 
 
 def needs_teacher(settings: Distill) -> bool:
@@ -54,21 +54,21 @@ def needs_teacher(settings: Distill) -> bool:
     return (
         settings.matches_layers
         or (adversary is not None and adversary.needs_teacher)
-        or any(loss.teacher_output not in STORED for loss, _ in _own_losses(settings))
+        or any(loss.teacher_output not in STORED for loss, _ in _recipe_losses(settings))
     )
 
 
-def _beside(settings: Distill, preset: Preset) -> list[str]:
+def _settings_that_need_teacher(settings: Distill, preset: Preset) -> list[str]:
     """The settings that need a teacher beside the student, with the same tokens."""
-    wanted = {
+    needs = {
         f"student = {settings.student!r}": preset.needs_teacher,
         "hidden_weight": settings.hidden_weight > 0,
         "attention_weight": settings.attention_weight > 0,
     }
-    named = [name for name, needed in wanted.items() if needed]
-    if not named and needs_teacher(settings):
-        named = [f"adversary = {settings.adversary!r}", *settings.losses]
-    return named
+    names = [name for name, needed in needs.items() if needed]
+    if not names and needs_teacher(settings):
+        names = [f"adversary = {settings.adversary!r}", *settings.losses]
+    return names
 
 
 def check_own_vocabulary(settings: Distill, preset: Preset) -> None:
@@ -77,7 +77,7 @@ def check_own_vocabulary(settings: Distill, preset: Preset) -> None:
     Raises:
         KdedgeError: teacher and student must read the same token ids.
     """
-    if named := _beside(settings, preset):
+    if named := _settings_that_need_teacher(settings, preset):
         raise KdedgeError(
             f"distill: {', '.join(named)}: teacher and student would have to read the same tokens. "
             "This teacher's are not BERT's WordPiece, so its student gets word pieces of its own. "
@@ -91,7 +91,7 @@ def check_logits_only(settings: Distill, preset: Preset) -> None:
     Raises:
         KdedgeError: it needs more of the teacher.
     """
-    if named := _beside(settings, preset):
+    if named := _settings_that_need_teacher(settings, preset):
         raise KdedgeError(f"distill: {', '.join(named)}: {ONNX_ONLY}")
 
 
@@ -109,8 +109,8 @@ def settings_for_store(store: SoftLabels, settings: Distill) -> Distill:
 
 def needs_pooled(settings: Distill) -> bool:
     """Whether a term needs the teacher's sentence vectors."""
-    wanted = [loss.teacher_output for loss, _ in _own_losses(settings)]
-    return settings.feature_weight > 0 or "pooled" in wanted
+    teacher_outputs = [loss.teacher_output for loss, _ in _recipe_losses(settings)]
+    return settings.feature_weight > 0 or "pooled" in teacher_outputs
 
 
 def load_beside(teacher: Path, settings: Distill) -> BertTeacher:
@@ -119,10 +119,10 @@ def load_beside(teacher: Path, settings: Distill) -> BertTeacher:
     Raises:
         KdedgeError: `teacher` is no teacher's folder.
     """
-    wanted = [loss.teacher_output for loss, _ in _own_losses(settings)]
+    teacher_outputs = [loss.teacher_output for loss, _ in _recipe_losses(settings)]
 
     def asked_for(output: str) -> bool:
-        return any(name.startswith(output) for name in wanted)
+        return any(name.startswith(output) for name in teacher_outputs)
 
     return load_teacher(
         teacher,
@@ -160,7 +160,7 @@ def terms_of(
         terms.append((FeatureLoss(feature_width), settings.feature_weight))
     if teacher is not None and settings.matches_layers:
         terms += _of_layers(settings, student, teacher)
-    return terms + _own_losses(settings, task)
+    return terms + _recipe_losses(settings, task)
 
 
 def adversarial_term(settings: Distill, context: Context) -> Terms:
@@ -199,14 +199,14 @@ def _of_layers(settings: Distill, student: keras.Model, teacher: BertTeacher) ->
     return terms
 
 
-def _own_losses(settings: Distill, task: Task | None = None) -> Terms:
+def _recipe_losses(settings: Distill, task: Task | None = None) -> Terms:
     terms: Terms = []
     for name, weight in settings.losses.items():
-        found = find("distill.losses", name, LOSSES)
+        entry = find("distill.losses", name, LOSSES)
         if name in LOSSES:
-            loss = found(objective_of(task))
+            loss = entry(objective_of(task))
         else:
-            loss = found() if isinstance(found, type) else found
+            loss = entry() if isinstance(entry, type) else entry
         if not isinstance(loss, DistillationLoss):
             raise KdedgeError(
                 f"distill.losses: {name} is a {type(loss).__name__}; a DistillationLoss is needed."

@@ -87,18 +87,18 @@ def planned(settings: Export, subject: Subject) -> list[Planned]:
             f"lengths: {unproven}; no text of the test split needs them, so they can't be proven. "
             "Leave these lengths out."
         )
-    found = []
+    plans = []
     for name in settings.artifacts:
         runtime, _, precision = name.removesuffix(SEVERAL).partition("-")
         quantization = quantization_of(name)
         if runtime == "onnx":
             file = quantization.file if isinstance(quantization, OnnxQuantization) else "model.onnx"
-            found.append(Planned(name, f"onnx/{file}", precision, quantization))
+            plans.append(Planned(name, f"onnx/{file}", precision, quantization))
         else:
             file = f"litert/model_{name.removeprefix('litert-').replace('-', '_')}.tflite"
-            taken = lengths if name.endswith(SEVERAL) else (largest,)
-            found.append(Planned(name, file, precision, quantization, taken))
-    return found
+            file_lengths = lengths if name.endswith(SEVERAL) else (largest,)
+            plans.append(Planned(name, file, precision, quantization, file_lengths))
+    return plans
 
 
 def check(subject: Subject, settings: Export, out: Path) -> None:
@@ -186,9 +186,9 @@ class Prover:
         if planned.quantization is None:
             content = _joined([self._float32(length) for length in lengths])
         else:
-            of = planned.quantization
+            quantization = planned.quantization
             content, spared = spare_layers(
-                _QuantizerOfLengths([self._quantizer(of, length) for length in lengths]),
+                _QuantizerOfLengths([self._quantizer(quantization, length) for length in lengths]),
                 lambda trial: self._error(trial, path),
                 lambda trial: self._holds(trial, path),
             )

@@ -263,23 +263,23 @@ def _thresholds(name: str, task: Task, claims: Claims, decide: Decide) -> tuple[
     if decide.per_class:
         names = enumerate(task.output_names)
         groups = {one: claims.known & (claims.number == i) for i, one in names}
-    found = []
+    thresholds = []
     for group, rows in groups.items():
         confidence, right = claims.confidence[rows], claims.right[rows]
         if decide.coverage is not None:
-            found.append(covering_threshold(confidence, decide.coverage) if rows.any() else 0)
+            thresholds.append(covering_threshold(confidence, decide.coverage) if rows.any() else 0)
             continue
         threshold = lowest_threshold(confidence, right, decide.precision or 1)
         if threshold is None:
-            of = f" for the answer {group!r}" if group else ""
+            for_group = f" for the answer {group!r}" if group else ""
             raise KdedgeError(
-                f"{name}: precision = {decide.precision} in [decide] can't be promised{of}: on the "
-                f"valid split {int(right.sum()):,} of {len(right):,} such answers are right, and "
-                "no threshold leaves enough right ones to be sure. Lower it, set coverage instead, "
-                "or give more valid texts."
+                f"{name}: precision = {decide.precision} in [decide] can't be promised"
+                f"{for_group}: on the valid split {int(right.sum()):,} of {len(right):,} such "
+                "answers are right, and no threshold leaves enough right ones to be sure. Lower "
+                "it, set coverage instead, or give more valid texts."
             )
-        found.append(threshold)
-    return tuple(found)
+        thresholds.append(threshold)
+    return tuple(thresholds)
 
 
 def _calibration(valid_texts: int, before: Floats, claims: Claims) -> Calibration | None:
@@ -322,8 +322,8 @@ def _answered(decision: Decision, claims: Claims) -> Coverage | None:
     if not len(claims.right):
         return None
     thresholds = np.array(decision.thresholds or (0.0,))
-    own = thresholds[claims.number] if len(thresholds) > 1 else thresholds
-    answered = claims.known & (claims.confidence >= own)
+    label_thresholds = thresholds[claims.number] if len(thresholds) > 1 else thresholds
+    answered = claims.known & (claims.confidence >= label_thresholds)
     return _coverage(claims.right, answered, thresholds[0] if len(thresholds) == 1 else None)
 
 

@@ -38,13 +38,13 @@ def ensemble_soft_labels(
         share * store.lookup(texts)[0] for share, store in zip(shares, stores, strict=True)
     )
     name = fingerprint(*(s.teacher for s in stores), *(str(share) for share in shares))
-    made = SoftLabels.create(folder, name, first.task, first.has_features, first.shares_tokens)
-    made.keep(first.encoder(), first.token_vectors())
-    if missing := made.missing(texts):
+    average = SoftLabels.create(folder, name, first.task, first.has_features, first.shares_tokens)
+    average.keep(first.encoder(), first.token_vectors())
+    if missing := average.missing(texts):
         if len(missing) < len(texts):
             raise KdedgeError(f"{folder}: has some of these texts already. Name another folder.")
-        made.add(list(texts), np.asarray(logits, np.float32), first.lookup(texts)[1])
-    return made
+        average.add(list(texts), np.asarray(logits, np.float32), first.lookup(texts)[1])
+    return average
 
 
 def shares_of(what: str, count: int, weights: Sequence[float] | None) -> list[float]:
@@ -61,10 +61,10 @@ def shares_of(what: str, count: int, weights: Sequence[float] | None) -> list[fl
     Raises:
         KdedgeError: `count` is 0, or there is not one weight above 0 for each.
     """
-    given = [1.0] * count if weights is None else list(weights)
-    if count < 1 or len(given) != count or not min(given) > 0:
+    values = [1.0] * count if weights is None else list(weights)
+    if count < 1 or len(values) != count or not min(values) > 0:
         raise KdedgeError(
-            f"weights: {given} for {count} {what}; one above 0 for each is needed, and at least "
+            f"weights: {values} for {count} {what}; one above 0 for each is needed, and at least "
             "one of these."
         )
-    return [weight / sum(given) for weight in given]
+    return [weight / sum(values) for weight in values]

@@ -62,10 +62,10 @@ def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncode
 
 
 def _logits(row: Row, kind: str, task: Task) -> Logits:
-    given = row.fields.get(kind)
-    where = f"{row.where}: {kind} is {str(given)[:60]}"
+    value = row.fields.get(kind)
+    where = f"{row.where}: {kind} is {str(value)[:60]}"
     try:
-        values = np.array(given, np.float32)
+        values = np.array(value, np.float32)
     except (TypeError, ValueError):
         raise KdedgeError(f"{where}; {task.width} finite numbers are needed.") from None
     if values.shape != (task.width,) or not np.isfinite(values).all():

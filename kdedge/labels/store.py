@@ -198,16 +198,16 @@ class SoftLabels:
         order = np.argsort(rows, kind="stable")
         bounds = np.searchsorted(rows[order], self._starts)
         for i, shard in enumerate(self._shards):
-            wanted = order[bounds[i] : bounds[i + 1]]
-            if not len(wanted):
+            in_shard = order[bounds[i] : bounds[i + 1]]
+            if not len(in_shard):
                 continue
-            within = rows[wanted] - self._starts[i]
-            logits[wanted] = self._vectors(shard, "logits")[within][:, self._columns]
+            within = rows[in_shard] - self._starts[i]
+            logits[in_shard] = self._vectors(shard, "logits")[within][:, self._columns]
             if self.has_features:
                 vectors = self._vectors(shard, "pooled")
                 if pooled is None:
                     pooled = _new_array(pooled_file, (len(rows), vectors.shape[1]))
-                pooled[wanted] = vectors[within]
+                pooled[in_shard] = vectors[within]
         return logits, pooled
 
     def in_order(self, order: Sequence[int], task: Task) -> "SoftLabels":

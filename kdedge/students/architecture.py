@@ -45,7 +45,8 @@ class Request:
         max_length: longest input in tokens.
         teacher: fine-tuned BERT, for presets that take layers from it.
         corpus: the texts that the teacher was fine-tuned on, for the same presets.
-        kept: the teacher's id of each token of the student; None if the vocabularies are equal.
+        teacher_ids: the teacher's id of each of the student's tokens; None if the vocabularies
+            are equal.
         seed: seed of sampling from the corpus. Weights use `keras.utils.set_random_seed`.
         pairs: whether an input is two texts, the second one in segment 1.
     """
@@ -55,7 +56,7 @@ class Request:
     max_length: int
     teacher: BertTeacher | None = None
     corpus: Corpus | None = None
-    kept: Sequence[int] | None = None
+    teacher_ids: Sequence[int] | None = None
     seed: int = 0
     pairs: bool = False
 

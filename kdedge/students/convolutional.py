@@ -47,9 +47,9 @@ def convolutional(
     def vector(mask: Any, place: str = "") -> Any:
         pooled = []
         for kernel, of_kernel in zip(kernels, grams, strict=True):
-            own = masked(of_kernel, mask)
-            pooled.append(keras.layers.GlobalMaxPooling1D(name=f"max_{kernel}{place}")(own))
-            pooled.append(TokenMean(name=f"mean_{kernel}{place}")(own, mask))
+            features = masked(of_kernel, mask)
+            pooled.append(keras.layers.GlobalMaxPooling1D(name=f"max_{kernel}{place}")(features))
+            pooled.append(TokenMean(name=f"mean_{kernel}{place}")(features, mask))
         return keras.layers.Dropout(dropout)(keras.layers.Concatenate()(pooled))
 
     if request.pairs:

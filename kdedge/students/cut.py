@@ -102,7 +102,7 @@ def cut_from_teacher(
     layers: int,
     heads: int,
     neurons: int,
-    kept: Sequence[int] | None = None,
+    teacher_ids: Sequence[int] | None = None,
     pairs: bool = False,
     length: float = 1.0,
 ) -> keras.Model:
@@ -119,7 +119,8 @@ def cut_from_teacher(
         layers: number of layers; all if the teacher has fewer.
         heads: attention heads of each layer; all if the teacher has fewer.
         neurons: feed-forward neurons of each layer; all if the teacher has fewer.
-        kept: the teacher's id of each token of the student; None if the vocabularies are equal.
+        teacher_ids: the teacher's id of each of the student's tokens; None if the vocabularies
+            are equal.
         pairs: whether an input is two texts.
         length: mean length of the teacher's sentence vectors, see `vector_length`. A `LinearHead`
             divides by it; the student's head has it in its weights.
@@ -136,8 +137,8 @@ def cut_from_teacher(
         )
     head_width = shape.width // shape.heads
     table = bert.words.numpy()
-    if kept is not None:
-        table = table[list(kept)]
+    if teacher_ids is not None:
+        table = table[list(teacher_ids)]
     heads, neurons = min(heads, shape.heads), min(neurons, shape.inner)
     last = shape.layers - 1
     chosen = np.linspace(0, last, min(layers, last + 1)).round().astype(int).tolist()
@@ -231,7 +232,7 @@ def mini_cut(request: Request) -> keras.Model:
         layers=3,
         heads=4,
         neurons=512,
-        kept=request.kept,
+        teacher_ids=request.teacher_ids,
         pairs=request.pairs,
         length=vector_length(teacher, train.texts[:LENGTH_TEXTS]),
     )

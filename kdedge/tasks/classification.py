@@ -242,12 +242,12 @@ class Classification(Task):
     def by_class(self, outputs: Outputs, labels: Labels) -> ByClass:
         """Precision, recall and F1 of each class, from outputs float32 [texts, width]."""
         counts = self.confusion(outputs, labels)
-        right, texts, got = counts.diagonal(), counts.sum(1), counts.sum(0)
+        right, texts, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
         return ByClass(
             texts,
-            right / np.maximum(got, 1),
+            right / np.maximum(predicted, 1),
             right / np.maximum(texts, 1),
-            2 * right / np.maximum(texts + got, 1),
+            2 * right / np.maximum(texts + predicted, 1),
         )
 
     def same(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.bool_]:

@@ -148,12 +148,12 @@ class MultiLabel(Task):
 
     def counts(self, labels: Labels) -> dict[str, int]:
         """Of each label, and of texts that have none; see `Task`."""
-        found = {
-            f"label {name!r}": int(of.sum())
-            for name, of in zip(self.label_names, labels.T, strict=True)
+        by_name = {
+            f"label {name!r}": int(has_label.sum())
+            for name, has_label in zip(self.label_names, labels.T, strict=True)
         }
         none = int((~labels.any(1)).sum())
-        return found | ({"no label": none} if none else {})
+        return by_name | ({"no label": none} if none else {})
 
     def unlabelled(self, count: int) -> Labels:
         """-1 for each label of each text; see `Task`."""
@@ -311,16 +311,16 @@ def best_thresholds(outputs: Outputs, labels: Labels) -> tuple[float, ...]:
     thresholds = [common] * labels.shape[1]
     above = outputs > np.float32(common)
     # Predicted, right and true labels.
-    got, right, true = above.sum(0), (above & (labels > 0)).sum(0), labels.sum(0)
+    predicted, right, true = above.sum(0), (above & (labels > 0)).sum(0), labels.sum(0)
     frequent = [label for label in np.argsort(-true, kind="stable") if true[label] >= FEW]
     for label in frequent * ROUNDS:
         hits, middles = _by_size(outputs[:, label], labels[:, label])
         sizes = np.arange(len(hits))
-        others_right, others_got = (n.sum() - n[label] for n in (right, got))
-        micro = 2 * (others_right + hits) / (others_got + sizes + true.sum())
+        others_right, others_predicted = (n.sum() - n[label] for n in (right, predicted))
+        micro = 2 * (others_right + hits) / (others_predicted + sizes + true.sum())
         macro = 2 * hits / (sizes + true[label]) / len(true)
         best = int(np.where(np.isnan(middles), -1, micro + macro).argmax())
-        got[label], right[label], thresholds[label] = best, hits[best], float(middles[best])
+        predicted[label], right[label], thresholds[label] = best, hits[best], float(middles[best])
     return tuple(thresholds)
 
 

@@ -43,16 +43,16 @@ def write_teacher(
     source = settings.teacher
     assert source
     teacher = load_any_teacher(source, max_length=full_teaching(corpus, settings).max_length)
-    own, valid, task = teacher.task, corpus.valid, corpus.task
+    teacher_task, valid, task = teacher.task, corpus.valid, corpus.task
     step = -(-len(valid) // TEXTS)
     texts, labels = valid.texts[::step], valid.labels[::step]
     counts: Counts | None = None
     outputs = None
-    if own.name == task.name and own.width == task.width:
+    if teacher_task.name == task.name and teacher_task.width == task.width:
         logits = run_teacher(teacher, texts, BATCH)["logits"]
-        outputs = own.outputs(logits)
+        outputs = teacher_task.outputs(logits)
         counts = counts_of(logits, labels) if task.has_classes else None
-    order = order_of(own, names, task, source, counts)
+    order = order_of(teacher_task, names, task, source, counts)
     assert outputs is not None
     teacher.reorder_logits(order, task)
     outputs = outputs[:, order]
@@ -61,15 +61,15 @@ def write_teacher(
         f"{source}: {task.metric} {shown(task.metric, score, 1)} on {len(texts)} texts of the "
         "valid split."
     )
-    theirs = [own.output_names[i] for i in order]
-    if counts is not None and (found := swap_warning(counts[order], task, theirs)):
+    teacher_classes = [teacher_task.output_names[i] for i in order]
+    if counts is not None and (found := swap_warning(counts[order], task, teacher_classes)):
         tell_once(f"{source}: {found}")
     folder = find_pretrained(source)
     notes: dict[str, Any] = {
         "history": [],
         "source": source,
         "revision": revision_of(folder),
-        "classes": dict(zip(task.output_names, theirs, strict=True)),
+        "classes": dict(zip(task.output_names, teacher_classes, strict=True)),
         task.metric: score,
         "settings": settings.model_dump(),
     }

@@ -214,20 +214,23 @@ def load_teacher(
     """
     folder = find_pretrained(source)
     checkpoint = Checkpoint(folder)
-    own = None if head else _head_task(checkpoint)
-    if own is None and task is None:
+    head_task = None if head else _head_task(checkpoint)
+    if head_task is None and task is None:
         raise KdedgeError(no_classifier_message(folder, checkpoint.settings))
-    wanted, order = task, order_of(own, names, task, source) if own and task else None
-    task = own or task
+    data_task = task
+    order = order_of(head_task, names, task, source) if head_task and task else None
+    task = head_task or task
     assert task
     transformer = checkpoint.encoder(dtype)
     classifier = _head(checkpoint, head, task.width, dtype)
     variables = head_variables(classifier)
-    if own is None:
+    if head_task is None:
         # A pretrained encoder may have weights for one layer of the head, the pooler.
         base = checkpoint.family.base
-        found = [name for name in variables if name.startswith(base) and name in checkpoint.tensors]
-        variables = {name: variables[name] for name in found}
+        pooler = [
+            name for name in variables if name.startswith(base) and name in checkpoint.tensors
+        ]
+        variables = {name: variables[name] for name in pooler}
     checkpoint.fill(variables)
     checkpoint.show_unused()
     if (folder / ENCODER).is_file():
@@ -246,8 +249,8 @@ def load_teacher(
         with_hidden_states,
         with_attentions,
     )
-    if order and wanted:
-        teacher.reorder_logits(order, wanted)
+    if order and data_task:
+        teacher.reorder_logits(order, data_task)
     return teacher
 
 

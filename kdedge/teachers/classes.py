@@ -58,28 +58,28 @@ def label_names(config: Mapping[str, Any], where: object) -> tuple[str, ...]:
     return found
 
 
-def renamed(names: Sequence[str], given: Mapping[str, str], where: object) -> tuple[str, ...]:
+def renamed(names: Sequence[str], data_names: Mapping[str, str], where: object) -> tuple[str, ...]:
     """The teacher's class names, replaced by the data's where `given` has one.
 
     Args:
         names: the teacher's class names.
-        given: the data's name for some of them.
+        data_names: the data's name for some of them.
         where: path or name of the teacher, for messages.
 
     Raises:
         KdedgeError: `given` names a class that the teacher does not have.
     """
-    if unknown := [name for name in given if name not in names]:
+    if unknown := [name for name in data_names if name not in names]:
         raise KdedgeError(
             f"data.labels, --map: {', '.join(unknown)}: {where} has no such class. It has "
             f"{', '.join(names)}."
         )
-    return tuple(given.get(name, name) for name in names)
+    return tuple(data_names.get(name, name) for name in names)
 
 
 def order_of(
-    own: Task,
-    given: Mapping[str, str],
+    teacher_task: Task,
+    data_names: Mapping[str, str],
     task: Task,
     where: object,
     counts: Counts | None = None,
@@ -92,8 +92,8 @@ def order_of(
         [1, 0]
 
     Args:
-        own: the teacher's task, with its classes in the order of its logits.
-        given: the data's name for some of the teacher's classes.
+        teacher_task: the teacher's task, with its classes in the order of its logits.
+        data_names: the data's name for some of the teacher's classes.
         task: the data's task.
         where: path or name of the teacher, for messages.
         counts: its answers to labelled texts, from which the message guesses the map.
@@ -102,14 +102,14 @@ def order_of(
         KdedgeError: the tasks differ, or the classes don't match. The message has the map to write,
             filled in as far as it can be guessed.
     """
-    if own.name != task.name:
+    if teacher_task.name != task.name:
         raise KdedgeError(
-            f"{where}: a teacher for {own.name}, but the data's task is {task.name}. To fine-tune "
-            f'it with a new head, set [teach] pretrained = "{where}" and start = "probe", or run '
-            f"`kdedge teach DATA --pretrained {where} --start probe`."
+            f"{where}: a teacher for {teacher_task.name}, but the data's task is {task.name}. To "
+            f'fine-tune it with a new head, set [teach] pretrained = "{where}" and start = '
+            f'"probe", or run `kdedge teach DATA --pretrained {where} --start probe`.'
         )
-    names = own.output_names
-    ours, theirs = task.output_names, renamed(names, given, where)
+    names = teacher_task.output_names
+    ours, theirs = task.output_names, renamed(names, data_names, where)
     if sorted(theirs) == sorted(ours):
         return [theirs.index(name) for name in ours]
     has = f"{where}: the teacher's classes are {', '.join(names)}, and the data's {task}."
@@ -132,25 +132,25 @@ def suggested_map(names: Sequence[str], ours: Sequence[str], counts: Counts | No
         ours: the data's class names.
         counts: see `order_of`.
     """
-    found = _by_name(names, ours)
-    sure = set(found)
-    left = [name for name in names if name not in found]
-    free = [name for name in ours if name not in found.values()]
+    map_to = _by_name(names, ours)
+    sure = set(map_to)
+    left = [name for name in names if name not in map_to]
+    free = [name for name in ours if name not in map_to.values()]
     why = "guessed by the order only: check it"
     if counts is not None:
         rows, columns = [names.index(n) for n in left], [ours.index(n) for n in free]
         best = best_order(shares_of(counts)[np.ix_(rows, columns)])
-        found |= {left[row]: free[column] for column, row in enumerate(best)}
+        map_to |= {left[row]: free[column] for column, row in enumerate(best)}
         why = f"guessed from its answers to {counts.sum()} texts: check it"
     elif all(map(NUMBERED.fullmatch, left)):
-        found |= dict(zip(left, free, strict=False))
+        map_to |= dict(zip(left, free, strict=False))
     lines = ["[data.labels]"]
     for name in names:
         key = name if BARE_KEY.fullmatch(name) else json.dumps(name, ensure_ascii=False)
-        value = json.dumps(found.get(name, ""), ensure_ascii=False)
-        note = "" if name in sure else f"  # {why}" if name in found else f"  # {_one_of(free)}"
+        value = json.dumps(map_to.get(name, ""), ensure_ascii=False)
+        note = "" if name in sure else f"  # {why}" if name in map_to else f"  # {_one_of(free)}"
         lines.append(f"{key} = {value}{note}")
-    pairs = ",".join(f"{name}={found.get(name, '...')}" for name in names)
+    pairs = ",".join(f"{name}={map_to.get(name, '...')}" for name in names)
     return "\n".join(lines) + f"\n\nor on the command line --map '{pairs}'."
 
 
@@ -160,14 +160,14 @@ def _one_of(names: Sequence[str]) -> str:
 
 def _by_name(names: Sequence[str], ours: Sequence[str]) -> dict[str, str]:
     """Match names that differ in case and punctuation only, or of which one begins the other."""
-    found: dict[str, str] = {}
+    matches: dict[str, str] = {}
     for alike in (str.__eq__, _begins):
         for name in names:
-            free = [other for other in ours if other not in found.values()]
+            free = [other for other in ours if other not in matches.values()]
             fits = [other for other in free if alike(_plain(name), _plain(other))]
-            if name not in found and len(fits) == 1:
-                found[name] = fits[0]
-    return found
+            if name not in matches and len(fits) == 1:
+                matches[name] = fits[0]
+    return matches
 
 
 def _plain(name: str) -> str:

@@ -261,10 +261,10 @@ def shape_of(family: Family, settings: Mapping[str, Any], tensors: Tensors, wher
 
     def size(part: str, axis: int) -> int:
         name = family.base + family.parts[part].format(0)
-        found = tensors.get(name, tensors.get(f"{name}.weight"))
-        if found is None or found.ndim != 2:
+        tensor = tensors.get(name, tensors.get(f"{name}.weight"))
+        if tensor is None or tensor.ndim != 2:
             raise KdedgeError(f"{where}: the tensor {name} is missing or not two-dimensional.")
-        return int(found.shape[axis])
+        return int(tensor.shape[axis])
 
     shared = "{}" not in family.parts["query"]
     sizes = {

@@ -58,10 +58,10 @@ def open_for(
         has_features=teacher.hidden_size is not None,
         shares_tokens=teacher.encoder.is_berts,
     )
-    wanted = TextIndex()
+    unlabelled = TextIndex()
     for chunk in chunks(texts, TEXTS_A_SHARD):
-        wanted.add(wanted.missing(store.missing(chunk)))
-    missing = len(wanted)
+        unlabelled.add(unlabelled.missing(store.missing(chunk)))
+    missing = len(unlabelled)
     require_space(folder, missing * (2 * (teacher.hidden_size or 0) + 300))
     if not store.is_complete:
         students = student_encoder(teacher.encoder, texts)
@@ -95,14 +95,14 @@ def token_vectors(teacher: Teacher, students: TextEncoder) -> Features | None:
     """
     if teacher.hidden_size is None:
         return None
-    own = teacher.encoder
-    if not own.is_berts:
+    encoder = teacher.encoder
+    if not encoder.is_berts:
         pieces = [text_of(piece) for piece in students.vocabulary]
         return run_teacher(teacher, pieces, VECTORS_AT_ONCE)["pooled"].astype(np.float16)
     vectors = []
-    for start in range(0, len(own.vocabulary), VECTORS_AT_ONCE):
-        entries = range(start, min(start + VECTORS_AT_ONCE, len(own.vocabulary)))
-        rows = [Tokens.of_text([*own.first, entry, *own.last]) for entry in entries]
+    for start in range(0, len(encoder.vocabulary), VECTORS_AT_ONCE):
+        entries = range(start, min(start + VECTORS_AT_ONCE, len(encoder.vocabulary)))
+        rows = [Tokens.of_text([*encoder.first, entry, *encoder.last]) for entry in entries]
         inputs = padded(rows).inputs
         vectors.append(teacher.run(inputs)["pooled"].astype(np.float16))
     return np.concatenate(vectors)

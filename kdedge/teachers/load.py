@@ -32,16 +32,16 @@ def load_in_order(
     if task:
         return load_any_teacher(source, task=task, names=names, max_length=max_length)
     teacher = load_any_teacher(source, max_length=max_length)
-    own = teacher.task
-    labels = renamed(own.output_names, names, source)
+    teacher_task = teacher.task
+    labels = renamed(teacher_task.output_names, names, source)
     if len({*labels}) < len(labels):
         raise KdedgeError(
             f"--map: {', '.join(labels)}: two classes have one label. Give each its own."
         )
     if len(labels) > 1:
         as_in_a_corpus, _ = Classification.from_labels(labels, str(source))
-        wanted = task_of_names(own.name, as_in_a_corpus.label_names)
-        teacher.reorder_logits(order_of(own, names, wanted, source), wanted)
+        data_task = task_of_names(teacher_task.name, as_in_a_corpus.label_names)
+        teacher.reorder_logits(order_of(teacher_task, names, data_task, source), data_task)
     return teacher
 
 

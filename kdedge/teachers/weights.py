@@ -114,18 +114,18 @@ class Checkpoint:
         """
         base = self.family.base
         classifiers = {name.partition(".")[0] for name in self._used if "classifier" in name}
-        heads, others = [], []
+        heads, unknown = [], []
         for name in sorted({*self.tensors} - self._used):
             first = name.removeprefix(base).partition(".")[0]
             known = first == "pooler" if name.startswith(base) else first in HEADS
             if known and first not in classifiers:
                 heads.append(name)
             elif not self._is_count(name):
-                others.append(name)
-        if others:
+                unknown.append(name)
+        if unknown:
             raise KdedgeError(
                 f"{self.folder}: a {self.family.classes} has no part for the tensors "
-                f"{_some(others)}, and would give other answers without them. {ANY_OTHER}"
+                f"{_some(unknown)}, and would give other answers without them. {ANY_OTHER}"
             )
         # Layers that sentence-transformers puts after the model, such as 2_Dense.
         layers = sorted(f"{path.parent.name}/" for path in self.folder.glob("[1-9]_*/*model*"))

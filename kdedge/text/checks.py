@@ -63,10 +63,10 @@ def lengths_of(texts: Sequence[Text], encoder: TextEncoder, max_length: int) -> 
     for chunk in chunks(looked_at, AT_ONCE):
         for text, ids in zip(chunk, encoder.token_ids(chunk), strict=True):
             lengths.append(len(ids))
-            here = 0 if unknown_id is None else ids.count(unknown_id)
-            unknown += here
-            if here / len(ids) > worst:
-                worst, worst_text = here / len(ids), text
+            unknown_in_text = 0 if unknown_id is None else ids.count(unknown_id)
+            unknown += unknown_in_text
+            if unknown_in_text / len(ids) > worst:
+                worst, worst_text = unknown_in_text / len(ids), text
     counts = np.array(lengths)
     return Lengths(
         texts=len(counts),

@@ -177,45 +177,48 @@ def load_corpus(
     if empty_texts == "skip":
         rows, findings = without_empty(rows, columns)
     texts = [row.text_of(columns) for row in rows]
-    given = [kind.parse(*label_form.of(row)) for row in rows]
+    parsed_labels = [kind.parse(*label_form.of(row)) for row in rows]
     if quoting is None and is_delimited(path):
-        check_no_rows_in_texts(rows, texts, given)
+        check_no_rows_in_texts(rows, texts, parsed_labels)
 
-    labelled = [i for i, parsed in enumerate(given) if parsed is not None]
-    chosen = _Labelled(rows, texts, given).at(labelled)
-    against, found = find_contradictions(*chosen, contradictions)
-    findings += found
+    labelled = [i for i, parsed in enumerate(parsed_labels) if parsed is not None]
+    labelled_rows = _Labelled(rows, texts, parsed_labels).at(labelled)
+    against, new_findings = find_contradictions(*labelled_rows, contradictions)
+    findings += new_findings
     if contradictions == "drop":
-        keys = map(same_text, chosen.texts)
-        chosen = chosen.at([i for i, key in enumerate(keys) if key not in against])
-    what, labels = kind.from_labels(chosen.labels, f"{path}: {label_form}")
-    if never := [name for name in label_columns if name not in what.output_names]:
+        keys = map(same_text, labelled_rows.texts)
+        labelled_rows = labelled_rows.at([i for i, key in enumerate(keys) if key not in against])
+    corpus_task, labels = kind.from_labels(labelled_rows.labels, f"{path}: {label_form}")
+    if never := [name for name in label_columns if name not in corpus_task.output_names]:
         raise KdedgeError(
             f"{path}: no row has a 1 in column {never[0]!r}. Add some, or leave it out of "
             "label_columns in [data], --label-columns."
         )
     if score_range:
-        what = what.within(score_range)
-        _need_within(chosen, score_range)
-    findings += [*near_doubles(what.output_names), *joined_labels(what.output_names)]
+        corpus_task = corpus_task.within(score_range)
+        _need_within(labelled_rows, score_range)
+    findings += [*near_doubles(corpus_task.output_names), *joined_labels(corpus_task.output_names)]
 
     shares = {"valid": valid_fraction, "test": test_fraction}
-    parts, found = _parts(path, chosen, what, labels, split, shares, seed)
-    what = what.fitted(labels[parts == "train"])
-    findings += [*found, *copies(parts, chosen.rows, chosen.texts)]
+    parts, new_findings = _parts(path, labelled_rows, corpus_task, labels, split, shares, seed)
+    corpus_task = corpus_task.fitted(labels[parts == "train"])
+    findings += [*new_findings, *copies(parts, labelled_rows.rows, labelled_rows.texts)]
 
     def part(name: str) -> Split:
-        of = np.flatnonzero(parts == name)
-        return Split(tuple(chosen.texts[i] for i in of), labels[of])
+        rows_of_part = np.flatnonzero(parts == name)
+        return Split(tuple(labelled_rows.texts[i] for i in rows_of_part), labels[rows_of_part])
 
-    more = [one for one, parsed in zip(texts, given, strict=True) if parsed is None]
-    more += read_texts(unlabelled, text, form, empty_texts, text_pair) if unlabelled else []
+    unlabelled_texts = [
+        one for one, parsed in zip(texts, parsed_labels, strict=True) if parsed is None
+    ]
+    if unlabelled:
+        unlabelled_texts += read_texts(unlabelled, text, form, empty_texts, text_pair)
     valid, test = part("valid"), part("test")
-    more, found = without_held_out(more, [*valid.texts, *test.texts])
-    findings += found
+    unlabelled_texts, new_findings = without_held_out(unlabelled_texts, [*valid.texts, *test.texts])
+    findings += new_findings
     for finding in findings:
         tell(f"{path}: {finding.line()}")
-    return Corpus(what, part("train"), valid, test, tuple(more), tuple(findings))
+    return Corpus(corpus_task, part("train"), valid, test, tuple(unlabelled_texts), tuple(findings))
 
 
 class _Labelled(NamedTuple):

@@ -124,10 +124,10 @@ def delimited_rows(
 
 
 def _delimiter(path: Path, header: str, usual: str, tell: Tell) -> str:
-    found = usual if usual in header else max((usual, *DELIMITERS), key=header.count)
-    if found != usual:
-        tell(f"{path}: the delimiter is {found!r}, not {usual!r}, as its first line shows.")
-    return found
+    delimiter = usual if usual in header else max((usual, *DELIMITERS), key=header.count)
+    if delimiter != usual:
+        tell(f"{path}: the delimiter is {delimiter!r}, not {usual!r}, as its first line shows.")
+    return delimiter
 
 
 def _quoted(path: Path, lines: Iterable[str], tell: Tell) -> bool:

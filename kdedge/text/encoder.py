@@ -239,11 +239,11 @@ class TextEncoder:
 
     def _by_tokenizer(self, texts: Sequence[Text], length: int) -> list[Tokens]:
         if length not in self._tokenizers:
-            own = self.tokenizer
+            tokenizer = self.tokenizer
             if length < self.max_length:
-                own = Tokenizer.from_str(own.to_str())
-                own.enable_truncation(length, direction=self.truncation_side)
-            self._tokenizers[length] = own
+                tokenizer = Tokenizer.from_str(tokenizer.to_str())
+                tokenizer.enable_truncation(length, direction=self.truncation_side)
+            self._tokenizers[length] = tokenizer
         encodings = self._tokenizers[length].encode_batch_fast(texts)
         return [Tokens(encoding.ids, encoding.type_ids) for encoding in encodings]
 
@@ -396,8 +396,8 @@ class TextEncoder:
             KdedgeError: the folder has no tokenizer, or it can't be read.
         """
         if (folder / ENCODER).is_file():
-            own = cls.load(folder)
-            return cls(own.tokenizer, max_length, own.pad_id, own.truncation_side)
+            stored = cls.load(folder)
+            return cls(stored.tokenizer, max_length, stored.pad_id, stored.truncation_side)
         tokenizer, pad_id, side = read_pretrained(folder)
         return cls(tokenizer, max_length, pad_id, side)
 

@@ -43,8 +43,8 @@ class NearTexts:
         few = rarest[: int((1 - NEAR) * len(parts) + 1e-9) + 1]
         places = {place for part in few for place in self._places.get(part, ())}
         return any(
-            len(parts & own) >= NEAR * len(parts | own)
-            for own in (self._texts[place] for place in places)
+            len(parts & known) >= NEAR * len(parts | known)
+            for known in (self._texts[place] for place in places)
         )
 
 

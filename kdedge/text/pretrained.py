@@ -58,16 +58,16 @@ def read_pretrained(folder: Path) -> Pretrained:
         if found := _as_it_is(folder, settings, config):
             _need_ids_in_table(folder, found.tokenizer, config)
             return found
-        given = _reader(folder, settings, config).from_pretrained(
+        loaded = _reader(folder, settings, config).from_pretrained(
             folder, use_fast=True, trust_remote_code=False, local_files_only=True
         )
-        if not given.is_fast or given.split_special_tokens:
+        if not loaded.is_fast or loaded.split_special_tokens:
             raise KdedgeError(
-                f"{folder}: {type(given).__name__} has no fast version with the same ids. Label "
+                f"{folder}: {type(loaded).__name__} has no fast version with the same ids. Label "
                 "the texts with another program, and import the labels with "
                 "`kdedge import-labels`."
             )
-        tokenizer = Tokenizer.from_str(given.backend_tokenizer.to_str())
+        tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
     except KdedgeError:
         raise
     except ImportError as error:
@@ -79,12 +79,12 @@ def read_pretrained(folder: Path) -> Pretrained:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     _need_ids_in_table(folder, tokenizer, config)
-    pad = given.pad_token_id
+    pad = loaded.pad_token_id
     if pad is None:
         pad = next(filter(None, map(tokenizer.token_to_id, ("[PAD]", "<pad>"))), None)
     if pad is None:
         pad = config.get("pad_token_id") or 0
-    return Pretrained(tokenizer, pad, given.truncation_side)
+    return Pretrained(tokenizer, pad, loaded.truncation_side)
 
 
 def _as_it_is(folder: Path, settings: dict[str, Any], config: dict[str, Any]) -> Pretrained | None:

@@ -68,38 +68,38 @@ def load_unlabelled(
             need_columns(path, [row], text_columns(text, text_pair))
         if empty_texts == "skip" and row.is_empty(*columns):
             continue
-        own = row.text_of(columns)
-        if same_text(own) in seen:
+        row_text = row.text_of(columns)
+        if same_text(row_text) in seen:
             continue
-        seen.add(same_text(own))
-        texts.append(own)
+        seen.add(same_text(row_text))
+        texts.append(row_text)
         labels.append(task.parse(*label_form.of(row)))
         parts.append(part_of(row, split) if split else "")
     if not split:
         parts = _divided(labels, valid_fraction, test_fraction, seed)
-    of = {name: [i for i, part in enumerate(parts) if part == name] for name in PARTS}
-    for name, rows in of.items():
+    rows_of = {name: [i for i, part in enumerate(parts) if part == name] for name in PARTS}
+    for name, rows in rows_of.items():
         if not rows:
             raise KdedgeError(
                 f"{path}: no text is in {name}. Add texts; if all rows have a label, name a column "
                 "with the values train, valid and test: split in [data], --split."
             )
-    given = [labels[i] for i in of["test"] if labels[i] is not None]
-    if given and len(given) < len(of["test"]):
+    test_labels = [labels[i] for i in rows_of["test"] if labels[i] is not None]
+    if test_labels and len(test_labels) < len(rows_of["test"]):
         raise KdedgeError(
-            f"{path}: {len(given)} of {len(of['test'])} test rows have a label. Label all of "
-            "them, or leave the others out of the test split."
+            f"{path}: {len(test_labels)} of {len(rows_of['test'])} test rows have a label. Label "
+            "all of them, or leave the others out of the test split."
         )
     splits = {
         name: Split(tuple(texts[i] for i in rows), task.unlabelled(len(rows)))
-        for name, rows in of.items()
+        for name, rows in rows_of.items()
     }
-    if given:
-        numbers = task.numbers(given, f"{path}: {label_form}")
+    if test_labels:
+        numbers = task.numbers(test_labels, f"{path}: {label_form}")
         splits["test"] = replace(splits["test"], labels=numbers)
     more = read_texts(unlabelled, text, form, empty_texts, text_pair) if unlabelled else []
     more, findings = without_held_out(more, [*splits["valid"].texts, *splits["test"].texts])
-    if not given:
+    if not test_labels:
         findings.append(
             Finding(
                 UNKNOWN_TEST,
@@ -131,12 +131,12 @@ def with_answers(corpus: Corpus, texts: Sequence[Text], logits: Logits) -> Corpu
     task = corpus.task
     numbers = dict(zip(texts, task.labels_in(task.outputs(logits)), strict=True))
 
-    def answered(name: str, split: Split, own: bool) -> Split:
-        kept = [i for i, text in enumerate(split.texts) if text in numbers]
-        if not kept:
+    def answered(name: str, split: Split, has_labels: bool) -> Split:
+        rows = [i for i, text in enumerate(split.texts) if text in numbers]
+        if not rows:
             raise KdedgeError(f"the teacher answered no text of the {name} split.")
-        chosen = tuple(split.texts[i] for i in kept)
-        labels = split.labels[kept] if own else np.stack([numbers[text] for text in chosen])
+        chosen = tuple(split.texts[i] for i in rows)
+        labels = split.labels[rows] if has_labels else np.stack([numbers[text] for text in chosen])
         return Split(chosen, labels)
 
     unknown = np.array_equal(corpus.test.labels, task.unlabelled(len(corpus.test)))

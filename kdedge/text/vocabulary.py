@@ -24,7 +24,7 @@ LEAST_COUNT = 2
 SAMPLE, LONGEST = 2_000, 512
 
 
-def student_encoder(teachers: TextEncoder, texts: Iterable[Text]) -> TextEncoder:
+def student_encoder(teacher_encoder: TextEncoder, texts: Iterable[Text]) -> TextEncoder:
     """The text encoder for students: the teacher's, if it is BERT's WordPiece, or a learned one.
 
     Students have WordPiece, because apps, MediaPipe and transformers.js can read it. Texts are
@@ -33,20 +33,21 @@ def student_encoder(teachers: TextEncoder, texts: Iterable[Text]) -> TextEncoder
     WordPiece, which splits it into characters, than in a Unigram model.
 
     Args:
-        teachers: text encoder of the teacher.
+        teacher_encoder: text encoder of the teacher.
         texts: the texts that the teacher labels; they are read twice.
     """
-    if not teachers.is_berts:
+    if not teacher_encoder.is_berts:
         learned, sample = wordpiece_of(texts, LONGEST), [*islice(texts, SAMPLE)]
-        whole = Tokenizer.from_str(teachers.tokenizer.to_str())
-        tokens, theirs = (
+        whole = Tokenizer.from_str(teacher_encoder.tokenizer.to_str())
+        student_tokens, teacher_tokens = (
             sum(map(len, encoder.token_ids(sample)))
-            for encoder in (learned, TextEncoder(whole, LONGEST, teachers.pad_id))
+            for encoder in (learned, TextEncoder(whole, LONGEST, teacher_encoder.pad_id))
         )
-        length = ceil(teachers.max_length * tokens / theirs / LENGTH_STEP) * LENGTH_STEP
-        return TextEncoder(learned.tokenizer, max(teachers.max_length, min(length, LONGEST)))
-    own = Tokenizer.from_str(teachers.tokenizer.to_str())
-    return TextEncoder(own, teachers.max_length, teachers.pad_id)
+        length = teacher_encoder.max_length * student_tokens / teacher_tokens
+        length = ceil(length / LENGTH_STEP) * LENGTH_STEP
+        return TextEncoder(learned.tokenizer, max(teacher_encoder.max_length, min(length, LONGEST)))
+    tokenizer = Tokenizer.from_str(teacher_encoder.tokenizer.to_str())
+    return TextEncoder(tokenizer, teacher_encoder.max_length, teacher_encoder.pad_id)
 
 
 def wordpiece_of(texts: Iterable[Text], max_length: int) -> TextEncoder:

@@ -469,16 +469,16 @@ def _speed_up(
     if measurement not in peers:
         return None
     teachers = [m for m in peers if m.is_teacher]
-    of = {m.name: p50(repeats(m)) for m in peers}
+    medians = {m.name: p50(repeats(m)) for m in peers}
     baseline = (
-        min(teachers, key=lambda m: of[m.name])
+        min(teachers, key=lambda m: medians[m.name])
         if teachers
-        else max(peers, key=lambda m: of[m.name])
+        else max(peers, key=lambda m: medians[m.name])
     )
     if baseline.name == measurement.name:
         return None
     low, high = ratio_interval(repeats(baseline), repeats(measurement))
-    return SpeedUp(baseline, of[baseline.name] / of[measurement.name], low, high)
+    return SpeedUp(baseline, medians[baseline.name] / medians[measurement.name], low, high)
 
 
 def report_schema() -> str:

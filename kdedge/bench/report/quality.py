@@ -47,11 +47,11 @@ def quality_of(
     name = str(student.notes["preset"])
     measures = task.measures(task.outputs(test.logits), test.labels)
     models.append(Scored(name=name, measures=measures))
-    own, rivals = models[len(baselines) :], models[: len(baselines)]
+    own_models, rivals = models[len(baselines) :], models[: len(baselines)]
     reasons = [likely_reason(corpus, notes, findings)]
     best = max((one.measures[task.metric] for one in rivals), default=0.0)
-    if len(own) == 2:
-        is_better = own[0].measures[task.metric] > best
+    if len(own_models) == 2:
+        is_better = own_models[0].measures[task.metric] > best
         reasons.append(likely_reason(corpus, notes, findings, teacher_is_better=is_better))
     classes, confusions = _by_class(student)
     return Quality(
@@ -59,7 +59,7 @@ def quality_of(
         models=tuple(models),
         verdicts=tuple(
             verdict(one, rivals, task.metric, why)
-            for one, why in zip(own, reasons, strict=True)
+            for one, why in zip(own_models, reasons, strict=True)
             if rivals
         ),
         classes=classes,
@@ -76,10 +76,10 @@ def verdict(model: Scored, baselines: Sequence[Scored], metric: str, why: str) -
         metric: metric to compare by.
         why: likely reason if it is not better.
     """
-    own = model.measures[metric]
-    better = [one for one in baselines if one.measures[metric] >= own]
+    score = model.measures[metric]
+    better = [one for one in baselines if one.measures[metric] >= score]
     if not better:
-        return f"{model.name} ({shown(metric, own, 1)} {metric}) is better than " + (
+        return f"{model.name} ({shown(metric, score, 1)} {metric}) is better than " + (
             " and than ".join(
                 f"{one.name} ({shown(metric, one.measures[metric], 1)})" for one in baselines
             )
@@ -87,7 +87,7 @@ def verdict(model: Scored, baselines: Sequence[Scored], metric: str, why: str) -
     best = max(better, key=lambda one: one.measures[metric])
     large = " Those need the whole pretrained model." if best.name == PROBE else ""
     return (
-        f"{model.name} ({shown(metric, own, 1)} {metric}) is NOT better than {best.name} "
+        f"{model.name} ({shown(metric, score, 1)} {metric}) is NOT better than {best.name} "
         f"({shown(metric, best.measures[metric], 1)}).{large} {why}"
     )
 

@@ -109,23 +109,23 @@ def read_sheet(student: Student, path: Path) -> HandLabels:
 
 def lines(sheet: HandLabels) -> list[str]:
     """The scores as lines for a terminal."""
-    found = [f"{sheet.labelled} of {sheet.texts} texts are labelled by hand."]
+    sheet_lines = [f"{sheet.labelled} of {sheet.texts} texts are labelled by hand."]
     if sheet.foreign:
-        found.append(
+        sheet_lines.append(
             f"{sheet.foreign} texts are not in the test split and are left out: was the sheet "
             "made before the splits changed?"
         )
     for model in sheet.models:
         low, high = (shown(sheet.metric, end, 1) for end in model.interval)
-        own = shown(sheet.metric, model.score, 1)
-        found.append(f"{model.name}: {sheet.metric} {own}, 95% interval {low} to {high}")
+        score = shown(sheet.metric, model.score, 1)
+        sheet_lines.append(f"{model.name}: {sheet.metric} {score}, 95% interval {low} to {high}")
     if sheet.agreement is not None and sheet.agreement_interval is not None:
         low, high = (f"{end:.1%}" for end in sheet.agreement_interval)
-        found.append(
+        sheet_lines.append(
             f"teacher and student agree on {sheet.agreement:.1%} of {sheet.test_texts} test "
             f"texts, 95% interval {low} to {high}"
         )
-    return found
+    return sheet_lines
 
 
 def _form(student: Student) -> LabelForm:

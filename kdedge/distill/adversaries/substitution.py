@@ -103,9 +103,11 @@ class Substitution(Adversary):
             choices = tf.shape(gains)[2]
             gains = tf.reshape(gains, [tf.shape(ids)[0], -1])
             best = tf.argmax(gains, 1, output_type=tf.int32)
-            here = tf.one_hot(best // choices, tf.shape(ids)[1], on_value=True, off_value=False)
-            here &= tf.reduce_max(gains, 1, keepdims=True) > 0
+            is_swapped = tf.one_hot(
+                best // choices, tf.shape(ids)[1], on_value=True, off_value=False
+            )
+            is_swapped &= tf.reduce_max(gains, 1, keepdims=True) > 0
             swapped = tf.gather(tf.reshape(candidates, tf.shape(gains)), best, batch_dims=1)
-            ids = tf.where(here, swapped[:, None], ids)
-            changed |= here
+            ids = tf.where(is_swapped, swapped[:, None], ids)
+            changed |= is_swapped
         return ids

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,33 +178,32 @@ def generate_texts(
     out.parent.mkdir(parents=True, exist_ok=True)
     written = WrittenTexts(answers_file(out))
 
-    stopped, rounds, asked = None, 0, list[TextRequest]()
-    known, kept = _known_texts(corpus), list[tuple[str, str]]()
+    stopped, rounds, requests = None, 0, list[TextRequest]()
+    known, new_texts = _known_texts(corpus), list[tuple[str, str]]()
     while rounds < MOST_ROUNDS * _rounds(how) and not stopped:
-        lacking = [
-            label for label in prompt.labels if sum(own == label for _, own in kept) < how.per_label
-        ]
+        per_label = Counter(label for _, label in new_texts)
+        lacking = [label for label in prompt.labels if per_label[label] < how.per_label]
         if not lacking:
             break
         # As many rounds at once as would be enough if every text were new.
-        fewest = min(sum(own == label for _, own in kept) for label in lacking)
+        fewest = min(per_label[label] for label in lacking)
         more = min(
             math.ceil((how.per_label - fewest) / how.at_once), MOST_ROUNDS * _rounds(how) - rounds
         )
         new = _requests(settings, prompt, corpus, how, lacking, range(rounds, rounds + more))
         rounds += more
-        asked += new
-        stopped = written.ask(server, asked, how.at_once, how.temperature)
-        kept += _new_texts(new, written, known)
+        requests += new
+        stopped = written.ask(server, requests, how.at_once, how.temperature)
+        new_texts += _new_texts(new, written, known)
     count = dict.fromkeys(prompt.labels, 0)
     lines = []
-    for text, label in kept:
+    for text, label in new_texts:
         if count[label] < how.per_label:
             count[label] += 1
             line = {"text": text, "asked_label": label, "generated": True, "model": settings.model}
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     write_text(out, "".join(lines))
-    _tell_of(server, asked, written, kept, tell)
+    _tell_of(server, requests, written, new_texts, tell)
     if stopped:
         tell(f"Stopped by {stopped}; the same command continues.")
     for label, number in count.items():
@@ -313,14 +313,14 @@ def _new_texts(
     requests: Sequence[TextRequest], written: WrittenTexts, known: NearTexts
 ) -> list[tuple[str, str]]:
     """The texts that are not near copies of known ones, with their labels; adds them to `known`."""
-    found = []
+    labelled = []
     for request in requests:
         for text in written.texts.get(request.key) or ():
             whole = " ".join(text.split())
             if can_be_used(whole) and not known.has(whole):
                 known.add(whole)
-                found.append((whole, request.label))
-    return found
+                labelled.append((whole, request.label))
+    return labelled
 
 
 def can_be_used(text: str) -> bool:
@@ -334,20 +334,20 @@ def can_be_used(text: str) -> bool:
 
 def _tell_of(
     server: Server,
-    asked: Sequence[TextRequest],
+    requests: Sequence[TextRequest],
     written: WrittenTexts,
-    kept: Sequence[tuple[str, str]],
+    new_texts: Sequence[tuple[str, str]],
     tell: Tell,
 ) -> None:
     spent = server.spent
     tell(f"Asked: {spent.line(server.settings)}.")
     if spent.faults:
         tell(f"Sent again after faults: {spent.faults_line()}.")
-    answers = [written.texts[request.key] for request in asked if request.key in written.texts]
-    texts = sum(len(own or ()) for own in answers)
+    answers = [written.texts[request.key] for request in requests if request.key in written.texts]
+    texts = sum(len(answer or ()) for answer in answers)
     tell(
-        f"{texts} texts written; {texts - len(kept)} left out: empty, or near copies of the data "
-        "or of each other."
+        f"{texts} texts written; {texts - len(new_texts)} left out: empty, or near copies of the "
+        "data or of each other."
     )
-    if without := sum(own is None for own in answers):
+    if without := sum(answer is None for answer in answers):
         tell(f"{without} answers are not lists of texts; {written.path} has the reasons.")

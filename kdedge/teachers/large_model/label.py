@@ -124,11 +124,11 @@ def estimate(
         store = SoftLabels(folder)
         ways = [store.notes.get("way", ways[0])]
         missing = _missing(store, prompts, texts)
-    kept, once = Answers(answers or folder / ANSWERS), [*dict.fromkeys(missing)]
+    stored, distinct = Answers(answers or folder / ANSWERS), [*dict.fromkeys(missing)]
     costs = {}
     for way in ways:
         askers = _askers(settings, way, prompts)
-        costs[way] = _estimated(settings, askers, way, kept.without(once, askers))
+        costs[way] = _estimated(settings, askers, way, stored.without(distinct, askers))
     return costs
 
 
@@ -139,8 +139,8 @@ def asker(settings: LargeModel, way: str, prompt: Prompt) -> str:
 
 
 def _askers(settings: LargeModel, way: str, prompts: list[Prompt]) -> dict[str, Prompt]:
-    asked = [question for prompt in prompts for question in prompt.questions]
-    return {asker(settings, way, question): question for question in asked}
+    questions = [question for prompt in prompts for question in prompt.questions]
+    return {asker(settings, way, question): question for question in questions}
 
 
 class Answers:
@@ -169,16 +169,16 @@ class Answers:
 
     def without(self, texts: Iterable[Text], askers: Iterable[str]) -> list[Question]:
         """The questions about these texts that have no answer yet, each once."""
-        names, once = [*askers], dict.fromkeys(texts)
-        every = ((name, text) for text in once for name in names)
+        names, distinct = [*askers], dict.fromkeys(texts)
+        every = ((name, text) for text in distinct for name in names)
         return [question for question in every if question not in self.logs]
 
     def add(self, question: Question, logs: Logs, why: str) -> None:
         """Store an answer; `why` is the reason if it is not a label."""
         name, text = question
-        given = None if logs is None else logs.tolist()
+        values = None if logs is None else logs.tolist()
         parts = {column: of_text for column, (of_text,) in columns_of([text]).items()}
-        line = {"asker": name, **parts, "logs": given} | ({"why": why} if why else {})
+        line = {"asker": name, **parts, "logs": values} | ({"why": why} if why else {})
         add_answer(self.path, line)
         self.logs[question] = logs
 
@@ -269,8 +269,8 @@ def _checked(prompts: list[Prompt], texts: Iterable[Text]) -> Iterator[Text]:
 
 
 def _missing(store: SoftLabels, prompts: list[Prompt], texts: Texts) -> Iterator[Text]:
-    found = chain.from_iterable(store.missing(chunk) for chunk in chunks(texts, TEXTS_A_SHARD))
-    return _checked(prompts, found)
+    missing = chain.from_iterable(store.missing(chunk) for chunk in chunks(texts, TEXTS_A_SHARD))
+    return _checked(prompts, missing)
 
 
 def _normal(logs: LogProbabilities) -> LogProbabilities:
@@ -290,14 +290,14 @@ def _priors(asking: _Asking, content_free: Sequence[Text]) -> dict[str, LogProba
     for name, prompt in asking.askers.items():
         if any((name, text) not in logs for text in content_free):
             return None
-        given = [own for text in content_free if (own := logs[name, text]) is not None]
-        if content_free and not given:
+        answered = [answer for text in content_free if (answer := logs[name, text]) is not None]
+        if content_free and not answered:
             raise KdedgeError(
                 f"{asking.server.settings.model}: it gives no label to texts without content, so "
                 "it can't be calibrated. Set calibrate = false, and name another folder."
             )
         width = len(prompt.labels)
-        means = [np.exp(_normal(own)) for own in given] or [np.full(width, 1 / width)]
+        means = [np.exp(_normal(answer)) for answer in answered] or [np.full(width, 1 / width)]
         priors[name] = np.log(np.mean(means, 0))
     return priors
 
@@ -318,14 +318,14 @@ def _write(
     for text in dict.fromkeys(_missing(store, prompts, texts)):
         if any((name, text) not in logs for name in priors):
             continue
-        found = []
+        by_prompt = []
         for prompt, of_prompt in zip(prompts, names, strict=True):
-            given = [own for name in of_prompt if (own := logs[name, text]) is not None]
-            if len(given) == len(of_prompt):
+            answered = [answer for name in of_prompt if (answer := logs[name, text]) is not None]
+            if len(answered) == len(of_prompt):
                 prior = [priors[name] for name in of_prompt]
-                found.append(_logits(prompt, np.array(given) - np.array(prior)))
-        if found:
-            rows[text] = np.mean(found, 0)
+                by_prompt.append(_logits(prompt, np.array(answered) - np.array(prior)))
+        if by_prompt:
+            rows[text] = np.mean(by_prompt, 0)
         else:
             unlabelled += 1
     for some in chunks([*rows], TEXTS_A_SHARD):

@@ -119,7 +119,7 @@ def rewrite_texts(
     )
     without = {*store.missing(texts)}
     texts = [text for text in texts if text not in without]
-    kept: list[str] = []
+    lines: list[str] = []
     if texts:
         teachers, students = task.outputs(store.lookup(texts)[0]), trained.outputs(texts)
         for place in np.flatnonzero(~task.same(students, teachers)):
@@ -131,13 +131,13 @@ def rewrite_texts(
                 "teacher": task.answer(teachers[place]).text(),
                 "student": task.answer(students[place]).text(),
             }
-            kept.append(json.dumps(line, ensure_ascii=False) + "\n")
-    write_text(out, "".join(kept))
+            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    write_text(out, "".join(lines))
     tell(
         f"{len(requests)} texts were rewritten to {len(new)} new ones. The answers of student and "
-        f"{settings.model} differ on {len(kept)} of the {len(texts)} with a label."
+        f"{settings.model} differ on {len(lines)} of the {len(texts)} with a label."
     )
-    return len(kept)
+    return len(lines)
 
 
 def estimate_rewriting(
@@ -224,11 +224,11 @@ def _new_texts(
         for text in single(split.texts, WHAT):
             held_out.add(text)
     known = {same_text(text) for text in corpus.train.texts}
-    found = dict[str, str]()
+    sources = dict[str, str]()
     for request, source in requests.items():
         for text in written.texts.get(request.key) or ():
             whole = " ".join(text.split())
             if can_be_used(whole) and same_text(whole) not in known and not held_out.has(whole):
                 known.add(same_text(whole))
-                found[whole] = source
-    return found
+                sources[whole] = source
+    return sources

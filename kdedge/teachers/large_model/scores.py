@@ -68,8 +68,8 @@ def score_prompts(
         KdedgeError: a text has no label or one that a prompt lacks, or as in `label_by_prompts`.
     """
     truth: dict[Text, str] = {}
-    for text, where, given in labelled:
-        label = Classification.parse(given, where)
+    for text, where, value in labelled:
+        label = Classification.parse(value, where)
         if label is None or truth.setdefault(text, label) != label:
             raise KdedgeError(f"{where}: each text needs exactly one label.")
     for path in settings.prompt:

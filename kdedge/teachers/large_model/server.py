@@ -143,10 +143,10 @@ class Server:
             RequestError: the server can't do this, or the answer is incomplete.
             KdedgeError: the server can't be reached, refuses the key, or fails in each retry.
         """
-        given = prompts[0] if len(prompts) == 1 else list(prompts)
+        prompt = prompts[0] if len(prompts) == 1 else list(prompts)
         create: Any = self._client.completions.create
         return self._ask(
-            lambda: create(model=self.settings.model, prompt=given, **options),
+            lambda: create(model=self.settings.model, prompt=prompt, **options),
             read,
             sum(len(prompt.encode()) for prompt in prompts),
         )

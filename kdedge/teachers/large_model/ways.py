@@ -135,18 +135,18 @@ def samples(
     server: Server, prompt: Prompt, text: Text, opinion: Sequence[float] | None
 ) -> LogProbabilities:
     """Log of the share of each label among several answers at temperature 1."""
-    wanted = server.settings.samples
+    count = server.settings.samples
     answers: list[str] = []
-    while len(answers) < wanted:
+    while len(answers) < count:
         # If several answers are asked for, some servers give only one, and some refuse.
-        n = 1 if server.one_at_a_time else wanted - len(answers)
+        n = 1 if server.one_at_a_time else count - len(answers)
         try:
             answers += _answers(server, prompt, text, opinion, n=n, temperature=1)
         except RequestError as error:
             if n == 1 or error.status not in UNSUPPORTED:
                 raise
             server.one_at_a_time = True
-    return _shares(answers[:wanted], prompt)
+    return _shares(answers[:count], prompt)
 
 
 def answer(
@@ -231,8 +231,8 @@ def find_way(server: Server, prompt: Prompt, text: Text, tell: Callable[[str], N
         RequestError: the server supports none.
         KdedgeError: a limit is reached before, or the server can't be used at all.
     """
-    wanted = server.settings.way
-    tried = [*WAYS] if wanted == "auto" else [wanted]
+    chosen = server.settings.way
+    tried = [*WAYS] if chosen == "auto" else [chosen]
     reasons = {}
     for name in tried:
         if stopped := server.spent.exceeds(server.settings):
