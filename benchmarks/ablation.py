@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.common import Figures, asked, cli, distilled, once
+from benchmarks.common import Figures, cli, make_once, read_command_line, train_student
 from kdedge import KdedgeError, SoftLabels, Student
 from kdedge.bench.report.tables import markdown
 from kdedge.bench.statistics import RESAMPLES
@@ -49,32 +49,32 @@ Right = npt.NDArray[np.float64]
 
 def main() -> None:
     """Train and compare the students, and write the results."""
-    setup, given = asked("ablation", __doc__, "settings", seeds=(1, 2, 3), epochs=4)
-    wanted = given.settings or [*SETTINGS]
-    if unknown := {*wanted} - {*SETTINGS}:
+    setup, options = read_command_line("ablation", __doc__, "settings", seeds=(1, 2, 3), epochs=4)
+    names = options.settings or [*SETTINGS]
+    if unknown := {*names} - {*SETTINGS}:
         raise KdedgeError(f"settings: {', '.join(unknown)}. Allowed: {', '.join(SETTINGS)}.")
     # Some adversaries need the teacher's whole vocabulary, so all students have it.
-    whole = len(SoftLabels(setup.made("soft_labels")).encoder().vocabulary)
-    fixed = {"student": "micro", "epochs": given.epochs, "vocabulary": whole}
+    vocabulary = len(SoftLabels(setup.run_file("soft_labels")).encoder().vocabulary)
+    fixed = {"student": "micro", "epochs": options.epochs, "vocabulary": vocabulary}
 
-    def trained(name: str) -> dict[str, Right]:
+    def right_answers(name: str) -> dict[str, Right]:
         answers: dict[str, list[Any]] = {split: [] for split in SPLITS}
-        for seed in given.seeds:
+        for seed in options.seeds:
             out = setup.work / f"{name.replace(' ', '-').replace(':', '')}-{seed}"
             changes = fixed | SETTINGS.get(name, {})
-            student = Student.load(once(out, distilled, setup, out, seed=seed, **changes))
+            student = Student.load(make_once(out, train_student, setup, out, seed=seed, **changes))
             for split, one in (("valid", student.valid), ("test", student.test)):
                 outputs = student.task.outputs(one.logits)
                 answers[split].append(outputs.argmax(1) == one.labels)
         return {split: np.array(right, float) for split, right in answers.items()}
 
-    base = trained(BASE)
-    changes = {name: compared(base, trained(name)) for name in wanted}
-    about = setup.about() | {"epochs": given.epochs, "seeds": [*given.seeds]}
+    base = right_answers(BASE)
+    changes = {name: comparison(base, right_answers(name)) for name in names}
+    about = setup.about() | {"epochs": options.epochs, "seeds": [*options.seeds]}
     setup.keep(about | {"changes": changes}, page)
 
 
-def compared(base: dict[str, Right], other: dict[str, Right]) -> Figures:
+def comparison(base: dict[str, Right], other: dict[str, Right]) -> Figures:
     """Accuracies on the test split in percent, and the difference on both splits."""
     return {
         "base_accuracy": (100 * base["test"].mean(1)).tolist(),
@@ -91,14 +91,14 @@ def difference(base: Right, other: Right) -> tuple[float, float, float]:
         other: those of the same seeds and texts, which are resampled together.
     """
     rng = np.random.default_rng(0)
-    apart = 100 * (other - base)
-    seeds, texts = apart.shape
-    drawn = [
-        apart[rng.integers(seeds, size=seeds)].mean(0)[rng.integers(texts, size=texts)].mean()
+    differences = 100 * (other - base)
+    seeds, texts = differences.shape
+    resampled = [
+        differences[rng.integers(seeds, size=seeds)].mean(0)[rng.integers(texts, size=texts)].mean()
         for _ in range(RESAMPLES)
     ]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(apart.mean()), float(low), float(high)
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return float(differences.mean()), float(low), float(high)
 
 
 def page(result: Figures) -> str:

@@ -1,6 +1,6 @@
 """Measures a bundle in this process, with the kdedge that is found: a part of text_to_answer.py.
 
-Reads a JSON object with the arguments of `measured` from standard input, and writes its result.
+Reads a JSON object with the arguments of `measure` from standard input, and writes its result.
 Uses only what kdedge 0.1.0 has too.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 FIRST = 100
 
 
-def measured(
+def measure(
     bundle: str, artifact: str, threads: Sequence[int], texts: Mapping[str, Sequence[str]]
 ) -> dict[str, float]:
     """Milliseconds to import kdedge and to load a bundle, and microseconds for a text.
@@ -36,15 +36,15 @@ def measured(
     imported = time.perf_counter_ns()
     model = load_bundle(bundle, artifact)
     model.predict(texts["warm_up"][:1])
-    found = {
+    times = {
         "import": (imported - start) / 1e6,
         "load": (time.perf_counter_ns() - imported) / 1e6,
         "first": median_us(lambda text: model.predict([text]), texts["warm_up"][1:FIRST]),
     }
     for text in texts["warm_up"][FIRST:]:
         model.predict([text])
-    found["tokenize"] = median_us(lambda text: model.encoder.token_ids([text]), texts["tokenize"])
-    found["answer"] = median_us(lambda text: model.predict([text]), texts["answer"])
+    times["tokenize"] = median_us(lambda text: model.encoder.token_ids([text]), texts["tokenize"])
+    times["answer"] = median_us(lambda text: model.predict([text]), texts["answer"])
     for count in threads:
         os.environ["TOKENIZERS_PARALLELISM"] = "true" if count > 1 else "false"
         of_list = model
@@ -52,14 +52,14 @@ def measured(
             of_list = load_bundle(bundle, artifact, threads=count)
             of_list.predict([*texts["warm_up"], *texts["tokenize"], *texts["answer"]])
         whole = median_us(of_list.predict, [texts["listed"]])
-        found[f"list_{count}"] = whole / len(texts["listed"])
-    return found
+        times[f"list_{count}"] = whole / len(texts["listed"])
+    return times
 
 
-def median_us(work: Callable[[Any], object], given: Iterable[Any]) -> float:
+def median_us(work: Callable[[Any], object], inputs: Iterable[Any]) -> float:
     """Median microseconds of the calls."""
     times = []
-    for one in given:
+    for one in inputs:
         start = time.perf_counter_ns()
         work(one)
         times.append(time.perf_counter_ns() - start)
@@ -67,4 +67,4 @@ def median_us(work: Callable[[Any], object], given: Iterable[Any]) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measured(**json.load(sys.stdin))))
+    print(json.dumps(measure(**json.load(sys.stdin))))

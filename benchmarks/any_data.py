@@ -53,26 +53,26 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of the data sets")
     parser.add_argument("sets", nargs="*", help="NAME or NAME:TEXTS_A_CLASS")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
-    given = parser.parse_args()
-    for asked in given.sets:
-        name, _, each = asked.partition(":")
+    options = parser.parse_args()
+    for data_name in options.sets:
+        name, _, each = data_name.partition(":")
         if name not in SETS or (each and not each.isdigit()):
-            raise KdedgeError(f"sets: {asked}. Allowed: {', '.join(SETS)}, also with :NUMBER.")
-    for asked in given.sets:
-        for seed in given.seeds:
-            out, cpu = run(given.folder, asked, seed)
-            keep(figures(asked, seed, out) | {"cpu_seconds": cpu})
+            raise KdedgeError(f"sets: {data_name}. Allowed: {', '.join(SETS)}, also with :NUMBER.")
+    for data_name in options.sets:
+        for seed in options.seeds:
+            out, cpu = run(options.folder, data_name, seed)
+            keep(figures(data_name, seed, out) | {"cpu_seconds": cpu})
     keep()
 
 
-def run(folder: Path, asked: str, seed: int) -> tuple[Path, float | None]:
+def run(folder: Path, data_name: str, seed: int) -> tuple[Path, float | None]:
     """Write data and recipe, and run it.
 
     Returns:
         The folder of the run, and its CPU seconds; None if some stages had been done before.
     """
-    name, _, each = asked.partition(":")
-    work = ROOT / "runs" / NAME / f"{asked.replace(':', '-')}-{seed}"
+    name, _, each = data_name.partition(":")
+    work = ROOT / "runs" / NAME / f"{data_name.replace(':', '-')}-{seed}"
     work.mkdir(parents=True, exist_ok=True)
     with (work / "data.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -99,24 +99,24 @@ def processor_seconds() -> float:
 def rows(folder: Path, name: str, each: int | None, seed: int) -> Iterator[tuple[str, str, str]]:
     """Text, label and split of each row; with `each`, this many training rows of a class."""
     file, text, label = SETS[name]
-    found = []
+    all_rows = []
     for row in read_rows(folder / file):
         words = row.fields[text]
         joined = " ".join(words) if isinstance(words, list) else str(words)
-        found.append((joined, str(row.fields[label]), str(row.fields["split"])))
+        all_rows.append((joined, str(row.fields[label]), str(row.fields["split"])))
     if each is None:
-        yield from found
+        yield from all_rows
         return
     taken: dict[str, int] = {}
-    for i in np.random.default_rng(seed).permutation(len(found)).tolist():
-        words, label, split = found[i]
+    for i in np.random.default_rng(seed).permutation(len(all_rows)).tolist():
+        words, label, split = all_rows[i]
         if split == "train" and taken.get(label, 0) < each:
             taken[label] = taken.get(label, 0) + 1
             yield words, label, "train"
-    yield from (row for row in found if row[2] == "test")
+    yield from (row for row in all_rows if row[2] == "test")
 
 
-def figures(asked: str, seed: int, out: Path) -> Figures:
+def figures(data_name: str, seed: int, out: Path) -> Figures:
     """The figures of a run that are stored."""
     report = BenchReport.load(out / "results.json")
     assert report.quality
@@ -130,7 +130,7 @@ def figures(asked: str, seed: int, out: Path) -> Figures:
     others = out.with_name("others.json")
     more = json.loads(others.read_text(encoding="utf-8")) if others.exists() else {}
     return {
-        "data": asked,
+        "data": data_name,
         "seed": seed,
         "commit": commit(),
         "models": more | {one.name: one.measures for one in report.quality.models},
@@ -153,9 +153,9 @@ def keep(*new: Figures) -> None:
     keep_rows(NAME, new, ("data", "seed"), _command, page)
 
 
-def _command(kept: list[Figures]) -> str:
-    names = dict.fromkeys(one["data"] for one in kept)
-    seeds = sorted({one["seed"] for one in kept}) or [1]
+def _command(rows: list[Figures]) -> str:
+    names = dict.fromkeys(one["data"] for one in rows)
+    seeds = sorted({one["seed"] for one in rows}) or [1]
     return f"python benchmarks/any_data.py FOLDER {' '.join(names)} --seeds " + " ".join(
         map(str, seeds)
     )
@@ -225,8 +225,8 @@ def table(ones: Sequence[Figures]) -> str:
 
 def fastest(one: Figures, model: str) -> float:
     """Milliseconds from text to answer, of the model's fastest file."""
-    found = {name: ms for name, ms in one["text_ms"].items() if name.startswith(f"{model}/")}
-    return float(min(found.values()))
+    times = {name: ms for name, ms in one["text_ms"].items() if name.startswith(f"{model}/")}
+    return float(min(times.values()))
 
 
 def spread(values: Sequence[float]) -> str:

@@ -14,7 +14,15 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
-from benchmarks.common import Figures, Setup, alone, asked, cli, machine, memory_mb
+from benchmarks.common import (
+    Figures,
+    Setup,
+    cli,
+    in_own_process,
+    machine,
+    memory_mb,
+    read_command_line,
+)
 from kdedge.bench.report.tables import markdown
 from kdedge.files import new_file, write_text
 
@@ -23,20 +31,20 @@ SIZES = (100_000, 1_000_000)
 
 def main() -> None:
     """Write the files, check each, and write the results."""
-    setup, given = asked("checking", __doc__, sizes=SIZES)
+    setup, options = read_command_line("checking", __doc__, sizes=SIZES)
     setup.work.mkdir(parents=True, exist_ok=True)
     rows = []
-    for size in given.sizes:
+    for size in options.sizes:
         recipe, data = setup.work / f"{size}.toml", setup.work / f"{size}.csv"
-        alone(write_rows, setup, size, data)
+        in_own_process(write_rows, setup, size, data)
         write_text(recipe, f'name = "check"\nseed = 1\n[data]\npath = {json.dumps(str(data))}\n')
         about = {"rows": size, "MB of the file": data.stat().st_size / 1e6}
-        rows.append(about | alone(checked, recipe))
+        rows.append(about | in_own_process(measure_check, recipe))
     figures = {"machine": machine(), "load": os.getloadavg()[1], "rows": rows}
     setup.keep(setup.about() | figures, page)
 
 
-def checked(recipe: Path) -> Figures:
+def measure_check(recipe: Path) -> Figures:
     """Time and memory of a check, with its imports."""
     wall, cpu = time.perf_counter(), time.process_time()
     from kdedge.check import check_recipe

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from benchmarks.common import ROOT, asked, cli, needed
+from benchmarks.common import ROOT, cli, existing, read_command_line
 from kdedge.bench.report.tables import markdown
 
 TESTS = ("test_mediapipe.py", "test_web_clients.py", "test_arm64.py")
@@ -22,14 +22,14 @@ TESTS = ("test_mediapipe.py", "test_web_clients.py", "test_arm64.py")
 
 def main() -> None:
     """Run the clients' tests on each bundle, and write the results."""
-    setup, _ = asked("clients", __doc__)
+    setup, _ = read_command_line("clients", __doc__)
     bundles = setup.of("conversions").work / "bundles"
-    needed(bundles, "python benchmarks/conversions.py")
-    found = {name: tested(bundles / name) for name in ("nano", "micro", "mini")}
-    setup.keep(setup.about() | {"bundles": found}, page)
+    existing(bundles, "python benchmarks/conversions.py")
+    outcomes = {name: run_tests(bundles / name) for name in ("nano", "micro", "mini")}
+    setup.keep(setup.about() | {"bundles": outcomes}, page)
 
 
-def tested(bundle: Path) -> dict[str, dict[str, str]]:
+def run_tests(bundle: Path) -> dict[str, dict[str, str]]:
     """The outcome and the figures of each test."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"

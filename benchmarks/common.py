@@ -105,10 +105,10 @@ class Setup:
         """The folder that the program keeps its intermediate files in."""
         return ROOT / "runs" / self.name
 
-    def made(self, name: str) -> Path:
+    def run_file(self, name: str) -> Path:
         """The path of a file or folder of the recipe's run; it must exist."""
         run = (self.run or ROOT / "runs" / self.recipe.name).resolve()
-        return needed(run / name, f"kdedge run {_relative(self.path)}")
+        return existing(run / name, f"kdedge run {_relative(self.path)}")
 
     def corpus(self) -> "Corpus":
         """The recipe's corpus."""
@@ -123,12 +123,12 @@ class Setup:
     def student(self, preset: str) -> Path:
         """A student of that preset, distilled from the run's soft labels; trained only once."""
         folder = self.of("students").work / preset
-        return once(folder, distilled, self, folder, student=preset)
+        return make_once(folder, train_student, self, folder, student=preset)
 
     def about(self) -> Figures:
         """The command and the commit that made a result, and its fingerprint."""
-        given = (_relative(self.path), _relative(self.recipe.data.path))
-        measured = digests((*DEPENDS_ON[self.program], *given), here)
+        inputs = (_relative(self.path), _relative(self.recipe.data.path))
+        measured = fingerprints((*DEPENDS_ON[self.program], *inputs), present_files)
         return {"command": command(), "commit": commit(), "measured": measured}
 
     def keep(self, result: Figures, page: Callable[[Figures], str]) -> None:
@@ -136,7 +136,7 @@ class Setup:
         _write(self.name, result, page)
 
 
-def distilled(setup: Setup, out: Path, seed: int | None = None, **changes: Any) -> None:
+def train_student(setup: Setup, out: Path, seed: int | None = None, **changes: Any) -> None:
     """Train a student on the run's soft labels.
 
     Args:
@@ -150,9 +150,9 @@ def distilled(setup: Setup, out: Path, seed: int | None = None, **changes: Any) 
     from kdedge.recipe import Distill
 
     settings = Distill(**setup.recipe.distill.model_dump(exclude_unset=True) | changes)
-    corpus, store = setup.corpus(), SoftLabels(setup.made("soft_labels"))
+    corpus, store = setup.corpus(), SoftLabels(setup.run_file("soft_labels"))
     seed = setup.recipe.seed if seed is None else seed
-    distill_student(corpus, store, store.encoder(), settings, out, seed, setup.made("teacher"))
+    distill_student(corpus, store, store.encoder(), settings, out, seed, setup.run_file("teacher"))
 
 
 def keep_rows(
@@ -174,22 +174,22 @@ def keep_rows(
     path = RESULTS / f"{name}.json"
     stored = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
     # Each row has a fingerprint of its own: they are not all made by the same code.
-    measured = digests(DEPENDS_ON[name], here)
-    made = [one | {"measured": measured} for one in new]
-    rows = {tuple(one[field] for field in key): one for one in [*stored, *made]}
-    kept = [rows[place] for place in sorted(rows)]
-    about = {"command": command_of(kept), "machine": machine()}
-    _write(name, {**about, "rows": kept}, page)
+    measured = fingerprints(DEPENDS_ON[name], present_files)
+    new_rows = [one | {"measured": measured} for one in new]
+    rows = {tuple(one[field] for field in key): one for one in [*stored, *new_rows]}
+    ordered = [rows[place] for place in sorted(rows)]
+    about = {"command": command_of(ordered), "machine": machine()}
+    _write(name, {**about, "rows": ordered}, page)
 
 
 def _write(name: str, result: Figures, page: Callable[[Figures], str]) -> None:
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
     write_text(RESULTS / f"{name}.json", text)
     # Read back first, so that the page is the one that pages.py makes later.
-    write_text(RESULTS / f"{name}.md", written(name, json.loads(text), page))
+    write_text(RESULTS / f"{name}.md", page_text(name, json.loads(text), page))
 
 
-def written(name: str, result: Figures, page: Callable[[Figures], str]) -> str:
+def page_text(name: str, result: Figures, page: Callable[[Figures], str]) -> str:
     """A page with the line about its origin, and the reasons to doubt its figures."""
     text = f"Made by `{result['command']}`; {name}.json has the rest.\n\n{page(result)}"
     if not result.get("valid", True):
@@ -198,7 +198,7 @@ def written(name: str, result: Figures, page: Callable[[Figures], str]) -> str:
     return text
 
 
-def of_report(report: BenchReport) -> Figures:
+def report_figures(report: BenchReport) -> Figures:
     """The part of a benchmark's report that is stored besides the figures."""
     return {
         "scenario": report.scenario.model_dump(),
@@ -208,7 +208,9 @@ def of_report(report: BenchReport) -> Figures:
     }
 
 
-def asked(program: str, text: str | None, words: str = "", **options: Any) -> tuple[Setup, Any]:
+def read_command_line(
+    program: str, text: str | None, words: str = "", **options: Any
+) -> tuple[Setup, Any]:
     """Read the command line: --recipe, --data, --run, and a program's own options.
 
     Args:
@@ -245,7 +247,7 @@ def command() -> str:
     return shlex.join(["python", _relative(Path(sys.argv[0])), *sys.argv[1:]])
 
 
-def needed(path: Path, made_by: str) -> Path:
+def existing(path: Path, made_by: str) -> Path:
     """The path, which must exist.
 
     Raises:
@@ -267,18 +269,18 @@ def memory_mb(name: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
-def alone(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def in_own_process(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a function in a process of its own, whose memory is freed, and return its result."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return process.submit(work, *args, **kwargs).result()
 
 
-def once(path: Path, work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Path:
+def make_once(path: Path, work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Path:
     """Let `work` write the path in a process of its own if it is missing, and return the path."""
     if not path.exists():
         print(f"making {path}", file=sys.stderr, flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        alone(work, *args, **kwargs)
+        in_own_process(work, *args, **kwargs)
     return path
 
 
@@ -291,7 +293,9 @@ def commit() -> str:
     return subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def digests(paths: Iterable[str], read: Callable[[str], Mapping[str, bytes]]) -> dict[str, str]:
+def fingerprints(
+    paths: Iterable[str], read: Callable[[str], Mapping[str, bytes]]
+) -> dict[str, str]:
     """The first digits of a SHA-256 of each path.
 
     Args:
@@ -308,14 +312,14 @@ def digests(paths: Iterable[str], read: Callable[[str], Mapping[str, bytes]]) ->
     return found
 
 
-def changed(result: Mapping[str, Any]) -> list[str]:
+def changed_paths(result: Mapping[str, Any]) -> list[str]:
     """The paths that have changed since a result, or one of its rows, was made."""
-    found: dict[str, None] = {}
+    paths: dict[str, None] = {}
     for part in [result] if "measured" in result else result["rows"]:
         then = part["measured"]
-        now = digests(then, here)
-        found |= dict.fromkeys(path for path in then if then[path] != now[path])
-    return [path.removeprefix("kdedge/") for path in found]
+        now = fingerprints(then, present_files)
+        paths |= dict.fromkeys(path for path in then if then[path] != now[path])
+    return [path.removeprefix("kdedge/") for path in paths]
 
 
 def _relative(path: Path) -> str:
@@ -338,7 +342,7 @@ def _code(content: bytes) -> bytes:
 
 
 @cache
-def here(path: str) -> Mapping[str, bytes]:
+def present_files(path: str) -> Mapping[str, bytes]:
     """The present files of a path, with their contents."""
     whole = ROOT / path
     files = whole.rglob("*.py") if whole.is_dir() else [whole] if whole.is_file() else []

@@ -10,7 +10,7 @@ all files in one run. Finished parts are kept in runs/students and runs/conversi
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Setup, asked, cli, of_report, once
+from benchmarks.common import Setup, cli, make_once, read_command_line, report_figures
 from kdedge import KdedgeError, SoftLabels, Student, export_bundle
 from kdedge.bench.report.model import BenchReport, three_digits
 from kdedge.bench.report.tables import markdown
@@ -28,27 +28,29 @@ ALL = Export(artifacts="all", max_accuracy_drop=1)
 
 def main() -> None:
     """Distil, compress, export and measure, and write the results."""
-    setup, given = asked("conversions", __doc__, tier="quick")
+    setup, options = read_command_line("conversions", __doc__, tier="quick")
     students = {name: setup.student(name) for name in PRESETS}
     small = setup.work / SMALL
-    students[SMALL] = once(small, compressed, setup, students["micro"], small)
+    students[SMALL] = make_once(small, compress, setup, students["micro"], small)
     bundles = [setup.work / "bundles" / name for name in students]
     for bundle in bundles:
-        once(bundle, exported, students[bundle.name], bundle)
+        make_once(bundle, export, students[bundle.name], bundle)
     report = setup.work / "report"
-    once(report / REPORT, bench_bundles, bundles, report, scenario(given.tier), setup.texts())
+    make_once(
+        report / REPORT, bench_bundles, bundles, report, scenario(options.tier), setup.texts()
+    )
     setup.keep(setup.about() | figures(bundles, BenchReport.load(report / REPORT)), page)
 
 
-def compressed(setup: Setup, source: Path, out: Path) -> None:
+def compress(setup: Setup, source: Path, out: Path) -> None:
     """Make a student smaller."""
     from kdedge.compress.stage import compress_student
 
-    settings, store = Compress(methods=METHODS), SoftLabels(setup.made("soft_labels"))
+    settings, store = Compress(methods=METHODS), SoftLabels(setup.run_file("soft_labels"))
     compress_student(Student.load(source), store, settings, out, setup.recipe.seed)
 
 
-def exported(student: Path, out: Path) -> None:
+def export(student: Path, out: Path) -> None:
     """Export a student; artifacts that lose too much are left out of the bundle."""
     from kdedge.export.subject import subject_of
 
@@ -67,17 +69,19 @@ def figures(bundles: list[Path], report: BenchReport) -> dict[str, Any]:
         manifest = verify(folder)
         artifacts = {}
         for one in manifest.artifacts:
-            kept = one.model_dump(include={"bytes", "gzip_bytes", "spared", "parity"}, mode="json")
-            kept["accuracy"] = one.score.model_dump()
+            stored = one.model_dump(
+                include={"bytes", "gzip_bytes", "spared", "parity"}, mode="json"
+            )
+            stored["accuracy"] = one.score.model_dump()
             m = times[f"{folder.name}/{one.name}"]
-            kept |= {k: getattr(m, k) for k in ("p50_ms", "p90_ms", "repeats_p50_ms")}
-            artifacts[one.name] = kept
+            stored |= {k: getattr(m, k) for k in ("p50_ms", "p90_ms", "repeats_p50_ms")}
+            artifacts[one.name] = stored
         result[folder.name] = {
             "source accuracy": manifest.source.score.value,
             "defaults": manifest.defaults,
             "artifacts": artifacts,
         }
-    return {"bundles": result} | of_report(report)
+    return {"bundles": result} | report_figures(report)
 
 
 def page(result: dict[str, Any]) -> str:

@@ -62,32 +62,32 @@ def main() -> None:
     parser.add_argument("--augmented", type=int, help="augmented texts; default: kdedge's")
     parser.add_argument("--student", default="micro")
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    for name in given.sets:
-        keep(run(given, name))
+    options = parser.parse_args()
+    for name in options.sets:
+        keep(run(options, name))
     keep()
 
 
-def run(given: Namespace, name: str) -> Figures:
+def run(options: Namespace, name: str) -> Figures:
     """Write a recipe, and run it."""
-    asked = {"train": given.train, "eval": given.eval, "epochs": given.epochs}
-    asked |= {"augmented": given.augmented, "student": given.student}
+    asked = {"train": options.train, "eval": options.eval, "epochs": options.epochs}
+    asked |= {"augmented": options.augmented, "student": options.student}
     asked = {key: value for key, value in asked.items() if value is not None}
-    data = SETS[name] | {"path": str((given.folder / SETS[name]["path"]).resolve())}
+    data = SETS[name] | {"path": str((options.folder / SETS[name]["path"]).resolve())}
     data |= {f"{key}_size": asked[key] for key in ("train", "eval") if key in asked}
     sections: dict[str, dict[str, Any]] = {
         "data": data,
         "teach": {key: asked[key] for key in ("epochs",) if key in asked},
         "label": {key: asked[key] for key in ("augmented",) if key in asked},
-        "distill": {"student": given.student},
+        "distill": {"student": options.student},
         # What a file loses is to be seen.
         "export": {"max_accuracy_drop": 100.0},
         "bench": {"tier": "quick"},
     }
-    lines = [f'name = "{NAME}"', f"seed = {given.seed}"]
+    lines = [f'name = "{NAME}"', f"seed = {options.seed}"]
     for section, values in sections.items():
         lines += [f"[{section}]", *(f"{key} = {json.dumps(v)}" for key, v in values.items())]
-    work = ROOT / "runs" / NAME / f"{name}-{given.student}-{given.seed}"
+    work = ROOT / "runs" / NAME / f"{name}-{options.student}-{options.seed}"
     work.mkdir(parents=True, exist_ok=True)
     (work / "recipe.toml").write_text("\n".join(lines) + "\n")
     command = [sys.executable, "-c", "from kdedge.cli import app; app()", "run"]
@@ -97,7 +97,7 @@ def run(given: Namespace, name: str) -> Figures:
         check=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-    found = figures(name, given.seed, work / "run")
+    found = figures(name, options.seed, work / "run")
     return found | {"asked": asked, "cpu_seconds": processor_seconds() - before}
 
 
@@ -106,8 +106,8 @@ def keep(*new: Figures) -> None:
     keep_rows(NAME, new, ("data", "student", "seed"), _command, page)
 
 
-def _command(kept: list[Figures]) -> str:
-    names = dict.fromkeys(one["data"] for one in kept)
+def _command(rows: list[Figures]) -> str:
+    names = dict.fromkeys(one["data"] for one in rows)
     return f"python benchmarks/other_tasks.py FOLDER {' '.join(names)}"
 
 

@@ -44,8 +44,8 @@ def fasttext_of(texts: Texts, labels: Texts, model: Path) -> Callable[[Texts], T
 
     def answers(texts: Texts) -> Texts:
         # Its `predict` does not work with numpy 2.
-        found = [trained.f.predict(one_line(text) + "\n", 1, 0.0, "strict") for text in texts]
-        return [names[int(one[0][1].removeprefix("__label__"))] for one in found]
+        predictions = [trained.f.predict(one_line(text) + "\n", 1, 0.0, "strict") for text in texts]
+        return [names[int(one[0][1].removeprefix("__label__"))] for one in predictions]
 
     return answers
 
@@ -95,28 +95,29 @@ def main() -> None:
     parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("folders", type=Path, nargs="+", help="of runs, with data.csv")
-    given = parser.parse_args()
-    for folder in given.folders:
+    options = parser.parse_args()
+    for folder in options.folders:
         with (folder / "data.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         train, test = (
-            [row for row in rows if (row["split"] == "test") == held] for held in (False, True)
+            [row for row in rows if (row["split"] == "test") == is_test]
+            for is_test in (False, True)
         )
         texts, labels = ([row[name] for row in train] for name in ("text", "label"))
         most = max(Counter(labels).values())
-        found = {}
+        figures = {}
         for name, way in WAYS.items():
             if name == "SetFit" and most > MOST_A_CLASS:
                 continue
             start = time.monotonic()
-            answers = way(texts, labels, given.model)([row["text"] for row in test])
+            answers = way(texts, labels, options.model)([row["text"] for row in test])
             truth = [row["label"] for row in test]
-            found[name] = {
+            figures[name] = {
                 "accuracy": float(accuracy_score(truth, answers)),
                 "macro_f1": float(f1_score(truth, answers, average="macro")),
             }
-            print(folder.name, name, found[name], f"{time.monotonic() - start:.0f} s", flush=True)
-        (folder / "others.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+            print(folder.name, name, figures[name], f"{time.monotonic() - start:.0f} s", flush=True)
+        (folder / "others.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from benchmarks import (
     trust,
     unsure,
 )
-from benchmarks.common import RESULTS, Figures, written
+from benchmarks.common import RESULTS, Figures, page_text
 from kdedge.files import write_text
 
 PROGRAMS: dict[str, Callable[[Figures], str]] = {
@@ -41,12 +41,12 @@ PROGRAMS: dict[str, Callable[[Figures], str]] = {
 PAGES = {name: page for name, page in PROGRAMS.items() if (RESULTS / f"{name}.json").is_file()}
 
 
-def made() -> dict[str, str]:
+def page_texts() -> dict[str, str]:
     """The text of each page."""
     stored = {name: json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in PAGES}
-    return {f"{name}.md": written(name, stored[name], page) for name, page in PAGES.items()}
+    return {f"{name}.md": page_text(name, stored[name], page) for name, page in PAGES.items()}
 
 
 if __name__ == "__main__":
-    for name, text in made().items():
+    for name, text in page_texts().items():
         write_text(RESULTS / name, text)

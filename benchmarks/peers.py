@@ -18,7 +18,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from benchmarks.common import Figures, Setup, asked, cli, of_report, once
+from benchmarks.common import Figures, Setup, cli, make_once, read_command_line, report_figures
 from kdedge import Student, Subject, TextEncoder, export_bundle, load_teacher
 from kdedge.bench.report.model import RUNTIMES, BenchReport, Measurement, three_digits
 from kdedge.bench.report.tables import markdown
@@ -51,18 +51,20 @@ HEAD = (
 
 def main() -> None:
     """Distil, export and measure, and write the results."""
-    setup, given = asked("peers", __doc__, "models", tier="standard")
-    models = given.models or [*PRESETS, "teacher", *SHAPES]
+    setup, options = read_command_line("peers", __doc__, "models", tier="standard")
+    models = options.models or [*PRESETS, "teacher", *SHAPES]
     for preset in (name for name in models if name in PRESETS):
         setup.student(preset)
     bundles = [setup.work / "bundles" / name for name in models]
     for bundle in bundles:
-        once(bundle, export, setup, bundle.name, bundle)
+        make_once(bundle, export, setup, bundle.name, bundle)
     report = setup.work / "report"
-    once(report / REPORT, bench_bundles, bundles, report, scenario(given.tier), setup.texts())
-    found = BenchReport.load(report / REPORT)
-    artifacts = {m.name: figures(found, m) for m in found.measurements}
-    setup.keep(setup.about() | of_report(found) | {"artifacts": artifacts}, page)
+    make_once(
+        report / REPORT, bench_bundles, bundles, report, scenario(options.tier), setup.texts()
+    )
+    measured = BenchReport.load(report / REPORT)
+    artifacts = {m.name: figures(measured, m) for m in measured.measurements}
+    setup.keep(setup.about() | report_figures(measured) | {"artifacts": artifacts}, page)
 
 
 def export(setup: Setup, name: str, bundle: Path) -> None:
@@ -70,7 +72,7 @@ def export(setup: Setup, name: str, bundle: Path) -> None:
     if name in PRESETS:
         subject = subject_of(Student.load(setup.student(name)))
     elif name == "teacher":
-        teacher = load_teacher(setup.made("teacher"))
+        teacher = load_teacher(setup.run_file("teacher"))
         subject = subject_of_classifier(name, teacher, teacher.encoder, setup.corpus())
     else:
         subject = random_weights(setup, name)
@@ -84,7 +86,7 @@ def export(setup: Setup, name: str, bundle: Path) -> None:
 def random_weights(setup: Setup, name: str) -> Subject:
     """A shape with random weights; its own answers to a few texts serve as labels."""
     keras.utils.set_random_seed(1)
-    corpus, encoder = setup.corpus(), TextEncoder.load(setup.made("teacher"))
+    corpus, encoder = setup.corpus(), TextEncoder.load(setup.run_file("teacher"))
     shape = replace(SHAPES[name], vocabulary=len(encoder.vocabulary))
     head = FirstTokenHead(BERT.head, shape.width, corpus.task.width, shape.dropout)
     model = BertTeacher(Encoder(shape), head, BERT, {}, encoder, corpus.task, "random weights")
@@ -98,15 +100,15 @@ def random_weights(setup: Setup, name: str) -> Subject:
 
 def figures(report: BenchReport, m: Measurement) -> Figures:
     """The figures of a measurement that are stored; the speed-up is that of the report."""
-    faster = report.speed_up(m)
-    kept = (
+    speed_up = report.speed_up(m)
+    stored = (
         "quantization", "bytes", "length", "sha256", "p1_ms", "p50_ms", "p90_ms", "repeats_p50_ms",
     )  # fmt: skip
     return {
         "model": m.source,
         "runtime": RUNTIMES[m.format],
-        **{key: getattr(m, key) for key in kept},
-        "speed_up": [faster.ratio, faster.low, faster.high] if faster else None,
+        **{key: getattr(m, key) for key in stored},
+        "speed_up": [speed_up.ratio, speed_up.low, speed_up.high] if speed_up else None,
         "accuracy": None if m.source in SHAPES else m.score,
     }
 

@@ -30,7 +30,7 @@ from ai_edge_litert.interpreter import Interpreter
 from onnxruntime.quantization import quantize_dynamic
 from tensorflow.lite.python import schema_py_generated as schema
 
-from benchmarks.common import Figures, Setup, asked, cli, of_report, once
+from benchmarks.common import Figures, Setup, cli, make_once, read_command_line, report_figures
 from kdedge.bench.report.model import three_digits
 from kdedge.bench.report.tables import markdown
 from kdedge.bench.run import Grid, bench_bundles
@@ -152,8 +152,8 @@ def onnx_work(content: bytes, length: int) -> Work:
         if node.op_type == "Conv":
             each = math.prod(shapes[second][1:])
         else:
-            turned = any(a.name == "transA" and a.i for a in node.attribute)
-            each = shapes[first][0 if turned else -1]
+            is_transposed = any(a.name == "transA" and a.i for a in node.attribute)
+            each = shapes[first][0 if is_transposed else -1]
         integers = node.op_type == "MatMulInteger" or (whole(first) and whole(second))
         macs[INT8 if integers else FLOAT32] += math.prod(shapes[node.output[0]]) * each
         matrix = weights(second)
@@ -166,9 +166,11 @@ def _shapes(model: onnx.ModelProto, length: int) -> dict[str, tuple[int, ...]]:
     """The shapes of all tensors for one text."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
-    there = {output.name for output in probe.graph.output}
+    already_output = {output.name for output in probe.graph.output}
     made = [output for node in probe.graph.node for output in node.output if output]
-    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made if name not in there)
+    probe.graph.output.extend(
+        onnx.ValueInfoProto(name=name) for name in made if name not in already_output
+    )
     options = onnxruntime.SessionOptions()
     # Or tensors that were optimized away would be missing.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -182,7 +184,7 @@ def _shapes(model: onnx.ModelProto, length: int) -> dict[str, tuple[int, ...]]:
     return shapes | {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
 
 
-def measured_peaks() -> dict[str, dict[str, float]]:
+def measure_peaks() -> dict[str, dict[str, float]]:
     """Multiply-accumulates per second by runtime and arithmetic; the fastest within `SECONDS`."""
     rng = np.random.default_rng(0)
     layer = keras.layers.Dense(COLUMNS, use_bias=False)
@@ -221,7 +223,7 @@ def measured_peaks() -> dict[str, dict[str, float]]:
     return peaks
 
 
-def measured_bandwidth() -> float:
+def measure_bandwidth() -> float:
     """Bytes per second that numpy copies; each byte counts twice, as read and as written."""
     source = np.ones(COPIED, np.uint8)
     target = np.zeros_like(source)
@@ -239,7 +241,9 @@ def _fastest(run: Callable[[], Any]) -> float:
     return fastest
 
 
-def judged(work: Work, p50_ms: float, peaks: dict[str, float], bandwidth: float) -> Figures:
+def compare_with_roofline(
+    work: Work, p50_ms: float, peaks: dict[str, float], bandwidth: float
+) -> Figures:
     """Compare an artifact with the roofline.
 
     Args:
@@ -268,7 +272,7 @@ def judged(work: Work, p50_ms: float, peaks: dict[str, float], bandwidth: float)
     }
 
 
-def exported(setup: Setup, preset: str, out: Path) -> None:
+def export(setup: Setup, preset: str, out: Path) -> None:
     """Export a preset's student in float32 and int8, for several lengths."""
     from kdedge import Student, export_bundle
     from kdedge.export.subject import subject_of
@@ -281,28 +285,28 @@ def exported(setup: Setup, preset: str, out: Path) -> None:
 
 def main() -> None:
     """Export, measure and count, and write the results."""
-    setup, given = asked("roofline", __doc__, "models", tier="quick")
+    setup, options = read_command_line("roofline", __doc__, "models", tier="quick")
     bundles = []
-    for name in given.models or ("nano", "micro", "mini"):
+    for name in options.models or ("nano", "micro", "mini"):
         made = setup.work / "bundles" / name
-        bundles.append(once(made, exported, setup, name, made))
+        bundles.append(make_once(made, export, setup, name, made))
     lengths = (*SHORT, verify(bundles[0]).max_length)
     files = {
         f"{bundle.resolve().name}/{artifact.name}": bundle / artifact.file
         for bundle in bundles
         for artifact in verify(bundle).artifacts
     }
-    peaks, bandwidth = measured_peaks(), measured_bandwidth()
+    peaks, bandwidth = measure_peaks(), measure_bandwidth()
     with tempfile.TemporaryDirectory() as folder:
         grid = Grid(lengths=lengths)
         report = bench_bundles(
-            bundles, Path(folder), scenario(given.tier), setup.texts(), grid=grid
+            bundles, Path(folder), scenario(options.tier), setup.texts(), grid=grid
         )
     artifacts = {}
     for m in report.measurements:
         content = files[f"{m.bundle}/{m.artifact}"].read_bytes()
         work = (litert_work if m.format == "litert" else onnx_work)(content, m.length)
-        artifacts[f"{m.bundle}/{m.artifact}, {m.length} tokens"] = judged(
+        artifacts[f"{m.bundle}/{m.artifact}, {m.length} tokens"] = compare_with_roofline(
             work, m.p50_ms, peaks[m.format], bandwidth
         )
     beyond = [
@@ -319,7 +323,7 @@ def main() -> None:
         "artifacts": artifacts,
     }
     valid = {"valid": report.valid and not beyond, "reasons": [*report.reasons, *beyond]}
-    setup.keep(setup.about() | figures | of_report(report) | valid, page)
+    setup.keep(setup.about() | figures | report_figures(report) | valid, page)
 
 
 def page(result: Figures) -> str:

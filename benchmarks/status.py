@@ -7,7 +7,7 @@ page which release it is of, is never stale.
 import json
 import sys
 
-from benchmarks.common import RESULTS, changed
+from benchmarks.common import RESULTS, changed_paths
 from benchmarks.pages import PAGES
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     lines = []
     for path in (RESULTS / f"{name}.json" for name in PAGES):
         result = json.loads(path.read_text(encoding="utf-8"))
-        if "dated" not in result and (paths := changed(result)):
+        if "dated" not in result and (paths := changed_paths(result)):
             lines.append(f"{path.stem}: {', '.join(paths)} changed")
     for line in lines:
         print(line)

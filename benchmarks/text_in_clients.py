@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Thread
 
 from android_demo.check import ANDROID, ONNX_JVM, STDLIB, TESTS, fetched, joined, kotlinc, run
-from benchmarks.common import ROOT, Figures, Setup, asked, cli, machine
+from benchmarks.common import ROOT, Figures, Setup, cli, machine, read_command_line
 from benchmarks.text_to_answer import ratio
 from kdedge.bench.devices.browser import ARGUMENTS, chromium
 from kdedge.bench.report.model import three_digits
@@ -65,9 +65,9 @@ Texts = Mapping[str, Sequence[str]]
 
 
 def main() -> None:
-    """Build the page and the tokenizer of both releases, measure in turn, keep."""
+    """Build the page and the tokenizer of both releases, measure in turn, write the results."""
     default = str(ROOT / "runs" / "kdedge-0.1.0")
-    setup, options = asked("text_in_clients", __doc__, repeats=7, baseline=default)
+    setup, options = read_command_line("text_in_clients", __doc__, repeats=7, baseline=default)
     texts = texts_of(setup)
     times: dict[str, dict[str, list[float]]] = {
         what: {RELEASE: [], NOW: []} for what in (PAGE, KOTLIN)
@@ -75,9 +75,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         sources = {RELEASE: Path(options.baseline), NOW: ROOT}
         for name, source in sources.items():
-            build(Path(folder) / name, source, setup.made("bundle"), texts)
+            build(Path(folder) / name, source, setup.run_file("bundle"), texts)
         for number in range(options.repeats):
-            # Another release is first in each round.
+            # Rounds alternate in which release comes first.
             for name in [*sources][:: 1 if number % 2 else -1]:
                 times[PAGE][name].append(page_us(Path(folder) / name, texts))
                 times[KOTLIN][name].append(kotlin_us(Path(folder) / name))
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def texts_of(setup: Setup) -> Texts:
-    """Texts by what is done with them, each on one line."""
+    """Texts by their use, each on one line."""
     corpus = setup.corpus()
     splits = {"warm_up": corpus.train.texts[:WARM_UP], "measured": corpus.test.texts[:MEASURED]}
     return {name: [" ".join(str(x).split()) for x in texts] for name, texts in splits.items()}
@@ -110,14 +110,14 @@ def page_us(folder: Path, texts: Texts) -> float:
     """Median time from a text to its answer in a new browser."""
     from playwright.sync_api import sync_playwright
 
-    given = [texts["warm_up"], texts["measured"], TIMED_TOGETHER]
+    arguments = [texts["warm_up"], texts["measured"], TIMED_TOGETHER]
     handler = partial(QuietHandler, directory=str(folder / "site"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_playwright() as play:
         Thread(target=server.serve_forever, daemon=True).start()
         browser = play.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
         tab = browser.new_page()
         tab.goto(f"http://127.0.0.1:{server.server_port}")
-        times: list[float] = tab.evaluate(IN_PAGE, given)
+        times: list[float] = tab.evaluate(IN_PAGE, arguments)
         browser.close()
         server.shutdown()
     return statistics.median(times)

@@ -25,7 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import ROOT, Figures, Setup, asked, cli, machine, once
+from benchmarks.common import ROOT, Figures, Setup, cli, machine, make_once, read_command_line
 from kdedge.bench.report.model import three_digits
 from kdedge.bench.report.tables import markdown
 from kdedge.bench.statistics import ratio_interval
@@ -57,35 +57,35 @@ Times = dict[str, float]
 
 def main() -> None:
     """Distil, export, measure, keep."""
-    setup, given = asked(
+    setup, options = read_command_line(
         "text_to_answer", __doc__, "models", repeats=7, weights="trained", baseline=""
     )
-    if given.weights not in ("trained", "random"):
-        raise KdedgeError(f"--weights: {given.weights}. Allowed: trained, random.")
-    ways = [*([RELEASE] if given.baseline else []), ONE, OWN]
-    random, names = given.weights == "random", given.models or [*MODELS]
-    folder = setup.work / given.weights
+    if options.weights not in ("trained", "random"):
+        raise KdedgeError(f"--weights: {options.weights}. Allowed: trained, random.")
+    ways = [*([RELEASE] if options.baseline else []), ONE, OWN]
+    random, names = options.weights == "random", options.models or [*MODELS]
+    folder = setup.work / options.weights
     for name in names:
-        once(folder / name, export, setup, name, random, folder / name)
-        if given.baseline:
+        make_once(folder / name, export, setup, name, random, folder / name)
+        if options.baseline:
             release = folder / f"{name}-{RELEASE}"
-            once(release, export_for_release, setup, name, random, release)
+            make_once(release, export_for_release, setup, name, random, release)
     texts = texts_of(setup)
     found: dict[str, dict[str, list[Times]]] = {name: {way: [] for way in ways} for name in names}
-    for number in range(given.repeats):
+    for number in range(options.repeats):
         for name in names:
             # Another way is first in each round.
             for way in ways[:: 1 if number % 2 else -1]:
                 bundle = folder / (f"{name}-{RELEASE}" if way == RELEASE else name)
-                source = Path(given.baseline) if way == RELEASE else ROOT
-                found[name][way].append(measured(source, bundle, way, texts))
+                source = Path(options.baseline) if way == RELEASE else ROOT
+                found[name][way].append(measure(source, bundle, way, texts))
     rows = {}
     for name in names:
         shown = f"{name} (random weights)" if random and name != "teacher" else name
         rows[shown] = {"repeats": found[name], **sizes(folder / name)}
     encoder = TextEncoder.load(folder / names[0])
     tokens = statistics.mean(map(len, encoder.token_ids(texts["answer"])))
-    about = {"machine": machine(), "repeats": given.repeats, "tokens": tokens}
+    about = {"machine": machine(), "repeats": options.repeats, "tokens": tokens}
     setup.keep(setup.about() | about | {"models": rows}, page)
 
 
@@ -111,9 +111,9 @@ def subject_of_model(setup: Setup, name: str, random: bool) -> "Subject":
         return subject_of(Student.load(setup.student(name)))
     corpus = setup.corpus()
     if name == "teacher":
-        teacher = load_teacher(setup.made("teacher"))
+        teacher = load_teacher(setup.run_file("teacher"))
         return subject_of_classifier(name, teacher, teacher.encoder, corpus)
-    encoder = SoftLabels(setup.made("soft_labels")).encoder()
+    encoder = SoftLabels(setup.run_file("soft_labels")).encoder()
     vocabulary, length = len(encoder.vocabulary), encoder.max_length
     model = build_student(name, task=corpus.task, vocabulary=vocabulary, max_length=length)
     return subject_of_classifier(name, model, encoder, corpus)
@@ -140,11 +140,11 @@ def export_for_release(setup: Setup, name: str, random: bool, bundle: Path) -> N
     subject = subject_of_model(setup, name, random)
     encoder = TextEncoder(subject.encoder.tokenizer, RELEASED_LENGTH)
     manifest = export_bundle(replace(subject, encoder=encoder), settings, bundle)
-    write_text(bundle / MANIFEST, json.dumps(first_version(manifest)))
+    write_text(bundle / MANIFEST, json.dumps(manifest_of_release(manifest)))
     write_checksums(bundle, [MANIFEST])
 
 
-def first_version(manifest: Manifest) -> Figures:
+def manifest_of_release(manifest: Manifest) -> Figures:
     """A manifest of classification in the form that 0.1.0 reads."""
 
     def accuracy(score: Score) -> Figures:
@@ -176,7 +176,7 @@ def sizes(bundle: Path) -> Figures:
     return {"bytes": [one.bytes, several.bytes], "lengths": several.lengths}
 
 
-def measured(source: Path, bundle: Path, way: str, texts: Mapping[str, Sequence[Any]]) -> Times:
+def measure(source: Path, bundle: Path, way: str, texts: Mapping[str, Sequence[Any]]) -> Times:
     """The `TIMES` of a way, in a process of its own with the kdedge in the folder `source`."""
     request = {
         "bundle": str(bundle),

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.common import Figures, Setup, asked, cli, of_report, once
+from benchmarks.common import Figures, Setup, cli, make_once, read_command_line, report_figures
 from kdedge import Student, TextEncoder, export_bundle
 from kdedge.bench.report.model import Measurement, three_digits
 from kdedge.bench.report.tables import markdown
@@ -41,24 +41,26 @@ OTHERS = ("litert-float32", "litert-int8", "onnx-float32", "onnx-int8")
 
 def main() -> None:
     """Run the comparisons, and write the results."""
-    setup, given = asked("trust", __doc__, same=20, slower=10, rounds=5, tier="light")
+    setup, options = read_command_line("trust", __doc__, same=20, slower=10, rounds=5, tier="light")
     bundle = slowed_bundle(setup, 0)
     again = bundle.with_name("again")
     if not again.exists():
         shutil.copytree(bundle, again)
-    same = comparisons(bundle, again, setup, given.same, "quick")
+    same = comparisons(bundle, again, setup, options.same, "quick")
     calibrated = slowed_bundle(setup, CALIBRATION)
-    (calibration,) = comparisons(bundle, calibrated, setup, 1, given.tier)
+    (calibration,) = comparisons(bundle, calibrated, setup, 1, options.tier)
     bare, cost = p50(calibration["a_ms"]), no_op_ms(calibration)
     no_ops = round(SLOWER * bare / cost)
     slowed = slowed_bundle(setup, no_ops)
-    slower = comparisons(bundle, slowed, setup, given.slower, given.tier)
+    slower = comparisons(bundle, slowed, setup, options.slower, options.tier)
     figures = {
         "same": {"tier": "quick", "comparisons": same},
         "slower": {
-            "tier": given.tier, "known_ratio": 1 + no_ops * cost / bare, "comparisons": slower,
+            "tier": options.tier, "known_ratio": 1 + no_ops * cost / bare, "comparisons": slower,
         },
-        "others": {"tier": given.tier, "files": others(setup, given.rounds, given.tier)},
+        "others": {
+            "tier": options.tier, "files": other_programs(setup, options.rounds, options.tier),
+        },
     }  # fmt: skip
     setup.keep(setup.about() | figures, page)
 
@@ -69,7 +71,7 @@ def main() -> None:
 def slowed_bundle(setup: Setup, no_ops: int) -> Path:
     """A bundle of micro, made slower by a number of no-ops."""
     bundle = setup.work / "bundles" / f"micro-{no_ops}"
-    return once(bundle, export, setup.student("micro"), ("litert-float32",), bundle, no_ops)
+    return make_once(bundle, export, setup.student("micro"), ("litert-float32",), bundle, no_ops)
 
 
 def export(student: Path, artifacts: tuple[str, ...], out: Path, no_ops: int = 0) -> None:
@@ -99,23 +101,23 @@ class Slowed(keras.Model):
 
 def comparisons(a: Path, b: Path, setup: Setup, count: int, tier: str) -> list[Figures]:
     """p1 and p50 of each repeat in ms, as `kdedge bench` measures two bundles side by side."""
-    found = []
+    results = []
     for number in range(count):
         folder = setup.work / f"{a.name}-{b.name}-{tier}" / str(number)
-        kept = folder / "comparison.json"
-        if not kept.exists():
+        file = folder / "comparison.json"
+        if not file.exists():
             report = bench_bundles([a, b], folder, scenario(tier), setup.texts())
             ours = {m.bundle: m for m in report.measurements}
             comparison = {
                 "a_ms": ours[a.name].repeats_p1_ms, "b_ms": ours[b.name].repeats_p1_ms,
-                "a_p50_ms": ours[a.name].repeats_p50_ms, **of_report(report),
+                "a_p50_ms": ours[a.name].repeats_p50_ms, **report_figures(report),
             }  # fmt: skip
-            write_text(kept, json.dumps(comparison))
-        found.append(json.loads(kept.read_text()))
-    return found
+            write_text(file, json.dumps(comparison))
+        results.append(json.loads(file.read_text()))
+    return results
 
 
-def counted(comparisons: Sequence[Figures]) -> dict[str, int]:
+def count_verdicts(comparisons: Sequence[Figures]) -> dict[str, int]:
     """How many are called slower, faster and no different, by the rule of the report."""
     intervals = [ratio_interval(c["b_ms"], c["a_ms"]) for c in comparisons]
     slower = sum(low > 1 for low, _ in intervals)
@@ -136,20 +138,20 @@ def no_op_ms(calibration: Figures) -> float:
 # Other people's programs
 
 
-def others(setup: Setup, rounds: int, tier: str) -> dict[str, Figures]:
+def other_programs(setup: Setup, rounds: int, tier: str) -> dict[str, Figures]:
     """Measure files in turn by kdedge and by litert-benchmark or a loop around ONNX Runtime."""
     bundle = setup.work / "bundles" / "micro"
-    once(bundle, export, setup.student("micro"), OTHERS, bundle)
+    make_once(bundle, export, setup.student("micro"), OTHERS, bundle)
     texts, single = setup.texts(), scenario(tier).model_copy(update={"repeats": 1})
     pairs: dict[str, list[dict[str, tuple[float, float]]]] = {}
     for number in range(rounds):
         folder = setup.work / f"others-{tier}" / str(number)
-        kept = folder / "pairs.json"
-        if not kept.exists():
+        file = folder / "pairs.json"
+        if not file.exists():
             report = bench_bundles([bundle], folder, single, texts)
-            found = {m.artifact: pair(bundle, m, texts) for m in report.measurements}
-            write_text(kept, json.dumps(found))
-        for artifact, both in json.loads(kept.read_text()).items():
+            times = {m.artifact: pair(bundle, m, texts) for m in report.measurements}
+            write_text(file, json.dumps(times))
+        for artifact, both in json.loads(file.read_text()).items():
             pairs.setdefault(artifact, []).append(both)
     return {
         name: {percentile: ratio([v[percentile] for v in values]) for percentile in ("p50", "p5")}
@@ -257,7 +259,7 @@ def page(result: Figures) -> str:
 def calls(part: Figures) -> str:
     """How often two files were called different, and how busy the machine was."""
     found = part["comparisons"]
-    counts = counted(found)
+    counts = count_verdicts(found)
     busy = p50([c["environment"]["busy before, %"] for c in found])
     return (
         f"Of {len(found)} comparisons in the tier `{part['tier']}`: {counts['slower']} called "

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.common import ROOT, Figures, asked, cli, machine, needed
+from benchmarks.common import ROOT, Figures, cli, existing, machine, read_command_line
 from kdedge.bench.report.tables import markdown
 from kdedge.bundle.manifest import verify
 from kdedge.recipe import load_recipe
@@ -58,8 +58,8 @@ class Model:
 
 def main() -> None:
     """Measure each model of each run, and write the results."""
-    setup, given = asked("unsure", __doc__, "runs")
-    folders = [*map(Path, given.runs)] or [ROOT / "runs" / "any_data" / name for name in RUNS]
+    setup, options = read_command_line("unsure", __doc__, "runs")
+    folders = [*map(Path, options.runs)] or [ROOT / "runs" / "any_data" / name for name in RUNS]
     models = [model for folder in folders for model in models_of(folder)]
     texts = {one.data: one.corpus.test.texts[:MOST_TEXTS] for one in models}
     texts["Chinese and emoji"] = FOREIGN
@@ -96,7 +96,7 @@ def models_of(folder: Path) -> list[Model]:
     from kdedge.students.architecture import Parts
     from kdedge.teachers.label import run_teacher
 
-    run = needed(folder / "run", "python benchmarks/any_data.py")
+    run = existing(folder / "run", "python benchmarks/any_data.py")
     data, corpus = folder.name.rpartition("-")[0], corpus_of(load_recipe(folder / "recipe.toml"))
     teacher, student = (
         load_teacher(run / "teacher", task=corpus.task),

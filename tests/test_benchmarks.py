@@ -9,7 +9,7 @@ from bench_parts import make_report
 from conftest import ROOT
 
 from benchmarks import ablation, peers, trust, unsure
-from benchmarks.common import Setup, written
+from benchmarks.common import Setup, page_text
 from kdedge import Corpus, build_student, export_bundle
 from kdedge.bundle.manifest import verify
 from kdedge.export.litert.convert import to_litert
@@ -51,7 +51,7 @@ def test_the_fastest_of_each_model_and_runtime_is_shown() -> None:
 
 
 def test_peers_table() -> None:
-    table = written("peers", result(), peers.page)
+    table = page_text("peers", result(), peers.page)
     # Repeats are 0.99, 1 and 1.01 times 0.8 ms; the teacher's 24 ms are 30 times 0.8.
     row = "| micro (random weights) | LiteRT | int8 | 4.20 | 0.800 | 0.792 to 0.808 | 30.0× |"
     assert row in table
@@ -69,7 +69,7 @@ def test_differences_of_the_ablation() -> None:
     assert middle == 25
     assert low <= middle <= high
     assert ablation.difference(base, base) == (0, 0, 0)
-    found = ablation.compared(
+    found = ablation.comparison(
         {"valid": base, "test": base}, {"valid": better, "test": np.ones((2, 4))}
     )
     assert (found["base_accuracy"], found["accuracy"]) == ([50, 25], [100, 100])
@@ -103,7 +103,7 @@ def test_comparisons_are_counted_by_the_rule_of_the_report() -> None:
     same = comparison([1.0, 1.1, 0.9], [1.1, 0.9, 1.0])
     b_slower = comparison([1.0, 1.01, 0.99], [2.0, 2.02, 1.98])
     b_faster = comparison([2.0, 2.02, 1.98], [1.0, 1.01, 0.99])
-    assert trust.counted([same, b_slower, b_slower, b_faster, same, same]) == {
+    assert trust.count_verdicts([same, b_slower, b_slower, b_faster, same, same]) == {
         "slower": 2, "faster": 1, "no different": 3,
     }  # fmt: skip
 

@@ -11,7 +11,14 @@ import pytest
 from conftest import ROOT
 
 from benchmarks import common, status
-from benchmarks.common import Setup, alone, asked, changed, digests, once
+from benchmarks.common import (
+    Setup,
+    changed_paths,
+    fingerprints,
+    in_own_process,
+    make_once,
+    read_command_line,
+)
 from kdedge import KdedgeError
 
 CODE = '"""A module."""\n\n\ndef f(x):\n    """Words."""\n    return g(x, description="d")  # why\n'
@@ -21,7 +28,7 @@ SAME = 'def f(x):\n    return g(x, description="other words")\n'
 def test_only_what_code_does_counts() -> None:
     def digest(**files: str) -> str:
         contents = {f"{name}.py": text.encode() for name, text in files.items()}
-        return digests(["kdedge/x"], lambda path: contents)["kdedge/x"]
+        return fingerprints(["kdedge/x"], lambda path: contents)["kdedge/x"]
 
     assert digest(a=CODE) == digest(a=SAME)
     assert digest(a=CODE) != digest(a=CODE.replace("return", "yield"))
@@ -31,19 +38,21 @@ def test_only_what_code_does_counts() -> None:
     assert digest(a=refusal[0]) == digest(a=refusal[1])
     assert digest(a=refusal[0]) != digest(a=refusal[0].replace("KdedgeError", "OSError"))
     # Of other files each byte.
-    texts = [digests(["t"], lambda path, text=text: {"t": text})["t"] for text in (b"# a", b"# b")]
+    texts = [
+        fingerprints(["t"], lambda path, text=text: {"t": text})["t"] for text in (b"# a", b"# b")
+    ]
     assert texts[0] != texts[1]
 
 
 def test_what_has_changed_since_a_result() -> None:
     measured = Setup("checking").about()["measured"]
     assert {"data/movie_reviews.tsv.gz", "recipes/movie_reviews.toml", "kdedge/text"} < {*measured}
-    assert changed({"measured": measured}) == []
+    assert changed_paths({"measured": measured}) == []
     other = measured | {"kdedge/text": "0", "recipes/movie_reviews.toml": "0"}
-    assert {*changed({"measured": other})} == {"text", "recipes/movie_reviews.toml"}
+    assert {*changed_paths({"measured": other})} == {"text", "recipes/movie_reviews.toml"}
     # Of a table that grows row by row, what any row depends on.
     rows = [{"measured": measured}, {"measured": measured | {"kdedge/text": "0"}}]
-    assert changed({"rows": rows}) == ["text"]
+    assert changed_paths({"rows": rows}) == ["text"]
 
 
 def test_status_names_stale_tables(
@@ -77,23 +86,25 @@ def test_a_recipe_of_ones_own_has_files_of_its_own(tmp_path: Path) -> None:
     setup = Setup("peers", own, Path("other.csv"))
     assert (setup.name, setup.recipe.data.path) == ("peers-own", Path("other.csv"))
     with pytest.raises(KdedgeError, match=r"own.teacher is missing. `kdedge run .*own.toml` makes"):
-        setup.made("teacher")
+        setup.run_file("teacher")
 
 
 def test_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["benchmarks/x.py", "a", "b", "--seeds", "1", "2", "--tier", "full", "--data", "d"]
     monkeypatch.setattr(sys, "argv", arguments)
-    setup, given = asked("x", "Does x.\n\nMore.", "words", seeds=(3,), tier="light", count=5)
+    setup, given = read_command_line(
+        "x", "Does x.\n\nMore.", "words", seeds=(3,), tier="light", count=5
+    )
     assert (given.words, given.seeds, given.tier, given.count) == (["a", "b"], [1, 2], "full", 5)
     assert (setup.program, setup.data) == ("x", Path("d"))
     assert common.command() == shlex.join(["python", *arguments])
 
 
 def test_alone_is_another_process(tmp_path: Path) -> None:
-    assert alone(os.getpid) != os.getpid()
+    assert in_own_process(os.getpid) != os.getpid()
     path = tmp_path / "made"
-    once(path, path.touch)
-    once(path, pytest.fail)
+    make_once(path, path.touch)
+    make_once(path, pytest.fail)
     assert path.exists()
 
 

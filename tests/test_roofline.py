@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from onnx import TensorProto, helper
 
-from benchmarks.roofline import Work, judged, litert_work, onnx_work
+from benchmarks.roofline import Work, compare_with_roofline, litert_work, onnx_work
 from kdedge.export.onnx.convert import to_onnx
 
 # Of the model below, for a text of 8 tokens.
@@ -96,7 +96,7 @@ def test_onnx_work_in_integers() -> None:
 )
 def test_bounds(p50_ms: float, bandwidth: float, bound: str, times: float) -> None:
     work = Work({"float32": 1_000_000, "int8": 4_000_000}, 1_000_000)
-    found = judged(work, p50_ms, {"float32": 1e9, "int8": 2e9}, bandwidth)
+    found = compare_with_roofline(work, p50_ms, {"float32": 1e9, "int8": 2e9}, bandwidth)
     assert found["bound"] == bound
     assert found["could_be_times_faster"] == pytest.approx(times)
     assert found["share_of_peak"] == pytest.approx(3 / p50_ms)
