@@ -74,7 +74,7 @@ def make_encoder() -> TextEncoder:
 
 
 def make_subject(name: str, model: Path, folder: Path) -> Subject:
-    """With two texts; its tokenizer is written into `folder`."""
+    """A subject with two texts; its tokenizer is written into `folder`."""
     encoder, texts = make_encoder(), ("good film", "bad film")
     encoder.save(folder)
     format: Format = "litert" if model.suffix == ".tflite" else "onnx"
@@ -153,7 +153,7 @@ def measurement(name: str, size: int, ms: float, accuracy: float, agreement: flo
 
 
 def make_report() -> BenchReport:
-    """Made up, for the tests of tables and pages only."""
+    """A report with invented figures, for the tests of tables and pages."""
     return BenchReport(
         kdedge="0.1.0",
         scenario=TIERS["light"],

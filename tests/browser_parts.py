@@ -35,7 +35,7 @@ def installed_node_modules() -> Path:
 
 class Handler(http.server.SimpleHTTPRequestHandler):
     def end_headers(self) -> None:
-        # Without these two a page gets no threads.
+        # Browsers give threads only to pages with these two headers.
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")
         self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
         super().end_headers()

@@ -1,4 +1,4 @@
-"""Release 0.1.0 and the working tree side by side on this machine: is what they make equal?
+"""Compares what release 0.1.0 and the working tree write, on this machine.
 
     python tests/compare_release.py                # the quick recipe and each preset, in both
     python tests/compare_release.py --out DIR      # keeps the release's side for the next time
@@ -49,7 +49,7 @@ EXPECTED = {
     "*/manifest.json: defaults.*: *": "0.1.0 chose them by p50_ms",
 }
 
-# Keys of JSON that 0.1.0 calls otherwise: file -> (regular expression, what it is now).
+# JSON keys that 0.1.0 has under another name: file -> (regular expression, present name).
 RENAMED = {
     "store.json": [("^label_names", "task.label_names")],
     "student.json": [("^label_names", "task.label_names")],
@@ -87,11 +87,11 @@ CHANGED = {
     if name.startswith(("distill", "compress"))
 }
 
-# What is compared of each side: not teachers, soft labels and whole runs, which are others.
+# The files of each side that are compared. Teachers, soft labels and whole runs differ.
 FOLDERS = tuple(
     f"{name}/{made}" for name in (*PRESETS, "compressed") for made in ("student", "bundle")
 )
-# Repeats what is compared.
+# Copies of what is compared.
 LEFT_OUT = "checksums.sha256"
 SECONDS = {"quick": 1800}
 SECONDS_OF_OTHERS = 600
@@ -256,7 +256,7 @@ def folders(old: Path, new: Path, what: str) -> Rows:
 
 
 def values(old: Any, new: Any, what: str) -> Rows:
-    """How two JSON values differ, key by key; accuracy is told in any case."""
+    """How two JSON values differ, key by key; accuracy is always listed."""
     olds, news = flat(old), flat(new)
     for pattern, now in RENAMED.get(Path(what).name, ()):
         olds = {re.sub(pattern, now, key): value for key, value in olds.items()}
@@ -297,7 +297,7 @@ def models(old: Path, new: Path, what: str) -> Rows:
 
 
 def with_small_ids(config: str) -> str:
-    """Keras names shared objects by their addresses; here by the order they come in."""
+    """Number shared objects in the order they occur: Keras names them by memory address."""
     ids: dict[str, int] = {}
     return re.sub(
         r'(?<="shared_object_id": )\d+', lambda m: str(ids.setdefault(m[0], len(ids))), config
@@ -323,7 +323,7 @@ def arrays(old: Path, new: Path) -> str:
 
 
 def content(path: Path) -> dict[str, Any]:
-    """The arrays in a file by name; none of a kind of file that has none."""
+    """The arrays in a file by name; empty if that kind of file has none."""
     match path.suffix:
         case ".npy":
             return {"array": np.load(path, allow_pickle=False)}

@@ -1,4 +1,4 @@
-"""What tests share: the data that ships, a tiny real BERT, and one quick run of a recipe."""
+"""Fixtures that tests share: the example data, a tiny real BERT, and a quick run of a recipe."""
 
 import csv
 import fcntl
@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes minutes by its mark gets half an hour until it counts as hanging."""
+    """Give tests that are marked as taking minutes a limit of half an hour."""
     for item in items:
         if item.get_closest_marker("slow") or item.get_closest_marker("clients"):
             item.add_marker(pytest.mark.timeout(1800))
@@ -44,12 +44,12 @@ WORDS = (
 
 
 def classes(count: int) -> Classification:
-    """A task of so many classes."""
+    """A classification with this many classes."""
     return Classification(label_names=[f"class {i}" for i in range(count)])
 
 
 def few_texts(*texts: str) -> Corpus:
-    """A corpus of two classes, which these texts have in turn, in every split."""
+    """A corpus with these texts in every split; their labels alternate between two classes."""
     split = Split(texts, np.arange(len(texts), dtype=np.int32) % 2)
     return Corpus(classes(2), split, split, split)
 
@@ -111,7 +111,7 @@ def make_tiny_bert(folder: Path, scale: float = 0.02, **settings: Any) -> dict[s
 def write_checkpoint(
     folder: Path, config: dict[str, Any], tensors: dict[str, np.ndarray], vocabulary: bool = True
 ) -> None:
-    """A folder as people save it with transformers."""
+    """Write a checkpoint folder as transformers saves it."""
     import safetensors.numpy
 
     folder.mkdir(parents=True)
@@ -174,7 +174,7 @@ def client_bundle(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model() -> Any:
-    """Looks up ids in a table of 10 and segment ids in one of 2, so that mixing them up fails."""
+    """A model that fails if ids and segment ids are swapped: their tables have 10 and 2 rows."""
     import keras
 
     ids, mask, segment_ids = (
@@ -196,7 +196,7 @@ def tflite(tiny_model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Has no token_type_ids, which the agent must then not feed."""
+    """An ONNX model without token_type_ids, which the agent must then not feed."""
     from onnx import TensorProto, checker, helper, save
 
     inputs = [

@@ -1,4 +1,4 @@
-"""Everything that kdedge reads and others may have written.
+"""Readers of every kind of file that others may have written, for tests with damaged files.
 
 Each of `READERS` takes the bytes of a file and an empty folder, and reads them as a command would.
 `SEEDS` has valid files of each kind.
@@ -202,7 +202,7 @@ READERS: dict[str, Reader] = {
 }
 
 
-# Other people's parsers in C++, which a damaged model may take the process down with.
+# Other people's parsers in C++: a damaged model may crash the process.
 
 
 def _store(folder: Path) -> SoftLabels:

@@ -1,4 +1,4 @@
-"""Adversaries against what can be worked out by hand."""
+"""Adversaries, compared with numbers worked out by hand."""
 
 from pathlib import Path
 
@@ -35,12 +35,12 @@ VOCABULARY = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "film", "good", "bad", "great
 FILM, GOOD, BAD, GREAT, AWFUL, COMMA = range(4, 10)
 # What each word adds to the logit of `good`; the special tokens would be the best swaps by far.
 WORTH = [9.0, 9.0, -9.0, -9.0, 0.0, 2.0, -2.0, 3.0, -3.0, 9.0]
-# Everything is near everything.
+# All tokens are neighbours of each other.
 VECTORS = np.ones((10, 1), np.float32) + 0.01 * np.arange(10, dtype=np.float32)[:, None]
 
 
 def linear_student() -> keras.Model:
-    """Logits (-s, s), s the mean worth of the tokens."""
+    """A student with logits (-s, s); s is the mean worth of the tokens."""
     inputs = student_inputs()
     x = keras.layers.Embedding(10, 1, name="tokens")(inputs["ids"])
     mean = keras.layers.GlobalAveragePooling1D()(x, mask=inputs["mask"])
@@ -65,12 +65,12 @@ def attack(teacher_good: float, swaps: int) -> list[int]:
 
 def test_substitution_goes_where_the_two_part() -> None:
     # The student's s is (9 + 2 + 0 + 9 - 9) / 5 = 2.2, its p of good 1 / (1 + e^-4.4) = 0.988. The
-    # teacher is surer: less of good parts them. good -> awful is -5, film -> awful -3.
+    # teacher is surer, so lowering `good` drives them apart: good -> awful is -5, film -> awful -3.
     assert attack(0.999, 1) == [1, AWFUL, FILM, COMMA, 2, 0]
     assert attack(0.999, 2) == [1, AWFUL, AWFUL, COMMA, 2, 0]
-    # No more can be changed than the words there are.
+    # No more swaps than words.
     assert attack(0.999, 5) == [1, AWFUL, AWFUL, COMMA, 2, 0]
-    # The teacher is less sure: more of good parts them. good -> great is +1, film -> great +3.
+    # The teacher is less sure, so raising `good` drives them apart: good -> great is +1, film +3.
     assert attack(0.6, 1) == [1, GOOD, GREAT, COMMA, 2, 0]
     assert attack(0.6, 2) == [1, GREAT, GREAT, COMMA, 2, 0]
 
@@ -79,8 +79,8 @@ def test_no_swap_where_none_would_part_them() -> None:
     student = linear_student()
     adversary = Substitution(student, VECTORS, VOCABULARY, swaps=2, neighbours=9)
     text = of([1, AWFUL, AWFUL, 2])
-    # s = (9 - 3 - 3 - 9) / 4 = -1.5; the teacher says 0.9 good: less of good parts them, and awful
-    # is the least.
+    # s = (9 - 3 - 3 - 9) / 4 = -1.5; the teacher says 0.9 good. Lowering it would drive them
+    # apart, but no word is worth less than awful.
     assert np.asarray(adversary.attack(text, np.log([[0.1, 0.9]]).astype(np.float32))).tolist() == [
         [1, AWFUL, AWFUL, 2]
     ]
@@ -115,13 +115,13 @@ def test_adversarial_loss_of_the_worked_example() -> None:
     # 1.6 * 0.916291 + 0.4 * 0.510826 = 1.670395; 0.8 * 0.5 of it
     assert history["adversarial_loss"] == pytest.approx([1.670395], abs=1e-5)
     assert history["loss"] == pytest.approx([0.668158], abs=1e-5)
-    # In training only.
+    # Adversaries act in training only.
     assert distiller.evaluate(TEXT, targets, verbose=0, return_dict=True)["loss"] == 0.0
     with pytest.raises(KdedgeError, match="can't be stored"):
         distiller.get_config()
 
 
-def test_of_a_batch_each_so_manieth_text_is_changed() -> None:
+def test_every_nth_text_of_a_batch_is_changed() -> None:
     seen = []
 
     class Watching(Apart):
@@ -242,7 +242,7 @@ def test_adversarial_texts_are_labelled_and_stored(teacher: BertTeacher, tmp_pat
     assert SoftLabels(tmp_path / "s").missing(made) == []
     outputs = teacher(teacher.encoder.encode(made).inputs)["logits"]
     np.testing.assert_allclose(grown.lookup(made)[0], outputs, atol=1e-5)
-    # A second time finds nothing that is not stored.
+    # The second time, all texts are stored already.
     assert adversarial_texts(student, teacher.encoder, teacher, TEXTS, grown, neighbours=4)[0] == []
 
 
@@ -271,7 +271,7 @@ def test_the_command_adds_them_to_the_store(
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     made = set(SoftLabels(tmp_path / "labels").texts) - set(store.texts)
-    # Of the training texts only, one each at most.
+    # At most one for each training text, and none for other texts.
     assert 1 <= len(made) <= 2
     assert f"{len(made)} texts added" in result.output
 

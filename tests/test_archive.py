@@ -1,4 +1,4 @@
-"""Students as files: equal ones have equal bytes, whenever and by whatever process saved."""
+"""Equal students are saved as equal bytes, at any time and by any process."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ from kdedge.tasks import Classification
 
 
 def make_student() -> Student:
-    """With layers that Keras names, alone and in one of ours, and random numbers of dropout."""
+    """A student with layers that Keras names, alone and inside our own layer, and with dropout."""
     keras.utils.set_random_seed(3)
     inputs = {name: keras.Input((None,), None, "int32", name=name) for name in ("ids", "mask")}
     x = keras.layers.Embedding(len(WORDS), 8, name="tokens")(inputs["ids"])
@@ -51,7 +51,7 @@ def test_equal_students_have_equal_bytes(tmp_path: Path, monkeypatch: pytest.Mon
     )
     command = [sys.executable, "-c", program, tmp_path / "first"]
     subprocess.run(command, cwd=Path(__file__).parent, check=True)
-    # A process that has made other models, on another day.
+    # Saved by a process that has built other models before, on another day.
     other = make_student()
     other.model.get_layer("logits").bias.assign([1.0, 2.0])
     now = time.time()
@@ -59,13 +59,13 @@ def test_equal_students_have_equal_bytes(tmp_path: Path, monkeypatch: pytest.Mon
     make_student().save(tmp_path / "second")
     first = contents(tmp_path / "first")
     assert contents(tmp_path / "second") == first
-    # Read and written again it stays the same, and gives what it gave.
+    # After loading and saving again, bytes and outputs are the same.
     again = Student.load(tmp_path / "first")
     again.save(tmp_path / "again")
     assert contents(tmp_path / "again") == first
     outputs = predict_logits(again.model, again.encoder, again.test.texts)
     np.testing.assert_array_equal(outputs, again.test.logits)
-    # And what differs does differ.
+    # Different students have different bytes.
     other.save(tmp_path / "other")
     assert contents(tmp_path / "other")["student.keras"] != first["student.keras"]
 

@@ -1,4 +1,4 @@
-"""Both runtimes on an emulated arm64 give a bundle's answers. For correctness, never for speed."""
+"""Both runtimes give a bundle's answers on an emulated arm64, which says nothing about speed."""
 
 import shutil
 import subprocess
@@ -30,7 +30,7 @@ def arm64() -> Path:
     """An arm64 Python with both runtimes."""
     folder = ROOT / ".clients" / "arm64"
     if not (folder / "python").exists():
-        # What an interrupted installation left.
+        # Left over from an interrupted installation.
         shutil.rmtree(folder, ignore_errors=True)
         install = [CLIENTS / "install_arm64.sh", folder, sys.executable]
         done = subprocess.run(install, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Which tokens speak for a class, where it can be worked out."""
+"""Attributions of tokens to a class, compared with numbers worked out by hand."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def speaks_for(logits: np.ndarray, chosen: int) -> float:
     return float(logits[0, chosen] - np.delete(logits[0], chosen).mean())
 
 
-# Not of a transformer: its norms are so steep near embeddings of 0 that it takes many steps.
+# Not a transformer: its norms are steep near embeddings of 0, which takes many steps.
 @pytest.mark.parametrize("preset", ["nano", "micro"])
 def test_integrated_gradients_sum_to_the_difference(preset: str) -> None:
     student = build_student(preset, vocabulary=10, task=classes(3), max_length=8)

@@ -57,7 +57,7 @@ def test_nothing_from_nothing() -> None:
 
 
 def test_a_text_in_other_white_space_is_not_new() -> None:
-    # Dropping words of "a  b" leaves "a b" where none is dropped.
+    # If no word of "a  b" is dropped, the result is "a b".
     assert "a b" not in augment(["a  b"], 1000, seed=0)
 
 
@@ -87,7 +87,7 @@ def test_each_rule() -> None:
 
 
 def test_the_default_mixture_makes_what_it_always_made() -> None:
-    # As version 0.1.0 made them: soft labels that were stored stay good.
+    # The same as in version 0.1.0, so that stored soft labels still fit.
     assert augment(TEXTS, 5, seed=5) == PINNED
     parts = {"drop": 1, "crop": 1, "splice": 1, "mask": 0, "typos": 0, "neighbours": 0}
     assert augment(TEXTS, 5, seed=5, mixture=parts) == PINNED
@@ -131,9 +131,9 @@ def test_typos_of_a_word() -> None:
     rng = np.random.default_rng(0)
     made = {typo("Go", rng) for _ in range(2000)}
     beside = {key.upper() + "o" for key in KEYS["g"]} | {"G" + key for key in KEYS["o"]}
-    # Beside, left out, doubled, swapped (at the end with nothing).
+    # A neighbouring key, a letter left out, doubled, or swapped with the next (none at the end).
     assert made == beside | {"o", "G"} | {"GGo", "Goo"} | {"oG", "Go"}
-    # A word of one letter does not vanish.
+    # A word of one letter does not disappear.
     assert all(typo("a", rng) for _ in range(100))
 
 

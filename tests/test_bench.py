@@ -92,7 +92,7 @@ def test_agent_answers_an_error_as_json(tmp_path: Path, encoded: Encoded) -> Non
 
 
 class Scripted(Device):
-    """Answers what it is told to; an error is raised instead."""
+    """A device that gives the answers it is set up with, or raises them if they are errors."""
 
     url = "scripted"
 
@@ -127,7 +127,7 @@ def answered(median_ns: int) -> dict[str, Any]:
 
 @pytest.fixture
 def run_on(onnx_file: Path, tmp_path: Path) -> Callable[..., Run]:
-    """Measures subjects of these names, twice each; what was measured before is kept."""
+    """A function that measures subjects of these names twice, and keeps earlier measurements."""
 
     def run(device: Device, *names: str) -> Run:
         subjects = [make_subject(name, onnx_file, tmp_path) for name in names]
@@ -147,7 +147,7 @@ def test_measure_keeps_what_the_others_measured(onnx_file: Path, tmp_path: Path)
     run = measure(
         Local(), subjects, BRIEF, lambda done, /, note="": order.append(note), tmp_path / "kept"
     )
-    # In turn, each an inference and a text, and then what memory they take.
+    # Alternately an inference and a text for each subject, then the memory of each.
     first, second = ["good"] * 2, ["broken"] * 2
     assert order == [*first, *second, *second, *first, "good", "broken"]
     assert list(run.failures) == ["broken"]
@@ -187,7 +187,7 @@ def test_measure_says_when_the_device_slows_down(run_on: Callable[..., Run]) -> 
 def test_a_device_that_goes_away_is_named_and_the_run_goes_on_later(
     run_on: Callable[..., Run],
 ) -> None:
-    # In turn: a, b, then b, a. It goes away in the third.
+    # The order is a, b, then b, a. The device is lost in the third measurement.
     gone = Scripted([answered(1), answered(2), DeviceLostError("scripted went away.")], busy=50)
     run = run_on(gone, "a", "b")
     assert run.repeats == {}
@@ -200,7 +200,7 @@ def test_a_device_that_goes_away_is_named_and_the_run_goes_on_later(
     assert run.failures == {}
     medians = {name: [r.samples_ns for r in repeats] for name, repeats in run.repeats.items()}
     assert medians == {"a": [(1,), (4,)], "b": [(2,), (3,)]}
-    # The first half was measured on a busy machine, and that stays so.
+    # The first half was measured on a busy machine, which the result still says.
     assert any("other programs used 50%" in reason for reason in run.reasons)
 
 
@@ -344,7 +344,7 @@ def test_energy_counters() -> None:
     assert agent.microjoules(lambda pattern: counters.get(pattern, "")) == 1_500_000
     assert agent.microjoules(lambda pattern: "") is None
     assert agent.joules(1_500_000, 4_000_000) == 2.5
-    # Counters begin anew; what isn't there isn't 0.
+    # Counters that started again; a missing counter is not 0.
     assert agent.joules(4_000_000, 1_500_000) is agent.joules(None, 1) is None
     one = measurement("nano/litert-int8", 1, 1.0, 0.8, 1.0)
     assert one.millijoules is None
@@ -621,7 +621,7 @@ def test_page_shades_what_made_them_decide(report: BenchReport) -> None:
         '<p class="pieces"><span class="by">student</span>'
         ' <span class="against" style="--much: 100">dull</span></p>',
     ]
-    # Shades are not explained where there are none.
+    # No legend for shades if there are none.
     assert "integrated gradients" in page and "integrated gradients" not in make_page(report)
 
 
@@ -658,7 +658,7 @@ def test_tables_and_page_of_two_devices(report: BenchReport) -> None:
         }
     )
     assert (by_mean.p50_ms, by_mean.p90_ms, by_mean.p50_is_mean) == (3.0, None, True)
-    # On another device: no faster and no slower.
+    # Measured on another device: neither faster nor slower.
     assert report.speed_up(by_mean) is None and report.speed_up(by_samples) is None
     assert "|  | baseline | 3.00 (mean) |" in markdown_table(report)
     page = make_page(report)

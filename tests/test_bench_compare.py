@@ -16,7 +16,7 @@ from kdedge.cli import app
 
 
 def report_of(*ms: tuple[str, int, float, float]) -> BenchReport:
-    """Of artifacts with a name, a size in bytes, a latency in ms and an accuracy."""
+    """A report of artifacts, each a name, a size in bytes, a latency in ms and an accuracy."""
     made = [measurement(name, size, time, accuracy, 1.0) for name, size, time, accuracy in ms]
     return make_report().model_copy(update={"measurements": tuple(made)})
 
@@ -58,7 +58,7 @@ def test_regressions_are_past_the_threshold_in_speed_size_or_accuracy() -> None:
     # 0.74 of 0.8 is 7.5% less, and six points.
     assert worse(1000, 1.0, 0.74, 0.05) == ["nano/onnx-int8: accuracy down by 6.0 points"]
     assert worse(900, 0.5, 0.9, 0.0) == []
-    # Past the threshold 0, but no more than the repeats differ.
+    # Above the threshold of 0, but within the differences between repeats.
     assert worse(1000, 1.005, 0.8, 0.0) == []
 
 
@@ -101,7 +101,7 @@ def test_command_line(tmp_path: Path) -> None:
 def test_command_line_refuses(tmp_path: Path) -> None:
     OLD.save(tmp_path / "good.json")
     stored = json.loads((tmp_path / "good.json").read_text())
-    # As another version might be: none of today's other keys.
+    # A report of another version, with none of the other keys of today.
     (tmp_path / "other.json").write_text('{"format_version": 1, "kdedge": "0.0.9"}')
     (tmp_path / "rubbish.json").write_text("rubbish")
     (tmp_path / "half.json").write_text(json.dumps(stored | {"measurements": [{}]}))

@@ -1,4 +1,4 @@
-"""What the programs in benchmarks/ make of their figures."""
+"""The figures and pages of the programs in benchmarks/."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ TASK = Classification(label_names=("bad", "good"))
 
 
 def result() -> dict[str, Any]:
-    """As in peers.json, with a shape of random weights in the place of micro."""
+    """The content of peers.json, with a shape with random weights in place of micro."""
     report = make_report()
     artifacts = {m.name: peers.figures(report, m) for m in report.measurements}
     for one in artifacts.values():
@@ -65,7 +65,7 @@ def test_differences_of_the_ablation() -> None:
     base = np.array([[1, 1, 0, 0], [1, 0, 0, 0]], float)
     better = np.array([[1, 1, 1, 0], [1, 1, 0, 0]], float)
     middle, low, high = ablation.difference(base, better)
-    # Of 8 answers 2 more are right.
+    # 2 of 8 answers more are right.
     assert middle == 25
     assert low <= middle <= high
     assert ablation.difference(base, base) == (0, 0, 0)

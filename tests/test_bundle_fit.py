@@ -1,4 +1,4 @@
-"""Bundles whose files are as their checksums say and don't belong together."""
+"""Bundles whose checksums are right, but whose files don't belong together."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def seal(bundle: Path, **changes: Any) -> None:
-    """Give the manifest these contents and the checksums of the files as they are now."""
+    """Write the manifest with these contents and the present checksums of the files."""
     old = json.loads((bundle / "manifest.json").read_text()) | changes
     old["files"] = {name: sha256(bundle / name) for name in old["files"]}
     (bundle / "manifest.json").write_text(json.dumps(old))

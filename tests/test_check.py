@@ -26,7 +26,7 @@ from kdedge.text.splits import Split
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A pretrained model's folder as far as a check looks at it."""
+    """The files of a pretrained model that a check reads."""
     model = tmp_path / "model"
     model.mkdir()
     (model / "vocab.txt").write_text("\n".join(WORDS) + "\n")
@@ -79,7 +79,7 @@ def test_all_is_well(folder: Path) -> None:
     assert report.rows == {"train": 88, "valid": 12, "test": 26, "unlabelled": 0}
     each = {"train": 44, "valid": 6, "test": 13}
     assert report.classes == {"label 'n'": each, "label 'p'": each}
-    # Two words, and i % 6 + 1 letters a and i // 6 + 1 letters b, of which only the last are 13.
+    # Two words, i % 6 + 1 letters a and i // 6 + 1 letters b; only the last text has 13.
     counts = [4 + i % 6 + 1 + i // 6 + 1 for i in range(42)]
     assert report.lengths is not None
     assert (report.lengths.texts, report.lengths.longest) == (126, 17)
@@ -117,7 +117,7 @@ def test_what_is_odd_is_counted_and_exits_with_1(folder: Path) -> None:
     assert fields["lengths"]["texts"] == 105
 
 
-def test_what_was_recognised_is_said(folder: Path) -> None:
+def test_it_tells_what_it_recognised(folder: Path) -> None:
     path = write_recipe(folder, GOOD)
     data = folder / "texts.csv"
     data.write_bytes(data.read_text().replace(",", ";").replace("good", "goöd").encode("cp1252"))
@@ -201,7 +201,7 @@ def test_the_estimate_in_words(least: float, words: str) -> None:
         ("per_class = true", "per_class: needs precision or coverage"),
     ],
 )
-def test_a_wish_that_can_not_be_had(folder: Path, decide: str, message: str) -> None:
+def test_decide_settings_that_no_model_can_meet(folder: Path, decide: str, message: str) -> None:
     path = write_recipe(folder, GOOD)
     path.write_text(f"{path.read_text()}\n[decide]\n{decide}\n")
     status, output = run_check(path)

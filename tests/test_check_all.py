@@ -1,4 +1,4 @@
-"""What `make check-all` makes of its parts."""
+"""`make check-all`: which parts it runs again, skips and stops."""
 
 import importlib.util
 import time
@@ -12,7 +12,7 @@ from conftest import ROOT
 
 @pytest.fixture
 def check_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The program, with parts of the test's own, on files that have the name `one`."""
+    """The program, with parts that the test defines, which depend on files named `one`."""
     spec = importlib.util.spec_from_file_location("check_all", ROOT / ".ci" / "check_all.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -71,7 +71,7 @@ def test_what_hangs_is_ended(
     assert check_all.main(["hanging", "good"]) == 1
     assert "not done after 0.0166667 minutes" in capsys.readouterr().out
     pid = int((tmp_path / "pid").read_text())
-    # A killed process is there until the system has removed it.
+    # A killed process exists until the system has removed it.
     for _ in range(100):
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
             break

@@ -1,4 +1,4 @@
-"""Checkpoints of all kinds that people save: PyTorch's numbers, or an error that says why not."""
+"""Checkpoints of all kinds give PyTorch's numbers, or an error that says why not."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def copied(name: str, tmp_path: Path) -> Path:
 
 
 def expected(name: str) -> tuple[dict[str, np.ndarray], Any]:
-    """The inputs, and what PyTorch says of them."""
+    """The inputs, and PyTorch's outputs for them."""
     outputs = np.load(GOLDEN / name / "expected.npz")
     rows = {key: outputs[key] for key in ("ids", "mask", "segment_ids")}
     return rows | {"segment_ids": np.zeros_like(rows["ids"]) + rows["segment_ids"]}, outputs
@@ -382,11 +382,11 @@ def test_several_labels_and_one_score_are_read_as_what_they_are(tmp_path: Path) 
     assert isinstance(teacher.task, MultiLabel)
     inputs = teacher.encoder.encode(["a film"]).inputs
     logits = teacher.run(inputs)["logits"]
-    # Sigmoids: each by itself.
+    # Sigmoids: each label is independent.
     np.testing.assert_allclose(teacher.task.outputs(logits), 1 / (1 + np.exp(-logits)), atol=1e-6)
     one_output(folder)
     scorer = load_teacher(folder)
-    # In the units of the score, as the checkpoint gives it.
+    # In units of the score, as the checkpoint gives it.
     assert scorer.task == Regression(mean=0.0, deviation=1.0)
     np.testing.assert_allclose(scorer.run(inputs)["logits"], logits[:, :1], atol=1e-6)
     # For data with another mean and deviation: the same scores, standardised.
@@ -435,7 +435,7 @@ def test_layers_of_sentence_transformers_are_named(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_mixed_precision(name: str, tmp_path: Path) -> None:
-    """That of fine-tuning on a GPU: it computes in bfloat16, of which a number has 8 bits."""
+    """Mixed precision, as in fine-tuning on a GPU: bfloat16 has 8 bits of precision."""
     teacher = load_teacher(copied(name, tmp_path), dtype="mixed_bfloat16")
     inputs, theirs = expected(name)
     with tf.GradientTape() as tape:

@@ -1,4 +1,4 @@
-"""The command line as a user meets it; the whole job is in test_pipeline.py and test_docs.py."""
+"""The commands, their options and messages; test_pipeline.py and test_docs.py run whole recipes."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def kdedge(*arguments: object, stdin: str | bytes | None = None) -> Result:
 
 
 def refusal(*arguments: object, stdin: str | bytes | None = None) -> str:
-    """What a command says that fails: one error, no traceback."""
+    """The message of a command that fails: one error, no traceback."""
     result = kdedge(*arguments, stdin=stdin)
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
@@ -71,7 +71,7 @@ def test_help_loads_no_tensorflow(command: list[str]) -> None:
 
 # Options made from the settings of a recipe
 
-# What a command needs to be given, its section, and the fields that mean nothing to it.
+# A command's required arguments, its section, and the section's fields that it does not use.
 STAGES = {
     "teach": (["d.csv", "--out", "o"], Teach, {"teacher", "large_model"}),
     "label": (["d.csv", "--teacher", "t", "--out", "o"], Label, set()),
@@ -88,7 +88,7 @@ OF_DATA = {
     "distill": {"unlabelled", "labels"},
     "attack": {"unlabelled", "labels"},
 }
-# What a stage finds out for itself where the recipe has a fixed default.
+# Settings that a stage works out itself, although the recipe has a fixed default.
 OF_THE_COMMAND = {"max_length", "from_teacher", "lengths", "augmented"}
 
 
@@ -98,7 +98,7 @@ def options_of(command: str) -> dict[str, Any]:
 
 
 def settings_given(section: type[Section], *arguments: str) -> Section:
-    """What a command gets whose options are made from a section."""
+    """The settings that a command with options made from a section receives."""
     seen: list[Section] = []
 
     @settings_as_options
@@ -223,7 +223,7 @@ def test_package_android(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     result = kdedge("package", "android", BUNDLE, "--artifacts", "onnx-int8")
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("app/src/main/assets/bundle: onnx-int8; ")
-    # Again, in its place.
+    # A second time, over the first one.
     assert kdedge("package", "android", BUNDLE).exit_code == 0
     both = verify(Path("app/src/main/assets/bundle")).artifacts
     assert {artifact.format for artifact in both} == {"litert", "onnx"}

@@ -1,4 +1,4 @@
-"""Compression: the twin, what each method leaves of the weights, and what training wins back."""
+"""Compression: the twin, the weights that each method leaves, and the gain from training."""
 
 import json
 from dataclasses import replace
@@ -78,7 +78,7 @@ def run(student: Student, method: str, seed: int = 1, **settings: Any) -> Studen
 
 
 def matrices(student: Student) -> dict[str, np.ndarray]:
-    """The weights that methods change: those of big layers but biases, norms and positions."""
+    """The weights that methods change: large matrices, no biases, norms or positions."""
     return {
         weight.path: weight.numpy()
         for layer in student.model.layers
@@ -160,7 +160,7 @@ def test_soft_label_loss_by_hand() -> None:
     )
 
 
-# What the methods leave
+# The weights that the methods leave
 
 
 @pytest.mark.parametrize("preset", ["micro", "mini"])
@@ -170,7 +170,7 @@ def test_pruning_leaves_as_many_zeros_as_asked_for(preset: str, encoder: TextEnc
     assert len(matrices(pruned)) == {"micro": 4, "mini": 7}[preset]
     for path, weight in matrices(pruned).items():
         assert abs((weight == 0).sum() - 0.7 * weight.size) <= 1, path
-        # Trained, not only cut.
+        # It is trained, not only pruned.
         kept = weight != 0
         assert (weight[kept] != matrices(student)[path][kept]).any()
     # Small and other layers are not touched, and the notes say so.
@@ -255,7 +255,7 @@ def test_one_seed_one_student(encoder: TextEncoder) -> None:
     for a, b in zip(first.model.get_weights(), again.model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert (first.valid.logits != other.valid.logits).any()
-    # The student that was given stays as it was.
+    # The given student is unchanged.
     for a, b in zip(before, student.model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 

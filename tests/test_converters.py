@@ -64,7 +64,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def own_model(tiny_bert: Path, tmp_path: Path) -> Path:
-    """A classifier that has nothing of kdedge's."""
+    """A classifier made without kdedge."""
     keras.utils.set_random_seed(3)
     inputs = student_inputs()
     size = len(TextEncoder.from_pretrained(tiny_bert, 16).vocabulary)
@@ -159,7 +159,7 @@ def test_assets_of_an_app(quick_run: Path, tmp_path: Path) -> None:
     assert len([*out.rglob("*.tflite")]) == len([*out.rglob("*.onnx")]) == 1
     text = ["a moving, funny film"]
     assert load_bundle(out).predict(text) == load_bundle(bundle).predict(text)
-    # Another bundle takes its place; from an archive too.
+    # Another bundle replaces it, also from an archive.
     archive = make_archive(str(tmp_path / "packed"), "zip", bundle)
     run(to_android.main, archive, "--artifacts", "litert-float32", "--out", out)
     assert [p.name for p in out.rglob("*.tflite")] == ["model_float32.tflite"]

@@ -30,7 +30,7 @@ Write = Callable[[str, str | bytes], Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write a small file, gzipped where its name says so."""
+    """Write a small file, gzipped if its name ends with .gz."""
 
     def write_file(name: str, content: str | bytes) -> Path:
         data = content.encode() if isinstance(content, str) else content
@@ -60,7 +60,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 
 
 def labelled(**counts: int) -> str:
-    """A CSV with so many rows of each label."""
+    """A CSV with this many rows of each label."""
     rows = (f"{label} {i},{label}" for label, count in counts.items() for i in range(count))
     return "text,label\n" + "\n".join(rows) + "\n"
 
@@ -135,7 +135,7 @@ def test_every_format_gives_the_same_corpus(tmp_path: Path, suffix: str) -> None
     assert read_texts(path, "says") == list(texts)
 
 
-# Each has a character that can be seen.
+# Each text has a visible character.
 TEXTS = st.tuples(
     st.text(st.characters(exclude_categories=["Cs"])),
     st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zs", "Zl", "Zp"]),

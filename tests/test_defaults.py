@@ -1,4 +1,4 @@
-"""What suits the data: the rules as a table, and that what is given wins."""
+"""Settings that kdedge fits to the data, as a table; a setting that is given is not changed."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from kdedge.text.splits import Split
 
 
 def texts(*counts: int) -> Split:
-    """So many texts of each class."""
+    """This many texts of each class."""
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     return Split(tuple(f"text {i}" for i in range(len(labels))), labels)
 

@@ -1,4 +1,4 @@
-"""Names of devices, what this machine says of itself, and a real Chromium."""
+"""URLs of devices, facts about this machine, and measurements in a real Chromium."""
 
 import ast
 import contextlib
@@ -192,7 +192,7 @@ def test_the_agent_needs_no_kdedge(
     assert answer.get("outputs") == (encoded.ids * encoded.mask).tolist(), answer
 
 
-# As a Raspberry Pi 4 says it, in part.
+# Part of /proc/cpuinfo of a Raspberry Pi 4.
 PI = {
     "/proc/cpuinfo": (
         "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd evtstrm crc32 cpuid\n"
@@ -288,7 +288,7 @@ def test_bench_in_a_browser(web: None, exported: Path, onnx_file: Path, tmp_path
 def test_the_browser_names_what_fails(web: None, onnx_file: Path, tmp_path: Path) -> None:
     broken = {"litert": tmp_path / "broken.tflite", "onnx": tmp_path / "broken.onnx"}
     for path in broken.values():
-        # What says that a file is LiteRT's is there.
+        # The identifier of LiteRT files is there.
         path.write_bytes(b"no  TFL3" if path.suffix == ".tflite" else b"no model")
     models = {f"{name}-int8": path for name, path in broken.items()}
     bundle = make_bundle(tmp_path / "bundle", "nano", models | {"onnx-float32": onnx_file})
@@ -312,13 +312,13 @@ def spin(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def chromiums() -> list[psutil.Process]:
-    """The processes of the browsers that this one has started."""
+    """The processes of the browsers that this process started."""
     found = psutil.Process().children(recursive=True)
     return [process for process in found if process.name().startswith("chrom")]
 
 
 def ended(processes: list[psutil.Process]) -> bool:
-    """Whether all come to an end; being killed takes a moment."""
+    """Whether all processes end; a killed one takes a moment."""
     for _ in range(100):
         with contextlib.suppress(psutil.NoSuchProcess):
             processes = [process for process in processes if process.is_running()]

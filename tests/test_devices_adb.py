@@ -1,4 +1,4 @@
-"""Android devices: what benchmark_model prints, and Debian's adbd driven by the real adb."""
+"""Android devices: the output of benchmark_model, and Debian's adbd driven by the real adb."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from kdedge.bench.report.model import BenchReport
 from kdedge.errors import KdedgeError
 from kdedge.text.encoder import TextEncoder
 
-# Lines as each version printed them; profilers and headings are left out where they add nothing.
+# Output of several versions of the program; profilers and headings are left out if not needed.
 # TensorFlow Lite 1.12, on an embedded board.
 OF_2018 = """Initialized session in 4.452ms
 Running benchmark for 1 iterations
@@ -77,7 +77,7 @@ First inference: 268586, Warmup (avg): 259707, Inference (avg): 244240
 07-08 15:37:37.709 I/tflite  ( 6071): Memory footprint delta from the start of the tool (MB): \
 init=64.8047 overall=89.4453
 """
-# LiteRT's own, built on the same.
+# LiteRT's own program, which is built from the same code.
 LITERT = """INFO: Initialized session in 4.478ms.
 INFO: count=1055 first=1033 curr=473 min=443 max=1033 avg=465.319 std=18 p5=459 median=463 p95=478
 
@@ -91,7 +91,7 @@ INFO: [./litert/tools/benchmark_litert_model.h:86] Warmup (avg):         0.47 ms
 INFO: [./litert/tools/benchmark_litert_model.h:88] Inference (avg):      0.46 ms (2112 runs)
 INFO: [./litert/tools/benchmark_litert_model.h:114] Init footprint:       8.94 MB
 """
-# LiteRT's in Python, which prints the table alone.
+# LiteRT's program in Python, which prints only the table.
 LITERT_TABLE = """ BENCHMARK RESULTS
 Model initialization:  45.32 ms
 Warmup (first):        120.45 ms
@@ -162,7 +162,7 @@ def test_what_is_no_measurement(output: str, status: int, message: str) -> None:
         read_output(output, status)
 
 
-# Stands for the user's benchmark_model on the device: keeps its flags and the files they name.
+# In place of the user's benchmark_model: keeps its flags and the files they name.
 PROGRAM = """#!/bin/sh
 case "$1" in --help) echo "{flags}" >&2; exit 1;; esac
 echo run >> {kept}/runs
@@ -233,7 +233,7 @@ def adbd() -> Path:
         pytest.skip(f"no network of its own: {alone.stderr.decode().strip()}")
     folder = ROOT / ".clients" / "adbd"
     if not (folder / "adbd").exists():
-        # What an interrupted installation left.
+        # Left over from an interrupted installation.
         shutil.rmtree(folder, ignore_errors=True)
         install = [ROOT / "tests/clients/install_adbd.sh", folder]
         done = subprocess.run(install, capture_output=True, text=True)
@@ -257,7 +257,7 @@ def test_benchmark_model_on_a_device(phone: Phone) -> None:
     done = phone.bench(*program(phone))
     assert done.returncode == 0, done.stderr
     report = BenchReport.load(phone.report / "results.json")
-    # It knows nothing of ONNX.
+    # benchmark_model can't run ONNX files.
     (measured,) = report.measurements
     assert (measured.name, measured.device) == ("litert-float32", URL)
     assert measured.repeats_p50_ms == (0.462, 0.462, 0.462)

@@ -1,4 +1,4 @@
-"""Boards reached by SSH: a real sshd on a port of this machine, which only knows its own keys."""
+"""Boards reached by SSH: a real sshd on a port of this machine, with its own keys."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ PYTHON = f'exec {sys.executable} "$@"'
 
 @dataclass
 class Board:
-    """An sshd, and the home folder that its users get."""
+    """An sshd, and the home folder of its users."""
 
     port: int
     home: Path
@@ -40,7 +40,7 @@ class Board:
         return f"ssh://127.0.0.1:{self.port}"
 
     def install(self, script: str) -> None:
-        """Put a program in the place of the virtual environment's Python."""
+        """Replace the Python of the virtual environment by a program."""
         python = self.home / ".cache/kdedge/venv/bin/python"
         python.parent.mkdir(parents=True, exist_ok=True)
         python.write_text(f"#!/bin/sh\n{script}\n")
@@ -48,7 +48,7 @@ class Board:
 
 
 def keygen(path: Path) -> str:
-    """Make a key; the result is its public half."""
+    """Make a key, and return its public half."""
     command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)]
     subprocess.run(command, check=True)
     return path.with_name(f"{path.name}.pub").read_text()
@@ -62,7 +62,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
-    """A running sshd that this user may enter, and whose host key is known."""
+    """A running sshd that this user can log in to, and whose host key is known."""
     if SSHD is None:
         pytest.skip("sshd is not installed: apt install openssh-server")
     if os.geteuid() == 0:
@@ -109,7 +109,7 @@ def wait_for(port: int, server: "subprocess.Popen[bytes]", log: Path) -> None:
 
 @pytest.fixture
 def bundle(onnx_file: Path, tmp_path: Path) -> Path:
-    """Of two artifacts; one file's name is a trap for shells."""
+    """A bundle with two artifacts; the name of one file has characters that shells interpret."""
     trap = tmp_path / "it's $(touch trapped) `touch trapped` a; touch trapped.onnx"
     trap.write_bytes(onnx_file.read_bytes())
     return make_bundle(tmp_path / "bundle", "nano", {"onnx-float32": onnx_file, "onnx-int8": trap})
@@ -146,7 +146,7 @@ def test_bench_on_a_board_beside_this_machine(
     ]
     assert [m.device for m in report.measurements] == ["local"] * 2 + [board.url] * 2
     assert all(len(r.samples_ns) == 5 for m in report.measurements for r in m.repeats)
-    # It is the same machine, seen in two ways.
+    # Both are the same machine.
     here, there = report.environments["local"], report.environments[board.url]
     for fact in ("CPU", "cores", "memory, MB", "OS", "ONNX Runtime"):
         assert here[fact] == there[fact], fact
@@ -221,7 +221,7 @@ def test_a_board_that_goes_away_is_resumed(
     board: Board, bench: Callable[..., BenchReport], tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    # Takes its own connection down when the third run is asked for.
+    # Closes its own connection when the third run is requested.
     board.install(
         f'case "$*" in *request.json) echo >> {runs}; '
         f'if [ "$(wc -l < {runs})" = 3 ]; then kill -9 $PPID; sleep 60; fi;; esac\n{PYTHON}'
@@ -236,7 +236,7 @@ def test_a_board_that_goes_away_is_resumed(
     # Two before, the one that failed, and the eight that were missing: of each model an inference
     # and a text in each repeat, and once what memory it takes.
     assert len(runs.read_text().splitlines()) == 11
-    # Whole: the next run measures all anew.
+    # Complete, so the next run measures everything again.
     bench("local", board.url)
     assert len(runs.read_text().splitlines()) == 21
 

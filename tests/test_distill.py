@@ -1,4 +1,4 @@
-"""The distillation stage: stored soft labels in, a student out, stopped or not."""
+"""The distillation stage: from stored soft labels to a student, also if it was stopped."""
 
 import json
 import shutil
@@ -153,7 +153,7 @@ def test_a_stopped_run_goes_on_to_the_same_student(
 
 
 def test_the_best_epoch_is_kept(store: SoftLabels, tmp_path: Path) -> None:
-    """So high a rate throws the student off in the end."""
+    """The learning rate is so high that the last epochs are worse."""
     student = train(
         store, tmp_path / "s", epochs=3, learning_rate=0.5, learning_rate_decay="constant"
     )

@@ -1,4 +1,4 @@
-"""What the README and the pages of docs/ show is run as it stands."""
+"""The commands and programs in the README and docs/ are run as they are written."""
 
 import contextlib
 import csv
@@ -47,7 +47,7 @@ def page(name: str) -> str:
 
 
 def program_of(name: str, language: str) -> str:
-    """The one program of a page of docs/, which promises less than 30 lines."""
+    """The only program on a page of docs/, which promises less than 30 lines."""
     (block,) = blocks(language, page(name))
     lines = block.splitlines()
     assert sum(bool(line.strip()) for line in lines) < 30
@@ -156,7 +156,7 @@ def test_signing(here: Path) -> None:
 
 
 def commands_shown() -> Iterator[tuple[str, list[str]]]:
-    """Each command of kdedge in the README and docs, whatever it is that shows it."""
+    """Each kdedge command in the README and docs, in a block or in a sentence."""
     for name in ("README.md", *PAGES):
         text = (README if name == "README.md" else page(name)).replace("\\\n", " ")
         in_blocks = re.findall(r"^ *kdedge (.+)$", "".join(blocks("sh", text)), re.MULTILINE)
@@ -258,7 +258,7 @@ def test_linux_board(here: Path) -> None:
 
 @contextlib.contextmanager
 def service(folder: Path) -> Iterator[str]:
-    """Address of the service, once it is healthy."""
+    """The address of the service, when it is ready."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

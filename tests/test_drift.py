@@ -1,4 +1,4 @@
-"""Whether texts from the field are still like the test split's."""
+"""Drift: whether texts from the field are like those of the test split."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ NAMES = ("negative", "positive")
 
 
 def log(unsure: float, positive: float, count: int = 500, **others: Any) -> Log:
-    """Answers with these shares."""
+    """A log of answers with these shares."""
     return Log((round(1 - positive, 6), positive), np.arange(count) / count < unsure, **others)
 
 
@@ -28,10 +28,10 @@ def log(unsure: float, positive: float, count: int = 500, **others: Any) -> Log:
     ("seen", "advice", "changed"),
     [
         (log(0.2, 0.5), "no need", []),
-        # Three standard errors, which chance alone makes among many logs, and not five points.
+        # Three standard errors, which occur by chance among many logs, and less than five points.
         (log(0.24, 0.5), "no need", []),
         (log(0.35, 0.5), "train again", ["unsure answers"]),
-        # Twice as many, of a log too short to say so.
+        # Twice as many, but the log is too short to be sure.
         (log(0.4, 0.5, 30), "no need", []),
         (log(0.05, 0.5), "look at it", ["unsure answers"]),
         (log(0.2, 0.8), "look at it", ["classes"]),
@@ -77,7 +77,7 @@ def test_what_to_label_next() -> None:
         (1, 0), np.zeros(5, bool), texts=texts, confidence=confidence,
         unknown=np.array([0, 0, 0, 1, 0.0]), lengths=np.full(5, 2),
     )  # fmt: skip
-    # Not the text of unknown tokens, and of equal texts one.
+    # Without the text of unknown tokens, and equal texts only once.
     assert next_to_label(seen, 0.5, 2) == [1, 4]
     with pytest.raises(KdedgeError, match="a log of answers has no texts"):
         next_to_label(log(0.2, 0.5), 0.5, 2)
@@ -122,7 +122,7 @@ def test_drift_by_command(bundle: Path, tmp_path: Path) -> None:
     assert [row["text"] for row in rows] == [texts[i] for i in np.argsort(seen.confidence)[:5]]
     assert {row["label"] for row in rows} == {""}
 
-    # The same of the answers that predict wrote, less what only texts can say.
+    # The same from the answers that predict wrote, without what needs the texts.
     answers = run("predict", bundle, "--file", path, "--json")[1].splitlines()
     stripped = [
         {k: v for k, v in json.loads(a).items() if k != "text"} for a in answers if a[0] == "{"

@@ -1,4 +1,4 @@
-"""Token ids against Hugging Face's own BertTokenizer, and what can go wrong."""
+"""Token ids, compared with Hugging Face's BertTokenizer, and errors."""
 
 import json
 from importlib.util import find_spec
@@ -115,7 +115,7 @@ def test_a_pruned_vocabulary_splits_its_corpus_as_before(encoder: TextEncoder) -
     assert len(kept) == len(pruned.vocabulary) < 4000
     assert kept[:5] == [0, 100, 101, 102, 103]  # [PAD] [UNK] [CLS] [SEP] [MASK]
     assert [[kept[i] for i in row] for row in pruned.token_ids(TEXTS)] == encoder.token_ids(TEXTS)
-    # Not of the corpus: in shorter pieces, where it was one.
+    # Not in the corpus: it is split into shorter pieces, where it was one.
     assert len(encoder.token_ids(["wonderful"])[0]) == 3
     (shorter,) = pruned.token_ids(["wonderful"])
     pieces = [pruned.vocabulary[i] for i in shorter]

@@ -1,4 +1,4 @@
-"""Numbers of model files, worked out by hand, and the options that the files are opened with."""
+"""Engines: outputs worked out by hand, and the options that files are opened with."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from kdedge.text.encoder import Encoded
 
 @pytest.fixture
 def texts() -> Encoded:
-    """Two, whose ids, mask and segment ids are all different."""
+    """Two texts whose ids, mask and segment ids all differ."""
     ids = np.array([[2, 5, 6, 7, 8, 9, 9, 3], [2, 5, 3, 0, 0, 0, 0, 0]], np.int32)
     segment_ids = np.array([[0, 0, 0, 0, 1, 1, 1, 1], [0, 1, 1, 0, 0, 0, 0, 0]], np.int32)
     return Encoded(ids, (ids > 0).astype(np.int32), segment_ids)
@@ -93,7 +93,7 @@ def test_numbers_of_an_onnx_file(onnx_file: Path, texts: Encoded) -> None:
 
 
 def test_sums_of_8_bit_integers_are_whole(tmp_path: Path) -> None:
-    """Where two products are added in 16 bits, as without VNNI, they would be cut to 32767."""
+    """Without VNNI, two products could be added in 16 bits and cut to 32767."""
     from onnx import TensorProto, helper, numpy_helper, save
 
     kernel = numpy_helper.from_array(np.array([[127, -128]] * 4, np.int8), "kernel")

@@ -1,4 +1,4 @@
-"""What a user has set for other programs, and names that folders can have."""
+"""Environment variables set for other programs, and unusual names of folders."""
 
 import json
 import os

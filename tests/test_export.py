@@ -54,7 +54,7 @@ def teacher(tiny_bert: Path) -> BertTeacher:
 
 
 def subject(name: str, teacher: BertTeacher) -> Subject:
-    """A model with weights of unit size, so that it says something, and its own labels as true."""
+    """A model with large random weights, so that outputs vary; its own answers are the labels."""
     if name == "teacher":
         model = teacher
     else:
@@ -93,7 +93,7 @@ WITHIN = {
 def exported(
     teacher: BertTeacher, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], tuple[Subject, Path]]:
-    """Of a name: the model, and its bundle of every artifact."""
+    """For a name: the model, and its bundle with all artifacts."""
 
     @functools.cache
     def export(name: str) -> tuple[Subject, Path]:
@@ -349,7 +349,7 @@ def test_the_layers_that_do_most_harm_are_spared_first() -> None:
         (0.50, [("b", 1.0, 0.5)]),
         (0.30, [("b", 1.0, 0.5), ("a", 0.5, 0.25)]),
         (0.10, [("b", 1.0, 0.5), ("a", 0.5, 0.25), ("c", 0.25, 0.05)]),
-        # Sparing d as well helps nothing: it is not tried for ever.
+        # Sparing d too does not help, so the search ends.
         (0.01, [("b", 1.0, 0.5), ("a", 0.5, 0.25), ("c", 0.25, 0.05)]),
     ):
         content, spared = spare_layers(
@@ -389,7 +389,7 @@ def test_one_valid_text_is_too_few_to_spare_a_layer(teacher: BertTeacher, tmp_pa
 
 
 def ruined_by_int8(teacher: BertTeacher) -> Subject:
-    """A feature is always 0, but its weights so large that 8 bits leave nothing of the others."""
+    """A feature is always 0, but its weights are so large that 8 bits make all others 0."""
     source = subject("nano", teacher)
     grams, sentence = (source.model.get_layer(name) for name in ("grams_2", "sentence"))
     grams.set_weights([grams.kernel.numpy() * (np.arange(48) > 0), grams.bias.numpy()])
@@ -489,7 +489,7 @@ def test_a_bundle_holds_no_texts_unless_asked_to(
 
 def test_answers_are_calibrated_and_may_be_unsure(teacher: BertTeacher, tmp_path: Path) -> None:
     source = subject("micro", teacher)
-    # What it says of half of the texts is wrong, so it is much too sure.
+    # Half of its answers are wrong, so it is much too sure.
     half = np.where(np.arange(len(TEXTS)) % 2, source.test.labels, 1 - source.test.labels)
     wrong = replace(source.test, labels=half)
     source = replace(source, valid=wrong, test=wrong, out_of_scope=("😀 😀", "e e e", "o o"))
@@ -592,7 +592,7 @@ def test_padding_that_changes_answers_is_refused(teacher: BertTeacher, tmp_path:
 
 @keras.saving.register_keras_serializable("kdedge-tests")
 class Counts(keras.layers.Layer):
-    """Neither runtime has this op as TensorFlow has it."""
+    """A layer with an op that neither runtime supports as TensorFlow does."""
 
     def call(self, x):
         return tf.math.bincount(tf.cast(x, tf.int32), minlength=2, maxlength=2, axis=-1)
@@ -604,7 +604,7 @@ def test_ops_that_a_runtime_lacks_are_refused(teacher: BertTeacher, tmp_path: Pa
     source = replace(subject("nano", teacher), model=keras.Model(inputs, logits, name="odd"))
     for artifact, message in (
         ("litert-float32", "odd: LiteRT's converter refuses this model"),
-        # tf2onnx takes it and gets it wrong.
+        # tf2onnx converts it, but wrongly.
         ("onnx-float32", "the outputs of the converted model differ from its source"),
     ):
         with pytest.raises(KdedgeError, match=message):

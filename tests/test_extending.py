@@ -22,7 +22,7 @@ TOY = ROOT / "tests" / "extending" / "toy.py"
 
 @pytest.fixture
 def recipe(tiny_bert: Path, tmp_path: Path) -> Path:
-    """recipes/quick.toml's stages, with as little to do as there can be."""
+    """The stages of recipes/quick.toml, with as little work as possible."""
     shutil.copy(TOY, tmp_path)
     write_reviews(tmp_path / "texts.csv")
     path = tmp_path / "toy.toml"
@@ -107,7 +107,7 @@ def test_a_changed_file_is_another_student(recipe: Path) -> None:
 
 
 def test_a_file_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Even if it is called as a module that there is, where that has another name inside.
+    # No such module is installed, so the file in the working directory is used.
     (tmp_path / "own_students.py").write_text(TOY.read_text())
     monkeypatch.chdir(tmp_path)
     preset = find_preset("own_students:TOY")

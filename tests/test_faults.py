@@ -1,4 +1,4 @@
-"""What goes wrong outside: full disks, files that vanish, clocks, other runs, memory."""
+"""Faults outside kdedge: full disks, files that disappear, clocks, other runs, memory."""
 
 import hashlib
 import random
@@ -100,7 +100,7 @@ def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
     assert (tmp_path / "f[1]").read_text() == "whole"
 
 
-# Files that vanish, clocks
+# Files that disappear, clocks
 
 
 def test_a_file_vanishes_under_the_benchmark(tmp_path: Path, tflite: Path) -> None:
@@ -116,17 +116,17 @@ def test_a_file_vanishes_under_the_benchmark(tmp_path: Path, tflite: Path) -> No
 
     with pytest.raises(FileNotFoundError, match="other.tflite"):
         bench_bundles([bundle], tmp_path / "report", BRIEF, devices=[Vanishing()])
-    # What was measured is kept for the next time.
+    # The measurements are kept for the next run.
     assert list((tmp_path / "report" / "measured").glob("*.json"))
 
 
-def test_checkpoints_that_break_or_vanish(
+def test_checkpoints_that_are_damaged_or_disappear(
     undisturbed: Student,
     store: SoftLabels,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The clock goes back ten years besides."""
+    """The clock also goes back ten years."""
 
     def again() -> Student:
         return train(store, tmp_path / "s", epochs=2)
@@ -157,7 +157,7 @@ def test_checkpoints_that_break_or_vanish(
 def test_a_clock_at_its_beginning(
     undisturbed: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1970, as on a board without a battery: zip archives know no year before 1980."""
+    """1970, as on a board without a battery: zip archives have no year before 1980."""
     monkeypatch.setattr(time, "time", lambda: 1.0)
     with pytest.raises(KdedgeError, match="can't be saved: .* before 1980"):
         undisturbed.save(tmp_path / "s")
@@ -168,8 +168,8 @@ def test_a_clock_at_its_beginning(
 
 
 @pytest.mark.parametrize("command", ["run", "label", "teach", "distill"])
-def test_the_second_run_gives_way(command: str, quick_run: Path, tmp_path: Path) -> None:
-    """The first one is another process."""
+def test_the_second_run_is_refused(command: str, quick_run: Path, tmp_path: Path) -> None:
+    """The first run is in another process."""
     out = tmp_path / "out"
     program = (
         "import sys, pathlib; from kdedge.files import locked\n"
@@ -209,7 +209,7 @@ def test_a_worker_runs_out_of_memory(
     (tmp_path / "b").mkdir()
     bundle = make_bundle(tmp_path / "b", "micro", {"litert-float32": tflite})
     python = tmp_path / "python"
-    # Only what measures has too little; the machine's facts are asked for before.
+    # Only the measuring process lacks memory; the machine's facts were read before.
     python.write_text(
         f'#!/bin/sh\ncase "$*" in *environment|*state) ;; *) {limit} {sys.executable} "$@";; esac\n'
         f'exec {sys.executable} "$@"\n'
@@ -271,7 +271,7 @@ def test_checksums_are_those_of_sha256sum(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """As the documentation has it."""
+    """A pair of keys, made as the documentation says."""
     folder = tmp_path_factory.mktemp("keys")
     key, public = folder / "key.pem", folder / "public.pem"
     for command in (
@@ -316,7 +316,7 @@ def test_a_signed_bundle(keys: tuple[Path, Path], quick_run: Path, tmp_path: Pat
     subprocess.run(["openssl", "dgst", "-sha256", "-sign", key, "-out", bundle / "manifest.sig",
                     bundle / "manifest.json"], check=True)  # fmt: skip
     assert load_bundle(bundle, public_key=public)
-    # A manifest that somebody changed and gave a checksum anew.
+    # A manifest that was changed, with a new checksum.
     manifest = bundle / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"agreement":1.0', '"agreement":0.9') + " ")
     write_checksums(bundle, ["manifest.json"])

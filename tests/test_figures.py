@@ -37,7 +37,7 @@ def test_only_what_code_does_counts() -> None:
     refusal = [f"def f(x):\n    raise KdedgeError(f'{text}: {{x}}')\n" for text in ("not it", "no")]
     assert digest(a=refusal[0]) == digest(a=refusal[1])
     assert digest(a=refusal[0]) != digest(a=refusal[0].replace("KdedgeError", "OSError"))
-    # Of other files each byte.
+    # In other files each byte counts.
     texts = [
         fingerprints(["t"], lambda path, text=text: {"t": text})["t"] for text in (b"# a", b"# b")
     ]
@@ -50,7 +50,7 @@ def test_what_has_changed_since_a_result() -> None:
     assert changed_paths({"measured": measured}) == []
     other = measured | {"kdedge/text": "0", "recipes/movie_reviews.toml": "0"}
     assert {*changed_paths({"measured": other})} == {"text", "recipes/movie_reviews.toml"}
-    # Of a table that grows row by row, what any row depends on.
+    # For a table that grows row by row: the changes since the oldest row.
     rows = [{"measured": measured}, {"measured": measured | {"kdedge/text": "0"}}]
     assert changed_paths({"rows": rows}) == ["text"]
 
@@ -100,7 +100,7 @@ def test_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert common.command() == shlex.join(["python", *arguments])
 
 
-def test_alone_is_another_process(tmp_path: Path) -> None:
+def test_work_in_its_own_process_is_done_once(tmp_path: Path) -> None:
     assert in_own_process(os.getpid) != os.getpid()
     path = tmp_path / "made"
     make_once(path, path.touch)

@@ -1,4 +1,4 @@
-"""What release 0.1.0 wrote is still read, and gives the answers that 0.1.0 gave."""
+"""Files that release 0.1.0 wrote are still read, and give the answers that 0.1.0 gave."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def check_store(store: SoftLabels, expected: dict[str, Any]) -> None:
     assert store.teacher == expected["teacher"]
     assert store.task.label_names == tuple(expected["label_names"])
     assert list(store) == list(store.texts) == expected["texts"]
-    # What is stored is stored: nothing is computed.
+    # All of it is stored: nothing is computed.
     logits, pooled = store.lookup(expected["texts"][::-1])
     np.testing.assert_array_equal(logits[::-1], np.float32(expected["logits"]))
     if expected["pooled"] is None:

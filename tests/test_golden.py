@@ -1,4 +1,4 @@
-"""Token ids and odd texts, from the files that clients in other languages test with too."""
+"""Token ids of odd texts, from the files that clients in other languages are tested with."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_answers_of_tasks(vector: dict[str, Any]) -> None:
 
 
 def test_make_gives_this_file(quick_run: Path) -> None:
-    """So it is of this vocabulary, and the ids are the slow tokenizer's."""
+    """The file fits this vocabulary, and its ids are those of the slow tokenizer."""
     made = make.content(quick_run / "teacher" / "vocab.txt")
     assert made == (GOLDEN / "tokenizer.json").read_text()
 
@@ -55,8 +55,8 @@ def test_ids(encoder: TextEncoder, vector: dict) -> None:
     assert encoder.token_ids([vector["text"]]) == [vector["ids"]]
 
 
-def test_the_file_says_what_it_should() -> None:
-    """Ids known by heart, so that the file cannot be made anew with another error."""
+def test_known_ids_are_in_the_file() -> None:
+    """Ids written by hand, so that the file can't be made again with an error."""
     by_name = {vector["name"]: vector for vector in TOKENIZER["vectors"]}
     assert len(by_name) == len(TOKENIZER["vectors"]) == 205
     assert by_name["empty"]["ids"] == [101, 102]

@@ -1,4 +1,4 @@
-"""Files that others made, or that are damaged: refused with a clear error, and used in no case."""
+"""Damaged or hostile files are refused with a clear error, and never used."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def test_every_reader_reads_a_whole_file(name: str, tmp_path: Path) -> None:
     try:
         READERS[name](SEEDS[name][0], tmp_path)
     except KdedgeError as error:
-        # These lack other files, which they would ask for next.
+        # These need other files, which are missing here.
         assert name in ("checksums", "manifest", "zip", "student", "evaluation"), error
 
 
@@ -71,7 +71,7 @@ def without_inputs() -> bytes:
     return written(model)
 
 
-# What fuzzing found, each once a traceback.
+# Found by fuzzing; each was a traceback once.
 FINDS = [
     ("recipe", b"name = " + b"[" * 5000, "not a readable TOML"),
     ("agent", b"[" * 50_000, "exit status 0"),
@@ -144,7 +144,7 @@ def test_pickles_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_parquet_bomb(tmp_path: Path) -> None:
-    """A text of 100,000 letters, stored once, in 100,000 rows: 10 GB of a few kilobytes."""
+    """100,000 rows with one text of 100,000 letters, stored once: 10 GB from a few kilobytes."""
     path = tmp_path / "bomb.parquet"
     texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(100_000, np.int32)), ["x" * 100_000])
     pq.write_table(pa.table({"text": texts}), path, store_schema=False)

@@ -1,4 +1,4 @@
-"""Models of the hub: against a small local server that speaks its protocol."""
+"""Models of the hub, with a small local server that speaks its protocol."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ SHARDED = (
     "model.safetensors.index.json", "sentencepiece.bpe.model", "tokenizer_config.json",
     "pytorch_model.bin", "README.md", "onnx/model.onnx",
 )  # fmt: skip
-# Files by commit: what is in them is their name and commit.
+# Files of each commit; their content is their name and commit.
 FILES = {MAIN: SHARDED, OLD: ("config.json", "model.safetensors", "vocab.json", "merges.txt")}
 REVISIONS = {"main": MAIN, MAIN: MAIN, "v1": OLD, OLD: OLD}
 
@@ -85,7 +85,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def hub(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A user whose HF_ENDPOINT and HF_HOME say so, in a process of its own."""
+    """Use the server and an empty cache, as a new process with HF_ENDPOINT and HF_HOME would."""
     at(url, tmp_path, monkeypatch)
     return url
 

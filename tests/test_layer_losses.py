@@ -96,7 +96,7 @@ def test_a_mini_learns_from_the_layers_in_one_pass(teacher: BertTeacher, tmp_pat
     history = distiller.fit(x, np.zeros(16, np.int32), batch_size=8, epochs=8, verbose=0).history
     for loss in losses:
         assert history[loss.name][-1] < history[loss.name][0], loss.name
-    # The student is as it was built: saved and read, it says the same.
+    # The student is unchanged: saved and loaded, it gives the same outputs.
     inputs = teacher.encoder.encode(TEXTS).inputs
     student.save(tmp_path / "student.keras")
     again = keras.models.load_model(tmp_path / "student.keras")
@@ -125,7 +125,7 @@ def test_the_layer_that_gives_one_token_is_not_matched(teacher: BertTeacher) -> 
     assert [loss.name for loss in losses] == [
         "soft_label_loss", "hidden_state_loss_dense_norm_0", "attention_loss_attention_0",
     ]  # fmt: skip
-    # And the rest goes through: as long texts as there are, and padding.
+    # All others work: the longest texts, and padding.
     distiller = Distiller(teacher, student, losses)
     distiller.compile(keras.optimizers.Adam(1e-3))
     inputs = teacher.encoder.encode(TEXTS).inputs

@@ -1,4 +1,4 @@
-"""Linear models: scikit-learn's own numbers, and what is made of them."""
+"""Linear models, compared with scikit-learn."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from kdedge.teach.probe import weights_of
 def vectors(count: int, labels: np.ndarray, width: int = 8) -> np.ndarray:
     rng = np.random.default_rng(3)
     centres = rng.normal(0, 1, (labels.max() + 1, width))
-    # Far from the origin, as those of many pretrained models are.
+    # Vectors far from the origin, as those of many pretrained models.
     found = 4 + centres[labels] + rng.normal(0, 1, (count, width))
     return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Losses against numbers worked out by hand (DESIGN: the mathematics)."""
+"""Losses, compared with numbers worked out by hand."""
 
 import keras
 import numpy as np
@@ -64,7 +64,7 @@ def test_temperature_must_be_above_zero() -> None:
 
 
 class Fixed(keras.layers.Layer):
-    """Gives the same logits whatever comes in, or others in training."""
+    """A model with fixed logits, and others in training."""
 
     def __init__(self, values: list[float], noise: float = 0.0) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ def test_predict_gives_logits_only() -> None:
 
 
 class OwnLoss(DistillationLoss):
-    """The sum of the student's sentence, by an adapter that is learned."""
+    """A loss with a trained adapter: the sum of the student's sentence vector."""
 
     name = "own_loss"
 

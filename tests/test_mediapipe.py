@@ -21,7 +21,7 @@ CLIENT = ROOT / "tests" / "clients" / "mediapipe_client.py"
 TEXTS = load_corpus(DATA, split="split").test.texts
 ASCII = [text for text in TEXTS if text.isascii()]
 OTHER = [text for text in TEXTS if not text.isascii()]
-# What the reviews have little of.
+# Characters that are rare in the reviews.
 ODD = [
     "It's!!! a #1 film ($5) -- `quoted' ^_^ ~tilde~ |pipe| <b>bold</b> 50% @me a/b\\c {x} [y] a=b",
     "UPPER Case MiXeD",
@@ -35,7 +35,7 @@ ODD = [
 
 @pytest.fixture(scope="session")
 def mediapipe() -> Path:
-    """A Python that has MediaPipe, which does not fit beside what kdedge needs."""
+    """A Python with MediaPipe, which can't be installed beside kdedge."""
     folder = ROOT / ".clients" / "mediapipe"
     python = folder / "bin" / "python"
     if not python.exists():
@@ -48,7 +48,7 @@ def mediapipe() -> Path:
 
 
 def scores(python: Path, bundle: Path, artifact: str, texts: Sequence[str], folder: Path):
-    """What MediaPipe says of texts: float64 [texts, classes]."""
+    """MediaPipe's scores of texts, float64 [texts, classes]."""
     manifest = read_manifest(bundle)
     model, labels = bundle / manifest.artifact(artifact).file, manifest.task.output_names
     asked, output = folder / "texts.json", folder / "scores.json"
@@ -90,8 +90,8 @@ def test_accents(
     classifier = load_bundle(bundle, artifact)
     ours = classifier.outputs(OTHER)
     as_they_are = scores(mediapipe, bundle, artifact, OTHER, tmp_path)
-    # The main job's model gives 27 of these 29 texts the same label, the quick one 24: to MediaPipe
-    # "clichés" is an unknown word.
+    # The main recipe's model gives 27 of these 29 texts the same label, the quick recipe's 24: for
+    # MediaPipe "clichés" is an unknown word.
     assert len(OTHER) == 29
     record_property("texts", len(OTHER))
     record_property("same label", int((as_they_are.argmax(1) == ours.argmax(1)).sum()))

@@ -1,4 +1,4 @@
-"""What is freed stays with the process."""
+"""Freed memory stays with the process, so that it is used again."""
 
 import platform
 import subprocess
@@ -33,7 +33,7 @@ def work():
     after = mallinfo()
     print(mapped, after.arena + after.hblkhd - before.arena - before.hblkhd)
 
-# As trainings do, and TensorFlow asks for the contrary.
+# As in trainings; TensorFlow's setting is the opposite.
 list(tf.data.Dataset.from_generator(numbers, output_signature=tf.TensorSpec((), tf.int32)))
 thread = threading.Thread(target=work)
 thread.start()

@@ -1,4 +1,4 @@
-"""Metadata in a .tflite file: that it changes nothing else, and what is refused.
+"""Metadata in a .tflite file: it changes nothing else, and wrong input is refused.
 
 tests/test_mediapipe.py proves that MediaPipe reads it.
 """

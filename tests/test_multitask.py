@@ -74,13 +74,13 @@ def test_both_heads_and_the_encoder_learn() -> None:
     history = distiller.fit(x, targets, epochs=30, verbose=0).history
     for name in ("mood_soft_label_loss", "mood_feature_loss", "stars_soft_label_loss"):
         assert history[name][-1] < 0.3 * history[name][0], name
-    # Each is a student that can be saved by itself, with the encoder they share.
+    # Each student can be saved alone, with the shared encoder.
     outputs = distiller.predict(x, verbose=0)
     np.testing.assert_allclose(outputs["stars"], students[1](x), atol=1e-5)
 
 
 class Plain(keras.Model):
-    """Not functional: a Distiller can train it, on its logits."""
+    """A model that is not functional: a Distiller can train it on its logits."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Labelling on Ray gives what labelling here gives, whatever dies on the way."""
+"""Labelling on Ray gives the same as without it, whichever process dies."""
 
 import contextlib
 import json
@@ -102,7 +102,7 @@ def test_without_ray_it_says_what_to_install(
 @pytest.mark.parametrize("actors", [1, 2])
 def test_the_same_store(actors: int, load: partial[Teacher], folder: Path, tmp_path: Path) -> None:
     here = label_texts(load(), TextFiles(folder), tmp_path / "local")
-    # A part of it is there already.
+    # Some of the texts are labelled already.
     label_texts(load(), texts(100), tmp_path / "ray")
     there = label_on_ray(load, TextFiles(folder), tmp_path / "ray", actors=actors)
     same(here, there)
@@ -119,7 +119,7 @@ def test_every_actor_labels_a_part_of_a_single_file(load: partial[Teacher], tmp_
         while True:
             for process in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.Error):
-                    # What a process of Ray's is called while its actor labels.
+                    # The name of a Ray process while its actor labels.
                     if "MapWorker(MapBatches(_Teacher)).submit" in " ".join(process.cmdline()):
                         busy.add(process.pid)
             time.sleep(0.02)
@@ -138,7 +138,7 @@ def test_a_killed_process_is_replaced(
     killed: list[int] = []
 
     def kill() -> None:
-        # As soon as there is one that works.
+        # As soon as one of them works.
         while not killed:
             for process in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.Error):

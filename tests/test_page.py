@@ -1,4 +1,4 @@
-"""The page in a real browser, and its pictures."""
+"""The report page in a real browser, and its figures."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ from kdedge.bench.report.page import render_page
 
 @pytest.fixture
 def page_file(tmp_path: Path) -> Path:
-    """Of four artifacts: two of equal accuracy, and one that has no p90."""
+    """A page of four artifacts: two have equal accuracy, and one has no p90."""
     without = measurement("d/litert-int8", 9_000_000, 3.0, 0.7, 1.0)
     mean = Repeat(
         load_ns=1, first_inference_ns=1, samples_ns=(), summary=Summary(count=64, mean_ns=3e6),
@@ -58,19 +58,19 @@ def test_tables_sort(browser: Any, page_file: Path) -> None:
         return order(table)
 
     assert order(".artifacts") == "c a b d"
-    # 0.9, 9, 10.4 and 90 MB, and 3, 20 and 100 ms, would lie otherwise as text.
+    # 0.9, 9, 10.4 and 90 MB, and 3, 20 and 100 ms, would be in another order as text.
     assert sort(".artifacts", "Size") == "a d c b"
     assert sort(".artifacts", "Size") == "b c d a"
     # The one without p90 comes last both ways.
     assert sort(".artifacts", "p90") == "b c a d"
     assert sort(".artifacts", "p90") == "a c b d"
-    # Equal ones stay in the order that they had, both ways.
+    # Equal values keep their order in both directions.
     assert sort(".artifacts", "Accuracy") == "d c b a"
     assert sort(".artifacts", "Accuracy") == "a c b d"
     sorted_by = page.locator(".artifacts thead th[aria-sort]")
     assert [header.get_attribute("aria-sort") for header in sorted_by.all()] == ["descending"]
 
-    # Without a mouse.
+    # With the keyboard.
     page.locator(".artifacts thead button").first.focus()
     page.keyboard.press("Enter")
     assert order(".artifacts") == "a b c d"
@@ -141,7 +141,7 @@ def test_distribution_marks_percentiles() -> None:
     assert "<svg" in latency_distribution_figure(report.model_copy(update={"measurements": ()}))
 
 
-def test_curves_are_of_what_was_varied() -> None:
+def test_curves_show_what_was_varied() -> None:
     assert curve_figures(make_report()) == {}
 
     def varied(name: str, ms: float, **settings: int) -> Measurement:

@@ -16,7 +16,7 @@ MAGIC = b"\x7fELF"
 
 
 def elf(*loads: tuple[int, int, int], bits: int = 64) -> bytes:
-    """A shared library that has no more than these LOAD segments: offset, address, alignment."""
+    """A shared library with only these LOAD segments: offset, address, alignment."""
     ident = MAGIC + bytes([bits // 32, 1, 1]) + bytes(9)
     # Type DYN, machine AArch64, ..., where the program headers begin, ..., their size and count.
     header = struct.pack("<HHIQQQIHHHHHH", 3, 183, 1, 0, 64, 0, 0, 64, 56, len(loads) + 1, 0, 0, 0)
@@ -76,7 +76,7 @@ def test_where_an_apk_stores_a_library(tmp_path: Path) -> None:
         assert (problems(apk) == {name: ""}) is good
         if not good:
             assert "begins at byte 4,096" in problems(apk)[name]
-    # In an AAR the place does not matter: the app's build stores its libraries anew.
+    # In an AAR the position does not matter: the app's build stores its libraries again.
     aar = tmp_path / "a.aar"
     with zipfile.ZipFile(aar, "w") as archive:
         archive.writestr("jni/arm64-v8a/a.so", GOOD)

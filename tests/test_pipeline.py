@@ -1,4 +1,4 @@
-"""A recipe's whole job: what it leaves, and what a stop at any point costs."""
+"""A whole run of a recipe: its files, and what is lost if it is stopped at any point."""
 
 import json
 import os
@@ -105,7 +105,7 @@ def test_only_training_texts_make_new_texts(quick_run: Path) -> None:
 def test_a_recipe_can_ask_for_compression(
     quick_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The student that is there already is compressed, and the smaller one is what is exported."""
+    """The existing student is compressed, and the smaller one is exported."""
     out = tmp_path / "run"
     shutil.copytree(quick_run, out)
     exported: list[Subject] = []
@@ -135,7 +135,7 @@ def test_a_recipe_can_ask_for_compression(
 
 @pytest.fixture(scope="module")
 def small_recipe(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every stage, with so little to do that starting takes longest."""
+    """A recipe with all stages, which take less time than starting does."""
     folder = tmp_path_factory.mktemp("small")
     write_reviews(folder / "texts.csv")
     (folder / "small.toml").write_text(f"""
@@ -182,7 +182,7 @@ def undisturbed(small_recipe: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def results(out: Path) -> dict[str, bytes]:
-    """All that a run makes but what is measured of time."""
+    """All results of a run except measured times."""
     return {
         str(path.relative_to(out)): path.read_bytes()
         for name in ("teacher", "soft_labels", "student", "compressed", "bundle", "teacher_bundle")
@@ -222,12 +222,12 @@ def test_killed_in_every_stage_it_ends_as_if_undisturbed(
     made, whole = results(out), results(undisturbed)
     assert made.keys() == whole.keys()
     assert [name for name in whole if made[name] != whole[name]] == []
-    # No text is logged, and the report quotes none that nobody asked for.
+    # No text is logged, and the report quotes none unless it is asked to.
     texts = load_corpus(small_recipe.with_name("texts.csv")).train.texts
     assert not [t for t in texts if t in output or t in (out / "report.html").read_text()]
     assert not list(out.rglob("*.checkpoints"))
     done = [line.split(":")[0] for line in output.splitlines() if "done already" in line]
-    # What was whole before the last kill was not done again; the kill may have come too late.
+    # Stages that were complete before the last kill are not done again.
     assert done[:7] == WITH_COMPRESS[:7]
 
 

@@ -1,4 +1,4 @@
-"""Progress: what it shows, and when it is interrupted."""
+"""The progress display, and how it is interrupted."""
 
 import os
 import signal

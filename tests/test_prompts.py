@@ -45,7 +45,7 @@ def test_a_task_prompt_worked_out_by_hand() -> None:
 
 
 def prompted(plain: keras.Model) -> keras.Model:
-    """With large tokens and three large vectors before a text's."""
+    """A prompted student with large token vectors, and three large vectors before the text."""
     student = with_task_prompt(plain, 3)
     for seed, name in enumerate(("tokens", "prompt")):
         weights = student.get_layer(name).weights[0]
@@ -129,7 +129,7 @@ def test_the_student_is_prompted_in_training_only(preset: str, rate: float) -> N
     prompt = SoftLabelPrompt(2, tokens=2, dropped=0.0, seed=1)
     distiller = Distiller(None, student, SoftLabelLoss(), None, 0.0, prompt=prompt)
     distiller.compile(keras.optimizers.Adam(rate))
-    # One text of which the teacher says both: without the prompt the student can only say half.
+    # The teacher gives one text both answers: without the prompt the student can only say 0.5.
     x = {name: np.repeat(array, 64, 0) for name, array in TEXT.items()}
     logits = np.tile(np.array([[4.0, -4.0], [-4.0, 4.0]], np.float32), (32, 1))
     targets = {"label": np.full(64, -1), "teacher_logits": logits}
@@ -153,7 +153,7 @@ def test_an_adversarial_prompt_worked_out_by_hand() -> None:
         teacher, outputs = prompt.logits(TEXT, logits)
         np.testing.assert_allclose(outputs, [[-worth, worth]], atol=1e-4)
         np.testing.assert_array_equal(teacher, logits)
-    # More steps don't leave the ball.
+    # More steps stay within the ball.
     _, outputs = AdversarialPrompt(student, 4, 2.0, steps=3).logits(TEXT, logits)
     np.testing.assert_allclose(outputs, [[-15 / 9, 15 / 9]], atol=1e-4)
 

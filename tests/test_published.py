@@ -1,4 +1,4 @@
-"""The published pages are what the programs make of the figures beside them."""
+"""The published pages are equal to those that the programs make from the stored figures."""
 
 from conftest import ROOT
 

@@ -1,4 +1,4 @@
-"""Teacher and student beside what one would make by hand: numbers worked out by hand."""
+"""Teacher and student compared with simple baselines: numbers worked out by hand."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def corpus(each: int = 20) -> Corpus:
 
 
 def student() -> Student:
-    """Right on 3 of 4 texts, with a teacher that is right on all."""
+    """A student that is right on 3 of 4 texts; its teacher is right on all."""
     labels = np.array([0, 0, 1, 2], np.int32)
     logits = np.eye(3, dtype=np.float32)[[0, 1, 1, 2]]
     test = Evaluation(("a", "b", "c", "d"), labels, logits, np.eye(3, dtype=np.float32)[labels])

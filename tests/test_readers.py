@@ -1,4 +1,4 @@
-"""Files as they come: encodings, delimiters, quotes, and kinds of JSON, Parquet and text."""
+"""Files in all their forms: encodings, delimiters, quotes, JSON, Parquet and plain text."""
 
 import csv
 import gzip
@@ -16,7 +16,7 @@ from kdedge.errors import KdedgeError
 from kdedge.text.readers import Format, Row, TextFiles, iter_rows
 
 Save = Callable[[str, str | bytes], Path]
-# What people have in their texts and Windows-1252 has in bytes that UTF-8 has not.
+# Common characters that Windows-1252 has in bytes that are not valid UTF-8.
 LINES = "text,label\r\nit’s €5 – “naïve” café,a\r\nplain,b\r\nfür Ümläute,a\r\n"
 
 
@@ -31,7 +31,7 @@ def save(tmp_path: Path) -> Save:
 
 
 def read(path: Path, **form: str | bool) -> tuple[list[Row], list[str]]:
-    """The rows, and what was told."""
+    """The rows, and the messages."""
     told: list[str] = []
     rows = list(iter_rows(path, Format(**form), told.append))  # type: ignore[arg-type]
     return rows, told
@@ -66,7 +66,7 @@ def test_encodings_are_recognised_and_told(
     _, messages = read(path)
     assert len(messages) == bool(told)
     assert re.search(told, "".join(messages))
-    # The same where it is set, and then nothing is told.
+    # The same if it is set; then there is no message.
     rows, messages = read(path, encoding=encoding)
     assert [list(row.fields.values()) for row in rows] == EXPECTED
     assert not messages
@@ -359,7 +359,7 @@ def test_blanks_around_a_columns_name_are_seen(save: Save) -> None:
         load_corpus(save("c.csv", "text^label\nx^a\n"))
 
 
-# What other programs write
+# Files that other programs write
 
 
 @pytest.mark.parametrize("delimiter", [";", ",", "\t", "^"])

@@ -1,4 +1,4 @@
-"""A teacher as it is: classes by name, exchanged ones, ONNX files, students of its soft labels."""
+"""Ready-made teachers: class names, exchanged classes, ONNX files, and their students."""
 
 import json
 import re
@@ -45,7 +45,7 @@ TEXTS = [f"{a} {b} {c}" for a in ("good", "bad") for b in ("film", "plot") for c
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier of two classes, whose head is loud enough to answer both."""
+    """A classifier of two classes with a large head, so that it gives both answers."""
     folder = tmp_path_factory.mktemp("checkpoint") / "bert"
     make_tiny_bert(folder)
     tensors = safetensors.numpy.load_file(folder / "model.safetensors")
@@ -81,7 +81,7 @@ def with_classes(checkpoint: Path, folder: Path, *names: str) -> Path:
 
 
 def answers(source: Path) -> list[str]:
-    """What the checkpoint itself says: the names of its classes, in its own order."""
+    """The checkpoint's own answers, as names of its classes."""
     teacher = load_teacher(source, max_length=16)
     logits = run_teacher(teacher, TEXTS, 8)["logits"]
     return [teacher.task.label_of(row) for row in logits.argmax(1)]
@@ -127,7 +127,7 @@ def test_fine_tuning_begins_with_what_the_checkpoint_says(checkpoint: Path, tmp_
     teacher = load_teacher(source, task=DATAS, max_length=16)
     logits = run_teacher(teacher, TEXTS, 8)["logits"]
     assert [DATAS.label_of(row) for row in logits.argmax(1)] == answers(source)
-    # Hardly a step away, after an epoch.
+    # With this learning rate, an epoch changes almost nothing.
     settings = Teach(pretrained=str(source), epochs=1, learning_rate=1e-9, max_length=16)
     trained = finetune(corpus_of(answers(source)), settings, tmp_path / "teacher", seed=0)
     np.testing.assert_allclose(run_teacher(trained, TEXTS, 8)["logits"], logits, atol=1e-3)
@@ -155,7 +155,7 @@ def test_a_map_of_names(checkpoint: Path, tmp_path: Path) -> None:
     store = in_order_of_corpus(old, corpus, names)
     assert store.task == DATAS
     np.testing.assert_array_equal(store.lookup(TEXTS)[0], logits)
-    # What is added to it comes back as it was given, and is stored in the store's order.
+    # Labels that are added are read as they were given, and stored in the store's order.
     store.add(["the actor"], np.array([[1, 2]], np.float32), np.zeros((1, 32), np.float16))
     assert store.lookup(["the actor"])[0].tolist() == [[1, 2]]
     assert SoftLabels(tmp_path / "s").lookup(["the actor"])[0].tolist() == [[2, 1]]
@@ -346,7 +346,7 @@ def test_an_onnx_file_is_a_teacher(checkpoint: Path, tmp_path: Path) -> None:
     logits = run_teacher(teacher, ["good film"], 8)["logits"]
     np.testing.assert_allclose(logits[0], expected[::-1], 1e-5)
     assert teacher.task == DATAS
-    # From its folder it comes back the same.
+    # Loaded from its folder, it is the same.
     again = load_any_teacher(tmp_path / "teacher", task=DATAS)
     np.testing.assert_array_equal(run_teacher(again, ["good film"], 8)["logits"], logits)
     store = label_texts(again, TEXTS, tmp_path / "s")

@@ -1,4 +1,4 @@
-"""What a recipe may say, and how it is told when it says something else."""
+"""What a recipe can contain, and the messages if it contains something else."""
 
 from pathlib import Path
 

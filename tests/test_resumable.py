@@ -1,4 +1,4 @@
-"""What trainings share to be stopped and to go on, with a training that one can follow by hand."""
+"""Stopping and continuing a training, with a training that can be followed by hand."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ LOWEST = lowest("val_loss")
 
 
 def train(out: Path, job: str = "job", part: str = "", best: Best = LOWEST) -> tuple[int, list]:
-    """Each step adds 1 to the weight; gives that of the best epoch, and the history."""
+    """Train, adding 1 to the weight in each step; give the best epoch's weight and the history."""
     weight = tf.Variable(0)
     training = Resumable(out, job, part)
     training.track([weight], {"weight": weight}, best)
@@ -59,7 +59,7 @@ def test_a_folder_can_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_stopped_training_goes_on(
     seconds: float, stop_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the last step where all are saved, otherwise from the last whole epoch."""
+    """From the last step if all are saved, otherwise from the last complete epoch."""
     monkeypatch.setattr(resumable, "SECONDS_BETWEEN_CHECKPOINTS", seconds)
     with monkeypatch.context() as patched:
         watch_steps(patched, stop_at=stop_at)
@@ -71,7 +71,7 @@ def test_a_stopped_training_goes_on(
     assert notes == [f"step {step}" for step in range(kept + 1, 13)]
 
 
-def test_another_job_begins_anew_and_a_part_is_on_its_own(
+def test_another_training_starts_again_and_parts_are_separate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(tmp_path / "s", part="one")

@@ -12,7 +12,7 @@ from kdedge.distill.terms import needs_teacher
 from kdedge.recipe import Distill
 from kdedge.tasks import Classification
 
-# Those with a state of their own first; the last adds none, and its teacher takes long to trace.
+# Methods with a state of their own first; the last has none, and its teacher is slow to trace.
 METHODS = [
     {
         "student": "nano",

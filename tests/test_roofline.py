@@ -1,4 +1,4 @@
-"""What benchmarks/roofline.py counts, against what was counted by hand."""
+"""Counts of benchmarks/roofline.py, compared with counts by hand."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ VALUES = 8 * 4 + 6 * 3 * 4 + 48 * 64 + 64 * 2
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
-    """Has an embedding, a convolution, two products of activations and two dense layers."""
+    """A model with an embedding, a convolution, two products of activations, two dense layers."""
     ids, mask, segment_ids = (
         keras.Input((8,), 1, "int32", name=name) for name in ("ids", "mask", "segment_ids")
     )
@@ -55,7 +55,7 @@ def test_onnx_work(model: keras.Model) -> None:
 
 
 def test_onnx_work_in_integers() -> None:
-    """An embedding in int8, then one product in whole numbers, and one in float16's place."""
+    """An embedding in int8, then one product in integers, and one with float16 weights."""
     tables = {
         "table": np.ones((50, 4), np.int8),
         "scale": np.float32(1.0),

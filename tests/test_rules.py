@@ -1,4 +1,4 @@
-"""What is odd in a corpus, what is done about it, and what is told."""
+"""Rules for odd rows of a corpus: what they find, change and tell."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -86,7 +86,7 @@ def test_equal_texts_go_to_the_same_split(save: Save) -> None:
     assert [len(part) for part in parts] == [28, 4, 8]
     assert [len(part) for part in texts(corpus)] == [84, 12, 24]
     assert found(corpus) == {"copies in train": 56, "copies in valid": 8, "copies in test": 16}
-    # A corpus without copies is divided as if there were no such rule.
+    # A corpus without copies is split as it would be without the rule.
     alone = load_corpus(save("c.csv", ["text,label", *lines[:40]]))
     assert texts(alone) == [tuple(dict.fromkeys(part)) for part in texts(corpus)]
     assert alone.findings == ()

@@ -1,4 +1,4 @@
-"""Bundles as an app meets them: whole, tampered with, newer, from elsewhere."""
+"""Loading bundles: valid, changed, newer, or made elsewhere."""
 
 import json
 import subprocess

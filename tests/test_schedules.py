@@ -1,4 +1,4 @@
-"""What changes in the course of the training, at points worked out by hand."""
+"""Schedules in training, compared with values worked out by hand."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The store of soft labels: what goes in comes out, from us or from elsewhere, and goes on."""
+"""The store of soft labels: stored, imported, continued, and refused if damaged."""
 
 import gzip
 import json
@@ -46,7 +46,7 @@ def test_a_store_keeps_texts_logits_and_features(tmp_path: Path) -> None:
         logits, features = opened.lookup(["z", "x"])
         assert logits.tolist() == [[2.0, 0.0], [1.0, -1.0]]
         assert features is not None and features.tolist() == [[1.5, 2, 3], [0.5, 1, 2]]
-    # Anyone can read it.
+    # Other users can read it.
     table = pq.read_table(next((tmp_path / "s").glob("part-00000-*.parquet")))
     assert table.schema.field("logits").type == pa.list_(pa.float32(), 2)
     assert table.to_pylist()[1] == {"text": "y", "logits": [0.25, 2.0], "pooled": [3, 4, 5]}
@@ -151,7 +151,7 @@ def test_pooled_vectors_can_stay_in_a_file(tmp_path: Path) -> None:
     assert np.load(tmp_path / "pooled.npy").tolist() == pooled.tolist()
 
 
-def test_what_is_wrong_with_a_text_is_said_before_any_is_labelled(
+def test_invalid_texts_are_refused_before_any_is_labelled(
     teacher: BertTeacher, tmp_path: Path
 ) -> None:
     (tmp_path / "t.jsonl").write_text('{"text": "good"}\n{"text": ""}\n')

@@ -1,4 +1,4 @@
-"""Students: what padding, initialisation and a round trip over the disk must not change."""
+"""Students: padding, initialisation, saving and loading must not change their outputs."""
 
 import json
 from dataclasses import replace
@@ -177,7 +177,7 @@ def test_embeddings_by_principal_components() -> None:
     student = build_student("nano", vocabulary=4, task=classes(2), max_length=8)
     with pytest.raises(KdedgeError, match="vectors: 5 rows; the student has 4 tokens"):
         set_token_embeddings(student, np.zeros((5, 200), np.float32))
-    # A teacher that is narrower fills its own columns only.
+    # A narrower teacher fills only as many columns as it has.
     before = Parts(student).token_embedding.embeddings.numpy()
     set_token_embeddings(student, np.eye(4, 3, dtype=np.float32))
     after = Parts(student).token_embedding.embeddings.numpy()
@@ -192,7 +192,7 @@ def test_embeddings_by_principal_components() -> None:
     set_token_embeddings(plain, vectors)
     table = Parts(plain).token_embedding.embeddings.numpy()[:, 0]
     expected = np.array([-7.5, -2.5, 2.5, 7.5]) / np.sqrt(31.25) * EMBEDDING_SCALE
-    # An axis has no sign of its own.
+    # The sign of an axis is arbitrary.
     np.testing.assert_allclose(table * np.sign(table[-1]), expected, atol=1e-6)
 
 
@@ -217,7 +217,7 @@ def test_a_cut_student_keeps_what_counts_most(teacher: BertTeacher) -> None:
 
 def test_importance_is_what_the_loss_loses_to_first_order(tiny_bert: Path) -> None:
     teacher = load_teacher(tiny_bert, task=Classification(label_names=("bad", "good")))
-    # As they are, its weights say too little for a slope in float32.
+    # With its own weights, the slope would be too small for float32.
     for variable in teacher.trainable_variables:
         variable.assign(8 * variable.value)
     texts, labels = ["good film", "awful plot"], np.array([1, 0], np.int32)
@@ -264,7 +264,7 @@ def test_a_cut_student_takes_a_probes_head(
         layers=2, heads=9, neurons=99, length=vector_length(linear, texts),
     )  # fmt: skip
     inputs = linear.encoder.encode(texts).inputs
-    # Exact, but for GELU, where all vectors have that length: of one text.
+    # Exact except for GELU if all vectors have that length, as with one text.
     np.testing.assert_allclose(student(inputs), linear(inputs)["logits"], atol=2e-3)
 
 

@@ -1,4 +1,4 @@
-"""Files with several labels or a score a text: how they are read, and what is refused."""
+"""Files with several labels or a score for each text: how they are read, and errors."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ def test_labels_as_lists(save: Save) -> None:
         json.dumps({"text": f"text {i}", "label": labels, "split": split})
         for i, (labels, split) in enumerate(zip(given, SPLITS, strict=True))
     ]
-    # Whose labels nobody knows is a text for the teacher, not one without labels.
+    # Labels that are not known (the teacher gives them) are not the same as no labels.
     rows.append(json.dumps({"text": "more", "label": None, "split": "train"}))
     corpus = several(save("t.jsonl", rows))
     assert corpus.task == MultiLabel(label_names=("3", "joy", "love"))

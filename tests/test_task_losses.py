@@ -1,4 +1,4 @@
-"""Losses of several labels and of scores, against numbers worked out by hand."""
+"""Losses of several labels and of scores, compared with numbers worked out by hand."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Several labels, and scores, through the whole house: from a file to answers of a bundle."""
+"""Several labels and scores through all stages: from a file to the answers of a bundle."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ DATA = ROOT / "data" / "feedback.csv"
 
 
 def made_small(name: str, pretrained: Path) -> Recipe:
-    """A recipe that ships, with so little to do that it takes seconds."""
+    """A recipe of recipes/, with so little work that it takes seconds."""
     recipe = load_recipe(ROOT / f"recipes/{name}.toml")
     teach = {"pretrained": str(pretrained), "max_unknown": 1.0, "max_length": 24, "epochs": 1}
     export = {"lengths": (24,), "artifacts": tuple(ARTIFACTS), "max_accuracy_drop": 50.0}
@@ -44,7 +44,7 @@ def made_small(name: str, pretrained: Path) -> Recipe:
 
 @pytest.fixture(scope="module")
 def encoder_only(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny BERT without a head, as pretrained models are."""
+    """The tiny BERT without a head, like pretrained models."""
     folder = tmp_path_factory.mktemp("pretrained") / "bert"
     shutil.copytree(tiny_bert, folder)
     weights = folder / "model.safetensors"
@@ -57,7 +57,7 @@ def encoder_only(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def bundle_of(recipe: Recipe, out: Path) -> Path:
-    """Every stage but the measuring."""
+    """The bundle after all stages except bench."""
     corpus = read_corpus(recipe.data, recipe.seed)
     teacher = finetune(corpus, recipe.teach, out / "teacher", recipe.seed)
     texts = [*corpus.train.texts, *corpus.valid.texts, *corpus.test.texts]
@@ -94,7 +94,7 @@ def test_topics_in_every_format_and_quantization(topics: Path) -> None:
     assert manifest.task == student.task
     assert isinstance(manifest.task, MultiLabel)
     assert len(manifest.task.thresholds) == 5
-    # What is exported is what the student says: sigmoids, which do not sum to 1.
+    # Exported outputs are the student's: sigmoids, which do not sum to 1.
     expected = 1 / (1 + np.exp(-student.test.logits))
     texts = student.test.texts
     for name in ("litert-float32", "onnx-float32"):
@@ -176,7 +176,7 @@ def test_a_teacher_of_topics_is_read_as_one(topics: Path) -> None:
     folder = topics.with_name("teacher")
     teacher = load_teacher(folder)
     assert isinstance(teacher.task, MultiLabel)
-    # As transformers says it, for a checkpoint from elsewhere.
+    # As transformers writes it, in a checkpoint from elsewhere.
     config = json.loads((folder / "config.json").read_text())
     assert config["problem_type"] == "multi_label_classification"
     tokens = explain(teacher, teacher.encoder, ["good film"], task=teacher.task)

@@ -130,7 +130,7 @@ def test_micro_and_macro_f1_worked_out_by_hand() -> None:
 
 def test_a_threshold_is_where_f1_is_highest() -> None:
     outputs = np.array([0.9, 0.8, 0.6, 0.3, 0.1], np.float32)
-    # Of the first four, three are right and none is missed: 6/7; of the first, 2/4.
+    # Of the first four, three are right and none is missed: 6/7; of the first one: 2/4.
     assert best_threshold(outputs, np.array([1, 0, 1, 1, 0])) == pytest.approx(0.2)
     assert best_threshold(outputs, np.array([1, 0, 0, 0, 0])) == pytest.approx(0.85)
     assert best_threshold(outputs, np.zeros(5, np.int8)) == 0.5

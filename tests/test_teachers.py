@@ -1,4 +1,4 @@
-"""Teachers: the numbers of BERT's formulas, fine-tuning that can be stopped, clear refusals."""
+"""Teachers: outputs by BERT's formulas, fine-tuning that can be stopped, and errors."""
 
 import json
 import shutil
@@ -268,7 +268,7 @@ def test_it_starts_as_its_probe(tiny_bert: Path, tmp_path: Path) -> None:
 
 
 def test_pairs_are_also_compared_text_by_text(tiny_bert: Path, tmp_path: Path) -> None:
-    """Whether two texts are equal: |u - v| tells it of texts that training has not seen."""
+    """The label is whether two texts are equal, which |u - v| shows for unseen texts too."""
 
     def split(*words: str) -> Split:
         pairs = [Pair(one, two) for i, one in enumerate(words) for two in (one, words[i - 1])]
@@ -288,7 +288,7 @@ def test_pairs_are_also_compared_text_by_text(tiny_bert: Path, tmp_path: Path) -
 
 
 def test_it_is_never_worse_than_its_probe(tiny_bert: Path, tmp_path: Path) -> None:
-    """A learning rate that ruins it: the probe is what is left, and training ends early."""
+    """With a learning rate that is far too high, the probe is kept, and training ends early."""
     ruinous = settings(tiny_bert, 9).model_copy(
         update={"start": None, "learning_rate": 10.0, "patience": 2}
     )

@@ -1,4 +1,4 @@
-"""Tokenizers of the folders that people save: AutoTokenizer's ids, or refused."""
+"""Tokenizers of Hugging Face folders: AutoTokenizer's ids, or an error."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ Files = dict[str, Any]
 
 
 def pieces(*ahead: str) -> str:
-    """MiniLM's vocabulary as a vocab.txt, after some pieces."""
+    """A vocab.txt with some pieces, then MiniLM's vocabulary."""
     own = (MINILM / "vocab.txt").read_text(encoding="utf-8").split("\n")
     return "\n".join([*ahead, *(piece for piece in own if piece not in ahead)])
 

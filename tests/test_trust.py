@@ -1,4 +1,4 @@
-"""When to trust an answer: temperature, thresholds and what is known of them."""
+"""When to trust an answer: temperature, thresholds, and their statistics."""
 
 import json
 import math
@@ -70,7 +70,7 @@ def test_golden_decisions_in_javascript(tmp_path: Path) -> None:
 
 
 def two_classes(logit: np.ndarray) -> np.ndarray:
-    """Outputs of logits 0 and these."""
+    """Probabilities for logits (0, x), for each x of these."""
     return TASK.outputs(np.stack([np.zeros_like(logit), logit], 1).astype(np.float32))
 
 
@@ -130,12 +130,12 @@ def test_the_threshold_for_a_coverage() -> None:
     assert covering_threshold(confidence, 0.5) == pytest.approx(0.75)
     assert covering_threshold(confidence, 0.51) == pytest.approx(0.65)
     assert covering_threshold(confidence, 1.0) == 0
-    # Equal ones are answered all or none.
+    # Of equal confidences, all or none are answered.
     assert covering_threshold(np.array([0.9, 0.9, 0.9, 0.1]), 0.5) == pytest.approx(0.5)
 
 
 def predictions_of(confidence: np.ndarray, right: np.ndarray, unknown: float = 0.0) -> Predictions:
-    """All answers are `good`."""
+    """Predictions that are all `good`."""
     outputs = np.stack([1 - confidence, confidence], 1).astype(np.float32)
     count = len(right)
     return Predictions(
@@ -242,7 +242,7 @@ def test_the_trust_of_an_artifact_with_several_labels() -> None:
     assert trust.answered is not None and trust.answered.right is not None
     assert trust.answered.right >= 0.9
     assert trust.answered.coverage == pytest.approx(sure.sum() / above.sum(), abs=1e-4)
-    # Unsure is who has a label of which none is sure, not who has none.
+    # A text is unsure if it has labels and none is sure, not if it has no label.
     np.testing.assert_array_equal(decided.unsure, above & ~sure)
     assert trust.typical.unsure == pytest.approx(decided.unsure.mean(), abs=1e-6)
 
@@ -255,7 +255,7 @@ def test_the_trust_of_an_artifact_with_several_labels() -> None:
     thresholds = trust_of("litert-int8", LABELS, known, test, wish, None).decision.thresholds
     assert len(thresholds) == 2 and thresholds[0] > 0.7 and thresholds[1] == 0
 
-    # Of texts out of scope, one without a label is as good as an unsure one.
+    # Out of scope, a text without a label counts as an unsure one.
     foreign = labels_of(np.array([0.9, 0.95, 0.3, 0.3]), np.zeros(4))._replace(labels=np.empty(0))
     found = trust_of("litert-int8", LABELS, valid, test, Decide(), foreign).out_of_scope
     assert found is not None and (found.texts, found.unsure) == (2, 0.5)

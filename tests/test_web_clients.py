@@ -1,4 +1,4 @@
-"""Browser clients load a bundle as it is and say what Python says, in a real browser.
+"""Browser clients load an unmodified bundle and give Python's answers, in a real browser.
 
 transformers.js, ONNX Runtime Web and LiteRT.js; test_web_demo.py tests our own page.
 """
@@ -90,7 +90,7 @@ def samples(bundle: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def texts(bundle: Path, samples: list[str]) -> list[str]:
-    """The first 100 that need not be cut: transformers.js alone loses a cut text's [SEP]."""
+    """The first 100 texts that are not truncated: only transformers.js drops their [SEP]."""
     encoder = load_bundle(bundle).encoder
     whole = [text for text in samples if len(encoder.token_ids([text])[0]) < encoder.max_length]
     assert len(whole) >= 100
@@ -124,7 +124,7 @@ def assert_same(
 ) -> None:
     """Compare `outputs`, float [texts, classes], with Python's probabilities and labels."""
     expected = classifier.outputs(texts)
-    # A model that says one thing of everything would prove nothing.
+    # A model with one answer for all texts would prove nothing.
     assert len(set(expected.argmax(-1))) > 1 and np.ptp(expected[:, 0]) > 0.05
     same = np.argmax(outputs, -1) == expected.argmax(-1)
     record("texts", len(texts))
@@ -134,7 +134,7 @@ def assert_same(
     assert same.all()
 
 
-# None is what transformers.js takes when it is told nothing.
+# None stands for the default of transformers.js.
 @pytest.mark.parametrize(("dtype", "artifact"), [(None, "onnx-int8"), ("fp32", "onnx-float32")])
 def test_transformers_js(
     page: "playwright.Page",
@@ -176,7 +176,7 @@ def test_litert_js(
     rows = np.stack([encoded.ids, encoded.mask, encoded.segment_ids], axis=1).tolist()
     page.goto("/")
     file = classifier.manifest.artifact(artifact).file
-    # Where activations are rounded to 8 bits on the fly, each processor rounds in its own way.
+    # If activations are rounded to 8 bits, each processor rounds in its own way.
     within = 2 * WITHIN if artifact == "litert-int8" else WITHIN
     output = page.evaluate(LITERT_JS, [file, rows])
     assert_same(output, classifier, texts, record_property, within)

@@ -30,7 +30,7 @@ HOSTILE = json.loads((ROOT / "tests" / "golden" / "hostile.json").read_text())
 TOKENIZER = json.loads((ROOT / "tests" / "golden" / "tokenizer.json").read_text())
 GOLDEN = ROOT / "tests" / "golden" / "familiarity.json"
 UNFAMILIAR = ("my card was declined", "set an alarm for half past six tomorrow")
-# Types into the page what Python's own strings could not bring there: halves of surrogate pairs.
+# Types halves of surrogate pairs into the page, which can't be sent as Python strings.
 TYPE_ALL = """async (hostile) => {
     const [box, status] = ["text", "status"].map((id) => document.getElementById(id));
     const outputs = [];
@@ -111,7 +111,7 @@ def wait_until_ready(page: "playwright.Page") -> None:
 
 
 def wait_until_kept(page: "playwright.Page") -> None:
-    # `wait_for_function` takes the promise of an async function for true.
+    # `wait_for_function` treats the promise of an async function as true.
     page.evaluate(
         """async () => {
           while ((await (await caches.open("/")).keys()).length <= 8)
@@ -325,9 +325,9 @@ def test_readable_in_small_and_dark(page: "playwright.Page") -> None:
                 (e) => parseFloat(getComputedStyle(e).fontSize))"""
         )
         assert len(sizes) > 8 and min(sizes) >= 14
-        # Smaller letters make phones zoom in when one types.
+        # With smaller letters, phones zoom in while typing.
         assert box(page).evaluate("(e) => parseFloat(getComputedStyle(e).fontSize)") >= 16
-        # What a finger can hit.
+        # Large enough for a finger.
         for element in (box(page), page.get_by_role("button")):
             area = element.bounding_box()
             assert area and area["height"] >= 44
@@ -347,7 +347,7 @@ def test_hostile_texts(page: "playwright.Page") -> None:
             assert re.match("The text (is empty|has)|Type a text", message), case["name"]
             assert kind == "error" or case["text"] == "", case["name"]
             assert scores == [], case["name"]
-    # And it goes on.
+    # It still works.
     box(page).fill("a moving, funny film")
     playwright.expect(status(page)).to_contain_text("positive")
 

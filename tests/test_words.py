@@ -35,7 +35,7 @@ RANGES = [  # Latin, all of the basic plane, ideographs, Hangul, kana, symbols, 
 
 
 def texts(seed: int) -> Iterator[str]:
-    """Ever more texts: words, marks, spaces and all else that Unicode has, in any order."""
+    """An endless series of random texts: words, marks, spaces and any other Unicode."""
     rng = random.Random(seed)
     vocabulary = (MINILM / "vocab.txt").read_text(encoding="utf-8").split("\n")
 

@@ -1,4 +1,4 @@
-"""Trainings that are watched, and stopped as a kill would stop them."""
+"""Watches trainings, and stops them as a kill would."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from kdedge.progress import Advance
 
 
 class Stop(BaseException):
-    """Like a kill: nothing catches it."""
+    """Ends a training like a kill: nothing catches it."""
 
 
 def watch_steps(monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""What models say of token ids; needs numpy and the models' runtimes alone.
+"""Runs models on token ids; needs only numpy and the models' runtimes.
 
 python arm64_client.py TOKENS.npz SAID.npz MODEL...
 
@@ -43,7 +43,7 @@ def onnx(path, rows):
 tokens, outputs, *models = map(Path, sys.argv[1:])
 with np.load(tokens) as arrays:
     ids, mask, segment_ids = (arrays[name] for name in ("ids", "mask", "segment_ids"))
-# Without the padding, as an app would give them.
+# Without padding, as an app would do.
 rows = [
     [values[: row[1].sum()] for values in row] for row in zip(ids, mask, segment_ids, strict=True)
 ]

@@ -1,4 +1,4 @@
-"""What MediaPipe's TextClassifier says of texts; run by the Python that has mediapipe.
+"""Runs MediaPipe's TextClassifier on texts; needs a Python with mediapipe.
 
 python mediapipe_client.py MODEL.tflite TEXTS.json SCORES.json
 

@@ -1,4 +1,4 @@
-"""A student and a loss of one's own: `student = "toy:TOY"`, `losses = { "toy:ToyLoss" = 0.5 }`."""
+"""A student and a loss in a file: `student = "toy:TOY"`, `losses = { "toy:ToyLoss" = 0.5 }`."""
 
 from typing import Any
 

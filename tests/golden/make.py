@@ -232,7 +232,7 @@ TEXTS = {
     "a word that is cut at the end": " ".join(["good"] * 61) + " honorificabilitudinitatibus",
 }
 
-# Where the two do not agree, the tokenizers library is right: the models learnt from its ids. Each
+# If the two differ, the tokenizers library is right: models are trained with its ids. Each
 # of these texts is one unknown word to it.
 UNKNOWN_WORD = [101, 100, 102]
 VERSIONS = "the tokenizers library has the characters of Unicode 8; Python has newer ones: it "
@@ -260,7 +260,7 @@ def content(vocabulary: Path) -> str:
             vector |= {"ids": UNKNOWN_WORD, "slow_ids": ids, "note": NOTES[name]}
         vectors.append(vector)
     checksum = hashlib.sha256(vocabulary.read_bytes()).hexdigest()
-    # A vector a line, and escapes: a change shows as one line, and no editor alters a text.
+    # One vector on each line, with escapes: a change is one line, and no editor alters a text.
     lines = ",\n".join(json.dumps(vector) for vector in vectors)
     head = f'"vocabulary_sha256": "{checksum}", "max_length": {MAX_LENGTH}'
     return f'{{{head}, "vectors": [\n{lines}\n]}}\n'

@@ -1,4 +1,4 @@
-"""Makes decisions.json: what a decision makes of outputs, worked out in decimal arithmetic.
+"""Makes decisions.json: answers of a `Decision` for outputs, in decimal arithmetic.
 
 python tests/golden/make_decisions.py
 
@@ -81,7 +81,7 @@ def logistic(odds: Decimal) -> Decimal:
 def of_familiarity(
     name: str, task: dict[str, Any] | None, at_least: float | None, familiarity: float
 ) -> dict[str, Any]:
-    """A case that differs from one of above in its familiarity only."""
+    """A case that differs from one above only in its familiarity."""
     outputs = ["3.25"] if task is SCORE else ["0.15", "0.8", "0.05"]
     right = vector((name, "1", [], "0.5", outputs, "0"), task)
     right["decision"]["min_familiarity"] = at_least
@@ -92,7 +92,7 @@ def of_familiarity(
 def vector(
     case: tuple[str, str, list[str], str, list[str], str], task: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """A case with what is right; without a task it is a classification."""
+    """A case with the right result; without a task it is a classification."""
     name, temperature, thresholds, max_unknown, given, unknown = case
     outputs = [Decimal(one) for one in given]
     names = [f"class {number}" for number in range(len(outputs))]

@@ -1,4 +1,4 @@
-"""Makes familiarity.json: how familiar token ids are by small tables, counted one by one.
+"""Makes familiarity.json: familiarity of token ids by small tables, computed step by step.
 
 python tests/golden/make_familiarity.py
 
