@@ -43,7 +43,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 BASE = "base"
 SPLITS = ("valid", "test")
-# 1 where an answer is right, [seeds, texts].
+# Whether answers are right: 1 or 0, [seeds, texts].
 Right = npt.NDArray[np.float64]
 
 
@@ -84,11 +84,11 @@ def comparison(base: dict[str, Right], other: dict[str, Right]) -> Figures:
 
 
 def difference(base: Right, other: Right) -> tuple[float, float, float]:
-    """Points that `other` has more than `base`, and the ends of a 95% bootstrap interval.
+    """Accuracy of `other` minus that of `base` in points, with a 95% bootstrap interval.
 
     Args:
-        base: right answers.
-        other: those of the same seeds and texts, which are resampled together.
+        base: whether answers are right.
+        other: the same for another setting. Seeds and texts of both are resampled together.
     """
     rng = np.random.default_rng(0)
     differences = 100 * (other - base)
@@ -126,7 +126,7 @@ def page(result: Figures) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    """`81.53 ± 0.21`: the mean, and the standard deviation of several values."""
+    """Format mean and standard deviation, such as `81.53 ± 0.21`; one value as it is."""
     if len(values) == 1:
         return f"{values[0]:.2f}"
     return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"

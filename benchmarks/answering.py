@@ -1,4 +1,4 @@
-"""Measures a bundle in this process, with the kdedge that is found: a part of text_to_answer.py.
+"""Measures a bundle in this process with the kdedge on its path; text_to_answer.py runs it.
 
 Reads a JSON object with the arguments of `measure` from standard input, and writes its result.
 Uses only what kdedge 0.1.0 has too.
@@ -13,22 +13,22 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-# The table of words is empty before them.
+# The first texts, for which the table of words is still empty.
 FIRST = 100
 
 
 def measure(
     bundle: str, artifact: str, threads: Sequence[int], texts: Mapping[str, Sequence[str]]
 ) -> dict[str, float]:
-    """Milliseconds to import kdedge and to load a bundle, and microseconds for a text.
+    """Measure milliseconds to import kdedge and load a bundle, and microseconds for each text.
 
     Args:
         bundle: the folder.
         artifact: name of the model.
-        threads: numbers of threads for lists. With 1, `tokenizers` has one too, which else takes
-            all cores; 0.1.0 has no other threads than those.
-        texts: `warm_up`, which come first; `tokenize`, `answer` and `listed`, for what they are
-            used. No text should be in two of them.
+        threads: numbers of threads for lists of texts. With 1, `tokenizers` too gets one thread
+            instead of all cores. In 0.1.0, only `tokenizers` has threads.
+        texts: texts by their use: `warm_up` first, then `tokenize`, `answer`, and `listed` in one
+            call. No text should be in two of them.
     """
     start = time.perf_counter_ns()
     from kdedge import load_bundle

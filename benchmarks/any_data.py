@@ -5,7 +5,7 @@
 
 FOLDER has the data sets' files; SETS names them. NAME:8 trains on 8 texts of each class, of which
 kdedge takes some for the valid split; the test split stays whole. Each run is one `kdedge run`.
-What is new takes the place of what results/any_data.json had of the same data and seed.
+New rows replace those with the same data and seed in results/any_data.json.
 """
 
 import csv
@@ -36,14 +36,14 @@ from kdedge.tasks import wilson_interval
 from kdedge.text.readers import read_rows
 
 NAME = "any_data"
-# File, column of the texts (a list of words is joined by blanks), column of the labels.
+# File, column of the texts (lists of words are joined with spaces), column of the labels.
 SETS = {
     "movie_reviews": ("movie_reviews.tsv.gz", "text", "label"),
     "banking77": ("tasks/banking77.csv.gz", "text", "label"),
     "snips": ("tasks/snips.jsonl.gz", "words", "intent"),
 }
 SIZES = {"teacher": "teacher_bundle", "student": "bundle"}
-# The teacher's is for several lengths.
+# The beginning of the name: the teacher's file is for several lengths.
 ARTIFACT = "litert-int8"
 
 
@@ -66,10 +66,10 @@ def main() -> None:
 
 
 def run(folder: Path, data_name: str, seed: int) -> tuple[Path, float | None]:
-    """Write data and recipe, and run it.
+    """Write the data and a recipe, and run the recipe.
 
     Returns:
-        The folder of the run, and its CPU seconds; None if some stages had been done before.
+        The folder of the run, and its CPU seconds, None if some stages had been done before.
     """
     name, _, each = data_name.partition(":")
     work = ROOT / "runs" / NAME / f"{data_name.replace(':', '-')}-{seed}"
@@ -97,7 +97,7 @@ def processor_seconds() -> float:
 
 
 def rows(folder: Path, name: str, each: int | None, seed: int) -> Iterator[tuple[str, str, str]]:
-    """Text, label and split of each row; with `each`, this many training rows of a class."""
+    """Text, label and split of each row; `each` limits the training rows of each class."""
     file, text, label = SETS[name]
     all_rows = []
     for row in read_rows(folder / file):

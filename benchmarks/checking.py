@@ -1,10 +1,10 @@
-"""Measures the time and the memory of `kdedge check` for more and more rows.
+"""Measures time and memory of `kdedge check` for files of increasing size.
 
     python benchmarks/checking.py
     python benchmarks/checking.py --sizes 10000 100000
 
-The corpus, repeated with a number behind each text, is written as CSV to runs/checking and checked
-as the command does it, each size in a process of its own.
+Repeats the texts of the corpus, with a number after each, until a CSV file in runs/checking has
+enough rows. Each file is checked in a new process.
 """
 
 import csv
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def measure_check(recipe: Path) -> Figures:
-    """Time and memory of a check, with its imports."""
+    """Measure time and memory of a check, imports included."""
     wall, cpu = time.perf_counter(), time.process_time()
     from kdedge.check import check_recipe
     from kdedge.recipe import load_recipe

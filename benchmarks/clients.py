@@ -4,7 +4,7 @@
     python benchmarks/clients.py
 
 Runs the tests of MediaPipe, transformers.js, onnxruntime-web, LiteRT.js and both arm64 runtimes on
-each bundle, and keeps what they compared.
+each bundle, and stores the differences that they report.
 """
 
 import subprocess
@@ -23,14 +23,14 @@ TESTS = ("test_mediapipe.py", "test_web_clients.py", "test_arm64.py")
 def main() -> None:
     """Run the clients' tests on each bundle, and write the results."""
     setup, _ = read_command_line("clients", __doc__)
-    bundles = setup.of("conversions").work / "bundles"
+    bundles = setup.for_program("conversions").work / "bundles"
     existing(bundles, "python benchmarks/conversions.py")
     outcomes = {name: run_tests(bundles / name) for name in ("nano", "micro", "mini")}
     setup.keep(setup.about() | {"bundles": outcomes}, page)
 
 
 def run_tests(bundle: Path) -> dict[str, dict[str, str]]:
-    """The outcome and the figures of each test."""
+    """Run the tests on a bundle; returns outcome and figures of each test."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", *(f"tests/{test}" for test in TESTS), "-m", ""]

@@ -1,4 +1,4 @@
-"""Shared by all programs: command line, paths, stored results, and how stale ones are detected.
+"""What all programs share: command line, paths, stored results, and detection of stale ones.
 
 A result names the commit and the command that made it, and has a fingerprint of what it depends
 on: the recipe, the data, and the code of the stages that it measures. `make figures-status`
@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 MEASURED_TEXTS = 256
 MOVIE_REVIEWS = ROOT / "recipes" / "movie_reviews.toml"
-# The code that a figure depends on, by the stage that makes what is measured.
+# The code that a figure depends on, by what is measured: a teacher, a student, exported files, ...
 TEACHER = (
     "kdedge/recipe.py", "kdedge/text", "kdedge/tasks", "kdedge/labels", "kdedge/objectives",
     "kdedge/training", "kdedge/teach", "kdedge/teachers",
@@ -69,11 +69,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 @dataclass(frozen=True)
 class Setup:
-    """What a program works on.
+    """The recipe, data and run that a program measures.
 
     Args:
-        program: its name.
-        path: of a recipe.
+        program: name of the program.
+        path: path of the recipe.
         data: labelled texts in place of the recipe's.
         run: folder of a `kdedge run`: teacher, soft_labels, bundle; None for runs/NAME.
     """
@@ -90,8 +90,8 @@ class Setup:
         data = read.data.model_copy(update={"path": self.data or read.data.path})
         return read.model_copy(update={"data": data})
 
-    def of(self, program: str) -> "Setup":
-        """The same setup for another program, to use the files that it made."""
+    def for_program(self, program: str) -> "Setup":
+        """The same setup for another program, to use its files."""
         return Setup(program, self.path, self.data, self.run)
 
     @property
@@ -122,7 +122,7 @@ class Setup:
 
     def student(self, preset: str) -> Path:
         """A student of that preset, distilled from the run's soft labels; trained only once."""
-        folder = self.of("students").work / preset
+        folder = self.for_program("students").work / preset
         return make_once(folder, train_student, self, folder, student=preset)
 
     def about(self) -> Figures:
@@ -142,7 +142,7 @@ def train_student(setup: Setup, out: Path, seed: int | None = None, **changes: A
     Args:
         setup: has the recipe and its run.
         out: folder of the student.
-        seed: of weights and order; None for the recipe's.
+        seed: seed of weights and order; None for the recipe's.
         changes: settings that replace those of the recipe's `[distill]`.
     """
     from kdedge import SoftLabels
@@ -162,18 +162,18 @@ def keep_rows(
     command_of: Callable[[list[Figures]], str],
     page: Callable[[Figures], str],
 ) -> None:
-    """Write a table's stored rows with the new ones in the place of the old, and the page.
+    """Replace or add rows of a stored table, and write its page.
 
     Args:
-        name: of the results.
-        new: rows.
+        name: name of the results.
+        new: the new rows.
         key: fields that identify a row; rows are sorted by them.
         command_of: the command that makes such rows.
         page: makes the page.
     """
     path = RESULTS / f"{name}.json"
     stored = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    # Each row has a fingerprint of its own: they are not all made by the same code.
+    # Each row has its own fingerprint, because rows can be made by different versions of the code.
     measured = fingerprints(DEPENDS_ON[name], present_files)
     new_rows = [one | {"measured": measured} for one in new]
     rows = {tuple(one[field] for field in key): one for one in [*stored, *new_rows]}
@@ -190,7 +190,7 @@ def _write(name: str, result: Figures, page: Callable[[Figures], str]) -> None:
 
 
 def page_text(name: str, result: Figures, page: Callable[[Figures], str]) -> str:
-    """A page with the line about its origin, and the reasons to doubt its figures."""
+    """The text of a page: its command, its tables, and reasons why latencies are not reliable."""
     text = f"Made by `{result['command']}`; {name}.json has the rest.\n\n{page(result)}"
     if not result.get("valid", True):
         reasons = "".join(f"- {reason}\n" for reason in result["reasons"])
@@ -214,10 +214,10 @@ def read_command_line(
     """Read the command line: --recipe, --data, --run, and a program's own options.
 
     Args:
-        program: its name.
-        text: its docstring, of which --help shows the first line.
-        words: name of its list of words, if it takes one.
-        options: default values; the type of a default is the type of the option, and a tuple
+        program: name of the program.
+        text: its docstring; --help shows the first line.
+        words: name of a list of arguments, if the program takes one.
+        options: default value of each option, which also sets its type; an option with a tuple
             takes one or more values.
     """
     parser = ArgumentParser(description=(text or "").partition("\n")[0])
@@ -248,7 +248,7 @@ def command() -> str:
 
 
 def existing(path: Path, made_by: str) -> Path:
-    """The path, which must exist.
+    """Check that a path exists, and return it.
 
     Raises:
         KdedgeError: it does not.
@@ -264,19 +264,19 @@ def machine() -> str:
 
 
 def memory_mb(name: str) -> float:
-    """Memory of this process in MB, as Linux names it: `VmHWM` is the peak."""
+    """A memory figure of this process in MB, by its Linux name; `VmHWM` is the peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def in_own_process(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a function in a process of its own, whose memory is freed, and return its result."""
+    """Run a function in a new process, so that its memory is freed, and return its result."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return process.submit(work, *args, **kwargs).result()
 
 
 def make_once(path: Path, work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Path:
-    """Let `work` write the path in a process of its own if it is missing, and return the path."""
+    """If the path is missing, let `work` write it in a process of its own; returns the path."""
     if not path.exists():
         print(f"making {path}", file=sys.stderr, flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -296,12 +296,12 @@ def commit() -> str:
 def fingerprints(
     paths: Iterable[str], read: Callable[[str], Mapping[str, bytes]]
 ) -> dict[str, str]:
-    """The first digits of a SHA-256 of each path.
+    """The first digits of a SHA-256 of the content of each path.
 
     Args:
         paths: files or folders.
-        read: gives the files of a path with their contents. Comments, docstrings, descriptions and
-            the messages of errors in Python files don't count, because they change no figure.
+        read: returns the files of a path with their contents. In Python files, comments,
+            docstrings, descriptions and messages of errors don't count: they change no figure.
     """
     found = {}
     for path in paths:

@@ -22,7 +22,7 @@ from kdedge.recipe import Compress, Export
 PRESETS = ("nano", "micro", "mini")
 # micro with a smaller vocabulary, then pruned and clustered.
 SMALL, METHODS = "micro-small", ("vocabulary", "pruning-clustering")
-# Twice the default loss of accuracy, so that the table shows what the default refuses.
+# Twice the loss of accuracy that is allowed by default, to show files that are refused by default.
 ALL = Export(artifacts="all", max_accuracy_drop=1)
 
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def compress(setup: Setup, source: Path, out: Path) -> None:
-    """Make a student smaller."""
+    """Compress a student by `METHODS`."""
     from kdedge.compress.stage import compress_student
 
     settings, store = Compress(methods=METHODS), SoftLabels(setup.run_file("soft_labels"))

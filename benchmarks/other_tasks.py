@@ -3,9 +3,9 @@
     python benchmarks/other_tasks.py FOLDER goemotions sick_relatedness sick_entailment ratings
     python benchmarks/other_tasks.py FOLDER goemotions --train 3000 --eval 1000 --epochs 3
 
-FOLDER has the data sets' files; SETS names them. Each run is one `kdedge run` with nothing but the
-data named, and what is asked for here. What is new takes the place of what
-results/other_tasks.json had of the same data, student and seed.
+FOLDER has the data sets' files; SETS names them. Each run is one `kdedge run` with default settings
+except those of the command line. New rows replace those with the same data, student and seed in
+results/other_tasks.json.
 """
 
 import json
@@ -80,7 +80,7 @@ def run(options: Namespace, name: str) -> Figures:
         "teach": {key: asked[key] for key in ("epochs",) if key in asked},
         "label": {key: asked[key] for key in ("augmented",) if key in asked},
         "distill": {"student": options.student},
-        # What a file loses is to be seen.
+        # A loss of accuracy is shown in the table, and is no reason to stop.
         "export": {"max_accuracy_drop": 100.0},
         "bench": {"tier": "quick"},
     }

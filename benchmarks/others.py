@@ -4,7 +4,7 @@
     others/bin/pip install setfit 'model2vec[train,distill]' fasttext-wheel scikit-learn
     others/bin/python benchmarks/others.py MODEL runs/any_data/banking77-1 runs/any_data/snips-1
 
-They need PyTorch, so they have an environment of their own, and nothing of kdedge is imported here.
+They need PyTorch, so they have an environment of their own, without kdedge.
 MODEL is the folder of the sentence-transformers model that kdedge starts from too. Each folder gets
 an others.json, which any_data.py reads when it writes its figures of that run.
 """
@@ -33,7 +33,7 @@ def fasttext_of(texts: Texts, labels: Texts, model: Path) -> Callable[[Texts], T
 
     names = sorted({*labels})
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
-        # It learns the lines in their order, and files are often sorted by label.
+        # fastText trains in the order of the lines, and files are often sorted by label.
         for i in random.Random(SEED).sample(range(len(texts)), len(texts)):
             text, label = texts[i], labels[i]
             file.write(f"__label__{names.index(label)} {one_line(text)}\n")
@@ -43,7 +43,7 @@ def fasttext_of(texts: Texts, labels: Texts, model: Path) -> Callable[[Texts], T
         )
 
     def answers(texts: Texts) -> Texts:
-        # Its `predict` does not work with numpy 2.
+        # The package's own `predict` does not work with numpy 2.
         predictions = [trained.f.predict(one_line(text) + "\n", 1, 0.0, "strict") for text in texts]
         return [names[int(one[0][1].removeprefix("__label__"))] for one in predictions]
 

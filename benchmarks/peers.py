@@ -93,13 +93,13 @@ def random_weights(setup: Setup, name: str) -> Subject:
     texts = corpus.test.texts[:PARITY_TEXTS]
     logits = predict_logits(model, encoder, texts)
     test = Evaluation(texts, logits.argmax(1).astype(np.int32), logits)
-    # Without valid texts no layer is spared from quantization, which can't harm random answers.
+    # Without valid texts, all layers are quantized; there is no accuracy to lose.
     none = Evaluation((), test.labels[:0], logits[:0])
     return Subject(name, model, model.count_params(), encoder, corpus.task, none, test)
 
 
 def figures(report: BenchReport, m: Measurement) -> Figures:
-    """The figures of a measurement that are stored; the speed-up is that of the report."""
+    """The figures of a measurement that are stored, with the speed-up from the report."""
     speed_up = report.speed_up(m)
     stored = (
         "quantization", "bytes", "length", "sha256", "p1_ms", "p50_ms", "p90_ms", "repeats_p50_ms",

@@ -42,8 +42,8 @@ from kdedge.recipe import Export
 FLOAT32, INT8 = "float32", "int8"
 ARTIFACTS = ("litert-float32", "litert-int8-lengths", "onnx-float32", "onnx-int8")
 SHORT = (16, 32)  # lengths in tokens, beside max_length
-# Of the matrix product that peaks are measured with: done in less than a time slice, so that other
-# programs don't interrupt all of them.
+# Sizes of the matrix product that peaks are measured with. It takes less than a time slice, so that
+# some products are not interrupted by other programs.
 ROWS, INNER, COLUMNS = 128, 512, 512
 SECONDS = 4.0  # for each peak
 COPIED = 512 * 1024 * 1024  # bytes; larger than any cache
@@ -56,8 +56,8 @@ class Work(NamedTuple):
 
     Attributes:
         macs: multiply-accumulates of its matrix products, by arithmetic.
-        bytes: of the matrices in these products, as the file has them (biases are left out, for
-            not every converter keeps them there), and of the rows that embeddings look up.
+        bytes: bytes of the matrices in these products, as stored in the file, and of the rows that
+            embeddings look up. Biases are left out, because not every converter stores them there.
     """
 
     macs: dict[str, int]
@@ -84,7 +84,7 @@ def litert_work(content: bytes, length: int) -> Work:
         return 0 if data is None else len(data)
 
     def shape(index: int) -> list[int]:
-        # Of numpy's int32 a product of a vocabulary's size would overflow.
+        # Python integers, because products of numpy's int32 could overflow.
         return [int(size) for size in graph.tensors[index].shape]
 
     ops = schema.BuiltinOperator
@@ -172,7 +172,7 @@ def _shapes(model: onnx.ModelProto, length: int) -> dict[str, tuple[int, ...]]:
         onnx.ValueInfoProto(name=name) for name in made if name not in already_output
     )
     options = onnxruntime.SessionOptions()
-    # Or tensors that were optimized away would be missing.
+    # Otherwise tensors that are optimized away would be missing.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(
         probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -185,7 +185,7 @@ def _shapes(model: onnx.ModelProto, length: int) -> dict[str, tuple[int, ...]]:
 
 
 def measure_peaks() -> dict[str, dict[str, float]]:
-    """Multiply-accumulates per second by runtime and arithmetic; the fastest within `SECONDS`."""
+    """Measure multiply-accumulates per second, the most of many runs, by runtime and arithmetic."""
     rng = np.random.default_rng(0)
     layer = keras.layers.Dense(COLUMNS, use_bias=False)
     model = keras.Sequential([keras.Input((ROWS, INNER), 1), layer])
@@ -224,7 +224,7 @@ def measure_peaks() -> dict[str, dict[str, float]]:
 
 
 def measure_bandwidth() -> float:
-    """Bytes per second that numpy copies; each byte counts twice, as read and as written."""
+    """Measure bytes per second that numpy copies; each counts twice, as read and as written."""
     source = np.ones(COPIED, np.uint8)
     target = np.zeros_like(source)
     return 2 * COPIED / _fastest(lambda: np.copyto(target, source))
@@ -247,10 +247,10 @@ def compare_with_roofline(
     """Compare an artifact with the roofline.
 
     Args:
-        work: of one text.
-        p50_ms: measured.
-        peaks: of its runtime, multiply-accumulates a second by arithmetic.
-        bandwidth: bytes a second.
+        work: work of one text.
+        p50_ms: measured median latency.
+        peaks: multiply-accumulates per second of the runtime, by arithmetic.
+        bandwidth: bytes per second.
     """
     arithmetic_ms = 1e3 * sum(macs / peaks[name] for name, macs in work.macs.items())
     memory_ms = 1e3 * work.bytes / bandwidth

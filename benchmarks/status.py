@@ -1,7 +1,7 @@
-"""Lists the published tables whose code, data or recipe has changed since: `make figures-status`.
+"""Lists published tables that are older than their code, data or recipe: `make figures-status`.
 
-Prints nothing if all figures are up to date; else exits with 1. A dated study, which says on its
-page which release it is of, is never stale.
+Prints nothing if all figures are up to date; otherwise exits with 1. A dated study, whose page
+names its release, is never stale.
 """
 
 import json

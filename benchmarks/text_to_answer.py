@@ -1,4 +1,4 @@
-"""From a text to its answer in Python: each text at its own length, all at one, and release 0.1.0.
+"""Measures from text to answer in Python: at each text's own length, at one length, and in 0.1.0.
 
     make demo                            # the teacher and its soft labels
     python benchmarks/text_to_answer.py
@@ -56,7 +56,7 @@ Times = dict[str, float]
 
 
 def main() -> None:
-    """Distil, export, measure, keep."""
+    """Distil, export and measure, and write the results."""
     setup, options = read_command_line(
         "text_to_answer", __doc__, "models", repeats=7, weights="trained", baseline=""
     )
@@ -74,7 +74,7 @@ def main() -> None:
     found: dict[str, dict[str, list[Times]]] = {name: {way: [] for way in ways} for name in names}
     for number in range(options.repeats):
         for name in names:
-            # Another way is first in each round.
+            # Rounds alternate in which way comes first.
             for way in ways[:: 1 if number % 2 else -1]:
                 bundle = folder / (f"{name}-{RELEASE}" if way == RELEASE else name)
                 source = Path(options.baseline) if way == RELEASE else ROOT
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def texts_of(setup: Setup) -> dict[str, list[Any]]:
-    """Texts by what is done with them; no text is in two of them."""
+    """Texts by their use; no text is in two of them."""
     corpus = setup.corpus()
     test = [*corpus.test.texts]
     third = min(MEASURED, len(test) // 3)
@@ -170,14 +170,14 @@ def manifest_of_release(manifest: Manifest) -> Figures:
 
 
 def sizes(bundle: Path) -> Figures:
-    """Bytes of the files, and the lengths of the one for several."""
+    """Bytes of both files, and the lengths of the file for several lengths."""
     manifest = verify(bundle)
     one, several = (manifest.artifact(ARTIFACTS[way]) for way in (ONE, OWN))
     return {"bytes": [one.bytes, several.bytes], "lengths": several.lengths}
 
 
 def measure(source: Path, bundle: Path, way: str, texts: Mapping[str, Sequence[Any]]) -> Times:
-    """The `TIMES` of a way, in a process of its own with the kdedge in the folder `source`."""
+    """Measure the `TIMES` of a way, in a new process with the kdedge in the folder `source`."""
     request = {
         "bundle": str(bundle),
         "artifact": ARTIFACTS[way],

@@ -1,4 +1,4 @@
-"""Tests whether `kdedge bench` can be believed: what it reports where the truth is known.
+"""Tests `kdedge bench` on comparisons with a known result.
 
     make demo                    # the teacher and its soft labels
     python benchmarks/trust.py
@@ -92,7 +92,7 @@ class Slowed(keras.Model):
         self.model, self.no_ops = model, no_ops
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """The same logits, later."""
+        """Compute the same logits, in more time."""
         logits = self.model(inputs, training=training)
         for _ in range(self.no_ops):
             logits = tf.matmul(logits, tf.eye(logits.shape[-1]))
@@ -100,7 +100,7 @@ class Slowed(keras.Model):
 
 
 def comparisons(a: Path, b: Path, setup: Setup, count: int, tier: str) -> list[Figures]:
-    """p1 and p50 of each repeat in ms, as `kdedge bench` measures two bundles side by side."""
+    """Compare two bundles with `kdedge bench`: p1 and p50 of each repeat in ms."""
     results = []
     for number in range(count):
         folder = setup.work / f"{a.name}-{b.name}-{tier}" / str(number)
@@ -118,7 +118,7 @@ def comparisons(a: Path, b: Path, setup: Setup, count: int, tier: str) -> list[F
 
 
 def count_verdicts(comparisons: Sequence[Figures]) -> dict[str, int]:
-    """How many are called slower, faster and no different, by the rule of the report."""
+    """How many comparisons find b slower, faster or no different, by the rule of the report."""
     intervals = [ratio_interval(c["b_ms"], c["a_ms"]) for c in comparisons]
     slower = sum(low > 1 for low, _ in intervals)
     faster = sum(high < 1 for _, high in intervals)
@@ -167,7 +167,7 @@ def ratio(values: Sequence[tuple[float, float]]) -> Figures:
 
 
 def pair(bundle: Path, m: Measurement, texts: Sequence[Text]) -> dict[str, tuple[float, float]]:
-    """Ours and theirs in ms; p5, because litert-benchmark gives no lower percentile."""
+    """p50 and p5 in ms, ours and theirs: litert-benchmark gives no percentile below p5."""
     (samples_ns,) = (repeat.samples_ns for repeat in m.repeats)
     other = other_ms(bundle, m, texts, len(samples_ns))
     return {
@@ -176,7 +176,7 @@ def pair(bundle: Path, m: Measurement, texts: Sequence[Text]) -> dict[str, tuple
     }
 
 
-# The loop that anyone would write, in a process of its own.
+# A simple loop around ONNX Runtime, in a process of its own.
 ONNX_LOOP = """
 import json, sys, time
 import numpy, onnxruntime

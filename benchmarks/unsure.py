@@ -1,11 +1,11 @@
-"""Tests whether models know what they don't know: calibration, precision, texts out of scope.
+"""Tests when answers can be trusted: calibration, precision, texts out of scope.
 
     python benchmarks/any_data.py FOLDER movie_reviews banking77 snips
     python benchmarks/unsure.py
 
-Uses teachers, students and bundles of these runs, or of the folders of runs that are named. For
-each artifact: the calibration error. For each model: whether a wanted precision is held when valid
-and test texts are drawn again, and how well scores tell its test texts from those of the others.
+Uses teachers, students and bundles of these runs, or of the runs whose folders are named. For each
+artifact: the calibration error. For each model: whether a wanted precision is kept when valid and
+test texts are drawn again, and how well scores separate its test texts from other data's.
 """
 
 import statistics
@@ -42,10 +42,10 @@ class Model:
     """A teacher or a student of a run.
 
     Attributes:
-        data: name of its data.
-        name: teacher, or the student's preset.
-        corpus: that it was trained on.
-        bundle: its bundle, loaded.
+        data: name of the data.
+        name: `teacher`, or the student's preset.
+        corpus: the corpus that it was trained on.
+        bundle: its loaded bundle.
         run: texts -> logits [texts, classes] and sentence vectors of length 1 [texts, width].
     """
 
@@ -88,7 +88,7 @@ def calibration(folder: Path) -> list[Figures]:
 
 
 def models_of(folder: Path) -> list[Model]:
-    """Teacher and student of a run."""
+    """Load teacher and student of a run."""
     import keras
 
     from kdedge import Student, load_bundle, load_teacher
@@ -128,7 +128,7 @@ def unit(vectors: Any) -> Floats:
 
 
 def precision_of(model: Model) -> Figures:
-    """Test how often a wanted precision is held."""
+    """Test how often a wanted precision is reached."""
     from kdedge.export.trust import fitted_temperature, lowest_threshold
 
     task, splits = model.corpus.task, (model.corpus.valid, model.corpus.test)

@@ -33,7 +33,8 @@ from kdedge.text.rules import Finding, quoted
 from kdedge.text.unlabelled import load_unlabelled
 
 Verdict = Literal["ok", "odd", "impossible"]
-# Reported are larger shares of truncated texts and of unknown tokens, and fewer test texts.
+# A finding is reported above these shares of truncated texts and of unknown tokens, and below this
+# number of test texts.
 MANY_CUT, MANY_UNKNOWN, FEW_TEST_TEXTS = 0.1, 0.02, 10
 # More tokens than any text has.
 NO_END = 10**6
@@ -120,8 +121,8 @@ def read_unlabelled(data: Data, task: Task, seed: int, tell: Tell = tell_once) -
     """
     if needless := data.model_fields_set - OF_UNLABELLED - OF_FILES:
         raise KdedgeError(
-            f"data: {', '.join(sorted(needless))}: not with a large model, because its prompts "
-            "define the task. Leave them out."
+            f"data: {', '.join(sorted(needless))}: not allowed with a large model, because its "
+            "prompts define the task. Leave them out."
         )
     given = data.model_dump(include=OF_UNLABELLED)
     corpus = load_unlabelled(data.path, task, **given, seed=seed, tell=tell)

@@ -214,7 +214,7 @@ def _mix(
 def _deciles(
     name: str, unit: str, deciles: Sequence[float], values: npt.NDArray[np.float64], texts: int
 ) -> Change:
-    """Compare numbers by the deciles of the test split, which has so many texts."""
+    """Compare numbers by the deciles of the test split, which has `texts` texts."""
     edges = np.unique(deciles)
     then = np.diff([0, *(np.searchsorted(deciles, edges, "right") / DECILES), 1])
     now = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1) / len(values)
@@ -239,7 +239,10 @@ def next_to_label(log: Log, max_unknown: float, count: int) -> list[int]:
         KdedgeError: the log has no texts, or no labels but scores.
     """
     if log.scores is not None:
-        raise KdedgeError("--label-next: scores have no confidence, by which texts are chosen.")
+        raise KdedgeError(
+            "--label-next: it chooses the texts with the lowest confidence, and scores have none. "
+            "Leave it out."
+        )
     if log.texts is None or log.confidence is None or log.unknown is None:
         raise KdedgeError("--label-next: a log of answers has no texts to label.")
     seen: set[str] = set()

@@ -165,7 +165,9 @@ def _check_teacher(recipe: Recipe) -> None:
     if onnx_file(recipe.teach.source):
         check_logits_only(settings, preset)
         if recipe.bench.quote_texts:
-            raise KdedgeError(f"bench.quote_texts: explains a teacher, but {ONNX_ONLY}")
+            raise KdedgeError(
+                f"bench.quote_texts: it explains a teacher's answers, but {ONNX_ONLY}"
+            )
     if not TextEncoder.from_pretrained(folder, NO_END).is_berts:
         check_own_vocabulary(settings, preset)
 

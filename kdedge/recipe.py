@@ -662,7 +662,7 @@ class Recipe(Section):
         if self.export.lengths and longest and max(self.export.lengths) > longest:
             raise ValueError(
                 f"export.lengths has {max(self.export.lengths)}, more than distill.max_length "
-                f"{longest}, which is what the student can take"
+                f"{longest}, the most tokens that the student takes"
             )
         return self
 

@@ -78,7 +78,7 @@ class TextModel:
         manifest: the bundle's manifest.
         decision: calibrates outputs and finds unsure answers; None if the bundle has none.
         max_batch: the most texts in one inference.
-        familiarity: tells texts that are unlike the training texts; None if the decision does not
+        familiarity: computes how like the training texts a text is; None if the decision does not
             need it.
     """
 
@@ -298,7 +298,7 @@ def run_model(
         task: the model's task.
         texts: texts or pairs.
         max_batch: the most texts in one inference; see `max_batch_of`.
-        familiarity: tells how much texts are like the training texts.
+        familiarity: computes how like the training texts each text is; None if not needed.
     """
     first = engines[0]
     rows = encoder.tokens(texts, first.length)

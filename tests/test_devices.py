@@ -115,7 +115,7 @@ def test_command_line_refuses_a_device_before_any_work(tmp_path: Path) -> None:
 def test_a_device_may_be_named_once(onnx_file: Path, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "bundle", "nano", {"onnx-float32": onnx_file})
     twice = [device_of("local"), device_of("local")]
-    with pytest.raises(KdedgeError, match="local, local. Each may be named once"):
+    with pytest.raises(KdedgeError, match="local, local. Name each only once"):
         bench_bundles([bundle], tmp_path / "report", BRIEF, devices=twice)
 
 

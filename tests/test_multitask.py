@@ -105,5 +105,7 @@ def test_what_does_not_go_together() -> None:
         MultiTaskDistiller({"a": plain})
     other, _ = two_tasks()
     mixed = {"mood": distiller.tasks["mood"], "stars": other.tasks["stars"]}
-    with pytest.raises(KdedgeError, match="the student of stars must have the others' inputs"):
+    with pytest.raises(
+        KdedgeError, match="the student of stars must have the inputs of the others"
+    ):
         MultiTaskDistiller(mixed)

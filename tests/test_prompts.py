@@ -182,7 +182,7 @@ def test_what_prompts_refuse() -> None:
     with pytest.raises(KdedgeError, match="schedule_steps: None; schedules need"):
         Distiller(None, student, SoftLabelLoss(), prompt=SoftLabelPrompt(2))
     mini = build_student("mini", vocabulary=10, task=classes(2), max_length=6)
-    with pytest.raises(KdedgeError, match="can't be matched with the teacher's then"):
+    with pytest.raises(KdedgeError, match="can't compare them with the teacher's"):
         losses = HiddenStateLoss(4, Parts(mini).blocks[0].last.name, 1)
         Distiller(None, mini, losses, prompt=SoftLabelPrompt(2, dropped=0.0))
     with pytest.raises(KdedgeError, match="radius: 0; it must be above 0"):

@@ -275,7 +275,7 @@ def test_what_a_store_does_not_take(tmp_path: Path) -> None:
         store.add(["x"], np.zeros((1, 3), np.float32))
     with pytest.raises(KdedgeError, match="finite numbers"):
         store.add(["x"], np.array([[np.nan, 0]], np.float32))
-    with pytest.raises(KdedgeError, match="pooled: this store has features: False"):
+    with pytest.raises(KdedgeError, match="pooled: this store has no sentence vectors"):
         store.add(["x"], LOGITS[:1], np.zeros((1, 4), np.float16))
     store.add(["x"], LOGITS[:1])
     with pytest.raises(KdedgeError, match="1 of 2 texts have no soft label, first 'why'"):

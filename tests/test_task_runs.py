@@ -209,7 +209,7 @@ def test_stars_of_texts(stars: Path) -> None:
     assert "pearson" in output and "mean_absolute_error" in output
     trust = read_manifest(stars).artifact(None).trust
     assert trust is not None and trust.margin is not None
-    assert f"About 90% of the right scores are at most {trust.margin.margin:.3g} from" in output
+    assert f"About 90% of the true scores are within {trust.margin.margin:.3g} of these" in output
     assert "pearson" in kdedge("inspect", stars)
 
 

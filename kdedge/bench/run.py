@@ -168,7 +168,7 @@ def _checked(
         )
     if len({device.url for device in devices}) < len(devices):
         raise KdedgeError(
-            f"devices: {', '.join(device.url for device in devices)}. Each may be named once."
+            f"devices: {', '.join(device.url for device in devices)}. Name each only once."
         )
     manifests = [verify(bundle) for bundle in bundles]
     if labelled:

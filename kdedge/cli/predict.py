@@ -109,7 +109,7 @@ def predict(
     trust = classifier.manifest.artifact(artifact).trust
     if trust and trust.margin:
         of = trust.margin
-        say(f"About {of.share:.0%} of the right scores are at most {of.margin:.3g} from these.")
+        say(f"About {of.share:.0%} of the true scores are within {of.margin:.3g} of these.")
     if known:
         say(_score(task, calibrated, *known))
 
@@ -147,7 +147,8 @@ def _score(
 ) -> str:
     import numpy as np
 
-    # Of several labels, the metric counts those that are given; 1 and 0 are beyond all thresholds.
+    # The score is of the labels that are printed: as outputs, 1 and 0 are on the right side of any
+    # threshold.
     outputs = calibrated.predicted.astype(np.float32) if task.has_confidence else calibrated.outputs
     outputs, unsure = outputs[labelled], calibrated.unsure[labelled]
     line = _score_line(task, outputs, labels, "labelled texts")

@@ -22,7 +22,7 @@ app = typer.Typer(
 
 @app.callback()
 def _group() -> None:
-    """Keeps `drift` a command of its own while it is the only one."""
+    """Without a callback, typer would make `report` itself the only command, without `drift`."""
 
 
 @app.command()

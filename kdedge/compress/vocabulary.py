@@ -29,7 +29,9 @@ def prune_vocabulary(student: Student, texts: Sequence[Text], min_count: int = 1
         KdedgeError: no text, or the student has no token embeddings.
     """
     if not texts:
-        raise KdedgeError("texts: none; they say which word pieces are kept.")
+        raise KdedgeError(
+            "texts: none given. At least one is needed: only word pieces of these texts are kept."
+        )
     tokens = Parts(student.model).token_embedding
     encoder, kept = student.encoder.pruned(texts, min_count=min_count)
     table = tokens.get_weights()[0][kept]

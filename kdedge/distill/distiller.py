@@ -84,7 +84,7 @@ class Distiller(keras.distillation.Distiller):
         name: str = "distiller",
         **kwargs: Any,
     ) -> None:
-        # Keras's own constructor demands a live teacher with the student's very inputs.
+        # Keras's own constructor needs a live teacher with the same inputs as the student.
         keras.Model.__init__(self, name=name, **kwargs)
         losses = (
             [distillation_losses]
@@ -109,7 +109,7 @@ class Distiller(keras.distillation.Distiller):
             loss.name: adapter for loss in losses if (adapter := loss.adapter(parts)) is not None
         }
         for name, adapter in self._adapters.items():
-            # Makes the weights of those that are layers.
+            # Called once, so that adapters that are layers create their weights.
             adapter(taps.get(name, parts.logits))
         # One pass of the student gives its logits and all outputs that losses need.
         self.symbolic_outputs = {"logits": parts.logits, **taps} if parts.functional else {}
@@ -211,7 +211,7 @@ class Distiller(keras.distillation.Distiller):
         if (batch_labels := _labels(y)) is not None:
             labels, labelled = self.objective.labels(batch_labels)
             own_weight = weight * labelled
-            # Loss objects reduce; a batch of one value each is what an example costs.
+            # `call`, because calling the object would give the mean over the batch.
             values = self._student_loss.call(labels, logits)
             hard = ops.mean(values * own_weight)
             self.loss_means["student_loss"].update_state(values, own_weight)
@@ -239,7 +239,7 @@ class Distiller(keras.distillation.Distiller):
         total = 0.0
         for factor, value in terms:
             total += factor * value
-        # With several devices the gradients of all are added up.
+        # With several devices, the gradients of all devices are added.
         return total / tf.distribute.get_strategy().num_replicas_in_sync
 
     def _done(self, training: bool) -> Any:
@@ -331,7 +331,7 @@ class Distiller(keras.distillation.Distiller):
 
 
 def _apart(x: Any) -> tuple[Any, Any]:
-    """A batch's inputs, and the teacher's outputs if `train_step` has added them."""
+    """Split a batch into the inputs, and the teacher's outputs if `train_step` added them."""
     if not isinstance(x, dict) or "teacher" not in x:
         return x, None
     return {name: value for name, value in x.items() if name != "teacher"}, x["teacher"]

@@ -50,11 +50,11 @@ class Examples:
         chosen = shuffled_batches(self._ids.lengths, settings.batch_size, seed)
 
         def batches() -> Iterator[tuple[Any, Any]]:
-            # On Python 3.11 TensorFlow asks for the contrary when it makes a dataset of a generator
-            # (ApplyPython311MemoryPatch), before the generator runs.
+            # Here, because on Python 3.11 TensorFlow sets the opposite when it makes a dataset of a
+            # generator (ApplyPython311MemoryPatch), before the generator runs.
             keep_freed_memory()
             for rows in chosen:
-                # Each device gets as many: some texts of the last batch come twice.
+                # All devices get the same number: some texts of the last batch occur twice.
                 rows = np.resize(rows, -(-len(rows) // settings.devices) * settings.devices)
                 yield self._batch(rows)
 

@@ -52,10 +52,12 @@ class MultiTaskDistiller(keras.Model):
             if not task.symbolic_outputs:
                 raise KdedgeError(f"tasks: the student of {name} must be a functional model.")
             if [id(tensor) for tensor in task.student.inputs] != [id(x) for x in first.inputs]:
-                raise KdedgeError(f"tasks: the student of {name} must have the others' inputs.")
-            # A step of theirs comes before the student's, which is the Distiller's own.
+                raise KdedgeError(
+                    f"tasks: the student of {name} must have the inputs of the others."
+                )
+            # Both need steps of a single-task Distiller, which are not run here.
             if task.prompt or any(loss.training_only for loss in task.distillation_losses):
-                raise KdedgeError(f"tasks: {name} has a prompt or an adversary; none may.")
+                raise KdedgeError(f"tasks: {name} has a prompt or an adversary; leave it out.")
         self.tasks, self.task_weights = dict(tasks), weights
         self.adaptive_weights = adaptive_weights
         if adaptive_weights:

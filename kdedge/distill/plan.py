@@ -140,8 +140,8 @@ def plan_of(
 def _strategy(devices: int, corpus: Corpus) -> tf.distribute.Strategy:
     if devices > len(corpus.valid):
         raise KdedgeError(
-            f"distill.devices: {devices}; each takes a part of the valid split, which has "
-            f"{len(corpus.valid)} texts."
+            f"distill.devices: {devices}; at most {len(corpus.valid)} are allowed, because each "
+            "evaluates at least one text of the valid split."
         )
     if devices == 1:
         return tf.distribute.get_strategy()

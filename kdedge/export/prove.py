@@ -84,7 +84,7 @@ def planned(settings: Export, subject: Subject) -> list[Planned]:
     unproven = sorted({*smaller} - needed)
     if unproven and any(name.endswith(SEVERAL) for name in settings.artifacts):
         raise KdedgeError(
-            f"lengths: {unproven}; no text of the test split needs them, so they can't be proven. "
+            f"lengths: {unproven}; no text of the test split needs them, so they can't be checked. "
             "Leave these lengths out."
         )
     plans = []
@@ -113,7 +113,7 @@ def check(subject: Subject, settings: Export, out: Path) -> None:
             f"{subject.encoder.max_length}."
         )
     if not subject.test.texts:
-        raise KdedgeError("test: no texts; an artifact must be proven on real texts.")
+        raise KdedgeError("test: no texts. Add some: each artifact is checked on real texts.")
     calibration = len(_calibration(subject))
     used = map(quantization_of, settings.artifacts)
     needed = any(quantization and quantization.needs_calibration for quantization in used)

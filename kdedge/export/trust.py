@@ -43,7 +43,7 @@ class Predictions(NamedTuple):
         outputs: float32 [texts, width], not calibrated.
         labels: true labels, one row for each text; empty for texts out of scope.
         unknown: float64 [texts], share of unknown tokens.
-        familiarity: float64 [texts], likeness to the training texts; infinite if not known.
+        familiarity: float64 [texts], how like the training texts each is; infinite if not known.
         lengths: int64 [texts], in tokens.
     """
 
@@ -54,7 +54,7 @@ class Predictions(NamedTuple):
     lengths: npt.NDArray[np.int64]
 
     def at(self, rows: slice) -> "Predictions":
-        """Those of some of the texts."""
+        """The predictions for some of the texts."""
         return Predictions(
             self.outputs[rows],
             self.labels[rows],
@@ -207,7 +207,7 @@ def _starts(texts: int) -> npt.NDArray[np.int64]:
 
 
 def _error(confidence: Floats, right: Flags, starts: npt.NDArray[np.int64]) -> float:
-    """The error, for texts in the order of their confidence."""
+    """Expected calibration error of predictions that are sorted by confidence."""
     gaps = np.add.reduceat(confidence.astype(np.float64) - right, starts)
     return float(np.abs(gaps).sum() / len(confidence))
 
@@ -364,7 +364,7 @@ def auroc(inside: Floats, outside: Floats) -> float:
 
 def _margin(valid: Floats, test: Floats) -> Margin | None:
     """The margin, from the errors of scores; None for too few valid texts."""
-    # Of one more text, the error is among so many smallest ones with this probability.
+    # With probability WITHIN, the error of another text is at most the one of this rank.
     count = math.ceil(WITHIN * (len(valid) + 1) - 1e-9)
     if count > len(valid):
         return None

@@ -42,7 +42,7 @@ def ensemble_soft_labels(
     average.keep(first.encoder(), first.token_vectors())
     if missing := average.missing(texts):
         if len(missing) < len(texts):
-            raise KdedgeError(f"{folder}: has some of these texts already. Name another folder.")
+            raise KdedgeError(f"{folder}: it has some of these texts already. Name another folder.")
         average.add(list(texts), np.asarray(logits, np.float32), first.lookup(texts)[1])
     return average
 

@@ -85,7 +85,7 @@ class SoftLabels:
         self.task = info.task
         self.has_features = info.has_features
         self.shares_tokens = info.shares_tokens
-        # Which of the stored logits each of the task's is.
+        # For each logit of the task, its column in the stored logits.
         self._columns = list(range(info.task.width))
         self.notes = info.notes
         self._shards = sorted(folder.glob("part-*.parquet"))
@@ -235,7 +235,11 @@ class SoftLabels:
                 f"{(len(texts), self.task.width)} are needed."
             )
         if (pooled is not None) != self.has_features:
-            raise KdedgeError(f"pooled: this store has features: {self.has_features}.")
+            raise KdedgeError(
+                "pooled: sentence vectors are needed in this store."
+                if self.has_features
+                else "pooled: this store has no sentence vectors. Leave them out."
+            )
         stored = np.empty_like(logits)
         stored[:, self._columns] = logits
         columns = {name: pa.array(of, pa.string()) for name, of in columns_of(texts).items()}

@@ -90,8 +90,8 @@ def task_of_config(config: Mapping[str, Any], output_names: Sequence[str], where
     activation = [config.get("sentence_transformers"), config.get(FORMER_ACTIVATION)]
     if count == 1 and (kind == "multi-label" or "Sigmoid" in str(activation)):
         raise KdedgeError(
-            f"{where}: the score is the sigmoid of its one output, as for one label that is there "
-            "or not; kdedge takes scores as they come out. Its answers can be used: "
+            f"{where}: its score is the sigmoid of one output, and kdedge supports only scores "
+            "without a sigmoid. Label the texts with another program, and import its answers with "
             "`kdedge import-labels`."
         )
     kind = "regression" if count == 1 else kind

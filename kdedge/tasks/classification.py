@@ -14,7 +14,7 @@ from kdedge.tasks.intervals import wilson_interval
 from kdedge.tasks.task import UNSURE, Labels, Logits, Outputs, Task
 
 WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
-# What else a label that is no name can be.
+# What to do about labels of other types than names and whole numbers.
 REMEDIES: dict[type, str] = {
     list: ' Or set task = "multi-label" in [data], --task.',
     float: " Write classes as whole numbers or names (a column of pandas with gaps: "

@@ -40,8 +40,8 @@ class Probe:
         linear: the linear model on normalised vectors.
         valid: metrics on the valid split.
         test: metrics on the test split.
-        apart: for pairs, the metrics on both splits of a linear model on the vectors of each text
-            by itself; no start for a head, but what one would do by hand.
+        apart: for pairs, a baseline: the metrics on both splits of a linear model on the vectors of
+            the two texts, which the pretrained model reads separately.
     """
 
     pooling: Pooling
@@ -114,7 +114,7 @@ def probe_of(
 
 
 def _apart(teacher: BertTeacher, corpus: Corpus, pooling: Pooling, rule: ClassWeights) -> Measures:
-    """Metrics of a linear model on u, v, |u - v| and u * v of a pair's vectors u and v."""
+    """Metrics of a linear model on u, v, |u - v| and u * v, from the vectors u, v of both texts."""
     task, run = corpus.task, pooled_by(teacher, [pooling])
     splits = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
     count = 2 * sum(map(len, splits.values()))

@@ -33,7 +33,7 @@ CLASSIFIER = "ForSequenceClassification"
 # Setting in the config.json of a teacher with a `LinearHead`.
 POOLING = "classifier_pooling"
 LFS_POINTER = b"version https://git-lfs"
-# Tensors of checkpoints that are numbers of places, not weights.
+# Tensors of checkpoints that hold positions or counts, not weights.
 COUNTS = ("position_ids", "token_type_ids", "num_batches_tracked")
 # Models that number positions from the id of the padding token + 1.
 FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
@@ -185,10 +185,10 @@ def _refuse_adapter(folder: Path) -> None:
 
 
 def check_teacher(source: str, classifies: bool) -> None:
-    """Check what can be known of a model before TensorFlow starts: its kind, weights and head.
+    """Check kind, weights and head of a model as far as possible without TensorFlow.
 
     Args:
-        source: as of a recipe. Of a model of the hub, which is not downloaded yet, less is known.
+        source: a model, as in a recipe. Weights of a model on the hub are not checked yet.
         classifies: whether it is used as it is, so that it must have a classifier.
 
     Raises:

@@ -59,7 +59,7 @@ def label_names(config: Mapping[str, Any], where: object) -> tuple[str, ...]:
 
 
 def renamed(names: Sequence[str], data_names: Mapping[str, str], where: object) -> tuple[str, ...]:
-    """The teacher's class names, replaced by the data's where `given` has one.
+    """The teacher's class names, replaced by the data's where `data_names` has one.
 
     Args:
         names: the teacher's class names.

@@ -103,7 +103,7 @@ class Adversary:
             KdedgeError: there is no teacher.
         """
         if self.teacher is None:
-            raise KdedgeError("teacher: None; the adversary's inputs need one to label them.")
+            raise KdedgeError("teacher: None; one is needed to label the changed inputs.")
         changed = {**inputs, "ids": self.attack(inputs, teacher_logits)}
         outputs = self.teacher(changed, training=False)
         logits = outputs["logits"] if isinstance(outputs, dict) else outputs

@@ -68,7 +68,10 @@ class Generator(Adversary):
                 "needed."
             )
         if "[MASK]" not in vocabulary:
-            raise KdedgeError("vocabulary: [MASK] is missing; the generator puts it in.")
+            raise KdedgeError(
+                "vocabulary: it has no [MASK], which the generator puts in place of tokens. Use "
+                "another adversary."
+            )
         self.parts, self.divergence = Parts(student), objective_of(task).divergence
         self.student, self.teacher = student, teacher
         self.table = self.parts.token_embedding.embeddings

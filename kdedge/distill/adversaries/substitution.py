@@ -68,8 +68,8 @@ class Substitution(Adversary):
         vectors = context.store.token_vectors()
         if vectors is None:
             raise KdedgeError(
-                f"{context.store.folder}: no token vectors of a teacher, by which adversary = "
-                '"substitution" finds words.'
+                f"{context.store.folder}: no token vectors of the teacher, which adversary = "
+                '"substitution" needs to find similar words. Use another adversary.'
             )
         return cls(
             context.student,

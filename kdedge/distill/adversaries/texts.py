@@ -49,7 +49,8 @@ def adversarial_texts(
     vectors = store.token_vectors()
     if vectors is None:
         raise KdedgeError(
-            f"{store.folder}: no token vectors of a teacher, to find similar words by."
+            f"{store.folder}: no token vectors of the teacher, which are needed to find "
+            "similar words."
         )
     adversary = Substitution(
         student, vectors, encoder.vocabulary, None, swaps, neighbours, store.task

@@ -65,8 +65,8 @@ class SoftLabelPrompt(Prompt):
         width = student.embedded.output.shape[-1]
         if any(loss.of_tokens for loss in losses):
             raise KdedgeError(
-                "prompt: it lengthens the student's texts, and its layers can't be matched with "
-                "the teacher's then."
+                "prompt: soft-label adds tokens to the student's texts, so losses on hidden states "
+                "and attention maps can't compare them with the teacher's. Leave one of them out."
             )
         if not self.built:
             self.build((None, None, width))

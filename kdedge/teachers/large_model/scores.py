@@ -75,7 +75,7 @@ def score_prompts(
     for path in settings.prompt:
         prompt = load_prompt(path)
         if prompt.several:
-            raise KdedgeError(f"{path}: prompts for several labels a text are not scored.")
+            raise KdedgeError(f"{path}: prompts for several labels per text can't be scored.")
         task, _ = task_of(prompt)
         # Raises an error before the first request.
         task.numbers([*truth.values()], f"{path} lacks labels of the texts")
