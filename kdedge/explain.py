@@ -41,7 +41,7 @@ def gradient_x_input(
     Raises:
         KdedgeError: a model without token embeddings.
     """
-    embeddings, logits = _opened(model, inputs)
+    embeddings, logits = _split_at_embeddings(model, inputs)
     return _summed(embeddings, _gradient(embeddings, logits, answers, task), inputs)
 
 
@@ -73,7 +73,7 @@ def integrated_gradients(
     """
     if steps < 1:
         raise KdedgeError(f"steps: {steps}. At least 1 is needed.")
-    embeddings, logits = _opened(model, inputs)
+    embeddings, logits = _split_at_embeddings(model, inputs)
     # Outside a graph, a step of a transformer takes several times as long.
     gradient = tf.function(lambda x: _gradient(x, logits, answers, task))
     total = tf.zeros_like(embeddings)
@@ -96,7 +96,7 @@ def explain(
     inputs = encoder.encode(texts).inputs
     outputs = model(inputs, training=False)
     logits = outputs["logits"] if isinstance(outputs, dict) else outputs
-    answers = np.asarray(objective_of(task).decided(logits)).tolist()
+    answers = np.asarray(objective_of(task).chosen_output(logits)).tolist()
     values = integrated_gradients(model, inputs, answers, steps, task)
     name = encoder.tokenizer.id_to_token
     return [
@@ -105,7 +105,9 @@ def explain(
     ]
 
 
-def _opened(model: keras.Model, inputs: dict[str, Any]) -> tuple[Any, Callable[[Any], Any]]:
+def _split_at_embeddings(
+    model: keras.Model, inputs: dict[str, Any]
+) -> tuple[Any, Callable[[Any], Any]]:
     """Embeddings of the inputs, float32 [batch, length, width], and a function to logits."""
     if isinstance(model, BertTeacher):
         rest = {name: inputs[name] for name in ("mask", "segment_ids")}

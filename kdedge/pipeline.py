@@ -86,7 +86,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         if recipe.teach.large_model is None:
             teacher = stages.run("teach", "teacher", partial(_teach, recipe, corpus))
             fit = partial(write_baselines, corpus, read_notes(teacher))
-            baselines = stages.aside("baselines", "baselines.json", fit, "baselines")
+            baselines = stages.write_once("baselines", "baselines.json", fit, "baselines")
         labels = stages.run(
             "label", "soft_labels", partial(_label, recipe, corpus, teacher), recipe.label
         )
@@ -107,9 +107,11 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
             console.print("export teacher: left out, it is an ONNX file already")
         elif teacher:
             export = partial(_export_teacher, recipe, corpus, teacher, labels)
-            bundles.insert(0, stages.aside("export teacher", "teacher_bundle", export, "teacher"))
+            bundles.insert(
+                0, stages.write_once("export teacher", "teacher_bundle", export, "teacher")
+            )
         bench = partial(_bench, recipe, corpus, teacher, bundles, baselines, student)
-        results = stages.aside("bench", "results.json", bench, recipe.bench.tier)
+        results = stages.write_once("bench", "results.json", bench, recipe.bench.tier)
         report = BenchReport.load(results)
         by_hand = _by_hand(student, out / SHEET)
         title = f"{recipe.name} ({AGREEMENT})" if _unlabelled_test(corpus) else recipe.name
@@ -325,11 +327,11 @@ class _Stages:
     def run(
         self, name: str, result: str, work: Callable[[Path], object], *settings: str | Section
     ) -> Path:
-        """Run a stage that the later ones depend on; see `aside`."""
+        """Run a stage that the later ones depend on; see `write_once`."""
         self.key = self._key(settings)
-        return self.aside(name, result, work)
+        return self.write_once(name, result, work)
 
-    def aside(
+    def write_once(
         self, name: str, result: str, work: Callable[[Path], object], *settings: str | Section
     ) -> Path:
         """Let `work` write the result into the run's folder if it is not there; return its path.

@@ -28,7 +28,7 @@ from kdedge.bench.report.model import BenchReport, Measurement
 from kdedge.bench.scenario import TIERS
 from kdedge.bundle.manifest import MANIFEST, opened, verify
 from kdedge.bundle.page_size import page_sizes
-from kdedge.export.litert.flatbuffer import written
+from kdedge.export.litert.flatbuffer import serialized
 from kdedge.export.litert.metadata import with_metadata
 from kdedge.files import CHECKSUMS, sha256, write_checksums
 from kdedge.labels.store import DIGITS, STORE, TOKEN_VECTORS, SoftLabels
@@ -243,7 +243,7 @@ def _tflite() -> bytes:
     graph.inputs, graph.outputs, graph.operators = [0, 1, 2], [3], []
     model.operatorCodes = []
     model.version, model.subgraphs, model.buffers = 3, [graph], [schema.BufferT()]
-    return written(model)
+    return serialized(model)
 
 
 def _onnx() -> bytes:

@@ -10,7 +10,7 @@ from kdedge import engines
 from kdedge.bench import agent
 from kdedge.bench.devices.device import npz
 from kdedge.engines import EngineError
-from kdedge.export.litert.flatbuffer import parsed, written
+from kdedge.export.litert.flatbuffer import parsed, serialized
 from kdedge.runtime import load_engine
 from kdedge.text.encoder import Encoded
 
@@ -60,14 +60,14 @@ def test_inputs_go_by_their_names_and_else_by_their_places(
     path = tmp_path / "turned.tflite"
     for order in (names, names[::-1], ("mask", "ids", "segment_ids")):
         graph.inputs = [tensors[name] for name in order]
-        path.write_bytes(written(model))
+        path.write_bytes(serialized(model))
         engine = engines.load(path)
         assert engine.inputs == order
         np.testing.assert_allclose(engine.run(texts.inputs), by_hand(tiny_model, texts), atol=1e-6)
 
     graph.inputs = [tensors[name] for name in names]
     model.signatureDefs = None
-    path.write_bytes(written(model))
+    path.write_bytes(serialized(model))
     engine = engines.load(path)
     assert engine.inputs == names
     np.testing.assert_allclose(engine.run(texts.inputs), by_hand(tiny_model, texts), atol=1e-6)
@@ -77,7 +77,7 @@ def test_inputs_of_other_names(tflite: Path, tmp_path: Path) -> None:
     model = parsed(tflite.read_bytes())
     model.signatureDefs[0].inputs[0].name = b"words"
     path = tmp_path / "other.tflite"
-    path.write_bytes(written(model))
+    path.write_bytes(serialized(model))
     with pytest.raises(EngineError, match="inputs are .*words.*; needed are .*'segment_ids'"):
         engines.load(path)
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kdedge import KdedgeError, SoftLabels, Student
-from kdedge.export.litert.flatbuffer import parsed, written
+from kdedge.export.litert.flatbuffer import parsed, serialized
 from kdedge.files import CHECKSUMS, write_checksums
 from kdedge.tasks import Classification
 from kdedge.text.readers import read_texts
@@ -68,7 +68,7 @@ def test_readers_refuse_what_is_damaged(name: str, tmp_path: Path) -> None:
 def without_inputs() -> bytes:
     model = parsed(SEEDS["tflite"][0])
     model.subgraphs[0].inputs = None
-    return written(model)
+    return serialized(model)
 
 
 # Found by fuzzing; each was a traceback once.

@@ -212,7 +212,7 @@ def test_labels_of_classes_and_what_they_decide() -> None:
     assert np.asarray(labels).tolist() == [2, 0]
     assert np.asarray(labelled).tolist() == [1.0, 0.0]
     logits = np.array([[1.0, 2.0, 6.0]])
-    assert np.asarray(objective.decided(logits)).tolist() == [2]
+    assert np.asarray(objective.chosen_output(logits)).tolist() == [2]
     # 6 less the mean of 1 and 2
     assert np.asarray(objective.evidence(logits, [2])).tolist() == [4.5]
 

@@ -132,7 +132,7 @@ def measure(
         asked: list[tuple[Subject, Kind, int]] = [
             (subject, kind, number)
             for number in range(scenario.repeats)
-            for subject in _turned(subjects, number)
+            for subject in _rotated(subjects, number)
             for kind in repeated_kinds(device, subject, scenario)
         ]
         asked += [
@@ -193,7 +193,7 @@ def single_kinds(device: Device, subject: Subject) -> list[Kind]:
     return [kind for kind in kinds if kind in device.kinds]
 
 
-def _turned(subjects: Sequence[Subject], number: int) -> list[Subject]:
+def _rotated(subjects: Sequence[Subject], number: int) -> list[Subject]:
     first = number % max(1, len(subjects))
     return [*subjects[first:], *subjects[:first]]
 

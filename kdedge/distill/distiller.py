@@ -171,7 +171,7 @@ class Distiller(keras.distillation.Distiller):
         student = self._student_with_taps or self.student
         if self.prompt is None or not training:
             return student(inputs, training=training, **kwargs)
-        inputs, teacher = _apart(inputs)
+        inputs, teacher = _split_batch(inputs)
         return self.prompt.run(Parts(student), inputs, teacher, self._done(training))
 
     def train_step(self, data: Any) -> Any:
@@ -198,7 +198,7 @@ class Distiller(keras.distillation.Distiller):
     ) -> Any:
         """The total loss of a batch, a scalar; updates the metric of each term."""
         student = self._named(self(x, training=training) if y_pred is None else y_pred)
-        inputs, teacher = _apart(x)
+        inputs, teacher = _split_batch(x)
         if teacher is None:
             teacher = self._teacher_outputs(inputs, y)
         logits = student["logits"]
@@ -330,7 +330,7 @@ class Distiller(keras.distillation.Distiller):
         keras.Model.reset_metrics(self)
 
 
-def _apart(x: Any) -> tuple[Any, Any]:
+def _split_batch(x: Any) -> tuple[Any, Any]:
     """Split a batch into the inputs, and the teacher's outputs if `train_step` added them."""
     if not isinstance(x, dict) or "teacher" not in x:
         return x, None

@@ -173,7 +173,7 @@ def adversarial_term(settings: Distill, context: Context) -> Terms:
     if kind is None:
         return []
     loss = AdversarialLoss(
-        kind.of(settings, context),
+        kind.from_settings(settings, context),
         settings.adversarial_every,
         objective_of(context.task).two_sided_loss(),
     )

@@ -129,7 +129,7 @@ class ClassificationObjective(Objective):
         labels = ops.reshape(ops.cast(given, self.label_dtype), (-1,))
         return ops.maximum(labels, 0), ops.cast(labels >= 0, "float32")
 
-    def decided(self, logits: Any) -> Any:
+    def chosen_output(self, logits: Any) -> Any:
         """The most probable class; see `Objective`."""
         return ops.argmax(logits, axis=-1)
 

@@ -122,7 +122,7 @@ class MultiLabelObjective(Objective):
         labels = ops.cast(given, self.label_dtype)
         return ops.maximum(labels, 0), ops.cast(labels[:, 0] >= 0, "float32")
 
-    def decided(self, logits: Any) -> Any:
+    def chosen_output(self, logits: Any) -> Any:
         """The most probable label; see `Objective`."""
         return ops.argmax(logits, axis=-1)
 

@@ -77,8 +77,8 @@ class Objective(ABC):
         """
 
     @abstractmethod
-    def decided(self, logits: Any) -> Any:
-        """The output that the prediction is based on, int [batch]."""
+    def chosen_output(self, logits: Any) -> Any:
+        """The position of the output that the prediction is based on, int [batch]."""
 
     @abstractmethod
     def evidence(self, logits: Any, answers: Any) -> Any:
@@ -86,5 +86,5 @@ class Objective(ABC):
 
         Args:
             logits: float32 [batch, width].
-            answers: int [batch], the output to explain, for instance `decided`.
+            answers: int [batch], the output to explain, for instance `chosen_output`.
         """

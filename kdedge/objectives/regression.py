@@ -121,7 +121,7 @@ class RegressionObjective(Objective):
             ops.cast(ops.logical_not(missing[:, 0]), "float32"),
         )
 
-    def decided(self, logits: Any) -> Any:
+    def chosen_output(self, logits: Any) -> Any:
         """The score, which is the only output; see `Objective`."""
         return ops.zeros_like(logits[:, 0], dtype="int32")
 

@@ -142,7 +142,7 @@ class MultiLabel(Task):
             return "the group of texts without a label"
         return f"label {self.label_names[stratum]!r}"
 
-    def known(self, labels: Labels, train: Labels) -> npt.NDArray[np.bool_]:
+    def in_training(self, labels: Labels, train: Labels) -> npt.NDArray[np.bool_]:
         """Whether all of a text's labels occur in the training split; see `Task`."""
         return np.asarray((labels <= train.max(0)).all(1))
 

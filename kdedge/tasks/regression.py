@@ -125,7 +125,7 @@ class Regression(Task):
         """A group of scores; see `Task`."""
         return f"group {stratum + 1} of the scores, by size,"
 
-    def known(self, labels: Labels, train: Labels) -> npt.NDArray[np.bool_]:
+    def in_training(self, labels: Labels, train: Labels) -> npt.NDArray[np.bool_]:
         """Always True: a model can predict scores that it was not trained on."""
         return np.full(len(labels), fill_value=True)
 
@@ -234,13 +234,13 @@ class Regression(Task):
 
     def same(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.bool_]:
         """Whether the scores differ by less than a tenth of the deviation; see `Task`."""
-        return np.asarray(self.apart(outputs, reference) < SAME)
+        return np.asarray(self.difference(outputs, reference) < SAME)
 
     def confidence(self, outputs: Outputs) -> npt.NDArray[np.float32]:
         """NaN; see `Task`."""
         return np.full(len(outputs), np.nan, np.float32)
 
-    def apart(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.float32]:
+    def difference(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.float32]:
         """The difference divided by the deviation; see `Task`."""
         return np.asarray(np.abs(outputs - reference)[:, 0] / self.deviation)
 

@@ -113,7 +113,7 @@ class Task(BaseModel, ABC):
     def stratum_name(self, stratum: int) -> str:
         """Name of a stratum, for messages."""
 
-    def known(self, labels: Labels, train: Labels) -> npt.NDArray[np.bool_]:
+    def in_training(self, labels: Labels, train: Labels) -> npt.NDArray[np.bool_]:
         """For each text, whether its labels occur in the training split."""
         return np.isin(self.strata(labels), self.strata(train))
 
@@ -260,7 +260,7 @@ class Task(BaseModel, ABC):
     def confidence(self, outputs: Outputs) -> npt.NDArray[np.float32]:
         """Confidence of each prediction, float32 [texts], from 0 to 1; NaN if undefined."""
 
-    def apart(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.float32]:
+    def difference(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.float32]:
         """How strongly two predictions differ, float32 [texts]: by default both confidences."""
         return self.confidence(outputs) + self.confidence(reference)
 

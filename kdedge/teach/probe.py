@@ -110,10 +110,13 @@ def probe_of(
     best = max([first, *(fitted(first.pooling, rule) for rule in rules[1:])], key=balance)
     if not corpus.has_pairs:
         return best
-    return replace(best, apart=_apart(teacher, corpus, best.pooling, best.class_weights))
+    apart = _separate_metrics(teacher, corpus, best.pooling, best.class_weights)
+    return replace(best, apart=apart)
 
 
-def _apart(teacher: BertTeacher, corpus: Corpus, pooling: Pooling, rule: ClassWeights) -> Measures:
+def _separate_metrics(
+    teacher: BertTeacher, corpus: Corpus, pooling: Pooling, rule: ClassWeights
+) -> Measures:
     """Metrics of a linear model on u, v, |u - v| and u * v, from the vectors u, v of both texts."""
     task, run = corpus.task, pooled_by(teacher, [pooling])
     splits = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}

@@ -77,7 +77,7 @@ def finetune(
     require_space(out.parent, 8 * 4 * teacher.count_params())
     key = fingerprint(full, teacher.fingerprint, corpus.fingerprint(), str(seed), str(dict(names)))
     training = Resumable(out, key)
-    probe = _probed(teacher, corpus, full) if start == "probe" else None
+    probe = _fit_probe(teacher, corpus, full) if start == "probe" else None
     rule = probe.class_weights if probe else full.class_weights or "none"
     full = full.model_copy(update={"class_weights": rule})
     weights = weights_of(corpus.task, corpus.train.labels, rule)
@@ -132,7 +132,7 @@ def _start(corpus: Corpus, settings: Teach) -> str:
     return "probe" if corpus.task.name in FITS else "random"
 
 
-def _probed(teacher: BertTeacher, corpus: Corpus, settings: FullTeach) -> Probe:
+def _fit_probe(teacher: BertTeacher, corpus: Corpus, settings: FullTeach) -> Probe:
     """Fit a probe and put its weights into the teacher's head."""
     declared = settings.pooling or declared_pooling(settings.pretrained)
     poolings = [declared] if declared else POOLINGS

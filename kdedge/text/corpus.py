@@ -292,7 +292,7 @@ def _parts(
 
 def _unknown(parts: npt.NDArray[np.str_], task: Task, numbers: Labels) -> npt.NDArray[np.bool_]:
     """Whether a row of a split has a label that no row of train has."""
-    return np.asarray((parts != "") & ~task.known(numbers, numbers[parts == "train"]))
+    return np.asarray((parts != "") & ~task.in_training(numbers, numbers[parts == "train"]))
 
 
 def _need_within(labelled: _Labelled, score_range: tuple[float, float]) -> None:

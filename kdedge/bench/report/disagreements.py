@@ -41,7 +41,7 @@ def _surest(student: Student) -> list[Disagreement]:
     teacher, student_outputs = task.outputs(e.teacher_logits), task.outputs(e.logits)
     differ = np.flatnonzero(~task.same(teacher, student_outputs))
     of_teacher, of_student = task.confidence(teacher), task.confidence(student_outputs)
-    apart = task.apart(teacher, student_outputs)[differ]
+    apart = task.difference(teacher, student_outputs)[differ]
     surest_first = differ[np.argsort(-apart, kind="stable")]
     return [
         Disagreement(

@@ -86,7 +86,7 @@ def size_latency_score_figure(report: BenchReport) -> str:
 
     An artifact that was measured with several threads, lengths or batches appears once.
     """
-    measurements = _once(report.measurements)
+    measurements = _one_each(report.measurements)
     with rc_context(STYLE):
         # Labels are in a column at the right: beside the bubbles there is not always room.
         column = max((_width(_label(m)) for m in measurements), default=0)
@@ -115,7 +115,8 @@ def latency_distribution_figure(report: BenchReport) -> str:
     Markers show p50, p90 and, if known, p99. Measurements without samples are left out; an artifact
     that was measured with several threads, lengths or batches appears once.
     """
-    measurements = [m for m in _once(report.measurements) if any(r.samples_ns for r in m.repeats)]
+    ones = _one_each(report.measurements)
+    measurements = [m for m in ones if any(r.samples_ns for r in m.repeats)]
     with rc_context(STYLE):
         rows = max(1, len(measurements))
         figure, axes = _axes(540, ROW_HEIGHT * rows, left=10, right=10)
@@ -287,7 +288,7 @@ def _curve_figure(
         return _svg(figure)
 
 
-def _once(measurements: Iterable[Measurement]) -> list[Measurement]:
+def _one_each(measurements: Iterable[Measurement]) -> list[Measurement]:
     """One measurement for each artifact and device: smallest batch, fewest threads, most tokens."""
     first: dict[tuple[str, str, str], Measurement] = {}
     for m in sorted(measurements, key=lambda m: (m.batch, m.threads, -m.length)):

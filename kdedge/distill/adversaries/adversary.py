@@ -62,7 +62,7 @@ class Adversary:
     variables: Sequence[Any] = ()
 
     @classmethod
-    def of(cls, settings: Distill, context: Context) -> Self:
+    def from_settings(cls, settings: Distill, context: Context) -> Self:
         """Make the adversary from a recipe's settings.
 
         Raises:

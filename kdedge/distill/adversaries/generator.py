@@ -101,7 +101,7 @@ class Generator(Adversary):
         )
 
     @classmethod
-    def of(cls, settings: Distill, context: Context) -> Self:
+    def from_settings(cls, settings: Distill, context: Context) -> Self:
         """With the run's own teacher; see `Adversary`."""
         return cls(
             context.student,

@@ -50,7 +50,7 @@ class AdversarialPrompt(Adversary):
         self.tokens, self.radius, self.steps = tokens, radius, steps
 
     @classmethod
-    def of(cls, settings: Distill, context: Context) -> Self:
+    def from_settings(cls, settings: Distill, context: Context) -> Self:
         """See `Adversary`."""
         return cls(
             context.student,

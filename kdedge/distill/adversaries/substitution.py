@@ -63,7 +63,7 @@ class Substitution(Adversary):
         self.candidates = tf.constant(nearest_pieces(vectors, vocabulary, neighbours))
 
     @classmethod
-    def of(cls, settings: Distill, context: Context) -> Self:
+    def from_settings(cls, settings: Distill, context: Context) -> Self:
         """With the teacher's own token vectors; see `Adversary`."""
         vectors = context.store.token_vectors()
         if vectors is None:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdedge.errors import KdedgeError
-from kdedge.export.litert.flatbuffer import parsed, written
+from kdedge.export.litert.flatbuffer import parsed, serialized
 from kdedge.objectives import objective_of
 from kdedge.tasks import Task
 
@@ -65,4 +65,4 @@ def _inputs_in_order(content: bytes) -> bytes:
     (signature,) = model.signatureDefs
     tensor = {entry.name.decode(): entry.tensorIndex for entry in signature.inputs}
     graph.inputs = np.array([tensor[name] for name in INPUTS], np.int32)
-    return written(model)
+    return serialized(model)

@@ -30,7 +30,7 @@ def parsed(content: bytes) -> Any:
     return model
 
 
-def written(model: Any) -> bytes:
+def serialized(model: Any) -> bytes:
     """Serialize a `ModelT` to a file's bytes."""
     builder = _Builder()
     builder.Finish(model.Pack(builder), b"TFL3")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kdedge.export.litert.flatbuffer import parsed, written
+from kdedge.export.litert.flatbuffer import parsed, serialized
 
 
 def merged(contents: Sequence[bytes]) -> bytes:
@@ -40,7 +40,7 @@ def merged(contents: Sequence[bytes]) -> bytes:
         signature.subgraphIndex = len(model.subgraphs)
         model.subgraphs.append(graph)
         model.signatureDefs.append(signature)
-    return written(model)
+    return serialized(model)
 
 
 def _data(buffer: Any) -> bytes:

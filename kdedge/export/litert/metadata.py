@@ -11,7 +11,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from kdedge.errors import KdedgeError
 from kdedge.export.litert.convert import INPUTS
-from kdedge.export.litert.flatbuffer import parsed, written
+from kdedge.export.litert.flatbuffer import parsed, serialized
 
 NAME = b"TFLITE_METADATA"
 VOCABULARY = "vocab.txt"
@@ -65,7 +65,7 @@ def with_metadata(
     model.metadata = list(entries.values())
     model.buffers[entry.buffer].data = np.frombuffer(_metadata(output), np.uint8)
 
-    file = io.BytesIO(written(model))
+    file = io.BytesIO(serialized(model))
     with zipfile.ZipFile(file, "a") as archive:
         for name, lines in files.items():
             # A new ZipInfo always has the same time stamp.

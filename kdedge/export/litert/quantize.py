@@ -20,7 +20,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from kdedge.errors import KdedgeError
 from kdedge.export.litert.convert import SIGNATURE
-from kdedge.export.litert.flatbuffer import parsed, written
+from kdedge.export.litert.flatbuffer import parsed, serialized
 from kdedge.text.encoder import Encoded
 
 # A tensor with at most this many distinct values was clustered. A scale for each channel would give
@@ -96,7 +96,7 @@ class LiteRTQuantizer:
             raise KdedgeError(f"litert-quantizer refuses this model: {error}") from None
         model = parsed(bytes(result.quantized_model))
         _raise_versions(model)
-        return written(model)
+        return serialized(model)
 
     def _ranges(self, calibration: Encoded) -> Any:
         quantizer = self._quantizer(())
@@ -265,7 +265,7 @@ def _with_lookups(content: bytes) -> bytes:
             reshape(found, op.outputs[0], rows.shape.tolist()),
         ]
     graph.operators = operators
-    return written(model)
+    return serialized(model)
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ def to_onnx(model: keras.Model) -> bytes:
     frozen = convert_variables_to_constants_v2(
         logits.get_concrete_function(), lower_control_flow=False, aggressive_inlining=True
     )
-    graph, weights = _apart(frozen.graph.as_graph_def())
+    graph, weights = _without_constants(frozen.graph.as_graph_def())
     (output,) = frozen.outputs
     names = {f"{name}:0": name for name in INPUTS} | {output.name: "logits"}
     errors = io.StringIO()
@@ -87,10 +87,10 @@ def to_onnx(model: keras.Model) -> bytes:
         axes[0].dim_param = "batch_size"
         if value.name != "logits":
             axes[1].dim_param = "sequence_length"
-    return bytes(_canonical(_optimized(proto)).SerializeToString())
+    return bytes(_canonical(_optimize(proto)).SerializeToString())
 
 
-def _apart(graph: Any) -> tuple[Any, dict[str, npt.NDArray[Any]]]:
+def _without_constants(graph: Any) -> tuple[Any, dict[str, npt.NDArray[Any]]]:
     """A TensorFlow graph whose large constants are inputs, and the constants by name.
 
     Each of tf2onnx's passes copies all constants, and keeps the copies: 50 times a model's size.
@@ -106,7 +106,7 @@ def _apart(graph: Any) -> tuple[Any, dict[str, npt.NDArray[Any]]]:
     return graph, weights
 
 
-def _optimized(proto: Any) -> Any:
+def _optimize(proto: Any) -> Any:
     """Fold constants and share common parts, with standard ops only."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "optimized.onnx"
