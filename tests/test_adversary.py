@@ -282,7 +282,9 @@ def test_what_adversaries_refuse(teacher: BertTeacher) -> None:
         Substitution(student, VECTORS, VOCABULARY, swaps=0)
     with pytest.raises(KdedgeError, match="vocabulary: 9 word pieces; the student has 10"):
         Substitution(student, VECTORS[:9], VOCABULARY[:9])
-    with pytest.raises(KdedgeError, match="teacher: None; one is needed to label the changed inputs"):
+    with pytest.raises(
+        KdedgeError, match="teacher: None; one is needed to label the changed inputs"
+    ):
         Substitution(student, VECTORS, VOCABULARY).logits(TEXT, np.zeros((1, 2), np.float32))
     plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     with pytest.raises(KdedgeError, match="no keras.layers.Embedding named .tokens"):

@@ -296,7 +296,7 @@ def test_one_method_after_the_other(
 def test_a_stopped_compression_goes_on_to_the_same_student(
     encoder: TextEncoder, store: SoftLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def made(name: str) -> dict[str, bytes]:
+    def compressed_files(name: str) -> dict[str, bytes]:
         compress_student(make_student(encoder), store, TWO_METHODS, tmp_path / name, 1)
         return {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
 
@@ -309,12 +309,12 @@ def test_a_stopped_compression_goes_on_to_the_same_student(
         with monkeypatch.context() as patched:
             watch_steps(patched, stop_at=steps)
             with pytest.raises(Stop):
-                made("stopped")
+                compressed_files("stopped")
     done = watch_steps(monkeypatch)
-    stopped = made("stopped")
+    stopped = compressed_files("stopped")
     assert len(done) == 4
     assert not list(tmp_path.glob(".*"))
-    assert stopped == made("undisturbed")
+    assert stopped == compressed_files("undisturbed")
     assert len(done) == 4 + 24
 
 

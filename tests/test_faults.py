@@ -39,7 +39,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def there(folder: Path) -> set[str]:
+def files_in(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
@@ -51,14 +51,14 @@ def test_a_full_disk_leaves_what_was_whole(small_disk: Path) -> None:
         small_disk / "s", "print", Classification(label_names=("bad", "good")), has_features=False
     )
     labels.add(["x"], LOGITS[:1])
-    before = there(small_disk)
+    before = files_in(small_disk)
     rng = random.Random(0)
     texts = ["".join(chr(rng.randrange(32, 9999)) for _ in range(99)) for _ in range(1000)]
     with pytest.raises(OSError, match="No space left on device"):
         labels.add(texts, LOGITS)
     with pytest.raises(OSError, match="No space left on device"), new_file(small_disk / "x") as f:
         f.write_bytes(b"x" * 100_000)
-    assert there(small_disk) == before
+    assert files_in(small_disk) == before
     assert SoftLabels(small_disk / "s").texts == ("x",)
 
 
@@ -70,7 +70,7 @@ def undisturbed(store: SoftLabels, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_a_full_disk_leaves_no_half_student(undisturbed: Student, small_disk: Path) -> None:
     with pytest.raises(OSError, match="No space left on device|errno = 28"):
         undisturbed.save(small_disk / "student")
-    assert there(small_disk) == set()
+    assert files_in(small_disk) == set()
 
 
 def test_a_read_only_folder(small_disk: Path, quick_run: Path) -> None:
@@ -91,12 +91,12 @@ def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", program]).returncode == -9
-    assert len(there(tmp_path)) == 3
+    assert len(files_in(tmp_path)) == 3
     with new_file(tmp_path / "f[1]") as file:
         file.write_text("whole")
     with new_folder(tmp_path / "d"):
         pass
-    assert there(tmp_path) == {"f[1]", "d"}
+    assert files_in(tmp_path) == {"f[1]", "d"}
     assert (tmp_path / "f[1]").read_text() == "whole"
 
 
@@ -193,7 +193,7 @@ def test_the_second_run_is_refused(command: str, quick_run: Path, tmp_path: Path
     first.communicate()
     with locked(out):
         pass
-    assert there(tmp_path) == {"d.csv"}
+    assert files_in(tmp_path) == {"d.csv"}
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def corpus_of(labels: list[str], task: Classification = DATAS) -> Corpus:
 AS_IT_IS = Teach(teacher="named below", max_length=16)
 
 
-def taken(source: Path, corpus: Corpus, out: Path, **names: str) -> Any:
+def ready_teacher(source: Path, corpus: Corpus, out: Path, **names: str) -> Any:
     settings = AS_IT_IS.model_copy(update={"teacher": str(source)})
     return write_teacher(corpus, settings, names, out)
 
@@ -107,7 +107,7 @@ def test_classes_go_by_name(
     labels = answers(source)
     assert {*labels} == {"NEGATIVE", "POSITIVE"}
     corpus = corpus_of(labels)
-    teacher = taken(source, corpus, tmp_path / "teacher")
+    teacher = ready_teacher(source, corpus, tmp_path / "teacher")
     logits = run_teacher(teacher, TEXTS, 8)["logits"]
     assert [DATAS.label_of(row) for row in logits.argmax(1)] == labels
     assert "accuracy 100.0% on 8 texts of the valid split" in capsys.readouterr().err
@@ -139,12 +139,12 @@ def test_a_map_of_names(checkpoint: Path, tmp_path: Path) -> None:
     names = {"LABEL_0": "POSITIVE", "LABEL_1": "NEGATIVE"}
     corpus = corpus_of([names[name] for name in answered])
     with pytest.raises(KdedgeError) as refused:
-        taken(source, corpus, tmp_path / "teacher")
+        ready_teacher(source, corpus, tmp_path / "teacher")
     # Guessed from its answers, against the order of the names.
     note = "  # guessed from its answers to 8 texts: check it"
     assert f'[data.labels]\nLABEL_0 = "POSITIVE"{note}\nLABEL_1 = "NEGATIVE"' in str(refused.value)
     assert "--map 'LABEL_0=POSITIVE,LABEL_1=NEGATIVE'" in str(refused.value)
-    teacher = taken(source, corpus, tmp_path / "teacher", **names)
+    teacher = ready_teacher(source, corpus, tmp_path / "teacher", **names)
     logits = run_teacher(teacher, TEXTS, 8)["logits"]
     assert (logits.argmax(1) == corpus.valid.labels).all()
     # A store that was labelled before is read in the data's order too.
@@ -166,7 +166,9 @@ def test_exchanged_classes_are_told(
 ) -> None:
     source = with_classes(checkpoint, tmp_path / "wrong", "NEGATIVE", "POSITIVE")
     other = {"NEGATIVE": "POSITIVE", "POSITIVE": "NEGATIVE"}
-    taken(source, corpus_of([other[name] for name in answers(source)]), tmp_path / "teacher")
+    ready_teacher(
+        source, corpus_of([other[name] for name in answers(source)]), tmp_path / "teacher"
+    )
     told = capsys.readouterr().err
     assert "accuracy 0.0% on 8 texts" in told
     assert "classes look exchanged: 100.0% of the answers would be right" in told
@@ -178,7 +180,7 @@ def test_other_classes_need_a_new_head(checkpoint: Path, tmp_path: Path) -> None
     corpus = corpus_of(["a", "b", "c", "a", "b", "c", "a", "b"], three)
     source = with_classes(checkpoint, tmp_path / "two", "NEGATIVE", "POSITIVE")
     with pytest.raises(KdedgeError, match="--start probe"):
-        taken(source, corpus, tmp_path / "teacher")
+        ready_teacher(source, corpus, tmp_path / "teacher")
     settings = Teach(pretrained=str(source), epochs=1, max_length=16)
     with pytest.raises(KdedgeError, match=r"are NEGATIVE, POSITIVE, and the data's a, b, c.*start"):
         finetune(corpus, settings, tmp_path / "teacher", seed=0)
@@ -342,7 +344,7 @@ def test_an_onnx_file_is_a_teacher(checkpoint: Path, tmp_path: Path) -> None:
     expected = table[ids].mean(0)
     np.testing.assert_allclose(run_teacher(own, ["good film"], 8)["logits"][0], expected, 1e-5)
     corpus = corpus_of(["NEGATIVE", "POSITIVE"] * 4)
-    teacher = taken(path, corpus, tmp_path / "teacher")
+    teacher = ready_teacher(path, corpus, tmp_path / "teacher")
     logits = run_teacher(teacher, ["good film"], 8)["logits"]
     np.testing.assert_allclose(logits[0], expected[::-1], 1e-5)
     assert teacher.task == DATAS
