@@ -28,7 +28,15 @@ from kdedge.bench.devices.local import Local
 from kdedge.bench.measure import Run, measure
 from kdedge.bench.report.compare import compare
 from kdedge.bench.report.figures import size_latency_score_figure, trust_figures
-from kdedge.bench.report.model import BenchReport, Measurement, Repeat, Summary, Value, three_digits
+from kdedge.bench.report.model import (
+    BenchReport,
+    Measurement,
+    Repeat,
+    Summary,
+    TextTimes,
+    Value,
+    three_digits,
+)
 from kdedge.bench.report.page import Disagreement, duration, render_page, shaded
 from kdedge.bench.report.tables import markdown_table, terminal_table
 from kdedge.bench.run import REPORT, Grid, Labelled, bench_bundles
@@ -448,6 +456,23 @@ def test_what_disturbs_most_inferences_changes_no_verdict(report: BenchReport) -
     assert change.ratio == pytest.approx(0.971 / 0.951)
 
 
+def test_short_texts_do_not_decide_how_fast_a_model_is(report: BenchReport) -> None:
+    """One artifact takes 1 ms for all texts, the other 0.1 ms for the one short text of five."""
+    answers = {
+        "teacher/litert-float32": (8, 8, 8, 8, 8),
+        "micro/litert-int8": (1, 1, 1, 1, 1),
+        "micro/litert-int8-lengths": (0.1, 1, 1, 1, 2),
+    }
+    measured = []
+    for name, ms in answers.items():
+        times = TextTimes(tokenize_ns=(1,), end_to_end_ns=tuple(round(1e6 * n) for n in ms))
+        one = measurement(name, 1, 1.0, 0.8, 1.0)
+        measured.append(one.model_copy(update={"texts": (times,) * 3}))
+    report = report.model_copy(update={"measurements": tuple(measured)})
+    verdicts = [s.verdict for m in measured if (s := report.text_speed_up(m))]
+    assert verdicts == ["8.00× faster", "8.00× faster"]
+
+
 def test_best_gives_up_at_most_a_point_of_accuracy(report: BenchReport) -> None:
     nano = measurement("nano/litert-int8", 400_000, 0.1, 0.845, 0.99)
     report = report.model_copy(update={"measurements": (*report.measurements, nano)})
@@ -479,6 +504,24 @@ def test_terminal_table(report: BenchReport) -> None:
     (row,) = [line for line in lines if "micro/litert-int8" in line]
     for figure in ("4.2", "86.0%", "99.2%", "0.800", "30.0× faster"):
         assert figure in row
+
+
+def test_a_terminal_of_80_columns_shows_all_figures_and_why_a_run_is_not_valid(
+    report: BenchReport,
+) -> None:
+    reason = "local was busy."
+    names = ("teacher/litert-int8-lengths", "micro/litert-int8-lengths")
+    ms = tuple(measurement(name, 90_000_000, 12.34, 0.8512, 0.9934) for name in names)
+    report = report.model_copy(update={"valid": False, "reasons": (reason,), "measurements": ms})
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(terminal_table(report))
+    shown = capture.get()
+    assert "…" not in shown
+    assert all(head in shown for head in ("accuracy", "agrees", "speed-up", "p50, ms"))
+    assert all(name in shown for name in names)
+    assert reason in shown
+    assert "`kdedge bench`" in shown
 
 
 def test_figure_is_the_same_each_time(report: BenchReport) -> None:

@@ -243,7 +243,7 @@ class Measurement(_Frozen):
     @cached_property
     def text_ms(self) -> float | None:
         """Latency from text to outputs, median of the repeats' medians; None if not measured."""
-        return p50([times.end_to_end_p50_ms for times in self.texts]) if self.texts else None
+        return p50(self.texts_p50_ms) if self.texts else None
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
@@ -252,9 +252,9 @@ class Measurement(_Frozen):
         return p50([times.tokenize_p50_ms for times in self.texts]) if self.texts else None
 
     @property
-    def texts_p1_ms(self) -> tuple[float, ...]:
-        """First percentile of each repeat from text to outputs."""
-        return tuple(p1(times.end_to_end_ns) / 1e6 for times in self.texts)
+    def texts_p50_ms(self) -> tuple[float, ...]:
+        """Median of each repeat from text to outputs; the first percentile has short texts only."""
+        return tuple(times.end_to_end_p50_ms for times in self.texts)
 
     @property
     def has_details(self) -> bool:
@@ -435,7 +435,7 @@ class BenchReport(_Head):
 
         peers = [m for m in self.measurements if m.texts]
         peers = [m for m in peers if conditions(m) == conditions(measurement)]
-        return _speed_up(measurement, peers, lambda m: m.texts_p1_ms)
+        return _speed_up(measurement, peers, lambda m: m.texts_p50_ms)
 
     def retention(self, measurement: Measurement) -> float | None:
         """Score / best score of the teacher's artifacts; None without one that is above 0."""
@@ -457,7 +457,7 @@ class BenchReport(_Head):
         most = max((m.score for m in students), default=0.0)
         good = [m for m in students if m.score >= most - 0.01]
         good = [m for m in good if m.texts] or good
-        return min(good, key=lambda m: p50(m.texts_p1_ms or m.repeats_p1_ms), default=None)
+        return min(good, key=lambda m: p50(m.texts_p50_ms or m.repeats_p1_ms), default=None)
 
 
 def _speed_up(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from kdedge.bench.report.model import BenchReport, Measurement, slowing, three_digits
 from kdedge.bench.scenario import COLD_START, SINGLE_STREAM, SUSTAINED, THROUGHPUT
@@ -65,20 +66,25 @@ def terminal_table(report: BenchReport) -> Table:
     # Narrow enough for a terminal of 80 columns.
     table = Table(
         box=SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
+        padding=0,
         title=f"{s.kind}, {s.name}: {s.repeats} repeats" + ("" if report.valid else ", NOT VALID"),
     )
-    table.add_column("artifact", no_wrap=True)
+    # Only names are broken, so that all figures are whole.
+    table.add_column("artifact", overflow="fold")
     for name in _columns(report):
         table.add_column(name, justify="right", no_wrap=True)
     for m in report.measurements:
         table.add_row(m.name, *_figures(report, m))
     best = report.best
+    notes = []
     if s.kind == SINGLE_STREAM and best and best.text_ms and best.tokenize_ms:
-        table.caption = (
+        notes.append(
             "text: from a text, at its own length, to the model's outputs; p50: an inference at "
             f"{best.length} tokens. Tokenization takes {three_digits(best.tokenize_ms)} ms of the "
             f"{three_digits(best.text_ms)} of {best.name}."
         )
+    if not report.valid:
+        notes += ["NOT VALID: " + " ".join(report.reasons)]
+        notes += ["Don't rely on these latencies; measure again with `kdedge bench`."]
+    table.caption, table.caption_justify = Text("\n".join(notes)), "left"
     return table
