@@ -73,6 +73,21 @@ def test_equal_is_not_better() -> None:
     assert line == f"micro (70.0% accuracy) is NOT better than {TFIDF} (70.0%). Why."
 
 
+def test_where_no_answer_is_wrong_the_texts_are_too_easy() -> None:
+    one = Scored(name="teacher", measures={"accuracy": 1.0})
+    line = verdict(one, [Scored(name=TFIDF, measures={"accuracy": 1.0})], "accuracy", "Why.")
+    assert line.endswith(
+        "No answer is wrong, so these test texts are too easy to compare the models."
+    )
+
+
+def test_a_student_is_to_blame_if_its_teacher_is_as_good_as_the_baselines() -> None:
+    beside = [Baseline(name=TFIDF, valid={"accuracy": 1.0}, test={"accuracy": 1.0})]
+    unknown = Finding("unknown tokens", 2, "percent", "", "")
+    quality = quality_of(student(), corpus(), {}, beside, [unknown])
+    assert "the student is too small" in quality.verdicts[1]
+
+
 def test_the_likely_reason() -> None:
     unknown = Finding("unknown tokens", 30, "percent", "", "")
     assert "does not know 30% of the tokens" in likely_reason(corpus(), {}, [unknown])

@@ -51,7 +51,8 @@ def quality_of(
     reasons = [likely_reason(corpus, notes, findings)]
     best = max((one.measures[task.metric] for one in rivals), default=0.0)
     if len(own_models) == 2:
-        is_better = own_models[0].measures[task.metric] > best
+        of_teacher, of_student = (one.measures[task.metric] for one in own_models)
+        is_better = of_teacher >= best and of_teacher > of_student
         reasons.append(likely_reason(corpus, notes, findings, teacher_is_better=is_better))
     classes, confusions = _by_class(student)
     return Quality(
@@ -86,6 +87,8 @@ def verdict(model: Scored, baselines: Sequence[Scored], metric: str, why: str) -
         )
     best = max(better, key=lambda one: one.measures[metric])
     large = " Those need the whole pretrained model." if best.name == PROBE else ""
+    if score >= 1:
+        why = "No answer is wrong, so these test texts are too easy to compare the models."
     return (
         f"{model.name} ({shown(metric, score, 1)} {metric}) is NOT better than {best.name} "
         f"({shown(metric, best.measures[metric], 1)}).{large} {why}"
@@ -104,20 +107,21 @@ def likely_reason(
         corpus: corpus of the models.
         notes: notes of the teacher.
         findings: problems of the data with the pretrained model.
-        teacher_is_better: whether the model is a student whose teacher is better than they.
+        teacher_is_better: whether the model is a student, and its teacher is better than it and not
+            worse than the baselines.
     """
-    unknown = next((one for one in findings if one.kind == "unknown tokens"), None)
-    if unknown:
-        return (
-            f"The likely reason: the pretrained model does not know {unknown.count}% of the "
-            "tokens. Take one that knows them (pretrained in [teach])."
-        )
-    # Its teacher has the same labels, so they are not the reason.
+    # Its teacher has the same labels and the same tokens, so they are not the reason.
     if teacher_is_better:
         return (
             "The likely reason: the student is too small, or has too few texts or epochs to learn "
             "from its teacher. Name texts without labels (unlabelled in [data]), set augmented in "
             "[label] or epochs in [distill] higher, or take a larger student."
+        )
+    unknown = next((one for one in findings if one.kind == "unknown tokens"), None)
+    if unknown:
+        return (
+            f"The likely reason: the pretrained model does not know {unknown.count}% of the "
+            "tokens. Take one that knows them (pretrained in [teach])."
         )
     texts = len(corpus.train)
     for finding in corpus.findings:
