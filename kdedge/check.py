@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from kdedge.defaults import FullTeach, full_augmented, full_teach
 from kdedge.errors import KdedgeError
-from kdedge.recipe import FOR_LABELS, Data, Decide, Recipe, Teach
+from kdedge.recipe import FOR_LABELS, STUDENTS, Data, Decide, Recipe, Teach
 from kdedge.tasks import Task, task_of_config
 from kdedge.tasks.intervals import ONE_SIDED_95
 from kdedge.teachers.checkpoints import (
@@ -348,7 +348,11 @@ def _small_classes(classes: dict[str, dict[str, int]]) -> list[Finding]:
 
 
 def _settings(recipe: Recipe) -> list[Finding]:
-    """Find settings that contradict each other."""
+    """Find settings that contradict each other, and unknown students."""
+    student = recipe.distill.student
+    if ":" not in student and student not in STUDENTS:
+        allowed = f"Allowed: {', '.join(STUDENTS)}, or module:NAME of a Python file of your own."
+        return [_impossible("student", f"distill.student: {student!r} is unknown. {allowed}")]
     teach, distill = recipe.teaching.max_length, recipe.distill.max_length
     if teach is None or distill is None or distill <= teach:
         return []

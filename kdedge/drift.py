@@ -208,6 +208,8 @@ def _mix(
     most = int(np.abs(now - then).argmax())
     words = f"{name}: stability index {index:.2f}, much from {MUCH}; most of all {parts[most]}: "
     words += f"{100 * now[most]:.1f}%, and {100 * then[most]:.1f}% on the test split"
+    if MUCH < index <= by_chance:
+        words += f"; with so few texts, up to {by_chance:.2f} can be chance"
     return Change(name, 0.0, index, index > max(MUCH, by_chance), words)
 
 

@@ -39,6 +39,7 @@ Compression = Literal[
     "vocabulary", "pruning", "clustering", "pruning-clustering", "quantization-aware"
 ]
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
+STUDENTS = ("nano", "micro", "mini", "mini-cut")
 # The module with the `QUANTIZATION` of each artifact. The first artifact of each format in a bundle
 # is the default on a CPU: a fixed order, not a measurement, so that two exports are equal. ONNX
 # Runtime is slow in float16 and with integer convolutions. Names of LiteRT files for several
@@ -386,7 +387,7 @@ class Distill(Section):
 
     student: str = Field(
         "micro",
-        description="student architecture: nano, micro, mini, mini-cut, or module:NAME of a Preset "
+        description=f"student architecture: {', '.join(STUDENTS)}, or module:NAME of a Preset "
         "in a Python file beside the recipe, in the working directory or installed",
     )
     vocabulary: Count | None = Field(
@@ -689,7 +690,10 @@ def read_toml(path: Path, section: type[AnySection], kind: str) -> AnySection:
     except UnicodeDecodeError:
         raise KdedgeError(f"{path}: not in UTF-8. Save it in that encoding.") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise KdedgeError(f"{path}: not a readable TOML file: {error}") from None
+        raise KdedgeError(
+            f"{path}: not a readable TOML file: {error}. A {kind} is a TOML file; its texts are in "
+            "quotes."
+        ) from None
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -770,7 +774,7 @@ def problems(section: type[Section], error: ValidationError) -> list[tuple[str, 
                 of_key = of_key if part.isdigit() else _section_of(of_key.model_fields[part])
             words = f"unknown key. Known here: {', '.join(of_key.model_fields)}."
         elif problem["type"] == "missing":
-            words = f"{problem['msg']}."
+            words = "required, but missing."
         else:
             words = f"{problem['msg'].removeprefix('Value error, ')}."
             # The value of a whole section would not help.

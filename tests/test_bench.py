@@ -310,6 +310,7 @@ def test_the_command_line_has_all_of_it(onnx_file: Path, tmp_path: Path) -> None
             ("--data", str(tmp_path / "data.csv")),
             "bad, good. There are the labels negative, positive",
         ),
+        (("--data", str(tmp_path / "data.csv")), "as there is no --split"),
         (("--threads", "1,0"), "--threads: Input should be greater than or equal to 1. Got '0'"),
         (("--lengths", "8,8"), "--lengths: (8, 8). Give each number once"),
         (("--batches", "many"), "--batches: Input should be a valid integer"),

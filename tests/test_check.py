@@ -94,7 +94,7 @@ def test_all_is_well(folder: Path) -> None:
     status, output = run_check(path)
     assert status == 0
     assert "train 88, valid 12, test 26, unlabelled 0" in output
-    assert output.splitlines()[-1] == "ok"
+    assert output.splitlines()[-1] == "ok: the recipe can run"
 
 
 def test_what_is_odd_is_counted_and_exits_with_1(folder: Path) -> None:
@@ -169,6 +169,11 @@ def test_cut_texts_are_counted(folder: Path) -> None:
             r"distill\.max_length is 32, but teach\.max_length is 16",
         ),
         ("/model", "/nowhere", r"nowhere: no such folder, and not an id"),
+        (
+            "[distill]\n",
+            '[distill]\nstudent = "tiny"\n',
+            r"distill\.student: 'tiny' is unknown\. Allowed: nano, micro, mini, mini-cut, or",
+        ),
     ],
 )
 def test_settings_that_contradict(folder: Path, old: str, new: str, message: str) -> None:

@@ -417,7 +417,10 @@ def test_heads_that_are_not_used_are_named(
 ) -> None:
     load_teacher(copied("bert", tmp_path))
     output = capsys.readouterr().err
-    assert "not used: cls.predictions.bias, cls.predictions.transform.LayerNorm.bias" in output
+    assert (
+        "weights that are not used: cls.predictions.bias, cls.predictions.transform.LayerNorm.bias"
+        in output
+    )
     assert output.count("\n") == 1
 
 

@@ -2,17 +2,21 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 import typer
 from conftest import ROOT
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from kdedge import KdedgeError, SoftLabels, Student, load_corpus
@@ -52,6 +56,19 @@ def refusal(*arguments: object, stdin: str | bytes | None = None) -> str:
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
     return " ".join(result.output.split())
+
+
+def test_version() -> None:
+    assert kdedge("--version").output == f"kdedge {version('kdedge')}\n"
+
+
+def test_help_has_no_markup() -> None:
+    """What looks like markup, such as a table's name in brackets, would not be shown."""
+    main = get_command(app)
+    assert isinstance(main, TyperGroup)
+    for command in main.commands.values():
+        texts = [command.help, *(getattr(part, "help", None) for part in command.params)]
+        assert not [text for text in texts if text and re.search(r"\[[a-z]", text)], command.name
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
@@ -404,6 +421,8 @@ def test_inspect(quick_run: Path, tmp_path: Path) -> None:
     for part in ("litert-int8", "onnx-float32", "negative, positive", "files are as exported"):
         assert part in result.output
     assert "is not a bundle" in refusal("inspect", tmp_path)
+    hint = refusal("inspect", quick_run)
+    assert hint.endswith(f"it has no manifest.json. Did you mean {quick_run / 'bundle'}?")
 
 
 # Refusals come before any long work

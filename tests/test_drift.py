@@ -52,6 +52,14 @@ def test_the_stability_index_by_hand() -> None:
     assert "most of all positive: 80.0%, and 50.0% on the test split" in found.words
 
 
+def test_a_large_index_of_few_texts_can_be_chance() -> None:
+    # (1 / 20 + 1 / 30) (1 + 4 sqrt 2) = 0.55, more than the index of 0.42.
+    few = TYPICAL.model_copy(update={"texts": 20})
+    classes = drift_of(few, log(0.2, 0.8, 30), NAMES).changes[1]
+    assert not classes.changed
+    assert classes.words.endswith("with so few texts, up to 0.55 can be chance")
+
+
 def test_lengths_and_unknown_tokens() -> None:
     # A tenth of the texts in each of the deciles.
     lengths = np.tile([5, 8, 11, 14, 18, 22, 27, 33, 42, 60], 50)

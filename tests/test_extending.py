@@ -13,7 +13,7 @@ from kdedge.bundle.manifest import verify
 from kdedge.cli import app
 from kdedge.distill.terms import check, needs_teacher
 from kdedge.extensions import find
-from kdedge.recipe import Distill, fingerprint, load_recipe
+from kdedge.recipe import STUDENTS, Distill, fingerprint, load_recipe
 from kdedge.students.architecture import Request
 from kdedge.students.presets import PRESETS, find_preset
 
@@ -129,6 +129,7 @@ def test_what_needs_a_teacher_beside_the_student() -> None:
 
 
 def test_what_suits_a_student_unless_the_recipe_says() -> None:
+    assert tuple(PRESETS) == STUDENTS
     assert {name: preset.vocabulary for name, preset in PRESETS.items()} == {
         "nano": 20_000, "micro": 18_000, "mini": 13_000, "mini-cut": 15_000,
     }  # fmt: skip

@@ -713,7 +713,7 @@ def test_the_command_labels_and_its_dry_run_asks_nothing(
     result = run("label", tmp_path / "t.txt", "--out", tmp_path / "x")
     assert result.exit_code == 2 and "one of them is needed" in result.output
     result = run("label", tmp_path / "t.txt", "--out", tmp_path / "x", "--large-model", url)
-    assert result.exit_code == 2 and "--model: Field required" in result.output
+    assert result.exit_code == 2 and "--model: required, but missing" in result.output
 
 
 # Generating

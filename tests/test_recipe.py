@@ -32,7 +32,8 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("name = ", "not a readable TOML"),
-        ('name = "x"', "data: Field required"),
+        ("name = mine", "A recipe is a TOML file; its texts are in quotes"),
+        ('name = "x"', "data: required, but missing"),
         (GOOD + "colour = 3", "data.colour: unknown key. Known here: path, text, text_pair, label"),
         (GOOD + "[tecah]", "tecah: unknown key. Known here: name, seed, data, teach"),
         (GOOD + "[teach]\nepochs = 'two'", "teach.epochs: .*valid integer.* Got 'two'"),

@@ -92,6 +92,12 @@ def test_equal_texts_go_to_the_same_split(save: Save) -> None:
     assert alone.findings == ()
 
 
+def test_a_column_with_another_label_in_each_row_looks_wrong(save: Save) -> None:
+    lines = ["text,label", *(f"word{i},{i}" for i in range(9))]
+    with pytest.raises(KdedgeError, match="Or is it the wrong column of labels"):
+        load_corpus(save("c.csv", lines))
+
+
 def test_copies_do_not_make_a_class_large_enough(save: Save) -> None:
     lines = [*(f"{i},a" for i in range(9)), *["x,b"] * 5, "y,b"]
     with pytest.raises(

@@ -30,6 +30,7 @@ from kdedge.files import write_text
 from kdedge.progress import progress
 from kdedge.runtime import load_bundle
 from kdedge.tasks import wilson_interval
+from kdedge.text.decoding import tell_once
 from kdedge.text.encoder import Encoded, TextEncoder
 from kdedge.text.pairs import Pair, Text
 from kdedge.text.pretrained import TOKENIZER
@@ -243,7 +244,13 @@ def _plan(
             continue
         lengths: tuple[int, ...] = grid.lengths or (artifact.length or fixed,)
         if artifact.length:
-            lengths = tuple(n for n in lengths if n in (artifact.lengths or (artifact.length,)))
+            possible = artifact.lengths or (artifact.length,)
+            lengths = tuple(n for n in lengths if n in possible)
+            if not lengths:
+                tell_once(
+                    f"{prefix}{artifact.name}: left out; it has the lengths "
+                    f"{', '.join(map(str, possible))} only"
+                )
         for length, threads, batch in itertools.product(lengths, grid.threads, grid.batches):
             if batch > 1 and artifact.format == "litert":
                 continue

@@ -174,9 +174,14 @@ def read_manifest(bundle: Path) -> Manifest:
     """
     path = bundle / MANIFEST
     if not path.is_file():
+        inside = bundle / "bundle"
         raise KdedgeError(
             f"{bundle} is not a bundle: it has no {MANIFEST}. "
-            "`kdedge export STUDENT_DIR --out BUNDLE_DIR` makes one."
+            + (
+                f"Did you mean {inside}?"
+                if (inside / MANIFEST).is_file()
+                else "`kdedge export STUDENT_DIR --out BUNDLE_DIR` makes one."
+            )
         )
     content = path.read_bytes()
     try:

@@ -4,7 +4,8 @@ Stages are imported in the commands that use them, so that `kdedge --help` is fa
 `kdedge predict` needs no TensorFlow.
 """
 
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -50,6 +51,24 @@ PANELS = {
     "Measure": (large_model.sheet, bench.bench, bench.compare, bench.devices),
     "Use": (predict.predict,),
 }
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"kdedge {version('kdedge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="show the version"),
+    ] = False,
+) -> None:
+    """The options of kdedge itself."""
+
+
 for panel, commands in PANELS.items():
     for command in commands:
         context = predict.CONTEXT if command is predict.predict else {}

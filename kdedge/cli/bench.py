@@ -158,6 +158,11 @@ def _texts_of(data: Data, bundles: list[Path]) -> "Labelled":
     given = data.model_dump(exclude={*Data.NO_CORPUS, "task"})
     corpus = load_corpus(**given, task=read_manifest(bundles[0]).task.name)
     parts = [corpus.test] if data.split else [corpus.train, corpus.valid, corpus.test]
+    if not data.split:
+        say(
+            f"{data.path}: the scores are of all {sum(map(len, parts)):,} texts, as there is no "
+            "--split. If the model was trained on some of them, they are too high."
+        )
     return Labelled(
         tuple(text for part in parts for text in part.texts),
         tuple(corpus.task.parsed(label) for part in parts for label in part.labels),

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from kdedge.check import Report
 
 EXIT = {"ok": 0, "odd": 1, "impossible": 2}
+MEANING = {
+    "ok": "the recipe can run",
+    "odd": "the recipe can run; first look at the lines that begin with odd",
+    "impossible": "the recipe can't run; see the lines that begin with impossible",
+}
 
 
 def check(
@@ -49,7 +54,7 @@ def _lines(report: "Report") -> list[str]:
             f"very roughly, without a GPU: {minutes_range(rough.minutes)}, "
             f"{rough.memory_gb:.1f} GB of memory, {rough.disk_gb:.1f} GB of disk"
         )
-    return [*lines, report.verdict]
+    return [*lines, f"{report.verdict}: {MEANING[report.verdict]}"]
 
 
 def minutes_range(least: float) -> str:

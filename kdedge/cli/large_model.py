@@ -22,7 +22,7 @@ OPTIONS = Options(
 )
 Asked = Annotated[LargeModel | None, OPTIONS]
 RecipeFile = Annotated[
-    Path, typer.Argument(metavar="RECIPE", help="TOML file with [teach.large_model]")
+    Path, typer.Argument(metavar="RECIPE", help="TOML file with teach.large_model")
 ]
 TextsFile = Annotated[Path, typer.Option("--out", help=".jsonl file of the texts to make")]
 Temperature = Annotated[
@@ -114,9 +114,9 @@ def generate(
     temperature: Temperature = 1.0,
     dry_run: DryRun = False,
 ) -> None:
-    """Let a large model write more texts, for `unlabelled` in a recipe's [data].
+    """Let a large model write more texts, for data.unlabelled of a recipe.
 
-    The limits in [teach.large_model] hold. Copies and near copies of the data's texts are left out.
+    The limits in teach.large_model hold. Copies and near copies of the data's texts are left out.
     The same command continues a run that was stopped.
     """
     from kdedge.files import locked
@@ -153,8 +153,8 @@ def rewrite(
     """Let a large model rewrite training texts so that the student gets them wrong.
 
     The large model labels the new texts too. Those to which the student gives another answer are
-    written, for `unlabelled` in the recipe's [data]. The limits in [teach.large_model] hold. The
-    same command continues a run that was stopped.
+    written, for data.unlabelled of the recipe. The limits in teach.large_model hold. The same
+    command continues a run that was stopped.
     """
     settings, corpus, _ = _settings_and_corpus(recipe, out)
     student = _student_of(run)

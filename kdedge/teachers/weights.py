@@ -130,7 +130,7 @@ class Checkpoint:
         # Layers that sentence-transformers puts after the model, such as 2_Dense.
         layers = sorted(f"{path.parent.name}/" for path in self.folder.glob("[1-9]_*/*model*"))
         if unused := [*layers, *heads]:
-            tell_once(f"{self.folder}: not used: {_some(unused)}.")
+            tell_once(f"{self.folder}: weights that are not used: {_some(unused)}.")
 
     def _is_count(self, name: str) -> bool:
         """Whether a tensor only counts positions, or has only the zeros of the first segment."""

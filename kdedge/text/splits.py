@@ -77,6 +77,8 @@ def divide(
             f"{path}: too few rows with different texts: {', '.join(named[:NAMED])}{more}. Each "
             f"label needs at least {len(shares) + 1}, for train, {' and '.join(shares)}. Add rows, "
             "lower the fractions or leave these labels out."
+            + " Or is it the wrong column of labels?"
+            * (len(small) == len(dealt))
         )
     for rows, counts in dealt.values():
         start = 0
