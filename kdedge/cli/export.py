@@ -88,7 +88,9 @@ def inspect(bundle: Bundle) -> None:
     console.print(table)
     console.print(
         f"{manifest.task.name}: {manifest.task}; at most {manifest.max_length} tokens; "
-        f"{source.score.texts} test texts; all {len(manifest.files)} files are as exported."
+        f"{source.score.texts} test texts; all {len(manifest.files)} files are as exported.\n"
+        "Difference, agreement: outputs and answers of the file and of the Keras model.\n"
+        f"Default: {' and '.join(manifest.defaults.values())}."
     )
 
 

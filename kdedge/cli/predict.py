@@ -91,6 +91,8 @@ def predict(
     elif texts:
         lines = _pairs_of(texts) if pairs else [*texts]
     else:
+        if sys.stdin.isatty():
+            say("Write a text on each line; Ctrl-D ends.")
         read, empty = split_lines(sys.stdin.buffer.read(), "standard input")
         lines = [_pair_in(line) for line in read] if pairs else [*read]
     classifier = load_bundle(bundle, artifact)

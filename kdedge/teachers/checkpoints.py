@@ -57,7 +57,10 @@ def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:
         package, _, inside = text.removeprefix("package:").partition("/")
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
-            raise KdedgeError(f"{text}: the Python package {package!r} is not installed.")
+            raise KdedgeError(
+                f"{text}: the Python package {package!r} is not installed. `make install` in the "
+                "checkout installs the default one."
+            )
         return Path(spec.submodule_search_locations[0]) / inside
     if Path(source).is_dir():
         return Path(source)
