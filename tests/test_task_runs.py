@@ -169,7 +169,7 @@ def test_drift_of_labels_and_scores(topics: Path, stars: Path, tmp_path: Path) -
     kdedge("report", "drift", topics, DATA, "--label-next", 3, "--out", out)
     assert len(out.read_text().splitlines()) == 4
     chosen = ["report", "drift", str(stars), str(DATA), "--label-next", "3", "--out", str(out)]
-    assert "scores have no confidence" in CliRunner().invoke(app, chosen).output
+    assert "--label-next: it chooses the texts" in CliRunner().invoke(app, chosen).output
 
 
 def test_a_teacher_of_topics_is_read_as_one(topics: Path) -> None:
