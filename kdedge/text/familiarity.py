@@ -1,8 +1,6 @@
 """How much a text is like the texts that a model was trained on."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +21,9 @@ FAMILIARITY = "familiarity.bin"
 FIRST_PLACE = 10
 # As many tokens of general text are added to the training texts for each token of the vocabulary.
 ADDED_TOKENS = 0.1
-# Logarithms are stored in 1/16; a known pair of tokens is worth 2.
-STEPS, OF_PAIR = 16, 32
+# Values are stored in 1/16.
+STEPS, LARGEST, ZERO = 16, 127, 128
 TYPICAL_TOKENS = 2
-LARGEST, ZERO = 127, 128
-# Pairs that occur less often are not kept. The table has at least 8 bits for each pair.
-LEAST_COUNT, BITS_A_PAIR, FEWEST_BITS = 2, 8, 1024
-OF_FIRST, OF_SECOND = 31_337, 7_919
 TOKENIZED_TOGETHER = 4096
 REMEDY = "Export the bundle again."
 
@@ -37,10 +31,9 @@ REMEDY = "Export the bundle again."
 class Familiarity:
     """How much a text is like the training texts, from its tokens alone.
 
-    The mean over the tokens of ln(share in the training texts / share in general text), plus 2 for
-    each token that follows the one before it at least twice in the training texts. What is typical
-    of the training texts is subtracted, and two typical tokens are added, so that one odd word does
-    not decide about a short text. Clients in every language compute the same number;
+    The mean over the tokens, except the first, of ln(share in the training texts / share in general
+    text), less what is typical of the training texts. Two typical tokens are added, so that one odd
+    word does not decide about a short text. Clients in every language compute the same number;
     tests/golden/familiarity.json has examples.
 
         >>> encoder = TextEncoder.load(Path("bundle"))
@@ -50,7 +43,7 @@ class Familiarity:
         True
 
     Args:
-        content: content of a file `familiarity.bin`: a byte for each token, then the pairs.
+        content: content of a file `familiarity.bin`: an int8 for each token, in steps of 1/16.
         vocabulary: number of tokens.
 
     Raises:
@@ -58,28 +51,23 @@ class Familiarity:
     """
 
     def __init__(self, content: bytes, vocabulary: int) -> None:
-        bits = 8 * (len(content) - vocabulary)
-        if bits < FEWEST_BITS or bits & (bits - 1):
+        if len(content) != vocabulary:
             raise KdedgeError(
                 f"{FAMILIARITY}: {len(content):,} bytes don't fit {vocabulary:,} tokens. {REMEDY}"
             )
-        self.content, self._mask = content, bits - 1
-        table = np.frombuffer(content, np.uint8)
+        self.content = content
         # Bytes are not negative, and faster to read than a list.
-        self._tokens = (table[:vocabulary] + np.uint8(ZERO)).tobytes()
-        # A byte for each bit, because single bits take Python longer to read.
-        self._pairs = (OF_PAIR * np.unpackbits(table[vocabulary:], bitorder="little")).tobytes()
+        self._values = (np.frombuffer(content, np.uint8) + np.uint8(ZERO)).tobytes()
 
     @classmethod
     def fit(cls, encoder: TextEncoder, texts: Iterable[Text]) -> "Familiarity":
-        """Count the tokens of the training texts, and their pairs."""
+        """Count the tokens of the training texts."""
         size = len(encoder.vocabulary)
-        counts, pairs, places = np.zeros(size), Counter[int](), 0
+        counts, places = np.zeros(size), 0
         for chunk in chunks(texts, TOKENIZED_TOGETHER):
             for ids in encoder.token_ids(chunk):
                 np.add.at(counts, ids, 1)
                 places += len(ids) - 1
-                pairs.update(x * OF_FIRST + y * OF_SECOND for x, y in pairwise(ids))
         special = [*encoder.first, *encoder.last, encoder.pad_id]
         counts[special] = 0
         general = 1 / (FIRST_PLACE + np.arange(size))
@@ -87,14 +75,9 @@ class Familiarity:
         added = ADDED_TOKENS * size
         logs = np.log((counts + added * general) / (counts.sum() + added) / general)
         logs[special] = 0
-        often = {pair: count for pair, count in pairs.items() if count >= LEAST_COUNT}
-        known = np.array([*often], np.int64)
-        typical = (counts @ logs + OF_PAIR / STEPS * sum(often.values())) / max(places, 1)
-        bits = max(FEWEST_BITS, 1 << (BITS_A_PAIR * len(known) - 1).bit_length())
-        table = np.zeros(bits, np.uint8)
-        table[known & (bits - 1)] = 1
-        tokens = np.round(STEPS * (logs - typical)).clip(-LARGEST, LARGEST).astype(np.int8)
-        return cls(tokens.tobytes() + np.packbits(table, bitorder="little").tobytes(), size)
+        values = logs - counts @ logs / max(places, 1)
+        steps = np.round(STEPS * values).clip(-LARGEST, LARGEST).astype(np.int8)
+        return cls(steps.tobytes(), size)
 
     @classmethod
     def load(cls, folder: Path, encoder: TextEncoder) -> "Familiarity":
@@ -117,13 +100,9 @@ class Familiarity:
         """The familiarity of a text with these token ids, special tokens included."""
         if len(ids) < 2:
             return 0.0
-        tokens, pairs, mask = self._tokens, self._pairs, self._mask
-        before, *later = ids
-        total = -ZERO * len(later)
-        for token in later:
-            total += tokens[token] + pairs[before * OF_FIRST + token * OF_SECOND & mask]
-            before = token
-        return total / (STEPS * (len(later) + TYPICAL_TOKENS))
+        count = len(ids) - 1
+        total = sum(map(self._values.__getitem__, ids[1:])) - ZERO * count
+        return total / (STEPS * (count + TYPICAL_TOKENS))
 
 
 def familiarity_of(encoder: TextEncoder, corpus: "Corpus") -> Familiarity | None:
