@@ -23,6 +23,7 @@ from kdedge.students.trained import Evaluation, measures, predict_logits
 from kdedge.tasks import Classification, Task
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.families import FAMILIES
+from kdedge.text.familiarity import Familiarity
 
 SIZE = 60
 # Of a BERT of 2 layers with 2 heads and 64 neurons: the later, the more they count.
@@ -338,8 +339,9 @@ def test_code_in_a_student_is_not_run(teacher: BertTeacher, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_pruned_student_says_the_same_of_its_corpus(preset: str, teacher: BertTeacher) -> None:
-    student = make_student(preset, teacher)
     corpus = ["good film", "bad plot", "good"]
+    known = Familiarity.fit(teacher.encoder, corpus)
+    student = replace(make_student(preset, teacher), familiarity=known)
     pruned = prune_vocabulary(student, corpus)
     assert pruned.notes["vocabulary"] == len(pruned.encoder.vocabulary)
     rows = Parts(pruned.model).token_embedding.embeddings.shape[0]
@@ -348,6 +350,10 @@ def test_a_pruned_student_says_the_same_of_its_corpus(preset: str, teacher: Bert
         predict_logits(pruned.model, pruned.encoder, corpus),
         predict_logits(student.model, student.encoder, corpus),
     )
+    assert pruned.familiarity
+    for text in corpus:
+        (before,), (after,) = (one.encoder.token_ids([text]) for one in (student, pruned))
+        assert pruned.familiarity.of(after) == known.of(before)
     # The figures are the pruned student's own: `awful` is now in pieces.
     outputs = predict_logits(pruned.model, pruned.encoder, student.test.texts)
     np.testing.assert_array_equal(pruned.test.logits, outputs)

@@ -18,7 +18,7 @@ from kdedge.compress.twin import twin_of
 from kdedge.errors import KdedgeError
 from kdedge.labels.store import SoftLabels
 from kdedge.objectives import objective_of
-from kdedge.progress import Advance, console
+from kdedge.progress import Advance
 from kdedge.recipe import Compress, fingerprint
 from kdedge.students.trained import Student, measures
 from kdedge.tasks import Task
@@ -163,12 +163,7 @@ def _compressed(
         title = f"compressing by {method}"
         model = _fine_tuned(model, rounds[number], number, learned, settings, training, title)
 
-    smaller = student.with_model(model, prepared.encoder)
-    if student.familiarity and not smaller.familiarity:
-        console.print(
-            f"{method}: with the new vocabulary, texts that are unlike the training texts are no "
-            "longer recognised"
-        )
+    smaller = prepared.with_model(model)
     done = {
         "method": method,
         "settings": settings.model_dump(exclude={"methods"}),

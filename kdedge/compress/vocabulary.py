@@ -1,6 +1,7 @@
 """Removes rare word pieces from a student's vocabulary."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -46,7 +47,8 @@ def prune_vocabulary(student: Student, texts: Sequence[Text], min_count: int = 1
     for layer in model.layers:
         old = student.model.get_layer(layer.name).get_weights()
         layer.set_weights([table] if layer.name == tokens.name else old)
-    return student.with_model(model, encoder)
+    familiarity = student.familiarity and student.familiarity.pruned(kept)
+    return replace(student, encoder=encoder, familiarity=familiarity).with_model(model)
 
 
 class ShorterVocabulary(Round):

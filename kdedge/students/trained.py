@@ -104,25 +104,20 @@ class Student:
             digest.update(np.ascontiguousarray(weight).tobytes())
         return digest.hexdigest()
 
-    def with_model(self, model: keras.Model, encoder: TextEncoder) -> "Student":
-        """A copy with another model and encoder, evaluated again.
-
-        With another vocabulary, its familiarity is not known.
-        """
+    def with_model(self, model: keras.Model) -> "Student":
+        """A copy with another model, evaluated again."""
         valid, test = (
-            replace(split, logits=predict_logits(model, encoder, split.texts))
+            replace(split, logits=predict_logits(model, self.encoder, split.texts))
             for split in (self.valid, self.test)
         )
         task = self.task.tuned(self.task.outputs(valid.logits), valid.labels)
         notes = {
             **self.notes,
             "parameters": model.count_params(),
-            "vocabulary": len(encoder.vocabulary),
+            "vocabulary": len(self.encoder.vocabulary),
             **measures(task, test, valid),
         }
-        same = encoder.vocabulary == self.encoder.vocabulary
-        familiarity = self.familiarity if same else None
-        return Student(model, encoder, task, valid, test, notes, familiarity)
+        return Student(model, self.encoder, task, valid, test, notes, self.familiarity)
 
     def save(self, folder: Path) -> None:
         """Write the folder, whole or not at all.

@@ -92,6 +92,10 @@ class Familiarity:
             raise KdedgeError(f"{folder / FAMILIARITY}: {error}. {REMEDY}") from None
         return cls(content, len(encoder.vocabulary))
 
+    def pruned(self, kept: Sequence[int]) -> "Familiarity":
+        """The same of an encoder that has only these tokens; see `TextEncoder.pruned`."""
+        return Familiarity(bytes(self.content[token] for token in kept), len(kept))
+
     def save(self, folder: Path) -> None:
         """Write the file into a folder."""
         (folder / FAMILIARITY).write_bytes(self.content)
