@@ -222,5 +222,9 @@ def devices(
         else:
             table.add_row(url, *facts)
     Console(highlight=False, width=160).print(table)
-    if failures:
-        raise KdedgeError("\n  ".join(["These devices can't be used:", *failures]))
+    if not failures:
+        return
+    message = "\n  ".join(["These devices can't be used:", *failures])
+    if urls:
+        raise KdedgeError(message)
+    say(message)
