@@ -230,7 +230,7 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
                 round(100 * lengths.unknown),
                 f"percent of the tokens that {settings.source} does not know",
                 quoted(lengths.unknown_text),
-                remedy if too_many else "they all look the same to it",
+                remedy if too_many else "each becomes the same token, whatever it is",
                 impossible=too_many,
             )
         )
@@ -349,20 +349,22 @@ def _small_classes(classes: dict[str, dict[str, int]]) -> list[Finding]:
 
 def _settings(recipe: Recipe) -> list[Finding]:
     """Find settings that contradict each other, and unknown students."""
-    student = recipe.distill.student
+    student, findings = recipe.distill.student, []
     if ":" not in student and student not in STUDENTS:
         allowed = f"Allowed: {', '.join(STUDENTS)}, or module:NAME of a Python file of your own."
-        return [_impossible("student", f"distill.student: {student!r} is unknown. {allowed}")]
-    teach, distill = recipe.teaching.max_length, recipe.distill.max_length
-    if teach is None or distill is None or distill <= teach:
-        return []
-    return [
-        _impossible(
-            "max_length",
-            f"distill.max_length is {distill}, but teach.max_length is {teach}: the teacher labels "
-            f"only the first {teach} tokens of a text. Set both to the same number.",
+        findings.append(
+            _impossible("student", f"distill.student: {student!r} is unknown. {allowed}")
         )
-    ]
+    teach, distill = recipe.teaching.max_length, recipe.distill.max_length
+    if teach is not None and distill is not None and distill > teach:
+        findings.append(
+            _impossible(
+                "max_length",
+                f"distill.max_length is {distill}, but teach.max_length is {teach}: the teacher "
+                f"labels only the first {teach} tokens of a text. Set both to the same number.",
+            )
+        )
+    return findings
 
 
 def _estimate(

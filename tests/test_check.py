@@ -174,6 +174,11 @@ def test_cut_texts_are_counted(folder: Path) -> None:
             '[distill]\nstudent = "tiny"\n',
             r"distill\.student: 'tiny' is unknown\. Allowed: nano, micro, mini, mini-cut, or",
         ),
+        (
+            "[distill]\nmax_length = 16",
+            '[distill]\nstudent = "tiny"\nmax_length = 32',
+            r"'tiny' is unknown[\s\S]*distill\.max_length is 32, but teach\.max_length is 16",
+        ),
     ],
 )
 def test_settings_that_contradict(folder: Path, old: str, new: str, message: str) -> None:
