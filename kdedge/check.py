@@ -36,6 +36,10 @@ Verdict = Literal["ok", "odd", "impossible"]
 # A finding is reported above these shares of truncated texts and of unknown tokens, and below this
 # number of test texts.
 MANY_CUT, MANY_UNKNOWN, FEW_TEST_TEXTS = 0.1, 0.02, 10
+# With an English vocabulary, 2% to 10% of the tokens of English texts are later pieces of a word,
+# and 35% to 63% of texts in ten other languages.
+MANY_LATER_PIECES = 0.3
+MULTILINGUAL = "google-bert/bert-base-multilingual-cased"
 # More tokens than any text has.
 NO_END = 10**6
 # Fields of [data] that apply to texts without labels.
@@ -220,9 +224,8 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
     if lengths.unknown > MANY_UNKNOWN:
         too_many = lengths.unknown > settings.max_unknown
         remedy = (
-            "refused: use a pretrained model that knows them, such as "
-            "google-bert/bert-base-multilingual-cased, or allow it with max_unknown in [teach], "
-            "--max-unknown"
+            f"refused: use a pretrained model that knows them, such as {MULTILINGUAL}, or allow it "
+            "with max_unknown in [teach], --max-unknown"
         )
         findings.append(
             Finding(
@@ -232,6 +235,17 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
                 quoted(lengths.unknown_text),
                 remedy if too_many else "each becomes the same token, whatever it is",
                 impossible=too_many,
+            )
+        )
+    elif lengths.later_pieces > MANY_LATER_PIECES:
+        findings.append(
+            Finding(
+                "words in pieces",
+                round(100 * lengths.later_pieces),
+                f"percent of the tokens are later pieces of words that {settings.source} does not "
+                "have whole, as if the texts were in a language that it was not made for",
+                "",
+                f"kept; compare with a model for this language, or {MULTILINGUAL}",
             )
         )
     return lengths, findings

@@ -72,14 +72,15 @@ def kinds(path: Path) -> dict[str, int]:
 
 
 def test_all_is_well(folder: Path) -> None:
+    letters = [f"{'a ' * (i % 6 + 1)}{'b ' * (i // 6 + 1)},{'pn'[i % 2]}" for i in range(42)]
     nouns = ("film", "plot", "actor")
-    path = write_recipe(folder, [row.replace("film", noun) for noun in nouns for row in GOOD[:42]])
+    path = write_recipe(folder, [f"good {noun} {row}" for noun in nouns for row in letters])
     report = check_recipe(load_recipe(path))
     assert report.verdict == "ok", report.findings
     assert report.rows == {"train": 88, "valid": 12, "test": 26, "unlabelled": 0}
     each = {"train": 44, "valid": 6, "test": 13}
     assert report.classes == {"label 'n'": each, "label 'p'": each}
-    # Two words, i % 6 + 1 letters a and i // 6 + 1 letters b; only the last text has 13.
+    # Two words, i % 6 + 1 words a and i // 6 + 1 words b; only the last text has 13 of them.
     counts = [4 + i % 6 + 1 + i // 6 + 1 for i in range(42)]
     assert report.lengths is not None
     assert (report.lengths.texts, report.lengths.longest) == (126, 17)
@@ -157,6 +158,18 @@ def test_cut_texts_are_counted(folder: Path) -> None:
     # 14 words and two special tokens are 16; the longest has 38 words.
     assert found.count == 24
     assert found.done == "truncated; max_length = 38 would keep 95% of the texts whole"
+
+
+def test_words_in_pieces(folder: Path) -> None:
+    report = check_recipe(load_recipe(write_recipe(folder, GOOD)))
+    # Of a word of n letters, n - 1 are later pieces; there are two more words.
+    letters = [i % 6 + 1 + i // 6 + 1 for i in range(100)]
+    later, tokens = sum(n - 1 for n in letters), sum(n + 2 for n in letters)
+    assert report.lengths is not None
+    assert report.lengths.later_pieces == pytest.approx(later / tokens)
+    (found,) = (finding for finding in report.findings if finding.kind == "words in pieces")
+    assert found.count == round(100 * later / tokens)
+    assert "compare with a model for this language" in found.line()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Statistics of a tokenized corpus: lengths, truncated texts, unknown tokens."""
+"""Statistics of a tokenized corpus: lengths, truncated texts, unknown tokens, words in pieces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +29,8 @@ class Lengths:
         unknown: share of unknown tokens, special tokens left out.
         unknown_text: the first text with the largest share of unknown tokens; "" if all tokens are
             known.
+        later_pieces: share of BERT's tokens that continue a word, special tokens left out; 0 for
+            other tokenizers.
     """
 
     texts: int
@@ -40,6 +42,7 @@ class Lengths:
     cut: float
     unknown: float
     unknown_text: Text
+    later_pieces: float
 
 
 def token_lengths(texts: Sequence[Text], encoder: TextEncoder) -> list[int]:
@@ -58,16 +61,19 @@ def lengths_of(texts: Sequence[Text], encoder: TextEncoder, max_length: int) -> 
     """
     looked_at = texts[:: -(-len(texts) // TEXTS_LOOKED_AT)]
     unknown_id, special = encoder.unknown_id, len(encoder.first) + len(encoder.last)
-    lengths, unknown, worst = [], 0, 0.0
+    continues = _continues(encoder)
+    lengths, unknown, later_pieces, worst = [], 0, 0, 0.0
     worst_text: Text = ""
     for chunk in chunks(looked_at, AT_ONCE):
         for text, ids in zip(chunk, encoder.token_ids(chunk), strict=True):
             lengths.append(len(ids))
             unknown_in_text = 0 if unknown_id is None else ids.count(unknown_id)
             unknown += unknown_in_text
+            later_pieces += sum(map(continues.__contains__, ids))
             if unknown_in_text / len(ids) > worst:
                 worst, worst_text = unknown_in_text / len(ids), text
     counts = np.array(lengths)
+    tokens = max(1, (counts - special).sum())
     return Lengths(
         texts=len(counts),
         mean=float(np.minimum(counts, max_length).mean()),
@@ -76,6 +82,15 @@ def lengths_of(texts: Sequence[Text], encoder: TextEncoder, max_length: int) -> 
         longest=int(counts.max()),
         limit=max_length,
         cut=float((counts > max_length).mean()),
-        unknown=float(unknown / max(1, (counts - special).sum())),
+        unknown=float(unknown / tokens),
         unknown_text=worst_text,
+        later_pieces=float(later_pieces / tokens),
     )
+
+
+def _continues(encoder: TextEncoder) -> set[int]:
+    """The tokens that continue a word in BERT's tokenizer; none in others."""
+    if not encoder.is_berts:
+        return set()
+    prefix = encoder.tokenizer.model.continuing_subword_prefix
+    return {token for token, piece in enumerate(encoder.vocabulary) if piece.startswith(prefix)}

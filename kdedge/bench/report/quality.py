@@ -123,6 +123,12 @@ def likely_reason(
             f"The likely reason: the pretrained model does not know {unknown.count}% of the "
             "tokens. Take one that knows them (pretrained in [teach])."
         )
+    pieces = next((one for one in findings if one.kind == "words in pieces"), None)
+    if pieces:
+        return (
+            f"The likely reason: {pieces.count} {pieces.what}. Take a model for their language "
+            "(pretrained in [teach])."
+        )
     texts = len(corpus.train)
     for finding in corpus.findings:
         doubtful = finding.kind == "contradictions" or finding.kind.startswith("copies in")
