@@ -1,6 +1,7 @@
 """The settings of a recipe: one pydantic model for each section, read from TOML."""
 
 import hashlib
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
@@ -626,9 +627,7 @@ class Bench(Section):
 class Recipe(Section):
     """A whole run. The same recipe and seed give the same student on the same machine."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
-        description="name of the run's folder: letters, digits, '_', '.' and '-'"
-    )
+    name: str = Field(description="name of the run's folder: letters, digits, '_', '.' and '-'")
     seed: Annotated[int, Field(ge=0)] = Field(
         0, description="random seed: equal seeds give equal students"
     )
@@ -647,6 +646,13 @@ class Recipe(Section):
         lengths = (self.distill.max_length, *(self.export.lengths or ()))
         longest = self.teach.max_length or max(filter(None, lengths), default=None)
         return self.teach.model_copy(update={"max_length": longest})
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
+            raise ValueError("only letters, digits, '_', '.' and '-', the last two not first")
+        return name
 
     @model_validator(mode="after")
     def _compressed_by_something(self) -> "Recipe":

@@ -34,6 +34,8 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
         ("name = ", "not a readable TOML"),
         ("name = mine", "A recipe is a TOML file; its texts are in quotes"),
         ('name = "x"', "data: required, but missing"),
+        (GOOD.replace("x", "my intents", 1), "name: only letters, digits, .* Got 'my intents'"),
+        (GOOD.replace("x", "..", 1), r"name: only letters, digits, .* Got '\.\.'"),
         (GOOD + "colour = 3", "data.colour: unknown key. Known here: path, text, text_pair, label"),
         (GOOD + "[tecah]", "tecah: unknown key. Known here: name, seed, data, teach"),
         (GOOD + "[teach]\nepochs = 'two'", "teach.epochs: .*valid integer.* Got 'two'"),
@@ -60,7 +62,7 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
             "label.mixture.dorp: unknown key. Known here: drop, crop, splice, mask",
         ),
         (GOOD + "[label.mixture]\ndrop = 0\ncrop = 0\nsplice = 0", "at least one rule above 0"),
-        (GOOD.replace('"x"', '"../x"'), "name: .*pattern.* Got '../x'"),
+        (GOOD.replace('"x"', '"../x"'), "name: only letters.* Got '../x'"),
     ],
 )
 def test_bad_recipes(tmp_path: Path, text: str, message: str) -> None:
