@@ -1,10 +1,10 @@
-"""What takes too long for `.ci/run`, one part after the other; `make check-all` runs it.
+"""Runs the checks that take too long for `.ci/run`, one after another; `make check-all` calls it.
 
     python .ci/check_all.py [PART ...]
 
-What passed is kept in runs/check_all/ with the files it passed with, and is not run again until one
-of them changes. The log of each part is there too. A part whose programs are not on this machine,
-or whose downloads can't be had, is skipped with the reason. The exit status is 1 if a part failed.
+runs/check_all/ has the log of each part. A part that passed is not run again until a file of the
+repository changes. A part is skipped, with the reason, if a program that it needs is not installed
+or a download fails. The exit status is 1 if a part failed.
 """
 
 import contextlib
@@ -23,12 +23,19 @@ from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "runs" / "check_all"
-# As in sysexits.h: what a command ends with when what it needs can't be had.
+# Exit status of a command that lacks something that it needs, as in sysexits.h.
 UNAVAILABLE = 75
 
 
 class Part(NamedTuple):
-    """A command, what it may take, and what it needs: programs, and packages from the index."""
+    """A check.
+
+    Attributes:
+        command: program and arguments.
+        minutes: time limit.
+        programs: programs that must be installed.
+        index: whether it downloads packages from the package index.
+    """
 
     command: tuple[str, ...]
     minutes: float
@@ -37,7 +44,7 @@ class Part(NamedTuple):
 
 
 def parts() -> dict[str, Part]:
-    """All that there is to run, by name."""
+    """All parts by name."""
     python = sys.executable
     return {
         "docs": Part((python, "-m", "pytest", "tests/test_docs.py", "-m", "not clients"), 30),
@@ -59,7 +66,7 @@ def parts() -> dict[str, Part]:
 
 
 def other_versions() -> list[str]:
-    """Those that pyproject.toml allows, but for the one that all else runs with."""
+    """The versions of Python that pyproject.toml allows, except the one that runs this."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     allowed = SpecifierSet(project["requires-python"])
     here = sys.version_info.minor
@@ -67,7 +74,7 @@ def other_versions() -> list[str]:
 
 
 def other_python(version: str) -> Part:
-    """The tests in an environment of that Python, from pyenv or the PATH."""
+    """`make test` with another Python, which is taken from pyenv or the PATH."""
     pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
     found = sorted(pyenv.glob(f"{version}.*/bin/python{version}"))
     python = str(found[-1]) if found else f"python{version}"
@@ -76,7 +83,7 @@ def other_python(version: str) -> Part:
 
 
 def tree() -> str:
-    """Git's name for all files as they are now, but for those that it ignores."""
+    """Git's hash of all present files, except ignored ones."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"GIT_INDEX_FILE": f"{folder}/index"}
         for command in (("add", "--all"), ("write-tree",)):
@@ -87,7 +94,7 @@ def tree() -> str:
 
 
 def missing(part: Part) -> str:
-    """Why it can't run here, or nothing."""
+    """The reason why a part can't run on this machine; "" if it can."""
     absent = [program for program in part.programs if not shutil.which(program)]
     if absent:
         return f"not on this machine: {', '.join(absent)}"
@@ -102,7 +109,7 @@ def missing(part: Part) -> str:
 
 
 def run(part: Part, log: Path) -> tuple[str, str]:
-    """`passed`, `failed` or `skipped`, and its last words."""
+    """Run a part; return `passed`, `failed` or `skipped`, and the last line of its log."""
     with log.open("wb") as file:
         process = subprocess.Popen(
             part.command, cwd=ROOT, stdout=file, stderr=file, start_new_session=True
@@ -112,7 +119,7 @@ def run(part: Part, log: Path) -> tuple[str, str]:
         except subprocess.TimeoutExpired:
             return "failed", f"not done after {part.minutes:g} minutes"
         finally:
-            # Also what it has left behind.
+            # Processes that it started and left running.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -122,14 +129,14 @@ def run(part: Part, log: Path) -> tuple[str, str]:
 
 
 def main(names: list[str]) -> int:
-    """Run those parts, or all; the result is the exit status."""
+    """Run the named parts, or all; return the exit status."""
     known = parts()
     if unknown := set(names) - set(known):
         print(f"{', '.join(sorted(unknown))}: no such part. Parts: {', '.join(known)}")
         return 2
-    # Ended from outside, it still ends what it has started.
+    # SIGTERM then runs the `finally` in `run`, which ends the part's processes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
-    # A program in a shell's background ignores Ctrl-C, and so would the tests that press it.
+    # A shell's background job ignores SIGINT. Tests that send it would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     OUT.mkdir(parents=True, exist_ok=True)
     results = {}
