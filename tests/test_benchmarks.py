@@ -8,7 +8,7 @@ import pytest
 from bench_parts import make_report
 from conftest import ROOT
 
-from benchmarks import ablation, peers, trust, unsure
+from benchmarks import ablation, clients, peers, trust, unsure
 from benchmarks.common import Setup, page_text
 from kdedge import Corpus, build_student, export_bundle
 from kdedge.bundle.manifest import verify
@@ -59,6 +59,26 @@ def test_peers_table() -> None:
     (micro,) = (line for line in table.splitlines() if "LiteRT | int8" in line)
     assert micro.endswith("|  |")
     assert "- local was busy" in table
+
+
+def test_clients_page() -> None:
+    same = {"texts": "100", "same label": "99", "max difference": "0.00123"}
+    names = {"client": "a 1.0", "language": "Swift", "runtime": "LiteRT", "artifact": "onnx-int8"}
+    small = {"archive": "b.aar", "used": "yes", "library": "jni/b.so", "bytes": 1_230_000}
+    page = clients.page({
+        "clients": [
+            names | {"outcome": "passed"} | same,
+            {"client": "tests.test_arm64::x", "outcome": "skipped"},
+        ],
+        "libraries": [
+            small | {"problem": ""},
+            {"archive": "c.aar", "used": "no", "problem": "NOT RUN: why"},
+        ],
+    })  # fmt: skip
+    assert "| a 1.0 | Swift | LiteRT | onnx-int8 | passed | 99 of 100 | 1.2e-03 |" in page
+    assert "| tests.test_arm64::x |  |  |  | skipped |  |  |" in page
+    assert "| b.aar | jni/b.so | 1.23 | yes | yes |" in page
+    assert "| c.aar |  |  | no | NOT RUN: why |" in page
 
 
 def test_differences_of_the_ablation() -> None:

@@ -3,11 +3,12 @@
 import json
 import subprocess
 import venv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from client_parts import Record, record_client
 from conftest import DATA, ROOT
 
 from kdedge import load_bundle, load_corpus
@@ -15,7 +16,9 @@ from kdedge.bundle.manifest import read_manifest
 
 pytestmark = pytest.mark.clients
 
-REQUIREMENT = "mediapipe==1.2.2"
+VERSION = "1.2.2"
+REQUIREMENT = f"mediapipe=={VERSION}"
+NAMES = (f"MediaPipe TextClassifier {VERSION}", "Python", "LiteRT inside MediaPipe")
 CLIENT = ROOT / "tests" / "clients" / "mediapipe_client.py"
 
 TEXTS = load_corpus(DATA, split="split").test.texts
@@ -63,16 +66,14 @@ def test_same_answers(
     client_bundle: Path,
     tmp_path: Path,
     artifact: str,
-    record_property: Callable[[str, object], None],
+    record_property: Record,
 ) -> None:
     bundle = client_bundle
     texts = [*ASCII, *ODD]
     ours = load_bundle(bundle, artifact).outputs(texts)
     theirs = scores(mediapipe, bundle, artifact, texts, tmp_path)
     # Equal to the last bit here: the same tokens, and the same kernels on the same processor.
-    record_property("texts", len(texts))
-    record_property("same label", int((theirs.argmax(1) == ours.argmax(1)).sum()))
-    record_property("max difference", float(abs(theirs - ours).max()))
+    record_client(record_property, *NAMES, artifact, theirs, ours)
     np.testing.assert_allclose(theirs, ours, atol=1e-3)
     assert theirs.argmax(1).tolist() == ours.argmax(1).tolist()
 
@@ -83,7 +84,7 @@ def test_accents(
     client_bundle: Path,
     tmp_path: Path,
     artifact: str,
-    record_property: Callable[[str, object], None],
+    record_property: Record,
 ) -> None:
     """MediaPipe lower-cases ASCII alone and strips no accents: an app must do that before."""
     bundle = client_bundle
@@ -93,9 +94,9 @@ def test_accents(
     # The main recipe's model gives 27 of these 29 texts the same label, the quick recipe's 24: for
     # MediaPipe "clichés" is an unknown word.
     assert len(OTHER) == 29
-    record_property("texts", len(OTHER))
-    record_property("same label", int((as_they_are.argmax(1) == ours.argmax(1)).sum()))
-    record_property("max difference", float(abs(as_they_are - ours).max()))
+    client, *names = NAMES
+    accented = f"{client}, texts with accents only"
+    record_client(record_property, accented, *names, artifact, as_they_are, ours)
     assert (as_they_are.argmax(1) == ours.argmax(1)).sum() >= 20
     assert abs(as_they_are - ours).max() > 1e-3
 

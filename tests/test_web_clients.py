@@ -5,11 +5,13 @@ transformers.js, ONNX Runtime Web and LiteRT.js; test_web_demo.py tests our own 
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from browser_parts import installed_node_modules, playwright, served, watched
+from client_parts import Record, record_client
 
 from kdedge import load_bundle
 from kdedge.runtime import TextModel
@@ -75,7 +77,6 @@ LITERT_JS = """async ([file, rows]) => {
 }"""
 
 WITHIN = 1e-3
-Record = Callable[[str, object], None]
 
 
 @pytest.fixture(scope="module")
@@ -119,19 +120,29 @@ def assert_same(
     outputs: object,
     classifier: TextModel,
     texts: list[str],
-    record: Record,
+    record: Callable[..., None],
     within: float = WITHIN,
 ) -> None:
     """Compare `outputs`, float [texts, classes], with Python's probabilities and labels."""
     expected = classifier.outputs(texts)
     # A model with one answer for all texts would prove nothing.
     assert len(set(expected.argmax(-1))) > 1 and np.ptp(expected[:, 0]) > 0.05
-    same = np.argmax(outputs, -1) == expected.argmax(-1)
-    record("texts", len(texts))
-    record("same label", int(same.sum()))
-    record("max difference", float(np.abs(np.asarray(outputs) - expected).max()))
-    np.testing.assert_allclose(outputs, expected, rtol=0, atol=within)
-    assert same.all()
+    theirs = np.asarray(outputs)
+    record(theirs, expected)
+    np.testing.assert_allclose(theirs, expected, rtol=0, atol=within)
+    assert (theirs.argmax(-1) == expected.argmax(-1)).all()
+
+
+def recorder(record: Record, package: str, runtime: str, artifact: str) -> Callable[..., None]:
+    """A function that records this client with its outputs and Python's."""
+    client = f"{package} {version(package)}"
+    return partial(record_client, record, client, "JavaScript", runtime, artifact)
+
+
+def version(package: str, within: str = "") -> str:
+    """The version of an installed package."""
+    folder = installed_node_modules() / within / package
+    return str(json.loads((folder / "package.json").read_text())["version"])
 
 
 # None stands for the default of transformers.js.
@@ -151,7 +162,10 @@ def test_transformers_js(
         answers = page.evaluate(TRANSFORMERS_JS, [texts, dtype, ITS_RUNTIME])
     scores = [{entry["label"]: entry["score"] for entry in answer} for answer in answers]
     output = [[score[label] for label in classifier.manifest.task.output_names] for score in scores]
-    assert_same(output, classifier, texts, record_property)
+    runtime_version = version("onnxruntime-web", "@huggingface/transformers/node_modules")
+    runtime = f"ONNX Runtime Web {runtime_version}, WebAssembly in Chromium"
+    record = recorder(record_property, "@huggingface/transformers", runtime, artifact)
+    assert_same(output, classifier, texts, record)
 
 
 def test_onnx_runtime_web(
@@ -160,7 +174,10 @@ def test_onnx_runtime_web(
     classifier = load_bundle(bundle, "onnx-float32")
     page.goto("/")
     logits = page.evaluate(ONNX_RUNTIME_WEB, classifier.encoder.token_ids(texts))
-    assert_same(TASK.outputs(np.asarray(logits)), classifier, texts, record_property)
+    output = TASK.outputs(np.asarray(logits))
+    runtime = "the same, WebAssembly in Chromium"
+    record = recorder(record_property, "onnxruntime-web", runtime, "onnx-float32")
+    assert_same(output, classifier, texts, record)
 
 
 @pytest.mark.parametrize("artifact", ["litert-float32", "litert-int8"])
@@ -179,4 +196,6 @@ def test_litert_js(
     # If activations are rounded to 8 bits, each processor rounds in its own way.
     within = 2 * WITHIN if artifact == "litert-int8" else WITHIN
     output = page.evaluate(LITERT_JS, [file, rows])
-    assert_same(output, classifier, texts, record_property, within)
+    runtime = "LiteRT, WebAssembly in Chromium"
+    record = recorder(record_property, "@litertjs/core", runtime, artifact)
+    assert_same(output, classifier, texts, record, within)
