@@ -56,6 +56,7 @@ DEPENDS_ON = {
     "other_tasks": RUN,
     "peers": BENCH,
     "roofline": BENCH,
+    "teaching": TEACHER,
     "text_in_clients": (
         *(f"web_demo/{x}.js" for x in ("classifier", "familiarity", "tasks", "words")),
         "android_demo/core/src/main/kotlin/org/kdedge/WordPieceTokenizer.kt",

@@ -8,7 +8,7 @@ import pytest
 from bench_parts import make_report
 from conftest import ROOT
 
-from benchmarks import ablation, clients, peers, trust, unsure
+from benchmarks import ablation, clients, peers, teaching, trust, unsure
 from benchmarks.common import Setup, page_text
 from kdedge import Corpus, build_student, export_bundle
 from kdedge.bundle.manifest import verify
@@ -79,6 +79,13 @@ def test_clients_page() -> None:
     assert "| tests.test_arm64::x |  |  |  | skipped |  |  |" in page
     assert "| b.aar | jni/b.so | 1.23 | yes | yes |" in page
     assert "| c.aar |  |  | no | NOT RUN: why |" in page
+
+
+def test_teaching_page() -> None:
+    speeds = {"0.1.0": [99.0, 100.0, 101.0], "present": [198.0, 200.0, 202.0]}
+    page = teaching.page({"machine": "a computer", "texts_a_second": {"labelling": speeds}})
+    # The logarithms of both deviate by 0.01: Welch's interval with 4 degrees of freedom.
+    assert "| labelling | 100 | 200 | 2.00 | 1.96 to 2.05 |" in page
 
 
 def test_differences_of_the_ablation() -> None:
