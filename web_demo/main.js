@@ -9,7 +9,7 @@ function say(message, isError = false) {
   status.classList.toggle("error", isError);
 }
 
-function row({ label, score, holds }) {
+function row({ label, score, holds, unsure }) {
   const item = document.createElement("li");
   const name = document.createElement("span");
   const percent = document.createElement("span");
@@ -19,7 +19,7 @@ function row({ label, score, holds }) {
   bar.value = score;
   // The number beside it says the same.
   bar.ariaHidden = "true";
-  item.classList.toggle("holds", holds);
+  item.classList.toggle("holds", holds && !unsure);
   item.append(name, percent, bar);
   return item;
 }

@@ -181,7 +181,10 @@ class MainActivity : Activity() {
             val percent = (100 * probability).roundToInt()
             val bar = bars.getChildAt(i)
             bar.contentDescription = getString(R.string.bar, label, percent)
-            (bar.findViewById(R.id.bar) as ProgressBar).progress = percent
+            (bar.findViewById(R.id.bar) as ProgressBar).run {
+                progress = percent
+                alpha = if (answer.unsure) UNSURE_ALPHA else 1f
+            }
             (bar.findViewById(R.id.percent) as TextView).text = getString(R.string.percent, percent)
         }
         latency.text =
@@ -197,5 +200,6 @@ class MainActivity : Activity() {
     private companion object {
         const val ARTIFACT = "artifact"
         const val DEBOUNCE_MS = 150L
+        const val UNSURE_ALPHA = 0.3f
     }
 }
