@@ -223,7 +223,12 @@ def bundle() -> str:
     texts += [v["text"] for v in golden["vectors"] if v["text"].strip() and "note" not in v]
     said = load_bundle(BUNDLE, "onnx-int8").predict(texts)
     expected = [
-        {"text": text, "label": one.label, "probabilities": list(one.probabilities.values())}
+        {
+            "text": text,
+            "label": one.label,
+            "unsure": one.unsure,
+            "probabilities": list(one.probabilities.values()),
+        }
         for text, one in zip(texts, said, strict=True)
     ]
     (OUT / "expected.json").write_text(json.dumps(expected))

@@ -100,7 +100,12 @@ def files() -> str:
     texts += [v["text"] for v in golden["vectors"] if v["text"].strip() and "note" not in v]
     answers = load_bundle(BUNDLE, "onnx-int8").predict(texts)
     expected = [
-        {"text": text, "label": one.label, "probabilities": list(one.probabilities.values())}
+        {
+            "text": text,
+            "label": one.label,
+            "unsure": one.unsure,
+            "probabilities": list(one.probabilities.values()),
+        }
         for text, one in zip(texts, answers, strict=True)
     ]
     (MADE / "expected.json").write_text(json.dumps(expected))

@@ -1,7 +1,9 @@
 """What the tests of the benchmark and of its devices share."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -14,16 +16,18 @@ from kdedge.bench.scenario import TIERS, Scenario
 from kdedge.bundle.decision import Calibration, Coverage, Decision, Trust, Typical
 from kdedge.bundle.manifest import (
     FORMAT_VERSION,
+    MANIFEST,
     SAMPLE_TEXTS,
     Artifact,
     Manifest,
     Parity,
     Score,
     Source,
+    copy_bundle,
     read_manifest,
     write_manifest,
 )
-from kdedge.files import sha256
+from kdedge.files import sha256, write_checksums
 from kdedge.tasks import Classification
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.familiarity import FAMILIARITY, Familiarity
@@ -62,6 +66,26 @@ def with_decision(bundle: Path, out: Path, familiarity: Familiarity | None = Non
         familiarity.save(out)
         files[FAMILIARITY] = sha256(out / FAMILIARITY)
     write_manifest(out, manifest.model_copy(update={"artifacts": artifacts, "files": files}))
+    return out
+
+
+def of_release_0_1(bundle: Path, out: Path) -> Path:
+    """A copy of a bundle as kdedge 0.1.0 wrote it: a manifest of version 1, without decisions."""
+    copy_bundle(bundle, out, ["litert-int8", "onnx-int8"])
+    stored = json.loads((out / MANIFEST).read_text())
+
+    def older(part: dict[str, Any]) -> dict[str, Any]:
+        kept = {k: v for k, v in part.items() if k not in ("score", "trust", "lengths")}
+        score = part["score"]
+        return kept | {"accuracy": {"texts": score["texts"], "value": score["value"]}}
+
+    files = {name: sha for name, sha in stored["files"].items() if name != FAMILIARITY}
+    task, _ = stored.pop("task"), stored.pop("pairs")
+    stored |= {"format_version": 1, "labels": task["label_names"], "files": files}
+    stored |= {"source": older(stored["source"]), "artifacts": [*map(older, stored["artifacts"])]}
+    (out / FAMILIARITY).unlink()
+    (out / MANIFEST).write_text(json.dumps(stored))
+    write_checksums(out, [MANIFEST])
     return out
 
 

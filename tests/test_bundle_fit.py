@@ -52,7 +52,10 @@ def lines(name: str, change: Callable[[list[str]], list[str]]) -> Change:
 
 def test_a_bundle_that_fits(bundle: Path) -> None:
     seal(bundle)
-    assert load_bundle(bundle).predict(["a moving, funny film"])[0].label == "positive"
+    texts = ["a moving, funny film", "a waste of two hours", "这部电影很好"]
+    answers = load_bundle(bundle).predict([*texts, "How do I activate my card?"])
+    labels = [answer.line().split("\t")[0] for answer in answers]
+    assert labels == ["positive", "negative", "unsure", "unsure"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ def test_a_bundle_that_fits(bundle: Path) -> None:
         ),
         (
             edit_json("encoder.json", lambda encoder: encoder.update(max_length=32)),
-            "max_length is 32 in encoder.json, but 64 in the manifest",
+            "max_length is 32 in encoder.json, but 56 in the manifest",
         ),
         (
             lambda bundle: copyfile(bundle / ONNX, bundle / LITERT),
@@ -110,9 +113,9 @@ def test_files_of_different_bundles(bundle: Path, change: Change, message: str) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"file": ONNX}, "litert-int8 is litert, whose files end in .tflite, but its file is onnx"),
-        ({"format": "onnx"}, "litert-int8 is onnx, whose files end in .onnx, but its file is lit"),
-        ({"length": None}, "litert-int8: length is None; LiteRT files have a length"),
+        ({"file": ONNX}, "int8-lengths is litert, whose files end in .tflite, but its file is on"),
+        ({"format": "onnx"}, "int8-lengths is onnx, whose files end in .onnx, but its file is lit"),
+        ({"length": None}, "litert-int8-lengths: length is None; LiteRT files have a length"),
     ],
 )
 def test_an_artifact_of_another_format(bundle: Path, change: dict[str, Any], message: str) -> None:
@@ -127,7 +130,7 @@ def test_a_model_with_fewer_outputs_than_labels(bundle: Path) -> None:
     lines("labels.txt", lambda _: [*names, ""])(bundle)
     labels = {str(i): name for i, name in enumerate(names)}
     edit_json("config.json", lambda config: config.update(id2label=labels))(bundle)
-    seal(bundle, labels=names)
+    seal(bundle, task={"name": "classification", "label_names": names})
     for artifact in ("litert-int8", "onnx-int8"):
         with pytest.raises(
             KdedgeError, match=r"shape \[2\], but the manifest's task has width 4: angry"
@@ -150,7 +153,7 @@ def test_a_model_of_another_length(bundle: Path) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     artifacts = [{**a, "length": a["length"] and 32} for a in manifest["artifacts"]]
     seal(bundle, artifacts=artifacts)
-    with pytest.raises(KdedgeError, match=r"takes \(64,\) tokens, but the manifest says \(32,\)"):
+    with pytest.raises(KdedgeError, match=r"takes \(56,\) tokens, but the manifest says \(32,\)"):
         load_bundle(bundle, "litert-int8")
 
 

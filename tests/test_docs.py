@@ -297,7 +297,7 @@ def test_python_service(here: Path) -> None:
     with service(here) as address:
         status, answers = ask(address, texts)
         assert status == 200
-        expected = load_bundle(COMMITTED_BUNDLE, "litert-int8").predict(texts)
+        expected = load_bundle(COMMITTED_BUNDLE).predict(texts)
         assert answers == [one.probabilities for one in expected]
 
         for case in HOSTILE:

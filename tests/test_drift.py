@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench_parts import TYPICAL, with_decision
+from bench_parts import TYPICAL, of_release_0_1, with_decision
 from conftest import ROOT
 from typer.testing import CliRunner
 
@@ -96,13 +96,18 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return with_decision(DEMO, tmp_path_factory.mktemp("drift") / "bundle")
 
 
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return of_release_0_1(DEMO, tmp_path_factory.mktemp("drift") / "older")
+
+
 def run(*arguments: object) -> tuple[int, str]:
     done = CliRunner().invoke(app, [str(argument) for argument in arguments])
     return done.exit_code, done.output
 
 
-def test_a_bundle_with_a_decision(bundle: Path) -> None:
-    model, before = load_bundle(bundle), load_bundle(DEMO)
+def test_a_bundle_with_a_decision(bundle: Path, older: Path) -> None:
+    model, before = load_bundle(bundle, "litert-int8"), load_bundle(older)
     texts = ["a moving, funny film", "the plot of the film", "好 好 film 好"]
     raw = before.outputs(texts)
     np.testing.assert_array_equal(model.outputs(texts), raw)
@@ -146,17 +151,17 @@ def test_drift_by_command(bundle: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("DEMO", "log.txt"), "its manifest does not have statistics of the test texts"),
+        (("OLDER", "log.txt"), "its manifest does not have statistics of the test texts"),
         (("BUNDLE", "log.txt", "--label-next", "5"), "each needs the other"),
         (("BUNDLE", "log.jsonl"), "line 2: '{\"label\": 1}'; needed is a JSON object"),
     ],
 )
 def test_what_drift_refuses(
-    arguments: tuple[str, ...], message: str, bundle: Path, tmp_path: Path
+    arguments: tuple[str, ...], message: str, bundle: Path, older: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "log.txt").write_text("a film\n" * 40)
     (tmp_path / "log.jsonl").write_text('{"label": "positive", "unsure": false}\n{"label": 1}\n')
-    named = {"DEMO": DEMO, "BUNDLE": bundle}
+    named = {"OLDER": older, "BUNDLE": bundle}
     where = [named.get(a, tmp_path / a if a.startswith("log") else a) for a in arguments]
     status, output = run("report", "drift", *where)
     assert status == 2

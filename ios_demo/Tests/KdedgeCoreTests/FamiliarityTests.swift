@@ -125,7 +125,7 @@ final class FamiliarityTests {
             "temperature": 1, "thresholds": [Double](), "max_unknown": 1,
             "min_familiarity": limit.map { $0 as Any } ?? NSNull(),
         ]
-        artifacts[0]["trust"] = ["decision": decision]
+        for i in artifacts.indices { artifacts[i]["trust"] = ["decision": decision] }
         manifest["files"] = files
         manifest["artifacts"] = artifacts
         manifest["pairs"] = pairs

@@ -17,8 +17,8 @@ final class ModelBundleTests {
     @Test func theCommittedBundleIsWhole() throws {
         let bundle = try opened()
         #expect(bundle.task == .classification(labels: ["negative", "positive"]))
-        #expect(bundle.maxLength == 64)
-        #expect(try bundle.artifact().name == "litert-int8")
+        #expect(bundle.maxLength == 56)
+        #expect(try bundle.artifact().name == "litert-int8-lengths")
         #expect(try bundle.artifact("onnx-int8").format == "onnx")
         try bundle.verify()
     }
@@ -40,7 +40,7 @@ final class ModelBundleTests {
         try FileManager.default.removeItem(at: folder.appending(path: "tokenizer.json"))
         expectError("tokenizer.json is missing") { _ = try bundle.contents(of: "tokenizer.json") }
         expectError("../secret.txt is not in") { _ = try bundle.contents(of: "../secret.txt") }
-        expectError("It has: litert-int8, onnx-int8.") { _ = try bundle.artifact("int2") }
+        expectError("It has: litert-int8-lengths, litert-int8, onnx-int8.") { _ = try bundle.artifact("int2") }
         try FileManager.default.removeItem(at: folder.appending(path: "manifest.json"))
         expectError("No bundle: manifest.json is missing") { _ = try opened() }
     }
@@ -54,8 +54,8 @@ final class ModelBundleTests {
     }
 
     @Test(arguments: [
-        (#""labels":["negative","positive"]"#, #""labels":["one"]"#, "labels: 1. At least 2"),
-        (#""max_length":64"#, #""max_length":2"#, "max_length: 2. At least 3"),
+        (#""label_names":["negative","positive"]"#, #""label_names":["one"]"#, "labels: 1. At least 2"),
+        (#""max_length":56"#, #""max_length":2"#, "max_length: 2. At least 3"),
         (#""labels.txt":"#, #""..\/labels.txt":"#, "../labels.txt would lie outside"),
         (#""labels.txt":"#, #""\/labels.txt":"#, "/labels.txt would lie outside"),
         (#""labels.txt":"#, #""a\\labels.txt":"#, #"a\labels.txt would lie outside"#),
@@ -75,6 +75,17 @@ final class ModelBundleTests {
         #expect(text.contains(part))
         try write(Data(text.replacingOccurrences(of: part, with: other).utf8))
         expectError(message) { _ = try opened() }
+    }
+
+    @Test func anOlderManifestWithLabels() throws {
+        let url = folder.appending(path: "manifest.json")
+        let stored = try JSONSerialization.jsonObject(with: Data(contentsOf: url))
+        var manifest = try #require(stored as? [String: Any])
+        manifest["task"] = nil
+        manifest["format_version"] = 1
+        manifest["labels"] = ["bad", "good"]
+        try write(JSONSerialization.data(withJSONObject: manifest))
+        #expect(try opened().task == .classification(labels: ["bad", "good"]))
     }
 
     /// Keys and signature are by openssl.

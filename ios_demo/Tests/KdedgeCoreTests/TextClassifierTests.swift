@@ -13,11 +13,12 @@ struct TextClassifierTests {
     struct Expected: Decodable {
         let text: String
         let label: String
+        let unsure: Bool
         let probabilities: [Float]
     }
 
     @Test(.enabled(if: fromPython != nil, "made by check.py"))
-    func theSameProbabilitiesAsPython() async throws {
+    func theSameAnswersAsPython() async throws {
         let folder = try #require(fromPython)
         let expected = try decoded([Expected].self, folder.appending(path: "expected.json"))
         let classifier = try onnx()
@@ -25,6 +26,7 @@ struct TextClassifierTests {
         for each in expected {
             let answer = try await classifier.classify(each.text)
             #expect(answer.text == each.label, "\(each.text)")
+            #expect(answer.isUnsure == each.unsure, "\(each.text)")
             for (one, other) in zip(answer.probabilities, each.probabilities) {
                 largest = max(largest, abs(one.value - other))
             }
@@ -152,8 +154,9 @@ struct TextClassifierTests {
     }
 
     private func onnx() throws -> TextClassifier {
-        let model = try bundle.contents(of: bundle.artifact("onnx-int8").file)
-        return try TextClassifier(bundle: bundle, engine: OnnxEngine(model: model))
+        let artifact = try bundle.artifact("onnx-int8")
+        let engine = try OnnxEngine(model: bundle.contents(of: artifact.file))
+        return try TextClassifier(bundle: bundle, engine: engine, decision: artifact.decision)
     }
 }
 

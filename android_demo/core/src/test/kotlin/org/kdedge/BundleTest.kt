@@ -23,11 +23,11 @@ class BundleTest {
     fun `the committed bundle is whole`() {
         val bundle = Bundle.open(filesIn(folder))
         assertEquals(listOf("negative", "positive"), bundle.task.labels)
-        assertEquals("litert-int8", bundle.artifact().name)
+        assertEquals("litert-int8-lengths", bundle.artifact().name)
         val files =
             JSONObject(folder.resolve("manifest.json").readText()).getJSONObject("files").keySet()
         files.forEach(bundle::read)
-        assertEquals(9, files.size)
+        assertEquals(11, files.size)
     }
 
     @Test
@@ -54,7 +54,7 @@ class BundleTest {
 
     @Test
     fun `an artifact that is not there`() =
-        assertRefused("It has: litert-int8, onnx-int8") { it.artifact("int2") }
+        assertRefused("It has: litert-int8-lengths, litert-int8, onnx-int8") { it.artifact("int2") }
 
     @Test
     fun `no manifest`() {
@@ -73,6 +73,15 @@ class BundleTest {
     fun `a newer version`() {
         changeManifest { JSONObject().put("format_version", 4).put("unheard", "of") }
         assertRefused("format_version is 4 and this app reads 1 to 3")
+    }
+
+    @Test
+    fun `an older version, with labels`() {
+        changeManifest { manifest ->
+            manifest.remove("task")
+            manifest.put("format_version", 1).put("labels", listOf("bad", "good"))
+        }
+        assertEquals(listOf("bad", "good"), Bundle.open(filesIn(folder)).task.labels)
     }
 
     @Test
@@ -113,7 +122,7 @@ class BundleTest {
     fun `too few labels or tokens`() {
         changeManifest { it.put("max_length", 2) }
         assertRefused("max_length: 2")
-        changeManifest { it.put("labels", listOf("one")) }
+        changeManifest { it.apply { getJSONObject("task").put("label_names", listOf("one")) } }
         assertRefused("labels: 1")
     }
 

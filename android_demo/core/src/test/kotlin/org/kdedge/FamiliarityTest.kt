@@ -91,7 +91,11 @@ class FamiliarityTest {
             opened()
         }
         // Without the limit it is not needed.
-        changeManifest { decisionOf(it).put("min_familiarity", JSONObject.NULL) }
+        changeManifest { manifest ->
+            for (decision in decisionsOf(manifest)) {
+                decision.put("min_familiarity", JSONObject.NULL)
+            }
+        }
         assertEquals(false, ask().classify("good").unsure)
     }
 
@@ -108,9 +112,9 @@ class FamiliarityTest {
         changeManifest {
             it.put("pairs", pairs)
             it.getJSONObject("files").put(Familiarity.FILE, sha256(content))
-            it.getJSONArray("artifacts")
-                .getJSONObject(0)
-                .put("trust", JSONObject(mapOf("decision" to decision)))
+            for (artifact in it.getJSONArray("artifacts").objects()) {
+                artifact.put("trust", JSONObject(mapOf("decision" to decision)))
+            }
         }
         return ask()
     }
@@ -119,12 +123,10 @@ class FamiliarityTest {
 
     private fun opened() = Bundle.open(filesIn(folder))
 
-    private fun decisionOf(manifest: JSONObject) =
-        manifest
-            .getJSONArray("artifacts")
-            .getJSONObject(0)
-            .getJSONObject("trust")
-            .getJSONObject("decision")
+    private fun decisionsOf(manifest: JSONObject) =
+        manifest.getJSONArray("artifacts").objects().map {
+            it.getJSONObject("trust").getJSONObject("decision")
+        }
 
     private fun changeManifest(change: (JSONObject) -> Unit) {
         val file = folder.resolve("manifest.json")

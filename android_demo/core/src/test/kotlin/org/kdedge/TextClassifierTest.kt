@@ -10,12 +10,14 @@ import org.junit.Test
 class TextClassifierTest {
     private val bundle = Bundle.open(filesIn(COMMITTED_BUNDLE))
     private val classifier =
-        TextClassifier(bundle, OnnxEngine(bundle.read(bundle.artifact("onnx-int8").file)))
+        bundle.artifact("onnx-int8").let {
+            TextClassifier(bundle, OnnxEngine(bundle.read(it.file)), it.decision)
+        }
 
     @After fun close() = classifier.close()
 
     @Test
-    fun `the same probabilities as Python`() {
+    fun `the same answers as Python`() {
         val expected = JSONArray(fromPython("expected.json").readText()).objects()
         for (each in expected) {
             val answer = classifier.classify(each.getString("text"))
@@ -29,6 +31,7 @@ class TextClassifierTest {
                 )
             }
             assertEquals(each.getString("label"), answer.text)
+            assertEquals(each.getString("text"), each.getBoolean("unsure"), answer.unsure)
         }
         assertTrue(expected.size >= 100)
     }

@@ -1,8 +1,11 @@
 package org.kdedge.demo
 
 import android.content.Intent
+import android.graphics.Bitmap
+import android.graphics.Canvas
 import android.os.Looper
 import android.view.View
+import android.view.View.MeasureSpec
 import android.view.ViewGroup
 import android.widget.EditText
 import android.widget.ProgressBar
@@ -22,6 +25,7 @@ import org.robolectric.Robolectric
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
+import org.robolectric.annotation.GraphicsMode
 
 /** The screens on Robolectric's Android, with ONNX Runtime for the JVM; LiteRT has none for it. */
 @RunWith(RobolectricTestRunner::class)
@@ -51,6 +55,58 @@ class AppTest {
         waitUntil { message() == "The text is empty." }
         assertEquals(View.INVISIBLE, bars.visibility)
     }
+
+    @Test
+    fun `is unsure of what is no review`() {
+        controller.setup()
+        choose("onnx-int8")
+        // "This film is good" in Chinese, whose characters the model does not know.
+        for (other in listOf("\u8fd9\u90e8\u7535\u5f71\u5f88\u597d", "How do I activate my card?")) {
+            type("a moving, funny film")
+            waitUntil { message() == "positive" }
+            // The first of them.
+            val bar = controller.get().findViewById<View>(R.id.bar)
+            assertEquals(1f, bar.alpha)
+            type(other)
+            waitUntil { message() == "unsure" }
+            assertTrue("${bar.alpha}", bar.alpha < 0.5f)
+        }
+    }
+
+    @Test
+    @Config(sdk = [35], qualifiers = "w360dp-h420dp-notnight-xhdpi")
+    @GraphicsMode(GraphicsMode.Mode.NATIVE)
+    fun `a picture in the light theme`() = draw("light", "a moving, funny film", "positive")
+
+    @Test
+    @Config(sdk = [35], qualifiers = "w360dp-h420dp-night-xhdpi")
+    @GraphicsMode(GraphicsMode.Mode.NATIVE)
+    fun `a picture in the dark theme`() = draw("dark", "How do I activate my card?", "unsure")
+
+    private fun draw(name: String, text: String, answer: String) {
+        val folder = System.getenv("KDEDGE_FROM_PYTHON")
+        assumeTrue("check.py says where pictures go", folder != null)
+        controller.setup()
+        choose("onnx-int8")
+        // The first answer takes longer.
+        type("a waste of two hours")
+        waitUntil { message() == "negative" }
+        type(text)
+        waitUntil { message() == answer }
+        // The committed app has no place to get bundles from.
+        controller.get().findViewById<View>(R.id.update).visibility = View.GONE
+        val screen = controller.get().window.decorView
+        screen.measure(exactly(screen.width), exactly(screen.height))
+        screen.layout(0, 0, screen.width, screen.height)
+        val picture =
+            Bitmap.createBitmap(screen.width, screen.height, Bitmap.Config.ARGB_8888)
+        screen.draw(Canvas(picture))
+        File(folder, "$name.png").outputStream().use {
+            picture.compress(Bitmap.CompressFormat.PNG, 100, it)
+        }
+    }
+
+    private fun exactly(pixels: Int) = MeasureSpec.makeMeasureSpec(pixels, MeasureSpec.EXACTLY)
 
     @Test
     fun `waits until one stops typing`() {
@@ -85,7 +141,7 @@ class AppTest {
     fun `says that a runtime is missing`() {
         controller.setup()
         waitUntil { "no native library" in message() }
-        assertTrue(message(), message().startsWith("litert-int8: the app has no native library"))
+        assertTrue(message(), message().startsWith("litert-int8-lengths: the app has no native"))
         // And goes on with the other.
         type("a moving, funny film")
         choose("onnx-int8")
