@@ -339,6 +339,8 @@ def test_readable_in_small_and_dark(page: "playwright.Page") -> None:
         page.emulate_media(color_scheme=scheme)
         box(page).fill("w" * 200)
         playwright.expect(answers(page)).to_have_count(2)
+        # This bundle takes one text.
+        playwright.expect(page.locator("#pair")).to_be_hidden()
         assert page.evaluate("document.documentElement.scrollWidth") == width
         sizes = page.evaluate(
             """[...document.querySelectorAll("main *")].filter((e) => e.innerText?.trim()).map(
