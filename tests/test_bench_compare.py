@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from kdedge.bench.report import model as report_module
 from kdedge.bench.report.compare import compare
-from kdedge.bench.report.model import BenchReport, report_schema
+from kdedge.bench.report.model import BenchReport, Measurement, Placement, report_schema
 from kdedge.bench.report.tables import markdown_table
 from kdedge.cli import app
 
@@ -19,6 +19,12 @@ def report_of(*ms: tuple[str, int, float, float]) -> BenchReport:
     """A report of artifacts, each a name, a size in bytes, a latency in ms and an accuracy."""
     made = [measurement(name, size, time, accuracy, 1.0) for name, size, time, accuracy in ms]
     return make_report().model_copy(update={"measurements": tuple(made)})
+
+
+def placed(measured: Measurement, placement: Placement) -> Measurement:
+    """The measurement, from an app that says where it ran."""
+    repeats = tuple(r.model_copy(update={"placement": placement}) for r in measured.repeats)
+    return measured.model_copy(update={"repeats": repeats})
 
 
 def run(folder: Path, old: BenchReport, new: BenchReport, *more: str) -> Result:
@@ -134,6 +140,31 @@ def test_a_report_obeys_the_published_schema(tmp_path: Path) -> None:
     jsonschema.validate(stored, json.loads(report_schema()))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(stored | {"format_version": 1}, json.loads(report_schema()))
+
+
+def test_processors_are_told_and_not_mixed() -> None:
+    slow, fast, fallen = report_of(
+        ("nano/litert-float32", 1, 4.0, 0.8), ("nano/litert-int8", 1, 2.0, 0.8),
+        ("nano/litert-int4", 1, 1.0, 0.8),
+    ).measurements  # fmt: skip
+    gpu = Placement(asked="gpu", used="gpu", share=0.5)
+    cpu = Placement(asked="gpu", used="cpu", reason="it is too old")
+    parts = (placed(slow, gpu), placed(fast, gpu), placed(fallen, cpu))
+    report = make_report().model_copy(update={"measurements": parts})
+    of_gpu, of_cpu = report.speed_up(parts[1]), report.speed_up(parts[2])
+    assert of_gpu and of_gpu.ratio == pytest.approx(2)
+    assert of_cpu is None
+    lines = markdown_table(report).splitlines()
+    assert lines[3].startswith(
+        "| nano/litert-int8 (on the GPU, which took 50.0% of the operators) |"
+    )
+    assert lines[4].startswith(
+        "| nano/litert-int4 (on the CPU instead of the GPU: it is too old) |"
+    )
+    # The CPU of an app is that of reports from before there was a choice.
+    before = report_of(("nano/litert-int8", 1, 2.0, 0.8), ("nano/litert-int4", 1, 1.0, 0.8))
+    (doubt,) = compare(before, report).doubts
+    assert doubt.startswith("nano/litert-int8 was measured in another way")
 
 
 def test_markdown() -> None:

@@ -68,6 +68,7 @@ def test_other_urls_are_refused(url: str) -> None:
         ("local", {"setup": True}, "--setup: True is not used by local"),
         ("browser", {"app": "org.kdedge.demo"}, "--app: org.kdedge.demo is not used by browser"),
         ("adb://1", {"setup": True}, "--setup: True is not used by adb://1"),
+        ("adb://1", {"accelerator": "gpu"}, "--accelerator: gpu is not used by adb://1"),
         ("ssh://a", {"benchmark_model": Path("m")}, "--benchmark-model: m is not used by ssh://a"),
         ("local", {"colour": "red"}, "--colour: red is not used by local"),
     ],

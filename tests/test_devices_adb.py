@@ -427,10 +427,44 @@ def test_the_demo_app(app_phone: Phone) -> None:
     assert len(starts) == 12 and len(commands) == 36
     expected = (
         f"--es artifact {first.sha256} --ei count 64 --ef seconds 0.5 --ei warmup 16 "
-        "--ef warmup_seconds 0.2 --ei threads 1"
+        "--ef warmup_seconds 0.2 --ei threads 1 --es accelerator cpu"
     )
     assert starts[0][4:] == expected.split()
     assert not (app_phone.folder / "alive").exists()
+    assert (first.used, first.placement) == (("cpu",), "")
+
+
+ON_GPU = {"asked": "gpu", "used": "gpu", "share": 0.775, "reason": None}
+FELL_BACK = {"asked": "gpu", "used": "cpu", "share": None, "reason": "its library is missing"}
+
+
+@pytest.mark.clients
+@pytest.mark.parametrize(
+    ("ran", "used", "words"),
+    [
+        (ON_GPU, "gpu", "on the GPU, which took 77.5% of the operators"),
+        (FELL_BACK, "cpu", "on the CPU instead of the GPU: its library is missing"),
+        (None, "cpu", "on the CPU instead of the GPU: the app is too old"),
+    ],
+)
+def test_the_report_says_which_processor_ran(
+    app_phone: Phone, ran: dict[str, Any] | None, used: str, words: str
+) -> None:
+    result = json.loads((app_phone.folder / "result").read_text()) | {"accelerator": ran}
+    if ran is None:
+        del result["accelerator"]
+    (app_phone.folder / "result").write_text(json.dumps(result))
+    done = app_phone.bench("--app", "org.kdedge.demo", "--accelerator", "gpu", "--markdown")
+    assert done.returncode == 0, done.stderr
+    assert f"| litert-float32 ({words}) |" in done.stdout
+    assert words in (app_phone.report / "report.html").read_text()
+    report = BenchReport.load(app_phone.report / "results.json")
+    # Only LiteRT runs on other processors than the CPU.
+    (measured,) = report.measurements
+    assert measured.used == (used,)
+    assert measured.repeats[0].placement == measured.texts[0].placement
+    assert report.environments[URL]["processor asked for"] == "GPU"
+    assert '"--es", "accelerator", "gpu"' in (app_phone.folder / "am").read_text()
 
 
 @pytest.mark.clients
@@ -440,6 +474,11 @@ def test_the_demo_app(app_phone: Phone) -> None:
         ("result", '{"error": "org.kdedge.BundleException: no artifact"}', "no artifact"),
         ("result", '{"format_version": 2}', "format_version 2"),
         ("result", '{"format_version": 1}', "no result of a benchmark"),
+        (
+            "result",
+            '{"format_version": 1, "infer_ns": "%s", "accelerator": 7}' % ("-" * 64),
+            "'int'",
+        ),
         ("no_activity", "", "does not exist"),
         ("crash", "", "ended without a result"),
         ("hang", "", "not done after 3 s, and was stopped"),
@@ -464,6 +503,11 @@ def test_no_such_app(app_phone: Phone) -> None:
 def test_two_programs_at_once() -> None:
     with pytest.raises(KdedgeError, match="--app: org.kdedge.demo beside --benchmark-model"):
         device_of(URL, benchmark_model=Path(__file__), app="org.kdedge.demo")
+
+
+def test_an_accelerator_that_there_is_not() -> None:
+    with pytest.raises(KdedgeError, match="--accelerator: there is no 'tpu'. Allowed: cpu, gpu, n"):
+        device_of(URL, app="org.kdedge.demo", accelerator="tpu")
 
 
 def test_no_such_benchmark_model(tmp_path: Path) -> None:

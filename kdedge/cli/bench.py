@@ -52,6 +52,11 @@ class DeviceOptions(Section):
     app: str | None = Field(
         None, description="app to measure with on adb:// devices; org.kdedge.demo is android_demo"
     )
+    accelerator: str | None = Field(
+        None,
+        description="processor that --app runs LiteRT models on, if it can: gpu, npu or cpu; "
+        "default: cpu",
+    )
 
 
 @settings_as_options

@@ -11,7 +11,7 @@ from typing import Any, Self
 from kdedge.bench import agent
 from kdedge.bench.devices.adb import FORM, Adb
 from kdedge.bench.devices.device import Device, Kind, Subject, hangs
-from kdedge.bench.report.model import Value
+from kdedge.bench.report.model import ACCELERATORS, Value
 from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
@@ -20,11 +20,15 @@ FORMAT_VERSION = 1
 
 
 class AndroidApp(Device):
-    """An Android device with such an app. The option `app` is the app's package name.
+    """An Android device with such an app.
+
+    The option `app` is the app's package name. The option `accelerator` is the processor that the
+    app should use. Only LiteRT models run on others than the CPU.
 
     Args:
         adb: the connection.
         package: package name of the app, for instance `org.kdedge.demo`.
+        accelerator: `cpu`, `gpu` or `npu`.
     """
 
     form = FORM
@@ -32,15 +36,24 @@ class AndroidApp(Device):
     # The app's own folder, which adb may read.
     files = "/sdcard/Android/data/{package}/files"
 
-    def __init__(self, adb: Adb, package: str) -> None:
+    def __init__(self, adb: Adb, package: str, accelerator: str = "cpu") -> None:
         self._adb, self._package, self.url = adb, package, adb.url
+        self._accelerator = accelerator
+        if accelerator != "cpu":
+            self.formats = ("litert",)
         self._result = f"{self.files.format(package=package)}/benchmark.json"
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self | None:
         """The device of `adb://SERIAL`, if the option is given."""
         adb = Adb.from_url(url)
-        return cls(adb, options.pop("app")) if adb and "app" in options else None
+        if adb is None or "app" not in options:
+            return None
+        accelerator = options.pop("accelerator", "cpu")
+        if accelerator not in ACCELERATORS:
+            allowed = ", ".join(ACCELERATORS)
+            raise KdedgeError(f"--accelerator: there is no {accelerator!r}. Allowed: {allowed}.")
+        return cls(adb, options.pop("app"), accelerator)
 
     def open(self) -> None:
         """Connect and check that the app is installed."""
@@ -61,7 +74,11 @@ class AndroidApp(Device):
     def environment(self) -> dict[str, Value]:
         """Facts about the device from the kernel and Android, and which APK is installed."""
         checksum = self._adb.execute("sha256sum", self._apk).stdout[:64]
-        return self._adb.environment() | {"app": self._package, "SHA-256 of the APK": checksum}
+        return self._adb.environment() | {
+            "app": self._package,
+            "SHA-256 of the APK": checksum,
+            "processor asked for": self._accelerator.upper(),
+        }
 
     def state(self) -> dict[str, Value]:
         """The state that the kernel reports."""
@@ -78,6 +95,7 @@ class AndroidApp(Device):
             *("--ei", "warmup", scenario.warmup_count),
             *("--ef", "warmup_seconds", scenario.warmup_seconds),
             *("--ei", "threads", subject.threads),
+            *("--es", "accelerator", self._accelerator),
         )
         activity = f"{self._package}/.BenchmarkActivity"
         try:
@@ -119,12 +137,16 @@ class AndroidApp(Device):
                     f"{self._package} measured {len(result['infer_ns'])} of {scenario.min_count} "
                     "inferences."
                 )
+            # Apps of older versions know only the CPU.
+            placement = result.get("accelerator", {"used": "cpu", "reason": "the app is too old"})
+            placement |= {"asked": self._accelerator}
             if kind == "text":
                 pairs = zip(result["tokenize_ns"], result["infer_ns"], strict=True)
                 return {
                     "tokenize_ns": result["tokenize_ns"],
                     "end_to_end_ns": [tokenize + infer for tokenize, infer in pairs],
                     "runtime": result["runtime"],
+                    "placement": placement,
                 }
             return {
                 "load_ns": result["load_ns"],
@@ -132,6 +154,7 @@ class AndroidApp(Device):
                 "samples_ns": result["infer_ns"],
                 "peak_rss_bytes": None,
                 "runtime": result["runtime"],
+                "placement": placement,
             }
         except (ValueError, TypeError, KeyError) as error:
             raise KdedgeError(

@@ -114,9 +114,15 @@ def _doubts(old: BenchReport, new: BenchReport) -> list[str]:
     before = {m.name: m for m in old.measurements}
     for m in new.measurements:
         was_of = before.get(m.name)
-        if was_of and (was_of.length, was_of.p50_is_mean) != (m.length, m.p50_is_mean):
-            doubts.append(f"{m.name} was measured in another way (tokens, or mean for median).")
+        if was_of and _way(was_of) != _way(m):
+            doubts.append(
+                f"{m.name} was measured in another way (tokens, processor, or mean for median)."
+            )
     return sorted(doubts)
+
+
+def _way(m: Measurement) -> tuple[object, ...]:
+    return m.length, m.p50_is_mean, m.used
 
 
 HEAD = (

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
@@ -17,6 +17,8 @@ from kdedge.files import write_text
 
 FORMAT_VERSION = 4
 Value = str | int | float
+Accelerator = Literal["cpu", "gpu", "npu"]
+ACCELERATORS = get_args(Accelerator)
 LEAST_FOR_P99 = 1000
 # With fewer samples a median does not show whether the device gets slower.
 LEAST_THIRD = 50
@@ -41,6 +43,36 @@ class Summary(_Frozen):
     )
 
 
+class Placement(_Frozen):
+    """The processor that an app ran a model on."""
+
+    asked: Accelerator
+    used: Accelerator
+    share: float | None = Field(
+        None, ge=0, le=1, description="of the operators that it took; None if unknown or the CPU"
+    )
+    reason: str | None = Field(None, description="why the CPU was used instead")
+
+    @property
+    def words(self) -> str:
+        """Formatted for people; empty for the CPU as asked.
+
+        >>> Placement(asked="gpu", used="gpu", share=0.775).words
+        'on the GPU, which took 77.5% of the operators'
+        >>> Placement(asked="gpu", used="cpu", reason="its library is missing").words
+        'on the CPU instead of the GPU: its library is missing'
+        """
+        used, asked = self.used.upper(), self.asked.upper()
+        if used != asked:
+            # In one line, for tables.
+            reason = " ".join((self.reason or "no reason given").split())
+            return f"on the {used} instead of the {asked}: {reason}"
+        if self.used == "cpu":
+            return ""
+        share = "an unknown share" if self.share is None else f"{self.share:.1%}"
+        return f"on the {used}, which took {share} of the operators"
+
+
 class Repeat(_Frozen):
     """The measurements of one process; without samples, a summary of them."""
 
@@ -52,6 +84,7 @@ class Repeat(_Frozen):
     joules: float | None = Field(
         None, ge=0, description="energy of the processor for these samples; None if unknown"
     )
+    placement: Placement | None = Field(None, description="None for the CPU")
 
     @model_validator(mode="after")
     def _measured_something(self) -> "Repeat":
@@ -95,6 +128,7 @@ class TextTimes(_Frozen):
 
     tokenize_ns: tuple[int, ...] = Field(min_length=1, description="tokenization only")
     end_to_end_ns: tuple[int, ...] = Field(min_length=1)
+    placement: Placement | None = Field(None, description="None for the CPU")
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
@@ -257,14 +291,28 @@ class Measurement(_Frozen):
         return tuple(times.end_to_end_p50_ms for times in self.texts)
 
     @property
+    def used(self) -> tuple[Accelerator, ...]:
+        """The processors that it ran on; several only if it did not work in each process."""
+        return tuple(sorted({one.used if one else "cpu" for one in self._placements}))
+
+    @property
+    def placement(self) -> str:
+        """The processors that it ran on, formatted; empty for the CPU as asked."""
+        return "; ".join(dict.fromkeys(one.words for one in self._placements if one and one.words))
+
+    @property
+    def _placements(self) -> list[Placement | None]:
+        return [*(one.placement for one in self.repeats), *(one.placement for one in self.texts)]
+
+    @property
     def has_details(self) -> bool:
         """Whether there are other measurements than latencies of inferences."""
         return bool(self.texts or self.memory or self.reference or self.millijoules)
 
     @property
-    def conditions(self) -> tuple[str, str, int, int, int]:
+    def conditions(self) -> tuple[object, ...]:
         """The conditions that must be equal to compare latencies."""
-        return self.device, self.format, self.threads, self.length, self.batch
+        return self.device, self.format, self.threads, self.length, self.batch, self.used
 
     @property
     def is_teacher(self) -> bool:
@@ -417,8 +465,8 @@ class BenchReport(_Head):
     def speed_up(self, measurement: Measurement) -> SpeedUp | None:
         """Compare inferences with the baseline: the teacher's fastest under the same conditions.
 
-        The same conditions are: device, runtime, threads, tokens and batch size. Without a teacher
-        the baseline is the slowest artifact. None for the baseline itself.
+        The same conditions are: device, runtime, threads, tokens, batch size and processor. Without
+        a teacher the baseline is the slowest artifact. None for the baseline itself.
         """
         peers = [m for m in self.measurements if m.conditions == measurement.conditions]
         return _speed_up(measurement, peers, lambda m: m.repeats_p1_ms)
@@ -430,8 +478,8 @@ class BenchReport(_Head):
         not measured.
         """
 
-        def conditions(m: Measurement) -> tuple[str, str, int]:
-            return m.device, m.format, m.threads
+        def conditions(m: Measurement) -> tuple[object, ...]:
+            return m.device, m.format, m.threads, m.used
 
         peers = [m for m in self.measurements if m.texts]
         peers = [m for m in peers if conditions(m) == conditions(measurement)]

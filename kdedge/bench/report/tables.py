@@ -48,8 +48,13 @@ def _figures(report: BenchReport, m: Measurement) -> tuple[str, ...]:
 
 def markdown_table(report: BenchReport) -> str:
     """The results of each artifact in Markdown."""
-    rows = [(m.name, *_figures(report, m)) for m in report.measurements]
+    rows = [(_title(m), *_figures(report, m)) for m in report.measurements]
     return markdown(("artifact", *_columns(report)), rows)
+
+
+def _title(m: Measurement) -> str:
+    """The name, and where it ran if another processor than the CPU was asked for."""
+    return f"{m.name} ({m.placement})" if m.placement else m.name
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -74,7 +79,7 @@ def terminal_table(report: BenchReport) -> Table:
     for name in _columns(report):
         table.add_column(name, justify="right", no_wrap=True)
     for m in report.measurements:
-        table.add_row(m.name, *_figures(report, m))
+        table.add_row(_title(m), *_figures(report, m))
     best = report.best
     notes = []
     if s.kind == SINGLE_STREAM and best and best.text_ms and best.tokenize_ms:

@@ -23,7 +23,8 @@ import org.kdedge.TextClassifier
  *     adb logcat -s kdedge
  *     adb pull /sdcard/Android/data/org.kdedge.demo/files/benchmark.json
  *
- * `artifact` is a name or a SHA-256. Counts and seconds, `warmup` and `warmup_seconds` too, are
+ * `artifact` is a name or a SHA-256; `--es accelerator gpu`, or `npu`, asks for another processor
+ * than the CPU, and the file says what ran. Counts and seconds, `warmup` and `warmup_seconds` too, are
  * both reached. Where it fails, the file says only `error`. `kdedge bench --app` does all this.
  */
 class BenchmarkActivity : Activity() {
@@ -64,6 +65,7 @@ class BenchmarkActivity : Activity() {
         val warmup = intent.getIntExtra("warmup", 100)
         val warmupSeconds = intent.getFloatExtra("warmup_seconds", 0f)
         val threads = intent.getIntExtra("threads", 1)
+        val accelerator = Accelerator.of(intent.getStringExtra("accelerator"))
 
         init {
             require(count in 1..100_000 && warmup in 0..100_000) {
@@ -83,8 +85,8 @@ class BenchmarkActivity : Activity() {
                     "`kdedge export STUDENT_DIR --out BUNDLE_DIR --sample-texts` puts some into it."
             )
         }
-        val engine = loadEngine(bundle, artifact, job.threads)
-        TextClassifier(bundle, engine, artifact.decision).use { classifier ->
+        val model = loadEngine(bundle, artifact, job.threads, job.accelerator)
+        TextClassifier(bundle, model.engine, artifact.decision).use { classifier ->
             val loaded = System.nanoTime()
             // Lines have a tab between the texts of a pair.
             val texts =
@@ -103,6 +105,7 @@ class BenchmarkActivity : Activity() {
                 .put("artifact", artifact.name)
                 .put("artifact_sha256", artifact.sha256)
                 .put("runtime", JSONObject().put("name", runtime).put("version", version))
+                .put("accelerator", json(model.placement))
                 .put("texts", texts.size)
                 .put("threads", job.threads)
                 .put("load_ns", loaded - start)
@@ -127,6 +130,13 @@ class BenchmarkActivity : Activity() {
         }
         return answers
     }
+
+    private fun json(placement: Placement) =
+        JSONObject()
+            .put("asked", placement.asked.id)
+            .put("used", placement.used.id)
+            .put("share", placement.share ?: JSONObject.NULL)
+            .put("reason", placement.reason ?: JSONObject.NULL)
 
     private fun device() =
         JSONObject()

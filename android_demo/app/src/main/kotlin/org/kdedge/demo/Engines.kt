@@ -6,17 +6,21 @@ import android.os.Build
 import org.kdedge.Artifact
 import org.kdedge.Bundle
 import org.kdedge.BundleException
-import org.kdedge.Engine
 import org.kdedge.OnnxEngine
 import org.tensorflow.lite.TensorFlowLite
 
-/** Loads a model of a bundle in its runtime. */
-fun loadEngine(bundle: Bundle, artifact: Artifact, threads: Int = 1): Engine {
+/** Loads a model of a bundle in its runtime; ONNX Runtime runs on the CPU here. */
+fun loadEngine(
+    bundle: Bundle,
+    artifact: Artifact,
+    threads: Int = 1,
+    accelerator: Accelerator = Accelerator.CPU,
+): Loaded {
     val model = bundle.read(artifact.file)
     try {
         return when (artifact.format) {
-            "litert" -> LiteRtEngine(model, threads)
-            "onnx" -> OnnxEngine(model, threads)
+            "litert" -> loadLiteRt(model, threads, accelerator)
+            "onnx" -> Loaded(OnnxEngine(model, threads), onnxPlacement(accelerator))
             else ->
                 throw BundleException(
                     "${artifact.name}: this app has no engine for ${artifact.format}."
@@ -30,6 +34,10 @@ fun loadEngine(bundle: Bundle, artifact: Artifact, threads: Int = 1): Engine {
         )
     }
 }
+
+private fun onnxPlacement(asked: Accelerator) =
+    if (asked == Accelerator.CPU) Placement(asked)
+    else Placement(asked, Accelerator.CPU, reason = "this app runs ONNX models on the CPU")
 
 /** Name and version of the runtime of a loaded artifact. */
 fun runtimeOf(artifact: Artifact): Pair<String, String> =

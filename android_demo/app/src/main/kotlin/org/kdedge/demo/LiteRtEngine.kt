@@ -5,20 +5,30 @@ import java.nio.ByteOrder
 import org.kdedge.BundleException
 import org.kdedge.Engine
 import org.tensorflow.lite.DataType
+import org.tensorflow.lite.Delegate
 import org.tensorflow.lite.Interpreter
 
 /**
  * A `.tflite` file in LiteRT. It has a signature for each length that a text can have: int32
  * [1, length] ids, mask, segment_ids -> float32 outputs.
+ *
+ * It runs on the CPU; a delegate takes the operators that it can, and is closed with the engine.
  */
-class LiteRtEngine(model: ByteArray, threads: Int = 1) : Engine {
+class LiteRtEngine(
+    model: ByteArray,
+    threads: Int = 1,
+    private val delegate: Delegate? = null,
+) : Engine {
     private class Signature(val key: String, val output: String, val width: Int)
 
     private val interpreter =
         try {
             val buffer = ByteBuffer.allocateDirect(model.size).order(ByteOrder.nativeOrder())
-            Interpreter(buffer.put(model), Interpreter.Options().setNumThreads(threads))
+            val options = Interpreter.Options().setNumThreads(threads)
+            if (delegate != null) options.addDelegate(delegate)
+            Interpreter(buffer.put(model), options)
         } catch (e: IllegalArgumentException) {
+            delegate?.close()
             throw BundleException("LiteRT refuses this model: ${e.message}", e)
         }
 
@@ -29,7 +39,7 @@ class LiteRtEngine(model: ByteArray, threads: Int = 1) : Engine {
                 throw BundleException("The model has no signature.")
             }
         } catch (e: BundleException) {
-            interpreter.close()
+            close()
             throw e
         }
 
@@ -48,7 +58,16 @@ class LiteRtEngine(model: ByteArray, threads: Int = 1) : Engine {
         return output[0]
     }
 
-    override fun close() = interpreter.close()
+    /** Runs each length once, on padding. */
+    fun tryOut() {
+        for (length in signatures.keys) run(IntArray(length), IntArray(length), IntArray(length))
+    }
+
+    override fun close() {
+        interpreter.close()
+        // Its memory is used until then.
+        delegate?.close()
+    }
 
     private fun signature(key: String): Pair<Int, Signature> {
         val names = interpreter.getSignatureInputs(key).sorted()

@@ -1,6 +1,7 @@
 package org.kdedge.demo
 
 import android.app.Activity
+import android.content.Context
 import android.os.Bundle as State
 import android.os.Handler
 import android.os.Looper
@@ -39,11 +40,15 @@ class MainActivity : Activity() {
 
     private var bundle: Bundle? = null
     private var artifact: String? = null
+    private var accelerator = Accelerator.CPU
 
     private val update by lazy { findViewById(R.id.update) as Button }
     private val text by lazy { findViewById(R.id.text) as EditText }
     private val pair by lazy { findViewById(R.id.pair) as EditText }
     private val artifacts by lazy { findViewById(R.id.artifacts) as Spinner }
+    private val accelerators by lazy { findViewById(R.id.accelerators) as Spinner }
+    private val ofAccelerator by lazy { findViewById(R.id.of_accelerator) as View }
+    private val placement by lazy { findViewById(R.id.placement) as TextView }
     private val message by lazy { findViewById(R.id.message) as TextView }
     private val bars by lazy { findViewById(R.id.bars) as ViewGroup }
     private val latency by lazy { findViewById(R.id.latency) as TextView }
@@ -54,6 +59,9 @@ class MainActivity : Activity() {
         // The text is kept by its view; the spinner is still empty when the views' state comes
         // back.
         artifact = state?.getString(ARTIFACT)
+        accelerator = Accelerator.of(state?.getString(ACCELERATOR))
+        accelerators.adapter = choices(Accelerator.entries.map { it.name })
+        accelerators.setSelection(accelerator.ordinal)
         for (one in listOf(text, pair)) one.addTextChangedListener(typing)
         inBackground {
             val loaded = currentBundle(this)
@@ -81,6 +89,7 @@ class MainActivity : Activity() {
     override fun onSaveInstanceState(state: State) {
         super.onSaveInstanceState(state)
         state.putString(ARTIFACT, artifact)
+        state.putString(ACCELERATOR, accelerator.id)
     }
 
     override fun onDestroy() {
@@ -99,7 +108,7 @@ class MainActivity : Activity() {
                     source.updates.install(source.url) { new ->
                         // What this phone cannot run is refused.
                         val model = new.artifacts.find { it.name == chosen } ?: new.artifact()
-                        TextClassifier(new, loadEngine(new, model)).use {
+                        TextClassifier(new, loadEngine(new, model).engine).use {
                             it.classify("a text", "another".takeIf { new.pairs })
                         }
                     };
@@ -118,34 +127,53 @@ class MainActivity : Activity() {
             bars.addView(bar)
         }
         val names = loaded.artifacts.map { it.name }
-        artifacts.adapter = ArrayAdapter(this, android.R.layout.simple_spinner_dropdown_item, names)
+        artifacts.adapter = choices(names)
         artifacts.setSelection(names.indexOf(artifact ?: loaded.artifact().name).coerceAtLeast(0))
         // None is loaded yet.
         artifact = null
-        artifacts.onItemSelectedListener =
-            object : AdapterView.OnItemSelectedListener {
-                override fun onItemSelected(
-                    parent: AdapterView<*>?,
-                    view: View?,
-                    position: Int,
-                    id: Long,
-                ) = load(names[position])
-
-                override fun onNothingSelected(parent: AdapterView<*>?) = Unit
-            }
+        artifacts.onItemSelectedListener = choosing
+        accelerators.onItemSelectedListener = choosing
     }
 
-    private fun load(name: String) {
+    private fun choices(names: List<String>) =
+        ArrayAdapter(this, android.R.layout.simple_spinner_dropdown_item, names)
+
+    private val choosing =
+        object : AdapterView.OnItemSelectedListener {
+            override fun onItemSelected(
+                parent: AdapterView<*>?,
+                view: View?,
+                position: Int,
+                id: Long,
+            ) =
+                load(
+                    artifacts.selectedItem as String,
+                    Accelerator.entries[accelerators.selectedItemPosition],
+                )
+
+            override fun onNothingSelected(parent: AdapterView<*>?) = Unit
+        }
+
+    private fun load(name: String, on: Accelerator) {
         val bundle = bundle ?: return
         // A spinner may tell of one choice twice.
-        if (name == artifact) return
+        if (name == artifact && on == accelerator) return
         artifact = name
+        accelerator = on
+        val model = bundle.artifact(name)
+        val litert = model.format == "litert"
+        ofAccelerator.visibility = if (litert) View.VISIBLE else View.GONE
+        placement.text = ""
         inBackground {
             classifier?.close()
             classifier = null
-            val chosen = bundle.artifact(name)
-            classifier = TextClassifier(bundle, loadEngine(bundle, chosen), chosen.decision);
-            { ask() }
+            val asked = if (litert) on else Accelerator.CPU
+            val loaded = loadEngine(bundle, model, accelerator = asked)
+            classifier = TextClassifier(bundle, loaded.engine, model.decision);
+            {
+                placement.text = loaded.placement.describe(this)
+                ask()
+            }
         }
     }
 
@@ -199,7 +227,17 @@ class MainActivity : Activity() {
 
     private companion object {
         const val ARTIFACT = "artifact"
+        const val ACCELERATOR = "accelerator"
         const val DEBOUNCE_MS = 150L
         const val UNSURE_ALPHA = 0.3f
     }
 }
+
+/** Where a model runs, unless that is the CPU because it was chosen. */
+fun Placement.describe(context: Context): String =
+    when {
+        used != asked -> context.getString(R.string.fell_back, asked.name, reason)
+        asked == Accelerator.CPU -> ""
+        share == null -> context.getString(R.string.share_unknown, used.name)
+        else -> context.getString(R.string.runs_on, used.name, (100 * share).roundToInt())
+    }

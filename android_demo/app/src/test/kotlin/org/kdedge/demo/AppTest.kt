@@ -142,10 +142,13 @@ class AppTest {
         controller.setup()
         waitUntil { "no native library" in message() }
         assertTrue(message(), message().startsWith("litert-int8-lengths: the app has no native"))
-        // And goes on with the other.
+        val accelerator = controller.get().findViewById<View>(R.id.of_accelerator)
+        assertEquals(View.VISIBLE, accelerator.visibility)
+        // And goes on with the other, which runs on the CPU only.
         type("a moving, funny film")
         choose("onnx-int8")
         waitUntil { message() == "positive" }
+        assertEquals(View.GONE, accelerator.visibility)
     }
 
     @Test
@@ -183,6 +186,15 @@ class AppTest {
     }
 
     @Test
+    fun `says where it measured`() {
+        val asked = benchmark("onnx-int8", 1, accelerator = "npu").getJSONObject("accelerator")
+        assertEquals("npu", asked.getString("asked"))
+        assertEquals("cpu", asked.getString("used"))
+        assertTrue(asked.isNull("share"))
+        assertEquals("this app runs ONNX models on the CPU", asked.getString("reason"))
+    }
+
+    @Test
     fun `measures for some time`() {
         val times = benchmark("onnx-int8", 20, seconds = 0.5f).getJSONArray("infer_ns")
         assertTrue("${times.length()}", times.length() > 20)
@@ -210,12 +222,20 @@ class AppTest {
         assertTrue("has no artifact int2" in benchmark("int2", 20).getString("error"))
         assertTrue("count is 0" in benchmark("onnx-int8", 0).getString("error"))
         assertTrue("no native library" in benchmark("litert-int8", 20).getString("error"))
+        val unknown = benchmark("onnx-int8", 1, accelerator = "tpu").getString("error")
+        assertTrue(unknown, "accelerator is tpu; cpu, gpu, npu are allowed." in unknown)
     }
 
-    private fun benchmark(artifact: String, count: Int, seconds: Float = 0f): JSONObject {
+    private fun benchmark(
+        artifact: String,
+        count: Int,
+        seconds: Float = 0f,
+        accelerator: String? = null,
+    ): JSONObject {
         val intent =
             Intent()
                 .putExtra("artifact", artifact)
+                .putExtra("accelerator", accelerator)
                 .putExtra("count", count)
                 .putExtra("seconds", seconds)
                 .putExtra("warmup", 5)
