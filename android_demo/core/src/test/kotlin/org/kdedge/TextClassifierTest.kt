@@ -1,5 +1,6 @@
 package org.kdedge
 
+import kotlin.math.abs
 import org.json.JSONArray
 import org.junit.After
 import org.junit.Assert.assertEquals
@@ -19,21 +20,19 @@ class TextClassifierTest {
     @Test
     fun `the same answers as Python`() {
         val expected = JSONArray(fromPython("expected.json").readText()).objects()
+        var largest = 0f
         for (each in expected) {
             val answer = classifier.classify(each.getString("text"))
             each.getJSONArray("probabilities").forEachIndexed { i, probability ->
-                val label = bundle.task.labels[i]
-                assertEquals(
-                    each.getString("text"),
-                    (probability as Number).toFloat(),
-                    answer.probabilities.getValue(label),
-                    1e-4f,
-                )
+                val ours = answer.probabilities.getValue(bundle.task.labels[i])
+                largest = maxOf(largest, abs((probability as Number).toFloat() - ours))
             }
             assertEquals(each.getString("label"), answer.text)
             assertEquals(each.getString("text"), each.getBoolean("unsure"), answer.unsure)
         }
         assertTrue(expected.size >= 100)
+        assertTrue("$largest", largest < 1e-4f)
+        println("largest difference from Python: $largest, of ${expected.size} texts")
     }
 
     @Test
