@@ -289,9 +289,14 @@ def make_once(path: Path, work: Callable[P, object], *args: P.args, **kwargs: P.
 
 
 def commit() -> str:
-    """The commit of the code that runs; `-dirty` if it has changes."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
+    """The commit of the code that runs; `-dirty` if other files than results have changes."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "-uno", "--", ".", ":(exclude)benchmarks/results")
+    return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
 
 
 def fingerprints(
