@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from browser_parts import installed_node_modules, playwright, served, watched
 from client_parts import Record, record_client
+from conftest import DATA
 
-from kdedge import load_bundle
+from kdedge import load_bundle, load_corpus
 from kdedge.runtime import TextModel
 from kdedge.tasks import Classification
 
@@ -76,6 +77,7 @@ LITERT_JS = """async ([file, rows]) => {
     return outputs;
 }"""
 
+TEXTS = load_corpus(DATA, split="split").test.texts
 WITHIN = 1e-3
 
 
@@ -85,16 +87,10 @@ def bundle(client_bundle: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def samples(bundle: Path) -> list[str]:
-    return (bundle / "sample_texts.txt").read_text(encoding="utf-8").splitlines()
-
-
-@pytest.fixture(scope="module")
-def texts(bundle: Path, samples: list[str]) -> list[str]:
+def texts(bundle: Path) -> list[str]:
     """The first 100 texts that are not truncated: only transformers.js drops their [SEP]."""
     encoder = load_bundle(bundle).encoder
-    whole = [text for text in samples if len(encoder.token_ids([text])[0]) < encoder.max_length]
-    assert len(whole) >= 100
+    whole = [text for text in TEXTS if len(encoder.token_ids([text])[0]) < encoder.max_length]
     return whole[:100]
 
 
