@@ -120,7 +120,8 @@ def page(result: dict[str, Any]) -> str:
     ]
     return "\n".join(
         (
-            "Probabilities of other clients beside those of Python with the same file.\n",
+            "Probabilities of other clients beside those of Python with the same file; in Kotlin "
+            "and Swift of the bundle in android_demo.\n",
             markdown(head, rows),
             "Native libraries of Android apps, and whether they work with memory pages of 16 KB.\n",
             markdown(("archive", "library", "MB", "in the app", "16 KB pages"), of_libraries),
