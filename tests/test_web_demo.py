@@ -6,8 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bench_parts import of_release_0_1, with_decision
@@ -18,6 +19,7 @@ from test_docs import program_of, text_of
 from kdedge import load_bundle
 from kdedge.bundle.manifest import MANIFEST, SAMPLE_TEXTS, copy_bundle, verify, write_manifest
 from kdedge.runtime import TextModel
+from kdedge.tasks.classification import Prediction
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.familiarity import FAMILIARITY, Familiarity
 from kdedge.text.pairs import Pair
@@ -131,6 +133,15 @@ def test_the_bundle_is_packed_as_it_is(site: Path) -> None:
     }
 
 
+def assert_same_probabilities(
+    answers: list[list[dict[str, Any]]], expected: Sequence[Prediction]
+) -> None:
+    """Compare the page's answers with Python's."""
+    for scores, one in zip(answers, expected, strict=True):
+        by_label = {score["label"]: score["score"] for score in scores}
+        assert by_label == pytest.approx(one.probabilities, abs=WITHIN)
+
+
 def test_the_same_as_python_on_100_texts(
     page: "playwright.Page", classifier: TextModel, samples: list[str]
 ) -> None:
@@ -139,10 +150,9 @@ def test_the_same_as_python_on_100_texts(
     answers = page.evaluate(CLASSIFY, texts)
     expected = classifier.predict(texts)
     assert len({one.label for one in expected}) == 2
+    assert_same_probabilities(answers, expected)
     for scores, one in zip(answers, expected, strict=True):
         assert scores[0]["label"] == one.label
-        by_label = {score["label"]: score["score"] for score in scores}
-        assert by_label == pytest.approx(one.probabilities, abs=WITHIN)
         assert scores[0]["unsure"] == one.unsure
     assert all(one.unsure for one in expected[98:])
 
@@ -196,9 +206,7 @@ def test_pairs_of_texts(browser: "playwright.Browser", samples: list[str], tmp_p
     with served(tmp_path / "site") as address, watched(browser, address) as page:
         page.goto("/")
         answers = page.evaluate(program, pairs)
-    for scores, one in zip(answers, expected, strict=True):
-        by_label = {score["label"]: score["score"] for score in scores}
-        assert by_label == pytest.approx(one.probabilities, abs=WITHIN)
+    assert_same_probabilities(answers, expected)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="apt install nodejs")
@@ -248,9 +256,8 @@ def test_a_bundle_with_a_decision_and_without_texts(
         playwright.expect(status(page)).to_have_text(re.compile("^unsure, in "))
         playwright.expect(page.locator("li.holds")).to_have_count(0)
     assert 2 < sum(one.unsure for one in expected) < 30
+    assert_same_probabilities(answers, expected)
     for scores, one in zip(answers, expected, strict=True):
-        by_label = {score["label"]: score["score"] for score in scores}
-        assert by_label == pytest.approx(one.probabilities, abs=WITHIN)
         assert {score["unsure"] for score in scores} == {one.unsure}
 
 
@@ -264,9 +271,8 @@ def test_a_bundle_of_an_older_release(
     with served(tmp_path / "site") as address, watched(browser, address) as page:
         page.goto("/")
         answers = page.evaluate(CLASSIFY, texts)
+    assert_same_probabilities(answers, expected)
     for scores, one in zip(answers, expected, strict=True):
-        by_label = {score["label"]: score["score"] for score in scores}
-        assert by_label == pytest.approx(one.probabilities, abs=WITHIN)
         assert not scores[0]["unsure"] and not one.unsure
 
 
