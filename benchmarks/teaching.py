@@ -21,6 +21,7 @@ from pathlib import Path
 
 from benchmarks.common import ROOT, Figures, cli, machine, read_command_line
 from benchmarks.text_to_answer import RELEASE, ratio
+from kdedge import Corpus
 from kdedge.bench.report.tables import markdown
 from kdedge.errors import KdedgeError
 
@@ -39,23 +40,12 @@ def main() -> None:
     if not (Path(options.baseline) / "kdedge").is_dir() or not options.baseline:
         raise KdedgeError("--baseline: name the folder of a checkout of release 0.1.0.")
     sources = {RELEASE: Path(options.baseline).resolve(), PRESENT: ROOT}
-    corpus = setup.corpus()
     speeds: dict[str, dict[str, list[float]]] = {
         work: {release: [] for release in sources} for work in ("fine-tuning", "labelling")
     }
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        with (folder / "data.csv").open("w", encoding="utf-8", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(("text", "label", "split"))
-            sizes = {"train": TRAINING, "valid": HELD_OUT, "test": HELD_OUT}
-            for part, size in sizes.items():
-                split = getattr(corpus, part)
-                named = zip(split.texts[:size], split.labels[:size], strict=True)
-                rows.writerows((text, corpus.task.label_of(label), part) for text, label in named)
-        for count in (FEW_TEXTS, MANY_TEXTS):
-            texts = (str(text).replace("\n", " ") for text in corpus.train.texts[-count:])
-            (folder / f"{count}.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+        write_texts(setup.corpus(), folder)
         for number in range(options.repeats):
             # Rounds alternate in which release comes first.
             for release in [*sources][:: 1 if number % 2 else -1]:
@@ -67,6 +57,21 @@ def main() -> None:
                 texts_labelled = MANY_TEXTS - FEW_TEXTS
                 speeds["labelling"][release].append(texts_labelled / (seconds[1] - seconds[0]))
     setup.keep(setup.about() | {"machine": machine(), "texts_a_second": speeds}, page)
+
+
+def write_texts(corpus: Corpus, folder: Path) -> None:
+    """Write the texts for `teach` and `label` into the folder."""
+    with (folder / "data.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("text", "label", "split"))
+        sizes = {"train": TRAINING, "valid": HELD_OUT, "test": HELD_OUT}
+        for part, size in sizes.items():
+            split = getattr(corpus, part)
+            named = zip(split.texts[:size], split.labels[:size], strict=True)
+            rows.writerows((text, corpus.task.label_of(label), part) for text, label in named)
+    for count in (FEW_TEXTS, MANY_TEXTS):
+        texts = (str(text).replace("\n", " ") for text in corpus.train.texts[-count:])
+        (folder / f"{count}.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
 
 
 def teach(source: Path, folder: Path, epochs: int) -> float:

@@ -117,14 +117,13 @@ def likely_reason(
             "from its teacher. Name texts without labels (unlabelled in [data]), set augmented in "
             "[label] or epochs in [distill] higher, or take a larger student."
         )
-    unknown = next((one for one in findings if one.kind == "unknown tokens"), None)
-    if unknown:
+    by_kind = {one.kind: one for one in findings}
+    if unknown := by_kind.get("unknown tokens"):
         return (
             f"The likely reason: the pretrained model does not know {unknown.count}% of the "
             "tokens. Take one that knows them (pretrained in [teach])."
         )
-    pieces = next((one for one in findings if one.kind == "words in pieces"), None)
-    if pieces:
+    if pieces := by_kind.get("words in pieces"):
         return (
             f"The likely reason: {pieces.count} {pieces.what}. Take a model for their language "
             "(pretrained in [teach])."
