@@ -36,8 +36,8 @@ Verdict = Literal["ok", "odd", "impossible"]
 # A finding is reported above these shares of truncated texts and of unknown tokens, and below this
 # number of test texts.
 MANY_CUT, MANY_UNKNOWN, FEW_TEST_TEXTS = 0.1, 0.02, 10
-# With an English vocabulary, 2% to 10% of the tokens of English texts are later pieces of a word,
-# and 35% to 63% of texts in ten other languages.
+# With an English vocabulary, 2% to 10% of the tokens of four English data sets are later pieces of
+# a word, 19% of package descriptions, and 35% to 77% of a few sentences in 13 other languages.
 MANY_LATER_PIECES = 0.3
 MULTILINGUAL = "google-bert/bert-base-multilingual-cased"
 # More tokens than any text has.

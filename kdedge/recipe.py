@@ -627,7 +627,10 @@ class Bench(Section):
 class Recipe(Section):
     """A whole run. The same recipe and seed give the same student on the same machine."""
 
-    name: str = Field(description="name of the run's folder: letters, digits, '_', '.' and '-'")
+    name: str = Field(
+        description="name of the run's folder: letters, digits, '_', '.' and '-', the last two not "
+        "first"
+    )
     seed: Annotated[int, Field(ge=0)] = Field(
         0, description="random seed: equal seeds give equal students"
     )
