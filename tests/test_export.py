@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -29,8 +30,8 @@ from kdedge.export.litert.quantize import LiteRTQuantizer
 from kdedge.export.onnx.convert import INPUTS, to_onnx
 from kdedge.export.onnx.quantize import OnnxQuantizer
 from kdedge.export.parity import parity
-from kdedge.export.prove import quantization_of
-from kdedge.export.selective import spare_layers
+from kdedge.export.prove import Prover, quantization_of
+from kdedge.export.selective import Quantizer, spare_layers
 from kdedge.recipe import ARTIFACTS, Decide, Export
 from kdedge.students.architecture import Parts, student_inputs
 from kdedge.students.presets import PRESETS
@@ -588,6 +589,24 @@ def test_padding_that_changes_answers_is_refused(teacher: BertTeacher, tmp_path:
     chosen = settings(artifacts=["litert-int8-lengths"], lengths=[16, 8])
     with pytest.raises(KdedgeError, match="litert-int8-lengths: padding changes answers"):
         export_bundle(source, chosen, tmp_path / "bundle")
+
+
+def test_lengths_may_differ_by_rounding(
+    teacher: BertTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, of_length = subject("nano", teacher), Prover._quantizer
+    bias = source.model.layers[-1].bias
+    start = np.array(bias)
+
+    def differently_rounded(self: Prover, quantization: Any, length: int) -> Quantizer:
+        bias.assign(start + [0.0, 0.2 if length == 8 else 0.0])
+        self.float32[length] = to_litert(source.model, TASK, length)
+        return of_length(self, quantization, length)
+
+    monkeypatch.setattr(Prover, "_quantizer", differently_rounded)
+    chosen = settings(artifacts=["litert-int8-lengths"], lengths=[16, 8])
+    manifest = export_bundle(source, chosen, tmp_path / "bundle")
+    assert 0.01 < manifest.artifacts[0].parity.max_difference < 0.1
 
 
 @keras.saving.register_keras_serializable("kdedge-tests")
