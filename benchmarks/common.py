@@ -50,6 +50,7 @@ RUN = (*BENCH, "kdedge/defaults.py", "kdedge/check.py", "kdedge/pipeline.py")
 DEPENDS_ON = {
     "ablation": STUDENT,
     "any_data": RUN,
+    "checkpoints": RUN,
     "checking": ("kdedge/recipe.py", "kdedge/text", "kdedge/tasks", "kdedge/check.py"),
     "clients": (*FILES, "kdedge/runtime.py"),
     "conversions": BENCH,
