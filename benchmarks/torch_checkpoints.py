@@ -141,6 +141,8 @@ FORMATS: dict[str, Callable[[Any, Folder], None]] = {
 def main() -> None:
     """Write all folders, and print a line for each family."""
     texts, minilm, out = json.loads(Path(sys.argv[1]).read_text("utf-8")), *map(Path, sys.argv[2:])
+    # More threads would only wait for each other: the models are small.
+    torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     named = {
         "id2label": dict(enumerate(texts["labels"])),
