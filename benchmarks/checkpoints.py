@@ -98,9 +98,11 @@ def compare(model: Path, texts: list[str]) -> Figures:
         equal = min(equal, same)
         teacher = load_teacher(folder, max_length=TOKENS)
         logits = run_teacher(teacher, texts, 32)["logits"]
-        differences[folder.name] = float(np.abs(logits - np.array(expected["logits"])).max())
+        theirs = np.array(expected["logits"])
+        differences[folder.name] = float(np.abs(logits - theirs).max())
     about = {name: expected[name] for name in ("family", "tokenizer")}
-    return about | {"equal_texts": equal, "differences": differences}
+    spread = float(theirs.std(0).mean())
+    return about | {"equal_texts": equal, "spread": spread, "differences": differences}
 
 
 def end_to_end(model: Path, work: Path) -> str:
@@ -132,16 +134,18 @@ def page(result: Figures) -> str:
             one["family"],
             one["tokenizer"],
             f"{one['equal_texts']} of {result['texts']}",
+            f"{one['spread']:.2f}",
             *(f"{one['differences'][name]:.0e}" for name in formats),
             one["end_to_end"],
         )
         for one in result["rows"]
     ]
-    head = ("model", "tokenizer", "texts with equal tokens", *formats, "end to end")
+    head = ("model", "tokenizer", "texts with equal tokens", "spread", *formats, "end to end")
     return (
         "# Checkpoints beside PyTorch\n\n"
         "Largest difference of a logit from PyTorch's, by the format of the checkpoint. PyTorch's "
-        "logits are those of the same saved weights in float32. The texts include those of "
+        "logits are those of the same saved weights in float32; their standard deviation over the "
+        "texts is the spread. The texts include those of "
         "tests/golden in other languages and with odd characters. End to end: `kdedge run` makes a "
         f"student of the model, and its bundle answers.\n\n{markdown(head, rows)}"
     )

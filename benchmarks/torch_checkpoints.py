@@ -158,15 +158,22 @@ def main() -> None:
         )
         torch.manual_seed(number)
         classifier = getattr(transformers, f"{model}ForSequenceClassification")(config)
-        # Initial weights are so small that all texts would get nearly the same logits.
-        for parameter in classifier.parameters():
-            torch.nn.init.normal_(parameter, std=0.1)
+        randomize(classifier)
         write(family, words, classifier, tokens, texts["compare"], out / str(number))
     tokens = transformers.AutoTokenizer.from_pretrained(minilm)
     torch.manual_seed(len(KINDS))
     classifier = transformers.AutoModelForSequenceClassification.from_pretrained(minilm, **named)
+    randomize(classifier.bert.pooler)
+    randomize(classifier.classifier)
     name = ("all-MiniLM-L6-v2, random head", "WordPiece, uncased")
     write(*name, classifier, tokens, texts["compare"], out / str(len(KINDS)))
+
+
+def randomize(model: Any) -> None:
+    """Large weights: with PyTorch's initial ones, all texts get nearly the same logits."""
+    for name, parameter in model.named_parameters():
+        is_scale = "norm" in name.lower() and name.endswith("weight")
+        torch.nn.init.normal_(parameter, 1.0 if is_scale else 0.0, 0.2)
 
 
 def write(family: str, words: str, model: Any, tokens: Any, texts: list[str], out: Path) -> None:
