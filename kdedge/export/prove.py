@@ -40,7 +40,7 @@ VALID_SHARE = 0.5
 VALID_CHANCE = 1
 ERROR_TEXTS = 128
 PADDING_TEXTS = 64
-# The largest difference of outputs between a float32 file and its source, and between its lengths.
+# The largest difference of outputs between a float32 file and its source, and between lengths.
 # Rounding gives about 1e-6; a wrongly converted op, or padding that is not masked, far more.
 MAX_DIFFERENCE = 1e-3
 
@@ -226,7 +226,7 @@ class Prover:
         )
 
     def _check_lengths(self, planned: Planned, path: Path) -> None:
-        """Check that short texts get the same outputs at their own lengths as at the largest one.
+        """Check that texts get the same outputs at the shortest length as at the longest.
 
         The float32 files are compared: other padding also changes how a quantized file rounds its
         activations, which in a deep model can change a probability by some hundredths.
@@ -234,19 +234,19 @@ class Prover:
         Raises:
             KdedgeError: they don't.
         """
-        s = self.subject
-        path.write_bytes(_joined([self._float32(length) for length in planned.lengths]))
-        engine = load_engines(path, 1)[0]
-        tokens = s.encoder.tokens(self.proof_texts, engine.length)
-        shortest = np.argsort([len(row.ids) for row in tokens], kind="stable")[:PADDING_TEXTS]
-        padded_most = padded([tokens[i] for i in shortest], engine.length, s.encoder.pad_id)
-        own = self._run(path, [self.proof_texts[i] for i in shortest]).outputs
-        difference = np.abs(own - engine.run(padded_most.inputs)).max()
+        s, lengths = self.subject, (min(planned.lengths), max(planned.lengths))
+        tokens = [t for t in s.encoder.tokens(self.proof_texts) if len(t.ids) <= lengths[0]]
+        outputs = []
+        for length in lengths:
+            path.write_bytes(self._float32(length))
+            inputs = padded(tokens[:PADDING_TEXTS], length, s.encoder.pad_id).inputs
+            outputs.append(load_engines(path, 1)[0].run(inputs))
+        difference = np.abs(outputs[0] - outputs[1]).max()
         allowed = MAX_DIFFERENCE * s.task.unit
         if difference > allowed:
             raise KdedgeError(
                 f"{planned.name}: padding changes answers: {s.task.output} of a text differ by up "
-                f"to {difference:.2g} between its own length and {engine.length} tokens; at most "
+                f"to {difference:.2g} between {lengths[0]} and {lengths[1]} tokens; at most "
                 f"{allowed:g} is allowed. The model must ignore tokens whose mask is 0; or leave "
                 f"{planned.name} out of `artifacts`."
             )
