@@ -400,7 +400,9 @@ def _estimate(
     seconds = THE_REST * work * blocks * lengths.mean / (A_CORE * len(os.sched_getaffinity(0)))
     tokens = teach.batch_size * min(teach.max_length, lengths.longest)
     # Weights, gradients and two moments; about twenty arrays for each layer; TensorFlow itself.
-    memory = 16 * parameters + 80 * tokens * width * layers + 2e9
+    training = 16 * parameters + 80 * tokens * width * layers + 2e9
+    # Two copies of the teacher's float32 file for each of five lengths, and a conversion.
+    exporting = 64 * parameters + 1.5e9
     # Space for fine-tuning; vectors of the soft labels; the teacher and its bundle.
     disk = 32 * parameters + 4 * texts * width + 16 * parameters
-    return Estimate(seconds / 60, memory / 1e9, disk / 1e9)
+    return Estimate(seconds / 60, max(training, exporting) / 1e9, disk / 1e9)

@@ -98,6 +98,17 @@ def test_all_is_well(folder: Path) -> None:
     assert output.splitlines()[-1] == "ok: the recipe can run"
 
 
+def test_the_memory_for_the_export_of_a_large_teacher(folder: Path) -> None:
+    path = folder / "model" / "config.json"
+    shape = {"hidden_size": 384, "num_hidden_layers": 12, "intermediate_size": 1536}
+    settings = json.loads(path.read_text()) | shape | {"vocab_size": 250_037}
+    path.write_text(json.dumps(settings))
+    report = check_recipe(load_recipe(write_recipe(folder, GOOD)))
+    assert report.estimate is not None
+    # 12 layers of 4 * 384 * 384 + 2 * 384 * 1,536 weights, and 384 * 250,037.
+    assert report.estimate.memory_gb == pytest.approx(64 * 0.117247872 + 1.5)
+
+
 def test_what_is_odd_is_counted_and_exits_with_1(folder: Path) -> None:
     rows = [*GOOD, GOOD[0], GOOD[1].replace(",n", ",p"), "good film good,p "]
     rows += ["bad film bad,p ", "bad plot bad,p "]

@@ -266,6 +266,9 @@ class Prover:
     def _float32(self, length: int | None) -> bytes:
         if length not in self.float32:
             s = self.subject
+            if length is None:
+                # The LiteRT files of a large model, one for each length, can fill the memory.
+                self.float32.clear()
             self.float32[length] = (
                 to_onnx(s.model)
                 if length is None
