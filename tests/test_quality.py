@@ -99,6 +99,8 @@ def test_the_likely_reason() -> None:
     assert "single words" in likely_reason(corpus(), {"history": epochs[::-1]}, [])
     hardly = [{"epoch": i, "val_accuracy": 0.9 + 0.001 * i} for i in range(3)]
     assert "single words" in likely_reason(corpus(), {"history": hardly}, [])
+    of_probe = likely_reason(corpus(), {"history": hardly}, [], best_baseline=PROBE)
+    assert "too few labelled texts, or too few epochs" in of_probe
     assert "too small" in likely_reason(corpus(), {"history": epochs}, [], teacher_is_better=True)
     copies = Finding("copies in train", 2, "rows of train with the text of another row", "", "kept")
     doubtful = Corpus(TASK, corpus().train, corpus().valid, corpus().test, findings=(copies,))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from rich.table import Table
 from kdedge.bench.report.model import ByClass, Confusion, Quality, Scored
 from kdedge.students.trained import Student
 from kdedge.tasks import Classification, MultiLabel, shown
-from kdedge.teach.baselines import PROBE, Baseline
+from kdedge.teach.baselines import PROBE, TFIDF, Baseline
 from kdedge.text.corpus import Corpus
 from kdedge.text.rules import Finding
 
@@ -48,12 +49,15 @@ def quality_of(
     measures = task.measures(task.outputs(test.logits), test.labels)
     models.append(Scored(name=name, measures=measures))
     own_models, rivals = models[len(baselines) :], models[: len(baselines)]
-    reasons = [likely_reason(corpus, notes, findings)]
-    best = max((one.measures[task.metric] for one in rivals), default=0.0)
+    best, best_name = max(
+        ((one.measures[task.metric], one.name) for one in rivals), default=(0, "")
+    )
+    reason = partial(likely_reason, corpus, notes, findings, best_baseline=best_name)
+    reasons = [reason()]
     if len(own_models) == 2:
         of_teacher, of_student = (one.measures[task.metric] for one in own_models)
         is_better = of_teacher >= best and of_teacher > of_student
-        reasons.append(likely_reason(corpus, notes, findings, teacher_is_better=is_better))
+        reasons.append(reason(teacher_is_better=is_better))
     classes, confusions = _by_class(student)
     return Quality(
         texts=len(test.texts),
@@ -100,6 +104,7 @@ def likely_reason(
     notes: Mapping[str, Any],
     findings: Sequence[Finding],
     teacher_is_better: bool = False,
+    best_baseline: str = TFIDF,
 ) -> str:
     """The likely reason why a model is no better than the baselines, and what to do.
 
@@ -109,6 +114,7 @@ def likely_reason(
         findings: problems of the data with the pretrained model.
         teacher_is_better: whether the model is a student, and its teacher is better than it and not
             worse than the baselines.
+        best_baseline: name of the best baseline.
     """
     # Its teacher has the same labels and the same tokens, so they are not the reason.
     if teacher_is_better:
@@ -147,6 +153,11 @@ def likely_reason(
     chance = math.sqrt(max(0.0, values[-1] * (1 - values[-1])) / len(corpus.valid)) if values else 0
     if len(values) > 1 and values[-1] > max(values[:-1]) + chance:
         return "The likely reason: too few epochs, the last was the best. Set more in [teach]."
+    if best_baseline == PROBE:
+        return (
+            "The likely reason: too few labelled texts, or too few epochs, for fine-tuning to "
+            "improve on them. Label more, or set epochs in [teach] higher."
+        )
     return (
         "The likely reason: single words tell these classes apart. More labelled or unlabelled "
         "texts help more than more training."
