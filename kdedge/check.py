@@ -17,13 +17,16 @@ from kdedge.teachers.checkpoints import (
     CONFIG,
     check_teacher,
     find_pretrained,
+    head_outputs,
     longest_text,
     onnx_file,
     read_config,
+    revision_of,
     width_of,
 )
-from kdedge.teachers.classes import label_names, order_of
+from kdedge.teachers.classes import label_names, need_count, order_of
 from kdedge.teachers.large_model.prompt import load_prompts, need_pairs, task_of
+from kdedge.teachers.onnx import load_onnx_teacher
 from kdedge.text.checks import Lengths, lengths_of, token_lengths
 from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.decoding import Tell, tell_once
@@ -182,6 +185,8 @@ def check_recipe(recipe: Recipe) -> Report:
         if asked is None:
             check_teacher(recipe.teach.source, classifies=recipe.teach.teacher is not None)
         full = full_teaching(corpus, recipe.teaching)
+        if recipe.teach.teacher and onnx_file(recipe.teach.teacher):
+            load_onnx_teacher(recipe.teach.teacher, max_length=full.max_length)
         report.lengths, found = check_pretrained(corpus, full)
         report.findings += [*found, *_classes(corpus, recipe.teaching, recipe.data.labels)]
         report.estimate = _estimate(recipe, corpus, full, report.lengths)
@@ -324,7 +329,7 @@ def _model(settings: Teach) -> tuple[Path, dict[str, Any]]:
 
 def _classes(corpus: Corpus, settings: Teach, names: Mapping[str, str]) -> list[Finding]:
     """Check that a fine-tuned model has the classes of the data."""
-    _, config = _model(settings)
+    folder, config = _model(settings)
     made_for = config.get("architectures") or ()
     has_head = any(name.endswith("ForSequenceClassification") for name in made_for)
     model_labels = label_names(config, settings.source)
@@ -335,6 +340,10 @@ def _classes(corpus: Corpus, settings: Teach, names: Mapping[str, str]) -> list[
         what = f"names in [data.labels], but {settings.source} gets a new head"
         return [Finding("unused names", len(names), what, repr([*names][0]), "not used")]
     try:
+        # Weights of a model on the hub are not here yet; an ONNX file is tried as a whole.
+        if revision_of(folder) is None and not onnx_file(settings.source):
+            outputs = head_outputs(folder)
+            need_count(model_labels, outputs or len(model_labels), folder)
         model_task = task_of_config(config, model_labels, settings.source)
         order_of(model_task, names, corpus.task, settings.source)
     except KdedgeError as error:

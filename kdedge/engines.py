@@ -21,6 +21,8 @@ import numpy.typing as npt
 
 # Names of the inputs, each int32 [texts, length].
 NAMES = ("ids", "mask", "segment_ids")
+# Name of the output that counts, if an ONNX file has several.
+LOGITS = "logits"
 
 
 class EngineError(Exception):
@@ -306,7 +308,10 @@ class OnnxEngine(Engine):
             raise EngineError(f"inputs are {types}; allowed are {list(self._types)}.")
         self._wanted = {name: self._types[kind] for name, kind in types.items()}
         self.inputs = tuple(self._names[name] for name in self._wanted)
-        self._output = [session.get_outputs()[0].name]
+        outputs = [tensor.name for tensor in session.get_outputs()]
+        if len(outputs) > 1 and LOGITS not in outputs:
+            raise EngineError(f"outputs are {outputs}; one of several must be called {LOGITS}.")
+        self._output = [LOGITS if LOGITS in outputs else outputs[0]]
 
     def feed(self, inputs: Mapping[str, Any]) -> Any:
         """Turn int32 [texts, length] arrays, by name, into the argument of `infer`."""
@@ -317,7 +322,7 @@ class OnnxEngine(Engine):
         return self._session.run(self._output, feed)[0]
 
     def run(self, inputs: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-        """Run int32 [texts, length] arrays, by name, and return the first output as float32."""
+        """Run int32 [texts, length] arrays, by name, and return the logits as float32."""
         return np.asarray(self.infer(self.feed(inputs)), np.float32)
 
     def run_text(

@@ -14,12 +14,27 @@ from kdedge.errors import KdedgeError
 
 # In the format of `sha256sum`, so `sha256sum -c checksums.sha256` can check it too.
 CHECKSUMS = "checksums.sha256"
+LFS_POINTER = b"version https://git-lfs"
 
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_pointer(file: Path) -> None:
+    """Check that a file is not the pointer that Git LFS leaves if it has not been downloaded.
+
+    Raises:
+        KdedgeError: it is one.
+    """
+    with file.open("rb") as opened:
+        if opened.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise KdedgeError(
+                f"{file}: not the file itself, but a pointer of Git LFS to it. `git lfs pull` gets "
+                "the file."
+            )
 
 
 @contextlib.contextmanager

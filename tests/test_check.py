@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from conftest import WORDS
 from typer.testing import CliRunner
 
@@ -35,7 +36,8 @@ def folder(tmp_path: Path) -> Path:
         "intermediate_size": 16, "vocab_size": len(WORDS),
     }  # fmt: skip
     (model / "config.json").write_text(json.dumps(config))
-    (model / "model.safetensors").touch()
+    tensors = {"classifier.bias": np.zeros(2, np.float32)}
+    safetensors.numpy.save_file(tensors, model / "model.safetensors")
     return tmp_path
 
 
@@ -275,10 +277,45 @@ def test_texts_out_of_scope_that_are_not_there(folder: Path) -> None:
     assert "no.txt" in output
 
 
+POINTER = "version https://git-lfs.github.com/spec/v1\n"
+
+
+def as_pickle(model: Path) -> None:
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+
+
+def as_variant(model: Path) -> None:
+    (model / "model.safetensors").rename(model / "model.fp16.safetensors")
+
+
+def as_onnx_files(model: Path) -> None:
+    (model / "model.safetensors").rename(model / "model.onnx")
+    (model / "model_quantized.onnx").touch()
+
+
+def shortened(model: Path) -> None:
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+
+
+def three_names(model: Path) -> None:
+    configure(model, id2label={"0": "a", "1": "b", "2": "c"}, label2id=None)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda model: (model / "model.safetensors").unlink(), "only pytorch_model.bin (a pickle"),
+        (as_pickle, "A pytorch_model.bin (a pickle, which can run code) is not read"),
+        (as_variant, "model.safetensors is missing. Save it without `variant`, or rename model.fp"),
+        (as_onnx_files, "name one of them as the teacher: "),
+        (
+            lambda model: (model / "model.safetensors").unlink(),
+            "`model.save_pretrained(folder)`",
+        ),
+        (lambda model: (model / "model.safetensors").write_bytes(b"x" * 9), "cannot read these we"),
+        (shortened, "cannot read these weights"),
+        (lambda model: (model / "vocab.txt").write_text(POINTER), "vocab.txt: not the file itself"),
+        (three_names, "id2label has 3 names (a, b, c), but the head has 2 outputs. Correct config"),
         (lambda model: (model / "adapter_config.json").touch(), "an adapter (PEFT), not a whole"),
         (lambda model: (model / "model.safetensors").write_text(POINTER), "a pointer of Git LFS"),
         (lambda model: configure(model, model_type="nomic_bert"), "'nomic_bert' is not supported"),
@@ -299,7 +336,22 @@ def test_a_model_that_can_not_be_read(
     assert status == 2 and message in output, output
 
 
-POINTER = "version https://git-lfs.github.com/spec/v1\n"
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("pretrained", "model.onnx: an ONNX file can't be fine-tuned. Use it as it is, as the tea"),
+        ("teacher", "ONNX Runtime refuses this model"),
+    ],
+)
+def test_an_onnx_file_is_tried(folder: Path, source: str, message: str) -> None:
+    (folder / "model/model.onnx").write_text("nonsense")
+    path = write_recipe(folder, GOOD)
+    given = f'pretrained = "{folder / "model"}"'
+    assert given in path.read_text()
+    onnx = f'{source} = "{folder / "model/model.onnx"}"'
+    path.write_text(path.read_text().replace(given, onnx))
+    status, output = run_check(path)
+    assert status == 2 and message in output, output
 
 
 def configure(model: Path, **changes: object) -> None:

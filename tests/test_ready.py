@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ def test_a_map_of_names(checkpoint: Path, tmp_path: Path) -> None:
     # Guessed from its answers, against the order of the names.
     note = "  # guessed from its answers to 8 texts: check it"
     assert f'[data.labels]\nLABEL_0 = "POSITIVE"{note}\nLABEL_1 = "NEGATIVE"' in str(refused.value)
-    assert "--map 'LABEL_0=POSITIVE,LABEL_1=NEGATIVE'" in str(refused.value)
+    assert "line: --map LABEL_0=POSITIVE,LABEL_1=NEGATIVE" in str(refused.value)
     teacher = ready_teacher(source, corpus, tmp_path / "teacher", **names)
     logits = run_teacher(teacher, TEXTS, 8)["logits"]
     assert (logits.argmax(1) == corpus.valid.labels).all()
@@ -434,6 +435,8 @@ def test_maps_on_the_command_line(checkpoint: Path, tmp_path: Path) -> None:
     kept, turned = labelled("LABEL_0=a,LABEL_1=b"), labelled("LABEL_0=b,LABEL_1=a")
     assert kept.task.output_names == turned.task.output_names == ("a", "b")
     np.testing.assert_array_equal(kept.lookup(TEXTS)[0], turned.lookup(TEXTS)[0][:, ::-1])
+    quoted = labelled('"LABEL_0=a, or so",LABEL_1=b')
+    assert quoted.task.output_names == ("a, or so", "b")
     for names, message in (
         ("LABEL_2=a", "LABEL_2: .* has no such class. It has LABEL_0, LABEL_1"),
         ("LABEL_0", "--map: 'LABEL_0'. Write NAME=LABEL, each name once"),
@@ -460,8 +463,110 @@ def test_an_onnx_file_for_one_text_only(checkpoint: Path, tmp_path: Path) -> Non
     for given in model.graph.input:
         given.type.tensor_type.shape.dim[0].dim_value = 1
     onnx.save(model, path)
-    with pytest.raises(KdedgeError, match="can't be run on texts: .*Got: 2 Expected: 1.*optimum"):
+    with pytest.raises(KdedgeError, match="can't be run on texts: .*Got: 4 Expected: 1.*optimum"):
         load_any_teacher(path)
+
+
+def changed(path: Path, change: Callable[[Any], object]) -> Path:
+    """The ONNX file, after a change of its model."""
+    import onnx
+
+    model = onnx.load(path)
+    change(model.graph)
+    onnx.save(model, path)
+    return path
+
+
+def with_another_output(graph: Any, name: str = "vectors") -> None:
+    from onnx import TensorProto, helper
+
+    graph.node.append(helper.make_node("Neg", ["logits"], [name]))
+    own = graph.output.pop()
+    graph.output.extend([helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", 2]), own])
+
+
+def test_of_several_outputs_the_logits_count(checkpoint: Path, tmp_path: Path) -> None:
+    path = onnx_of(checkpoint, tmp_path / "onnx")
+    expected = run_teacher(load_any_teacher(path), TEXTS, 8)["logits"]
+    changed(path, with_another_output)
+    np.testing.assert_array_equal(run_teacher(load_any_teacher(path), TEXTS, 8)["logits"], expected)
+    changed(path, lambda graph: graph.output.pop())
+    # Only one is left, whatever its name.
+    np.testing.assert_array_equal(
+        run_teacher(load_any_teacher(path), TEXTS, 8)["logits"], -expected
+    )
+    changed(path, lambda graph: graph.output.append(type(graph.output[0])(name="table")))
+    with pytest.raises(KdedgeError, match=r"outputs are .'vectors', 'table'.; one of several must"):
+        load_any_teacher(path)
+
+
+def last_is(kind: str, **attributes: int) -> Callable[[Any], None]:
+    """Add a last node to a graph, whose output gets the name of the graph's output."""
+
+    def change(graph: Any) -> None:
+        from onnx import helper
+
+        graph.node[-1].output[0] = "before"
+        graph.node.append(helper.make_node(kind, ["before"], ["logits"], **attributes))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem_type"),
+    [
+        ("Softmax", "single_label_classification"),
+        ("Sigmoid", "multi_label_classification"),
+    ],
+)
+def test_probabilities_are_not_taken_as_logits(
+    kind: str, problem_type: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    path = onnx_of(checkpoint, tmp_path / "onnx")
+    config = path.with_name("config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"problem_type": problem_type}))
+    load_any_teacher(path)
+    changed(path, last_is(kind))
+    with pytest.raises(KdedgeError, match="outputs look like probabilities.*kdedge import-labels"):
+        load_any_teacher(path)
+
+
+def for_ten_tokens(graph: Any) -> None:
+    """Add vectors of ten positions to the mask, as a model without padding does."""
+    from onnx import helper, numpy_helper
+
+    positions = np.ones((1, 10, 1), np.float32)
+    graph.initializer.append(numpy_helper.from_array(positions, "positions"))
+    whole = np.array([0, 1, 2])
+    graph.initializer.append(numpy_helper.from_array(whole, "axes3"))
+    nodes = [
+        helper.make_node("Shape", ["weights"], ["size"]),
+        helper.make_node("Slice", ["positions", "zeros", "size", "axes3"], ["some"]),
+        helper.make_node("Mul", ["real", "some"], ["moved"]),
+    ]
+    graph.initializer.append(numpy_helper.from_array(np.zeros(3, np.int64), "zeros"))
+    mean = graph.node.pop()
+    mean.input[0] = "moved"
+    graph.node.extend([*nodes, mean])
+
+
+def test_the_longest_text_is_tried_first(checkpoint: Path, tmp_path: Path) -> None:
+    path = changed(onnx_of(checkpoint, tmp_path / "onnx"), for_ten_tokens)
+    load_any_teacher(path, max_length=10)
+    with pytest.raises(KdedgeError, match="but not on texts of 11 tokens. Set max_length"):
+        load_any_teacher(path, max_length=11)
+
+
+def test_onnx_files_in_a_folder(checkpoint: Path, tmp_path: Path) -> None:
+    path = onnx_of(checkpoint, tmp_path / "model")
+    folder = path.parent
+    (folder / "onnx").mkdir()
+    path.rename(folder / "onnx/model.onnx")
+    # As on the hub.
+    assert load_any_teacher(folder).task.output_names == ("POSITIVE", "NEGATIVE")
+    shutil.copy(folder / "onnx/model.onnx", folder / "onnx/model_quantized.onnx")
+    with pytest.raises(KdedgeError, match="name one of them as the teacher: .*onnx/model.onnx, "):
+        load_any_teacher(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense"])
@@ -469,6 +574,9 @@ def test_a_damaged_onnx_file(content: bytes, checkpoint: Path, tmp_path: Path) -
     path = onnx_of(checkpoint, tmp_path / "onnx")
     path.write_bytes(content)
     with pytest.raises(KdedgeError, match="ONNX Runtime refuses this model.*optimum-cli export"):
+        load_any_teacher(path)
+    path.write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(KdedgeError, match="a pointer of Git LFS"):
         load_any_teacher(path)
     with pytest.raises(KdedgeError, match="no such file.*optimum-cli export"):
         load_any_teacher(tmp_path / "other.onnx")

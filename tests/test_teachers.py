@@ -94,8 +94,8 @@ def broken(change: Callable[[Path], object], tiny_bert: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: (f / "model.safetensors").unlink(), "config.json and model.safetensors are nee"),
-        (lambda f: (f / "config.json").unlink(), "not a teacher"),
+        (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
+        (lambda f: (f / "config.json").unlink(), "config.json is missing"),
         (lambda f: (f / "vocab.txt").unlink(), "no tokenizer"),
         (lambda f: (f / "model.safetensors").write_bytes(b"x" * 100), "cannot read these weights"),
     ],
@@ -123,8 +123,12 @@ def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
     [
         ("./nowhere", "no such folder, and not an id of the form OWNER/NAME"),
         ("/nowhere/at/all", "no such folder"),
+        ("nothing.onnx", "no such file"),
         ("package:no_such_package/model", "package 'no_such_package' is not installed"),
-        ("package:kdedge/nothing", "not a teacher"),
+        (
+            "package:kdedge/nothing",
+            "not a pretrained model: config.json and model.safet",
+        ),
     ],
 )
 def test_no_such_teacher(source: str, message: str) -> None:

@@ -1,5 +1,6 @@
 """Options and functions that several commands share."""
 
+import csv
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,11 +46,14 @@ Map = Annotated[
 def names_of(pairs: str | None) -> dict[str, str]:
     """Parse `--map`: the data's label for each name of the model.
 
+        >>> names_of('LABEL_0=negative,"good, or fair=positive"')
+        {'LABEL_0': 'negative', 'good, or fair': 'positive'}
+
     Raises:
         KdedgeError: the option is not of the form NAME=LABEL,...
     """
     names: dict[str, str] = {}
-    for pair in filter(None, (pairs or "").split(",")):
+    for pair in filter(None, next(csv.reader([pairs or ""], skipinitialspace=True), ())):
         name, equals, label = (part.strip() for part in pair.partition("="))
         if not equals or not name or not label or name in names:
             raise KdedgeError(f"--map: {pair!r}. Write NAME=LABEL, each name once.")

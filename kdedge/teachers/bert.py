@@ -23,7 +23,7 @@ from kdedge.teachers.checkpoints import (
     find_pretrained,
     no_classifier_message,
 )
-from kdedge.teachers.classes import label_names, order_of
+from kdedge.teachers.classes import label_names, need_count, order_of
 from kdedge.teachers.encoder import Encoder
 from kdedge.teachers.families import Family
 from kdedge.teachers.heads import FirstTokenHead, Head, LinearHead, mean_of
@@ -305,11 +305,7 @@ def _head_task(checkpoint: Checkpoint) -> Task | None:
 def _label_names(settings: dict[str, Any], count: int, where: Path) -> tuple[str, ...]:
     """Names of the outputs in order; LABEL_0, LABEL_1 and so on if config.json has none."""
     in_order = label_names(settings, where)
-    if in_order and len(in_order) != count:
-        raise KdedgeError(
-            f"{where}: id2label has {len(in_order)} names ({', '.join(in_order[:5])}), "
-            f"but the head has {count} outputs."
-        )
+    need_count(in_order, count, where)
     return in_order or tuple(f"LABEL_{i}" for i in range(count))
 
 

@@ -1,9 +1,11 @@
 """Finds the folder of a pretrained model and reads its files. Imports no TensorFlow."""
 
+import contextlib
 import functools
 import importlib.util
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdedge.errors import KdedgeError
-from kdedge.files import sha256
+from kdedge.files import refuse_pointer, sha256
 from kdedge.text.pretrained import SETTINGS, SOURCES
 
 WEIGHTS = "model.safetensors"
@@ -30,9 +32,10 @@ ANY_OTHER = (
     "answers (`kdedge import-labels`)."
 )
 CLASSIFIER = "ForSequenceClassification"
+# Last layers of the supported families' classifiers.
+LAST_BIASES = ("classifier.bias", "classifier.out_proj.bias")
 # Setting in the config.json of a teacher with a `LinearHead`.
 POOLING = "classifier_pooling"
-LFS_POINTER = b"version https://git-lfs"
 # Tensors of checkpoints that hold positions or counts, not weights.
 COUNTS = ("position_ids", "token_type_ids", "num_batches_tracked")
 # Models that number positions from the id of the padding token + 1.
@@ -51,7 +54,9 @@ def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:
         KdedgeError: the folder, package or model does not exist.
     """
     text = str(source)
-    if text.endswith(ONNX) and Path(source).is_file():
+    if text.endswith(ONNX):
+        if not Path(source).is_file():
+            raise KdedgeError(f"{source}: no such file.")
         return tokenizer_folder_of(Path(source))
     if text.startswith("package:"):
         package, _, inside = text.removeprefix("package:").partition("/")
@@ -119,8 +124,12 @@ def onnx_file(source: str | Path) -> Path | None:
         return path
     if not path.is_dir() or (path / WEIGHTS).is_file() or (path / SHARDS).is_file():
         return None
-    found = sorted(path.glob(f"*{ONNX}"))
+    found = _onnx_files(path)
     return found[0] if len(found) == 1 else None
+
+
+def _onnx_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*{ONNX}")) or sorted(folder.glob(f"onnx/*{ONNX}"))
 
 
 def tokenizer_folder_of(path: Path) -> Path:
@@ -155,14 +164,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_bytes()))
     except FileNotFoundError:
-        _refuse_adapter(folder)
-        inside = [
-            f.parent for f in sorted(folder.glob(f"*/{WEIGHTS}")) if (f.parent / CONFIG).is_file()
-        ]
-        raise KdedgeError(
-            f"{folder}: not a pretrained model: {CONFIG} is missing."
-            + (f" There is one in {', '.join(map(str, inside[:5]))}." if inside else "")
-        ) from None
+        raise _not_a_model(folder) from None
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise KdedgeError(f"{path}: not a readable JSON object: {error}") from None
 
@@ -178,13 +180,40 @@ def content_of(source: str) -> str:
     return " ".join(sha256(file) for file in (*files, *beside) if file.is_file())
 
 
-def _refuse_adapter(folder: Path) -> None:
+def _not_a_model(folder: Path) -> KdedgeError:
+    """The error for a folder without config.json or weights; it names what is there instead."""
     if (folder / ADAPTER).is_file():
-        raise KdedgeError(
+        return KdedgeError(
             f"{folder}: {ADAPTER} says that this is an adapter (PEFT), not a whole model. Merge it "
             "into its model first: `AutoPeftModelForSequenceClassification.from_pretrained(FOLDER)"
             ".merge_and_unload().save_pretrained(NEW)`."
         )
+    missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+    inside = [
+        f.parent for f in sorted(folder.glob(f"*/{WEIGHTS}")) if (f.parent / CONFIG).is_file()
+    ]
+    variants = sorted(folder.glob("model.*.safetensors"))
+    if inside:
+        hint = f"There is one in {_some(inside)}."
+    elif onnx := _onnx_files(folder):
+        hint = f"ONNX files are there: name one of them as the teacher: {_some(onnx)}."
+    elif variants:
+        hint = f"Save it without `variant`, or rename {variants[0].name}."
+    elif any(folder.glob("pytorch_model*.bin")):
+        hint = (
+            "A pytorch_model.bin (a pickle, which can run code) is not read: convert it with "
+            "`model.save_pretrained(folder, safe_serialization=True)`."
+        )
+    else:
+        hint = "`model.save_pretrained(folder)` of transformers writes both."
+    return KdedgeError(
+        f"{folder}: not a pretrained model: {' and '.join(missing)} "
+        f"{'is' if len(missing) == 1 else 'are'} missing. {hint}"
+    )
+
+
+def _some(paths: list[Path]) -> str:
+    return ", ".join(map(str, paths[:5]))
 
 
 def check_teacher(source: str, classifies: bool) -> None:
@@ -197,15 +226,21 @@ def check_teacher(source: str, classifies: bool) -> None:
     Raises:
         KdedgeError: kdedge can't read it.
     """
-    if onnx_file(source):
-        return
     folder = find_pretrained(source, weights=False)
+    if file := onnx_file(source):
+        if not classifies:
+            raise KdedgeError(
+                f"{file}: an ONNX file can't be fine-tuned. Use it as it is, as the teacher "
+                f'(`teacher = "{source}"` in [teach]), or name the model that it was made from.'
+            )
+        return
     config = read_config(folder)
     if config.get("model_type") is not None:
         need_supported(config["model_type"], folder)
     if revision_of(folder) is None:
-        for file in weight_files(folder):
-            _refuse_pointer(file)
+        for path in weight_files(folder):
+            with _opened(path):
+                pass
     made_for = config.get("architectures") or [CLASSIFIER]
     if classifies and not config.get(POOLING) and not any(n.endswith(CLASSIFIER) for n in made_for):
         raise KdedgeError(no_classifier_message(folder, config))
@@ -234,31 +269,19 @@ def need_supported(model_type: object, where: object) -> None:
         )
 
 
-def _refuse_pointer(file: Path) -> None:
-    with file.open("rb") as opened:
-        if opened.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise KdedgeError(
-                f"{file}: not the weights, but a pointer of Git LFS to them. `git lfs pull` gets "
-                "them."
-            )
-
-
 def weight_files(folder: Path) -> list[Path]:
     """The files with a model's weights: model.safetensors, or the shards that its index names.
 
     Raises:
         KdedgeError: there are none, or none in a safe format.
     """
-    _refuse_adapter(folder)
     index = folder / SHARDS
-    if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
+    if (folder / ADAPTER).is_file() or not (folder / CONFIG).is_file():
+        raise _not_a_model(folder)
+    if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
-    if not (folder / CONFIG).is_file() or not index.is_file():
-        raise KdedgeError(
-            f"{folder}: not a teacher: {CONFIG} and {WEIGHTS} are needed. A checkpoint that has "
-            "only pytorch_model.bin (a pickle, which can run code) is not read: convert it with "
-            "`model.save_pretrained(folder, safe_serialization=True)`."
-        )
+    if not index.is_file():
+        raise _not_a_model(folder)
     try:
         names = {*json.loads(index.read_bytes())["weight_map"].values()}
         files = sorted(folder / Path(name).name for name in names)
@@ -276,36 +299,55 @@ def read_tensors(folder: Path) -> Tensors:
     Raises:
         KdedgeError: they can't be read.
     """
-    # Registers bfloat16 with numpy.
-    import ml_dtypes  # noqa: F401
-    import safetensors
-
     tensors: Tensors = {}
     for path in weight_files(folder):
-        _refuse_pointer(path)
-        try:
-            with safetensors.safe_open(path, framework="numpy") as file:
-                from_tensorflow = (file.metadata() or {}).get("format") == "tf"
-                for name in file.keys():  # noqa: SIM118
-                    tensor = file.get_tensor(name)
-                    if tensor.dtype.kind in "iub" and not name.endswith(COUNTS):
-                        raise KdedgeError(
-                            f"{path}: {name} is of {tensor.dtype}: quantized weights are not read. "
-                            "Save the model before quantization, or `model.dequantize()` and then "
-                            "`model.save_pretrained(NEW)`."
-                        )
-                    if from_tensorflow:
-                        name, tensor = _from_tensorflow(name, tensor)
-                    tensors[_present_name(name)] = np.asarray(tensor, np.float32)
-        # AttributeError is of a number format that numpy does not have.
-        except (
-            safetensors.SafetensorError, ValueError, TypeError, OSError, AttributeError
-        ) as error:  # fmt: skip
-            raise KdedgeError(
-                f"{path}: cannot read these weights: {error}. Copy the file again, or save the "
-                "model as float32 or float16."
-            ) from None
+        with _opened(path) as file:
+            from_tensorflow = (file.metadata() or {}).get("format") == "tf"
+            for name in file.keys():  # noqa: SIM118
+                tensor = file.get_tensor(name)
+                if tensor.dtype.kind in "iub" and not name.endswith(COUNTS):
+                    raise KdedgeError(
+                        f"{path}: {name} is of {tensor.dtype}: quantized weights are not read. "
+                        "Save the model before quantization, or `model.dequantize()` and then "
+                        "`model.save_pretrained(NEW)`."
+                    )
+                if from_tensorflow:
+                    name, tensor = _from_tensorflow(name, tensor)
+                tensors[_present_name(name)] = np.asarray(tensor, np.float32)
     return tensors
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a file of weights. Its tensors are read when they are asked for."""
+    try:
+        # Registers bfloat16 with numpy.
+        import ml_dtypes  # noqa: F401
+        import safetensors
+    except ImportError:
+        raise KdedgeError(f"{path}: reading it needs pip install 'kdedge[train]'") from None
+    refuse_pointer(path)
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            yield file
+    # AttributeError is of a number format that numpy does not have.
+    except (
+        safetensors.SafetensorError, ValueError, TypeError, OSError, AttributeError
+    ) as error:  # fmt: skip
+        raise KdedgeError(
+            f"{path}: cannot read these weights: {error}. Copy the file again, or save the "
+            "model as float32 or float16."
+        ) from None
+
+
+def head_outputs(folder: Path) -> int | None:
+    """The number of outputs of a checkpoint's classifier; None if it has none."""
+    for path in weight_files(folder):
+        with _opened(path) as file:
+            for name in file.keys():  # noqa: SIM118
+                if name.endswith(LAST_BIASES):
+                    return int(file.get_slice(name).get_shape()[0])
+    return None
 
 
 def _present_name(name: str) -> str:

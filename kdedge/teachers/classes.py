@@ -1,8 +1,11 @@
 """Matches a teacher's classes to the data's, by name. Imports no TensorFlow."""
 
+import csv
+import io
 import itertools
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,6 +61,19 @@ def label_names(config: Mapping[str, Any], where: object) -> tuple[str, ...]:
     return found
 
 
+def need_count(names: Sequence[str], outputs: int, where: object) -> None:
+    """Check that a head has an output for each of its class names, if there are names.
+
+    Raises:
+        KdedgeError: it does not.
+    """
+    if names and len(names) != outputs:
+        raise KdedgeError(
+            f"{where}: id2label has {len(names)} names ({', '.join(names[:5])}), but the head has "
+            f"{outputs} outputs. Correct config.json."
+        )
+
+
 def renamed(names: Sequence[str], data_names: Mapping[str, str], where: object) -> tuple[str, ...]:
     """The teacher's class names, replaced by the data's where `data_names` has one.
 
@@ -106,7 +122,7 @@ def order_of(
         raise KdedgeError(
             f"{where}: a teacher for {teacher_task.name}, but the data's task is {task.name}. To "
             f'fine-tune it with a new head, set [teach] pretrained = "{where}" and start = '
-            f'"probe", or run `kdedge teach DATA --pretrained {where} --start probe`.'
+            f'"probe", or run `{_teach_anew(where)}`.'
         )
     names = teacher_task.output_names
     ours, theirs = task.output_names, renamed(names, data_names, where)
@@ -116,10 +132,13 @@ def order_of(
     if len(theirs) != len(ours):
         raise KdedgeError(
             f"{has} A teacher must have the data's classes. To fine-tune it on them, set [teach] "
-            f'pretrained = "{where}" and start = "probe", or run `kdedge teach DATA --pretrained '
-            f"{where} --start probe`."
+            f'pretrained = "{where}" and start = "probe", or run `{_teach_anew(where)}`.'
         )
     raise KdedgeError(f"{has} Map them in the recipe:\n\n{suggested_map(names, ours, counts)}")
+
+
+def _teach_anew(where: object) -> str:
+    return f"kdedge teach DATA --pretrained {shlex.quote(str(where))} --start probe"
 
 
 def suggested_map(names: Sequence[str], ours: Sequence[str], counts: Counts | None) -> str:
@@ -150,8 +169,13 @@ def suggested_map(names: Sequence[str], ours: Sequence[str], counts: Counts | No
         value = json.dumps(map_to.get(name, ""), ensure_ascii=False)
         note = "" if name in sure else f"  # {why}" if name in map_to else f"  # {_one_of(free)}"
         lines.append(f"{key} = {value}{note}")
-    pairs = ",".join(f"{name}={map_to.get(name, '...')}" for name in names)
-    return "\n".join(lines) + f"\n\nor on the command line --map '{pairs}'."
+    if not any("=" in name for name in names):
+        pairs = io.StringIO()
+        csv.writer(pairs, lineterminator="").writerow(
+            f"{name}={map_to.get(name, '...')}" for name in names
+        )
+        lines += ["", f"or on the command line: --map {shlex.quote(pairs.getvalue())}"]
+    return "\n".join(lines)
 
 
 def _one_of(names: Sequence[str]) -> str:

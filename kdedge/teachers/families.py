@@ -212,6 +212,7 @@ ONLY = {
     "add_cross_attention": False,
     "num_hidden_groups": 1,
     "inner_group_num": 1,
+    "pruned_heads": {},
 }
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from kdedge.engines import EngineError, load
 from kdedge.errors import KdedgeError
-from kdedge.files import sha256, write_text
-from kdedge.tasks import Task, task_of_config
+from kdedge.files import refuse_pointer, sha256, write_text
+from kdedge.tasks import Logits, Task, task_of_config
 from kdedge.teachers.checkpoints import (
     CONFIG,
     longest_text,
@@ -31,17 +31,23 @@ OPTIMUM = (
 )
 
 
+# Two or more, because some files are for one text; with several labels, these must not all have
+# logits between 0 and 1.
+TRIED = ("a", "a b", "It is what it is.", "2 + 2 = 4")
+
+
 class OnnxTeacher:
     """A classifier that ONNX Runtime runs; it returns logits only.
 
     Args:
         path: the file, with the inputs `input_ids`, `attention_mask` and optionally
-            `token_type_ids`, and the output `logits`.
+            `token_type_ids`, and the output `logits`, or one output with another name.
         encoder: converts texts to its inputs.
         config: the config.json beside it; {} if there is none.
 
     Raises:
-        KdedgeError: ONNX Runtime can't run the file, or it has other inputs or outputs.
+        KdedgeError: ONNX Runtime can't run the file on texts of the encoder's length, it has other
+            inputs or outputs, or it returns probabilities.
     """
 
     hidden_size = None
@@ -49,9 +55,11 @@ class OnnxTeacher:
     def __init__(self, path: Path, encoder: TextEncoder, config: Mapping[str, Any]) -> None:
         self.path, self.encoder, self.config = path, encoder, dict(config)
         try:
+            refuse_pointer(path)
             self._engine = load(path, os.cpu_count() or 1)
-            # Two texts: some files are for one.
-            logits = self._engine.run(encoder.encode(["a", "a b"]).inputs)
+            logits = self._engine.run(encoder.encode(TRIED).inputs)
+        except KdedgeError:
+            raise
         except EngineError as error:
             raise KdedgeError(f"{path}: {error} {OPTIMUM}") from None
         except Exception as error:  # the runtime's errors have no common base
@@ -66,10 +74,34 @@ class OnnxTeacher:
                 f"{OPTIMUM}"
             )
         self.task: Task = task_of_config(config, names, path)
+        self._refuse_probabilities(logits)
+        self._try_longest()
         self.columns, self.factor, self.summand = list(range(len(names))), 1.0, 0.0
         content = [sha256(path), *map(sha256, _data(path)), encoder.tokenizer.to_str()]
         text = "\n".join([*content, str(encoder.max_length)])
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+
+    def _refuse_probabilities(self, outputs: Logits) -> None:
+        inside = bool(((outputs >= 0) & (outputs <= 1)).all())
+        softmax = self.task.has_classes and np.allclose(outputs.sum(1), 1, atol=1e-3)
+        if inside and (softmax or self.task.name == "multi-label"):
+            raise KdedgeError(
+                f"{self.path}: its outputs look like probabilities; logits are needed. Export it "
+                "without the softmax or sigmoid at its end, or import its answers with "
+                "`kdedge import-labels`, which takes probabilities."
+            )
+
+    def _try_longest(self) -> None:
+        length = self.encoder.max_length
+        try:
+            self._engine.run(self.encoder.encode(["a " * length]).inputs)
+        except Exception as error:  # the runtime's errors have no common base
+            words = " ".join(str(error).split())
+            raise KdedgeError(
+                f"{self.path}: can be run on short texts, but not on texts of {length} tokens. Set "
+                "max_length (in [teach], --max-length) to the most that the model takes, or put "
+                f"its {CONFIG} beside it. ONNX Runtime says: {words}"
+            ) from None
 
     def run(self, inputs: Inputs) -> TeacherOutputs:
         """`logits`, float32 [batch, classes]."""

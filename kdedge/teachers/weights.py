@@ -50,8 +50,8 @@ class Checkpoint:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.files = weight_files(folder)
         self.settings = read_config(folder)
+        self.files = weight_files(folder)
         if self.settings.get("model_type") is not None:
             # Before the weights are read.
             family_of(self.settings["model_type"], folder)

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 from tokenizers import Tokenizer
 
 from kdedge.errors import KdedgeError
+from kdedge.files import refuse_pointer
 
 Side = Literal["left", "right"]
 TOKENIZER, SETTINGS, CONFIG = "tokenizer.json", "tokenizer_config.json", "config.json"
@@ -48,7 +49,10 @@ def read_pretrained(folder: Path) -> Pretrained:
         KdedgeError: there is no tokenizer, transformers can't read it, it has no fast version, or
             its ids are larger than the vocabulary of the model.
     """
-    if not any((folder / name).is_file() for name in SOURCES):
+    sources = [folder / name for name in SOURCES if (folder / name).is_file()]
+    for source in sources:
+        refuse_pointer(source)
+    if not sources:
         raise KdedgeError(
             f"{folder}: no tokenizer: none of {', '.join(SOURCES)} is there. Save it beside the "
             "model: `tokenizer.save_pretrained(folder)`."
