@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from kdedge.defaults import FullTeach, full_augmented, full_teach
+from kdedge.defaults import FullTeach, full_label, full_teach
 from kdedge.errors import KdedgeError
 from kdedge.recipe import FOR_LABELS, STUDENTS, Data, Decide, Recipe, Teach
 from kdedge.tasks import Task, task_of_config
@@ -402,7 +402,7 @@ def _estimate(
     except (KeyError, TypeError):
         return None
     labelled = [len(split) for split in (corpus.train, corpus.valid, corpus.test)]
-    augmented = full_augmented(recipe.label, labelled[0] + len(corpus.unlabelled))
+    augmented = full_label(recipe.label, corpus).augmented
     texts = sum(labelled) + len(corpus.unlabelled) + augmented
     # Two operations for each weight and token forward, and twice as many backward.
     work = 6 * labelled[0] * teach.epochs + 2 * (texts + sum(labelled))

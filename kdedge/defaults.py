@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from kdedge.errors import KdedgeError
-from kdedge.recipe import Distill, Label, Teach
+from kdedge.recipe import Distill, Label, Mixture, Teach
 from kdedge.tasks import Task
+from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import LENGTH_STEP
 from kdedge.text.splits import Split
+from kdedge.text.vocabulary import unseen_share
 
 # max_length is the shortest length that holds this share of the texts, within bounds. Latency grows
 # with it.
@@ -33,6 +35,9 @@ SMALLEST_RATE, LARGEST_RATE = 2e-5, 3e-4
 UNBALANCED = 10.0
 # Student: augmented texts for each training text, and steps of the training, within bounds.
 AUGMENTED_EACH, LEAST_AUGMENTED, MOST_AUGMENTED = 4, 10_000, 40_000
+# If more than this share of the words of the valid split are not in the training texts, there are
+# more augmented texts, of which WORDS in WORDS + 3 have random words.
+MANY_UNSEEN, LEAST_WITH_WORDS, WORDS = 0.1, 20_000, 9
 STUDENT_STEPS, FEWEST_STUDENT_EPOCHS, MOST_STUDENT_EPOCHS = 4_000, 8, 30
 
 
@@ -45,6 +50,19 @@ class FullTeach(Teach):
     learning_rate: float
     max_length: int
     metric: Any
+
+
+class FullMixture(Mixture):
+    """`Mixture` with all weights."""
+
+    words: int
+
+
+class FullLabel(Label):
+    """`Label` with all settings."""
+
+    augmented: int
+    mixture: FullMixture
 
 
 class FullDistill(Distill):
@@ -99,11 +117,24 @@ def full_teach(
     return FullTeach.model_validate(found | given)
 
 
-def full_augmented(settings: Label, texts: int) -> int:
-    """The number of augmented texts for a number of texts."""
-    if settings.augmented is not None:
-        return settings.augmented
-    return bounded(AUGMENTED_EACH * texts, LEAST_AUGMENTED, MOST_AUGMENTED)
+def full_label(settings: Label, corpus: Corpus) -> FullLabel:
+    """Complete the settings of labelling.
+
+    Args:
+        settings: settings of the recipe.
+        corpus: the corpus that augmented texts are made for.
+    """
+    sources = (*corpus.train.texts, *corpus.unlabelled)
+    unseen = unseen_share(corpus.valid.texts, sources) > MANY_UNSEEN
+    least = LEAST_WITH_WORDS if unseen else LEAST_AUGMENTED
+    found = {
+        "augmented": bounded(AUGMENTED_EACH * len(sources), least, MOST_AUGMENTED),
+        "mixture": {"words": WORDS if unseen else 0}
+        | settings.mixture.model_dump(exclude_none=True),
+    }
+    return FullLabel.model_validate(
+        found | settings.model_dump(exclude_none=True, exclude={"mixture"})
+    )
 
 
 def full_distill(settings: Distill, texts: int, longest: int) -> FullDistill:

@@ -197,8 +197,10 @@ def _ask(recipe: Recipe, corpus: Corpus, out: Path) -> None:
     assert large_model
     full = full_teaching(corpus, recipe.teaching)
     pretrained = load_teacher(full.pretrained, task=corpus.task, max_length=full.max_length)
-    # Each text costs money: augmented texts only if the recipe says how many.
-    settings = settings.model_copy(update={"augmented": settings.augmented or 0})
+    # Each text costs money: augmented texts only if the recipe says how many, and no random words.
+    mixture = settings.mixture.model_copy(update={"words": settings.mixture.words or 0})
+    changes = {"augmented": settings.augmented or 0, "mixture": mixture}
+    settings = settings.model_copy(update=changes)
     texts = texts_to_label(pretrained, corpus, settings, recipe.seed)
     # Not in the store, which is removed if the recipe changes: the answers cost money.
     answers = out.with_name(ANSWERS)

@@ -359,6 +359,11 @@ class Mixture(Section):
     splice: Parts = Field(
         1, description="weight of: join the start of one text and the end of another"
     )
+    words: Parts | None = Field(
+        None,
+        description="weight of: replace most words by random words of the teacher's vocabulary; "
+        "default: from the number of words that are not in the training texts",
+    )
     mask: Parts = Field(0, description="weight of: replace some words by [MASK]")
     typos: Parts = Field(0, description="weight of: misspell some words")
     neighbours: Parts = Field(

@@ -17,6 +17,7 @@ from kdedge.text.augment import (
     some_with_typos,
     splice,
     swap_neighbours,
+    swap_words,
     typo,
     typos,
 )
@@ -102,11 +103,14 @@ def test_the_rules_that_are_off_by_default() -> None:
     rng = np.random.default_rng(0)
     words = ["The", "film", "is", "good"] * 5
     near = {"film": ["movie", "picture"], "good": ["great"]}
-    masked, swapped, wrong = 0, Counter(), 0
+    masked, swapped, wrong, random = 0, Counter(), 0, Counter()
     for _ in range(500):
         hidden = mask(words, [], rng)
         assert all(new in (old, "[MASK]") for old, new in zip(words, hidden, strict=True))
         masked += hidden.count("[MASK]")
+        with_random = swap_words(words, ["dull", "plot"], rng)
+        assert all(n in (o, "dull", "plot") for o, n in zip(words, with_random, strict=True))
+        random.update(with_random)
         with_near = swap_neighbours(words, near, rng)
         for old, new in zip(words, with_near, strict=True):
             assert new == old or new in near[old]
@@ -115,6 +119,9 @@ def test_the_rules_that_are_off_by_default() -> None:
     # A quarter of 10,000 words on average; standard error 0.006 for the share of a text, which is
     # drawn first. Half of the words have neighbours: film is 2,500 words, and so is good.
     assert abs(masked / 10_000 - 0.25) < 0.025
+    # Between 0.3 and 0.9, and each of two words equally often.
+    assert abs(random["dull"] / 10_000 - 0.3) < 0.03
+    assert abs(random["plot"] / 10_000 - 0.3) < 0.03
     assert abs(swapped["great"] / 2500 - 0.25) < 0.035
     assert abs(swapped["movie"] / 2500 - 0.125) < 0.03
     # Of the typos, those stay as they were that swap the last letter with nothing: 1 in 4 of the
@@ -156,6 +163,8 @@ def test_what_a_mixture_refuses() -> None:
         augmented(TEXTS, 1, 0, {"drop": 0})
     with pytest.raises(KdedgeError, match="neighbours: None. The rule"):
         augmented(TEXTS, 1, 0, {"neighbours": 1})
+    with pytest.raises(KdedgeError, match="vocabulary: empty. The rule words needs words_in"):
+        augmented(TEXTS, 1, 0, {"words": 1})
 
 
 @settings(max_examples=50, deadline=None)

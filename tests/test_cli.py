@@ -19,11 +19,11 @@ from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
-from kdedge import KdedgeError, SoftLabels, Student, load_corpus
+from kdedge import KdedgeError, SoftLabels, Student, load_corpus, load_teacher
 from kdedge.bundle.manifest import verify
 from kdedge.cli import app
 from kdedge.cli.settings import Options, settings_as_options
-from kdedge.distill.transfer_set import transfer_set
+from kdedge.distill.transfer_set import texts_to_label
 from kdedge.recipe import (
     Bench,
     Compress,
@@ -493,9 +493,8 @@ def test_stages_by_command_are_those_of_a_recipe(tmp_path: Path, tiny_bert: Path
     ):  # fmt: skip
         result = kdedge(*command)
         assert result.exit_code == 0, result.output
-    made = transfer_set(
-        load_corpus(data), Label(augmented=20, mixture=Mixture(crop=0, splice=0, mask=1)), 0
-    )
+    asked_for = Label(augmented=20, mixture=Mixture(crop=0, splice=0, mask=1))
+    made = texts_to_label(load_teacher(teacher), load_corpus(data), asked_for, 0)
     assert {*SoftLabels(soft).texts} == {*made} and len({*made}) > 55
     settings = Student.load(tmp_path / "student").notes["settings"]
     asked = Distill(student="nano", epochs=1, temperature=3, from_teacher=False, max_length=8)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from conftest import classes
 
-from kdedge.defaults import full_augmented, full_distill, full_teach, length_for, several_lengths
-from kdedge.recipe import Distill, Label, Teach
+from kdedge.defaults import full_distill, full_label, full_teach, length_for, several_lengths
+from kdedge.recipe import Distill, Label, Mixture, Teach
+from kdedge.text.corpus import Corpus
 from kdedge.text.splits import Split
 
 
@@ -45,9 +46,36 @@ def test_what_is_given_wins() -> None:
     assert {name: getattr(full, name) for name in given.model_fields_set} == given.model_dump(
         include=given.model_fields_set
     )
-    assert full_augmented(Label(augmented=0), 100) == 0
+    corpus = Corpus(classes(2), *3 * [texts(50, 50)])
+    full_labelled = full_label(Label(augmented=0, mixture=Mixture(words=1, drop=0)), corpus)
+    assert full_labelled.augmented == 0
+    assert (full_labelled.mixture.words, full_labelled.mixture.drop) == (1, 0)
     full_distilled = full_distill(Distill(epochs=5, max_length=9), 100, 64)
     assert (full_distilled.epochs, full_distilled.max_length) == (5, 9)
+
+
+@pytest.mark.parametrize(
+    ("train", "unlabelled", "unseen", "augmented", "words"),
+    [
+        (100, 0, 1, 10_000, 0),
+        (100, 0, 2, 20_000, 9),
+        (3_000, 0, 1, 12_000, 0),
+        (3_000, 3_000, 2, 24_000, 9),
+        (10**5, 0, 0, 40_000, 0),
+    ],
+)
+def test_augmented_texts(
+    train: int, unlabelled: int, unseen: int, augmented: int, words: int
+) -> None:
+    """Of the ten words of the valid texts, some are not in the training texts."""
+    learned = texts(train, 0)
+    words_of_valid = ["Text", *["text"] * (9 - unseen), *["new"] * unseen]
+    valid = Split((", ".join(words_of_valid[:4]), ", ".join(words_of_valid[4:])), np.array([0, 1]))
+    more = tuple(f"more {i}" for i in range(unlabelled))
+    full = full_label(Label(), Corpus(classes(2), learned, valid, valid, more))
+    mixture = {"drop": 1, "crop": 1, "splice": 1, "mask": 0, "typos": 0, "neighbours": 0}
+    assert full.augmented == augmented
+    assert full.mixture.model_dump() == mixture | {"words": words}
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,12 @@ from training_parts import Stop
 from typer.testing import CliRunner
 
 import kdedge.pipeline as pipeline
-from kdedge import SoftLabels, Student
+from kdedge import SoftLabels, Student, load_teacher
 from kdedge.bench.report.model import BenchReport
 from kdedge.bundle.manifest import verify
 from kdedge.check import read_corpus
 from kdedge.cli import app
-from kdedge.distill.transfer_set import transfer_set
+from kdedge.distill.transfer_set import texts_to_label
 from kdedge.export.subject import Subject
 from kdedge.recipe import Compress, load_recipe
 from kdedge.text.corpus import load_corpus
@@ -96,7 +96,8 @@ def test_the_same_command_again_does_nothing_again(quick_run: Path) -> None:
 def test_only_training_texts_make_new_texts(quick_run: Path) -> None:
     recipe = load_recipe(ROOT / "recipes/quick.toml")
     corpus = read_corpus(recipe.data, recipe.seed)
-    texts = transfer_set(corpus, recipe.label, recipe.seed)
+    teacher = load_teacher(quick_run / "teacher")
+    texts = texts_to_label(teacher, corpus, recipe.label, recipe.seed)
     held_out = {*corpus.valid.texts, *corpus.test.texts}
     assert sum(text in held_out for text in texts) == len(held_out) == 600
     assert sorted(SoftLabels(quick_run / "soft_labels").texts) == sorted(dict.fromkeys(texts))
@@ -266,7 +267,7 @@ def test_a_full_disk_is_told(small_recipe: Path, tmp_path: Path) -> None:
 # Rows that differ
 
 
-def test_unlabelled_texts_join_the_transfer_set(tmp_path: Path) -> None:
+def test_unlabelled_texts_join_the_transfer_set(tmp_path: Path, tiny_bert: Path) -> None:
     (tmp_path / "d.csv").write_text(
         "text,label\n" + "".join(f"good {i},a\nbad {i},b\n" for i in range(9)) + "none yet,\n"
     )
@@ -276,7 +277,8 @@ def test_unlabelled_texts_join_the_transfer_set(tmp_path: Path) -> None:
     )
     recipe = load_recipe(tmp_path / "r.toml")
     corpus = read_corpus(recipe.data, recipe.seed)
-    texts = transfer_set(corpus, recipe.label, recipe.seed)
+    teacher = load_teacher(tiny_bert, task=corpus.task)
+    texts = texts_to_label(teacher, corpus, recipe.label, recipe.seed)
     assert {"none yet", "one more"} <= set(texts)
     assert len(texts) == 18 + 2 + 5
     corpus = load_corpus(tmp_path / "d.csv")

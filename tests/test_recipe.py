@@ -59,7 +59,7 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
         ),
         (
             GOOD + "[label.mixture]\ndorp = 1",
-            "label.mixture.dorp: unknown key. Known here: drop, crop, splice, mask",
+            "label.mixture.dorp: unknown key. Known here: drop, crop, splice, words",
         ),
         (GOOD + "[label.mixture]\ndrop = 0\ncrop = 0\nsplice = 0", "at least one rule above 0"),
         (GOOD.replace('"x"', '"../x"'), "name: only letters.* Got '../x'"),

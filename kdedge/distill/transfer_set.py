@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdedge.defaults import full_augmented
+from kdedge.defaults import full_label
 from kdedge.errors import KdedgeError
 from kdedge.labels.store import SoftLabels
 from kdedge.recipe import Label
@@ -16,37 +16,51 @@ from kdedge.teachers.teacher import Teacher
 from kdedge.text.augment import augmented, some_with_typos
 from kdedge.text.batches import chunks
 from kdedge.text.corpus import Corpus
+from kdedge.text.decoding import tell_once
 from kdedge.text.encoder import TextEncoder, Tokens
 from kdedge.text.neighbours import nearest_words
 from kdedge.text.pairs import Text
+from kdedge.text.vocabulary import words_in
 
 TOKENIZED_TOGETHER = 4096
 # Number of candidates of the augmentation rule `neighbours`.
 NEIGHBOURS = 8
 
 
-def transfer_set(
-    corpus: Corpus,
-    settings: Label,
-    seed: int,
-    neighbours: Mapping[str, Sequence[str]] | None = None,
-) -> list[Text]:
-    """The texts that the teacher labels: the corpus, and augmented texts of its training part.
+def texts_to_label(teacher: Teacher, corpus: Corpus, settings: Label, seed: int) -> list[Text]:
+    """The transfer set: the corpus, and augmented texts of its train split.
 
     Args:
+        teacher: the teacher, for the words of its vocabulary and their neighbours, if the mixture
+            uses them.
         corpus: the corpus.
         settings: the recipe's section `label`: number and mixture of augmented texts.
         seed: seed of the augmentation.
-        neighbours: neighbours of words, if the mixture uses them.
+
+    Raises:
+        KdedgeError: the mixture uses neighbours, which this teacher does not have.
     """
+    full = full_label(settings, corpus)
     sources = (*corpus.train.texts, *corpus.unlabelled)
-    new = augmented(
-        sources,
-        full_augmented(settings, len(sources)),
-        seed,
-        settings.mixture.model_dump(),
-        neighbours,
-    )
+    mixture = full.mixture.model_dump()
+    neighbours, vocabulary = None, list[str]()
+    if mixture["words"]:
+        vocabulary = words_in(teacher.encoder, sources)
+        if not vocabulary:
+            tell_once(
+                "label.mixture.words: not used, because the teacher's vocabulary has no words in "
+                "the scripts of the texts"
+            )
+            mixture["words"] = 0
+    if mixture["neighbours"]:
+        if not isinstance(teacher, BertTeacher) or not teacher.encoder.is_berts:
+            raise KdedgeError(
+                "label.mixture.neighbours: needs a BERT that is no ONNX file and has BERT's "
+                "WordPiece, whose pieces are words. Set it to 0."
+            )
+        vectors = np.asarray(teacher.word_embeddings)
+        neighbours = nearest_words(vectors, teacher.encoder.vocabulary, NEIGHBOURS)
+    new = augmented(sources, full.augmented, seed, mixture, neighbours, vocabulary)
     held_out = {*corpus.valid.texts, *corpus.test.texts}
     return [
         *corpus.train.texts,
@@ -55,20 +69,6 @@ def transfer_set(
         *corpus.unlabelled,
         *(text for text in new if text not in held_out),
     ]
-
-
-def texts_to_label(teacher: Teacher, corpus: Corpus, settings: Label, seed: int) -> list[Text]:
-    """The transfer set; neighbours of words, if needed, by the teacher's word embeddings."""
-    neighbours = None
-    if settings.mixture.neighbours:
-        if not isinstance(teacher, BertTeacher) or not teacher.encoder.is_berts:
-            raise KdedgeError(
-                "label.mixture.neighbours: needs a BERT that is no ONNX file and has BERT's "
-                "WordPiece, whose pieces are words. Set it to 0."
-            )
-        vectors = np.asarray(teacher.word_embeddings)
-        neighbours = nearest_words(vectors, teacher.encoder.vocabulary, NEIGHBOURS)
-    return transfer_set(corpus, settings, seed, neighbours)
 
 
 def in_order_of_corpus(store: SoftLabels, corpus: Corpus, names: Mapping[str, str]) -> SoftLabels:

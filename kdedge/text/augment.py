@@ -28,13 +28,14 @@ def augment(
     seed: int,
     mixture: Mapping[str, int] = DEFAULT_MIXTURE,
     neighbours: Mapping[str, Sequence[str]] | None = None,
+    vocabulary: Sequence[str] = (),
 ) -> list[Text]:
     """The texts of `augmented` as a list.
 
     >>> len(augment(["a moving, funny film", "a waste of two hours"], 3, seed=1))
     3
     """
-    return list(augmented(texts, count, seed, mixture, neighbours))
+    return list(augmented(texts, count, seed, mixture, neighbours, vocabulary))
 
 
 def augmented(
@@ -43,6 +44,7 @@ def augmented(
     seed: int,
     mixture: Mapping[str, int] = DEFAULT_MIXTURE,
     neighbours: Mapping[str, Sequence[str]] | None = None,
+    vocabulary: Sequence[str] = (),
 ) -> Iterator[Text]:
     """Generate augmented texts one at a time; memory holds 8 bytes for each.
 
@@ -50,20 +52,23 @@ def augmented(
         texts: source texts.
         count: number of new texts. There are fewer if 20 tries for each don't find enough.
         seed: equal seeds give equal texts; a larger count starts with the texts of a smaller one.
-        mixture: weight of each rule: `drop`, `crop`, `splice`, `mask`, `typos`, `neighbours`.
+        mixture: weight of each rule: `drop`, `crop`, `splice`, `words`, `mask`, `typos`,
+            `neighbours`.
         neighbours: replacements for each word in lower case, for instance from `nearest_words`;
             needed for the rule `neighbours`.
+        vocabulary: words, for instance from `words_in`; needed for the rule `words`.
 
     Yields:
         Texts that differ from each other and from the source texts; words are joined by a space.
 
     Raises:
-        KdedgeError: an unknown rule, no rule with a weight, or no neighbours for that rule.
+        KdedgeError: an unknown rule, no rule with a weight, or nothing for a rule that needs it.
     """
     rules: dict[str, Callable[[Words, Sequence[str], np.random.Generator], Words]] = {
         "drop": drop,
         "crop": crop,
         "splice": splice,
+        "words": lambda words, _, rng: swap_words(words, vocabulary, rng),
         "mask": mask,
         "typos": typos,
         "neighbours": lambda words, _, rng: swap_neighbours(words, neighbours or {}, rng),
@@ -76,6 +81,8 @@ def augmented(
         raise KdedgeError(f"mixture: {dict(mixture)}. Set at least one rule above 0.")
     if mixture.get("neighbours") and not neighbours:
         raise KdedgeError("neighbours: None. The rule neighbours needs nearest_words(...).")
+    if mixture.get("words") and not vocabulary:
+        raise KdedgeError("vocabulary: empty. The rule words needs words_in(...).")
     return _made(tickets, texts, count, np.random.default_rng(seed))
 
 
@@ -200,6 +207,15 @@ def typo(word: str, rng: np.random.Generator) -> str:
         case 2:
             return before + 2 * letter + after
     return before + after[:1] + letter + after[1:]
+
+
+def swap_words(words: Words, vocabulary: Sequence[str], rng: np.random.Generator) -> Words:
+    """Replace 30 to 90% of the words by random ones."""
+    swapped = rng.random(len(words)) < rng.uniform(0.3, 0.9)
+    return [
+        vocabulary[int(rng.integers(len(vocabulary)))] if swap else word
+        for word, swap in zip(words, swapped, strict=True)
+    ]
 
 
 def swap_neighbours(

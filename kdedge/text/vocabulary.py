@@ -1,5 +1,7 @@
 """Vocabularies of students: always WordPiece, which other clients can read."""
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from itertools import chain, islice
@@ -13,6 +15,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import WordPieceTrainer
 
+from kdedge.text.augment import UNSPACED
 from kdedge.text.encoder import LENGTH_STEP, TextEncoder, cls_and_sep
 from kdedge.text.pairs import Text, parts_of
 
@@ -22,6 +25,8 @@ PIECES, CHARACTERS = 30_000, 8_000
 LEAST_COUNT = 2
 # Texts whose tokens are counted to find a student's length, and the longest.
 SAMPLE, LONGEST = 2_000, 512
+NO_SCRIPT = ""
+WORD = re.compile(f"[{UNSPACED}]|[^\\W{UNSPACED}]+")
 
 
 def student_encoder(teacher_encoder: TextEncoder, texts: Iterable[Text]) -> TextEncoder:
@@ -103,6 +108,69 @@ def text_of(piece: str) -> str:
     ('ing', '')
     """
     return "" if piece in SPECIAL else piece.removeprefix("##")
+
+
+def words_in(encoder: TextEncoder, texts: Iterable[Text]) -> list[str]:
+    """The whole words of a vocabulary that are in the scripts of the texts.
+
+    A script counts if at least 1% of the letters are in it. Single letters are words in scripts
+    without spaces only.
+
+    Args:
+        encoder: text encoder with the vocabulary.
+        texts: the texts; they are read once.
+    """
+    characters: Counter[str] = Counter()
+    for part in chain.from_iterable(map(parts_of, texts)):
+        characters.update(part)
+    counts: Counter[str] = Counter()
+    for character, count in characters.items():
+        counts[_script(character)] += count
+    del counts[NO_SCRIPT]
+    scripts = {script for script, count in counts.items() if 100 * count >= counts.total()}
+    whole = _bert_word if encoder.is_berts else _spaced_word
+    return [
+        word
+        for word in dict.fromkeys(map(whole, encoder.vocabulary))
+        if {*map(_script, word)} <= scripts and (len(word) > 1 or re.match(f"[{UNSPACED}]", word))
+    ]
+
+
+def unseen_share(texts: Iterable[Text], known: Iterable[Text]) -> float:
+    """The share of the words of some texts that are in none of the known texts; 0 without words.
+
+    >>> unseen_share(["A dull film."], ["a moving film"])
+    0.3333333333333333
+    """
+    seen = {word for text in known for word in _words(text)}
+    words = [word for text in texts for word in _words(text)]
+    return sum(word not in seen for word in words) / max(1, len(words))
+
+
+def _words(text: Text) -> list[str]:
+    """The words in lower case, without punctuation; in scripts without spaces, the characters."""
+    return [word for part in parts_of(text) for word in WORD.findall(part.lower())]
+
+
+def _script(character: str) -> str:
+    """The script of a letter or vowel sign, by the first word of its name: LATIN, CJK and so on."""
+    if unicodedata.category(character)[0] not in "LM":
+        return NO_SCRIPT
+    return unicodedata.name(character, NO_SCRIPT).partition(" ")[0]
+
+
+def _bert_word(piece: str) -> str:
+    return "" if piece.startswith("##") else piece
+
+
+def _spaced_word(piece: str) -> str:
+    """The word of a piece that begins with a space, as sentencepiece and GPT-2 write it.
+
+    In scripts without spaces, all pieces count.
+    """
+    if piece.startswith(("\u2581", "\u0120")):
+        return piece[1:]
+    return piece if re.fullmatch(f"[{UNSPACED}]+", piece) else ""
 
 
 def _bert(model: WordPiece) -> Tokenizer:
