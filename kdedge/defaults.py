@@ -36,8 +36,9 @@ UNBALANCED = 10.0
 # Student: augmented texts for each training text, and steps of the training, within bounds.
 AUGMENTED_EACH, LEAST_AUGMENTED, MOST_AUGMENTED = 4, 10_000, 40_000
 # If more than this share of the words of the valid split are not in the training texts, there are
-# more augmented texts, of which WORDS in WORDS + 3 have random words.
-MANY_UNSEEN, LEAST_WITH_WORDS, WORDS = 0.1, 20_000, 9
+# more augmented texts, of which WORDS in WORDS + 3 have random words, and fewer steps, because the
+# student gets worse on new texts soon.
+MANY_UNSEEN, LEAST_WITH_WORDS, WORDS, FEWER_STEPS = 0.1, 20_000, 9, 1_250
 STUDENT_STEPS, FEWEST_STUDENT_EPOCHS, MOST_STUDENT_EPOCHS = 4_000, 8, 30
 
 
@@ -124,11 +125,11 @@ def full_label(settings: Label, corpus: Corpus) -> FullLabel:
         settings: settings of the recipe.
         corpus: the corpus that augmented texts are made for.
     """
-    sources = (*corpus.train.texts, *corpus.unlabelled)
-    unseen = unseen_share(corpus.valid.texts, sources) > MANY_UNSEEN
+    unseen = has_many_unseen(corpus)
+    texts = len(corpus.train) + len(corpus.unlabelled)
     least = LEAST_WITH_WORDS if unseen else LEAST_AUGMENTED
     found = {
-        "augmented": bounded(AUGMENTED_EACH * len(sources), least, MOST_AUGMENTED),
+        "augmented": bounded(AUGMENTED_EACH * texts, least, MOST_AUGMENTED),
         "mixture": {"words": WORDS if unseen else 0}
         | settings.mixture.model_dump(exclude_none=True),
     }
@@ -137,16 +138,24 @@ def full_label(settings: Label, corpus: Corpus) -> FullLabel:
     )
 
 
-def full_distill(settings: Distill, texts: int, longest: int) -> FullDistill:
+def has_many_unseen(corpus: Corpus) -> bool:
+    """Whether many words of the valid split are not in the texts that a student learns from."""
+    known = (*corpus.train.texts, *corpus.unlabelled)
+    return unseen_share(corpus.valid.texts, known) > MANY_UNSEEN
+
+
+def full_distill(settings: Distill, corpus: Corpus, texts: int, longest: int) -> FullDistill:
     """Complete the settings of distillation.
 
     Args:
         settings: settings of the recipe.
+        corpus: the corpus.
         texts: number of texts in the transfer set.
         longest: length that the teacher truncates texts to, in tokens.
     """
     given = settings.model_dump(exclude_none=True)
-    epochs = round(STUDENT_STEPS * settings.batch_size / max(1, texts))
+    steps = FEWER_STEPS if has_many_unseen(corpus) else STUDENT_STEPS
+    epochs = round(steps * settings.batch_size / max(1, texts))
     found = {
         "epochs": bounded(epochs, FEWEST_STUDENT_EPOCHS, MOST_STUDENT_EPOCHS),
         "max_length": longest,

@@ -50,7 +50,7 @@ def test_what_is_given_wins() -> None:
     full_labelled = full_label(Label(augmented=0, mixture=Mixture(words=1, drop=0)), corpus)
     assert full_labelled.augmented == 0
     assert (full_labelled.mixture.words, full_labelled.mixture.drop) == (1, 0)
-    full_distilled = full_distill(Distill(epochs=5, max_length=9), 100, 64)
+    full_distilled = full_distill(Distill(epochs=5, max_length=9), corpus, 100, 64)
     assert (full_distilled.epochs, full_distilled.max_length) == (5, 9)
 
 
@@ -67,15 +67,31 @@ def test_what_is_given_wins() -> None:
 def test_augmented_texts(
     train: int, unlabelled: int, unseen: int, augmented: int, words: int
 ) -> None:
-    """Of the ten words of the valid texts, some are not in the training texts."""
-    learned = texts(train, 0)
-    words_of_valid = ["Text", *["text"] * (9 - unseen), *["new"] * unseen]
-    valid = Split((", ".join(words_of_valid[:4]), ", ".join(words_of_valid[4:])), np.array([0, 1]))
-    more = tuple(f"more {i}" for i in range(unlabelled))
-    full = full_label(Label(), Corpus(classes(2), learned, valid, valid, more))
+    full = full_label(Label(), with_unseen(unseen, train, unlabelled))
     mixture = {"drop": 1, "crop": 1, "splice": 1, "mask": 0, "typos": 0, "neighbours": 0}
     assert full.augmented == augmented
     assert full.mixture.model_dump() == mixture | {"words": words}
+
+
+def with_unseen(words: int, train: int, unlabelled: int = 0) -> Corpus:
+    """A corpus with ten words in the valid texts, of which some are not in the training texts."""
+    valid = ["Text", *["text"] * (9 - words), *["new"] * words]
+    held_out = Split((", ".join(valid[:4]), ", ".join(valid[4:])), np.array([0, 1]))
+    more = tuple(f"more {i}" for i in range(unlabelled))
+    return Corpus(classes(2), texts(train, 0), held_out, held_out, more)
+
+
+@pytest.mark.parametrize(
+    ("transfer", "unseen", "epochs"),
+    [
+        # 4,000 and 1,250 steps of 128 texts.
+        (40_000, 1, 13), (40_000, 2, 8), (17_000, 1, 30), (17_000, 2, 9), (100, 2, 30),
+        (10**6, 0, 8),
+    ],
+)  # fmt: skip
+def test_epochs_of_the_student(transfer: int, unseen: int, epochs: int) -> None:
+    full = full_distill(Distill(), with_unseen(unseen, 100), transfer, 64)
+    assert (full.epochs, full.max_length) == (epochs, 64)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def plan_of(
     # `TransferSet` checks the texts of the train split.
     store.rows(corpus.valid.texts)
     transfer = TransferSet(store, corpus)
-    full = full_distill(settings, len(transfer), encoder.max_length)
+    full = full_distill(settings, corpus, len(transfer), encoder.max_length)
     encoder = TextEncoder(encoder.tokenizer, full.max_length, encoder.pad_id)
     if own_pieces:
         encoder, teacher_ids = encoder.pruned(transfer, min_count=0, most=most)
