@@ -35,10 +35,11 @@ SMALLEST_RATE, LARGEST_RATE = 2e-5, 3e-4
 UNBALANCED = 10.0
 # Student: augmented texts for each training text, and steps of the training, within bounds.
 AUGMENTED_EACH, LEAST_AUGMENTED, MOST_AUGMENTED = 4, 10_000, 40_000
-# If more than this share of the words of the valid split are not in the training texts, there are
-# more augmented texts, of which WORDS in WORDS + 3 have random words, and fewer steps, because the
-# student gets worse on new texts soon.
-MANY_UNSEEN, LEAST_WITH_WORDS, WORDS, FEWER_STEPS = 0.1, 20_000, 9, 1_250
+# If there are few training texts, and more than this share of the words of the valid split are not
+# in them, there are more augmented texts, of which WORDS in WORDS + 3 have random words, and fewer
+# steps, because the student gets worse on new texts soon.
+FEW_TEXTS, MANY_UNSEEN = 5_000, 0.1
+LEAST_WITH_WORDS, WORDS, FEWER_STEPS = 20_000, 9, 1_250
 STUDENT_STEPS, FEWEST_STUDENT_EPOCHS, MOST_STUDENT_EPOCHS = 4_000, 8, 30
 
 
@@ -125,7 +126,7 @@ def full_label(settings: Label, corpus: Corpus) -> FullLabel:
         settings: settings of the recipe.
         corpus: the corpus that augmented texts are made for.
     """
-    unseen = has_many_unseen(corpus)
+    unseen = lacks_words(corpus)
     texts = len(corpus.train) + len(corpus.unlabelled)
     least = LEAST_WITH_WORDS if unseen else LEAST_AUGMENTED
     found = {
@@ -138,10 +139,10 @@ def full_label(settings: Label, corpus: Corpus) -> FullLabel:
     )
 
 
-def has_many_unseen(corpus: Corpus) -> bool:
-    """Whether many words of the valid split are not in the texts that a student learns from."""
+def lacks_words(corpus: Corpus) -> bool:
+    """Whether a student learns from few texts, which lack many words of the valid split."""
     known = (*corpus.train.texts, *corpus.unlabelled)
-    return unseen_share(corpus.valid.texts, known) > MANY_UNSEEN
+    return len(known) < FEW_TEXTS and unseen_share(corpus.valid.texts, known) > MANY_UNSEEN
 
 
 def full_distill(settings: Distill, corpus: Corpus, texts: int, longest: int) -> FullDistill:
@@ -154,7 +155,7 @@ def full_distill(settings: Distill, corpus: Corpus, texts: int, longest: int) ->
         longest: length that the teacher truncates texts to, in tokens.
     """
     given = settings.model_dump(exclude_none=True)
-    steps = FEWER_STEPS if has_many_unseen(corpus) else STUDENT_STEPS
+    steps = FEWER_STEPS if lacks_words(corpus) else STUDENT_STEPS
     epochs = round(steps * settings.batch_size / max(1, texts))
     found = {
         "epochs": bounded(epochs, FEWEST_STUDENT_EPOCHS, MOST_STUDENT_EPOCHS),
