@@ -38,7 +38,7 @@ from kdedge.distill.terms import (
     needs_teacher,
     settings_for_store,
 )
-from kdedge.distill.transfer_set import texts_to_label
+from kdedge.distill.transfer_set import check_mixture, texts_to_label
 from kdedge.errors import KdedgeError
 from kdedge.export.stage import export_bundle
 from kdedge.export.subject import subject_of, subject_of_teacher
@@ -164,13 +164,16 @@ def _check_teacher(recipe: Recipe) -> None:
             )
         return
     folder = find_pretrained(recipe.teach.source, weights=False)
-    if onnx_file(recipe.teach.source):
+    is_onnx = onnx_file(recipe.teach.source) is not None
+    is_berts = TextEncoder.from_pretrained(folder, NO_END).is_berts
+    check_mixture(recipe.label.mixture, has_words=is_berts and not is_onnx)
+    if is_onnx:
         check_logits_only(settings, preset)
         if recipe.bench.quote_texts:
             raise KdedgeError(
                 f"bench.quote_texts: it explains a teacher's answers, but {ONNX_ONLY}"
             )
-    if not TextEncoder.from_pretrained(folder, NO_END).is_berts:
+    if not is_berts:
         check_own_vocabulary(settings, preset)
 
 

@@ -420,6 +420,25 @@ def test_from_a_teacher_as_it_is_to_a_bundle(kind: str, checkpoint: Path, tmp_pa
     assert load_bundle(out / "bundle").predict(["good film"])[0].label in ("n", "p")
 
 
+@pytest.mark.parametrize("kind", ["unigram", "onnx"])
+def test_neighbours_of_words_are_refused_before_training(
+    kind: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    if kind == "onnx":
+        teacher = onnx_of(checkpoint, tmp_path / "onnx")
+    else:
+        teacher = with_unigram(checkpoint, tmp_path / "unigram")
+    rows = [f"{text} {i},{('NEGATIVE', 'POSITIVE')[i % 2]}" for i, text in enumerate(TEXTS * 5)]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    (tmp_path / "r.toml").write_text(
+        'name = "r"\n[data]\npath = "texts.csv"\n[label.mixture]\nneighbours = 1\n'
+        f'[teach]\nteacher = "{teacher}"\nmax_length = 16\nmax_unknown = 1\n'
+    )
+    with pytest.raises(KdedgeError, match="label.mixture.neighbours: needs a BERT"):
+        run(load_recipe(tmp_path / "r.toml"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_maps_on_the_command_line(checkpoint: Path, tmp_path: Path) -> None:
     source = with_classes(checkpoint, tmp_path / "numbered", "LABEL_0", "LABEL_1")
     (tmp_path / "texts.csv").write_text("\n".join(["text", *TEXTS]) + "\n")

@@ -9,7 +9,7 @@ import numpy as np
 from kdedge.defaults import full_label
 from kdedge.errors import KdedgeError
 from kdedge.labels.store import SoftLabels
-from kdedge.recipe import Label
+from kdedge.recipe import Label, Mixture
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.classes import Counts, counts_of, order_of
 from kdedge.teachers.teacher import Teacher
@@ -53,11 +53,9 @@ def texts_to_label(teacher: Teacher, corpus: Corpus, settings: Label, seed: int)
             )
             mixture["words"] = 0
     if mixture["neighbours"]:
-        if not isinstance(teacher, BertTeacher) or not teacher.encoder.is_berts:
-            raise KdedgeError(
-                "label.mixture.neighbours: needs a BERT that is no ONNX file and has BERT's "
-                "WordPiece, whose pieces are words. Set it to 0."
-            )
+        has_words = isinstance(teacher, BertTeacher) and teacher.encoder.is_berts
+        check_mixture(settings.mixture, has_words)
+        assert isinstance(teacher, BertTeacher)
         vectors = np.asarray(teacher.word_embeddings)
         neighbours = nearest_words(vectors, teacher.encoder.vocabulary, NEIGHBOURS)
     new = augmented(sources, full.augmented, seed, mixture, neighbours, vocabulary)
@@ -69,6 +67,23 @@ def texts_to_label(teacher: Teacher, corpus: Corpus, settings: Label, seed: int)
         *corpus.unlabelled,
         *(text for text in new if text not in held_out),
     ]
+
+
+def check_mixture(mixture: Mixture, has_words: bool) -> None:
+    """Check that a teacher has what a mixture of augmented texts needs.
+
+    Args:
+        mixture: the mixture.
+        has_words: whether the teacher has vectors of word pieces that are words.
+
+    Raises:
+        KdedgeError: it does not.
+    """
+    if mixture.neighbours and not has_words:
+        raise KdedgeError(
+            "label.mixture.neighbours: needs a BERT that is no ONNX file and has BERT's "
+            "WordPiece, whose pieces are words. Set it to 0."
+        )
 
 
 def in_order_of_corpus(store: SoftLabels, corpus: Corpus, names: Mapping[str, str]) -> SoftLabels:
