@@ -226,11 +226,13 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
                 f"truncated; max_length = {lengths.p95} would keep 95% of the texts whole",
             )
         )
+    tried = "multilingual" in settings.source.lower()
     if lengths.unknown > MANY_UNKNOWN:
         too_many = lengths.unknown > settings.max_unknown
         remedy = (
-            f"refused: use a pretrained model that knows them, such as {MULTILINGUAL}, or allow it "
-            "with max_unknown in [teach], --max-unknown"
+            "refused: use a pretrained model that knows them"
+            + ("" if tried else f", such as {MULTILINGUAL}")
+            + ", or allow it with max_unknown in [teach], --max-unknown"
         )
         findings.append(
             Finding(
@@ -250,7 +252,8 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
                 f"percent of the tokens are later pieces of words that {settings.source} does not "
                 "have whole, as if the texts were in a language that it was not made for",
                 "",
-                f"kept; compare with a model for this language, or {MULTILINGUAL}",
+                "kept; compare with a model for this language"
+                + ("" if tried else f", or {MULTILINGUAL}"),
             )
         )
     return lengths, findings

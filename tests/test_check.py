@@ -182,7 +182,13 @@ def test_words_in_pieces(folder: Path) -> None:
     assert report.lengths.later_pieces == pytest.approx(later / tokens)
     (found,) = (finding for finding in report.findings if finding.kind == "words in pieces")
     assert found.count == round(100 * later / tokens)
-    assert "compare with a model for this language" in found.line()
+    assert "compare with a model for this language, or google-bert/bert-base-multi" in found.line()
+    (folder / "model").rename(folder / "bert-multilingual")
+    path = folder / "mine.toml"
+    path.write_text(path.read_text().replace(str(folder / "model"), "bert-multilingual"))
+    (found,) = (f for f in check_recipe(load_recipe(path)).findings if f.kind == found.kind)
+    # No advice to take what is taken already.
+    assert found.done == "kept; compare with a model for this language"
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,7 @@ class Prover:
                 f"{planned.name}: padding changes answers: {s.task.output} of a text differ by up "
                 f"to {difference:.2g} between {lengths[0]} and {lengths[1]} tokens; at most "
                 f"{allowed:g} is allowed. The model must ignore tokens whose mask is 0; or leave "
-                f"{planned.name} out of `artifacts`."
+                f"{planned.name} out of `artifacts` (of a teacher: `teacher_artifacts`)."
             )
 
     def _trust(
