@@ -226,12 +226,12 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
                 f"truncated; max_length = {lengths.p95} would keep 95% of the texts whole",
             )
         )
-    tried = "multilingual" in settings.source.lower()
+    is_multilingual = "multilingual" in settings.source.lower()
     if lengths.unknown > MANY_UNKNOWN:
         too_many = lengths.unknown > settings.max_unknown
         remedy = (
             "refused: use a pretrained model that knows them"
-            + ("" if tried else f", such as {MULTILINGUAL}")
+            + ("" if is_multilingual else f", such as {MULTILINGUAL}")
             + ", or allow it with max_unknown in [teach], --max-unknown"
         )
         findings.append(
@@ -253,7 +253,7 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
                 "have whole, as if the texts were in a language that it was not made for",
                 "",
                 "kept; compare with a model for this language"
-                + ("" if tried else f", or {MULTILINGUAL}"),
+                + ("" if is_multilingual else f", or {MULTILINGUAL}"),
             )
         )
     return lengths, findings
@@ -346,7 +346,8 @@ def _classes(corpus: Corpus, settings: Teach, names: Mapping[str, str]) -> list[
         # Weights of a model on the hub are not here yet; an ONNX file is tried as a whole.
         if revision_of(folder) is None and not onnx_file(settings.source):
             outputs = head_outputs(folder)
-            need_count(model_labels, outputs or len(model_labels), folder)
+            if outputs is not None:
+                need_count(model_labels, outputs, folder)
         model_task = task_of_config(config, model_labels, settings.source)
         order_of(model_task, names, corpus.task, settings.source)
     except KdedgeError as error:

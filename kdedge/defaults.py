@@ -35,12 +35,12 @@ SMALLEST_RATE, LARGEST_RATE = 2e-5, 3e-4
 UNBALANCED = 10.0
 # Student: augmented texts for each training text, and steps of the training, within bounds.
 AUGMENTED_EACH, LEAST_AUGMENTED, MOST_AUGMENTED = 4, 10_000, 40_000
+STUDENT_STEPS, FEWEST_STUDENT_EPOCHS, MOST_STUDENT_EPOCHS = 4_000, 8, 30
 # If there are few training texts, and more than this share of the words of the valid split are not
 # in them, there are more augmented texts, of which WORDS in WORDS + 3 have random words, and fewer
 # steps, because the student gets worse on new texts soon.
 FEW_TEXTS, MANY_UNSEEN = 5_000, 0.1
 LEAST_WITH_WORDS, WORDS, FEWER_STEPS = 20_000, 9, 1_250
-STUDENT_STEPS, FEWEST_STUDENT_EPOCHS, MOST_STUDENT_EPOCHS = 4_000, 8, 30
 
 
 class FullTeach(Teach):

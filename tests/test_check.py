@@ -299,6 +299,11 @@ def as_onnx_files(model: Path) -> None:
     (model / "model_quantized.onnx").touch()
 
 
+def as_shards_alone(model: Path) -> None:
+    (model / "model.safetensors").rename(model / "model.safetensors.index.json")
+    (model / "config.json").unlink()
+
+
 def shortened(model: Path) -> None:
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4])
@@ -313,6 +318,7 @@ def three_names(model: Path) -> None:
     [
         (as_pickle, "A pytorch_model.bin (a pickle, which can run code) is not read"),
         (as_variant, "model.safetensors is missing. Save it without `variant`, or rename model.fp"),
+        (as_shards_alone, "not a pretrained model: config.json is missing. `model.save_pretrained"),
         (as_onnx_files, "name one of them as the teacher: "),
         (
             lambda model: (model / "model.safetensors").unlink(),

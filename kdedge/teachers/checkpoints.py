@@ -122,10 +122,14 @@ def onnx_file(source: str | Path) -> Path | None:
     path = Path(source)
     if path.suffix == ONNX:
         return path
-    if not path.is_dir() or (path / WEIGHTS).is_file() or (path / SHARDS).is_file():
+    if not path.is_dir() or _has_weights(path):
         return None
     found = _onnx_files(path)
     return found[0] if len(found) == 1 else None
+
+
+def _has_weights(folder: Path) -> bool:
+    return (folder / WEIGHTS).is_file() or (folder / SHARDS).is_file()
 
 
 def _onnx_files(folder: Path) -> list[Path]:
@@ -188,7 +192,8 @@ def _not_a_model(folder: Path) -> KdedgeError:
             "into its model first: `AutoPeftModelForSequenceClassification.from_pretrained(FOLDER)"
             ".merge_and_unload().save_pretrained(NEW)`."
         )
-    missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+    there = {CONFIG: (folder / CONFIG).is_file(), WEIGHTS: _has_weights(folder)}
+    missing = [name for name in there if not there[name]]
     inside = [
         f.parent for f in sorted(folder.glob(f"*/{WEIGHTS}")) if (f.parent / CONFIG).is_file()
     ]
@@ -276,12 +281,11 @@ def weight_files(folder: Path) -> list[Path]:
         KdedgeError: there are none, or none in a safe format.
     """
     index = folder / SHARDS
-    if (folder / ADAPTER).is_file() or not (folder / CONFIG).is_file():
+    readable = (folder / CONFIG).is_file() and _has_weights(folder)
+    if (folder / ADAPTER).is_file() or not readable:
         raise _not_a_model(folder)
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
-    if not index.is_file():
-        raise _not_a_model(folder)
     try:
         names = {*json.loads(index.read_bytes())["weight_map"].values()}
         files = sorted(folder / Path(name).name for name in names)

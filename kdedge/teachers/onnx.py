@@ -29,10 +29,8 @@ from kdedge.text.encoder import ENCODER, TextEncoder
 OPTIMUM = (
     "`optimum-cli export onnx --model MODEL --task text-classification FOLDER` makes one that fits."
 )
-
-
-# Two or more, because some files are for one text; with several labels, these must not all have
-# logits between 0 and 1.
+# Several texts, because some files take one text only, and because a model for several labels whose
+# outputs are between 0 and 1 for all of them gives probabilities.
 TRIED = ("a", "a b", "It is what it is.", "2 + 2 = 4")
 
 
@@ -54,12 +52,10 @@ class OnnxTeacher:
 
     def __init__(self, path: Path, encoder: TextEncoder, config: Mapping[str, Any]) -> None:
         self.path, self.encoder, self.config = path, encoder, dict(config)
+        refuse_pointer(path)
         try:
-            refuse_pointer(path)
             self._engine = load(path, os.cpu_count() or 1)
             logits = self._engine.run(encoder.encode(TRIED).inputs)
-        except KdedgeError:
-            raise
         except EngineError as error:
             raise KdedgeError(f"{path}: {error} {OPTIMUM}") from None
         except Exception as error:  # the runtime's errors have no common base
