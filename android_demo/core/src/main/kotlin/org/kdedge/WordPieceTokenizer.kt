@@ -1,7 +1,6 @@
 package org.kdedge
 
 import java.text.Normalizer
-import java.util.concurrent.ConcurrentHashMap
 import org.json.JSONException
 import org.json.JSONObject
 
@@ -13,7 +12,7 @@ import org.json.JSONObject
  */
 class WordPieceTokenizer
 private constructor(
-    private val vocabulary: Map<String, Int>,
+    vocabulary: Map<String, Int>,
     private val specialTokens: Map<String, Int>,
     private val cls: Int,
     private val sep: Int,
@@ -33,12 +32,16 @@ private constructor(
                 .joinToString("|") { Regex.escape(it) }
         )
 
-    // Ids of words that came before.
-    private val known = ConcurrentHashMap<String, IntArray>()
+    private val startsOfSpecial = specialTokens.keys.map { it.first() }.distinct()
+
+    private val pieces = Vocabulary(vocabulary)
+
+    // Parts that came before; a new one takes the place of one with the same place. Threads may
+    // lose each other's parts, and then only split them again.
+    private val known = arrayOfNulls<Part>(MOST_KNOWN)
 
     /** How many tokens the vocabulary has. */
-    val size: Int
-        get() = (vocabulary.values + specialTokens.values).max() + 1
+    val size: Int = (vocabulary.values + specialTokens.values).max() + 1
 
     /** Ids from [CLS] to [SEP], at most `maxLength` of them. */
     fun ids(text: String, maxLength: Int): IntArray {
@@ -68,57 +71,63 @@ private constructor(
 
     /** Ids of a text's first pieces, at most `limit` of them. */
     private fun pieces(text: String, limit: Int): IntArray {
-        val pieces = Pieces(limit)
+        val ids = Ids(limit)
         var start = 0
-        // Nearly all texts have none, and to look for each takes less time than for any of them.
-        if (specialTokens.keys.any { it in text }) {
-            while (!pieces.areFull) {
+        // Nearly all texts have none, and to look for this takes less time.
+        if (startsOfSpecial.any { it in text }) {
+            while (!ids.areFull) {
                 val special = specialToken.find(text, start) ?: break
-                addParts(text.substring(start, special.range.first), pieces)
-                pieces.add(specialTokens.getValue(special.value))
+                addParts(text.substring(start, special.range.first), ids)
+                ids.add(specialTokens.getValue(special.value))
                 start = special.range.last + 1
             }
         }
-        addParts(text.substring(start), pieces)
-        return pieces.toArray()
+        addParts(text.substring(start), ids)
+        return ids.toArray()
     }
 
     /**
-     * Adds the pieces of each part between two spaces or punctuation marks of ASCII. These end a
-     * word whatever is beside them, so each part can be split by itself.
+     * Adds the ids of each part between two spaces or punctuation marks of ASCII. These end a word
+     * whatever is beside them, so each part can be split by itself.
      */
-    private fun addParts(text: String, pieces: Pieces) {
+    private fun addParts(text: String, ids: Ids) {
         var start = 0
+        var hash = 0
         for (at in text.indices) {
-            val mark = text[at]
-            if (mark != ' ' && !isAsciiPunctuation(mark.code)) continue
-            if (at > start) addPart(text.substring(start, at), pieces)
-            if (mark != ' ') addPart(text.substring(at, at + 1), pieces)
+            val code = text[at].code
+            if (!endsPart(code)) {
+                hash = 31 * hash + code
+                continue
+            }
+            if (at > start) addPart(text, start, at, hash, ids)
+            if (code != ' '.code) addPart(text, at, at + 1, code, ids)
+            if (ids.areFull) return
             start = at + 1
-            if (pieces.areFull) return
+            hash = 0
         }
-        if (start < text.length) addPart(text.substring(start), pieces)
+        if (start < text.length) addPart(text, start, text.length, hash, ids)
     }
 
-    private fun addPart(part: String, pieces: Pieces) {
-        if (part.length > MOST_KNOWN_CHARACTERS) return addWords(normalize(part), pieces)
-        val ids = known[part] ?: split(part)
-        for (id in ids) pieces.add(id)
+    /** Adds the ids of `text` from `start` to `end`, whose hashCode is `hash`. */
+    private fun addPart(text: String, start: Int, end: Int, hash: Int, ids: Ids) {
+        val place = placeOf(hash, known.size)
+        var part = known[place]
+        if (part == null || part.text.length != end - start || !text.startsWith(part.text, start)) {
+            part = split(text.substring(start, end))
+            if (part.text.length <= MOST_KNOWN_CHARACTERS) known[place] = part
+        }
+        for (id in part.ids) ids.add(id)
     }
 
-    /** Ids of a part's pieces, which from now on are known. */
-    private fun split(part: String): IntArray {
+    private fun split(part: String): Part {
+        val ids = Ids(Int.MAX_VALUE)
         // Of ASCII's visible characters the normalizer changes the case only.
-        val piece =
-            if (part.length > maxWordLength || part.any { it !in '!'..'~' }) null
-            else vocabulary[if (lowercase) part.lowercase() else part]
-        val ids =
-            if (piece != null) intArrayOf(piece)
-            else Pieces(Int.MAX_VALUE).also { addWords(normalize(part), it) }.toArray()
-        if (known.size >= MOST_KNOWN) known.clear()
-        known[part] = ids
-        return ids
+        if (part.all { it in '!'..'~' }) addWord(if (lowercase) part.lowercase() else part, ids)
+        else addWords(normalize(part), ids)
+        return Part(part, ids.toArray())
     }
+
+    private class Part(val text: String, val ids: IntArray)
 
     /** Share of unknown ids among those without the `special` ones; 1 where there are none. */
     fun unknownShare(ids: IntArray, special: Int = 2): Double =
@@ -151,49 +160,47 @@ private constructor(
         return result
     }
 
-    private fun addWords(text: String, pieces: Pieces) {
+    private fun addWords(text: String, ids: Ids) {
         var wordStart = 0
         var at = 0
-        while (at < text.length && !pieces.areFull) {
+        while (at < text.length && !ids.areFull) {
             val code = text.codePointAt(at)
             val next = at + Character.charCount(code)
             if (isSpace(code) || isPunctuation(code)) {
-                addWord(text.substring(wordStart, at), pieces)
-                if (!isSpace(code)) addWord(text.substring(at, next), pieces)
+                addWord(text.substring(wordStart, at), ids)
+                if (!isSpace(code)) addWord(text.substring(at, next), ids)
                 wordStart = next
             }
             at = next
         }
-        addWord(text.substring(wordStart, at), pieces)
+        addWord(text.substring(wordStart, at), ids)
     }
 
     /** The longest piece that fits, again and again; where none fits, the word is unknown. */
-    private fun addWord(word: String, pieces: Pieces) {
+    private fun addWord(word: String, ids: Ids) {
         if (word.isEmpty()) return
         if (word.codePointCount(0, word.length) > maxWordLength) {
-            pieces.add(unknown)
+            ids.add(unknown)
             return
         }
-        val found = ArrayList<Int>()
-        var start = 0
-        while (start < word.length) {
-            val lead = if (start == 0) "" else prefix
-            val end =
-                (word.length downTo start + 1).find {
-                    lead + word.substring(start, it) in vocabulary
-                }
-            if (end == null) {
-                pieces.add(unknown)
+        val found = Ids(word.length)
+        var lead = ""
+        var rest = word
+        while (rest.length > lead.length) {
+            val piece = pieces.longest(rest, lead.length)
+            if (piece == null) {
+                ids.add(unknown)
                 return
             }
-            found.add(vocabulary.getValue(lead + word.substring(start, end)))
-            start = end
+            found.add(piece.id)
+            lead = prefix
+            rest = prefix + rest.substring(piece.text.length)
         }
-        for (id in found) pieces.add(id)
+        for (id in found.toArray()) ids.add(id)
     }
 
     /** The first ids that are added, `limit` of them. */
-    private class Pieces(private val limit: Int) {
+    private class Ids(private val limit: Int) {
         private var ids = IntArray(minOf(limit, 64))
         private var size = 0
         val areFull
@@ -208,8 +215,41 @@ private constructor(
         fun toArray(): IntArray = ids.copyOf(size)
     }
 
+    /** The pieces, in a hash table that is asked without a new string for each length tried. */
+    private class Vocabulary(ids: Map<String, Int>) {
+        class Piece(val text: String, val id: Int)
+
+        private val table = arrayOfNulls<Piece>(4 * Integer.highestOneBit(ids.size))
+
+        init {
+            for ((text, id) in ids) {
+                var place = placeOf(text.hashCode(), table.size)
+                while (table[place] != null) place = after(place)
+                table[place] = Piece(text, id)
+            }
+        }
+
+        /** The longest piece that `word` begins with, of more than `least` characters. */
+        fun longest(word: String, least: Int): Piece? {
+            // hashCode of the first characters, for each number of them.
+            val hashes = IntArray(word.length + 1)
+            for (i in word.indices) hashes[i + 1] = 31 * hashes[i] + word[i].code
+            for (length in word.length downTo least + 1) {
+                var place = placeOf(hashes[length], table.size)
+                while (true) {
+                    val piece = table[place] ?: break
+                    if (piece.text.length == length && word.startsWith(piece.text)) return piece
+                    place = after(place)
+                }
+            }
+            return null
+        }
+
+        private fun after(place: Int) = (place + 1) and (table.size - 1)
+    }
+
     companion object {
-        private const val MOST_KNOWN = 16_384
+        private const val MOST_KNOWN = 32_768
         private const val MOST_KNOWN_CHARACTERS = 32
         private val PARTS =
             mapOf(
@@ -291,6 +331,13 @@ private fun isControl(code: Int) =
             Character.PRIVATE_USE -> true
             else -> false
         }
+
+private val ENDS_PART = BooleanArray(128) { it == ' '.code || isAsciiPunctuation(it) }
+
+private fun endsPart(code: Int) = code < ENDS_PART.size && ENDS_PART[code]
+
+/** Place of a hash in a table whose size is a power of two. */
+private fun placeOf(hash: Int, size: Int) = (hash xor (hash ushr 15)) and (size - 1)
 
 private fun isAsciiPunctuation(code: Int) =
     code in 0x21..0x2F || code in 0x3A..0x40 || code in 0x5B..0x60 || code in 0x7B..0x7E
