@@ -2,13 +2,15 @@
 
     python benchmarks/text_in_clients.py --baseline ../kdedge-0.1.0
 
-Needs a run whose bundle has an ONNX int8 file; `make android-check` and `make web-check` download
-the other parts. The baseline is the folder of a checkout of 0.1.0 (commit 9809e561b361). Both
-releases get the same bundle, from which 0.1.0's page and tokenizer read the files that they know.
+Needs a run whose bundle has LiteRT and ONNX int8 files; `make android-check` and `make web-check`
+download the other parts. The baseline is the folder of a checkout of 0.1.0 (commit 9809e561b361).
+Both releases get the same bundle: 0.1.0's page runs its ONNX file with transformers.js, the present
+one its LiteRT file.
 Each process measures one release, and they alternate. Texts are those of the test split; training
 texts are answered before them.
 """
 
+import json
 import shutil
 import statistics
 import tempfile
@@ -30,6 +32,13 @@ from kdedge.files import write_text
 
 RELEASE, NOW = "0.1.0", "now"
 WARM_UP, MEASURED = 5000, 500
+NODE_MODULES = ROOT / "web_demo" / "node_modules"
+RUNTIME_OF_RELEASE = (
+    "dist/transformers.web.min.js",
+    "node_modules/onnxruntime-web/dist/ort.wasm.min.mjs",
+    "node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.mjs",
+    "node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm",
+)
 PAGE_LIMIT_MS = 300_000
 # Browsers' clocks are coarse.
 TIMED_TOGETHER = 25
@@ -94,17 +103,28 @@ def texts_of(setup: Setup) -> Texts:
 
 def build(out: Path, source: Path, bundle: Path, texts: Texts) -> None:
     """Make a folder with a release's page and its tokenizer, and the bundle for both."""
-    package_web(bundle, out / "site", ROOT / "web_demo" / "node_modules")
-    for script in (source / "web_demo").glob("*.js"):
-        shutil.copy(script, out / "site")
-    # 0.1.0's page begins with a text of the bundle.
-    write_text(out / "site" / "models" / bundle.name / SAMPLE_TEXTS, texts["warm_up"][0])
+    if source == ROOT:
+        package_web(bundle, out / "site", NODE_MODULES)
+    else:
+        package_release(bundle, out / "site", source / "web_demo", texts["warm_up"][0])
     for name, lines in texts.items():
         write_text(out / f"{name}.txt", "\n".join(lines))
     shutil.copy(bundle / "tokenizer.json", out)
     write_text(out / "Measure.kt", IN_KOTLIN)
     core = source / "android_demo" / "core" / "src" / "main" / "kotlin"
     kotlinc(out / "measure.jar", fetched((*ANDROID, *ONNX_JVM)), core, out / "Measure.kt")
+
+
+def package_release(bundle: Path, out: Path, page: Path, first: str) -> None:
+    """Make a folder with 0.1.0's page, which begins with the text `first`."""
+    shutil.copytree(page, out, ignore=shutil.ignore_patterns("node_modules"))
+    (out / "runtime").mkdir()
+    for file in RUNTIME_OF_RELEASE:
+        shutil.copy(NODE_MODULES / "@huggingface" / "transformers" / file, out / "runtime")
+    shutil.copytree(bundle, out / "models" / bundle.name)
+    write_text(out / "models" / bundle.name / SAMPLE_TEXTS, first)
+    index = json.dumps({"model": bundle.name, "dtype": "q8"})
+    write_text(out / "models" / "index.json", index)
 
 
 def page_us(folder: Path, texts: Texts) -> float:

@@ -280,21 +280,24 @@ def test_package_web_of_a_wheel(tmp_path: Path) -> None:
 
     done = package_web()
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("error: node_modules/@huggingface/transformers/")
-    assert "npm install --ignore-scripts --prefix . @huggingface/transformers@4." in done.stderr
+    assert done.stderr.startswith("error: node_modules/@huggingface/tokenizers/")
+    assert "npm install --ignore-scripts --prefix . @huggingface/tokenizers@0." in done.stderr
+    assert " @litertjs/core@2." in done.stderr and " @litertjs/wasm-utils@2." in done.stderr
     assert not site.exists()
 
-    # As npm lays them out: ONNX Runtime beside transformers.js.
+    # As npm lays them out.
     modules = tmp_path / "node_modules"
     runtime = {
-        "transformers.web.min.js": "@huggingface/transformers/dist",
-        "ort.wasm.min.mjs": "onnxruntime-web/dist",
-        "ort-wasm-simd-threaded.mjs": "onnxruntime-web/dist",
-        "ort-wasm-simd-threaded.wasm": "onnxruntime-web/dist",
+        "tokenizers.min.mjs": "@huggingface/tokenizers/dist/tokenizers.min.mjs",
+        "litert.js": "@litertjs/core/dist/index.js",
+        "wasm-utils.js": "@litertjs/wasm-utils/dist/index.js",
     }
-    for name, folder in runtime.items():
-        (modules / folder).mkdir(parents=True, exist_ok=True)
-        (modules / folder / name).write_text(name)
+    for name in ("litert_wasm_internal", "litert_wasm_compat_internal"):
+        for file in (f"{name}.js", f"{name}.wasm"):
+            runtime[file] = f"@litertjs/core/wasm/{file}"
+    for path in runtime.values():
+        (modules / path).parent.mkdir(parents=True, exist_ok=True)
+        (modules / path).write_text(path)
     done = package_web()
     assert (done.returncode, done.stderr) == (0, "")
     shutil.rmtree(site)
@@ -303,12 +306,10 @@ def test_package_web_of_a_wheel(tmp_path: Path) -> None:
     scripts = ("main.js", "classifier.js", "familiarity.js", "tasks.js", "words.js", "worker.js")
     for name in ("index.html", *scripts):
         assert (site / name).read_bytes() == (ROOT / "web_demo" / name).read_bytes()
-    assert {file.name: file.read_text() for file in (site / "runtime").iterdir()} == {
-        name: name for name in runtime
-    }
+    assert {file.name: file.read_text() for file in (site / "runtime").iterdir()} == runtime
     verify(site / "models" / "bundle")
     assert json.loads((site / "models" / "index.json").read_text()) == {
-        "model": "bundle", "dtype": "q8", "samples": True
+        "model": "bundle", "artifact": "litert-int8-lengths", "samples": True
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import pytest
 from browser_parts import installed_node_modules, playwright, served, watched
 from client_parts import Record, record_client
 from conftest import DATA
+from test_docs import program_of
 
 from kdedge import load_bundle, load_corpus
 from kdedge.runtime import TextModel
@@ -34,19 +35,35 @@ IMPORTS = {
 PAGE = f"""<!doctype html><link rel="icon" href="data:,">
 <script type="importmap">{json.dumps({"imports": IMPORTS})}</script>"""
 
-TRANSFORMERS_JS = """async ([texts, dtype, runtime]) => {
-    const { env, pipeline } = await import("@huggingface/transformers");
+WITH_LOCAL_FILES = f"""
+    const {{ env, pipeline }} = await import("@huggingface/transformers");
     env.allowRemoteModels = false;
     env.allowLocalModels = true;
     env.localModelPath = "/models/";
     env.useBrowserCache = false;
-    env.backends.onnx.wasm.wasmPaths = runtime + "/";
+    env.backends.onnx.wasm.wasmPaths = "{ITS_RUNTIME}/";
+"""
+TRANSFORMERS_JS = (
+    "async ([texts, dtype]) => {"
+    + WITH_LOCAL_FILES
+    + """
     const options = dtype ? { dtype } : {};
     const classifier = await pipeline("text-classification", "bundle", options);
     const outputs = [];
     for (const text of texts) outputs.push(await classifier(text, { top_k: null }));
     return outputs;
 }"""
+)
+MODEL_CALL = (
+    "async (texts) => {"
+    + WITH_LOCAL_FILES
+    + """
+    const { logitsOf } = await import("/model_call.js");
+    const outputs = [];
+    for (const text of texts) outputs.push(await logitsOf(text));
+    return outputs;
+}"""
+)
 ONNX_RUNTIME_WEB = """async (rows) => {
     const { InferenceSession, Tensor } = await import("onnxruntime-web");
     const session = await InferenceSession.create("/models/bundle/onnx/model.onnx",
@@ -100,6 +117,7 @@ def address(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("site")
     (folder / "index.html").write_text(PAGE)
     (folder / "node_modules").symlink_to(installed_node_modules())
+    (folder / "model_call.js").write_text(program_of("tasks.md", "js"))
     (folder / "models").mkdir()
     (folder / "models" / "bundle").symlink_to(bundle)
     with served(folder) as address:
@@ -155,13 +173,21 @@ def test_transformers_js(
     file = classifier.manifest.artifact(artifact).file
     page.goto("/")
     with page.expect_request(f"**/models/bundle/{file}"):
-        answers = page.evaluate(TRANSFORMERS_JS, [texts, dtype, ITS_RUNTIME])
+        answers = page.evaluate(TRANSFORMERS_JS, [texts, dtype])
     scores = [{entry["label"]: entry["score"] for entry in answer} for answer in answers]
     output = [[score[label] for label in classifier.manifest.task.output_names] for score in scores]
     runtime_version = version("onnxruntime-web", "@huggingface/transformers/node_modules")
     runtime = f"ONNX Runtime Web {runtime_version}, WebAssembly in Chromium"
     record = recorder(record_property, "@huggingface/transformers", runtime, artifact)
     assert_same(output, classifier, texts, record)
+
+
+def test_the_model_call_of_the_docs(
+    page: "playwright.Page", bundle: Path, texts: list[str]
+) -> None:
+    page.goto("/")
+    output = TASK.outputs(np.asarray(page.evaluate(MODEL_CALL, texts)))
+    assert_same(output, load_bundle(bundle, "onnx-int8"), texts, lambda *_: None)
 
 
 def test_onnx_runtime_web(

@@ -26,7 +26,8 @@ from kdedge.text.pairs import Pair
 
 BUNDLE = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
 SCREENSHOTS = ROOT / "runs" / "web_demo"
-WITHIN = 1e-3
+# Each processor rounds activations to 8 bits in its own way.
+WITHIN = 2e-3
 TASKS = json.loads((ROOT / "tests" / "golden" / "tasks.json").read_text())
 HOSTILE = json.loads((ROOT / "tests" / "golden" / "hostile.json").read_text())
 TOKENIZER = json.loads((ROOT / "tests" / "golden" / "tokenizer.json").read_text())
@@ -88,7 +89,7 @@ def page(browser: "playwright.Browser", address: str) -> Iterator["playwright.Pa
 
 @pytest.fixture(scope="module")
 def classifier() -> TextModel:
-    return load_bundle(BUNDLE, "onnx-int8")
+    return load_bundle(BUNDLE)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,7 @@ def test_the_bundle_is_packed_as_it_is(site: Path) -> None:
     assert (models / "bundle" / MANIFEST).read_bytes() == (BUNDLE / MANIFEST).read_bytes()
     assert json.loads((models / "index.json").read_text()) == {
         "model": "bundle",
-        "dtype": "q8",
+        "artifact": "litert-int8-lengths",
         "samples": True,
     }
 
@@ -159,19 +160,14 @@ def test_the_same_as_python_on_100_texts(
 
 def test_answers_of_tasks(page: "playwright.Page") -> None:
     program = """async (vectors) => {
-        const { outputsOf, labelsOf } = await import("/tasks.js");
-        return vectors.map(({ task, logits }) => {
-            const outputs = outputsOf(task, logits);
-            return { outputs, labels: labelsOf(task, outputs) };
-        });
+        const { labelsOf } = await import("/tasks.js");
+        return vectors.map(({ task, outputs }) => labelsOf(task, outputs));
     }"""
     found = page.evaluate(program, TASKS)
-    for vector, given in zip(TASKS, found, strict=True):
-        assert given["outputs"] == pytest.approx(vector["outputs"], abs=1e-6)
-        assert given["labels"] == vector["labels"]
+    assert found == [vector["labels"] for vector in TASKS]
 
 
-def test_words_have_the_ids_of_transformers_js(page: "playwright.Page") -> None:
+def test_words_have_the_ids_of_the_tokenizers_package(page: "playwright.Page") -> None:
     rng = random.Random(1)
     texts = [vector["text"] for vector in TOKENIZER["vectors"]]
     letters = sorted({letter for text in texts for letter in text[:200]})
@@ -179,10 +175,11 @@ def test_words_have_the_ids_of_transformers_js(page: "playwright.Page") -> None:
     texts += ["".join(rng.choices([*letters, *"  aeist.,"], k=30)) for _ in range(2000)]
     program = """async (texts) => {
         await (await import("/classifier.js")).loadClassifier();
-        const { AutoTokenizer } = await import("@huggingface/transformers");
-        const tokenizer = await AutoTokenizer.from_pretrained("bundle");
+        const { Tokenizer } = await import("@huggingface/tokenizers");
+        const read = async (name) => (await fetch(`/models/bundle/${name}.json`)).json();
+        const tokenizer = new Tokenizer(await read("tokenizer"), await read("tokenizer_config"));
         const words = (await import("/words.js")).wordTable(tokenizer);
-        const plain = (text) => tokenizer.encode(text, { add_special_tokens: false });
+        const plain = (text) => tokenizer.encode(text, { add_special_tokens: false }).ids;
         const differs = (text) => `${words(text)}` !== `${plain(text)}`;
         // The second time the table has their words.
         return [...texts, ...texts].filter(differs).concat(words("a moving, funny film"));
@@ -201,7 +198,7 @@ def test_pairs_of_texts(browser: "playwright.Browser", samples: list[str], tmp_p
     # The last five are truncated.
     firsts = [*samples[:20], *(" ".join(samples[i : i + 4]) for i in range(5))]
     pairs = [*zip(firsts, reversed(firsts), strict=True)]
-    expected = load_bundle(bundle, "onnx-int8").predict([Pair(*pair) for pair in pairs])
+    expected = load_bundle(bundle).predict([Pair(*pair) for pair in pairs])
     program = CLASSIFY.replace("classify(text)", "classify(...text)")
     with served(tmp_path / "site") as address, watched(browser, address) as page:
         page.goto("/")
@@ -246,7 +243,7 @@ def test_a_bundle_with_a_decision_and_without_texts(
     assert to_web(bundle, "--out", tmp_path / "site").returncode == 0
     assert not list((tmp_path / "site").rglob("sample_texts.txt"))
     texts = [*samples[:30], "好 好 film 好", "\u200b"]
-    expected = load_bundle(bundle, "onnx-int8").predict(texts)
+    expected = load_bundle(bundle).predict(texts)
     with served(tmp_path / "site") as address, watched(browser, address) as page:
         page.goto("/")
         wait_until_ready(page)
@@ -267,7 +264,7 @@ def test_a_bundle_of_an_older_release(
     bundle = of_release_0_1(BUNDLE, tmp_path / "bundle")
     assert to_web(bundle, "--out", tmp_path / "site").returncode == 0
     texts = [*samples[:5], *UNFAMILIAR]
-    expected = load_bundle(bundle, "onnx-int8").predict(texts)
+    expected = load_bundle(bundle).predict(texts)
     with served(tmp_path / "site") as address, watched(browser, address) as page:
         page.goto("/")
         answers = page.evaluate(CLASSIFY, texts)
@@ -285,7 +282,7 @@ def test_texts_that_are_not_familiar(
     assert to_web(bundle, "--out", site).returncode == 0
     # The last one is truncated, and keeps its [SEP].
     texts = [*samples[:30], *UNFAMILIAR, " ".join(samples[30:40])]
-    expected = load_bundle(bundle, "onnx-int8").predict(texts)
+    expected = load_bundle(bundle).predict(texts)
     # Though the model is sure of them.
     assert all(one.unsure and one.probability > 0.6 for one in expected[30:-1])
     assert not all(one.unsure for one in expected)
@@ -416,6 +413,22 @@ def test_without_a_network(browser: "playwright.Browser", site: Path) -> None:
         playwright.expect(status(page)).to_contain_text("positive")
 
 
+def test_a_browser_without_relaxed_simd(
+    browser: "playwright.Browser", address: str, classifier: TextModel
+) -> None:
+    with watched(browser, address) as page:
+        # LiteRT.js asks by a tiny module.
+        page.add_init_script(
+            """const compile = WebAssembly.instantiate;
+            WebAssembly.instantiate = (source, ...rest) =>
+                source.byteLength < 1000 ? Promise.reject(Error()) : compile(source, ...rest);"""
+        )
+        with page.expect_request("**/litert_wasm_compat_internal.wasm"):
+            page.goto("/")
+        (answers,) = page.evaluate(CLASSIFY, ["a moving, funny film"])
+    assert_same_probabilities([answers], classifier.predict(["a moving, funny film"]))
+
+
 def test_what_is_kept_hides_nothing_new(
     browser: "playwright.Browser", site: Path, tmp_path: Path
 ) -> None:
@@ -437,7 +450,7 @@ def test_the_page_of_the_docs(browser: "playwright.Browser", site: Path) -> None
         page.goto("/mine.html")
         for text, shown in (
             ("a moving, funny film", "positive, 99.4%"),
-            ("How do I activate my card?", "unsure, 90.1%"),
+            ("How do I activate my card?", "unsure, 90.2%"),
             (" ", "The text is empty."),
         ):
             page.get_by_label("Review").fill(text)
@@ -468,12 +481,9 @@ def test_bad_inputs_leave_nothing(site: Path, tmp_path: Path) -> None:
     vocabulary.write_bytes(b"X" + vocabulary.read_bytes()[1:])
     refused(to_web(broken, "--out", out), str(vocabulary), "SHA-256")
 
-    named = shutil.copytree(BUNDLE, tmp_path / "my--bundle")
-    refused(to_web(named, "--out", out), "'my--bundle'", "mv ")
-
-    mobile = tmp_path / "mobile"
-    copy_bundle(BUNDLE, mobile, ["litert-int8"])
-    refused(to_web(mobile, "--out", out), "onnx-int8 or onnx-float32", "litert-int8")
+    onnx = tmp_path / "onnx"
+    copy_bundle(BUNDLE, onnx, ["onnx-int8"])
+    refused(to_web(onnx, "--out", out), "LiteRT models", "has onnx-int8", "[export]")
     assert not out.exists() and not list(tmp_path.glob("*.partial"))
 
     out.mkdir()

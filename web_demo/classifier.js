@@ -1,12 +1,10 @@
-// A bundle in the browser: text -> labels with probabilities, or a score, by transformers.js.
+// A bundle in the browser: text -> labels with probabilities, or a score, by LiteRT.js.
 
 import { familiarityOf } from "./familiarity.js";
-import { heldBy, labelsOf, outputsOf, pairTokens, scaled } from "./tasks.js";
+import { heldBy, labelsOf, pairTokens, scaled } from "./tasks.js";
 import { wordTable } from "./words.js";
 
 const MAX_CHARACTERS = 100_000;
-// transformers.js names a bundle's artifacts so.
-const ARTIFACTS = { q8: "onnx-int8", fp32: "onnx-float32" };
 // As Python sees it.
 const BLANK = /^[\p{White_Space}\x1c-\x1f]*$/u;
 
@@ -61,6 +59,56 @@ async function load(path) {
   return response;
 }
 
+let loading;
+
+// LiteRT.js, which can be loaded only once for a page.
+async function runtime() {
+  const litert = await import("@litertjs/core");
+  loading ??= litert.loadLiteRt(new URL("runtime/", location).href);
+  await loading;
+  return litert;
+}
+
+/**
+ * `run`, an async function (ids, segments) -> probabilities, or the score, and `longest`, the most ids
+ * that it takes.
+ *
+ * The file has a signature for each length that texts are padded to; the shortest that holds a text
+ * is run.
+ */
+async function loadNetwork(content, padId) {
+  const { loadAndCompile, Tensor } = await runtime();
+  const model = await loadAndCompile(content, { accelerator: "wasm" });
+  const [{ dtype }] = model.getOutputDetails();
+  if (dtype !== "float32") {
+    throw new Error(`The model gives ${dtype}. Export it again without integer_output = true.`);
+  }
+  const signatures = Object.values(model.signatures)
+    .map((signature) => ({ signature, inputs: signature.getInputDetails() }))
+    .map((one) => ({ ...one, length: one.inputs[0].shape[1] }))
+    .sort((a, b) => a.length - b.length);
+
+  async function run(ids, segments) {
+    const { signature, inputs, length } = signatures.find(({ length }) => length >= ids.length);
+    const padded = (values, padding) => {
+      const row = new Int32Array(length).fill(padding, values.length);
+      row.set(values);
+      return row;
+    };
+    const rows = {
+      ids: padded(ids, padId),
+      mask: new Int32Array(length).fill(1, 0, ids.length),
+      segment_ids: padded(segments, 0),
+    };
+    const tensors = inputs.map(({ name }) => new Tensor(rows[name], [1, length]));
+    const outputs = await signature.run(tensors);
+    const values = [...outputs[0].toTypedArray()];
+    for (const tensor of [...tensors, ...outputs]) tensor.delete();
+    return values;
+  }
+  return { run, longest: signatures.at(-1).length };
+}
+
 /**
  * Loads the bundle that `kdedge package web` put beside this file.
  *
@@ -74,50 +122,39 @@ async function load(path) {
  * blank, longer than 100,000 characters or not well formed.
  */
 export async function loadClassifier() {
-  const { model, dtype, samples: has } = await (await load("models/index.json")).json();
-  const file = (name) => load(`models/${model}/${name}`);
-  const manifest = await (await file("manifest.json")).json();
+  const { model, artifact: name, samples: has } = await (await load("models/index.json")).json();
+  const file = (path) => load(`models/${encodeURIComponent(model)}/${path}`);
+  const [manifest, config] = await Promise.all(
+    ["manifest.json", "tokenizer_config.json"].map(async (path) => (await file(path)).json()),
+  );
   const { task, labels, artifacts, pairs = false } = manifest;
-  const decision = artifacts.find(({ name }) => name === ARTIFACTS[dtype]).trust?.decision;
+  const artifact = artifacts.find((one) => one.name === name);
+  const decision = artifact.trust?.decision;
   const isLimited = typeof decision?.min_familiarity === "number";
   const table = isLimited ? await (await file("familiarity.bin")).arrayBuffer() : null;
   const samples = has ? (await (await file("sample_texts.txt")).text()).trim().split("\n") : [];
+  const content = new Uint8Array(await (await file(artifact.file)).arrayBuffer());
   // Only now: where the bundle is missing the runtime is as well, and the message must come first.
-  const { env, pipeline, Tensor } = await import("@huggingface/transformers");
-  env.allowRemoteModels = false;
-  env.allowLocalModels = true;
-  env.localModelPath = "models/";
-  // A bundle that was made anew must not be hidden by the old one.
-  env.useBrowserCache = false;
-  env.backends.onnx.wasm.wasmPaths = new URL("runtime/", location).href;
-  const loaded = await pipeline("text-classification", model, { dtype, device: "wasm" });
-  // Not by the pipeline itself: it makes 1 of every score, knows no thresholds, and cuts a long text
-  // by dropping its end, [SEP] included; the model needs it there. Of two texts it cuts the second only.
-  const { tokenizer, model: network } = loaded;
+  const { Tokenizer } = await import("@huggingface/tokenizers");
+  const tokenizer = new Tokenizer(await (await file("tokenizer.json")).json(), config);
+  const { run, longest } = await loadNetwork(content, tokenizer.token_to_id(config.pad_token));
   const familiarity = table ? familiarityOf(table, tokenizer.get_vocab().size) : () => 0;
   // Manifests of version 1 have labels.
   const says = task ?? { name: "classification", label_names: labels };
   const words = wordTable(tokenizer);
-  const [cls, sep] = tokenizer.encode("");
-  const most = tokenizer.model_max_length;
-  const tensor = (row) => new Tensor("int64", BigInt64Array.from(row, BigInt), [1, row.length]);
+  const [cls, sep] = tokenizer.encode("").ids;
+  const unknownId = tokenizer.token_to_id(config.unk_token);
   function tokensOf(text, pair) {
-    if (pairs) return pairTokens(words(text), words(pair), cls, sep, most);
-    const ids = [cls, ...words(text).slice(0, most - 2), sep];
+    if (pairs) return pairTokens(words(text), words(pair), cls, sep, longest);
+    const ids = [cls, ...words(text).slice(0, longest - 2), sep];
     return { ids, segments: ids.map(() => 0) };
   }
   async function classify(text, pair) {
     check(text);
     if (pairs) check(pair ?? "");
     const { ids, segments } = tokensOf(text, pair);
-    const { logits } = await network({
-      input_ids: tensor(ids),
-      attention_mask: tensor(ids.map(() => 1)),
-      token_type_ids: tensor(segments),
-    });
-    const raw = outputsOf(says, [...logits.data]);
-    const special = pairs ? 3 : 2;
-    const share = unknownShare(ids, tokenizer.unk_token_id, special);
+    const raw = await run(ids, segments);
+    const share = unknownShare(ids, unknownId, pairs ? 3 : 2);
     const { calibrated: outputs, labels: held, unsure } = decision
       ? decide(says, decision, raw, share, familiarity(ids))
       : { calibrated: raw, labels: labelsOf(says, raw), unsure: false };

@@ -1,16 +1,9 @@
-// What goes into a model for two texts, and what its numbers say: the task of a bundle's manifest,
-// logits -> outputs -> answers.
+// What goes into a model for two texts, and what its numbers say, by the task of a bundle's manifest.
 
 const SMALLEST = 1e-7;
 
 const TASKS = {
   classification: {
-    outputs(task, logits) {
-      const largest = Math.max(...logits);
-      const exponentials = logits.map((logit) => Math.exp(logit - largest));
-      const sum = exponentials.reduce((a, b) => a + b);
-      return exponentials.map((x) => x / sum);
-    },
     held: (task, outputs) => [outputs.indexOf(Math.max(...outputs))],
     scaled(outputs, temperature) {
       const powers = outputs.map((p) => Math.max(p, SMALLEST) ** (1 / temperature));
@@ -19,7 +12,6 @@ const TASKS = {
     },
   },
   "multi-label": {
-    outputs: (task, logits) => logits.map((logit) => 1 / (1 + Math.exp(-logit))),
     held(task, outputs) {
       // Without thresholds it is 0.5 for each.
       const above = outputs.flatMap((output, i) => (output > (task.thresholds[i] ?? 0.5) ? [i] : []));
@@ -31,27 +23,16 @@ const TASKS = {
         .map((p) => 1 / (1 + ((1 - p) / p) ** (1 / temperature))),
   },
   regression: {
-    outputs(task, logits) {
-      const { mean, deviation, low, high } = task;
-      return logits.map((logit) =>
-        Math.min(Math.max(mean + deviation * logit, low ?? -Infinity), high ?? Infinity),
-      );
-    },
     held: () => [],
     scaled: (outputs) => outputs,
   },
 };
 
-/** Probabilities, or the score, of an array of logits. */
-export function outputsOf(task, logits) {
+/** The places of the labels that hold, the most probable first: one, any number, none for scores. */
+export function heldBy(task, outputs) {
   if (!(task.name in TASKS)) {
     throw new Error(`This page knows ${Object.keys(TASKS).join(", ")}, and no task ${task.name}.`);
   }
-  return TASKS[task.name].outputs(task, logits);
-}
-
-/** The places of the labels that hold, the most probable first: one, any number, none for scores. */
-export function heldBy(task, outputs) {
   return TASKS[task.name].held(task, outputs);
 }
 
@@ -60,7 +41,7 @@ export function labelsOf(task, outputs) {
   return heldBy(task, outputs).map((i) => task.label_names[i]);
 }
 
-/** The outputs of the logits divided by a temperature; scores stay as they are. */
+/** The probabilities of the logits divided by a temperature; scores stay as they are. */
 export function scaled(task, outputs, temperature) {
   return TASKS[task.name].scaled(outputs, temperature);
 }

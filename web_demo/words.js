@@ -11,18 +11,18 @@ const PLAIN = /^(?:[A-Za-z0-9]+|[!-/:-@[-`{-~])$/;
 /**
  * A function text -> ids of its word pieces, without special tokens.
  *
- * They are those of `tokenizer`, a BERT's in transformers.js, but several times as fast to get, because
+ * They are those of `tokenizer`, a BERT's in Hugging Face's tokenizers for JavaScript, but several times as fast to get, because
  * most words of a text were seen before. BERT splits each word alone, and a word ends at a space and
  * before and after each punctuation mark of ASCII. So a text can be cut there, and each part split alone.
  * Added tokens, such as [SEP], are searched for in the whole text: texts with one are left to `tokenizer`.
  */
 export function wordTable(tokenizer) {
   const vocabulary = tokenizer.get_vocab();
-  const { normalizer, model } = tokenizer._tokenizer;
-  const added = [...tokenizer._tokenizer.get_added_tokens_decoder().values()];
+  const { normalizer, model } = tokenizer;
+  const added = [...tokenizer.get_added_tokens_decoder().values()];
   const known = new Map();
 
-  const encode = (text) => tokenizer.encode(text, { add_special_tokens: false });
+  const encode = (text) => tokenizer.encode(text, { add_special_tokens: false }).ids;
 
   // WordPiece: the longest piece that starts the word, then the same for the rest of it. Undefined if
   // there is none.

@@ -1,7 +1,6 @@
 """Packs a bundle for an app: as assets of an Android app, or as a page for the browser."""
 
 import json
-import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -15,11 +14,17 @@ PAGE = ("index.html", *SCRIPTS)
 # The page is beside this file in the wheel, and in web_demo in a checkout.
 WEB_PAGE = Path(__file__).parent / "web_page"
 WEB_DEMO = Path(__file__).parents[2] / "web_demo"
-TRANSFORMERS = "@huggingface/transformers"
-# The build without WebGPU, which students don't need: it has half the size.
-ONNX_RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-# The artifacts that transformers.js can run, with its names for them; the smallest first.
-DTYPES = {"onnx-int8": "q8", "onnx-float32": "fp32"}
+# File of the page's folder `runtime` -> npm package and file in it. Browsers without relaxed SIMD
+# load the `compat` build.
+RUNTIME = {
+    "tokenizers.min.mjs": ("@huggingface/tokenizers", "dist/tokenizers.min.mjs"),
+    "litert.js": ("@litertjs/core", "dist/index.js"),
+    "wasm-utils.js": ("@litertjs/wasm-utils", "dist/index.js"),
+} | {
+    name: ("@litertjs/core", f"wasm/{name}")
+    for build in ("litert_wasm_internal", "litert_wasm_compat_internal")
+    for name in (f"{build}.js", f"{build}.wasm")
+}
 
 
 def package_android(bundle: Path, out: Path, artifacts: Collection[str] | None = None) -> str:
@@ -66,7 +71,7 @@ def package_web(bundle: Path, out: Path, node_modules: Path | None = None) -> No
     Args:
         bundle: the bundle's folder.
         out: folder to write.
-        node_modules: npm's folder with transformers.js; None for that of web_demo in a checkout,
+        node_modules: npm's folder with LiteRT.js; None for that of web_demo in a checkout,
             otherwise for the one in the current folder.
 
     Raises:
@@ -74,10 +79,10 @@ def package_web(bundle: Path, out: Path, node_modules: Path | None = None) -> No
             the JavaScript packages are not installed.
     """
     manifest = verify(bundle)
-    name, dtype = _name(bundle), _dtype(bundle, manifest)
+    name, artifact = bundle.resolve().name, _artifact(bundle, manifest)
     page = WEB_PAGE if WEB_PAGE.is_dir() else WEB_DEMO
     copies = {file: page / file for file in PAGE}
-    copies |= {f"runtime/{file.name}": file for file in _runtime(node_modules, page)}
+    copies |= {f"runtime/{file}": path for file, path in _runtime(node_modules, page).items()}
     for part in (MANIFEST, CHECKSUMS, *manifest.files):
         copies[f"models/{name}/{part}"] = bundle / part
     with new_folder(out) as site:
@@ -85,42 +90,25 @@ def package_web(bundle: Path, out: Path, node_modules: Path | None = None) -> No
             (site / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, site / target)
         samples = SAMPLE_TEXTS in manifest.files
-        index = json.dumps({"model": name, "dtype": dtype, "samples": samples}) + "\n"
+        index = json.dumps({"model": name, "artifact": artifact, "samples": samples}) + "\n"
         (site / "models" / "index.json").write_text(index, encoding="utf-8")
 
 
-def _name(bundle: Path) -> str:
-    name = bundle.resolve().name
-    # transformers.js accepts no other names of models.
-    if not re.fullmatch("[A-Za-z0-9]+([._-][A-Za-z0-9]+)*", name):
-        raise KdedgeError(
-            f"bundle: its folder is called {name!r}, and the page needs letters and digits, with "
-            f"single '.', '_' or '-' between them. Rename it: mv {bundle} bundle"
-        )
-    return name
-
-
-def _dtype(bundle: Path, manifest: Manifest) -> str:
-    names = [artifact.name for artifact in manifest.artifacts]
-    for name, dtype in DTYPES.items():
-        if name in names:
-            return dtype
+def _artifact(bundle: Path, manifest: Manifest) -> str:
+    if name := manifest.defaults.get("litert"):
+        return name
+    names = ", ".join(artifact.name for artifact in manifest.artifacts)
     raise KdedgeError(
-        f"{bundle}: the page runs {' or '.join(DTYPES)}, and this bundle has {', '.join(names)}. "
-        "Add one to `artifacts` of the recipe's [export] and export it again."
+        f"{bundle}: the page runs LiteRT models, and this bundle has {names}. Add litert-int8 to "
+        "`artifacts` of the recipe's [export] and export it again."
     )
 
 
-def _runtime(node_modules: Path | None, page: Path) -> list[Path]:
-    """The files of transformers.js and of its ONNX Runtime."""
+def _runtime(node_modules: Path | None, page: Path) -> dict[str, Path]:
+    """Files of LiteRT.js and of Hugging Face's tokenizers, by their names in the page's folder."""
     folder = node_modules or (page if page == WEB_DEMO else Path()) / "node_modules"
-    transformers = folder / TRANSFORMERS
-    # npm installs it beside transformers.js, unless another version is there already.
-    own = transformers / "node_modules" / "onnxruntime-web"
-    onnx_runtime = own if own.is_dir() else folder / "onnxruntime-web"
-    files = [transformers / "dist" / "transformers.web.min.js"]
-    files += [onnx_runtime / "dist" / file for file in ONNX_RUNTIME]
-    for file in files:
+    files = {name: folder / package / path for name, (package, path) in RUNTIME.items()}
+    for file in files.values():
         if not file.is_file():
             raise KdedgeError(f"{file} is missing. Install the page's packages: {_npm(page)}")
     return files
@@ -129,5 +117,7 @@ def _runtime(node_modules: Path | None, page: Path) -> list[Path]:
 def _npm(page: Path) -> str:
     if page == WEB_DEMO:
         return "npm ci --prefix web_demo"
-    version = json.loads((page / "package.json").read_text())["dependencies"][TRANSFORMERS]
-    return f"npm install --ignore-scripts --prefix . {TRANSFORMERS}@{version}"
+    versions = json.loads((page / "package.json").read_text())["dependencies"]
+    packages = sorted({package for package, _ in RUNTIME.values()})
+    wanted = " ".join(f"{package}@{versions[package]}" for package in packages)
+    return f"npm install --ignore-scripts --prefix . {wanted}"

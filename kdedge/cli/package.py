@@ -42,7 +42,7 @@ def web(
         Path | None,
         typer.Option(
             "--node-modules",
-            help="npm's folder with transformers.js; default: that of the current folder, or of "
+            help="npm's folder with LiteRT.js; default: that of the current folder, or of "
             "web_demo in a checkout",
         ),
     ] = None,
