@@ -32,7 +32,7 @@ web-check: install-dev
 	@command -v chromium >/dev/null && command -v npm >/dev/null || \
 		{ echo "chromium and npm are needed: apt install chromium npm" >&2; exit 1; }
 	npm ci --prefix web_demo
-	$(BIN)/pytest tests/test_web_demo.py
+	$(BIN)/pytest tests/test_web_demo.py tests/test_task_runs.py::test_the_page_of_each_task
 
 # What CI runs besides the tests.
 check: install-dev

@@ -20,6 +20,14 @@ ARGUMENTS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
     "--disable-background-networking --disable-component-update --disable-sync"
 ).split()
+# Answers of the page's classifier to texts or pairs.
+CLASSIFY = """async (texts) => {
+    const { loadClassifier } = await import("/classifier.js");
+    const { classify } = await loadClassifier();
+    const outputs = [];
+    for (const text of texts) outputs.push(await classify(...[text].flat()));
+    return outputs;
+}"""
 
 
 def installed_node_modules() -> Path:

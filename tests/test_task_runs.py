@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from kdedge import KdedgeError, SoftLabels, Student, load_bundle, load_teacher
 from kdedge.bundle.manifest import read_manifest, verify
+from kdedge.bundle.package import package_web
 from kdedge.check import read_corpus
 from kdedge.cli import app
 from kdedge.compress.stage import compress
@@ -24,6 +26,9 @@ from kdedge.tasks import MultiLabel, Regression
 from kdedge.teach.stage import finetune
 from kdedge.teachers.label import label_texts
 from kdedge.text.pairs import Pair
+
+if TYPE_CHECKING:
+    from playwright import sync_api as playwright
 
 DATA = ROOT / "data" / "feedback.csv"
 
@@ -270,3 +275,29 @@ def test_a_student_of_pairs_can_be_made_smaller(questions: Path) -> None:
     smaller = compress(student, "pruning", texts, store.lookup(texts)[0], settings, seed=1)
     kernel = smaller.model.get_layer("tower").get_weights()[0]
     assert np.mean(kernel == 0) == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_page_of_each_task(
+    topics: Path, stars: Path, questions: Path, browser: "playwright.Browser", tmp_path: Path
+) -> None:
+    from browser_parts import CLASSIFY, installed_node_modules, served, watched
+
+    modules = installed_node_modules()
+    single = ["It crashes all the time", "It is worth every cent.", "\u597d \u597d \u597d crashes"]
+    for bundle in (topics, stars, questions):
+        is_pairs = bundle == questions
+        texts = [Pair(text, single[0]) for text in single] if is_pairs else single
+        site = tmp_path / bundle.parent.name
+        package_web(bundle, site, modules)
+        with served(site) as address, watched(browser, address) as page:
+            page.goto("/")
+            answers = page.evaluate(CLASSIFY, texts)
+        for entries, one in zip(answers, load_bundle(bundle).predict(texts), strict=True):
+            held = {entry["label"] for entry in entries if entry["holds"]}
+            scores = {entry["label"]: entry["score"] for entry in entries}
+            if bundle == stars:
+                assert scores == pytest.approx({"score": one.score}, abs=0.01) and not held
+            else:
+                assert scores == pytest.approx(one.probabilities, abs=2e-3)
+                assert held == ({one.label} if is_pairs else {*one.labels})
+            assert {entry["unsure"] for entry in entries} == {one.unsure}

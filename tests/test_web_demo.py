@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from bench_parts import of_release_0_1, with_decision
-from browser_parts import WEB_DEMO, installed_node_modules, playwright, served, watched
+from browser_parts import CLASSIFY, WEB_DEMO, installed_node_modules, playwright, served, watched
 from conftest import ROOT
 from test_docs import program_of, text_of
 
@@ -46,14 +46,6 @@ TYPE_ALL = """async (hostile) => {
         const scores = [...document.querySelectorAll("meter")].map(({ value }) => value);
         outputs.push([status.textContent, status.className, scores]);
     }
-    return outputs;
-}"""
-
-CLASSIFY = """async (texts) => {
-    const { loadClassifier } = await import("/classifier.js");
-    const { classify } = await loadClassifier();
-    const outputs = [];
-    for (const text of texts) outputs.push(await classify(text));
     return outputs;
 }"""
 
@@ -199,10 +191,9 @@ def test_pairs_of_texts(browser: "playwright.Browser", samples: list[str], tmp_p
     firsts = [*samples[:20], *(" ".join(samples[i : i + 4]) for i in range(5))]
     pairs = [*zip(firsts, reversed(firsts), strict=True)]
     expected = load_bundle(bundle).predict([Pair(*pair) for pair in pairs])
-    program = CLASSIFY.replace("classify(text)", "classify(...text)")
     with served(tmp_path / "site") as address, watched(browser, address) as page:
         page.goto("/")
-        answers = page.evaluate(program, pairs)
+        answers = page.evaluate(CLASSIFY, pairs)
     assert_same_probabilities(answers, expected)
 
 
