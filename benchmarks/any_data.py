@@ -80,7 +80,7 @@ def run(folder: Path, data_name: str, seed: int) -> tuple[Path, float | None]:
         writer.writerows(rows(folder, name, int(each) if each else None, seed))
     recipe = work / "recipe.toml"
     recipe.write_text(
-        f'name = "{NAME}"\nseed = {seed}\n[data]\npath = "data.csv"\nsplit = "split"\n'
+        f'name = "{name}"\nseed = {seed}\n[data]\npath = "data.csv"\nsplit = "split"\n'
     )
     program = "from kdedge.cli import app; app()"
     out = work / "run"

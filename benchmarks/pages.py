@@ -41,8 +41,10 @@ PROGRAMS: dict[str, Callable[[Figures], str]] = {
     "trust": trust.page,
     "unsure": unsure.page,
 }
-# The programs that have results here.
-PAGES = {name: page for name, page in PROGRAMS.items() if (RESULTS / f"{name}.json").is_file()}
+# The results here, with the pages of their programs; a result of another recipe is PROGRAM-RECIPE.
+PAGES = {
+    path.stem: PROGRAMS[path.stem.partition("-")[0]] for path in sorted(RESULTS.glob("*.json"))
+}
 
 
 def page_texts() -> dict[str, str]:
