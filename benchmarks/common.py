@@ -54,6 +54,7 @@ DEPENDS_ON = {
     "checking": ("kdedge/recipe.py", "kdedge/text", "kdedge/tasks", "kdedge/check.py"),
     "clients": (*FILES, "kdedge/runtime.py"),
     "conversions": BENCH,
+    "demo_time": RUN,
     "other_tasks": RUN,
     "peers": BENCH,
     "roofline": BENCH,

@@ -8,7 +8,7 @@ import pytest
 from bench_parts import make_report
 from conftest import ROOT
 
-from benchmarks import ablation, clients, peers, teaching, trust, unsure
+from benchmarks import ablation, clients, demo_time, peers, teaching, trust, unsure
 from benchmarks.common import Setup, page_text
 from kdedge import Corpus, build_student, export_bundle
 from kdedge.bundle.manifest import verify
@@ -79,6 +79,18 @@ def test_clients_page() -> None:
     assert "| tests.test_arm64::x |  |  |  | skipped |  |  |" in page
     assert "| b.aar | jni/b.so | 1.23 | yes | yes |" in page
     assert "| c.aar |  |  | no | NOT RUN: why |" in page
+
+
+def test_demo_time_page() -> None:
+    names = [*demo_time.STAGES, demo_time.WHOLE]
+    seconds = {
+        "0.1.0": [dict.fromkeys(names, 120.0), dict.fromkeys(names, 240.0)],
+        "present": [dict.fromkeys(names, 90.0)] * 2,
+    }
+    page = demo_time.page({"machine": "a computer", "seconds": seconds})
+    assert "a computer. Medians of 2 runs each.\n" in page
+    for shown in (*demo_time.STAGES.values(), "whole run"):
+        assert f"| {shown} | 3.00 | 1.50 | 0.50 |" in page
 
 
 def test_teaching_page() -> None:

@@ -87,7 +87,7 @@ def test_a_recipe_of_ones_own_has_files_of_its_own(tmp_path: Path) -> None:
     setup = Setup("peers", own, Path("other.csv"))
     assert (setup.name, setup.recipe.data.path) == ("peers-own", Path("other.csv"))
     # Files that others don't have are not compared.
-    assert {*setup.about()["measured"]} == {*DEPENDS_ON["peers"]}
+    assert {*Setup("peers", own).about()["measured"]} == {*DEPENDS_ON["peers"]}
     with pytest.raises(KdedgeError, match=r"own.teacher is missing. `kdedge run .*own.toml` makes"):
         setup.run_file("teacher")
 
