@@ -238,7 +238,7 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
             Finding(
                 "unknown tokens",
                 round(100 * lengths.unknown),
-                f"percent of the tokens that {settings.source} does not know",
+                f"tokens unknown to {settings.source}, in percent",
                 quoted(lengths.unknown_text),
                 remedy if too_many else "each becomes the same token, whatever it is",
                 impossible=too_many,
@@ -249,8 +249,8 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
             Finding(
                 "words in pieces",
                 round(100 * lengths.later_pieces),
-                f"percent of the tokens are later pieces of words that {settings.source} does not "
-                "have whole, as if the texts were in a language that it was not made for",
+                f"tokens that continue a word that {settings.source} does not have whole (texts in "
+                "another language?), in percent",
                 "",
                 "kept; compare with a model for this language"
                 + ("" if is_multilingual else f", or {MULTILINGUAL}"),

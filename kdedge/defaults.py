@@ -29,7 +29,7 @@ PATIENCE, LEAST_PATIENCE = 0.25, 2
 SMALL_DATA, SMALL_BATCH, BATCH = 1_000, 16, 32
 # Wider models need smaller learning rates (arXiv 2203.03466): this one is for MiniLM's width, and a
 # BERT of width 768 gets half of it.
-LEARNING_RATE, ITS_WIDTH, USUAL_WIDTH = 1e-4, 384, 768
+LEARNING_RATE, REFERENCE_WIDTH, USUAL_WIDTH = 1e-4, 384, 768
 SMALLEST_RATE, LARGEST_RATE = 2e-5, 3e-4
 # The probe tries class weights if the largest class has this many times the texts of the smallest.
 UNBALANCED = 10.0
@@ -38,7 +38,7 @@ AUGMENTED_EACH, LEAST_AUGMENTED, MOST_AUGMENTED = 4, 10_000, 40_000
 STUDENT_STEPS, FEWEST_STUDENT_EPOCHS, MOST_STUDENT_EPOCHS = 4_000, 8, 30
 # If there are few training texts, and more than this share of the words of the valid split are not
 # in them, there are more augmented texts, of which WORDS in WORDS + 3 have random words, and fewer
-# steps, because the student gets worse on new texts soon.
+# steps, because with more the student soon gets worse on new texts.
 FEW_TEXTS, MANY_UNSEEN = 5_000, 0.1
 LEAST_WITH_WORDS, WORDS, FEWER_STEPS = 20_000, 9, 1_250
 
@@ -105,7 +105,7 @@ def full_teach(
     texts = len(train)
     suited = bounded(round(TEXTS_LEARNED / texts), FEWEST_EPOCHS, MOST_EPOCHS)
     epochs = settings.epochs or suited
-    rate = LEARNING_RATE * ITS_WIDTH / (width or USUAL_WIDTH)
+    rate = LEARNING_RATE * REFERENCE_WIDTH / (width or USUAL_WIDTH)
     found = {
         "epochs": epochs,
         "patience": max(LEAST_PATIENCE, round(PATIENCE * epochs)),

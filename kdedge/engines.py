@@ -184,7 +184,9 @@ class LiteRTEngine(Engine):
         """Turn int32 [1, length] arrays, by name, into the argument of `infer`."""
         length = inputs["ids"].shape[1]
         if length not in self._graphs:
-            raise EngineError(f"texts of {length} tokens; allowed are {self.lengths}.")
+            raise EngineError(
+                f"texts of {length} tokens; allowed: {', '.join(map(str, self.lengths))}."
+            )
         graph = self._graphs[length]
         return graph, [(index, inputs[name]) for name, index in graph.inputs.items()]
 

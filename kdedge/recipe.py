@@ -533,7 +533,7 @@ class Export(Section):
 
     artifacts: tuple[ArtifactName, ...] = Field(
         ("litert-float32", "litert-int8", "litert-int8-lengths", "onnx-float32", "onnx-int8"),
-        description="artifacts to write; all writes every one",
+        description="artifacts to write; `all` stands for every one",
     )
     teacher_artifacts: tuple[ArtifactName, ...] = Field(
         ("litert-int8-lengths", "onnx-float32"),
@@ -633,8 +633,8 @@ class Recipe(Section):
     """A whole run. The same recipe and seed give the same student on the same machine."""
 
     name: str = Field(
-        description="name of the run's folder: letters, digits, '_', '.' and '-', the last two not "
-        "first"
+        description="name of the run's folder: letters, digits, '_', '.' and '-', but not '.' or "
+        "'-' first"
     )
     seed: Annotated[int, Field(ge=0)] = Field(
         0, description="random seed: equal seeds give equal students"
@@ -659,7 +659,7 @@ class Recipe(Section):
     @classmethod
     def _is_a_folder(cls, name: str) -> str:
         if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
-            raise ValueError("only letters, digits, '_', '.' and '-', the last two not first")
+            raise ValueError("only letters, digits, '_', '.' and '-', but not '.' or '-' first")
         return name
 
     @model_validator(mode="after")

@@ -263,7 +263,7 @@ def test_bench_finds_the_accuracy_on_the_device(tmp_path: Path) -> None:
     assert report.measurements[0].score == right / 20  # the bundle's default
     assert BenchReport.load(tmp_path / "report" / REPORT) == report
     with pytest.raises(
-        KdedgeError, match="labelled, for .*: neutral. There are the labels negative, pos"
+        KdedgeError, match="labelled, for .*: unknown labels: neutral. Allowed: negative, pos"
     ):
         bench_bundles([SHIPPED], tmp_path / "no", BRIEF, labelled=Labelled(("a",), ("neutral",)))
 
@@ -308,7 +308,7 @@ def test_the_command_line_has_all_of_it(onnx_file: Path, tmp_path: Path) -> None
     for arguments, message in (
         (
             ("--data", str(tmp_path / "data.csv")),
-            "bad, good. There are the labels negative, positive",
+            "unknown labels: bad, good. Allowed: negative, positive",
         ),
         (("--data", str(tmp_path / "data.csv")), "as there is no --split"),
         (("--threads", "1,0"), "--threads: Input should be greater than or equal to 1. Got '0'"),

@@ -71,6 +71,14 @@ def test_help_has_no_markup() -> None:
         assert not [text for text in texts if text and re.search(r"\[[a-z]", text)], command.name
 
 
+def test_help_names_one_default() -> None:
+    main = get_command(app)
+    assert isinstance(main, TyperGroup)
+    for command in main.commands.values():
+        for part in command.params:
+            assert (getattr(part, "help", None) or "").count("default: ") < 2, part.name
+
+
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help_loads_no_tensorflow(command: list[str]) -> None:
     program = (
@@ -100,10 +108,10 @@ STAGES = {
     "bench": (["b", "--report", "r"], Bench, {"quote_texts"}),
 }  # fmt: skip
 OF_DATA = {
-    "teach": {"unlabelled", "labels"},
-    "label": {"labels"},
-    "distill": {"unlabelled", "labels"},
-    "attack": {"unlabelled", "labels"},
+    "teach": {"unlabelled", "labels", "out-of-scope"},
+    "label": {"labels", "out-of-scope"},
+    "distill": {"unlabelled", "labels", "out-of-scope"},
+    "attack": {"unlabelled", "labels", "out-of-scope"},
 }
 # Settings that a stage works out itself, although the recipe has a fixed default.
 OF_THE_COMMAND = {"max_length", "from_teacher", "lengths", "augmented"}
@@ -357,8 +365,8 @@ def test_predict_takes_the_name_of_an_option_as_a_text(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        ("zebra", "column 'label': zebra. There are the labels negative, positive."),
-        ("negative ", "column 'label': 'negative '. There are the labels negative, positive."),
+        ("zebra", "column 'label': unknown labels: zebra. Allowed: negative, positive."),
+        ("negative ", "column 'label': unknown labels: 'negative '. Allowed: negative, positive."),
         ("", "--label: column 'label' has no labels."),
     ],
 )
@@ -385,7 +393,7 @@ def test_predict_takes_columns_and_says_how_many_are_right(quick_run: Path, tmp_
     assert "1 empty text was left out." in result.stderr
     # Wilson's interval of 2 right of 3.
     assert "accuracy 66.67% of 3 labelled texts (95% interval 20.77 to 93.85)" in result.stderr
-    assert "no column 'text'. There are: review, stars." in refusal(
+    assert "no column 'text'. The columns are: review, stars." in refusal(
         "predict", bundle, "--file", file
     )
     assert "line 4, column 'review': the text is empty" in refusal(

@@ -922,7 +922,7 @@ def test_rows_with_a_label_are_the_test_split(tmp_path: Path) -> None:
     wrong = with_answers(corpus, every, np.array([[1, 0]] * 12, np.float32))
     assert wrong.test.labels.tolist() == [1, 0] and wrong.valid.labels.tolist() == [0]
     (tmp_path / "t.csv").write_text("text,label\nfine,good\npoor,odd\n" + "\n".join(rows) + "\n")
-    with pytest.raises(KdedgeError, match="odd. There are the labels bad, good"):
+    with pytest.raises(KdedgeError, match="odd. Allowed: bad, good"):
         load_unlabelled(tmp_path / "t.csv", task)
 
 
@@ -1078,7 +1078,7 @@ def test_a_sheet_may_come_from_a_spreadsheet(tmp_path: Path) -> None:
         assert read.agreement == 0.75
     for words, message in (
         ("text\nthe last one\n", "no column label. `kdedge sheet` writes the columns text, label"),
-        ("text,label\nthe last one,dog\n", "dog. There are the labels card, cash"),
+        ("text,label\nthe last one,dog\n", "dog. Allowed: card, cash"),
     ):
         path.write_text(words)
         with pytest.raises(KdedgeError, match=message):
@@ -1130,14 +1130,14 @@ def test_what_the_page_shows(url: str, tmp_path: Path, monkeypatch: pytest.Monke
     )
     rows = [f"text number {i} of them" for i in range(30)]
     Path("many.csv").write_text("\n".join(["text", *rows]) + "\n")
-    run_with_a_student(Path("runs/intents"), rows)
-    label_by_prompts(settings(url, Path("intents.toml")), rows, Path("runs/intents/soft_labels"))
+    run_with_a_student(Path("runs/mine"), rows)
+    label_by_prompts(settings(url, Path("intents.toml")), rows, Path("runs/mine/soft_labels"))
     commands = "".join(re.findall(r"^```sh\n(.*?)```", page, re.DOTALL | re.MULTILINE))
     for line in commands.replace("http://localhost:8080/v1", url).splitlines():
         result = run(*shlex.split(line)[1:])
         assert result.exit_code == 0, result.output
     assert len(SoftLabels(Path("soft_labels"))) == 3
-    assert Path("runs/intents/sheet.csv").read_text().count("\n") == 31
+    assert Path("runs/mine/sheet.csv").read_text().count("\n") == 31
     # Teacher and student have labels of all the texts that they differ on.
     assert all(row["teacher"] != row["student"] for row in generated(Path("hard.jsonl")))
     # In 15 rounds the model writes two new texts of each label, then none, and then one

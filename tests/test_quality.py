@@ -91,8 +91,8 @@ def test_a_student_is_to_blame_if_its_teacher_is_as_good_as_the_baselines() -> N
 def test_the_likely_reason() -> None:
     unknown = Finding("unknown tokens", 30, "percent", "", "")
     assert "does not know 30% of the tokens" in likely_reason(corpus(), {}, [unknown])
-    pieces = Finding("words in pieces", 40, "percent of the tokens are later pieces", "", "")
-    assert "40 percent of the tokens are later" in likely_reason(corpus(), {}, [pieces])
+    pieces = Finding("words in pieces", 40, "percent", "", "")
+    assert "40% of the tokens continue a word" in likely_reason(corpus(), {}, [pieces])
     assert "3 of 3 classes have fewer than 20" in likely_reason(corpus(19), {}, [])
     epochs = [{"epoch": i, "val_accuracy": 0.1 * i} for i in range(3)]
     assert "too few epochs" in likely_reason(corpus(), {"history": epochs}, [])

@@ -347,14 +347,14 @@ def test_other_lines_of_fasttext(save: Save) -> None:
 def test_blanks_around_a_columns_name_are_seen(save: Save) -> None:
     from kdedge.text.corpus import load_corpus
 
-    with pytest.raises(KdedgeError, match=r"no column 'label'\. There are: text, ' label'\."):
+    with pytest.raises(KdedgeError, match=r"no column 'label'\. The columns are: text, ' label'\."):
         load_corpus(save("c.csv", "text, label\nx, a\n"))
     with pytest.raises(
-        KdedgeError, match=r"There are: 'text\\u200b', label\. .*: text in \[data\]"
+        KdedgeError, match=r"The columns are: 'text\\u200b', label\. .*: text in \[data\]"
     ):
         load_corpus(save("c.csv", "text\u200b,label\nx,a\n"))
     with pytest.raises(
-        KdedgeError, match=r"There are: text\^label\. .*several columns, set delimiter"
+        KdedgeError, match=r"The columns are: text\^label\. .*several columns, set delimiter"
     ):
         load_corpus(save("c.csv", "text^label\nx^a\n"))
 

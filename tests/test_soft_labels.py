@@ -234,7 +234,7 @@ def write(path: Path, rows: list[dict[str, object]]) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"text": "x"}], "neither a column logits nor probabilities. There are: text"),
+        ([{"text": "x"}], "neither a column logits nor probabilities. The columns are: text"),
         ([{"text": "x", "logits": [1.0]}], r"row 1: logits is \[1.0\]; 2 finite numbers"),
         (
             [{"text": "x", "logits": [1.0, 2.0]}, {"text": "y", "logits": [1.0]}],

@@ -48,7 +48,7 @@ def test_logits_give_the_probabilities_they_are_of() -> None:
 
 def test_labels_of_another_corpus() -> None:
     assert TASK.numbers(["good", "bad", "good"], "there").tolist() == [1, 0, 1]
-    with pytest.raises(KdedgeError, match="there: fine, so so. There are the labels bad, good"):
+    with pytest.raises(KdedgeError, match="there: unknown labels: fine, so so. Allowed: bad, good"):
         TASK.numbers(["so so", "good", "fine"], "there")
 
 
@@ -112,7 +112,7 @@ def test_lists_of_labels_become_rows_of_0_and_1() -> None:
         MultiLabel.parse("joy,love", "here")
     with pytest.raises(KdedgeError, match="one of its labels is empty"):
         MultiLabel.parse(["joy", " "], "here")
-    with pytest.raises(KdedgeError, match="there: hate. There are the labels anger, joy, love"):
+    with pytest.raises(KdedgeError, match="there: unknown labels: hate. Allowed: anger, joy, love"):
         task.numbers([("hate",)], "there")
 
 

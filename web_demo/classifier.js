@@ -115,8 +115,8 @@ async function loadNetwork(content, padId) {
  * Gives `task` and `pairs` of the manifest, `samples`, texts of the kind that the model knows if the
  * bundle has some (of pairs with a tab between), and `classify`, an async function:
  * text -> [{label, score, holds, unsure}], the most probable first; with `pairs` it takes two texts.
- * `holds` says whether it is the text's label: of the first one, or of those above their thresholds.
- * `unsure`, the same in all, says whether the model is too unsure of the answer for it to be shown.
+ * `holds` knownTask whether it is the text's label: of the first one, or of those above their thresholds.
+ * `unsure`, the same in all, knownTask whether the model is too unsure of the answer for it to be shown.
  * Where the task is a score, there is one, with the label "score". It throws an Error whose message
  * can be shown for a text that is
  * blank, longer than 100,000 characters or not well formed.
@@ -140,7 +140,7 @@ export async function loadClassifier() {
   const { run, longest } = await loadNetwork(content, tokenizer.token_to_id(config.pad_token));
   const familiarity = table ? familiarityOf(table, tokenizer.get_vocab().size) : () => 0;
   // Manifests of version 1 have labels.
-  const says = task ?? { name: "classification", label_names: labels };
+  const knownTask = task ?? { name: "classification", label_names: labels };
   const words = wordTable(tokenizer);
   const [cls, sep] = tokenizer.encode("").ids;
   const unknownId = tokenizer.token_to_id(config.unk_token);
@@ -156,14 +156,14 @@ export async function loadClassifier() {
     const raw = await run(ids, segments);
     const share = unknownShare(ids, unknownId, pairs ? 3 : 2);
     const { calibrated: outputs, labels: held, unsure } = decision
-      ? decide(says, decision, raw, share, familiarity(ids))
-      : { calibrated: raw, labels: labelsOf(says, raw), unsure: false };
+      ? decide(knownTask, decision, raw, share, familiarity(ids))
+      : { calibrated: raw, labels: labelsOf(knownTask, raw), unsure: false };
     return outputs
-      .map((score, i) => ({ label: says.label_names?.[i] ?? "score", score }))
+      .map((score, i) => ({ label: knownTask.label_names?.[i] ?? "score", score }))
       .map((answer) => ({ ...answer, holds: held.includes(answer.label), unsure }))
       .sort((a, b) => b.score - a.score);
   }
   // The first run also prepares memory: not what a user should see as latency.
   await classify(...(samples[0]?.split("\t") ?? ["a", "a"]));
-  return { classify, samples, task: says, pairs };
+  return { classify, samples, task: knownTask, pairs };
 }

@@ -31,7 +31,10 @@ const TASKS = {
 /** The places of the labels that hold, the most probable first: one, any number, none for scores. */
 export function heldBy(task, outputs) {
   if (!(task.name in TASKS)) {
-    throw new Error(`This page knows ${Object.keys(TASKS).join(", ")}, and no task ${task.name}.`);
+    throw new Error(
+      `The task ${task.name} is not supported; supported: ${Object.keys(TASKS).join(", ")}. ` +
+        "Make the page again with a newer kdedge: kdedge package web.",
+    );
   }
   return TASKS[task.name].held(task, outputs);
 }
@@ -48,7 +51,7 @@ export function scaled(task, outputs, temperature) {
 
 /**
  * [CLS] text [SEP] pair [SEP], at most `most` ids, with the segment of each, of the ids of two texts
- * without special tokens. The longer text is cut first, then both alike.
+ * without special tokens. The longer text is truncated first, then both alike.
  */
 export function pairTokens(first, second, cls, sep, most) {
   const limit = most - 3;

@@ -11,8 +11,8 @@ const PLAIN = /^(?:[A-Za-z0-9]+|[!-/:-@[-`{-~])$/;
 /**
  * A function text -> ids of its word pieces, without special tokens.
  *
- * They are those of `tokenizer`, a BERT's in Hugging Face's tokenizers for JavaScript, but several times as fast to get, because
- * most words of a text were seen before. BERT splits each word alone, and a word ends at a space and
+ * They are those of `tokenizer`, a BERT's in Hugging Face's tokenizers for JavaScript, but several times
+ * as fast, because most words are in the table already. BERT splits each word alone, and a word ends at a space and
  * before and after each punctuation mark of ASCII. So a text can be cut there, and each part split alone.
  * Added tokens, such as [SEP], are searched for in the whole text: texts with one are left to `tokenizer`.
  */

@@ -169,11 +169,11 @@ class Margin(_Frozen):
 
     share: float = Field(description="share of texts that the margin was chosen for")
     margin: float = Field(
-        description="if texts are like the valid split's, the label of such a share of them is at "
-        "most so far from the score, in units of the data"
+        description="for this share of texts like the valid split's, the label is within this "
+        "distance of the score, in units of the data"
     )
     texts: int = Field(description="number of test texts")
-    within: float = Field(description="share of the test texts with a label so near")
+    within: float = Field(description="share of the test texts whose label is within the margin")
     interval: tuple[float, float] = Field(description="95% interval of `within`")
 
 
@@ -184,8 +184,8 @@ class Typical(_Frozen):
     unsure: float = Field(description="share of unsure answers")
     unknown: float = Field(description="share of unknown tokens")
     answers: tuple[float, ...] = Field(
-        description="share of each label among the predicted ones, and at the end of texts without "
-        "a label if a text can have several; empty for scores"
+        description="share of each label among the predicted ones; with several labels, at the end "
+        "the share of texts without one; empty for scores"
     )
     scores: tuple[float, ...] = Field((), description="predicted scores, deciles from 10% to 90%")
     lengths: tuple[int, ...] = Field(

@@ -68,7 +68,11 @@ def bench(
             only=(*LABELLED_FILE, "split"),
             main=("path", "text", "label", "split"),
             required="--data",
-            help={"path": "labelled texts, to measure the score on the device"},
+            help={
+                "path": "labelled texts, to measure the score on the device",
+                "split": "column with train, valid or test: only test texts are scored; default: "
+                "all texts",
+            },
         ),
     ],
     grid: Annotated[GridOptions, Options(main=("threads", "lengths", "batches"))],

@@ -105,7 +105,10 @@ def _parameter(section: type[Section], name: str, options: Options) -> inspect.P
     # An option for a list can be repeated.
     if schema.get("type") == "array":
         kind, default = list[str], None if default is None else [default]
-    words = options.help.get(name) or (info.description or "") + _limits(schema)
+    description = info.description or ""
+    if name in options.defaults:
+        description = description.partition("; default: ")[0]
+    words = options.help.get(name) or description + _limits(schema)
     if name in options.defaults:
         words += f"; default: {options.defaults[name]}"
     note: Any

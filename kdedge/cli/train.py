@@ -31,7 +31,8 @@ TeacherDir = Annotated[Path, typer.Option("--teacher", help="the teacher's folde
 OF_TEXTS = {"path", "text", "text_pair", "encoding", "delimiter", "quoting", "empty_texts"}
 # These commands use labelled texts only.
 Labelled = Annotated[
-    Data, Options(main=("text", "label", "split"), without=("unlabelled", "labels"))
+    Data,
+    Options(main=("text", "label", "split"), without=("unlabelled", "labels", "out_of_scope")),
 ]
 
 
@@ -83,7 +84,7 @@ def label(
         Options(
             main=("text",),
             required="TEXTS",
-            without=("labels",),
+            without=("labels", "out_of_scope"),
             help={
                 "path": ".csv, .tsv, .jsonl, .parquet or .txt, also .gz; a folder of such files, "
                 "or a pattern in quotes: 'texts/*.parquet'. With --augmented: one file of labelled "

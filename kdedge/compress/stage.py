@@ -53,7 +53,8 @@ def compress_student(
         raise KdedgeError("compress.methods: none; name at least one.")
     if student.task.with_logits_of(store.task) != student.task:
         raise KdedgeError(
-            f"{store.folder}: the soft labels are for {store.task}, the student has {student.task}."
+            f"{store.folder}: the soft labels are for {store.task}, the student has "
+            f"{student.task}. Use the soft labels that the student was trained on."
         )
     held_out = {*student.valid.texts, *student.test.texts}
     texts = [text for text in store.texts if text not in held_out]

@@ -92,7 +92,8 @@ def plan_of(
     if (settings.max_length or 0) > encoder.max_length:
         raise KdedgeError(
             f"distill.max_length is {settings.max_length}, more than the teacher's "
-            f"{encoder.max_length} (teach.max_length)."
+            f"{encoder.max_length} (teach.max_length). Lower it, or label again with a larger "
+            "length."
         )
     preset = find_preset(settings.student)
     check(settings, preset)

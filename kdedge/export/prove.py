@@ -110,7 +110,7 @@ def check(subject: Subject, settings: Export, out: Path) -> None:
     if settings.lengths and max(settings.lengths) > subject.encoder.max_length:
         raise KdedgeError(
             f"lengths: {max(settings.lengths)}; this model takes at most "
-            f"{subject.encoder.max_length}."
+            f"{subject.encoder.max_length}. Use no larger ones: lengths in [export], --lengths."
         )
     if not subject.test.texts:
         raise KdedgeError("test: no texts. Add some: each artifact is checked on real texts.")

@@ -28,10 +28,10 @@ Flags = npt.NDArray[np.bool_]
 BINS = 15
 SIMULATIONS = 1000
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-# A share of unknown tokens; larger if 1% of the valid texts have more.
+# The largest share of unknown tokens; raised if 1% of the valid texts have more.
 MAX_UNKNOWN, USUAL = 0.5, 0.99
 # Of a normal distribution, 99% are above the mean less this many standard deviations.
-ITS_DEVIATIONS, FEWEST_FOR_FAMILIARITY = 2.33, 10
+DEVIATIONS_BELOW_MEAN, FEWEST_FOR_FAMILIARITY = 2.33, 10
 # The share of texts whose label is within the margin of a score.
 WITHIN = 0.9
 
@@ -138,7 +138,7 @@ def _min_familiarity(valid: Floats) -> float | None:
     if len(valid) < FEWEST_FOR_FAMILIARITY or not np.isfinite(valid).all():
         return None
     quantile = float(np.quantile(valid, 1 - USUAL, method="lower"))
-    return round(min(quantile, float(valid.mean() - ITS_DEVIATIONS * valid.std())), 6)
+    return round(min(quantile, float(valid.mean() - DEVIATIONS_BELOW_MEAN * valid.std())), 6)
 
 
 def _claims(task: Task, decision: Decision, predictions: Predictions) -> Claims:

@@ -64,7 +64,7 @@ def shares_of(what: str, count: int, weights: Sequence[float] | None) -> list[fl
     values = [1.0] * count if weights is None else list(weights)
     if count < 1 or len(values) != count or not min(values) > 0:
         raise KdedgeError(
-            f"weights: {values} for {count} {what}; one above 0 for each is needed, and at least "
-            "one of these."
+            f"weights: {values} for {count} {what}; give at least one, and "
+            "a weight above 0 for each."
         )
     return [weight / sum(values) for weight in values]

@@ -38,7 +38,7 @@ def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncode
     kind = next((name for name in ("logits", task.output) if name in columns), None)
     if kind is None:
         raise KdedgeError(
-            f"{path}: neither a column logits nor {task.output}. There are: "
+            f"{path}: neither a column logits nor {task.output}. The columns are: "
             f"{', '.join(sorted(columns))}."
         )
     logits: dict[Text, Logits] = {}

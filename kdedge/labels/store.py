@@ -341,7 +341,8 @@ def _read_info(path: Path) -> _Info:
         if version not in READABLE_VERSIONS:
             raise KdedgeError(
                 f"{path}: format_version is {version} and this kdedge reads "
-                f"{' and '.join(map(str, READABLE_VERSIONS))}."
+                f"{' and '.join(map(str, READABLE_VERSIONS))}. Install the kdedge that wrote it, "
+                "or make the store again: `kdedge label`."
             )
         return _Info.model_validate(with_task(stored))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -160,7 +160,8 @@ class Student:
         if version not in READABLE_VERSIONS:
             raise KdedgeError(
                 f"{folder}: format_version is {version} and this kdedge reads "
-                f"{' and '.join(map(str, READABLE_VERSIONS))}."
+                f"{' and '.join(map(str, READABLE_VERSIONS))}. Install the kdedge that wrote it, "
+                "or make the student again: `kdedge distill`."
             )
         files = [MODEL, NOTES, EVALUATION, TOKENIZER, ENCODER]
         # Students that are made otherwise, or by 0.1.0, have none.

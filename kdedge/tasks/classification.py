@@ -141,7 +141,7 @@ class Classification(Task):
         """Positions in `label_names`; see `Task`."""
         number = {name: i for i, name in enumerate(self.label_names)}
         if unknown := sorted({*parsed} - {*number}):
-            raise KdedgeError(f"{where}: {listed(unknown)}. There are the labels {self}.")
+            raise KdedgeError(f"{where}: unknown labels: {listed(unknown)}. Allowed: {self}.")
         return np.array([number[name] for name in parsed], np.int32)
 
     def strata(self, labels: Labels) -> npt.NDArray[np.int64]:

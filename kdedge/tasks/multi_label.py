@@ -76,7 +76,9 @@ class MultiLabel(Task):
     has_confidence: ClassVar[bool] = True
     label_names: tuple[str, ...] = Field(min_length=2, description="in logits' order")
     thresholds: tuple[float, ...] = Field(
-        (), description="a label's probability must be above; without them 0.5 for each"
+        (),
+        description="a label is predicted if its probability is above its own; 0.5 for each if "
+        "there are none",
     )
 
     @model_validator(mode="after")
@@ -119,7 +121,7 @@ class MultiLabel(Task):
         """1 where a text has a label; see `Task`."""
         number = {name: i for i, name in enumerate(self.label_names)}
         if unknown := sorted({name for names in parsed for name in names} - {*number}):
-            raise KdedgeError(f"{where}: {listed(unknown)}. There are the labels {self}.")
+            raise KdedgeError(f"{where}: unknown labels: {listed(unknown)}. Allowed: {self}.")
         labels = np.zeros((len(parsed), self.width), np.int8)
         for row, names in zip(labels, parsed, strict=True):
             row[[number[name] for name in names]] = 1

@@ -83,7 +83,7 @@ def renamed(names: Sequence[str], data_names: Mapping[str, str], where: object) 
         where: path or name of the teacher, for messages.
 
     Raises:
-        KdedgeError: `given` names a class that the teacher does not have.
+        KdedgeError: `data_names` has a class that the teacher does not have.
     """
     if unknown := [name for name in data_names if name not in names]:
         raise KdedgeError(

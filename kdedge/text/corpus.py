@@ -46,15 +46,20 @@ from kdedge.text.splits import Split, divide, part_of, smaller
 class Corpus:
     """Labelled texts in three splits, and texts without labels.
 
-    Attributes:
-        findings: problems of the files, and what was done about them.
-
         >>> from pathlib import Path
         >>> rows = [f"good film {i},good\\nbad film {i},bad" for i in range(20)]
         >>> _ = Path("reviews.csv").write_text("text,label\\n" + "\\n".join(rows))
         >>> corpus = load_corpus("reviews.csv")
         >>> corpus.task.label_names, len(corpus.train)
         (('bad', 'good'), 28)
+
+    Attributes:
+        task: what the labels are, with the names of classes or the scale of scores.
+        train: the split to learn from.
+        valid: the split to choose epochs and thresholds with.
+        test: the split to measure with.
+        unlabelled: texts without labels; a teacher labels them.
+        findings: problems of the files, and what was done about them.
     """
 
     task: Task

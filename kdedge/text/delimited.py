@@ -116,7 +116,7 @@ def delimited_rows(
                 raise KdedgeError(
                     f"{where}: a quote opens a field of several lines with tabs in it. If that is "
                     "right: quoting = true in [data], or --quoting true. If quotes have no meaning "
-                    "in this file: false."
+                    "in this file, set it to false."
                 )
             yield where, dict(zip(header, values, strict=True))
     except csv.Error as error:

@@ -1,4 +1,4 @@
-"""How much a text is like the texts that a model was trained on."""
+"""Computes familiarity: how much a text is like the texts that a model was trained on."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ FAMILIARITY = "familiarity.bin"
 # The general share of a token falls with its place in the vocabulary, as words do by their rank
 # (Zipf's law), from this place on.
 FIRST_PLACE = 10
-# As many tokens of general text are added to the training texts for each token of the vocabulary.
+# Smoothing: tokens of general text that are added for each token of the vocabulary.
 ADDED_TOKENS = 0.1
 # Values are stored in 1/16.
 STEPS, LARGEST, ZERO = 16, 127, 128

@@ -565,8 +565,8 @@ def need_columns(path: Path, rows: Sequence[Row], columns: Mapping[str, Sequence
             used[column] = setting
             if column not in there:
                 raise KdedgeError(
-                    f"{path}: no column {column!r}. There are: {_listed(there)}. Name the right "
-                    f"one: {setting} in [data], --{setting.replace('_', '-')}."
+                    f"{path}: no column {column!r}. The columns are: {_listed(there)}. Name the "
+                    f"right one: {setting} in [data], --{setting.replace('_', '-')}."
                     + (
                         " If this should be several columns, set delimiter."
                         if len(there) == 1

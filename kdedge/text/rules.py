@@ -108,7 +108,7 @@ def check_no_rows_in_texts(
                         f"{row.where}: the text in quotes has several lines, and one of them, "
                         f"{line!r:.60}, looks like a row of the file: a stray quote? Remove it, or "
                         "if the text is right: quoting = true in [data], or --quoting true. If "
-                        "quotes have no meaning in this file: false."
+                        "quotes have no meaning in this file, set it to false."
                     )
 
 

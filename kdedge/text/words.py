@@ -28,8 +28,8 @@ class WordTable(dict[str, bytes]):
     Ids are stored as the bytes of C ints, which are faster to join and to turn into an array than
     Python's integers.
 
-    The ids are equal to those of `tokenizers`, but several times as fast to get, because most words
-    of a text were seen before. A table is enough because BERT splits each word alone:
+    The ids are equal to those of `tokenizers`, but several times as fast, because most words
+    of a text are in the table already. A table is enough because BERT splits each word alone:
 
     - The normalizer changes one character at a time, except for the order of accents on a letter.
     - The pre-tokenizer ends a word at white space, and before and after each punctuation mark. The

@@ -131,8 +131,8 @@ def likely_reason(
         )
     if pieces := by_kind.get("words in pieces"):
         return (
-            f"The likely reason: {pieces.count} {pieces.what}. Take a model for their language "
-            "(pretrained in [teach])."
+            f"The likely reason: {pieces.count}% of the tokens continue a word that the pretrained "
+            "model does not have whole. Take a model for their language (pretrained in [teach])."
         )
     texts = len(corpus.train)
     for finding in corpus.findings:

@@ -23,7 +23,7 @@ data class Artifact(
     /** `litert` or `onnx`. */
     val format: String,
     val sha256: String,
-    /** What makes answers of its outputs; null in bundles that have none. */
+    /** How its outputs become answers; null in bundles without one. */
     val decision: Decision? = null,
 )
 
@@ -38,10 +38,10 @@ private constructor(
     val task: Task,
     /** Whether a model is asked about two texts together. */
     val pairs: Boolean,
-    /** Tokens that a text is cut to, [CLS] and [SEP] included. */
+    /** Tokens that a text is truncated to, [CLS] and [SEP] included. */
     val maxLength: Int,
 ) {
-    /** The artifact of that name; for null LiteRT's default, or else ONNX's. */
+    /** The artifact with this name; with null, the default for LiteRT, otherwise for ONNX. */
     fun artifact(name: String? = null): Artifact {
         val wanted = name ?: defaults["litert"] ?: defaults["onnx"]
         return artifacts.find { it.name == wanted }

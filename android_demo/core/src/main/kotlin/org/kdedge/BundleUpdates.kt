@@ -43,7 +43,10 @@ class BundleUpdates(
         try {
             KeyFactory.getInstance("EC").generatePublic(X509EncodedKeySpec(publicKey))
         } catch (e: InvalidKeySpecException) {
-            throw BundleException("The public key is no key for ECDSA as DER.", e)
+            throw BundleException(
+                "publicKey is not an EC public key in DER. This writes one: " +
+                    "openssl ec -in key.pem -pubout -outform DER -out public.der",
+               , e)
         }
 
     // Its lines: the folder of the installed bundle; the SHA-256 of the shipped manifest.
@@ -149,7 +152,10 @@ class BundleUpdates(
                 generateSequence { zip.read(buffer).takeIf { it >= 0 } }
                     .forEach { count ->
                         left -= count
-                        if (left < 0) throw BundleException("It has more than $maxBytes bytes.")
+                        if (left < 0) 
+                            throw BundleException(
+                                "The bundle has more than $maxBytes bytes. Raise maxBytes."
+                            )
                         write(buffer, 0, count)
                     }
             }

@@ -3,14 +3,14 @@ package org.kdedge
 import java.io.Closeable
 
 /**
- * A text that is not answered: blank, far too long, or half a surrogate pair. The message says
- * which.
+ * A text that is not answered: blank, far too long, or with half a surrogate pair. The message
+ * says which.
  */
 class TextException(message: String) : IllegalArgumentException(message)
 
 /** Runs one model, one text at a time. */
 interface Engine : Closeable {
-    /** Tokens that longer texts must be cut to; null for any number. */
+    /** Tokens that longer texts must be truncated to; null for any number. */
     val length: Int?
 
     /**
@@ -37,7 +37,7 @@ class Answer(
     val labels: List<String>,
     /** Label to probability, in the bundle's order; empty for a score. */
     val probabilities: Map<String, Float>,
-    /** Of a task that is one. */
+    /** The score; null unless the task is regression. */
     val score: Float?,
     val tokenizeNanos: Long,
     val inferNanos: Long,
@@ -70,7 +70,8 @@ class TextClassifier(
     fun classify(text: String, pair: String? = null): Answer {
         if (pairs != (pair != null)) {
             throw TextException(
-                if (pairs) "A second text is needed." else "There may be no second text."
+                if (pairs) "This bundle takes pairs of texts. Give a second text."
+                else "This bundle takes single texts. Leave out the second text."
             )
         }
         checkText(text)

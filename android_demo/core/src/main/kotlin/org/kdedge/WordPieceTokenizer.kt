@@ -50,7 +50,7 @@ private constructor(
 
     /**
      * Ids of two texts, [CLS] text [SEP] pair [SEP], at most `maxLength` of them, and for each its
-     * segment: 1 from the second text on. The longer text is cut first, then both alike.
+     * segment: 1 from the second text on. The longer text is truncated first, then both alike.
      */
     fun pair(text: String, pair: String, maxLength: Int): Pair<IntArray, IntArray> {
         val limit = maxLength - 3
