@@ -167,12 +167,12 @@ def page(result: Figures) -> str:
         "# What the defaults give on other data\n\n"
         "`kdedge run` with default settings. Figures are of the test split: the mean over the "
         "seeds, with the standard deviation if there are several, and a 95% interval over the "
-        "texts. MB is the size of the int8 LiteRT file, ms the median time from a test text to its "
-        "answer with the fastest file. "
-        f"Minutes are those of the whole run, from the file to the report. Machine: "
-        f"{result['machine']}; other programs ran too, so minutes of a core are given where they "
-        "were measured. fastText, static embeddings and SetFit were run with benchmarks/others.py."
-        "\n"
+        "texts. Baselines without a deviation were run with one seed. MB is the size of the int8 "
+        "LiteRT file, ms the median time from a test text to its answer with the fastest file. "
+        "Minutes are those of the whole run, from the file to the report, with the quickest seed. "
+        f"Machine: {result['machine']}; other programs ran too, so minutes of a core are given "
+        "where they were measured. fastText, static embeddings and SetFit were run with "
+        "benchmarks/others.py.\n"
     ]
     for name in dict.fromkeys(one["data"] for one in result["rows"]):
         ones = [one for one in result["rows"] if one["data"] == name]
@@ -189,9 +189,9 @@ def title(name: str) -> str:
 def about(ones: Sequence[Figures]) -> str:
     """The settings that the rules chose, and the time that the runs took."""
     one = ones[-1]
-    minutes = statistics.mean(sum(o["seconds"].values()) / 60 for o in ones)
+    minutes = min(sum(o["seconds"].values()) / 60 for o in ones)
     used = [o["cpu_seconds"] / 60 for o in ones if o.get("cpu_seconds")]
-    busy = f" ({statistics.mean(used):.1f} minutes of a core)" if used else ""
+    busy = f" ({min(used):.1f} minutes of a core)" if used else ""
     return (
         f"{len(ones)} seed{'s' * (len(ones) > 1)}, {one['test_texts']:,} test texts. At most "
         f"{one['teach']['epochs']} epochs of the teacher (best: "
@@ -204,7 +204,7 @@ def about(ones: Sequence[Figures]) -> str:
 def table(ones: Sequence[Figures]) -> str:
     """Metrics and sizes of each model."""
     lines = []
-    for model in ones[-1]["models"]:
+    for model in dict.fromkeys(model for one in ones for model in one["models"]):
         measures = [one["models"][model] for one in ones if model in one["models"]]
         who = "teacher" if model == "teacher" else "student"
         is_ours = model in ("teacher", ones[-1]["student"])

@@ -46,7 +46,8 @@ class BundleUpdates(
             throw BundleException(
                 "publicKey is not an EC public key in DER. This writes one: " +
                     "openssl ec -in key.pem -pubout -outform DER -out public.der",
-               , e)
+                e,
+            )
         }
 
     // Its lines: the folder of the installed bundle; the SHA-256 of the shipped manifest.
@@ -152,10 +153,11 @@ class BundleUpdates(
                 generateSequence { zip.read(buffer).takeIf { it >= 0 } }
                     .forEach { count ->
                         left -= count
-                        if (left < 0) 
+                        if (left < 0) {
                             throw BundleException(
                                 "The bundle has more than $maxBytes bytes. Raise maxBytes."
                             )
+                        }
                         write(buffer, 0, count)
                     }
             }
