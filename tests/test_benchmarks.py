@@ -82,15 +82,16 @@ def test_clients_page() -> None:
 
 
 def test_demo_time_page() -> None:
-    names = [*demo_time.STAGES, demo_time.WHOLE]
+    stages = demo_time.STAGES
     seconds = {
-        "0.1.0": [dict.fromkeys(names, 120.0), dict.fromkeys(names, 240.0)],
-        "present": [dict.fromkeys(names, 90.0)] * 2,
+        "0.1.0": [dict.fromkeys(stages, 120.0), dict.fromkeys(stages, 240.0)],
+        "present": [dict.fromkeys((*stages, "baselines"), 90.0)] * 2,
     }
     page = demo_time.page({"machine": "a computer", "seconds": seconds})
-    assert "a computer. Medians of 2 runs each.\n" in page
-    for shown in (*demo_time.STAGES.values(), "whole run"):
+    assert "a computer. Runs of each: 2. 0.1.0 trains" in page
+    for shown in stages.values():
         assert f"| {shown} | 3.00 | 1.50 | 0.50 |" in page
+    assert "| all stages | 18.0 | 10.5 | 0.58 |" in page
 
 
 def test_teaching_page() -> None:
