@@ -20,10 +20,11 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from kdedge import KdedgeError, SoftLabels, Student, load_corpus, load_teacher
-from kdedge.bundle.manifest import verify
+from kdedge.bundle.manifest import read_manifest, verify, write_manifest
 from kdedge.cli import app
 from kdedge.cli.settings import Options, settings_as_options
 from kdedge.distill.transfer_set import texts_to_label
+from kdedge.files import sha256
 from kdedge.recipe import (
     Bench,
     Compress,
@@ -266,6 +267,22 @@ def test_package_check(tmp_path: Path) -> None:
     assert first == "jni/arm64-v8a/a.so: not an ELF file"
     assert last.endswith("a.aar: 1 of 1 native libraries can't run with pages of 16 KB")
     assert "nothing was checked" in refusal("package", "check", ROOT / "docs")
+
+
+def test_a_bundle_with_another_tokenizer_is_not_packaged(tmp_path: Path) -> None:
+    bundle = shutil.copytree(BUNDLE, tmp_path / "bundle")
+    tokenizer = bundle / "tokenizer.json"
+    content = json.loads(tokenizer.read_text(encoding="utf-8"))
+    content["pre_tokenizer"] = {"type": "WhitespaceSplit"}
+    tokenizer.write_text(json.dumps(content), encoding="utf-8")
+    manifest = read_manifest(bundle)
+    files = manifest.files | {"tokenizer.json": sha256(tokenizer)}
+    write_manifest(bundle, manifest.model_copy(update={"files": files}))
+    for kind in ("android", "web"):
+        out = tmp_path / kind
+        message = refusal("package", kind, bundle, "--out", out)
+        assert "read BERT's WordPiece tokenizers only" in message
+        assert not out.exists()
 
 
 def test_package_web_of_a_wheel(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from kdedge.bundle.manifest import MANIFEST, SAMPLE_TEXTS, Manifest, copy_bundle, verify
+from kdedge.bundle.manifest import MANIFEST, SAMPLE_TEXTS, Manifest, copy_bundle, opened, verify
 from kdedge.errors import KdedgeError
 from kdedge.files import CHECKSUMS, new_folder
+from kdedge.text.encoder import TextEncoder
+from kdedge.text.words import WordTable
 
 SCRIPTS = ("main.js", "classifier.js", "familiarity.js", "tasks.js", "words.js", "worker.js")
 PAGE = ("index.html", *SCRIPTS)
@@ -42,11 +44,14 @@ def package_android(bundle: Path, out: Path, artifacts: Collection[str] | None =
         A line for the user: folder, models, size.
 
     Raises:
-        KdedgeError: the bundle is damaged or has no such artifact, or `out` exists and is not a
-            bundle.
+        KdedgeError: the bundle is damaged, has no such artifact, or has another tokenizer than
+            BERT's WordPiece; or `out` exists and is not a bundle.
     """
     if out.exists() and not (out / MANIFEST).is_file():
         raise KdedgeError(f"{out} exists and is not a bundle. Remove it or name another folder.")
+    with opened(bundle) as folder:
+        verify(folder)
+        _check_tokenizer(bundle, folder)
     fresh = out.with_name(f".{out.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     manifest = copy_bundle(bundle, fresh, artifacts)
@@ -75,10 +80,12 @@ def package_web(bundle: Path, out: Path, node_modules: Path | None = None) -> No
             otherwise for the one in the current folder.
 
     Raises:
-        KdedgeError: the bundle is damaged or has no model that the page can run, `out` exists, or
-            the JavaScript packages are not installed.
+        KdedgeError: the bundle is damaged, has no model that the page can run, or has another
+            tokenizer than BERT's WordPiece; `out` exists; or the JavaScript packages are not
+            installed.
     """
     manifest = verify(bundle)
+    _check_tokenizer(bundle, bundle)
     name, artifact = bundle.resolve().name, _artifact(bundle, manifest)
     page = WEB_PAGE if WEB_PAGE.is_dir() else WEB_DEMO
     copies = {file: page / file for file in PAGE}
@@ -92,6 +99,16 @@ def package_web(bundle: Path, out: Path, node_modules: Path | None = None) -> No
         samples = SAMPLE_TEXTS in manifest.files
         index = json.dumps({"model": name, "artifact": artifact, "samples": samples}) + "\n"
         (site / "models" / "index.json").write_text(index, encoding="utf-8")
+
+
+def _check_tokenizer(bundle: Path, folder: Path) -> None:
+    """Check that the app and the page can read the tokenizer of a bundle, unpacked in `folder`."""
+    if not WordTable.suits(TextEncoder.load(folder).tokenizer):
+        raise KdedgeError(
+            f"{bundle}: the app and the page read BERT's WordPiece tokenizers only, and this "
+            "bundle has another one. Every student that kdedge distils has WordPiece: package "
+            "its bundle."
+        )
 
 
 def _artifact(bundle: Path, manifest: Manifest) -> str:
