@@ -314,8 +314,13 @@ def spin(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 def chromiums() -> list[psutil.Process]:
     """The processes of the browsers that this process started."""
-    found = psutil.Process().children(recursive=True)
-    return [process for process in found if process.name().startswith("chrom")]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        # Helpers of a browser come and go.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.name().startswith("chrom"):
+                found.append(process)
+    return found
 
 
 def ended(processes: list[psutil.Process]) -> bool:
