@@ -159,6 +159,19 @@ def test_answers_of_tasks(page: "playwright.Page") -> None:
     assert found == [vector["labels"] for vector in TASKS]
 
 
+def test_a_task_that_the_page_does_not_know(page: "playwright.Page") -> None:
+    program = """async () => {
+        const { decide } = await import("/classifier.js");
+        try {
+            decide({ name: "ranking" }, { temperature: 2, thresholds: [] }, [0.5], 0, 1);
+        } catch ({ message }) {
+            return message;
+        }
+    }"""
+    message = page.evaluate(program)
+    assert message.startswith("The task ranking is not supported; supported: classification, ")
+
+
 def test_words_have_the_ids_of_the_tokenizers_package(page: "playwright.Page") -> None:
     rng = random.Random(1)
     texts = [vector["text"] for vector in TOKENIZER["vectors"]]

@@ -28,15 +28,19 @@ const TASKS = {
   },
 };
 
-/** The places of the labels that hold, the most probable first: one, any number, none for scores. */
-export function heldBy(task, outputs) {
+function rulesOf(task) {
   if (!(task.name in TASKS)) {
     throw new Error(
       `The task ${task.name} is not supported; supported: ${Object.keys(TASKS).join(", ")}. ` +
         "Make the page again with a newer kdedge: kdedge package web.",
     );
   }
-  return TASKS[task.name].held(task, outputs);
+  return TASKS[task.name];
+}
+
+/** The places of the labels that hold, the most probable first: one, any number, none for scores. */
+export function heldBy(task, outputs) {
+  return rulesOf(task).held(task, outputs);
 }
 
 /** The labels that hold, the most probable first. */
@@ -46,7 +50,7 @@ export function labelsOf(task, outputs) {
 
 /** The probabilities of the logits divided by a temperature; scores stay as they are. */
 export function scaled(task, outputs, temperature) {
-  return TASKS[task.name].scaled(outputs, temperature);
+  return rulesOf(task).scaled(outputs, temperature);
 }
 
 /**
