@@ -239,6 +239,17 @@ def read_command_line(
     return Setup(program, given.recipe, given.data, given.run), given
 
 
+def checkout(folder: str) -> Path:
+    """The folder of a checkout of release 0.1.0, as `--baseline` names it.
+
+    Raises:
+        KdedgeError: it is none.
+    """
+    if not folder or not (Path(folder) / "kdedge").is_dir():
+        raise KdedgeError("--baseline: name the folder of a checkout of release 0.1.0.")
+    return Path(folder).resolve()
+
+
 def cli(main: Callable[[], None]) -> None:
     """Run a program; a KdedgeError is shown as one line."""
     try:

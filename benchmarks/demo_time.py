@@ -15,11 +15,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.common import ROOT, Figures, cli, machine, read_command_line
+from benchmarks.common import ROOT, Figures, checkout, cli, machine, read_command_line
 from benchmarks.text_to_answer import RELEASE
 from kdedge.bench.report.model import three_digits
 from kdedge.bench.report.tables import markdown
-from kdedge.errors import KdedgeError
 
 PRESENT = "present"
 # Columns of the stages, by their names in stages.json; 0.1.0 has the same.
@@ -36,9 +35,7 @@ STAGES = {
 def main() -> None:
     """Run both releases in turn, and write the results."""
     setup, options = read_command_line("demo_time", __doc__, repeats=1, baseline="")
-    if not (Path(options.baseline) / "kdedge").is_dir() or not options.baseline:
-        raise KdedgeError("--baseline: name the folder of a checkout of release 0.1.0.")
-    sources = {RELEASE: Path(options.baseline).resolve(), PRESENT: ROOT}
+    sources = {RELEASE: checkout(options.baseline), PRESENT: ROOT}
     seconds: dict[str, list[dict[str, float]]] = {release: [] for release in sources}
     for number in range(options.repeats):
         for release in [*sources][:: -1 if number % 2 else 1]:
@@ -65,13 +62,14 @@ def demo(source: Path, out: Path) -> dict[str, float]:
 def page(result: Figures) -> str:
     """The table as Markdown."""
     seconds = result["seconds"]
-    both = [seconds[RELEASE], seconds[PRESENT]]
+    whole = "all stages"
+    both = [
+        [one | {whole: sum(one.values())} for one in seconds[release]]
+        for release in (RELEASE, PRESENT)
+    ]
     rows = []
-    for name, shown in (*STAGES.items(), ("", "all stages")):
-        old, new = (
-            statistics.median(one[name] if name else sum(one.values()) for one in runs)
-            for runs in both
-        )
+    for name, shown in (STAGES | {whole: whole}).items():
+        old, new = (statistics.median(one[name] for one in runs) for runs in both)
         rows.append((shown, three_digits(old / 60), three_digits(new / 60), f"{new / old:.2f}"))
     head = ("", f"{RELEASE}, minutes", f"{PRESENT}, minutes", f"{PRESENT} / {RELEASE}")
     about = f"{result['machine']}. Runs of each: {len(seconds[PRESENT])}. "

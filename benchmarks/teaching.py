@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.common import ROOT, Figures, cli, machine, read_command_line
+from benchmarks.common import ROOT, Figures, checkout, cli, machine, read_command_line
 from benchmarks.text_to_answer import RELEASE, ratio
 from kdedge import Corpus
 from kdedge.bench.report.tables import markdown
@@ -37,9 +37,7 @@ LENGTH = 64
 def main() -> None:
     """Measure, and write the results."""
     setup, options = read_command_line("teaching", __doc__, repeats=5, baseline="")
-    if not (Path(options.baseline) / "kdedge").is_dir() or not options.baseline:
-        raise KdedgeError("--baseline: name the folder of a checkout of release 0.1.0.")
-    sources = {RELEASE: Path(options.baseline).resolve(), PRESENT: ROOT}
+    sources = {RELEASE: checkout(options.baseline), PRESENT: ROOT}
     speeds: dict[str, dict[str, list[float]]] = {
         work: {release: [] for release in sources} for work in ("fine-tuning", "labelling")
     }

@@ -49,12 +49,12 @@ def package_android(bundle: Path, out: Path, artifacts: Collection[str] | None =
     """
     if out.exists() and not (out / MANIFEST).is_file():
         raise KdedgeError(f"{out} exists and is not a bundle. Remove it or name another folder.")
+    fresh = out.with_name(f".{out.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
     with opened(bundle) as folder:
         verify(folder)
         _check_tokenizer(bundle, folder)
-    fresh = out.with_name(f".{out.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    manifest = copy_bundle(bundle, fresh, artifacts)
+        manifest = copy_bundle(folder, fresh, artifacts)
     shutil.rmtree(out, ignore_errors=True)
     fresh.rename(out)
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())

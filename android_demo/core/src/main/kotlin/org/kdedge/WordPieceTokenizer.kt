@@ -34,7 +34,7 @@ private constructor(
 
     private val startsOfSpecial = specialTokens.keys.map { it.first() }.distinct()
 
-    private val pieces = Vocabulary(vocabulary)
+    private val wordPieces = Vocabulary(vocabulary)
 
     // Parts that came before; a new one takes the place of one with the same place. Threads may
     // lose each other's parts, and then only split them again.
@@ -187,7 +187,7 @@ private constructor(
         var lead = ""
         var rest = word
         while (rest.length > lead.length) {
-            val piece = pieces.longest(rest, lead.length)
+            val piece = wordPieces.longest(rest, lead.length)
             if (piece == null) {
                 ids.add(unknown)
                 return
