@@ -172,13 +172,15 @@ class LiteRTEngine(Engine):
         self.inputs = tuple(graphs[0].inputs)
         self._graphs = {graph.length: graph for graph in graphs}
         self.lengths = tuple(sorted(self._graphs))
-        # The shortest graph that holds a text, by the number of its tokens.
-        self._graph_for = [
-            self._graphs[min(length for length in self.lengths if length >= tokens)]
-            for tokens in range(self.lengths[-1] + 1)
-        ]
-        # Ones, then zeros, each as many as the greatest length: every mask is a slice of it.
-        self._ones_and_zeros = np.repeat(np.array([[1, 0]], np.int32), self.lengths[-1], axis=1)
+        # By the number of a text's tokens: the shortest graph that holds it, its mask, and zeros.
+        self._prepared = []
+        longest = self.lengths[-1]
+        ones_and_zeros = np.repeat(np.array([[1, 0]], np.int32), longest, axis=1)
+        for tokens in range(longest + 1):
+            graph = self._graphs[min(length for length in self.lengths if length >= tokens)]
+            mask = ones_and_zeros[:, longest - tokens :][:, : graph.length]
+            zeros = ones_and_zeros[:, longest:][:, : graph.length]
+            self._prepared.append((graph, mask, zeros))
 
     def feed(self, inputs: Mapping[str, Any]) -> Any:
         """Turn int32 [1, length] arrays, by name, into the argument of `infer`."""
@@ -210,18 +212,16 @@ class LiteRTEngine(Engine):
         self, ids: Sequence[int], segments: Sequence[int], pad_id: int = 0
     ) -> npt.NDArray[np.float32]:
         """Run one text; see `Engine`."""
-        graph, ones = self._graph_for[len(ids)], self.lengths[-1]
-        length, inputs, start = graph.length, graph.inputs, ones - len(ids)
-        segment_ids = self._ones_and_zeros[:, ones : ones + length]
-        if any(segments):
-            segment_ids = _padded(segments, length)
+        graph, mask, zeros = self._prepared[len(ids)]
+        segment_ids = _padded(segments, graph.length) if any(segments) else zeros
+        inputs = graph.inputs
         feed = (
             graph,
-            [
-                (inputs["ids"], _padded(ids, length, pad_id)),
-                (inputs["mask"], self._ones_and_zeros[:, start : start + length]),
+            (
+                (inputs["ids"], _padded(ids, graph.length, pad_id)),
+                (inputs["mask"], mask),
                 (inputs["segment_ids"], segment_ids),
-            ],
+            ),
         )
         outputs: npt.NDArray[np.float32] = self._floats(feed)[0]
         return outputs

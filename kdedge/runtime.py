@@ -128,11 +128,8 @@ class TextModel:
     def answers(self, calibrated: CalibratedOutputs) -> list[Any]:
         """The task's answer for each text: for classification a `Prediction`."""
         outputs, unsure = calibrated.outputs.tolist(), calibrated.unsure.tolist()
-        rows = zip(outputs, unsure, calibrated.predicted, strict=True)
-        answer = self.manifest.task.answer
-        return [
-            answer(output, is_unsure, labels.nonzero()[0]) for output, is_unsure, labels in rows
-        ]
+        predicted = [labels.nonzero()[0].tolist() for labels in calibrated.predicted]
+        return [*map(self.manifest.task.answer, outputs, unsure, predicted)]
 
     def predict(self, texts: Sequence[Text]) -> list[Any]:
         """`answers` for texts.

@@ -39,7 +39,7 @@ def test_answers_of_tasks(vector: dict[str, Any]) -> None:
     task = read_task(vector["task"])
     outputs = task.outputs(np.array(vector["logits"], np.float32))
     np.testing.assert_allclose(outputs, vector["outputs"], atol=1e-6)
-    fields = task.answer(outputs).fields()
+    fields = task.answer(outputs.tolist()).fields()
     labels = fields.get("labels", [fields["label"]] if "label" in fields else [])
     assert labels == vector["labels"]
 

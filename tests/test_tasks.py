@@ -24,7 +24,7 @@ def test_probabilities_worked_out_by_hand() -> None:
 
 
 def test_the_answer_is_the_most_probable_class() -> None:
-    answer = TASK.answer(np.array([0.25, 0.75], np.float32))
+    answer = TASK.answer([0.25, 0.75])
     assert (answer.label, answer.probability) == ("good", 0.75)
     assert answer.line() == "good\t0.7500"
     probabilities = {"bad": 0.25, "good": 0.75}
@@ -88,13 +88,13 @@ def test_sigmoids_worked_out_by_hand() -> None:
 
 
 def test_the_labels_are_those_above_their_thresholds() -> None:
-    outputs = np.array([0.6, 0.4, 0.7], np.float32)
+    outputs = [0.6, 0.4, 0.7]
     assert EMOTIONS.answer(outputs).labels == ("love", "anger")
     tuned = EMOTIONS.model_copy(update={"thresholds": (0.9, 0.3, 0.5)})
     answer = tuned.answer(outputs)
     assert answer.line() == "love, joy\t0.7000, 0.4000"
     assert answer.fields()["labels"] == ["love", "joy"]
-    assert tuned.answer(np.zeros(3, np.float32)).text() == "none"
+    assert tuned.answer([0, 0, 0]).text() == "none"
     with pytest.raises(ValueError, match="1 thresholds, 3 labels"):
         MultiLabel(label_names=EMOTIONS.label_names, thresholds=(0.5,))
 
@@ -174,7 +174,7 @@ def test_scores_are_standardised_and_cut() -> None:
     cut = STARS.within((1, 5))
     assert cut.outputs(np.array([[6.0]], np.float32)).tolist() == [[5.0]]
     assert STARS.logits(np.array([2.5], np.float32), "here").tolist() == [-1.0]
-    assert STARS.answer(np.array([2.5], np.float32)).fields() == {"score": 2.5, "unsure": False}
+    assert STARS.answer([2.5]).fields() == {"score": 2.5, "unsure": False}
     with pytest.raises(KdedgeError, match="score_range: 5, 1; the second number must be larger"):
         STARS.within((5, 1))
     with pytest.raises(KdedgeError, match='score_range: is for task = "regression"'):

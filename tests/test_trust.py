@@ -36,8 +36,8 @@ def test_golden_decisions(case: dict) -> None:
         task, np.array([case["outputs"]], np.float32), [case["unknown"]], [case["familiarity"]]
     )
     np.testing.assert_allclose(decided.outputs[0], case["calibrated"], rtol=0, atol=1e-6)
-    predicted = np.flatnonzero(decided.predicted[0])
-    of_list = task.answer(decided.outputs[0], bool(decided.unsure[0]), predicted).fields()
+    predicted = np.flatnonzero(decided.predicted[0]).tolist()
+    of_list = task.answer(decided.outputs[0].tolist(), bool(decided.unsure[0]), predicted).fields()
     of_one = decision.answer_one(
         task, case["outputs"], case["unknown"], case["familiarity"]
     ).fields()

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -29,8 +28,7 @@ UNLABELLED = -1
 SMALLEST_PROBABILITY = 1e-7
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """The most probable class of a text.
 
     Attributes:
@@ -91,7 +89,7 @@ class Classification(Task):
     Outputs are probabilities, the softmax of the logits.
 
         >>> task = Classification(label_names=("bad", "good"))
-        >>> task.answer(np.array([0.2, 0.8], np.float32)).label
+        >>> task.answer([0.2, 0.8]).label
         'good'
     """
 
@@ -194,19 +192,14 @@ class Classification(Task):
 
     def answer(
         self,
-        outputs: Sequence[float] | Outputs,
+        outputs: Sequence[float],
         unsure: bool = False,
-        predicted: Sequence[int] | npt.NDArray[np.int64] | None = None,
+        predicted: Sequence[int] | None = None,
     ) -> Prediction:
         """The most probable class; see `Task`."""
-        probabilities = [float(probability) for probability in outputs]
-        highest = max(probabilities)
-        return Prediction(
-            self.label_names[probabilities.index(highest)],
-            highest,
-            dict(zip(self.label_names, probabilities, strict=True)),
-            unsure,
-        )
+        (best,) = self.predicted_one(outputs) if predicted is None else predicted
+        probabilities = dict(zip(self.label_names, outputs, strict=True))
+        return Prediction(self.label_names[best], outputs[best], probabilities, unsure)
 
     def labels_in(self, outputs: Outputs) -> Labels:
         """The most probable class of each; see `Task`."""
@@ -269,9 +262,11 @@ class Classification(Task):
 
     def scaled_one(self, outputs: Sequence[float], temperature: float) -> Sequence[float]:
         """Powers of the probabilities, divided by their sum; see `Task`."""
+        if min(outputs) < SMALLEST_PROBABILITY:
+            outputs = [max(one, SMALLEST_PROBABILITY) for one in outputs]
         # Divided by the highest, so that not all powers are 0.
-        highest, power = max(max(outputs), SMALLEST_PROBABILITY), 1 / temperature
-        powers = [(max(one, SMALLEST_PROBABILITY) / highest) ** power for one in outputs]
+        highest, power = max(outputs), 1 / temperature
+        powers = [(one / highest) ** power for one in outputs]
         total = sum(powers)
         return [power / total for power in powers]
 

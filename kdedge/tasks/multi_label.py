@@ -1,8 +1,7 @@
 """Multi-label: each text has any number of labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +25,7 @@ FEW = 10
 ROUNDS = 3
 
 
-@dataclass(frozen=True)
-class LabelSet:
+class LabelSet(NamedTuple):
     """The labels of a text.
 
     Attributes:
@@ -65,7 +63,7 @@ class MultiLabel(Task):
     is above their threshold.
 
         >>> task = MultiLabel(label_names=("joy", "love", "anger"), thresholds=(0.5, 0.3, 0.5))
-        >>> task.answer(np.array([0.6, 0.4, 0.1], np.float32)).labels
+        >>> task.answer([0.6, 0.4, 0.1]).labels
         ('joy', 'love')
     """
 
@@ -203,17 +201,16 @@ class MultiLabel(Task):
 
     def answer(
         self,
-        outputs: Sequence[float] | Outputs,
+        outputs: Sequence[float],
         unsure: bool = False,
-        predicted: Sequence[int] | npt.NDArray[np.int64] | None = None,
+        predicted: Sequence[int] | None = None,
     ) -> LabelSet:
         """The labels above their thresholds; see `Task`."""
-        probabilities = [float(output) for output in outputs]
-        predicted = self.predicted_one(probabilities) if predicted is None else predicted
-        order = sorted(predicted, key=probabilities.__getitem__, reverse=True)
+        predicted = self.predicted_one(outputs) if predicted is None else predicted
+        order = sorted(predicted, key=outputs.__getitem__, reverse=True)
         return LabelSet(
             tuple(self.label_names[i] for i in order),
-            dict(zip(self.label_names, probabilities, strict=True)),
+            dict(zip(self.label_names, outputs, strict=True)),
             unsure,
         )
 

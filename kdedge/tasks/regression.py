@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +20,7 @@ SAME = 0.1
 MOST_ROUNDING = 0.01
 
 
-@dataclass(frozen=True)
-class ScoreAnswer:
+class ScoreAnswer(NamedTuple):
     """The score of a text.
 
     Attributes:
@@ -195,12 +193,12 @@ class Regression(Task):
 
     def answer(
         self,
-        outputs: Sequence[float] | Outputs,
+        outputs: Sequence[float],
         unsure: bool = False,
-        predicted: Sequence[int] | npt.NDArray[np.int64] | None = None,
+        predicted: Sequence[int] | None = None,
     ) -> ScoreAnswer:
         """The score; see `Task`."""
-        return ScoreAnswer(float(outputs[0]), unsure)
+        return ScoreAnswer(outputs[0], unsure)
 
     def labels_in(self, outputs: Outputs) -> Labels:
         """The scores; see `Task`."""

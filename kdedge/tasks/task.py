@@ -20,7 +20,7 @@ UNSURE = "unsure"
 
 
 class Answer(Protocol):
-    """A prediction for a text; each task has its own frozen dataclass."""
+    """A prediction for a text; each task has its own named tuple."""
 
     @property
     def unsure(self) -> bool:
@@ -48,7 +48,7 @@ class Task(BaseModel, ABC):
 
         >>> from kdedge.tasks import Classification
         >>> task = Classification(label_names=("bad", "good"))
-        >>> task.answer(np.array([0.2, 0.8], np.float32)).text()
+        >>> task.answer([0.2, 0.8]).text()
         'good'
         >>> task.measures(np.array([[0.2, 0.8]], np.float32), np.array([1]))["accuracy"]
         1.0
@@ -207,17 +207,16 @@ class Task(BaseModel, ABC):
     @abstractmethod
     def answer(
         self,
-        outputs: Sequence[float] | Outputs,
+        outputs: Sequence[float],
         unsure: bool = False,
-        predicted: Sequence[int] | npt.NDArray[np.int64] | None = None,
+        predicted: Sequence[int] | None = None,
     ) -> Answer:
         """The prediction for the outputs of one text, `width` numbers.
 
         Args:
             outputs: the numbers.
             unsure: whether the prediction is too uncertain.
-            predicted: positions of the predicted labels, if a text can have several; None to find
-                them from the outputs.
+            predicted: positions of the predicted labels; None to find them from the outputs.
         """
 
     @abstractmethod

@@ -47,9 +47,9 @@ def _surest(student: Student) -> list[Disagreement]:
         Disagreement(
             text=" | ".join(parts_of(e.texts[i])),
             label=task.label_of(e.labels[i]),
-            teacher=task.answer(teacher[i]).text(),
+            teacher=task.answer(teacher[i].tolist()).text(),
             teacher_confidence=_known(of_teacher[i]),
-            student=task.answer(student_outputs[i]).text(),
+            student=task.answer(student_outputs[i].tolist()).text(),
             student_confidence=_known(of_student[i]),
         )
         for i in surest_first[:SHOWN]

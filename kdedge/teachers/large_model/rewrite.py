@@ -128,8 +128,8 @@ def rewrite_texts(
                 "generated": True,
                 "model": settings.model,
                 "rewritten_from": new[texts[place]],
-                "teacher": task.answer(teachers[place]).text(),
-                "student": task.answer(students[place]).text(),
+                "teacher": task.answer(teachers[place].tolist()).text(),
+                "student": task.answer(students[place].tolist()).text(),
             }
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     write_text(out, "".join(lines))
