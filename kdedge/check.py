@@ -38,7 +38,7 @@ from kdedge.text.unlabelled import load_unlabelled
 Verdict = Literal["ok", "odd", "impossible"]
 # A finding is reported above these shares of truncated texts and of unknown tokens, and below this
 # number of test texts.
-MANY_CUT, MANY_UNKNOWN, FEW_TEST_TEXTS = 0.1, 0.02, 10
+MANY_TRUNCATED, MANY_UNKNOWN, FEW_TEST_TEXTS = 0.1, 0.02, 10
 # With an English vocabulary, 2% to 10% of the tokens of four English data sets are later pieces of
 # a word, 19% of package descriptions, and 35% to 77% of a few sentences in 13 other languages.
 MANY_LATER_PIECES = 0.3
@@ -216,11 +216,11 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
                 f"{positions} tokens. Set a lower one in [teach] and [distill], --max-length.",
             )
         )
-    if lengths.cut > MANY_CUT:
+    if lengths.truncated > MANY_TRUNCATED:
         findings.append(
             Finding(
-                "cut texts",
-                round(lengths.cut * len(texts)),
+                "truncated texts",
+                round(lengths.truncated * len(texts)),
                 f"texts of more than {longest} tokens",
                 "",
                 f"truncated; max_length = {lengths.p95} would keep 95% of the texts whole",
@@ -312,7 +312,7 @@ def check_teaching(
     if settings.large_model is None:
         check_teacher(settings.source, classifies=settings.teacher is not None)
     lengths, findings = check_pretrained(corpus, full_teaching(corpus, settings))
-    tell_once(f"texts are truncated to {lengths.limit} tokens; {lengths.cut:.1%} are longer")
+    tell_once(f"texts are truncated to {lengths.limit} tokens; {lengths.truncated:.1%} are longer")
     # A ready teacher is checked later, when it is tried on texts.
     if not settings.teacher:
         findings += _classes(corpus, settings, names)

@@ -77,7 +77,7 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
     Raises:
         KdedgeError: the data or settings are invalid, or another run is working in `out`.
     """
-    corpus, foreign = _checked(recipe)
+    corpus, out_of_scope = _checked(recipe)
     with locked(out):
         out.mkdir(exist_ok=True)
         stages = _Stages(out, _first_key(recipe, corpus))
@@ -99,8 +99,8 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         if recipe.compress.methods:
             smaller = partial(_compress, recipe, student, labels)
             student = stages.run("compress", "compressed", smaller, recipe.compress)
-        export = partial(_export, recipe, student, foreign)
-        keys = map(key_of, foreign)
+        export = partial(_export, recipe, student, out_of_scope)
+        keys = map(key_of, out_of_scope)
         bundle = stages.run("export", "bundle", export, recipe.export, recipe.decide, *keys)
         bundles = [bundle]
         if teacher and onnx_file(teacher):
@@ -136,8 +136,8 @@ def _checked(recipe: Recipe) -> tuple[Corpus, tuple[Text, ...]]:
     for finding in check_decide(corpus, recipe.decide, recipe.data.out_of_scope):
         raise KdedgeError(finding.line())
     data = recipe.data
-    foreign = read_texts(data.out_of_scope, pair=data.text_pair) if data.out_of_scope else ()
-    return corpus, tuple(foreign)
+    out_of_scope = read_texts(data.out_of_scope, pair=data.text_pair) if data.out_of_scope else ()
+    return corpus, tuple(out_of_scope)
 
 
 def _first_key(recipe: Recipe, corpus: Corpus) -> str:
@@ -227,8 +227,8 @@ def _compress(recipe: Recipe, student: Path, labels: Path, out: Path) -> None:
     compress_student(loaded, store, recipe.compress, out, recipe.seed)
 
 
-def _export(recipe: Recipe, student: Path, foreign: tuple[Text, ...], out: Path) -> None:
-    subject = replace(subject_of(Student.load(student)), out_of_scope=foreign)
+def _export(recipe: Recipe, student: Path, out_of_scope: tuple[Text, ...], out: Path) -> None:
+    subject = replace(subject_of(Student.load(student)), out_of_scope=out_of_scope)
     export_bundle(subject, recipe.export, out, recipe.decide)
 
 

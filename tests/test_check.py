@@ -86,7 +86,7 @@ def test_all_is_well(folder: Path) -> None:
     counts = [4 + i % 6 + 1 + i // 6 + 1 for i in range(42)]
     assert report.lengths is not None
     assert (report.lengths.texts, report.lengths.longest) == (126, 17)
-    assert report.lengths.cut == 1 / 42
+    assert report.lengths.truncated == 1 / 42
     assert report.lengths.mean == pytest.approx(sum(min(n, 16) for n in counts) / 42)
     assert report.lengths.unknown == 0
     # 2 layers of 4 * 8 * 8 + 2 * 8 * 16 weights; 88 texts to learn 20 times, 126 for the probe,
@@ -167,7 +167,7 @@ def test_cut_texts_are_counted(folder: Path) -> None:
     rows = [f"good {word},{'pn'[i % 2]}" for i, word in enumerate(words)]
     rows += [f"{'film ' * (14 + i)},{'pn'[i % 2]}" for i in range(25)]
     report = check_recipe(load_recipe(write_recipe(folder, rows)))
-    (found,) = (finding for finding in report.findings if finding.kind == "cut texts")
+    (found,) = (finding for finding in report.findings if finding.kind == "truncated texts")
     # 14 words and two special tokens are 16; the longest has 38 words.
     assert found.count == 24
     assert found.done == "truncated; max_length = 38 would keep 95% of the texts whole"

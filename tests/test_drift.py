@@ -69,8 +69,8 @@ def test_lengths_and_unknown_tokens() -> None:
     found = drift_of(TYPICAL, longer, NAMES)
     assert found.advice == "look at it"
     assert found.changes[-1].changed and "more than 42 tokens: 50.0%" in found.changes[-1].words
-    foreign = same._replace(unknown=np.full(500, 0.4))
-    assert drift_of(TYPICAL, foreign, NAMES).advice == "train again"
+    unlike = same._replace(unknown=np.full(500, 0.4))
+    assert drift_of(TYPICAL, unlike, NAMES).advice == "train again"
 
 
 def test_too_few_texts() -> None:

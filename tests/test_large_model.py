@@ -745,7 +745,7 @@ def test_texts_are_generated(url: str, model: Model, prompt: Path, tmp_path: Pat
         to_generate(tmp_path, url, "price_in = 2.0\nconcurrency = 1"),
         tmp_path / "more.jsonl",
     )
-    words = ("generate", recipe, "--out", more, "--per-label", 3, "--at-once", 3, "--seeds", 2)
+    words = ("generate", recipe, "--out", more, "--per-label", 3, "--at-once", 3, "--examples", 2)
     result = run(*words, "--dry-run")
     assert result.exit_code == 0, result.output
     assert "About 4 requests" in result.output and not model.contents and not more.exists()

@@ -171,8 +171,8 @@ def test_the_trust_of_an_artifact() -> None:
     assert sum(one.labels for one in trust.calibration.bins) == 1000
 
     # Texts out of scope, of which the model is as sure as of others, raise the threshold.
-    foreign = predictions_of(rng.uniform(0.5, 0.9, 200), np.zeros(200))
-    stricter = trust_of("litert-int8", TASK, valid, test, Decide(precision=0.9), foreign)
+    out_of_scope = predictions_of(rng.uniform(0.5, 0.9, 200), np.zeros(200))
+    stricter = trust_of("litert-int8", TASK, valid, test, Decide(precision=0.9), out_of_scope)
     assert stricter.decision.thresholds > trust.decision.thresholds
     assert stricter.out_of_scope is not None and stricter.out_of_scope.texts == 100
     assert 0.5 < stricter.out_of_scope.auroc < 0.75
@@ -256,8 +256,10 @@ def test_the_trust_of_an_artifact_with_several_labels() -> None:
     assert len(thresholds) == 2 and thresholds[0] > 0.7 and thresholds[1] == 0
 
     # Out of scope, a text without a label counts as an unsure one.
-    foreign = labels_of(np.array([0.9, 0.95, 0.3, 0.3]), np.zeros(4))._replace(labels=np.empty(0))
-    found = trust_of("litert-int8", LABELS, valid, test, Decide(), foreign).out_of_scope
+    out_of_scope = labels_of(np.array([0.9, 0.95, 0.3, 0.3]), np.zeros(4))._replace(
+        labels=np.empty(0)
+    )
+    found = trust_of("litert-int8", LABELS, valid, test, Decide(), out_of_scope).out_of_scope
     assert found is not None and (found.texts, found.unsure) == (2, 0.5)
 
 

@@ -69,13 +69,15 @@ class Decision(_Frozen):
         "`kdedge.text.familiarity`, whose table the bundle then has",
     )
 
-    def is_strange(self, unknown: float, familiarity: float) -> bool:
+    def is_unlike_training(self, unknown: float, familiarity: float) -> bool:
         """Whether a text is unlike those that the model was made for."""
         least = self.min_familiarity
         return unknown > self.max_unknown or (least is not None and familiarity < least)
 
-    def strange(self, unknown: npt.ArrayLike, familiarity: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """`is_strange` for each text."""
+    def unlike_training(
+        self, unknown: npt.ArrayLike, familiarity: npt.ArrayLike
+    ) -> npt.NDArray[np.bool_]:
+        """`is_unlike_training` for each text."""
         least = -np.inf if self.min_familiarity is None else self.min_familiarity
         return (np.asarray(unknown) > self.max_unknown) | (np.asarray(familiarity) < least)
 
@@ -100,7 +102,7 @@ class Decision(_Frozen):
         return Decided(
             calibrated,
             np.where(none_sure, predicted, sure),
-            self.strange(unknown, familiarity) | (none_sure & predicted).any(1),
+            self.unlike_training(unknown, familiarity) | (none_sure & predicted).any(1),
         )
 
     def answer_one(
@@ -114,7 +116,7 @@ class Decision(_Frozen):
             # One for all labels, or one for each.
             several = len(self.thresholds) > 1
             sure = [i for i in predicted if calibrated[i] >= self.thresholds[i if several else 0]]
-        unsure = self.is_strange(unknown, familiarity) or (not sure and bool(predicted))
+        unsure = self.is_unlike_training(unknown, familiarity) or (not sure and bool(predicted))
         return task.answer(calibrated, unsure, sure or predicted)
 
 

@@ -44,7 +44,7 @@ def _lines(report: "Report") -> list[str]:
     if seen := report.lengths:
         lines.append(
             f"tokens of {seen.texts:,} texts: median {seen.median}, 95% within {seen.p95}, longest "
-            f"{seen.longest}; {seen.cut:.1%} of the texts are truncated to {seen.limit}, "
+            f"{seen.longest}; {seen.truncated:.1%} of the texts are truncated to {seen.limit}, "
             f"{seen.unknown:.1%} of the tokens are unknown"
         )
     for finding in report.findings:

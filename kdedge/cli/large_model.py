@@ -108,8 +108,8 @@ def generate(
     at_once: Annotated[
         int, typer.Option("--at-once", min=1, max=50, help="new texts in each request")
     ] = 10,
-    seeds: Annotated[
-        int, typer.Option("--seeds", min=0, help="training texts that a request shows")
+    examples: Annotated[
+        int, typer.Option("--examples", min=0, help="training texts that a request shows")
     ] = 5,
     temperature: Temperature = 1.0,
     dry_run: DryRun = False,
@@ -127,7 +127,7 @@ def generate(
     )
 
     settings, corpus, seed = _settings_and_corpus(recipe, out)
-    how = Generation(per_label, at_once, seeds, temperature, seed)
+    how = Generation(per_label, at_once, examples, temperature, seed)
     if dry_run:
         say(f"About {estimate_generation(settings, corpus, how, out).line(settings)}.")
         return

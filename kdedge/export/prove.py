@@ -260,8 +260,8 @@ class Prover:
             return None
         # The texts start with those of the test split.
         test = proof.at(slice(tests))._replace(labels=s.test.labels)
-        foreign = self._run(path, s.out_of_scope) if s.out_of_scope else None
-        return trust_of(name, s.task, valid, test, self.decide, foreign)
+        out_of_scope = self._run(path, s.out_of_scope) if s.out_of_scope else None
+        return trust_of(name, s.task, valid, test, self.decide, out_of_scope)
 
     def _float32(self, length: int | None) -> bytes:
         if length not in self.float32:

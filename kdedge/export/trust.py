@@ -154,7 +154,7 @@ def _claims(task: Task, decision: Decision, predictions: Predictions) -> Claims:
         numbers,
         task.scaled(outputs, decision.temperature)[predicted],
         truth[predicted],
-        ~decision.strange(predictions.unknown, predictions.familiarity)[texts],
+        ~decision.unlike_training(predictions.unknown, predictions.familiarity)[texts],
     )
 
 
@@ -342,12 +342,12 @@ def _out_of_scope(
     if not out_of_scope or len(out_of_scope.outputs) < 2:
         return None
     other = out_of_scope.at(slice(1, None, 2))
-    foreign = decision.decide(task, other.outputs, other.unknown, other.familiarity)
+    decided = decision.decide(task, other.outputs, other.unknown, other.familiarity)
     inside = task.scaled(test.outputs, decision.temperature)
     return OutOfScope(
-        texts=len(foreign.outputs),
-        unsure=float((foreign.unsure | ~foreign.predicted.any(1)).mean()),
-        auroc=auroc(inside.max(1), foreign.outputs.max(1)),
+        texts=len(decided.outputs),
+        unsure=float((decided.unsure | ~decided.predicted.any(1)).mean()),
+        auroc=auroc(inside.max(1), decided.outputs.max(1)),
     )
 
 

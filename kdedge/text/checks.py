@@ -25,7 +25,7 @@ class Lengths:
         p95: 95th percentile of the lengths.
         longest: length of the longest text.
         limit: length that texts are truncated to.
-        cut: share of texts that are truncated.
+        truncated: share of texts that are truncated.
         unknown: share of unknown tokens, special tokens left out.
         unknown_text: the first text with the largest share of unknown tokens; "" if all tokens are
             known.
@@ -39,7 +39,7 @@ class Lengths:
     p95: int
     longest: int
     limit: int
-    cut: float
+    truncated: float
     unknown: float
     unknown_text: Text
     later_pieces: float
@@ -81,7 +81,7 @@ def lengths_of(texts: Sequence[Text], encoder: TextEncoder, max_length: int) -> 
         p95=int(np.percentile(counts, 95, method="higher")),
         longest=int(counts.max()),
         limit=max_length,
-        cut=float((counts > max_length).mean()),
+        truncated=float((counts > max_length).mean()),
         unknown=float(unknown / tokens),
         unknown_text=worst_text,
         later_pieces=float(later_pieces / tokens),

@@ -54,14 +54,14 @@ class Generation:
     Attributes:
         per_label: number of texts of each label.
         at_once: number of texts in a request.
-        seeds: number of training texts that a request shows; each request shows others.
+        examples: number of training texts that a request shows; each request shows others.
         temperature: the model's temperature; higher ones give more varied texts.
         seed: seed for the choice of training texts.
     """
 
     per_label: int
     at_once: int
-    seeds: int
+    examples: int
     temperature: float
     seed: int
 
@@ -285,7 +285,7 @@ def _requests(
             if label not in labels:
                 continue
             rng = np.random.default_rng((how.seed, place, number))
-            shown = [texts[i] for i in rng.permutation(len(texts))[: how.seeds]]
+            shown = [texts[i] for i in rng.permutation(len(texts))[: how.examples]]
             shown += [one.text for one in prompt.examples if one.label == label]
             words = prompt.labels[label]
             content = REQUEST.format(
