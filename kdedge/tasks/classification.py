@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -28,7 +29,8 @@ UNLABELLED = -1
 SMALLEST_PROBABILITY = 1e-7
 
 
-class Prediction(NamedTuple):
+@dataclass(frozen=True)
+class Prediction:
     """The most probable class of a text.
 
     Attributes:

@@ -1,7 +1,8 @@
 """Multi-label: each text has any number of labels."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,8 @@ FEW = 10
 ROUNDS = 3
 
 
-class LabelSet(NamedTuple):
+@dataclass(frozen=True)
+class LabelSet:
     """The labels of a text.
 
     Attributes:

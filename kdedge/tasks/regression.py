@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,8 @@ SAME = 0.1
 MOST_ROUNDING = 0.01
 
 
-class ScoreAnswer(NamedTuple):
+@dataclass(frozen=True)
+class ScoreAnswer:
     """The score of a text.
 
     Attributes:

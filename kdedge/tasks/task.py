@@ -20,7 +20,7 @@ UNSURE = "unsure"
 
 
 class Answer(Protocol):
-    """A prediction for a text; each task has its own named tuple."""
+    """A prediction for a text; each task has its own frozen dataclass."""
 
     @property
     def unsure(self) -> bool:
