@@ -8,6 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+import numpy as np
+
 from kdedge.defaults import FullTeach, full_label, full_teach
 from kdedge.errors import KdedgeError
 from kdedge.recipe import FOR_LABELS, STUDENTS, Data, Decide, Recipe, Teach
@@ -31,6 +33,7 @@ from kdedge.text.checks import Lengths, lengths_of, token_lengths
 from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.decoding import Tell, tell_once
 from kdedge.text.encoder import TextEncoder
+from kdedge.text.pairs import Text
 from kdedge.text.readers import Format, LabelForm, iter_rows, read_texts
 from kdedge.text.rules import Finding, quoted
 from kdedge.text.unlabelled import load_unlabelled
@@ -136,6 +139,14 @@ def read_unlabelled(data: Data, task: Task, seed: int, tell: Tell = tell_once) -
     return corpus.subset(data.train_size, data.eval_size, seed)
 
 
+def texts_out_of_scope(data: Data) -> tuple[Text, ...]:
+    """The texts of `data.out_of_scope`, which has the columns and the format of the data."""
+    if data.out_of_scope is None:
+        return ()
+    form = Format(data.encoding, data.delimiter, data.quoting)
+    return tuple(read_texts(data.out_of_scope, data.text, form, data.empty_texts, data.text_pair))
+
+
 def all_labelled(data: Data) -> bool:
     """Whether each row of a file has a label."""
     form = Format(data.encoding, data.delimiter, data.quoting)
@@ -177,8 +188,7 @@ def check_recipe(recipe: Recipe) -> Report:
     report.findings += [*corpus.findings, *_small_classes(report.classes), *_settings(recipe)]
     report.findings += check_decide(corpus, recipe.decide, recipe.data.out_of_scope)
     try:
-        if recipe.data.out_of_scope:
-            read_texts(recipe.data.out_of_scope, pair=recipe.data.text_pair)
+        texts_out_of_scope(recipe.data)
     except KdedgeError as error:
         report.findings.append(_impossible("out of scope", str(error)))
     try:
@@ -283,7 +293,11 @@ def check_decide(corpus: Corpus, decide: Decide, out_of_scope: Path | None) -> l
     # The number of labels that are enough if all are right: Wilson's interval with half of the
     # count, as in `kdedge.export.trust`.
     needed = math.ceil(2 * decide.precision * ONE_SIDED_95**2 / (1 - decide.precision))
-    positives = int(corpus.task.truth(corpus.valid.labels).sum())
+    labels = corpus.valid.labels
+    if np.array_equal(labels, corpus.task.unlabelled(len(labels))):
+        # A large model's answers will be the labels.
+        return []
+    positives = int(corpus.task.truth(labels).sum())
     if positives >= needed:
         return []
     return [

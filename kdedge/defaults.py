@@ -97,7 +97,8 @@ def full_teach(
     """
     if settings.metric and settings.metric not in task.metrics:
         raise KdedgeError(
-            f"teach.metric: {settings.metric}; {task.name} has {', '.join(task.metrics)}."
+            f"teach.metric: {settings.metric}; for {task.name} it can be "
+            f"{' or '.join(task.metrics)}."
         )
     # A ready teacher takes the place of the pretrained model.
     given = settings.model_dump(exclude_none=True, exclude={"teacher"})

@@ -19,7 +19,7 @@ from kdedge.bench.report.tables import terminal_table
 from kdedge.bench.run import bench_bundles
 from kdedge.bench.scenario import scenario
 from kdedge.bundle.decision import Trust
-from kdedge.bundle.manifest import trusts_of
+from kdedge.bundle.manifest import read_manifest, trusts_of
 from kdedge.check import (
     NO_END,
     check_decide,
@@ -27,6 +27,7 @@ from kdedge.check import (
     check_teaching,
     corpus_of,
     full_teaching,
+    texts_out_of_scope,
 )
 from kdedge.compress.stage import compress_student
 from kdedge.distill.stage import distill_student
@@ -40,7 +41,7 @@ from kdedge.distill.terms import (
 )
 from kdedge.distill.transfer_set import check_mixture, texts_to_label
 from kdedge.errors import KdedgeError
-from kdedge.export.stage import export_bundle
+from kdedge.export.stage import RefusedArtifactsError, export_bundle
 from kdedge.export.subject import subject_of, subject_of_teacher
 from kdedge.files import locked, write_text
 from kdedge.labels.store import SoftLabels
@@ -60,7 +61,6 @@ from kdedge.teachers.load import load_any_teacher
 from kdedge.text.corpus import Corpus
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.pairs import Text, key_of
-from kdedge.text.readers import read_texts
 from kdedge.text.unlabelled import UNKNOWN_TEST, with_answers
 from kdedge.text.vocabulary import student_encoder
 
@@ -119,6 +119,14 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         page = _page(recipe, report, student, teacher, seconds, title, trusts, by_hand)
         write_text(out / "report.html", page)
     _show(report, corpus, out, by_hand)
+    if refused := {*recipe.export.artifacts} - {
+        one.name for one in read_manifest(bundle).artifacts
+    }:
+        console.print(
+            f"{', '.join(sorted(refused))}: not in the bundle, because of the loss of "
+            f"{corpus.task.metric}. Allow more: max_accuracy_drop in [export], or compare others: "
+            "artifacts in [export]."
+        )
     console.print(f"{out / 'report.html'} has the whole report; the bundle is {bundle}.")
     return report
 
@@ -135,9 +143,7 @@ def _checked(recipe: Recipe) -> tuple[Corpus, tuple[Text, ...]]:
     _check_teacher(recipe)
     for finding in check_decide(corpus, recipe.decide, recipe.data.out_of_scope):
         raise KdedgeError(finding.line())
-    data = recipe.data
-    out_of_scope = read_texts(data.out_of_scope, pair=data.text_pair) if data.out_of_scope else ()
-    return corpus, tuple(out_of_scope)
+    return corpus, texts_out_of_scope(recipe.data)
 
 
 def _first_key(recipe: Recipe, corpus: Corpus) -> str:
@@ -217,9 +223,7 @@ def _ask(recipe: Recipe, corpus: Corpus, out: Path) -> None:
 def _distill(recipe: Recipe, corpus: Corpus, teacher: Path | None, labels: Path, out: Path) -> None:
     store = SoftLabels(labels)
     settings = settings_for_store(store, recipe.distill)
-    needed = find_preset(settings.student).needs_teacher or needs_teacher(settings)
-    beside = teacher if needed else None
-    distill_student(corpus, store, store.encoder(), settings, out, recipe.seed, beside)
+    distill_student(corpus, store, store.encoder(), settings, out, recipe.seed, teacher)
 
 
 def _compress(recipe: Recipe, student: Path, labels: Path, out: Path) -> None:
@@ -229,7 +233,10 @@ def _compress(recipe: Recipe, student: Path, labels: Path, out: Path) -> None:
 
 def _export(recipe: Recipe, student: Path, out_of_scope: tuple[Text, ...], out: Path) -> None:
     subject = replace(subject_of(Student.load(student)), out_of_scope=out_of_scope)
-    export_bundle(subject, recipe.export, out, recipe.decide)
+    try:
+        export_bundle(subject, recipe.export, out, recipe.decide)
+    except RefusedArtifactsError as error:
+        console.print(str(error), markup=False)
 
 
 def _export_teacher(recipe: Recipe, corpus: Corpus, teacher: Path, labels: Path, out: Path) -> None:

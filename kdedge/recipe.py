@@ -129,7 +129,8 @@ class Data(Section):
     )
     out_of_scope: Path | None = Field(
         None,
-        description="file of texts that no label fits, whose predictions should be unsure",
+        description="file of texts that no label fits, with the data's columns and format; their "
+        "predictions should be unsure",
     )
     valid_fraction: Fraction = Field(
         0.1, description="share of the texts in the valid split, if no column has it"
@@ -252,7 +253,9 @@ class LargeModel(Section):
 
     def identity(self) -> str:
         """The settings that answers depend on: not limits, prices or the URL."""
-        own = self.model_dump_json(include={"model", "way", "calibrate", "samples"})
+        own = self.model_dump_json(
+            include={"model", "way", "calibrate", "samples", "answer_tokens"}
+        )
         return own + "".join(path.read_text(encoding="utf-8") for path in self.prompt)
 
     @model_validator(mode="after")
@@ -296,10 +299,10 @@ class Teach(Section):
         description="epochs without improvement on the valid split before training stops; "
         "default: a quarter of epochs, at least 2",
     )
-    metric: Literal["accuracy", "macro_f1"] | None = Field(
+    metric: Literal["accuracy", "macro_f1", "micro_f1", "pearson", "spearman"] | None = Field(
         None,
-        description="metric that chooses the best epoch; default: the task's, accuracy for "
-        "classification",
+        description="metric that chooses the best epoch: accuracy or macro_f1; for several labels "
+        "micro_f1 or macro_f1, for scores pearson or spearman; default: the first of them",
     )
     class_weights: ClassWeights | None = Field(
         None,

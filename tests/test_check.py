@@ -15,12 +15,18 @@ import safetensors.numpy
 from conftest import WORDS
 from typer.testing import CliRunner
 
-from kdedge.check import check_decide, check_recipe, check_teaching, read_corpus
+from kdedge.check import (
+    check_decide,
+    check_recipe,
+    check_teaching,
+    read_corpus,
+    texts_out_of_scope,
+)
 from kdedge.cli import app
 from kdedge.cli.check import minutes_range
 from kdedge.errors import KdedgeError
-from kdedge.recipe import Decide, load_recipe
-from kdedge.tasks import MultiLabel, Regression
+from kdedge.recipe import Data, Decide, load_recipe
+from kdedge.tasks import Classification, MultiLabel, Regression
 from kdedge.text.corpus import Corpus
 from kdedge.text.splits import Split
 
@@ -266,6 +272,12 @@ def test_wishes_for_several_labels_and_for_scores() -> None:
     assert not check_decide(scores, Decide(), None)
 
 
+def test_a_precision_for_labels_that_a_large_model_will_give() -> None:
+    task = Classification(label_names=("bad", "good"))
+    split = Split(("a", "b"), task.unlabelled(2))
+    assert not check_decide(Corpus(task, split, split, split), Decide(precision=0.9), None)
+
+
 def test_names_of_classes_that_no_model_has(folder: Path) -> None:
     path = write_recipe(folder, GOOD)
     path.write_text(path.read_text() + '[data.labels]\nPOS = "p"\nNEG = "n"\n')
@@ -281,6 +293,16 @@ def test_texts_out_of_scope_that_are_not_there(folder: Path) -> None:
     status, output = run_check(path)
     assert status == 2
     assert "no.txt" in output
+
+
+def test_texts_out_of_scope_have_the_format_of_the_data(tmp_path: Path) -> None:
+    (tmp_path / "o.csv").write_bytes("id;review\n1;très bien\n2;\n".encode("cp1252"))
+    data = Data(
+        path=tmp_path / "texts.csv", text="review", out_of_scope=tmp_path / "o.csv",
+        encoding="cp1252", delimiter=";", empty_texts="skip",
+    )  # fmt: skip
+    assert texts_out_of_scope(data) == ("très bien",)
+    assert texts_out_of_scope(data.model_copy(update={"out_of_scope": None})) == ()
 
 
 POINTER = "version https://git-lfs.github.com/spec/v1\n"

@@ -5,7 +5,9 @@ import pytest
 from conftest import classes
 
 from kdedge.defaults import full_distill, full_label, full_teach, length_for, several_lengths
+from kdedge.errors import KdedgeError
 from kdedge.recipe import Distill, Label, Mixture, Teach
+from kdedge.tasks import MultiLabel, Regression, Task
 from kdedge.text.corpus import Corpus
 from kdedge.text.splits import Split
 
@@ -35,6 +37,24 @@ def test_fine_tuning_follows_the_number_of_texts(
     assert (full.epochs, full.patience, full.batch_size) == (epochs, patience, batch)
     assert full.class_weights == weights
     assert (full.metric, full.max_length) == ("accuracy", 24)
+
+
+@pytest.mark.parametrize(
+    ("task", "metrics"),
+    [
+        (classes(2), {"accuracy", "macro_f1"}),
+        (MultiLabel(label_names=("a", "b")), {"micro_f1", "macro_f1"}),
+        (Regression(mean=0, deviation=1), {"pearson", "spearman"}),
+    ],
+)
+def test_the_metric_is_one_of_the_tasks(task: Task, metrics: set[str]) -> None:
+    for metric in ("accuracy", "macro_f1", "micro_f1", "pearson", "spearman"):
+        given = Teach.model_validate({"metric": metric})
+        if metric in metrics:
+            assert full_teach(given, task, texts(9, 9), [20], 512).metric == metric
+        else:
+            with pytest.raises(KdedgeError, match=f"teach.metric: {metric}; for {task.name}"):
+                full_teach(given, task, texts(9, 9), [20], 512)
 
 
 def test_what_is_given_wins() -> None:

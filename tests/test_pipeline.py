@@ -19,12 +19,13 @@ from typer.testing import CliRunner
 import kdedge.pipeline as pipeline
 from kdedge import SoftLabels, Student, load_teacher
 from kdedge.bench.report.model import BenchReport
-from kdedge.bundle.manifest import verify
+from kdedge.bundle.manifest import read_manifest, verify
 from kdedge.check import read_corpus
 from kdedge.cli import app
 from kdedge.distill.transfer_set import texts_to_label
+from kdedge.export.stage import RefusedArtifactsError, export_bundle
 from kdedge.export.subject import Subject
-from kdedge.recipe import Compress, load_recipe
+from kdedge.recipe import Compress, Decide, Export, load_recipe
 from kdedge.text.corpus import load_corpus
 
 KDEDGE = Path(sys.executable).with_name("kdedge")
@@ -129,6 +130,29 @@ def test_a_recipe_can_ask_for_compression(
     # All that is in the store but the 600 valid and test texts.
     assert smaller.notes["compression"][0]["transfer_texts"] == 1200 + 800
     assert exported[0].parameters == smaller.notes["parameters"] < student.notes["parameters"]
+
+
+def test_a_run_goes_on_without_a_refused_artifact(
+    quick_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(quick_run, out)
+
+    def refuse_one(subject: Subject, settings: Export, out: Path, *decide: Decide) -> None:
+        kept = tuple(name for name in settings.artifacts if name != "onnx-int8")
+        export_bundle(subject, settings.model_copy(update={"artifacts": kept}), out, *decide)
+        if kept != settings.artifacts:
+            raise RefusedArtifactsError("refused: onnx-int8 loses 9 points.")
+
+    monkeypatch.setattr(pipeline, "export_bundle", refuse_one)
+    recipe = load_recipe(ROOT / "recipes/quick.toml")
+    artifacts = Export(artifacts=("litert-int8", "onnx-int8"), max_accuracy_drop=50)
+    for told in ("onnx-int8 loses 9 points", "export: done already"):
+        pipeline.run(recipe.model_copy(update={"export": artifacts}), out)
+        output = " ".join("".join(capsys.readouterr()).split())
+        assert told in output
+        assert "onnx-int8: not in the bundle, because of the loss of accuracy" in output
+    assert [one.name for one in read_manifest(out / "bundle").artifacts] == ["litert-int8"]
 
 
 # Stopped at any point
@@ -242,7 +266,7 @@ def test_ctrl_c(small_recipe: Path, tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGINT)
     _, output = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "the same command continues where it stopped" in output
+    assert "run, teach, label, distill and bench continue where they stopped" in output
     assert "Traceback" not in output
 
 

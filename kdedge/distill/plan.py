@@ -105,6 +105,8 @@ def plan_of(
             "teacher: None; hidden_weight, attention_weight, adversary and some losses need one "
             "that runs beside the student: --teacher DIR."
         )
+    if not (beside or preset.needs_teacher):
+        teacher = None
     if corpus.has_pairs and (settings.prompt != "none" or settings.adversary == "prompt"):
         raise KdedgeError(
             f"distill: prompt = {settings.prompt!r}, adversary = {settings.adversary!r}; virtual "

@@ -50,25 +50,22 @@ def check(settings: Distill, preset: Preset) -> None:
 
 def needs_teacher(settings: Distill) -> bool:
     """Whether the settings need a live teacher in each training step."""
+    return bool(_that_need_teacher(settings))
+
+
+def _that_need_teacher(settings: Distill) -> list[str]:
+    """The settings that need a live teacher in each training step, which reads the same tokens."""
     adversary = ADVERSARIES[settings.adversary]
-    return (
-        settings.matches_layers
-        or (adversary is not None and adversary.needs_teacher)
-        or any(loss.teacher_output not in STORED for loss, _ in _recipe_losses(settings))
-    )
-
-
-def _settings_that_need_teacher(settings: Distill, preset: Preset) -> list[str]:
-    """The settings that need a teacher beside the student, with the same tokens."""
     needs = {
-        f"student = {settings.student!r}": preset.needs_teacher,
         "hidden_weight": settings.hidden_weight > 0,
         "attention_weight": settings.attention_weight > 0,
+        f"adversary = {settings.adversary!r}": adversary is not None and adversary.needs_teacher,
     }
-    names = [name for name, needed in needs.items() if needed]
-    if not names and needs_teacher(settings):
-        names = [f"adversary = {settings.adversary!r}", *settings.losses]
-    return names
+    losses = zip(settings.losses, _recipe_losses(settings), strict=True)
+    return [
+        *(name for name, needed in needs.items() if needed),
+        *(f"losses: {name}" for name, (loss, _) in losses if loss.teacher_output not in STORED),
+    ]
 
 
 def check_own_vocabulary(settings: Distill, preset: Preset) -> None:
@@ -77,7 +74,8 @@ def check_own_vocabulary(settings: Distill, preset: Preset) -> None:
     Raises:
         KdedgeError: teacher and student must read the same token ids.
     """
-    if named := _settings_that_need_teacher(settings, preset):
+    named = [f"student = {settings.student!r}"] if preset.needs_teacher else []
+    if named := named + _that_need_teacher(settings):
         raise KdedgeError(
             f"distill: {', '.join(named)}: teacher and student would have to read the same tokens. "
             "This teacher's are not BERT's WordPiece, so its student gets word pieces of its own. "
@@ -91,7 +89,8 @@ def check_logits_only(settings: Distill, preset: Preset) -> None:
     Raises:
         KdedgeError: it needs more of the teacher.
     """
-    if named := _settings_that_need_teacher(settings, preset):
+    named = [f"student = {settings.student!r}"] if preset.needs_teacher else []
+    if named := named + _that_need_teacher(settings):
         raise KdedgeError(f"distill: {', '.join(named)}: {ONNX_ONLY}")
 
 

@@ -25,6 +25,10 @@ from kdedge.recipe import ARTIFACTS, FOR_LABELS, Decide, Export
 CHANCE = 2
 
 
+class RefusedArtifactsError(KdedgeError):
+    """Artifacts lose more accuracy than is allowed; the bundle was written without them."""
+
+
 def export_bundle(
     subject: Subject, settings: Export, out: Path, decide: Decide | None = None
 ) -> Manifest:
@@ -52,9 +56,10 @@ def export_bundle(
             or unlike the training texts.
 
     Raises:
+        RefusedArtifactsError: an artifact loses more on the test split than is allowed; the bundle
+            has the others.
         KdedgeError: a length is too large, there are too few texts, `out` exists, a conversion
-            fails, or no threshold gives the precision that is wanted. Also if an artifact loses
-            more on the test split than is allowed: the bundle is then written without it.
+            fails, no threshold gives the precision that is wanted, or all artifacts are refused.
     """
     check(subject, settings, out)
     artifacts, task = planned(settings, subject), subject.task
@@ -109,7 +114,7 @@ def export_bundle(
         )
         write_manifest(folder, manifest)
     if refused:
-        raise KdedgeError(f"{lost} The other artifacts were written.")
+        raise RefusedArtifactsError(f"{lost} The other artifacts were written.")
     return manifest
 
 
