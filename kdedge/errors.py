@@ -35,7 +35,7 @@ def errors_as_lines() -> Iterator[None]:
         where = f"{error.filename}: " if error.filename else ""
         _exit(2, f"error: {where}{error.strerror}")
     except KeyboardInterrupt:
-        _exit(130, "interrupted; the same command continues where it stopped")
+        _exit(130, "interrupted; run, teach, label, distill and bench continue where they stopped")
 
 
 def _exit(status: int, line: str) -> None:

@@ -153,6 +153,9 @@ def locked(path: Path) -> Iterator[None]:
 def _remove_leftovers(path: Path) -> None:
     """Remove the temporary files for `path` that a killed process left."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        # Those for a path with another name: v1.2 for v1.
+        if left.name.count(".") > path.name.count(".") + 3:
+            continue
         shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 

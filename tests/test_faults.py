@@ -167,7 +167,17 @@ def test_a_clock_at_its_beginning(
 # Other runs, memory
 
 
-@pytest.mark.parametrize("command", ["run", "label", "teach", "distill"])
+def test_leftovers_of_other_names_stay(tmp_path: Path) -> None:
+    old, other = tmp_path / ".v1.abcd.partial", tmp_path / ".v1.2.abcd.partial"
+    for folder in (old, other):
+        folder.mkdir()
+    with new_folder(tmp_path / "v1"):
+        assert not old.exists() and other.exists()
+    with new_folder(tmp_path / "v1.2"):
+        assert not other.exists()
+
+
+@pytest.mark.parametrize("command", ["run", "label", "teach", "distill", "export"])
 def test_the_second_run_is_refused(command: str, quick_run: Path, tmp_path: Path) -> None:
     """The first run is in another process."""
     out = tmp_path / "out"
@@ -188,6 +198,7 @@ def test_the_second_run_is_refused(command: str, quick_run: Path, tmp_path: Path
         "label": [data, "--teacher", quick_run / "teacher"],
         "teach": [data, "--pretrained", quick_run / "teacher"],
         "distill": [data, "--soft-labels", quick_run / "soft_labels"],
+        "export": [quick_run / "student"],
     }[command]
     assert "another run is at work here" in refusal(command, *arguments, "--out", out)
     first.communicate()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -19,11 +20,12 @@ from typer.testing import CliRunner
 
 from kdedge import KdedgeError, SoftLabels, load_teacher
 from kdedge.cli import app
+from kdedge.labels.index import TextIndex, read_missing
 from kdedge.tasks import Classification
 from kdedge.teachers.label import label_texts
 from kdedge.teachers.on_ray import actor_share, label_on_ray, within
 from kdedge.teachers.teacher import Teacher
-from kdedge.text.readers import TextFiles
+from kdedge.text.readers import Format, TextFiles
 
 NAMES = ("bad", "good")
 
@@ -52,6 +54,18 @@ def same(one: SoftLabels, other: SoftLabels) -> None:
     for mine, theirs in zip(one.lookup(one.texts), other.lookup(one.texts), strict=True):
         assert mine is not None and theirs is not None
         np.testing.assert_allclose(mine, theirs, atol=1e-5 if mine.dtype == np.float32 else 2e-3)
+
+
+def test_files_are_read_as_they_are_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("id;t\n1;trčs\n2;\n3;bon\n".encode("iso8859-2"))
+    texts = TextFiles(path, "t", Format("iso8859-2", ";"), "skip")
+    assert [*texts] == ["trčs", "bon"]
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda index: index))
+    index = TextIndex()
+    index.add(["bon"])
+    (read,) = read_missing({"file": [str(path)]}, texts, index, 10)
+    assert read["text"].tolist() == ["trčs"]
 
 
 def test_a_wait_for_labels_ends() -> None:

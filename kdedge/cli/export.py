@@ -45,6 +45,7 @@ def export(
     load_tensorflow()
     from kdedge.export.stage import export_bundle
     from kdedge.export.subject import subject_of
+    from kdedge.files import locked
     from kdedge.students.trained import Student
     from kdedge.text.readers import read_texts
 
@@ -56,7 +57,8 @@ def export(
         subject = replace(subject, samples=tuple(read_texts(samples, pair=pair)))
     if out_of_scope:
         subject = replace(subject, out_of_scope=tuple(read_texts(out_of_scope, pair=pair)))
-    export_bundle(subject, settings, out, decide)
+    with locked(out):
+        export_bundle(subject, settings, out, decide)
     inspect(out)
 
 
@@ -105,7 +107,7 @@ def sign(
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE_DIR")],
+    bundle: Bundle,
     public_key: Annotated[
         Path, typer.Option("--public-key", help="public key of the signer, PEM file")
     ],

@@ -169,11 +169,21 @@ def label(
     if (teacher is None) == (large_model is None):
         raise KdedgeError("--teacher DIR or --large-model URL: one of them is needed.")
     if large_model is not None:
-        if augmented or engine == "ray" or pattern or names:
-            raise KdedgeError("--augmented, --engine, --pattern, --map: not with --large-model.")
+        others = {
+            "--augmented": augmented,
+            "--batch-size": "batch_size" in settings.model_fields_set,
+            "--engine": engine == "ray",
+            "--pattern": pattern,
+            "--verbalizer": verbalizer,
+            "--map": names,
+        }
+        if found := [option for option, given in others.items() if given]:
+            raise KdedgeError(f"{', '.join(found)}: not with --large-model.")
         label_by_large_model(data, large_model, out, tokenizer, max_length, dry_run)
         return
     assert teacher
+    if tokenizer or dry_run:
+        raise KdedgeError("--tokenizer, --dry-run: only with --large-model.")
     if pattern and names:
         raise KdedgeError("--map: not with --pattern; --verbalizer names the labels.")
     load = _teacher_loader(teacher, pattern or [], verbalizer or [], max_length, names_of(names))
@@ -237,10 +247,12 @@ def average_labels(
 ) -> None:
     """Average the soft labels of several teachers, as the mean of their logits."""
     load_tensorflow()
+    from kdedge.files import locked
     from kdedge.labels.average import ensemble_soft_labels
     from kdedge.labels.store import SoftLabels
 
-    stored = ensemble_soft_labels([SoftLabels(store) for store in stores], out, weight)
+    with locked(out):
+        stored = ensemble_soft_labels([SoftLabels(store) for store in stores], out, weight)
     say(f"{out}: soft labels of {len(stored)} texts.")
 
 
@@ -272,6 +284,7 @@ def import_labels(
 ) -> None:
     """Import the soft labels of another teacher: a PyTorch model, an LLM, any Keras classifier."""
     load_tensorflow()
+    from kdedge.files import locked
     from kdedge.labels.imported import import_soft_labels
     from kdedge.tasks import task_of_names
     from kdedge.teachers.checkpoints import find_pretrained
@@ -280,7 +293,8 @@ def import_labels(
     folder = find_pretrained(tokenizer, weights=False)
     encoder = TextEncoder.from_pretrained(folder, max_length)
     names = [name.strip() for name in labels.split(",")] if labels else []
-    store = import_soft_labels(rows, out, task_of_names(task, names), encoder)
+    with locked(out):
+        store = import_soft_labels(rows, out, task_of_names(task, names), encoder)
     say(f"{out}: soft labels of {len(store)} texts.")
 
 
@@ -353,20 +367,22 @@ def attack(
     load_tensorflow()
     from kdedge.check import read_corpus
     from kdedge.distill.adversaries.texts import adversarial_texts
+    from kdedge.files import locked
     from kdedge.labels.store import SoftLabels
     from kdedge.students.trained import Student
     from kdedge.teachers.bert import load_teacher
 
     corpus = read_corpus(data, seed)
     attacked = Student.load(student)
-    stored, _ = adversarial_texts(
-        attacked.model,
-        attacked.encoder,
-        load_teacher(teacher),
-        corpus.train.texts,
-        SoftLabels(soft_labels),
-        swaps,
-    )
+    with locked(soft_labels):
+        stored, _ = adversarial_texts(
+            attacked.model,
+            attacked.encoder,
+            load_teacher(teacher),
+            corpus.train.texts,
+            SoftLabels(soft_labels),
+            swaps,
+        )
     say(f"{soft_labels}: {len(stored)} texts added.")
 
 

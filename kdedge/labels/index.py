@@ -57,13 +57,13 @@ class TextIndex:
 
 
 def read_missing(
-    batch: dict[str, Any], text: str, stored: Any, size: int
+    batch: dict[str, Any], like: TextFiles, stored: Any, size: int
 ) -> Iterator[dict[str, Any]]:
     """Read the texts of files that an index lacks, for Ray Data's `map_batches`.
 
     Args:
         batch: `file`: paths.
-        text: column of the texts.
+        like: has the column of the texts and the format of the files.
         stored: reference to the index in Ray's object store.
         size: texts to read at a time.
 
@@ -74,7 +74,7 @@ def read_missing(
 
     index: TextIndex = ray.get(stored)
     for file in batch["file"]:
-        for chunk in chunks(TextFiles(Path(file), text), size):
+        for chunk in chunks(TextFiles(Path(file), like.text, like.form, like.empty), size):
             if missing := index.missing(chunk):
                 yield {"text": np.array(missing, object)}
 

@@ -79,7 +79,7 @@ def label_on_ray(
         # Each block goes to one actor. The default, 128 MB, would be a million texts.
         context.target_max_block_size = BLOCK_BYTES
         stored = ray.put(store.index)
-        read = partial(read_missing, text=texts.text, stored=stored, size=TEXTS_A_SHARD)
+        read = partial(read_missing, like=texts, stored=stored, size=TEXTS_A_SHARD)
         labelled = (
             ray.data.from_items([{"file": str(file)} for file in texts.files])
             .map_batches(read, batch_size=1, num_cpus=0)
