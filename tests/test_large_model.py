@@ -230,6 +230,11 @@ def test_samples(url: str, model: Model, prompt: Path, tmp_path: Path) -> None:
     cash = 0.9 * np.array([0, 0, 1, 0]) + 0.1 / 4
     np.testing.assert_allclose(probabilities(store, *TEXTS), [plain, cash, plain], atol=1e-6)
     assert Counter(model.asked)["hello"] == 5
+    # Longer answers are other answers.
+    again = settings(url, prompt, concurrency=1, answer_tokens=128)
+    label_by_prompts(again, TEXTS, tmp_path / "t", answers=tmp_path / "s" / ANSWERS)
+    assert Counter(model.asked)["hello"] == 10
+    assert again.identity() != settings(url, prompt).identity()
 
 
 @pytest.mark.parametrize("able", [()])
@@ -712,6 +717,20 @@ def test_the_command_labels_and_its_dry_run_asks_nothing(
     assert store.token_vectors() is None
     result = run("label", tmp_path / "t.txt", "--out", tmp_path / "x")
     assert result.exit_code == 2 and "one of them is needed" in result.output
+    for more, message in (
+        (
+            ("--batch-size", 8, "--verbalizer", "a=b"),
+            "--batch-size, --verbalizer: not with --large",
+        ),
+        (("--augmented", 5, "--map", "a=b"), "--augmented, --map: not with --large-model"),
+    ):
+        result = run(*words, *more)
+        assert result.exit_code == 2 and message in result.output
+    for option in (("--dry-run",), ("--tokenizer", "no")):
+        result = run(
+            "label", tmp_path / "t.txt", "--out", tmp_path / "x", "--teacher", "no", *option
+        )
+        assert result.exit_code == 2 and "only with --large-model" in result.output
     result = run("label", tmp_path / "t.txt", "--out", tmp_path / "x", "--large-model", url)
     assert result.exit_code == 2 and "--model: required, but missing" in result.output
 

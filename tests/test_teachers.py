@@ -125,6 +125,8 @@ def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
         ("/nowhere/at/all", "no such folder"),
         ("nothing.onnx", "no such file"),
         ("package:no_such_package/model", "package 'no_such_package' is not installed"),
+        ("package:no_such.package/model", "package 'no_such.package' is not installed"),
+        ("package:/model", "package '' is not installed"),
         (
             "package:kdedge/nothing",
             "not a pretrained model: config.json and model.safet",

@@ -60,7 +60,10 @@ def find_pretrained(source: str | Path, *, weights: bool = True) -> Path:
         return tokenizer_folder_of(Path(source))
     if text.startswith("package:"):
         package, _, inside = text.removeprefix("package:").partition("/")
-        spec = importlib.util.find_spec(package)
+        try:
+            spec = importlib.util.find_spec(package)
+        except (ModuleNotFoundError, ValueError):
+            spec = None
         if spec is None or not spec.submodule_search_locations:
             raise KdedgeError(
                 f"{text}: the Python package {package!r} is not installed. `make install` in the "

@@ -134,8 +134,11 @@ def estimate(
 
 def asker(settings: LargeModel, way: str, prompt: Prompt) -> str:
     """Fingerprint of a prompt with model and way: equal ones get equal answers to a text."""
-    of_samples = str(settings.samples) if way == "samples" else ""
-    return fingerprint(settings.model, way, of_samples, prompt)[:DIGITS]
+    of_way = {
+        "samples": f"{settings.samples} {settings.answer_tokens}",
+        "answer": str(settings.answer_tokens),
+    }.get(way, "")
+    return fingerprint(settings.model, way, of_way, prompt)[:DIGITS]
 
 
 def _askers(settings: LargeModel, way: str, prompts: list[Prompt]) -> dict[str, Prompt]:
