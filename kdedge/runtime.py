@@ -137,7 +137,7 @@ class TextModel:
         Raises:
             KdedgeError: a text is empty or far too long.
         """
-        if len(texts) == 1:
+        if len(texts) == 1 and not isinstance(texts, str):
             return [self._predict_one(texts[0])]
         return self.answers(self.calibrated_outputs(texts))
 
@@ -157,6 +157,9 @@ class TextModel:
         return self.decision.answer_one(task, outputs, encoder.unknown_share(tokens), familiarity)
 
     def _model_outputs(self, texts: Sequence[Text]) -> ModelOutputs:
+        # A string is a sequence too: of its characters.
+        if isinstance(texts, str):
+            raise KdedgeError(f"texts: {texts!r:.60} is a text; a list is needed: [text].")
         for number, text in enumerate(texts, 1):
             self._check(text, number)
         task = self.manifest.task

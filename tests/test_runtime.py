@@ -1,6 +1,7 @@
 """Loading bundles: valid, changed, newer, or made elsewhere."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -72,6 +73,24 @@ def test_no_tensorflow_is_loaded(bundle: Path) -> None:
 
 
 # What is refused
+
+
+def test_an_archive_may_have_the_folder_itself(bundle: Path, tmp_path: Path) -> None:
+    archive = Path(shutil.make_archive(str(tmp_path / "b"), "zip", bundle.parent, bundle.name))
+    texts = ["good film"]
+    assert load_bundle(archive).predict(texts) == load_bundle(bundle).predict(texts)
+    (bundle / "config.json").write_text("{}")
+    archive = Path(shutil.make_archive(str(tmp_path / "b"), "zip", bundle))
+    with pytest.raises(KdedgeError, match=f"^{archive}/config.json"):
+        load_bundle(archive)
+
+
+@pytest.mark.parametrize("text", ["f", "film"])
+def test_a_text_instead_of_a_list(bundle: Path, text: str) -> None:
+    model = load_bundle(bundle)
+    for method in (model.predict, model.outputs, model.calibrated_outputs):
+        with pytest.raises(KdedgeError, match=rf"texts: '{text}' is a text; a list is needed"):
+            method(text)
 
 
 @pytest.mark.parametrize("text", ["", " \n", "x" * 100_001, "half \ud83d"])

@@ -232,13 +232,22 @@ def _upgraded(stored: dict[str, Any]) -> dict[str, Any]:
 
 def trusts_of(bundles: Sequence[Path]) -> dict[str, Trust]:
     """When to trust the answers of each bundle's default artifacts, by their names."""
-    found = {}
-    for manifest in map(read_manifest, bundles):
-        prefix = f"{manifest.source.name}/" if len(bundles) > 1 else ""
+    found, manifests = {}, [*map(read_manifest, bundles)]
+    for manifest, prefix in zip(manifests, prefixes(bundles, manifests), strict=True):
         for artifact in map(manifest.artifact, manifest.defaults.values()):
             if artifact.trust:
                 found[prefix + artifact.name] = artifact.trust
     return found
+
+
+def prefixes(bundles: Sequence[Path], manifests: Sequence[Manifest]) -> list[str]:
+    """What tells the artifacts of several bundles apart: the models' names, or the folders'."""
+    if len(bundles) == 1:
+        return [""]
+    names = [manifest.source.name for manifest in manifests]
+    if len({*names}) < len(names):
+        names = [bundle.resolve().name for bundle in bundles]
+    return [f"{name}/" for name in names]
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
@@ -345,7 +354,13 @@ def opened(bundle: Path) -> Iterator[Path]:
             raise KdedgeError(
                 f"{bundle}: neither a bundle's folder nor a complete zip archive of it ({error})."
             ) from None
-        yield Path(folder)
+        unpacked = Path(folder)
+        inside = [*unpacked.iterdir()]
+        try:
+            # Programs that pack a folder often pack the folder itself.
+            yield inside[0] if len(inside) == 1 and inside[0].is_dir() else unpacked
+        except KdedgeError as error:
+            raise KdedgeError(str(error).replace(folder, str(bundle))) from None
 
 
 def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:

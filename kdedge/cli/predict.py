@@ -3,12 +3,11 @@
 import json
 import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdedge.cli.common import LABELLED_FILE, labels_of, say, texts_of
+from kdedge.cli.common import LABELLED_FILE, Bundle, labels_of, say, texts_of
 from kdedge.cli.settings import Options, settings_as_options
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data
@@ -28,7 +27,7 @@ LABELS = {"label", "label_delimiter", "label_columns"}
 
 @settings_as_options
 def predict(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE_DIR")],
+    bundle: Bundle,
     data: Annotated[
         Data | None,
         Options(
@@ -60,7 +59,6 @@ def predict(
     A bundle for pairs takes two arguments for each pair, or lines with a tab between the two texts.
     Empty lines of a file or of standard input are left out and counted.
     """
-    from kdedge.bundle.manifest import opened, read_manifest
     from kdedge.runtime import load_bundle
     from kdedge.text.pairs import columns_of, parts_of
     from kdedge.text.readers import split_lines
@@ -73,8 +71,8 @@ def predict(
     given: list[Any] = []
     lines: list[Text] = []
     empty = 0
-    with opened(bundle) as folder:
-        pairs = read_manifest(folder).pairs
+    classifier = load_bundle(bundle, artifact)
+    pairs = classifier.manifest.pairs
     if data:
         if "empty_texts" not in data.model_fields_set:
             data = data.model_copy(update={"empty_texts": "skip"})
@@ -95,7 +93,6 @@ def predict(
             say("Write a text on each line; Ctrl-D ends.")
         read, empty = split_lines(sys.stdin.buffer.read(), "standard input")
         lines = [_pair_in(line) for line in read] if pairs else [*read]
-    classifier = load_bundle(bundle, artifact)
     task = classifier.manifest.task
     # Raises errors of labels before the answers, which may take long.
     known = _known(task, given, labels) if given else None
