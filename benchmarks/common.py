@@ -40,13 +40,14 @@ MEASURED_TEXTS = 256
 MOVIE_REVIEWS = ROOT / "recipes" / "movie_reviews.toml"
 # The code that a figure depends on, by what is measured: a teacher, a student, exported files, ...
 TEACHER = (
-    "kdedge/recipe.py", "kdedge/text", "kdedge/tasks", "kdedge/labels", "kdedge/objectives",
+    "kdedge/recipe.py", "kdedge/defaults.py", "kdedge/text", "kdedge/tasks", "kdedge/labels",
+    "kdedge/objectives",
     "kdedge/training", "kdedge/teach", "kdedge/teachers",
 )  # fmt: skip
 STUDENT = (*TEACHER, "kdedge/extensions.py", "kdedge/layers", "kdedge/students", "kdedge/distill")
 FILES = (*STUDENT, "kdedge/compress", "kdedge/export", "kdedge/bundle", "kdedge/engines.py")
 BENCH = (*FILES, *(f"kdedge/bench/{x}.py" for x in ("agent", "measure", "run", "scenario")))
-RUN = (*BENCH, "kdedge/defaults.py", "kdedge/check.py", "kdedge/pipeline.py")
+RUN = (*BENCH, "kdedge/check.py", "kdedge/pipeline.py")
 DEPENDS_ON = {
     "ablation": STUDENT,
     "any_data": RUN,

@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Thread
 
 from android_demo.check import ANDROID, ONNX_JVM, STDLIB, TESTS, fetched, joined, kotlinc, run
-from benchmarks.common import ROOT, Figures, Setup, cli, machine, read_command_line
+from benchmarks.common import ROOT, Figures, Setup, checkout, cli, machine, read_command_line
 from benchmarks.text_to_answer import ratio
 from kdedge.bench.devices.browser import ARGUMENTS, chromium
 from kdedge.bench.report.model import three_digits
@@ -83,7 +83,7 @@ def main() -> None:
         what: {RELEASE: [], NOW: []} for what in (PAGE, KOTLIN)
     }
     with tempfile.TemporaryDirectory() as folder:
-        sources = {RELEASE: Path(options.baseline), NOW: ROOT}
+        sources = {RELEASE: checkout(options.baseline), NOW: ROOT}
         for name, source in sources.items():
             build(Path(folder) / name, source, setup.run_file("bundle"), texts)
         for number in range(options.repeats):

@@ -25,7 +25,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import ROOT, Figures, Setup, cli, machine, make_once, read_command_line
+from benchmarks.common import (
+    ROOT,
+    Figures,
+    Setup,
+    checkout,
+    cli,
+    machine,
+    make_once,
+    read_command_line,
+)
 from kdedge.bench.report.model import three_digits
 from kdedge.bench.report.tables import markdown
 from kdedge.bench.statistics import ratio_interval
@@ -77,7 +86,7 @@ def main() -> None:
             # Rounds alternate in which way comes first.
             for way in ways[:: 1 if number % 2 else -1]:
                 bundle = folder / (f"{name}-{RELEASE}" if way == RELEASE else name)
-                source = Path(options.baseline) if way == RELEASE else ROOT
+                source = checkout(options.baseline) if way == RELEASE else ROOT
                 found[name][way].append(measure(source, bundle, way, texts))
     rows = {}
     for name in names:

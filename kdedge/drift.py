@@ -3,7 +3,6 @@
 Reads and writes files on this machine and sends nothing.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from kdedge.bundle.decision import Typical, answer_shares
 from kdedge.errors import KdedgeError
 from kdedge.runtime import TextModel
 from kdedge.tasks import Task
+from kdedge.text.readers import iter_rows
 from kdedge.text.rules import same_text
 
 Advice = Literal["train again", "look at it", "no need"]
@@ -120,16 +120,15 @@ def log_of_answers(path: Path, task: Task) -> Log:
         KdedgeError: another kind of line.
     """
     answers, unsure = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for row in iter_rows(path):
         try:
-            row = json.loads(line)
             # Raises KdedgeError for another label.
-            answers.append(task.numbers([task.parse(row[task.field], "")], "")[0])
-            unsure.append(bool(row["unsure"]))
+            answers.append(task.numbers([task.parse(row.fields[task.field], "")], "")[0])
+            unsure.append(bool(row.fields["unsure"]))
         except (KdedgeError, ValueError, KeyError, TypeError):
             raise KdedgeError(
-                f"{path}, line {number}: {line!r:.60}; needed is a JSON object with "
-                f"`{task.field}`, for {task}, and `unsure`, true or false."
+                f"{row.where}: {row.fields!r:.60}; needed is a JSON object with `{task.field}`, "
+                f"for {task}, and `unsure`, true or false."
             ) from None
     numbers = np.array(answers)
     if not task.has_confidence:

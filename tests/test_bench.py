@@ -285,6 +285,13 @@ def test_bench_on_a_grid(tflite: Path, onnx_file: Path, tmp_path: Path) -> None:
     assert last.texts_a_second == pytest.approx(3000 / last.p50_ms)
     with pytest.raises(KdedgeError, match="lengths: 17; .* takes at most 16"):
         bench_bundles([bundle], tmp_path / "report", BRIEF, grid=Grid(lengths=(17,)))
+
+    class App(Local):
+        own_inputs = True
+
+    for own in (Grid(batches=(1, 3)), Grid(lengths=(8,))):
+        with pytest.raises(KdedgeError, match="the app runs one text at a time, at its own length"):
+            bench_bundles([bundle], tmp_path / "report", BRIEF, devices=[App()], grid=own)
     only = make_bundle(tmp_path / "only", "nano", {"litert-float32": tflite})
     with pytest.raises(KdedgeError, match="none of the lengths and batches asked for"):
         bench_bundles([only], tmp_path / "report", BRIEF, grid=Grid(batches=(2,)))
@@ -650,6 +657,9 @@ def test_page_shades_what_made_them_decide(report: BenchReport) -> None:
         ("", "ies", "for", 100),
         (" ", "<b>", "for", 0),
     ]
+    for mark in "Ġ▁":
+        own = [(f"{mark}mov", 1.0), ("ies", 0.5), ("##", 0.0)]
+        assert [one[:2] for one in shaded(own)] == [(" ", "mov"), ("", "ies"), ("", "")]
     assert shaded([]) == [] and shaded([("a", 0.0)]) == [(" ", "a", "for", 0)]
     disagreement = Disagreement(
         "dull movies", "negative", "negative", 0.9, "positive", 0.6, pieces, pieces[:1]

@@ -68,6 +68,16 @@ def test_regressions_are_past_the_threshold_in_speed_size_or_accuracy() -> None:
     assert worse(1000, 1.005, 0.8, 0.0) == []
 
 
+def test_correlations_can_be_negative() -> None:
+    def worse(before: float, after: float) -> list[str]:
+        old, new = (report_of(("nano/onnx-int8", 1000, 1.0, score)) for score in (before, after))
+        return compare(old, new).regressions(0.05)
+
+    assert worse(-0.1, 0.2) == [] and worse(-0.1, -0.14) == [] and worse(0.0, 0.1) == []
+    assert worse(-0.1, -0.2) == ["nano/onnx-int8: accuracy down by 10.0 points"]
+    assert worse(0.1, -0.1) == ["nano/onnx-int8: accuracy down by 20.0 points"]
+
+
 def test_artifacts_that_only_one_report_has() -> None:
     new = report_of(("nano/onnx-int8", 1000, 1.0, 0.8), ("nano/onnx-float32", 4000, 1.0, 0.8))
     found = compare(OLD, new)

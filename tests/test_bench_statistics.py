@@ -6,7 +6,6 @@ from scipy import stats
 
 from kdedge.bench.statistics import (
     STUDENT_95,
-    bootstrap_interval,
     p1,
     p50,
     p90,
@@ -26,20 +25,7 @@ def test_the_first_percentile() -> None:
     assert p1([5.0]) == 5
 
 
-def test_bootstrap_of_a_median_of_three() -> None:
-    # A resample of three has the smallest (or largest) as its median with probability 7/27,
-    # far more than 2.5%, so the interval is all there is.
-    assert bootstrap_interval([3.0, 1.0, 2.0], p50) == (1.0, 3.0)
-
-
-def test_bootstrap_of_a_mean() -> None:
-    # The mean of a resample is 4 k / 5 with k binomial(5, 0.2): P(k = 0) = 33%, P(k >= 3) = 5.8%,
-    # P(k >= 4) = 0.7%; so the 2.5th percentile is 0 and the 97.5th is 4 * 3 / 5.
-    assert bootstrap_interval([0, 0, 0, 0, 4], np.mean) == (0.0, pytest.approx(2.4))
-
-
 def test_equal_repeats_leave_no_doubt() -> None:
-    assert bootstrap_interval([7.0, 7.0, 7.0], p50) == (7.0, 7.0)
     assert ratio_interval([10, 10, 10], [4, 4, 4]) == pytest.approx((2.5, 2.5))
 
 

@@ -44,7 +44,15 @@ TASK = Classification(label_names=("bad", "good"))
 
 @pytest.mark.parametrize(
     "url",
-    ["local", "browser", "ssh://pi@board:2222", "ssh://board", "ssh://[::1]:22", "adb://a:5555"],
+    [
+        "local",
+        "browser",
+        "ssh://pi@board:2222",
+        "ssh://board",
+        "ssh://[::1]:22",
+        "adb://a:5555",
+        "adb://usb:1-4",
+    ],
 )
 def test_urls_of_devices(url: str) -> None:
     assert device_of(url).url == url
@@ -53,7 +61,7 @@ def test_urls_of_devices(url: str) -> None:
 @pytest.mark.parametrize(
     "url",
     ["", "locale", "ssh://", "ssh:board", "ssh://board/folder", "ssh://pi:secret@board", "adb://",
-     "ssh://board:port", "ssh://board:99999", "http://board", "usb://1"],
+     "ssh://board:port", "ssh://board:99999", "http://board", "usb://1", "usb://a:b"],
 )  # fmt: skip
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(KdedgeError) as caught:

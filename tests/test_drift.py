@@ -141,7 +141,11 @@ def test_drift_by_command(bundle: Path, tmp_path: Path) -> None:
         {k: v for k, v in json.loads(a).items() if k != "text"} for a in answers if a[0] == "{"
     ]
     log_file = tmp_path / "log.jsonl"
-    log_file.write_text("".join(json.dumps(row) + "\n" for row in stripped))
+    # A line separator within a text does not end the line.
+    stripped[0]["note"] = "one\u2028two"
+    log_file.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in stripped), encoding="utf-8"
+    )
     by_texts = json.loads(run("report", "drift", bundle, path, "--json")[1])
     by_answers = json.loads(run("report", "drift", bundle, log_file, "--json")[1])
     assert by_answers["changes"] == by_texts["changes"][:2]
@@ -153,7 +157,8 @@ def test_drift_by_command(bundle: Path, tmp_path: Path) -> None:
     [
         (("OLDER", "log.txt"), "its manifest does not have statistics of the test texts"),
         (("BUNDLE", "log.txt", "--label-next", "5"), "each needs the other"),
-        (("BUNDLE", "log.jsonl"), "line 2: '{\"label\": 1}'; needed is a JSON object"),
+        (("BUNDLE", "log.jsonl"), "line 2: {'label': 1}; needed is a JSON object"),
+        (("BUNDLE", "log_of_1252.jsonl"), "not UTF-8"),
     ],
 )
 def test_what_drift_refuses(
@@ -161,6 +166,7 @@ def test_what_drift_refuses(
 ) -> None:
     (tmp_path / "log.txt").write_text("a film\n" * 40)
     (tmp_path / "log.jsonl").write_text('{"label": "positive", "unsure": false}\n{"label": 1}\n')
+    (tmp_path / "log_of_1252.jsonl").write_bytes('{"label": "é"}\n'.encode("cp1252"))
     named = {"OLDER": older, "BUNDLE": bundle}
     where = [named.get(a, tmp_path / a if a.startswith("log") else a) for a in arguments]
     status, output = run("report", "drift", *where)

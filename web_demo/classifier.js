@@ -115,8 +115,8 @@ async function loadNetwork(content, padId) {
  * Gives `task` and `pairs` of the manifest, `samples`, texts of the kind that the model knows if the
  * bundle has some (of pairs with a tab between), and `classify`, an async function:
  * text -> [{label, score, holds, unsure}], the most probable first; with `pairs` it takes two texts.
- * `holds` knownTask whether it is the text's label: of the first one, or of those above their thresholds.
- * `unsure`, the same in all, knownTask whether the model is too unsure of the answer for it to be shown.
+ * `holds` says whether it is the text's label: of the first one, or of those above their thresholds.
+ * `unsure`, the same in all, says whether the model is too unsure of the answer for it to be shown.
  * Where the task is a score, there is one, with the label "score". It throws an Error whose message
  * can be shown for a text that is
  * blank, longer than 100,000 characters or not well formed.

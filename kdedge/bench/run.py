@@ -21,6 +21,7 @@ from kdedge.bundle.manifest import (
     Artifact,
     Manifest,
     Score,
+    prefixes,
     samples_beside,
     score_of,
     verify,
@@ -107,17 +108,16 @@ def bench_bundles(
     if not grid.batches:
         several = scenario.kind == THROUGHPUT
         grid = grid._replace(batches=THROUGHPUT_BATCHES if several else (1,))
-    names = [bundle.resolve().name for bundle in bundles]
-    sources = [manifest.source.name for manifest in manifests]
-    prefixes = sources if len(set(sources)) == len(sources) else names
     planned = [
         item
         for device in devices
-        for bundle, manifest, prefix in zip(bundles, manifests, prefixes, strict=True)
+        for bundle, manifest, prefix in zip(
+            bundles, manifests, prefixes(bundles, manifests), strict=True
+        )
         for item in _plan(
             bundle,
             manifest,
-            f"{prefix}/" if len(bundles) > 1 else "",
+            prefix,
             texts,
             device,
             f" on {device.url}" if len(devices) > 1 else "",
@@ -225,6 +225,11 @@ def _plan(
     labelled: Labelled | None,
     grid: Grid,
 ) -> Iterator[_Planned]:
+    if device.own_inputs and (grid.lengths or grid.batches != (1,)):
+        raise KdedgeError(
+            f"{device.url}: the app runs one text at a time, at its own length. Leave out "
+            "--lengths, --batches and --scenario throughput."
+        )
     encoder = TextEncoder.load(bundle)
     if texts is None:
         texts = sample_texts(bundle, manifest.pairs)

@@ -1,8 +1,7 @@
 """Percentiles of latencies, and confidence intervals."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -43,22 +42,6 @@ def p99(samples: npt.ArrayLike) -> float:
     return float(np.percentile(np.asarray(samples), 99))
 
 
-def bootstrap_interval(
-    values: Sequence[float], statistic: Callable[[Any], float], seed: int = 0
-) -> tuple[float, float]:
-    """95% percentile-bootstrap interval of a statistic.
-
-    Args:
-        values: one for each repeat. Samples of one repeat depend on each other, so repeats are
-            resampled, not samples.
-        statistic: takes an array of that many values, for instance `p50`.
-        seed: equal seeds give equal intervals.
-    """
-    rng = np.random.default_rng(seed)
-    drawn = rng.choice(np.asarray(values, float), (RESAMPLES, len(values)))
-    return _middle_95([statistic(row) for row in drawn])
-
-
 def ratio_interval(a_repeats: Sequence[float], b_repeats: Sequence[float]) -> tuple[float, float]:
     """95% interval of a / b, by Welch's t-test (1947) on the logarithms of the repeats.
 
@@ -84,8 +67,3 @@ def ratio_interval(a_repeats: Sequence[float], b_repeats: Sequence[float]) -> tu
         student = np.interp(freedom, range(1, 1 + len(STUDENT_95)), STUDENT_95)
         half = float(student) * math.sqrt(variance)
     return math.exp(middle - half), math.exp(middle + half)
-
-
-def _middle_95(values: npt.ArrayLike) -> tuple[float, float]:
-    low, high = np.percentile(np.asarray(values), [2.5, 97.5])
-    return float(low), float(high)

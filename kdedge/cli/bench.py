@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import Field, model_validator
 
-from kdedge.cli.common import LABELLED_FILE, load_tensorflow, say
+from kdedge.cli.common import LABELLED_FILE, labels_of, load_tensorflow, say, texts_of
 from kdedge.cli.settings import Options, settings_as_options
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Bench, Count, Data, Section
@@ -108,6 +108,11 @@ def bench(
     if reports:
         if bundles:
             raise KdedgeError("--compare: it only compares two reports. Leave out the bundles.")
+        if report or device or samples or labelled or grid.model_fields_set:
+            raise KdedgeError(
+                "--compare: it only compares two reports. Leave out --report, --device, --samples, "
+                "--data, --threads, --lengths and --batches."
+            )
         compare(*reports, threshold, markdown)
         return
     if report is None:
@@ -159,23 +164,26 @@ def _samples(path: Path, bundles: list[Path]) -> "list[Text]":
 
 
 def _texts_of(data: Data, bundles: list[Path]) -> "Labelled":
-    """The test texts of the data; all texts if there is no split column."""
+    """The labelled test texts of the data; all labelled texts if there is no split column."""
     from kdedge.bench.run import Labelled
     from kdedge.bundle.manifest import read_manifest
-    from kdedge.text.corpus import load_corpus
+    from kdedge.text.splits import part_of
 
-    given = data.model_dump(exclude={*Data.NO_CORPUS, "task"})
-    corpus = load_corpus(**given, task=read_manifest(bundles[0]).task.name)
-    parts = [corpus.test] if data.split else [corpus.train, corpus.valid, corpus.test]
-    if not data.split:
-        say(
-            f"{data.path}: the scores are of all {sum(map(len, parts)):,} texts, as there is no "
-            "--split. If the model was trained on some of them, they are too high."
-        )
-    return Labelled(
-        tuple(text for part in parts for text in part.texts),
-        tuple(corpus.task.parsed(label) for part in parts for label in part.labels),
+    task, split = read_manifest(bundles[0]).task, data.split
+    rows = texts_of(data).with_labels(
+        labels_of(data), lambda row: not split or part_of(row, split) == "test"
     )
+    parsed = [(text, task.parse(*label)) for text, label in rows]
+    labelled = [(text, label) for text, label in parsed if label is not None]
+    if not labelled:
+        raise KdedgeError(f"{data.path}: no {'test ' if split else ''}text has a label.")
+    if not split:
+        say(
+            f"{data.path}: the scores are of all {len(labelled):,} texts, as there is no --split. "
+            "If the model was trained on some of them, they are too high."
+        )
+    texts, labels = zip(*labelled, strict=True)
+    return Labelled(texts, labels)
 
 
 def compare(

@@ -77,13 +77,12 @@ def drift(
 def _read(model: "TextModel", path: Path, text: str) -> "Log":
     from kdedge.drift import log_of_answers, log_of_texts
     from kdedge.text.pairs import single
-    from kdedge.text.readers import TextFiles
+    from kdedge.text.readers import TextFiles, iter_rows
 
     task = model.manifest.task
     if path.suffix == ".jsonl":
-        with path.open(encoding="utf-8") as file:
-            first = file.readline()
-        if f'"{text}"' not in first and f'"{task.field}"' in first:
+        first = next(iter_rows(path, tell=lambda _: None), None)
+        if first and text not in first.fields and task.field in first.fields:
             return log_of_answers(path, task)
     files = TextFiles(path, text, empty="skip")
     field_log = log_of_texts(model, list(single(files, "kdedge report drift")))

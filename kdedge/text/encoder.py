@@ -44,14 +44,6 @@ class Encoded(NamedTuple):
         """All rows as a model's inputs."""
         return {"ids": self.ids, "mask": self.mask, "segment_ids": self.segment_ids}
 
-    def rows(self, index: Any) -> dict[str, npt.NDArray[np.int32]]:
-        """The chosen rows as a model's inputs."""
-        return {
-            "ids": self.ids[index],
-            "mask": self.mask[index],
-            "segment_ids": self.segment_ids[index],
-        }
-
 
 class Tokens(NamedTuple):
     """The tokens of a text or a pair.

@@ -6,7 +6,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,14 +204,18 @@ class TextFiles:
     def __iter__(self) -> Iterator[Text]:
         return (row.text_of(columns) for row, columns in self._rows({}))
 
-    def with_labels(self, label: LabelForm) -> Iterator[tuple[Text, tuple[Any, str]]]:
-        """Each text or pair with its label.
+    def with_labels(
+        self, label: LabelForm, wanted: Callable[[Row], bool] = lambda _: True
+    ) -> Iterator[tuple[Text, tuple[Any, str]]]:
+        """Each text or pair with its label, of the rows that are wanted.
 
         Raises:
             KdedgeError: as during iteration, or as `LabelForm.of`.
         """
         return (
-            (row.text_of(columns), label.of(row)) for row, columns in self._rows(label.by_setting)
+            (row.text_of(columns), label.of(row))
+            for row, columns in self._rows(label.by_setting)
+            if wanted(row)
         )
 
     def _rows(self, needed: Mapping[str, Sequence[str]]) -> Iterator[tuple[Row, tuple[str, ...]]]:

@@ -2,7 +2,6 @@
 // the model is at /model, `inputs` are the arrays themselves, `runtime` is the package's key, the
 // kinds are "time" and "outputs", and peak memory and energy are missing, which a page can't see.
 
-const NAMES = ["ids", "mask", "segment_ids"];
 const ONNX_NAMES = { input_ids: "ids", attention_mask: "mask", token_type_ids: "segment_ids" };
 const nanoseconds = (milliseconds) => Math.round(milliseconds * 1e6);
 
@@ -97,17 +96,21 @@ async function litert(bytes, request) {
     cpuOptions: { numThreads: request.threads },
   });
   const load = performance.now() - start;
+  // A file for several lengths has a signature for each.
+  const { length } = request.inputs.ids[0];
+  const signature = Object.values(model.signatures).find(
+    (one) => one.getInputDetails()[0].shape[1] === length,
+  );
+  const names = signature.getInputDetails().map(({ name }) => name);
   const feeds = request.inputs.ids.map((_, text) =>
-    NAMES.map((name) => [name, Int32Array.from(request.inputs[name][text])]),
+    names.map((name) => Int32Array.from(request.inputs[name][text])),
   );
   // Includes creating and freeing tensors, which every app must do.
   const infer = async (feed) => {
-    const inputs = Object.fromEntries(
-      feed.map(([name, ids]) => [name, new Tensor(ids, [1, ids.length])]),
-    );
-    const outputs = Object.values(await model.run(inputs));
+    const inputs = feed.map((values) => new Tensor(values, [1, length]));
+    const outputs = await signature.run(inputs);
     const values = outputs[0].toTypedArray();
-    for (const tensor of [...Object.values(inputs), ...outputs]) tensor.delete();
+    for (const tensor of [...inputs, ...outputs]) tensor.delete();
     return values;
   };
   return { feeds, infer, load, runtime: "LiteRT.js" };

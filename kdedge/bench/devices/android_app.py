@@ -32,6 +32,7 @@ class AndroidApp(Device):
     """
 
     form = FORM
+    own_inputs = True
     kinds = ("time", "text")
     # The app's own folder, which adb may read.
     files = "/sdcard/Android/data/{package}/files"

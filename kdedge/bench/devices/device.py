@@ -63,6 +63,7 @@ class Device(ABC):
         url: the URL that the user gave.
         formats: formats that can run there.
         runtimes: names of the runtimes; `environment` has the versions of those installed.
+        own_inputs: whether it makes the inputs itself, of one text each, at the text's own length.
         kinds: measurements that it can make, as `kdedge.bench.agent` names them; final once it is
             open.
     """
@@ -71,6 +72,7 @@ class Device(ABC):
     url: str
     formats: tuple[Format, ...] = ("litert", "onnx")
     runtimes: tuple[str, ...] = tuple(RUNTIMES.values())
+    own_inputs: ClassVar[bool] = False
     kinds: tuple[Kind, ...] = ("time",)
 
     def __enter__(self) -> Self:

@@ -34,9 +34,11 @@ class Board(CopiedAgent):
     def from_url(cls, url: str, options: dict[str, Any]) -> Self | None:
         """The device of `ssh://USER@HOST:PORT`; USER and PORT are optional as with `ssh`."""
         parts = urlsplit(url)
+        if parts.scheme != "ssh":
+            return None
         _ = parts.port  # raises ValueError if it is not a number
         bare = not (parts.path or parts.query or parts.fragment or parts.password)
-        if parts.scheme != "ssh" or not parts.hostname or not bare:
+        if not parts.hostname or not bare:
             return None
         return cls(Ssh(url, parts), setup=options.pop("setup", False))
 

@@ -1,6 +1,5 @@
 """Compares two reports, for people and for CI."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,7 +22,7 @@ class Change:
         metric: name of the score.
         score: new score - old score.
         size: new size in bytes / old size.
-        relative_score: new score / old score.
+        relative_score: new score / old score; 1 + their difference if the old one is not above 0.
     """
 
     name: str
@@ -98,7 +97,8 @@ def _change(old: Measurement, new: Measurement) -> Change:
         metric=new.metric,
         score=new.score - old.score,
         size=new.bytes / old.bytes,
-        relative_score=new.score / old.score if old.score else math.inf,
+        # A correlation can be negative, and then has no meaningful ratio.
+        relative_score=new.score / old.score if old.score > 0 else 1 + new.score - old.score,
     )
 
 

@@ -488,7 +488,7 @@ class BenchReport(_Head):
     def retention(self, measurement: Measurement) -> float | None:
         """Score / best score of the teacher's artifacts; None without one that is above 0."""
         best = max((m.score for m in self.measurements if m.is_teacher), default=0)
-        return measurement.score / best if best else None
+        return measurement.score / best if best > 0 else None
 
     @property
     def metric(self) -> str:

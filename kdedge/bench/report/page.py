@@ -143,10 +143,12 @@ def shaded(tokens: Tokens) -> list[tuple[str, str, str, int]]:
         strength, in percent of the largest attribution.
     """
     most = max((abs(value) for _, value in tokens), default=0.0) or 1.0
+    # WordPiece marks what continues a word, byte-pair encoding and sentencepiece what begins one.
+    begins = tuple(mark for mark in "Ġ▁" if any(token.startswith(mark) for token, _ in tokens))
     return [
         (
-            "" if token.startswith("##") else " ",
-            token.removeprefix("##"),
+            " " if token.startswith(begins) or not (begins or token.startswith("##")) else "",
+            token.removeprefix("##").lstrip("".join(begins)),
             "for" if value >= 0 else "against",
             round(100 * abs(value) / most),
         )
