@@ -64,6 +64,17 @@ from kdedge.text.pairs import Text, key_of
 from kdedge.text.unlabelled import UNKNOWN_TEST, with_answers
 from kdedge.text.vocabulary import student_encoder
 
+# The file or folder that each stage writes into the run's folder.
+RESULTS = {
+    "teach": "teacher",
+    "baselines": "baselines.json",
+    "label": "soft_labels",
+    "distill": "student",
+    "compress": "compressed",
+    "export": "bundle",
+    "export teacher": "teacher_bundle",
+    "bench": "results.json",
+}
 # What accuracy means if no test text has a label.
 AGREEMENT = "accuracy is agreement with the large model"
 
@@ -84,34 +95,30 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         teacher, baselines = None, None
         # A large model is not fine-tuned, and there are no labels to fit baselines on.
         if recipe.teach.large_model is None:
-            teacher = stages.run("teach", "teacher", partial(_teach, recipe, corpus))
+            teacher = stages.run("teach", partial(_teach, recipe, corpus))
             fit = partial(write_baselines, corpus, read_notes(teacher))
-            baselines = stages.write_once("baselines", "baselines.json", fit, "baselines")
-        labels = stages.run(
-            "label", "soft_labels", partial(_label, recipe, corpus, teacher), recipe.label
-        )
+            baselines = stages.write_once("baselines", fit, "baselines")
+        labels = stages.run("label", partial(_label, recipe, corpus, teacher), recipe.label)
         if teacher is None:
             store = SoftLabels(labels)
             corpus = with_answers(corpus, store.texts, store.lookup(store.texts)[0])
         student = stages.run(
-            "distill", "student", partial(_distill, recipe, corpus, teacher, labels), recipe.distill
+            "distill", partial(_distill, recipe, corpus, teacher, labels), recipe.distill
         )
         if recipe.compress.methods:
             smaller = partial(_compress, recipe, student, labels)
-            student = stages.run("compress", "compressed", smaller, recipe.compress)
+            student = stages.run("compress", smaller, recipe.compress)
         export = partial(_export, recipe, student, out_of_scope)
         keys = map(key_of, out_of_scope)
-        bundle = stages.run("export", "bundle", export, recipe.export, recipe.decide, *keys)
+        bundle = stages.run("export", export, recipe.export, recipe.decide, *keys)
         bundles = [bundle]
         if teacher and onnx_file(teacher):
             console.print("export teacher: left out, it is an ONNX file already")
         elif teacher:
             export = partial(_export_teacher, recipe, corpus, teacher, labels)
-            bundles.insert(
-                0, stages.write_once("export teacher", "teacher_bundle", export, "teacher")
-            )
+            bundles.insert(0, stages.write_once("export teacher", export, "teacher"))
         bench = partial(_bench, recipe, corpus, teacher, bundles, baselines, student)
-        results = stages.write_once("bench", "results.json", bench, recipe.bench.tier)
+        results = stages.write_once("bench", bench, recipe.bench.tier)
         report = BenchReport.load(results)
         by_hand = _by_hand(student, out / SHEET)
         title = f"{recipe.name} ({AGREEMENT})" if _unlabelled_test(corpus) else recipe.name
@@ -329,39 +336,47 @@ class _Stages:
     Args:
         out: the run's folder.
         key: fingerprint of what the first stage depends on.
+
+    Raises:
+        KdedgeError: `out` has files with the names of results that no run made.
     """
 
     def __init__(self, out: Path, key: str) -> None:
         self.out, self.path, self.key = out, out / "stages.json", key
         self.done = json.loads(self.path.read_text()) if self.path.is_file() else {}
         self.asked_for: list[str] = []
+        others = [r for name, r in RESULTS.items() if name not in self.done and (out / r).exists()]
+        if others:
+            raise KdedgeError(
+                f"{out} has {', '.join(others)}, which kdedge run would replace and has not made. "
+                "Name another folder: --out."
+            )
 
-    def run(
-        self, name: str, result: str, work: Callable[[Path], object], *settings: str | Section
-    ) -> Path:
+    def run(self, name: str, work: Callable[[Path], object], *settings: str | Section) -> Path:
         """Run a stage that the later ones depend on; see `write_once`."""
         self.key = self._key(settings)
-        return self.write_once(name, result, work)
+        return self.write_once(name, work)
 
     def write_once(
-        self, name: str, result: str, work: Callable[[Path], object], *settings: str | Section
+        self, name: str, work: Callable[[Path], object], *settings: str | Section
     ) -> Path:
         """Let `work` write the result into the run's folder if it is not there; return its path.
 
         Args:
             name: name of the stage.
-            result: name of its file or folder.
             work: writes the result.
             settings: settings that the stage depends on, besides the stages before it.
         """
         key = self._key(settings)
         self.asked_for.append(name)
-        path, entry = self.out / result, self.done.get(name, {})
+        path, entry = self.out / RESULTS[name], self.done.get(name, {})
         if entry.get("key") == key and "seconds" in entry and path.exists():
             console.print(f"{name}: done already, in {entry['seconds']:.0f} s")
             return path
         # The result of other settings is removed; a partial one of these settings is continued.
         if entry.get("key") != key:
+            if path.exists():
+                console.print(f"{name}: data or settings have changed, so {path} is made anew")
             _remove(path)
             self._note(name, {"key": key})
         elif path.exists() and name != "label":

@@ -193,13 +193,18 @@ def test_assets_of_what_is_no_whole_bundle(quick_run: Path, tmp_path: Path) -> N
     link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
         archive.writestr(link, "/etc/passwd")
-    (tmp_path / "mine").mkdir()
+    for other in ("mine", "extension"):
+        (tmp_path / other).mkdir()
+    # Browsers' extensions have a manifest too.
+    (tmp_path / "extension" / "manifest.json").write_text('{"manifest_version": 3}')
     for bundle, out, message in (
         (tmp_path / "cut.zip", "a", "neither a bundle's folder nor a complete zip archive"),
         (tmp_path / "link.zip", "a", "'link' would lie outside the bundle"),
         (bomb, "a", "2.1 GB unpacked; at most 2 GB"),
         (tmp_path / "none", "a", "is not a bundle"),
         (good, "mine", "exists and is not a bundle"),
+        (good, "extension", "exists and is not a bundle"),
+        (good, good.name, "is the bundle itself"),
     ):
         assert message in run(to_android.main, bundle, "--out", tmp_path / out, status=2)
     output = run(to_android.main, good, "--artifacts", "int2", "--out", tmp_path / "a", status=2)

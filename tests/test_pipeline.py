@@ -17,7 +17,7 @@ from training_parts import Stop
 from typer.testing import CliRunner
 
 import kdedge.pipeline as pipeline
-from kdedge import SoftLabels, Student, load_teacher
+from kdedge import KdedgeError, SoftLabels, Student, load_teacher
 from kdedge.bench.report.model import BenchReport
 from kdedge.bundle.manifest import read_manifest, verify
 from kdedge.check import read_corpus
@@ -130,6 +130,16 @@ def test_a_recipe_can_ask_for_compression(
     # All that is in the store but the 600 valid and test texts.
     assert smaller.notes["compression"][0]["transfer_texts"] == 1200 + 800
     assert exported[0].parameters == smaller.notes["parameters"] < student.notes["parameters"]
+
+
+def test_a_folder_that_no_run_made(tmp_path: Path) -> None:
+    mine = tmp_path / "teacher" / "mine.txt"
+    mine.parent.mkdir()
+    mine.touch()
+    recipe = load_recipe(ROOT / "recipes/quick.toml")
+    with pytest.raises(KdedgeError, match="has teacher, which kdedge run would replace"):
+        pipeline.run(recipe, tmp_path)
+    assert mine.exists()
 
 
 def test_a_run_goes_on_without_a_refused_artifact(

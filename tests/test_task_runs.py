@@ -173,6 +173,9 @@ def test_drift_of_labels_and_scores(topics: Path, stars: Path, tmp_path: Path) -
     out = tmp_path / "next.csv"
     kdedge("report", "drift", topics, DATA, "--label-next", 3, "--out", out)
     assert len(out.read_text().splitlines()) == 4
+    again = ["report", "drift", str(topics), str(DATA), "--label-next", "3", "--out", str(out)]
+    assert "exists already, and may have labels" in CliRunner().invoke(app, again).output
+    out.unlink()
     chosen = ["report", "drift", str(stars), str(DATA), "--label-next", "3", "--out", str(out)]
     assert "--label-next: it chooses the texts" in CliRunner().invoke(app, chosen).output
 

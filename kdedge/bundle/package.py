@@ -5,7 +5,15 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from kdedge.bundle.manifest import MANIFEST, SAMPLE_TEXTS, Manifest, copy_bundle, opened, verify
+from kdedge.bundle.manifest import (
+    MANIFEST,
+    SAMPLE_TEXTS,
+    Manifest,
+    copy_bundle,
+    opened,
+    read_manifest,
+    verify,
+)
 from kdedge.errors import KdedgeError
 from kdedge.files import CHECKSUMS, new_folder
 from kdedge.text.encoder import TextEncoder
@@ -47,8 +55,15 @@ def package_android(bundle: Path, out: Path, artifacts: Collection[str] | None =
         KdedgeError: the bundle is damaged, has no such artifact, or has another tokenizer than
             BERT's WordPiece; or `out` exists and is not a bundle.
     """
-    if out.exists() and not (out / MANIFEST).is_file():
-        raise KdedgeError(f"{out} exists and is not a bundle. Remove it or name another folder.")
+    if out.resolve() == bundle.resolve():
+        raise KdedgeError(f"{out}: is the bundle itself. Name another folder: --out.")
+    if out.exists():
+        try:
+            read_manifest(out)
+        except KdedgeError:
+            raise KdedgeError(
+                f"{out} exists and is not a bundle. Remove it or name another folder: --out."
+            ) from None
     fresh = out.with_name(f".{out.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     with opened(bundle) as folder:
@@ -74,7 +89,7 @@ def package_web(bundle: Path, out: Path, node_modules: Path | None = None) -> No
         kdedge.errors.KdedgeError: nowhere/... is missing. Install the page's packages: npm ...
 
     Args:
-        bundle: the bundle's folder.
+        bundle: the bundle's folder, or a zip archive of it.
         out: folder to write.
         node_modules: npm's folder with LiteRT.js; None for that of web_demo in a checkout,
             otherwise for the one in the current folder.
@@ -84,15 +99,15 @@ def package_web(bundle: Path, out: Path, node_modules: Path | None = None) -> No
             tokenizer than BERT's WordPiece; `out` exists; or the JavaScript packages are not
             installed.
     """
-    manifest = verify(bundle)
-    _check_tokenizer(bundle, bundle)
-    name, artifact = bundle.resolve().name, _artifact(bundle, manifest)
     page = WEB_PAGE if WEB_PAGE.is_dir() else WEB_DEMO
     copies = {file: page / file for file in PAGE}
     copies |= {f"runtime/{file}": path for file, path in _runtime(node_modules, page).items()}
-    for part in (MANIFEST, CHECKSUMS, *manifest.files):
-        copies[f"models/{name}/{part}"] = bundle / part
-    with new_folder(out) as site:
+    with opened(bundle) as folder, new_folder(out) as site:
+        manifest = verify(folder)
+        _check_tokenizer(bundle, folder)
+        name, artifact = bundle.resolve().stem, _artifact(bundle, manifest)
+        for part in (MANIFEST, CHECKSUMS, *manifest.files):
+            copies[f"models/{name}/{part}"] = folder / part
         for target, source in copies.items():
             (site / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, site / target)

@@ -1,5 +1,6 @@
 """The commands package android, package web and package check."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -29,14 +30,13 @@ def android(
     """Copy a verified bundle, with the models that the app needs, into an Android app's assets."""
     from kdedge.bundle.package import package_android
 
-    typer.echo(package_android(bundle, out, artifacts.split(",") if artifacts else None))
+    names = [name.strip() for name in artifacts.split(",")] if artifacts else None
+    typer.echo(package_android(bundle, out, names))
 
 
 @app.command()
 def web(
-    bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE_DIR", help="folder that `kdedge export` wrote")
-    ],
+    bundle: Bundle,
     out: Annotated[Path, typer.Option("--out", help="folder to make")],
     node_modules: Annotated[
         Path | None,
@@ -51,7 +51,7 @@ def web(
     from kdedge.bundle.package import package_web
 
     package_web(bundle, out, node_modules)
-    typer.echo(f"{out} is ready: python -m http.server --directory {out}")
+    typer.echo(f"{out} is ready: python -m http.server --directory {shlex.quote(str(out))}")
 
 
 @app.command()

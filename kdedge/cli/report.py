@@ -52,6 +52,10 @@ def drift(
     """Show whether texts are still like those of the test split, and which to label next."""
     if (label_next is None) != (out is None):
         raise KdedgeError("--label-next and --out: each needs the other.")
+    if out and out.exists():
+        raise KdedgeError(
+            f"--out: {out} exists already, and may have labels. Remove it or name another file."
+        )
     from kdedge.drift import drift_of
     from kdedge.runtime import load_bundle
 
