@@ -375,17 +375,29 @@ def _impossible(kind: str, words: str) -> Finding:
 
 def _small_classes(classes: dict[str, dict[str, int]]) -> list[Finding]:
     small = [name for name, count in classes.items() if count["test"] < FEW_TEST_TEXTS]
-    if not small:
-        return []
-    return [
-        Finding(
-            "small classes",
-            len(small),
-            f"labels with fewer than {FEW_TEST_TEXTS} test texts",
-            ", ".join(f"{name}: {classes[name]['test']}" for name in small[:3]),
-            "kept; the accuracy on them will be uncertain",
+    absent = [name for name, count in classes.items() if not count["valid"]]
+    findings = []
+    if small:
+        findings.append(
+            Finding(
+                "small classes",
+                len(small),
+                f"labels with fewer than {FEW_TEST_TEXTS} test texts",
+                ", ".join(f"{name}: {classes[name]['test']}" for name in small[:3]),
+                "kept; the accuracy on them will be uncertain",
+            )
         )
-    ]
+    if absent:
+        findings.append(
+            Finding(
+                "no valid texts",
+                len(absent),
+                "labels without a valid text",
+                ", ".join(absent[:3]),
+                "kept, but epochs and thresholds are chosen without them",
+            )
+        )
+    return findings
 
 
 def _settings(recipe: Recipe) -> list[Finding]:

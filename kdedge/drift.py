@@ -124,7 +124,7 @@ def log_of_answers(path: Path, task: Task) -> Log:
         try:
             # Raises KdedgeError for another label.
             answers.append(task.numbers([task.parse(row.fields[task.field], "")], "")[0])
-            unsure.append(bool(row.fields["unsure"]))
+            unsure.append({False: False, True: True}[row.fields["unsure"]])
         except (KdedgeError, ValueError, KeyError, TypeError):
             raise KdedgeError(
                 f"{row.where}: {row.fields!r:.60}; needed is a JSON object with `{task.field}`, "

@@ -171,9 +171,16 @@ class Data(Section):
     def _labels_in_one_place(self) -> "Data":
         if self.label_columns and ("label" in self.model_fields_set or self.label_delimiter):
             raise ValueError("label_columns: set either it, or label and label_delimiter")
+        if len(self.label_columns) == 1:
+            raise ValueError(
+                "label_columns: one column only. A column of 0 and 1 is a label of two classes: "
+                f'label = "{self.label_columns[0]}"'
+            )
         return self
 
 
+# NumPy's and Keras's.
+LARGEST_SEED = 2**32 - 1
 # Type of the errors whose messages don't quote the value.
 SECRET = "secret"
 
@@ -639,7 +646,7 @@ class Recipe(Section):
         description="name of the run's folder: letters, digits, '_', '.' and '-', but not '.' or "
         "'-' first"
     )
-    seed: Annotated[int, Field(ge=0)] = Field(
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = Field(
         0, description="random seed: equal seeds give equal students"
     )
     data: Data

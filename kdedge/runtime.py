@@ -4,7 +4,7 @@ Needs `pip install 'kdedge[runtime]'` and no TensorFlow.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from math import inf
 from pathlib import Path
@@ -24,7 +24,7 @@ from kdedge.tasks import Outputs, Task
 from kdedge.text.batches import chunks
 from kdedge.text.encoder import TextEncoder, Tokens, padded
 from kdedge.text.familiarity import FAMILIARITY, Familiarity
-from kdedge.text.pairs import Text, check_text, parts_of
+from kdedge.text.pairs import Pair, Text, check_text, parts_of
 
 # The most texts in one inference.
 MAX_BATCH = 32
@@ -137,7 +137,8 @@ class TextModel:
         Raises:
             KdedgeError: a text is empty or far too long.
         """
-        if len(texts) == 1 and not isinstance(texts, str):
+        texts = _as_list(texts)
+        if len(texts) == 1:
             return [self._predict_one(texts[0])]
         return self.answers(self.calibrated_outputs(texts))
 
@@ -157,9 +158,7 @@ class TextModel:
         return self.decision.answer_one(task, outputs, encoder.unknown_share(tokens), familiarity)
 
     def _model_outputs(self, texts: Sequence[Text]) -> ModelOutputs:
-        # A string is a sequence too: of its characters.
-        if isinstance(texts, str):
-            raise KdedgeError(f"texts: {texts!r:.60} is a text; a list is needed: [text].")
+        texts = _as_list(texts)
         for number, text in enumerate(texts, 1):
             self._check(text, number)
         task = self.manifest.task
@@ -174,10 +173,27 @@ class TextModel:
             check_text(part, f"text {number}")
 
 
+def _as_list(texts: Any) -> list[Text]:
+    """A list of the texts, which may be in a column of pandas or come from a generator."""
+    if isinstance(texts, list):
+        return texts
+    # A string has characters, a table has columns, and a pair has two texts.
+    if (
+        isinstance(texts, str | Pair)
+        or getattr(texts, "ndim", 1) != 1
+        or not isinstance(texts, Iterable)
+    ):
+        raise KdedgeError(
+            f"texts: a {type(texts).__name__}; a list of texts is needed: [text], or "
+            "[Pair(text, pair)]."
+        )
+    return [*texts]
+
+
 def load_bundle(
     bundle: Path | str,
     artifact: str | None = None,
-    public_key: Path | None = None,
+    public_key: Path | str | None = None,
     threads: int = 1,
 ) -> TextModel:
     """Verify a bundle and load one of its models.
@@ -202,7 +218,7 @@ def load_bundle(
         else:
             from kdedge.bundle.signing import verify_signature
 
-            manifest = verify_signature(folder, public_key)
+            manifest = verify_signature(folder, Path(public_key))
         chosen, (encoder, highest) = manifest.artifact(artifact), check_fit(folder, manifest)
         loaded = load_engines(folder / chosen.file, threads)
         _check_fit(loaded[0], highest, manifest, chosen)

@@ -287,6 +287,20 @@ def test_names_of_classes_that_no_model_has(folder: Path) -> None:
     assert line + "instance 'POS'." in [finding.line() for finding in report.findings]
 
 
+def test_a_label_without_valid_texts(folder: Path) -> None:
+    rows = [f"{text},{label},{part}" for text, label, part in zip(
+        [f"text {i}" for i in range(60)], "ab" * 30,
+        ["train"] * 20 + ["test"] * 20 + ["valid"] * 20, strict=True,
+    ) if (label, part) != ("b", "valid")]  # fmt: skip
+    path = write_recipe(folder, rows)
+    text = (folder / "texts.csv").read_text().replace("text,label\n", "text,label,split\n")
+    (folder / "texts.csv").write_text(text)
+    path.write_text(path.read_text().replace("[data]\n", '[data]\nsplit = "split"\n'))
+    report = check_recipe(load_recipe(path))
+    (found,) = (finding for finding in report.findings if finding.kind == "no valid texts")
+    assert (found.count, found.example) == (1, "label 'b'")
+
+
 def test_texts_out_of_scope_that_are_not_there(folder: Path) -> None:
     path = write_recipe(folder, GOOD)
     path.write_text(path.read_text().replace("[data]\n", '[data]\nout_of_scope = "no.txt"\n'))

@@ -430,6 +430,16 @@ def test_predict_leaves_out_empty_lines_and_counts_them(quick_run: Path, tmp_pat
         assert "2 empty texts were left out." in result.stderr
 
 
+def test_predict_tells_what_it_truncates(quick_run: Path, tmp_path: Path) -> None:
+    longest = read_manifest(quick_run / "bundle").max_length
+    (tmp_path / "t.csv").write_text(f'text\n"good\nfilm"\n{"good " * (longest - 2)}\n')
+    result = kdedge("predict", quick_run / "bundle", "--file", tmp_path / "t.csv")
+    assert f"1 of 2 texts have {longest} or more tokens" in result.stderr
+    assert result.stdout.split("\n")[0].endswith("\tgood film")
+    short = kdedge("predict", quick_run / "bundle", "good " * (longest - 3))
+    assert "or more tokens" not in short.stderr
+
+
 def test_predict_refuses(quick_run: Path, tmp_path: Path) -> None:
     bundle = quick_run / "bundle"
     assert "give either a file or texts" in refusal(
@@ -437,6 +447,9 @@ def test_predict_refuses(quick_run: Path, tmp_path: Path) -> None:
     )
     assert "no such file" in refusal("predict", bundle, "--file", tmp_path / "t.txt")
     assert "not UTF-8" in refusal("predict", bundle, stdin=b"caf\x81\n")
+    assert "standard input: no texts" in refusal("predict", bundle, stdin="\n")
+    (tmp_path / "texts.csv").write_text("text\na\n")
+    assert "texts.csv: a file. Write --file" in refusal("predict", bundle, tmp_path / "texts.csv")
     assert "is not a bundle" in refusal("predict", tmp_path, "x")
     assert "has no 'best'" in refusal("predict", bundle, "x", "--artifact", "best")
 

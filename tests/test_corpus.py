@@ -472,7 +472,17 @@ def test_columns_that_are_not_used_are_told(write: Write) -> None:
     told: list[str] = []
     path = write("c.csv", "text,label,split,id\n" + rows)
     load_corpus(path, tell=told.append)
-    assert told == [f"{path}: columns that are not used: id, split."]
+    assert told[0] == f"{path}: columns that are not used: id, split."
+    assert "column 'split' is not used, and the rows are divided at random" in told[1]
+    assert len(told) == 2
+
+
+def test_settings_with_two_values_only(write: Write) -> None:
+    path = write("c.csv", "text,label\na,b\n")
+    with pytest.raises(KdedgeError, match="empty_texts: 'drop' is unknown. Allowed: error, skip"):
+        load_corpus(path, empty_texts="drop")  # type: ignore[arg-type]
+    with pytest.raises(KdedgeError, match="contradictions: 'skip' is unknown. Allowed: keep, drop"):
+        load_corpus(path, contradictions="skip")  # type: ignore[arg-type]
 
 
 def test_no_file_is_refused(tmp_path: Path) -> None:

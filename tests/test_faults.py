@@ -376,5 +376,9 @@ def test_keys_that_are_none(keys: tuple[Path, Path], quick_run: Path, tmp_path: 
     (tmp_path / "text.pem").write_text("no key")
     for key in (rsa, tmp_path / "text.pem", tmp_path / "none.pem", keys[1]):
         assert "no private key for P-256" in refusal("sign", bundle, "--key", key)
-    assert "no public key for P-256" in refusal("verify", bundle, "--public-key", keys[0])
+    assert "no public key for P-256" in refusal(
+        "verify", bundle, "--public-key", rsa.parent / "text.pem"
+    )
+    told = refusal("verify", bundle, "--public-key", keys[0])
+    assert "a private key. `openssl ec -in" in told and "-pubout -out public.pem`" in told
     assert not (bundle / "manifest.sig").exists()

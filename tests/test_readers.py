@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdedge.errors import KdedgeError
-from kdedge.text.readers import Format, Row, TextFiles, iter_rows
+from kdedge.text.readers import Format, LabelForm, Row, TextFiles, iter_rows
 
 Save = Callable[[str, str | bytes], Path]
 # Common characters that Windows-1252 has in bytes that are not valid UTF-8.
@@ -449,3 +449,12 @@ def test_equal_names_in_parquet_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(KdedgeError, match="two columns have the same name. There are: text, label"):
         list(iter_rows(tmp_path / "h.parquet"))
+
+
+def test_json_objects_with_different_fields(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"text": "a"}\n{"text": "b", "label": "good"}\n')
+    found = TextFiles(path).with_labels(LabelForm())
+    assert [(text, label) for text, (label, _) in found] == [("a", None), ("b", "good")]
+    with pytest.raises(KdedgeError, match="no column 'topic'"):
+        list(TextFiles(path).with_labels(LabelForm("topic")))

@@ -8,7 +8,7 @@ import pytest
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data
 from kdedge.text.corpus import Corpus, load_corpus
-from kdedge.text.rules import Finding, near_doubles, same_text
+from kdedge.text.rules import Finding, missing_words, near_doubles, same_text
 
 Save = Callable[[str, list[str]], Path]
 
@@ -185,6 +185,12 @@ def test_near_double_labels_are_named() -> None:
         (finding,) = near_doubles(["x", one, other])
         assert (finding.kind, finding.count) == ("near-double labels", 2)
         assert finding.example == f"{one!r} and {other!r}"
+
+
+def test_words_for_missing_labels_are_told() -> None:
+    (finding,) = missing_words(["NaN", "good", "N/A", "nano"])
+    assert (finding.count, finding.example) == (2, "'NaN', 'N/A'")
+    assert missing_words(["good", "bad"]) == []
 
 
 def test_near_doubles_are_told_and_stay(save: Save) -> None:

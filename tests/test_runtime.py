@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from kdedge import KdedgeError, load_bundle
 from kdedge.bundle.manifest import read_manifest, verify
 from kdedge.runtime import load_engine
+from kdedge.text.pairs import Pair
 
 TEXTS = ["a moving, funny film", "a waste of two hours"]
 Change = Callable[[Path], object]
@@ -85,12 +87,26 @@ def test_an_archive_may_have_the_folder_itself(bundle: Path, tmp_path: Path) -> 
         load_bundle(archive)
 
 
-@pytest.mark.parametrize("text", ["f", "film"])
-def test_a_text_instead_of_a_list(bundle: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [
+        ("f", "str"), ("film", "str"), (Pair("a", "b"), "Pair"), (None, "NoneType"),
+        (np.array([["a film", "film"]]), "ndarray"),
+    ],
+)  # fmt: skip
+def test_what_is_no_list_of_texts(bundle: Path, texts: Any, kind: str) -> None:
     model = load_bundle(bundle)
     for method in (model.predict, model.outputs, model.calibrated_outputs):
-        with pytest.raises(KdedgeError, match=rf"texts: '{text}' is a text; a list is needed"):
-            method(text)
+        with pytest.raises(KdedgeError, match=f"texts: a {kind}; a list of texts is needed"):
+            method(texts)
+
+
+def test_texts_in_other_containers(bundle: Path) -> None:
+    model, texts = load_bundle(bundle), ["a good film", "a bad film"]
+    expected = model.predict(texts)
+    for given in (tuple(texts), iter(texts), dict.fromkeys(texts), np.array(texts)):
+        assert model.predict(given) == expected
+    assert model.predict(iter(texts[:1])) == model.predict(texts[:1])
 
 
 @pytest.mark.parametrize("text", ["", " \n", "x" * 100_001, "half \ud83d"])

@@ -11,7 +11,7 @@ from conftest import ROOT
 
 from kdedge.check import check_recipe
 from kdedge.errors import KdedgeError
-from kdedge.recipe import load_recipe
+from kdedge.recipe import Data, load_recipe
 from kdedge.tasks import MultiLabel, Regression
 from kdedge.text.corpus import Corpus, load_corpus
 
@@ -61,7 +61,7 @@ def test_labels_between_delimiters(save: Save) -> None:
     assert of_each(corpus) == [("joy", "love"), (), ("love",)]
     with pytest.raises(KdedgeError, match="line 2: topics is 'joy; love'; a list .*delimiter"):
         several(path, label="topics")
-    with pytest.raises(KdedgeError, match=r"topics is \['joy', 'love'\].* task = .multi-label."):
+    with pytest.raises(KdedgeError, match="label_delimiter: only for several labels: task = "):
         load_corpus(path, label="topics", label_delimiter=";", split="split")
 
 
@@ -117,6 +117,10 @@ def test_too_few_rows_for_all_splits(save: Save) -> None:
     path = save("t.csv", ["text,label", *(f"text {i},label {i}" for i in range(4))])
     with pytest.raises(KdedgeError, match="no row is left for valid, because train needs one of"):
         load_corpus(path, task="multi-label", label_delimiter=";")
+    for row in ([1, 0, 1], ["0", "0"], (1, 1)):
+        with pytest.raises(KdedgeError, match="0 or 1 for each label. Write the names"):
+            MultiLabel.parse(row, "here")
+    assert MultiLabel.parse([1, 0], "here") == ("0", "1")
 
 
 def test_scores(save: Save) -> None:
@@ -229,3 +233,13 @@ def test_fasttext_lines_with_several_labels(save: Save) -> None:
     corpus = load_corpus(save("t.txt", lines), task="multi-label", label_delimiter=" ")
     assert corpus.task.output_names == ("a", "b", "c")
     assert sum(part.labels[:, 2].sum() for part in (corpus.train, corpus.valid, corpus.test)) == 10
+
+
+def test_several_labels_need_their_task(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("text,a,b\none,1,0\n")
+    for setting in ({"label_delimiter": ";"}, {"label_columns": ("a", "b")}):
+        with pytest.raises(KdedgeError, match=f"{[*setting][0]}: only for several labels: task = "):
+            load_corpus(path, **setting)
+    with pytest.raises(ValueError, match="A column of 0 and 1 is a label of two classes"):
+        Data(path=path, task="multi-label", label_columns=("a",))

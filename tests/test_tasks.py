@@ -175,8 +175,10 @@ def test_scores_are_standardised_and_cut() -> None:
     assert cut.outputs(np.array([[6.0]], np.float32)).tolist() == [[5.0]]
     assert STARS.logits(np.array([2.5], np.float32), "here").tolist() == [-1.0]
     assert STARS.answer([2.5]).fields() == {"score": 2.5, "unsure": False}
-    with pytest.raises(KdedgeError, match="score_range: 5, 1; the second number must be larger"):
+    with pytest.raises(KdedgeError, match="score_range: 5, 1; two finite numbers are needed"):
         STARS.within((5, 1))
+    with pytest.raises(KdedgeError, match="score_range: 0, inf; two finite numbers are needed"):
+        STARS.within((0, math.inf))
     with pytest.raises(KdedgeError, match='score_range: is for task = "regression"'):
         TASK.within((1, 5))
 
@@ -207,6 +209,8 @@ def test_mean_and_deviation_are_of_the_training_split() -> None:
     assert task.fitted(labels[:2]).deviation == 1.0
     with pytest.raises(KdedgeError, match="there has one score only"):
         Regression.from_labels([2.0, 2.0], "there")
+    with pytest.raises(KdedgeError, match=r"the training split has one score only \(3\)"):
+        task.fitted(labels[1:2])
 
 
 def test_correlations_worked_out_by_hand() -> None:

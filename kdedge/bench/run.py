@@ -258,6 +258,7 @@ def _plan(
                 )
         for length, threads, batch in itertools.product(lengths, grid.threads, grid.batches):
             if batch > 1 and artifact.format == "litert":
+                tell_once(f"{prefix}{artifact.name}: left out with batches of {batch}; it takes 1")
                 continue
             # Repeat the texts if they are fewer than a batch.
             repeated = itertools.islice(itertools.cycle(texts), max(len(texts), batch))

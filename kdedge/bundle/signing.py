@@ -8,6 +8,7 @@ them. Java, Kotlin, Swift and browsers can verify it with their standard librari
 Needs `pip install 'kdedge[sign]'`.
 """
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,11 @@ def _key(path: Path, private: bool) -> tuple[Any, Any, Any]:
     key: Any = None
     try:
         content = path.read_bytes()
+        if not private and b"PRIVATE KEY" in content:
+            raise KdedgeError(
+                f"{path}: a private key. `openssl ec -in {shlex.quote(str(path))} -pubout -out "
+                "public.pem` writes its public half: name that one."
+            )
         if private:
             key = serialization.load_pem_private_key(content, None)
         else:

@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdedge.errors import KdedgeError
-from kdedge.recipe import Data
+from kdedge.recipe import LARGEST_SEED, Data
 
 if TYPE_CHECKING:
     from kdedge.text.readers import LabelForm, TextFiles
 
 Seed = Annotated[
     int,
-    typer.Option("--seed", min=0, metavar="INTEGER", help="seed of everything random (0 or more)"),
+    typer.Option(
+        "--seed",
+        min=0,
+        max=LARGEST_SEED,
+        metavar="INTEGER",
+        help="seed of everything random (0 or more)",
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="folder to make")]
 Bundle = Annotated[

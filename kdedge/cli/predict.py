@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 CONTEXT = {"ignore_unknown_options": True}
 # Arguments that look like this are mistyped options, not texts.
 OPTION = re.compile(r"--[a-z][a-z-]*(=|$)")
+TEXT_FILE = re.compile(r"\.(txt|csv|tsv|jsonl?|parquet)(\.gz)?$")
 LABELS = {"label", "label_delimiter", "label_columns"}
 
 
@@ -60,12 +62,14 @@ def predict(
     Empty lines of a file or of standard input are left out and counted.
     """
     from kdedge.runtime import load_bundle
-    from kdedge.text.pairs import columns_of, parts_of
+    from kdedge.text.pairs import columns_of, in_one_line, parts_of
     from kdedge.text.readers import split_lines
 
     for text in texts or []:
         if OPTION.match(text) and "--" not in sys.argv:
             raise KdedgeError(f"{text}: no such option. If it is a text, write -- before it.")
+        if TEXT_FILE.search(text) and "--" not in sys.argv and Path(text).is_file():
+            raise KdedgeError(f"{text}: a file. Write --file before it; if it is a text, --.")
     if texts and data:
         raise KdedgeError("--file: give either a file or texts, not both.")
     given: list[Any] = []
@@ -92,6 +96,8 @@ def predict(
         if sys.stdin.isatty():
             say("Write a text on each line; Ctrl-D ends.")
         read, empty = split_lines(sys.stdin.buffer.read(), "standard input")
+        if not read:
+            raise KdedgeError("standard input: no texts. Write one on each line.")
         lines = [_pair_in(line) for line in read] if pairs else [*read]
     task = classifier.manifest.task
     # Raises errors of labels before the answers, which may take long.
@@ -102,9 +108,17 @@ def predict(
             asked = {name: of[0] for name, of in columns_of([line]).items()}
             typer.echo(json.dumps({**asked, **answer.fields()}, ensure_ascii=False))
         else:
-            typer.echo("\t".join([answer.line(), *parts_of(line)]))
+            typer.echo("\t".join([answer.line(), *map(in_one_line, parts_of(line))]))
     if empty:
         say("1 empty text was left out." if empty == 1 else f"{empty:,} empty texts were left out.")
+    encoder, longest = classifier.encoder, classifier.engine.length
+    longest = longest or encoder.max_length
+    special = len(encoder.first) + (2 if pairs else 1) * len(encoder.last)
+    if full := int((calibrated.lengths + special >= longest).sum()):
+        say(
+            f"{full:,} of {len(lines):,} texts have {longest} or more tokens: only the first "
+            f"{longest} were read."
+        )
     trust = classifier.manifest.artifact(artifact).trust
     if trust and trust.margin:
         of = trust.margin

@@ -100,6 +100,11 @@ def in_order_of_corpus(store: SoftLabels, corpus: Corpus, names: Mapping[str, st
     own, task = store.task, corpus.task
     if own.name != task.name or own.output_names == task.output_names:
         return store
+    if own.width != task.width:
+        raise KdedgeError(
+            f"{store.folder}: the soft labels are for {own}, and the data has {task}. Label the "
+            "texts with a teacher that has the data's classes: kdedge label."
+        )
     counts: Counts | None = None
     known = store.index.rows(corpus.train.texts) >= 0
     if task.has_classes and own.width == task.width and known.any():

@@ -35,12 +35,15 @@ def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncode
     """
     rows = read_rows(path)
     columns = {name for row in rows for name in row.fields}
-    kind = next((name for name in ("logits", task.output) if name in columns), None)
-    if kind is None:
+    kinds = [name for name in ("logits", task.output) if name in columns]
+    if len(kinds) > 1:
+        raise KdedgeError(f"{path}: both columns logits and {task.output}. Remove one of them.")
+    if not kinds:
         raise KdedgeError(
             f"{path}: neither a column logits nor {task.output}. The columns are: "
             f"{', '.join(sorted(columns))}."
         )
+    (kind,) = kinds
     logits: dict[Text, Logits] = {}
     names = [name for name in TEXT_COLUMNS if name in columns] or ["text"]
     for row in rows:

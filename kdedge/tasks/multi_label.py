@@ -107,7 +107,16 @@ class MultiLabel(Task):
             )
         names = [Classification.parse(label, where) for label in value]
         if None in names:
-            raise KdedgeError(f"{where} is {value!r:.40}; one of its labels is empty.")
+            raise KdedgeError(
+                f"{where} is {value!r:.40}; one of its labels is empty. Remove what is too much, "
+                "for instance a delimiter at the end."
+            )
+        if len(names) > len({*names}) and {*names} <= {"0", "1"}:
+            raise KdedgeError(
+                f"{where} is {value!r:.40}: 0 or 1 for each label. Write the names of the labels, "
+                "or a column for each label, and name the columns: label_columns in [data], "
+                "--label-columns."
+            )
         return tuple(sorted({name for name in names if name is not None}))
 
     @classmethod

@@ -135,14 +135,21 @@ class Regression(Task):
 
     def fitted(self, train: Labels) -> Self:
         """With mean and deviation of the training split; see `Task`."""
-        deviation = float(train.std()) or self.deviation
+        deviation = float(train.std())
+        if not deviation:
+            raise KdedgeError(
+                f"the training split has one score only ({float(train[0]):g}); at least two are "
+                "needed. Divide the rows in another way: split in [data], --split."
+            )
         return self.model_copy(update={"mean": float(train.mean()), "deviation": deviation})
 
     def within(self, score_range: tuple[float, float]) -> Self:
         """With predictions clipped to a range; see `Task`."""
         low, high = score_range
-        if not low < high:
-            raise KdedgeError(f"score_range: {low:g}, {high:g}; the second number must be larger.")
+        if not -math.inf < low < high < math.inf:
+            raise KdedgeError(
+                f"score_range: {low:g}, {high:g}; two finite numbers are needed, the second larger."
+            )
         return self.model_copy(update={"low": low, "high": high})
 
     def unlabelled(self, count: int) -> Labels:

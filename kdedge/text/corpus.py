@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ from kdedge.text.rules import (
     check_no_rows_in_texts,
     copies,
     joined_labels,
+    missing_words,
     near_doubles,
     remove_leaks,
     same_text,
@@ -110,7 +111,7 @@ def load_corpus(
     score_range: tuple[float, float] | None = None,
     split: str | None = None,
     id: str | None = None,
-    unlabelled: Path | None = None,
+    unlabelled: Path | str | None = None,
     valid_fraction: float = 0.1,
     test_fraction: float = 0.2,
     encoding: str | None = None,
@@ -167,7 +168,12 @@ def load_corpus(
             f"valid_fraction, test_fraction: {valid_fraction}, {test_fraction}. "
             "Both must be above 0 and their sum below 1."
         )
+    one_of("empty_texts", empty_texts, dict.fromkeys(get_args(Empty)))
+    one_of("contradictions", contradictions, dict.fromkeys(get_args(Contradictions)))
     kind = one_of("task", task, TASKS)
+    if task != "multi-label" and (label_delimiter or label_columns):
+        setting = "label_delimiter" if label_delimiter else "label_columns"
+        raise KdedgeError(f'{setting}: only for several labels: task = "multi-label", --task.')
     path, form = Path(path), Format(encoding, delimiter, quoting)
     label_form = LabelForm(label, label_delimiter, tuple(label_columns))
     columns = (text, text_pair) if text_pair else (text,)
@@ -179,6 +185,17 @@ def load_corpus(
     if id:
         _need_unique(rows, id)
     findings: list[Finding] = []
+    if not split and (names := [name for name in unused if name.strip().lower() == "split"]):
+        findings.append(
+            Finding(
+                "unused split",
+                1,
+                f"column {names[0]!r} is not used, and the rows are divided at random; if it has "
+                f"train, valid and test, name it: split = {names[0]!r} in [data], --split",
+                "",
+                "",
+            )
+        )
     if empty_texts == "skip":
         rows, findings = without_empty(rows, columns)
     texts = [row.text_of(columns) for row in rows]
@@ -202,7 +219,8 @@ def load_corpus(
     if score_range:
         corpus_task = corpus_task.within(score_range)
         _need_within(labelled_rows, score_range)
-    findings += [*near_doubles(corpus_task.output_names), *joined_labels(corpus_task.output_names)]
+    for find in (near_doubles, missing_words, joined_labels):
+        findings += find(corpus_task.output_names)
 
     shares = {"valid": valid_fraction, "test": test_fraction}
     parts, new_findings = _parts(path, labelled_rows, corpus_task, labels, split, shares, seed)
@@ -217,7 +235,7 @@ def load_corpus(
         one for one, parsed in zip(texts, parsed_labels, strict=True) if parsed is None
     ]
     if unlabelled:
-        unlabelled_texts += read_texts(unlabelled, text, form, empty_texts, text_pair)
+        unlabelled_texts += read_texts(Path(unlabelled), text, form, empty_texts, text_pair)
     valid, test = part("valid"), part("test")
     unlabelled_texts, new_findings = without_held_out(unlabelled_texts, [*valid.texts, *test.texts])
     findings += new_findings

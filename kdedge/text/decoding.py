@@ -41,7 +41,7 @@ NO_WESTERN_WORD = re.compile(
 NO_WESTERN_RUN = re.compile(r"[^\x00-\x7f\s]{4,}")
 # Surrogate pairs in UTF-8, as Java and old databases write characters above U+FFFF.
 SURROGATES = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
-REMEDY = "Name the encoding: encoding in [data], or --encoding."
+REMEDY = "Name the encoding (encoding in [data], or --encoding), or convert it to UTF-8."
 
 Pieces = Callable[[], Iterable[bytes]]
 Tell = Callable[[str], None]

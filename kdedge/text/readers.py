@@ -228,13 +228,20 @@ class TextFiles:
         for path in self.files:
             column = "text" if _suffix(path) == ".txt" else self.text
             columns = (column, self.pair) if self.pair else (column,)
+            # JSON objects can have different fields.
+            even, fields = not _suffix(path).startswith(".json"), dict[str, Any]()
             for number, row in enumerate(iter_rows(path, self.form)):
                 if number == 0:
-                    need_columns(path, [row], {**text_columns(*columns), **needed})
+                    of_texts = text_columns(*columns)
+                    need_columns(path, [row], {**of_texts, **(needed if even else {})})
+                if not even:
+                    fields |= row.fields
                 if self.empty == "skip" and row.is_empty(*columns):
                     self.empty_seen += 1
                 else:
                     yield row, columns
+            if fields:
+                need_columns(path, [Row("", fields)], needed)
 
 
 def read_texts(
@@ -573,7 +580,7 @@ def need_columns(path: Path, rows: Sequence[Row], columns: Mapping[str, Sequence
                     f"right one: {setting} in [data], --{setting.replace('_', '-')}."
                     + (
                         " If this should be several columns, set delimiter."
-                        if len(there) == 1
+                        if len(there) == 1 and is_delimited(path)
                         else ""
                     )
                 )

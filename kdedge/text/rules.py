@@ -23,6 +23,8 @@ Contradictions = Literal["keep", "drop"]
 WHOLE_AS_FLOAT = re.compile(r"^\+?(-?[0-9]+)(\.0*)?$")
 # Soft hyphens, zero-width characters and direction marks.
 INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+# Written by pandas, databases and spreadsheets.
+MISSING = {"nan", "none", "null", "n/a", "na", "<na>", "#n/a", "nil", "-", "?"}
 LOOK_ALIKES = str.maketrans("‐‑‒–—−‘’“”", "------''\"\"")
 
 
@@ -241,6 +243,22 @@ def near_doubles(names: Iterable[str]) -> list[Finding]:
             "labels that are nearly the same",
             "; ".join(" and ".join(map(repr, group)) for group in groups[:3]),
             "kept as different classes; if they mean the same, write them alike in the file",
+        )
+    ]
+
+
+def missing_words(names: Iterable[str]) -> list[Finding]:
+    """A finding about labels that programs write where a label is missing."""
+    found = [name for name in names if same_text(name) in MISSING]
+    if not found:
+        return []
+    return [
+        Finding(
+            "words for missing labels",
+            len(found),
+            "labels that often stand for a missing one",
+            ", ".join(map(repr, found)),
+            "kept as classes; if they mean that there is no label, leave the fields empty",
         )
     ]
 
