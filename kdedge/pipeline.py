@@ -36,6 +36,7 @@ from kdedge.distill.terms import (
     check,
     check_logits_only,
     check_own_vocabulary,
+    check_prompts,
     needs_teacher,
     settings_for_store,
 )
@@ -146,6 +147,7 @@ def _checked(recipe: Recipe) -> tuple[Corpus, tuple[Text, ...]]:
     """
     check(recipe.distill, find_preset(recipe.distill.student))
     corpus = corpus_of(recipe)
+    check_prompts(recipe.distill, corpus)
     check_teaching(corpus, recipe.teaching, recipe.data.labels)
     _check_teacher(recipe)
     for finding in check_decide(corpus, recipe.decide, recipe.data.out_of_scope):

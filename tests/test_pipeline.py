@@ -142,6 +142,23 @@ def test_a_folder_that_no_run_made(tmp_path: Path) -> None:
     assert mine.exists()
 
 
+@pytest.mark.parametrize(
+    ("recipe", "prompt", "message"),
+    [
+        ("questions", "task", "virtual tokens are for single texts, and this data has pairs"),
+        ("stars", "soft-label", "soft-label needs labels, and regression has none"),
+    ],
+)
+def test_prompts_that_do_not_suit_the_data_are_refused_first(
+    recipe: str, prompt: str, message: str, tmp_path: Path
+) -> None:
+    read = load_recipe(ROOT / f"recipes/{recipe}.toml")
+    distill = read.distill.model_copy(update={"prompt": prompt})
+    with pytest.raises(KdedgeError, match=message):
+        pipeline.run(read.model_copy(update={"distill": distill}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_goes_on_without_a_refused_artifact(
     quick_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from kdedge.defaults import FullDistill, full_distill
-from kdedge.distill.terms import check, check_own_vocabulary, needs_teacher
+from kdedge.distill.terms import check, check_own_vocabulary, check_prompts, needs_teacher
 from kdedge.distill.transfer_set import TransferSet
 from kdedge.errors import KdedgeError
 from kdedge.files import require_space
@@ -97,6 +97,7 @@ def plan_of(
         )
     preset = find_preset(settings.student)
     check(settings, preset)
+    check_prompts(settings, corpus)
     if not store.shares_tokens:
         check_own_vocabulary(settings, preset)
     beside = needs_teacher(settings)
@@ -107,11 +108,6 @@ def plan_of(
         )
     if not (beside or preset.needs_teacher):
         teacher = None
-    if corpus.has_pairs and (settings.prompt != "none" or settings.adversary == "prompt"):
-        raise KdedgeError(
-            f"distill: prompt = {settings.prompt!r}, adversary = {settings.adversary!r}; virtual "
-            "tokens are for single texts, and this data has pairs."
-        )
     strategy = _strategy(settings.devices, corpus)
     teacher_ids = list(range(len(encoder.vocabulary)))
     most = settings.vocabulary or preset.vocabulary

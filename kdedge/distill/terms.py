@@ -19,6 +19,7 @@ from kdedge.students.architecture import Parts, Preset
 from kdedge.students.presets import PRESETS
 from kdedge.tasks import Task
 from kdedge.teachers.bert import BertTeacher, load_teacher
+from kdedge.text.corpus import Corpus
 from kdedge.text.decoding import tell_once
 
 Terms = list[tuple[DistillationLoss, float]]
@@ -46,6 +47,24 @@ def check(settings: Distill, preset: Preset) -> None:
     one_of("distill.prompt", settings.prompt, PROMPTS)
     one_of("distill.adversary", settings.adversary, ADVERSARIES)
     _recipe_losses(settings)
+
+
+def check_prompts(settings: Distill, corpus: Corpus) -> None:
+    """Check that prompts and adversaries with virtual tokens suit the data.
+
+    Raises:
+        KdedgeError: they don't.
+    """
+    if corpus.has_pairs and (settings.prompt != "none" or settings.adversary == "prompt"):
+        raise KdedgeError(
+            f"distill: prompt = {settings.prompt!r}, adversary = {settings.adversary!r}; virtual "
+            "tokens are for single texts, and this data has pairs."
+        )
+    if settings.prompt == "soft-label" and not corpus.task.has_confidence:
+        raise KdedgeError(
+            f"distill.prompt: soft-label needs labels, and {corpus.task.name} has none. Use task "
+            "or none."
+        )
 
 
 def needs_teacher(settings: Distill) -> bool:
