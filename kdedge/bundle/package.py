@@ -99,21 +99,22 @@ def package_web(bundle: Path, out: Path, node_modules: Path | None = None) -> No
             tokenizer than BERT's WordPiece; `out` exists; or the JavaScript packages are not
             installed.
     """
-    page = WEB_PAGE if WEB_PAGE.is_dir() else WEB_DEMO
-    copies = {file: page / file for file in PAGE}
-    copies |= {f"runtime/{file}": path for file, path in _runtime(node_modules, page).items()}
-    with opened(bundle) as folder, new_folder(out) as site:
+    with opened(bundle) as folder:
         manifest = verify(folder)
         _check_tokenizer(bundle, folder)
         name, artifact = bundle.resolve().stem, _artifact(bundle, manifest)
+        page = WEB_PAGE if WEB_PAGE.is_dir() else WEB_DEMO
+        copies = {file: page / file for file in PAGE}
+        copies |= {f"runtime/{file}": path for file, path in _runtime(node_modules, page).items()}
         for part in (MANIFEST, CHECKSUMS, *manifest.files):
             copies[f"models/{name}/{part}"] = folder / part
-        for target, source in copies.items():
-            (site / target).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, site / target)
-        samples = SAMPLE_TEXTS in manifest.files
-        index = json.dumps({"model": name, "artifact": artifact, "samples": samples}) + "\n"
-        (site / "models" / "index.json").write_text(index, encoding="utf-8")
+        with new_folder(out) as site:
+            for target, source in copies.items():
+                (site / target).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, site / target)
+            samples = SAMPLE_TEXTS in manifest.files
+            index = json.dumps({"model": name, "artifact": artifact, "samples": samples}) + "\n"
+            (site / "models" / "index.json").write_text(index, encoding="utf-8")
 
 
 def _check_tokenizer(bundle: Path, folder: Path) -> None:
