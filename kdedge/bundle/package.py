@@ -102,7 +102,7 @@ def package_web(bundle: Path, out: Path, node_modules: Path | None = None) -> No
     with opened(bundle) as folder:
         manifest = verify(folder)
         _check_tokenizer(bundle, folder)
-        name, artifact = bundle.resolve().stem, _artifact(bundle, manifest)
+        name, artifact = bundle.resolve().name.removesuffix(".zip"), _artifact(bundle, manifest)
         page = WEB_PAGE if WEB_PAGE.is_dir() else WEB_DEMO
         copies = {file: page / file for file in PAGE}
         copies |= {f"runtime/{file}": path for file, path in _runtime(node_modules, page).items()}
