@@ -1,6 +1,7 @@
 """Measures several labels, scores and pairs: teacher and student beside simple baselines.
 
     python benchmarks/other_tasks.py FOLDER goemotions sick_relatedness sick_entailment ratings
+    python benchmarks/other_tasks.py FOLDER ratings --students micro mini-cut
     python benchmarks/other_tasks.py FOLDER goemotions --train 3000 --eval 1000 --epochs 3
 
 FOLDER has the data sets' files; SETS names them. Each run is one `kdedge run` with default settings
@@ -60,18 +61,19 @@ def main() -> None:
     parser.add_argument("--eval", type=int, help="valid and test texts; default: all")
     parser.add_argument("--epochs", type=int, help="of the teacher; default: kdedge's")
     parser.add_argument("--augmented", type=int, help="augmented texts; default: kdedge's")
-    parser.add_argument("--student", default="micro")
+    parser.add_argument("--students", nargs="+", default=["micro"], metavar="STUDENT")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     for name in options.sets:
-        keep(run(options, name))
+        for student in options.students:
+            keep(run(options, name, student))
     keep()
 
 
-def run(options: Namespace, name: str) -> Figures:
+def run(options: Namespace, name: str, student: str) -> Figures:
     """Write a recipe, and run it."""
     asked = {"train": options.train, "eval": options.eval, "epochs": options.epochs}
-    asked |= {"augmented": options.augmented, "student": options.student}
+    asked |= {"augmented": options.augmented, "student": student}
     asked = {key: value for key, value in asked.items() if value is not None}
     data = SETS[name] | {"path": str((options.folder / SETS[name]["path"]).resolve())}
     data |= {f"{key}_size": asked[key] for key in ("train", "eval") if key in asked}
@@ -79,7 +81,7 @@ def run(options: Namespace, name: str) -> Figures:
         "data": data,
         "teach": {key: asked[key] for key in ("epochs",) if key in asked},
         "label": {key: asked[key] for key in ("augmented",) if key in asked},
-        "distill": {"student": options.student},
+        "distill": {"student": student},
         # A loss of accuracy is shown in the table, and is no reason to stop.
         "export": {"max_accuracy_drop": 100.0},
         "bench": {"tier": "quick"},
@@ -87,7 +89,7 @@ def run(options: Namespace, name: str) -> Figures:
     lines = [f'name = "{NAME}"', f"seed = {options.seed}"]
     for section, values in sections.items():
         lines += [f"[{section}]", *(f"{key} = {json.dumps(v)}" for key, v in values.items())]
-    work = ROOT / "runs" / NAME / f"{name}-{options.student}-{options.seed}"
+    work = ROOT / "runs" / NAME / f"{name}-{student}-{options.seed}"
     work.mkdir(parents=True, exist_ok=True)
     (work / "recipe.toml").write_text("\n".join(lines) + "\n")
     command = [sys.executable, "-c", "from kdedge.cli import app; app()", "run"]
@@ -107,8 +109,8 @@ def keep(*new: Figures) -> None:
 
 
 def _command(rows: list[Figures]) -> str:
-    names = dict.fromkeys(one["data"] for one in rows)
-    return f"python benchmarks/other_tasks.py FOLDER {' '.join(names)}"
+    names, students = (" ".join(dict.fromkeys(one[k] for one in rows)) for k in ("data", "student"))
+    return f"python benchmarks/other_tasks.py FOLDER {names} --students {students}"
 
 
 def page(result: Figures) -> str:
@@ -119,7 +121,7 @@ def page(result: Figures) -> str:
         "split.\n"
     ]
     for one in result["rows"]:
-        sizes = ", ".join(f"{key} {value}" for key, value in one["asked"].items())
+        asked = (f"{key} {value}; " for key, value in one["asked"].items() if key != "student")
         names = list(dict.fromkeys(name for m in one["models"].values() for name in m))
         rows = [
             (model, *(shown(name, measures[name], 1) for name in names))
@@ -127,7 +129,8 @@ def page(result: Figures) -> str:
         ]
         table = markdown(("model", *(name.replace("_", " ") for name in names)), rows)
         parts.append(
-            f"## {one['data']}\n\nSeed {one['seed']}; {sizes}; {one['test_texts']:,} test texts, "
+            f"## {one['data']}, {one['student']}\n\n"
+            f"Seed {one['seed']}; {''.join(asked)}{one['test_texts']:,} test texts, "
             f"best epoch {one['best_epoch']} of {one['teach']['epochs']}, "
             f"{one['cpu_seconds'] / 60:.0f} minutes of a processor core.\n\n{table}"
         )
