@@ -43,8 +43,10 @@ from kdedge.bench.run import REPORT, Grid, Labelled, bench_bundles
 from kdedge.bench.scenario import TIERS, Scenario, scenario
 from kdedge.bundle.decision import Bin, Calibration, Coverage, Decision, Margin, Trust, Typical
 from kdedge.cli import app
+from kdedge.cli.bench import _texts_of
 from kdedge.errors import KdedgeError
 from kdedge.files import sha256
+from kdedge.recipe import Data
 from kdedge.runtime import load_bundle
 from kdedge.text.corpus import load_corpus
 from kdedge.text.encoder import Encoded
@@ -325,6 +327,19 @@ def test_the_command_line_has_all_of_it(onnx_file: Path, tmp_path: Path) -> None
     ):
         refused = run(*arguments)
         assert refused.exit_code == 2 and message in " ".join(refused.output.split())
+
+
+@pytest.mark.parametrize(("part", "split"), [("test", "part"), ("train", None)])
+def test_a_file_that_is_only_scored(
+    part: str, split: str | None, onnx_file: Path, tmp_path: Path
+) -> None:
+    bundle = make_bundle(tmp_path / "bundle", "nano", {"onnx-float32": onnx_file})
+    path = tmp_path / "data.csv"
+    path.write_text(f"text,label,part\na film,positive,{part}\nno label,,{part}\n")
+    assert _texts_of(Data(path=path, split=split), [bundle]) == (("a film",), ("positive",))
+    path.write_text("text,label,part\na film,positive,train\n")
+    with pytest.raises(KdedgeError, match="no test text has a label"):
+        _texts_of(Data(path=path, split="part"), [bundle])
 
 
 def test_the_time_of_cold_starts(tflite: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kdedge import KdedgeError, load_bundle
-from kdedge.bundle.manifest import read_manifest, verify
+from kdedge.bundle.manifest import read_manifest, trusts_of, verify
 from kdedge.runtime import load_engine
 from kdedge.text.pairs import Pair
 
@@ -75,6 +75,12 @@ def test_no_tensorflow_is_loaded(bundle: Path) -> None:
 
 
 # What is refused
+
+
+def test_trust_of_two_bundles_of_one_model(bundle: Path) -> None:
+    other = Path(copytree(bundle, bundle.with_name("other")))
+    alone, both = trusts_of([bundle]), trusts_of([bundle, other])
+    assert [*both] == [f"{name}/{one}" for name in ("bundle", "other") for one in alone]
 
 
 def test_an_archive_may_have_the_folder_itself(bundle: Path, tmp_path: Path) -> None:
