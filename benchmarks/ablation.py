@@ -18,7 +18,6 @@ import numpy.typing as npt
 from benchmarks.common import Figures, cli, make_once, read_command_line, train_student
 from kdedge import KdedgeError, SoftLabels, Student
 from kdedge.bench.report.tables import markdown
-from kdedge.bench.statistics import RESAMPLES
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "no soft labels: alpha 0": {"alpha": 0.0},
@@ -43,6 +42,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 BASE = "base"
 SPLITS = ("valid", "test")
+RESAMPLES = 2000
 # Whether answers are right: 1 or 0, [seeds, texts].
 Right = npt.NDArray[np.float64]
 

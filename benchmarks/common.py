@@ -41,8 +41,7 @@ MOVIE_REVIEWS = ROOT / "recipes" / "movie_reviews.toml"
 # The code that a figure depends on, by what is measured: a teacher, a student, exported files, ...
 TEACHER = (
     "kdedge/recipe.py", "kdedge/defaults.py", "kdedge/text", "kdedge/tasks", "kdedge/labels",
-    "kdedge/objectives",
-    "kdedge/training", "kdedge/teach", "kdedge/teachers",
+    "kdedge/objectives", "kdedge/training", "kdedge/teach", "kdedge/teachers",
 )  # fmt: skip
 STUDENT = (*TEACHER, "kdedge/extensions.py", "kdedge/layers", "kdedge/students", "kdedge/distill")
 FILES = (*STUDENT, "kdedge/compress", "kdedge/export", "kdedge/bundle", "kdedge/engines.py")

@@ -71,7 +71,9 @@ def main() -> None:
     )
     if options.weights not in ("trained", "random"):
         raise KdedgeError(f"--weights: {options.weights}. Allowed: trained, random.")
-    ways = [*([RELEASE] if options.baseline else []), ONE, OWN]
+    # The checkouts of other releases than this one, by the way that they are measured in.
+    sources = {RELEASE: checkout(options.baseline)} if options.baseline else {}
+    ways = [*sources, ONE, OWN]
     random, names = options.weights == "random", options.models or [*MODELS]
     folder = setup.work / options.weights
     for name in names:
@@ -86,7 +88,7 @@ def main() -> None:
             # Rounds alternate in which way comes first.
             for way in ways[:: 1 if number % 2 else -1]:
                 bundle = folder / (f"{name}-{RELEASE}" if way == RELEASE else name)
-                source = checkout(options.baseline) if way == RELEASE else ROOT
+                source = sources.get(way, ROOT)
                 found[name][way].append(measure(source, bundle, way, texts))
     rows = {}
     for name in names:

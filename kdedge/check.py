@@ -8,8 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-import numpy as np
-
 from kdedge.defaults import FullTeach, full_label, full_teach
 from kdedge.errors import KdedgeError
 from kdedge.recipe import FOR_LABELS, STUDENTS, Data, Decide, Recipe, Teach
@@ -36,7 +34,7 @@ from kdedge.text.encoder import TextEncoder
 from kdedge.text.pairs import Text
 from kdedge.text.readers import Format, LabelForm, iter_rows, read_texts
 from kdedge.text.rules import Finding, quoted
-from kdedge.text.unlabelled import load_unlabelled
+from kdedge.text.unlabelled import has_no_labels, load_unlabelled
 
 Verdict = Literal["ok", "odd", "impossible"]
 # A finding is reported above these shares of truncated texts and of unknown tokens, and below this
@@ -293,11 +291,10 @@ def check_decide(corpus: Corpus, decide: Decide, out_of_scope: Path | None) -> l
     # The number of labels that are enough if all are right: Wilson's interval with half of the
     # count, as in `kdedge.export.trust`.
     needed = math.ceil(2 * decide.precision * ONE_SIDED_95**2 / (1 - decide.precision))
-    labels = corpus.valid.labels
-    if np.array_equal(labels, corpus.task.unlabelled(len(labels))):
+    if has_no_labels(corpus.valid, corpus.task):
         # A large model's answers will be the labels.
         return []
-    positives = int(corpus.task.truth(labels).sum())
+    positives = int(corpus.task.truth(corpus.valid.labels).sum())
     if positives >= needed:
         return []
     return [

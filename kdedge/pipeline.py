@@ -133,7 +133,8 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         console.print(
             f"{', '.join(sorted(refused))}: not in the bundle, because of the loss of "
             f"{corpus.task.metric}. Allow more: max_accuracy_drop in [export], or compare others: "
-            "artifacts in [export]."
+            "artifacts in [export].",
+            markup=False,
         )
     console.print(f"{out / 'report.html'} has the whole report; the bundle is {bundle}.")
     return report
@@ -378,7 +379,9 @@ class _Stages:
         # The result of other settings is removed; a partial one of these settings is continued.
         if entry.get("key") != key:
             if path.exists():
-                console.print(f"{name}: data or settings have changed, so {path} is made anew")
+                console.print(
+                    f"{name}: data or settings have changed, so {path} is made anew", markup=False
+                )
             _remove(path)
             self._note(name, {"key": key})
         elif path.exists() and name != "label":

@@ -475,6 +475,9 @@ def test_columns_that_are_not_used_are_told(write: Write) -> None:
     assert told[0] == f"{path}: columns that are not used: id, split."
     assert "column 'split' is not used, and the rows are divided at random" in told[1]
     assert len(told) == 2
+    told.clear()
+    load_corpus(path, empty_texts="skip", tell=told.append)
+    assert "column 'split' is not used" in told[1]
 
 
 def test_settings_with_two_values_only(write: Write) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-RESAMPLES = 2000
 # Student's t, two-sided 95%, for 1, 2, ... degrees of freedom; above 30 it hardly changes.
 STUDENT_95 = (
     12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,

@@ -111,13 +111,13 @@ def predict(
             typer.echo("\t".join([answer.line(), *map(in_one_line, parts_of(line))]))
     if empty:
         say("1 empty text was left out." if empty == 1 else f"{empty:,} empty texts were left out.")
-    encoder, longest = classifier.encoder, classifier.engine.length
-    longest = longest or encoder.max_length
+    encoder = classifier.encoder
+    longest = classifier.engine.length or encoder.max_length
     special = len(encoder.first) + (2 if pairs else 1) * len(encoder.last)
     if full := int((calibrated.lengths + special >= longest).sum()):
         say(
-            f"{full:,} of {len(lines):,} texts have {longest} or more tokens: only the first "
-            f"{longest} were read."
+            f"{full:,} of {len(lines):,} texts have {longest} or more tokens; longer ones are "
+            f"truncated to {longest}."
         )
     trust = classifier.manifest.artifact(artifact).trust
     if trust and trust.margin:

@@ -87,14 +87,19 @@ def _that_need_teacher(settings: Distill) -> list[str]:
     ]
 
 
+def _that_need_its_parts(settings: Distill, preset: Preset) -> list[str]:
+    """The same, and the student if it takes layers from the teacher."""
+    student = [f"student = {settings.student!r}"] if preset.needs_teacher else []
+    return student + _that_need_teacher(settings)
+
+
 def check_own_vocabulary(settings: Distill, preset: Preset) -> None:
     """Check that a student can have other tokens than its teacher.
 
     Raises:
         KdedgeError: teacher and student must read the same token ids.
     """
-    named = [f"student = {settings.student!r}"] if preset.needs_teacher else []
-    if named := named + _that_need_teacher(settings):
+    if named := _that_need_its_parts(settings, preset):
         raise KdedgeError(
             f"distill: {', '.join(named)}: teacher and student would have to read the same tokens. "
             "This teacher's are not BERT's WordPiece, so its student gets word pieces of its own. "
@@ -108,8 +113,7 @@ def check_logits_only(settings: Distill, preset: Preset) -> None:
     Raises:
         KdedgeError: it needs more of the teacher.
     """
-    named = [f"student = {settings.student!r}"] if preset.needs_teacher else []
-    if named := named + _that_need_teacher(settings):
+    if named := _that_need_its_parts(settings, preset):
         raise KdedgeError(f"distill: {', '.join(named)}: {ONNX_ONLY}")
 
 

@@ -107,7 +107,7 @@ def in_order_of_corpus(store: SoftLabels, corpus: Corpus, names: Mapping[str, st
         )
     counts: Counts | None = None
     known = store.index.rows(corpus.train.texts) >= 0
-    if task.has_classes and own.width == task.width and known.any():
+    if task.has_classes and known.any():
         texts = [text for text, there in zip(corpus.train.texts, known, strict=True) if there]
         counts = counts_of(store.lookup(texts)[0], corpus.train.labels[known])
     order = order_of(own, names, task, store.folder, counts)

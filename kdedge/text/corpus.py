@@ -197,7 +197,8 @@ def load_corpus(
             )
         )
     if empty_texts == "skip":
-        rows, findings = without_empty(rows, columns)
+        rows, new_findings = without_empty(rows, columns)
+        findings += new_findings
     texts = [row.text_of(columns) for row in rows]
     parsed_labels = [kind.parse(*label_form.of(row)) for row in rows]
     if quoting is None and is_delimited(path):

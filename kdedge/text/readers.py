@@ -228,20 +228,20 @@ class TextFiles:
         for path in self.files:
             column = "text" if _suffix(path) == ".txt" else self.text
             columns = (column, self.pair) if self.pair else (column,)
-            # JSON objects can have different fields.
-            even, fields = not _suffix(path).startswith(".json"), dict[str, Any]()
+            # JSON objects can have different fields: one of them must have the needed ones.
+            at_once, later = ({}, needed) if _suffix(path).startswith(".json") else (needed, {})
+            fields = dict[str, Any]()
             for number, row in enumerate(iter_rows(path, self.form)):
                 if number == 0:
-                    of_texts = text_columns(*columns)
-                    need_columns(path, [row], {**of_texts, **(needed if even else {})})
-                if not even:
+                    need_columns(path, [row], {**text_columns(*columns), **at_once})
+                if later:
                     fields |= row.fields
                 if self.empty == "skip" and row.is_empty(*columns):
                     self.empty_seen += 1
                 else:
                     yield row, columns
             if fields:
-                need_columns(path, [Row("", fields)], needed)
+                need_columns(path, [Row("", fields)], later)
 
 
 def read_texts(

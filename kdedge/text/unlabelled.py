@@ -114,6 +114,11 @@ def load_unlabelled(
     return Corpus(task, **splits, unlabelled=tuple(more), findings=tuple(findings))
 
 
+def has_no_labels(split: Split, task: Task) -> bool:
+    """Whether all labels of a split are missing."""
+    return np.array_equal(split.labels, task.unlabelled(len(split)))
+
+
 def with_answers(corpus: Corpus, texts: Sequence[Text], logits: Logits) -> Corpus:
     """Use a teacher's answers as labels of the valid and test texts that have none.
 
@@ -139,7 +144,7 @@ def with_answers(corpus: Corpus, texts: Sequence[Text], logits: Logits) -> Corpu
         labels = split.labels[rows] if has_labels else np.stack([numbers[text] for text in chosen])
         return Split(chosen, labels)
 
-    unknown = np.array_equal(corpus.test.labels, task.unlabelled(len(corpus.test)))
+    unknown = has_no_labels(corpus.test, task)
     return replace(
         corpus,
         train=answered("train", corpus.train, True),
