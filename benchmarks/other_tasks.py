@@ -11,13 +11,17 @@ results/other_tasks.json.
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.any_data import figures, processor_seconds
+import numpy as np
+
+from benchmarks.any_data import SIZES, fastest, figures, int8_file, processor_seconds
 from benchmarks.common import (
     ROOT,
     Figures,
@@ -28,6 +32,7 @@ from kdedge.bench.report.tables import markdown
 from kdedge.tasks import shown
 
 NAME = "other_tasks"
+SAMPLES = 1000
 SICK = {"path": "tasks/sick.csv.gz", "text_pair": "text_pair", "split": "split"}
 SETS: dict[str, dict[str, Any]] = {
     "goemotions": {
@@ -99,8 +104,55 @@ def run(options: Namespace, name: str, student: str) -> Figures:
         check=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
+    cpu = processor_seconds() - before
     found = figures(name, options.seed, work / "run")
-    return found | {"asked": asked, "cpu_seconds": processor_seconds() - before}
+    more = {"intervals": intervals(work / "run"), "agreement": agreement(work / "run")}
+    return found | {"asked": asked, "cpu_seconds": cpu} | more
+
+
+def agreement(out: Path) -> dict[str, float]:
+    """Share of texts to which the int8 LiteRT file gives the same answer as the Keras model.
+
+    Args:
+        out: folder of a run.
+    """
+    return {who: int8_file(out / bundle).parity.agreement for who, bundle in SIZES.items()}
+
+
+def intervals(out: Path) -> dict[str, dict[str, tuple[float, float]]]:
+    """95% bootstrap intervals over the test texts of the models' measures, and of their quotients.
+
+    Args:
+        out: folder of a run.
+    """
+    from kdedge.students.trained import Student
+
+    student = Student.load(out / "student")
+    test, ours = student.test, student.notes["preset"]
+    assert test.teacher_logits is not None
+    outputs = {
+        "teacher": (student.teacher_task, student.teacher_task.outputs(test.teacher_logits)),
+        ours: (student.task, student.task.outputs(test.logits)),
+    }
+    rng, texts = np.random.default_rng(0), len(test.labels)
+    drawn: dict[str, dict[str, list[float]]] = {}
+    for _ in range(SAMPLES):
+        sample = rng.integers(0, texts, texts)
+        measures = {
+            name: task.measures(of[sample], test.labels[sample])
+            for name, (task, of) in outputs.items()
+        }
+        measures[f"{ours} / teacher"] = {
+            metric: value / measures["teacher"][metric] for metric, value in measures[ours].items()
+        }
+        for name, values in measures.items():
+            for metric, value in values.items():
+                drawn.setdefault(name, {}).setdefault(metric, []).append(value)
+    ends = (2.5, 97.5)
+    return {
+        name: {metric: tuple(np.percentile(values, ends).tolist()) for metric, values in of.items()}
+        for name, of in drawn.items()
+    }
 
 
 def keep(*new: Figures) -> None:
@@ -114,27 +166,74 @@ def _command(rows: list[Figures]) -> str:
 
 
 def page(result: Figures) -> str:
-    """One table for each data set."""
+    """One table for each data set and student."""
     parts = [
         "# Several labels, scores and pairs of texts\n\n"
         "`kdedge run` with default settings, except the sizes given below. Figures are of the test "
-        "split.\n"
+        "split: the mean over the seeds, with the standard deviation if there are several, and a "
+        f"95% interval over the texts ({SAMPLES:,} bootstrap samples) where it was computed. The "
+        "last line of a table is the student's figure divided by the teacher's. MB is the size of "
+        "the int8 LiteRT file, `as float` the share of test texts to which it gives the same "
+        "answer as the Keras model, ms the median time from a test text to its answer with the "
+        "fastest file (the lowest of the seeds, because other programs ran too).\n"
     ]
-    for one in result["rows"]:
-        asked = (f"{key} {value}; " for key, value in one["asked"].items() if key != "student")
-        names = list(dict.fromkeys(name for m in one["models"].values() for name in m))
-        rows = [
-            (model, *(shown(name, measures[name], 1) for name in names))
-            for model, measures in one["models"].items()
-        ]
-        table = markdown(("model", *(name.replace("_", " ") for name in names)), rows)
-        parts.append(
-            f"## {one['data']}, {one['student']}\n\n"
-            f"Seed {one['seed']}; {''.join(asked)}{one['test_texts']:,} test texts, "
-            f"best epoch {one['best_epoch']} of {one['teach']['epochs']}, "
-            f"{one['cpu_seconds'] / 60:.0f} minutes of a processor core.\n\n{table}"
-        )
+    for place in dict.fromkeys((one["data"], one["student"]) for one in result["rows"]):
+        ones = [one for one in result["rows"] if (one["data"], one["student"]) == place]
+        parts.append(f"## {', '.join(place)}\n\n{about(ones)}\n\n{table(ones)}")
     return "\n".join(parts)
+
+
+def about(ones: Sequence[Figures]) -> str:
+    """Seeds, sizes and processor time of runs that differ in their seed only."""
+    one = ones[-1]
+    sizes = (f"{key} {value}; " for key, value in one["asked"].items() if key != "student")
+    best = ", ".join(str(one["best_epoch"]) for one in ones)
+    return (
+        f"{len(ones)} seed{'s' * (len(ones) > 1)}; {''.join(sizes)}{one['test_texts']:,} test "
+        f"texts, best epoch {best} of {one['teach']['epochs']}, "
+        f"{min(one['cpu_seconds'] for one in ones) / 60:.0f} minutes of a processor core."
+    )
+
+
+def table(ones: Sequence[Figures]) -> str:
+    """Measures of each model, and the student's divided by the teacher's."""
+    ours = ones[-1]["student"]
+    names = list(ones[-1]["models"][ours])
+    lines = []
+    for model in [*ones[-1]["models"], f"{ours} / teacher"]:
+        cells = [model]
+        for metric in names:
+            if model in ones[-1]["models"]:
+                values = [one["models"][model][metric] for one in ones]
+                as_metric = metric
+            else:
+                mine, teachers = ([o["models"][m][metric] for o in ones] for m in (ours, "teacher"))
+                values = [a / b for a, b in zip(mine, teachers, strict=True)]
+                as_metric = "accuracy"  # shown in per cent, as shares are
+            ends = [one["intervals"][model][metric] for one in ones if model in one["intervals"]]
+            cells.append(_with_spread(as_metric, values, ends))
+        who = {"teacher": "teacher", ours: "student"}.get(model)
+        same = [one["agreement"][who] for one in ones if who in one["agreement"]]
+        cells += [
+            f"{ones[-1]['bytes'][who] / 1e6:.1f}" if who else "",
+            f"{100 * statistics.mean(same):.1f}%" if same else "",
+            f"{fastest(ones, model):.3g}" if who else "",
+        ]
+        lines.append(cells)
+    head = ("model", *(name.replace("_", " ") for name in names), "MB", "as float", "ms")
+    return markdown(head, lines)
+
+
+def _with_spread(metric: str, values: Sequence[float], ends: Sequence[Sequence[float]]) -> str:
+    text = shown(metric, statistics.mean(values), 1)
+    if len(values) > 1:
+        text += f" ± {shown(metric, statistics.stdev(values), 1).rstrip('%')}"
+    if ends:
+        low, high = (
+            shown(metric, statistics.mean(e), 1).rstrip("%") for e in zip(*ends, strict=True)
+        )
+        text += f" ({low} to {high})"
+    return text
 
 
 if __name__ == "__main__":
