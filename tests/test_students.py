@@ -11,6 +11,7 @@ import pytest
 from conftest import classes, few_texts
 
 from kdedge import KdedgeError, Student, TextEncoder, build_student, load_teacher
+from kdedge.bench.report.disagreements import disagreements_of
 from kdedge.compress.vocabulary import prune_vocabulary
 from kdedge.files import CHECKSUMS, write_checksums
 from kdedge.layers.pooling import TokenMean
@@ -20,7 +21,7 @@ from kdedge.students.cut import Importance, cut_from_teacher, taylor_importance,
 from kdedge.students.initial import EMBEDDING_SCALE, set_token_embeddings
 from kdedge.students.presets import PRESETS
 from kdedge.students.trained import Evaluation, measures, predict_logits
-from kdedge.tasks import Classification, Task
+from kdedge.tasks import Classification, MultiLabel, Task
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.families import FAMILIES
 from kdedge.text.familiarity import Familiarity
@@ -379,3 +380,19 @@ def test_a_share_of_nothing_is_left_out() -> None:
         "agreement": 0.0,
     }  # fmt: skip
     assert measures(task, Evaluation(("a", "b"), labels, wrong, right))["retention"] == 0.0
+
+
+def test_each_model_answers_with_its_own_thresholds(teacher: BertTeacher) -> None:
+    task = MultiLabel(label_names=("joy", "love"), thresholds=(0.2, 0.2))
+    texts, labels = ("good film", "awful plot"), np.array([[1, 0], [0, 1]], np.int8)
+    # Of the teacher 0.4 is no label yet: its wrong ones have 0.4, its right ones 0.6.
+    half = np.float32(np.log(0.4 / 0.6))
+    teachers = np.array([[-half, half], [half, -half]], np.float32)
+    students = np.array([[9.0, -9.0], [9.0, 9.0]], np.float32)
+    split = Evaluation(texts, labels, students, teachers)
+    student = Student(
+        build("nano", teacher, task), teacher.encoder, task, split, split, {"preset": "nano"}
+    )
+    (found,) = disagreements_of(student, None)
+    assert (found.text, found.teacher, found.student) == ("awful plot", "love", "joy, love")
+    assert measures(task, split, split)["agreement"] == 0.5

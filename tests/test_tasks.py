@@ -124,6 +124,11 @@ def test_micro_and_macro_f1_worked_out_by_hand() -> None:
         {"micro_f1": 6 / 9, "macro_f1": (0.8 + 2 / 3) / 3}
     )
     assert EMOTIONS.agreement(outputs, labels.astype(np.float32)) == 0.25
+    # With the other model's thresholds none of its labels is predicted; the third text has none.
+    strict = EMOTIONS.model_copy(update={"thresholds": (1.0, 1.0, 1.0)})
+    nothing = labels.astype(np.float32) * 0.9
+    assert EMOTIONS.agreement(np.zeros_like(nothing), nothing, strict) == 1
+    assert EMOTIONS.agreement(np.zeros_like(nothing), nothing) == 0.25
     low, high = EMOTIONS.interval(outputs, labels)
     assert 0 < low < 6 / 9 < high <= 1
 

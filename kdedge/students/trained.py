@@ -219,7 +219,7 @@ def measures(
         found |= {f"teacher_{name}": value for name, value in figures.items()}
         if best := found[f"teacher_{task.metric}"]:
             found["retention"] = found[task.metric] / best
-        found["agreement"] = task.agreement(outputs, teacher)
+        found["agreement"] = task.agreement(outputs, teacher, own)
     return found
 
 

@@ -245,7 +245,9 @@ class Classification(Task):
             2 * right / np.maximum(texts + predicted, 1),
         )
 
-    def same(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.bool_]:
+    def same(
+        self, outputs: Outputs, reference: Outputs, of: Self | None = None
+    ) -> npt.NDArray[np.bool_]:
         """Whether the most probable class is the same; see `Task`."""
         return np.asarray(outputs.argmax(1) == reference.argmax(1))
 

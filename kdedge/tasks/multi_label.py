@@ -258,9 +258,12 @@ class MultiLabel(Task):
         counts = _counts(self.predicted(outputs), labels).sum(0)
         return {self.metric: f1(counts.sum(0)), "macro_f1": float(np.mean([f1(c) for c in counts]))}
 
-    def same(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.bool_]:
+    def same(
+        self, outputs: Outputs, reference: Outputs, of: Self | None = None
+    ) -> npt.NDArray[np.bool_]:
         """Whether the labels are the same; see `Task`."""
-        return np.asarray((self.predicted(outputs) == self.predicted(reference)).all(1))
+        other = (of or self).predicted(reference)
+        return np.asarray((self.predicted(outputs) == other).all(1))
 
     def confidence(self, outputs: Outputs) -> npt.NDArray[np.float32]:
         """Probability of the least confident decision; see `Task`."""

@@ -239,7 +239,9 @@ class Regression(Task):
             "mean_absolute_error": float(np.abs(scores - labels).mean()),
         }
 
-    def same(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.bool_]:
+    def same(
+        self, outputs: Outputs, reference: Outputs, of: Self | None = None
+    ) -> npt.NDArray[np.bool_]:
         """Whether the scores differ by less than a tenth of the deviation; see `Task`."""
         return np.asarray(self.difference(outputs, reference) < SAME)
 

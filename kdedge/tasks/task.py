@@ -252,8 +252,16 @@ class Task(BaseModel, ABC):
         return self.measures(outputs, labels)[self.metric]
 
     @abstractmethod
-    def same(self, outputs: Outputs, reference: Outputs) -> npt.NDArray[np.bool_]:
-        """For each text, whether both predictions are equal."""
+    def same(
+        self, outputs: Outputs, reference: Outputs, of: Self | None = None
+    ) -> npt.NDArray[np.bool_]:
+        """For each text, whether both predictions are equal.
+
+        Args:
+            outputs: float32 [texts, width].
+            reference: float32 [texts, width], of another model.
+            of: the task with that model's thresholds; None if they are those of this task.
+        """
 
     @abstractmethod
     def confidence(self, outputs: Outputs) -> npt.NDArray[np.float32]:
@@ -267,9 +275,9 @@ class Task(BaseModel, ABC):
     def interval(self, outputs: Outputs, labels: Labels) -> tuple[float, float]:
         """95% confidence interval of the `metric`, over the texts."""
 
-    def agreement(self, outputs: Outputs, reference: Outputs) -> float:
-        """Share of texts with equal predictions."""
-        return float(np.mean(self.same(outputs, reference)))
+    def agreement(self, outputs: Outputs, reference: Outputs, of: Self | None = None) -> float:
+        """Share of texts with equal predictions; the arguments are those of `same`."""
+        return float(np.mean(self.same(outputs, reference, of)))
 
     def predicted(self, outputs: Outputs) -> npt.NDArray[np.bool_]:
         """For each text and label, whether it is predicted, bool [texts, width]; default: none."""

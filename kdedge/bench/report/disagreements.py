@@ -26,7 +26,7 @@ def disagreements_of(student: Student, teacher: Path | None) -> list[Disagreemen
         return found
     texts = [d.text for d in found]
     model = load_teacher(teacher)
-    by_teacher = explain(model, model.encoder, texts, task=student.task)
+    by_teacher = explain(model, model.encoder, texts, task=student.teacher_task)
     by_student = explain(student.model, student.encoder, texts, task=student.task)
     return [
         replace(d, teacher_tokens=of_teacher, student_tokens=of_student)
@@ -35,19 +35,19 @@ def disagreements_of(student: Student, teacher: Path | None) -> list[Disagreemen
 
 
 def _surest(student: Student) -> list[Disagreement]:
-    task, e = student.task, student.test
+    task, own, e = student.task, student.teacher_task, student.test
     if e.teacher_logits is None:
         return []
-    teacher, student_outputs = task.outputs(e.teacher_logits), task.outputs(e.logits)
-    differ = np.flatnonzero(~task.same(teacher, student_outputs))
-    of_teacher, of_student = task.confidence(teacher), task.confidence(student_outputs)
+    teacher, student_outputs = own.outputs(e.teacher_logits), task.outputs(e.logits)
+    differ = np.flatnonzero(~task.same(student_outputs, teacher, own))
+    of_teacher, of_student = own.confidence(teacher), task.confidence(student_outputs)
     apart = task.difference(teacher, student_outputs)[differ]
     surest_first = differ[np.argsort(-apart, kind="stable")]
     return [
         Disagreement(
             text=" | ".join(parts_of(e.texts[i])),
             label=task.label_of(e.labels[i]),
-            teacher=task.answer(teacher[i].tolist()).text(),
+            teacher=own.answer(teacher[i].tolist()).text(),
             teacher_confidence=_known(of_teacher[i]),
             student=task.answer(student_outputs[i].tolist()).text(),
             student_confidence=_known(of_student[i]),

@@ -92,7 +92,7 @@ def read_sheet(student: Student, path: Path) -> HandLabels:
             interval = tasks[name].interval(own[known], labels)
             models.append(OnSheet(name=name, score=score, interval=interval))
     if "teacher" in outputs:
-        agreement = task.agreement(outputs["student"], outputs["teacher"])
+        agreement = task.agreement(outputs["student"], outputs["teacher"], tasks["teacher"])
     return HandLabels(
         texts=len(rows),
         labelled=len(given),
