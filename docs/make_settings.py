@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from pydantic_core import PydanticUndefined
 
+from kdedge.cli.settings import bounds_of
 from kdedge.recipe import Recipe, Section
 
 PAGE = Path(__file__).with_name("settings.md")
@@ -19,9 +20,9 @@ Written by `python docs/make_settings.py` from the models in
 [kdedge/recipe.py](../kdedge/recipe.py): do not edit this page.
 
 A recipe is a TOML file with one table for each stage. Only `name` and `path` under `[data]` are
-required. Paths are relative to the recipe's folder. Unknown settings are errors. Nearly every
-setting of a stage is also an option of its command: `temperature` under `[distill]` is
-`kdedge distill --temperature`.
+required. Paths are relative to the recipe's folder. Unknown settings are errors. Most settings of
+a stage are also options of its command: `temperature` under `[distill]` is
+`kdedge distill --temperature`. `kdedge COMMAND --help` lists them.
 """
 COMMANDS = {
     "teach": "kdedge teach",
@@ -33,12 +34,6 @@ COMMANDS = {
     "bench": "kdedge bench",
 }
 KINDS = {"integer": "integer", "number": "number", "boolean": "true or false", "string": "text"}
-BOUNDS = {
-    "minimum": "{:g} or more",
-    "exclusiveMinimum": "above {:g}",
-    "maximum": "{:g} or less",
-    "exclusiveMaximum": "below {:g}",
-}
 
 
 def page() -> str:
@@ -93,8 +88,7 @@ def _value(schema: Mapping[str, Any]) -> str:
         return f"a table: name = {_value(inner)}"
     if schema.get("format") == "path":
         return "path"
-    bounds = [words.format(schema[key]) for key, words in BOUNDS.items() if key in schema]
-    return ", ".join([KINDS.get(schema.get("type", ""), "text"), *bounds])
+    return ", ".join([KINDS.get(schema.get("type", ""), "text"), *bounds_of(schema)])
 
 
 def _default(default: Any) -> str:

@@ -54,7 +54,7 @@ from kdedge.teach.baselines import read_baselines, write_baselines
 from kdedge.teach.ready import write_teacher
 from kdedge.teach.stage import finetune
 from kdedge.teachers.bert import load_teacher, read_notes
-from kdedge.teachers.checkpoints import content_of, find_pretrained, onnx_file
+from kdedge.teachers.checkpoints import content_of, find_pretrained, onnx_file, read_config
 from kdedge.teachers.label import label_texts, token_vectors
 from kdedge.teachers.large_model.label import ANSWERS, estimate, label_by_prompts
 from kdedge.teachers.large_model.scores import read_scores
@@ -146,11 +146,9 @@ def _checked(recipe: Recipe) -> tuple[Corpus, tuple[Text, ...]]:
     Raises:
         KdedgeError: the data or settings are invalid.
     """
-    check(recipe.distill, find_preset(recipe.distill.student))
+    check_settings(recipe)
     corpus = corpus_of(recipe)
-    check_prompts(recipe.distill, corpus)
     check_teaching(corpus, recipe.teaching, recipe.data.labels)
-    _check_teacher(recipe)
     for finding in check_decide(corpus, recipe.decide, recipe.data.out_of_scope):
         raise KdedgeError(finding.line())
     return corpus, texts_out_of_scope(recipe.data)
@@ -164,13 +162,15 @@ def _first_key(recipe: Recipe, corpus: Corpus) -> str:
     return fingerprint(key, content_of(teaching.teacher)) if teaching.teacher else key
 
 
-def _check_teacher(recipe: Recipe) -> None:
-    """Check that the teacher can do what the settings need.
+def check_settings(recipe: Recipe) -> None:
+    """Check that teacher, student and losses go together, without reading the data.
 
     Raises:
-        KdedgeError: it can't.
+        KdedgeError: they don't.
     """
     settings, preset = recipe.distill, find_preset(recipe.distill.student)
+    check(settings, preset)
+    check_prompts(settings, recipe.data.task, recipe.data.text_pair is not None)
     if recipe.teach.large_model:
         if preset.needs_teacher or needs_teacher(settings):
             raise KdedgeError(
@@ -181,6 +181,9 @@ def _check_teacher(recipe: Recipe) -> None:
         return
     folder = find_pretrained(recipe.teach.source, weights=False)
     is_onnx = onnx_file(recipe.teach.source) is not None
+    if not is_onnx:
+        # Without a model_type, the names of the weights tell it later.
+        preset.check_teacher(read_config(folder).get("model_type", "bert"))
     is_berts = TextEncoder.from_pretrained(folder, NO_END).is_berts
     check_mixture(recipe.label.mixture, has_words=is_berts and not is_onnx)
     if is_onnx:

@@ -75,6 +75,28 @@ def run_check(path: Path, *options: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ('student = "nano"\nhidden_weight = 1', "match the layers of a transformer"),
+        ('prompt = "soft-labels"', "distill.prompt: 'soft-labels' is unknown"),
+        ('adversary = "hotflip"', "distill.adversary: 'hotflip' is unknown"),
+        ("losses = { two_sided = 1.0 }", "'two_sided' is unknown"),
+        ('student = "mine:STUDENT"', "mine can't be imported"),
+        ('student = "mini-cut"', "distilbert; mini-cut can be made from a BERT only"),
+    ],
+)
+def test_settings_that_run_refuses(settings: str, message: str, folder: Path) -> None:
+    config = json.loads((folder / "model/config.json").read_text())
+    (folder / "model/config.json").write_text(json.dumps(config | {"model_type": "distilbert"}))
+    path = write_recipe(folder, GOOD)
+    path.write_text(path.read_text().replace("[distill]\n", f"[distill]\n{settings}\n"))
+    status, output = run_check(path)
+    assert status == 2
+    assert message in output.partition("impossible: ")[2]
+    assert "the recipe can't run" in output
+
+
 def kinds(path: Path) -> dict[str, int]:
     return {finding.kind: finding.count for finding in check_recipe(load_recipe(path)).findings}
 

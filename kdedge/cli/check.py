@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdedge.cli.common import load_tensorflow
+from kdedge.errors import KdedgeError
+
 if TYPE_CHECKING:
     from kdedge.check import Report
+    from kdedge.recipe import Recipe
+    from kdedge.text.rules import Finding
 
 EXIT = {"ok": 0, "odd": 1, "impossible": 2}
 MEANING = {
@@ -26,13 +31,37 @@ def check(
     from kdedge.check import check_recipe
     from kdedge.recipe import load_recipe
 
-    report = check_recipe(load_recipe(recipe))
+    asked = load_recipe(recipe)
+    report = check_recipe(asked)
+    # Without these sections the settings are the defaults. Loading TensorFlow takes seconds.
+    if report.verdict != "impossible" and (
+        asked.label.model_fields_set or asked.distill.model_fields_set
+    ):
+        report.findings += _settings_together(asked)
     if as_json:
         typer.echo(json.dumps(report.fields(), indent=2, ensure_ascii=False))
     else:
         for line in _lines(report):
             typer.echo(line)
     raise typer.Exit(EXIT[report.verdict])
+
+
+def _settings_together(recipe: "Recipe") -> list["Finding"]:
+    """A finding if teacher, student and losses don't go together."""
+    from kdedge.text.rules import Finding
+
+    try:
+        load_tensorflow()
+    except KdedgeError as error:
+        what = "students, losses, adversaries and prompts were not checked"
+        return [Finding("not checked", 1, f"{error}; {what}", "", "")]
+    from kdedge.pipeline import check_settings
+
+    try:
+        check_settings(recipe)
+    except KdedgeError as error:
+        return [Finding("settings", 1, str(error), "", "", impossible=True)]
+    return []
 
 
 def _lines(report: "Report") -> list[str]:

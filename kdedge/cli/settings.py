@@ -25,10 +25,10 @@ MORE = "More settings"
 # How help texts show the types and bounds of a JSON schema.
 METAVARS = {"integer": "INTEGER", "number": "NUMBER", "boolean": "true|false"}
 BOUNDS = {
-    "minimum": "{:g} or more",
-    "exclusiveMinimum": "above {:g}",
-    "maximum": "{:g} or less",
-    "exclusiveMaximum": "below {:g}",
+    "minimum": "{} or more",
+    "exclusiveMinimum": "above {}",
+    "maximum": "{} or less",
+    "exclusiveMaximum": "below {}",
 }
 
 
@@ -105,12 +105,10 @@ def _parameter(section: type[Section], name: str, options: Options) -> inspect.P
     # An option for a list can be repeated.
     if schema.get("type") == "array":
         kind, default = list[str], None if default is None else [default]
-    description = info.description or ""
-    if name in options.defaults:
-        description = description.partition("; default: ")[0]
+    description, _, by_rule = (info.description or "").partition("; default: ")
     words = options.help.get(name) or description + _limits(schema)
-    if name in options.defaults:
-        words += f"; default: {options.defaults[name]}"
+    if chosen := options.defaults.get(name, by_rule if name not in options.help else ""):
+        words += f"; default: {chosen}"
     note: Any
     needed = name == options.needed(section)
     if needed and not options.required.startswith("--"):
@@ -176,7 +174,8 @@ def _default(section: type[Section], name: str, options: Options) -> Any:
     info = section.model_fields[name]
     default = None if info.is_required() or name in options.defaults else info.default
     if isinstance(default, Section | dict):
-        return ", ".join(f"{key}={value}" for key, value in dict(default).items()) or None
+        given = ((key, value) for key, value in dict(default).items() if value is not None)
+        return ", ".join(f"{key}={value}" for key, value in given) or None
     if isinstance(default, tuple):
         return ", ".join(map(str, default)) or None
     if isinstance(default, float):
@@ -217,5 +216,11 @@ def _limits(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         *most, last = schema["enum"]
         return f" ({', '.join(most)} or {last})"
-    bounds = [words.format(schema[name]) for name, words in BOUNDS.items() if name in schema]
+    bounds = bounds_of(schema)
     return f" ({', '.join(bounds)})" if bounds else ""
+
+
+def bounds_of(schema: Mapping[str, Any]) -> list[str]:
+    """The bounds of a number in words: `["1 or more"]`."""
+    found = ((words, schema[name]) for name, words in BOUNDS.items() if name in schema)
+    return [words.format(f"{n:,}" if isinstance(n, int) else f"{n:g}") for words, n in found]

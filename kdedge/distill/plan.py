@@ -97,7 +97,7 @@ def plan_of(
         )
     preset = find_preset(settings.student)
     check(settings, preset)
-    check_prompts(settings, corpus)
+    check_prompts(settings, corpus.task.name, corpus.has_pairs)
     if not store.shares_tokens:
         check_own_vocabulary(settings, preset)
     beside = needs_teacher(settings)

@@ -17,9 +17,8 @@ from kdedge.objectives.schedules import Schedule
 from kdedge.recipe import Distill
 from kdedge.students.architecture import Parts, Preset
 from kdedge.students.presets import PRESETS
-from kdedge.tasks import Task
+from kdedge.tasks import TASKS, Task
 from kdedge.teachers.bert import BertTeacher, load_teacher
-from kdedge.text.corpus import Corpus
 from kdedge.text.decoding import tell_once
 
 Terms = list[tuple[DistillationLoss, float]]
@@ -49,21 +48,25 @@ def check(settings: Distill, preset: Preset) -> None:
     _recipe_losses(settings)
 
 
-def check_prompts(settings: Distill, corpus: Corpus) -> None:
+def check_prompts(settings: Distill, task: str, has_pairs: bool) -> None:
     """Check that prompts and adversaries with virtual tokens suit the data.
+
+    Args:
+        settings: settings of the distillation.
+        task: name of the task.
+        has_pairs: whether the texts are pairs.
 
     Raises:
         KdedgeError: they don't.
     """
-    if corpus.has_pairs and (settings.prompt != "none" or settings.adversary == "prompt"):
+    if has_pairs and (settings.prompt != "none" or settings.adversary == "prompt"):
         raise KdedgeError(
             f"distill: prompt = {settings.prompt!r}, adversary = {settings.adversary!r}; virtual "
             "tokens are for single texts, and this data has pairs."
         )
-    if settings.prompt == "soft-label" and not corpus.task.has_confidence:
+    if settings.prompt == "soft-label" and not TASKS[task].has_confidence:
         raise KdedgeError(
-            f"distill.prompt: soft-label needs labels, and {corpus.task.name} has none. Use task "
-            "or none."
+            f"distill.prompt: soft-label needs labels, and {task} has none. Use task or none."
         )
 
 

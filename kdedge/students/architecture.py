@@ -75,6 +75,7 @@ class Preset:
         vocabulary: default size of the vocabulary, chosen for the size of the int8 file.
         learning_rate: default peak learning rate, for batches of 128.
         needs_teacher: whether `build` takes layers from a teacher.
+        needs_bert: whether that teacher must be a BERT.
         has_blocks: whether it has transformer blocks, which the losses on hidden states and
             attention maps need.
 
@@ -88,7 +89,20 @@ class Preset:
     vocabulary: int
     learning_rate: float
     needs_teacher: bool = False
+    needs_bert: bool = False
     has_blocks: bool = False
+
+    def check_teacher(self, model_type: str) -> None:
+        """Check that layers can be taken from a teacher with this `model_type` in its config.json.
+
+        Raises:
+            KdedgeError: they can't.
+        """
+        if self.needs_bert and model_type != "bert":
+            raise KdedgeError(
+                f"teacher: {model_type}; {self.name} can be made from a BERT only. Name another "
+                "student."
+            )
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from kdedge.students.transformer import mini
 from kdedge.tasks import Labels, Task
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.encoder import Encoder
-from kdedge.teachers.families import BERT
 from kdedge.teachers.heads import LinearHead, vector_of
 from kdedge.text.pairs import Text
 
@@ -199,11 +198,7 @@ def vector_length(teacher: BertTeacher, texts: Sequence[Text]) -> float:
 
 
 def _bert(teacher: BertTeacher) -> Encoder:
-    if teacher.family is not BERT:
-        raise KdedgeError(
-            f"teacher: {teacher.settings['model_type']}; mini-cut can be made from a BERT only. "
-            "Name another student."
-        )
+    MINI_CUT.check_teacher(teacher.settings["model_type"])
     return teacher.transformer
 
 
@@ -245,5 +240,6 @@ MINI_CUT = Preset(
     # Low, because its layers are pretrained.
     learning_rate=3e-4,
     needs_teacher=True,
+    needs_bert=True,
     has_blocks=True,
 )
