@@ -173,7 +173,7 @@ def page(result: Figures) -> str:
         "LiteRT file, ms the median time from a test text to its answer with the fastest file. "
         "Minutes are those of the whole run, from the file to the report. Of minutes and ms the "
         "lowest of the seeds is given, because other programs ran too. "
-        f"Machine: {result['machine']}. fastText, static embeddings and SetFit were run with "
+        f"Machine: {result['machine']}. fastText and static embeddings were run with "
         "benchmarks/others.py.\n"
     ]
     for name in dict.fromkeys(one["data"] for one in result["rows"]):
@@ -185,7 +185,7 @@ def page(result: Figures) -> str:
 def title(name: str) -> str:
     """The heading for a name such as `banking77:8`."""
     data, _, each = name.partition(":")
-    return f"{data}, {each} labels per class" if each else data
+    return f"{data}, {each} labelled texts per class" if each else data
 
 
 def about(ones: Sequence[Figures]) -> str:
@@ -193,7 +193,7 @@ def about(ones: Sequence[Figures]) -> str:
     one = ones[-1]
     minutes = min(sum(o["seconds"].values()) / 60 for o in ones)
     used = [o["cpu_seconds"] / 60 for o in ones if o.get("cpu_seconds")]
-    busy = f" ({min(used):.1f} minutes of a core)" if used else ""
+    busy = f" ({min(used):.1f} CPU minutes)" if used else ""
     return (
         f"{len(ones)} seed{'s' * (len(ones) > 1)}, {one['test_texts']:,} test texts. At most "
         f"{one['teach']['epochs']} epochs of the teacher (best: "

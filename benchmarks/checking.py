@@ -84,6 +84,7 @@ def page(result: Figures) -> str:
     ]  # fmt: skip
     head = ("rows", "MB of the file", "seconds", "CPU seconds", "MB of memory", "verdict")
     return (
+        "# How long `kdedge check` takes\n\n"
         f"{result['machine']}; average load in the last five minutes: {result['load']:.1f}. If it "
         f"is high, compare the CPU seconds.\n\n{markdown(head, rows)}"
     )

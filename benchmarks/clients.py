@@ -100,7 +100,7 @@ def libraries() -> Iterator[Figures]:
 
 def page(result: dict[str, Any]) -> str:
     """A table of the clients, and one of the libraries."""
-    head = ("client", "language", "runtime", "file", "outcome", "same label", "largest difference")
+    head = ("client", "language", "runtime", "file", "test", "same label", "largest difference")
     rows = []
     for one in result["clients"]:
         names = (one.get(key, "") for key in ("client", "language", "runtime", "artifact"))
@@ -120,8 +120,10 @@ def page(result: dict[str, Any]) -> str:
     ]
     return "\n".join(
         (
+            "# Answers of other clients\n\n"
             "Probabilities of other clients beside those of Python with the same file; in Kotlin "
-            "and Swift of the bundle in android_demo.\n",
+            "and Swift of the bundle in android_demo. MediaPipe does not strip accents: its "
+            "answers to texts with accents may differ.\n",
             markdown(head, rows),
             "Native libraries of Android apps, and whether they work with memory pages of 16 KB.\n",
             markdown(("archive", "library", "MB", "in the app", "16 KB pages"), of_libraries),

@@ -72,9 +72,10 @@ def page(result: Figures) -> str:
         old, new = (statistics.median(one[name] for one in runs) for runs in both)
         rows.append((shown, three_digits(old / 60), three_digits(new / 60), f"{new / old:.2f}"))
     head = ("", f"{RELEASE}, minutes", f"{PRESENT}, minutes", f"{PRESENT} / {RELEASE}")
+    title = f"# `make demo` beside {RELEASE}\n\n"
     about = f"{result['machine']}. Runs of each: {len(seconds[PRESENT])}. "
     note = "0.1.0 trains its teacher for 2 epochs, the present release for up to 3.\n\n"
-    return about + note + markdown(head, rows)
+    return title + about + note + markdown(head, rows)
 
 
 if __name__ == "__main__":

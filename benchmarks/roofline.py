@@ -342,7 +342,7 @@ def page(result: Figures) -> str:
         "could be × faster",
     )  # fmt: skip
     return (
-        "One thread, one text at a time.\n\n"
+        "# What limits an inference\n\nOne thread, one text at a time.\n\n"
         f"Peaks of this machine ({result['environment']['CPU']}), GMAC/s: "
         f"LiteRT {peaks['litert'][FLOAT32]:.0f} float32, {peaks['litert'][INT8]:.0f} int8; "
         f"ONNX Runtime {peaks['onnx'][FLOAT32]:.0f} float32, {peaks['onnx'][INT8]:.0f} int8. "

@@ -175,7 +175,10 @@ def page(result: Figures) -> str:
         rows.append((what, *medians, *ratio(*both)))
     head = ("", RELEASE, NOW, "times as fast", "95% interval")
     repeats = len(next(iter(result["times"].values()))[NOW])
-    return f"{result['machine']}. Medians over {repeats} processes.\n\n" + markdown(head, rows)
+    return (
+        "# Answers on the web page and tokenization in Kotlin\n\n"
+        f"{result['machine']}. Medians over {repeats} processes.\n\n{markdown(head, rows)}"
+    )
 
 
 if __name__ == "__main__":

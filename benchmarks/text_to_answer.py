@@ -217,6 +217,7 @@ def page(result: Figures) -> str:
         for name, row in models.items()
     ]
     return (
+        "# From text to answer in Python\n\n"
         f"{result['machine']}. Medians over {result['repeats']} processes for each model and way, "
         f"of each process's median. A text has {result['tokens']:.0f} tokens on average. With one "
         "thread, the tokenizer has one too, which takes all cores otherwise. `times as fast` "

@@ -212,6 +212,7 @@ def page(result: Figures) -> str:
         for r in result["calibration"]
     ]  # fmt: skip
     return (
+        "# Calibration and unsure answers\n\n"
         "Teachers and students of `kdedge run` with default settings. Expected calibration error "
         "on test texts before and after the temperature, in percent, with 15 bins of equally many "
         "texts. The error of a perfectly calibrated model is below the last column 95 times in 100."

@@ -32,9 +32,9 @@ def test_the_page_has_mean_and_spread() -> None:
         }  # fmt: skip
 
     output = page({"machine": "x86_64, 2 cores", "rows": [row(1, 0.8), row(2, 0.9)]})
-    assert "## banking77, 8 labels per class" in output
+    assert "## banking77, 8 labelled texts per class" in output
     assert "2 seeds, 3,080 test texts. At most 20 epochs of the teacher (best: 1, 2)" in output
-    assert "1.5 minutes (2.0 minutes of a core)" in output
+    assert "1.5 minutes (2.0 CPU minutes)" in output
     # The interval is Wilson's, of 3,080 texts.
     assert "| teacher | 85.0 ± 7.1 | 83.7 to 86.2 | 50.0 ± 0.0 | 23.0 | 5 |" in output
     assert "| TF-IDF | 85.0 ± 7.1 | 83.7 to 86.2 | 50.0 ± 0.0 |  |  |" in output
