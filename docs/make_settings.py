@@ -22,7 +22,7 @@ Written by `python docs/make_settings.py` from the models in
 A recipe is a TOML file with one table for each stage. Only `name` and `path` under `[data]` are
 required. Paths are relative to the recipe's folder. Unknown settings are errors. Most settings of
 a stage are also options of its command: `temperature` under `[distill]` is
-`kdedge distill --temperature`. `kdedge COMMAND --help` lists them.
+`kdedge distill --temperature`.
 """
 COMMANDS = {
     "teach": "kdedge teach",

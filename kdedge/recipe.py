@@ -95,7 +95,9 @@ class Data(Section):
     # The fields that are not arguments of `load_corpus`.
     NO_CORPUS: ClassVar = frozenset({"train_size", "eval_size", "labels", "out_of_scope"})
 
-    path: Path = Field(description="data file: .csv, .tsv, .jsonl, .json or .parquet, also .gz")
+    path: Path = Field(
+        description="data file: .csv, .tsv, .jsonl, .json, .parquet or .txt (fastText), also .gz"
+    )
     text: str = Field("text", description="column of the texts")
     text_pair: str | None = Field(
         None, description="column of the second texts, if labels are of two texts together"
@@ -221,8 +223,8 @@ class LargeModel(Section):
     )
     calibrate: bool = Field(
         True,
-        description="divide by the probabilities for content-free texts, with ways that give "
-        "probabilities",
+        description="divide by the probabilities for texts without content, such as N/A, with ways "
+        "that give probabilities",
     )
     samples: Annotated[int, Field(ge=2)] = Field(
         5, description="way samples: answers sampled for each text, at temperature 1"

@@ -62,7 +62,7 @@ def test_the_models_side_by_side() -> None:
 
     report = make_report().model_copy(update={"quality": quality})
     page = render_page(report, title="t", training=None, disagreements=None, stages=None)
-    assert "Beside what one would make by hand" in page
+    assert "Compared with simple baselines" in page
     assert quality.verdicts[1].split(" (")[0] in page
     assert "Most frequent confusions" in page
 

@@ -25,12 +25,14 @@ def export(
     decide: Annotated[Decide, Options(main=("precision", "coverage"))],
     out_of_scope: Annotated[
         Path | None,
-        typer.Option("--out-of-scope", help="file of texts that no label is right for"),
+        typer.Option("--out-of-scope", help="file of texts that no label fits"),
     ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
-            "--calibration", help="file of texts for calibration; default: the valid split"
+            "--calibration",
+            help="texts to find the ranges of activations with, for the fully quantized models; "
+            "default: the valid split",
         ),
     ] = None,
     samples: Annotated[

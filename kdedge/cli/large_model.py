@@ -1,5 +1,6 @@
 """The commands for a large model: label --large-model, prompts, generate, rewrite, sheet."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,13 @@ OPTIONS = Options(
     required="--large-model",
 )
 Asked = Annotated[LargeModel | None, OPTIONS]
+PROMPT_OPTIONS = replace(
+    OPTIONS,
+    help={
+        "url": "required: URL of a server with the OpenAI protocol",
+        "prompt": "TOML file that describes the task; can be repeated, to compare prompts",
+    },
+)
 RecipeFile = Annotated[
     Path, typer.Argument(metavar="RECIPE", help="TOML file with teach.large_model")
 ]
@@ -76,10 +84,13 @@ def prompts(
                 "quoting",
                 "empty_texts",
             ),
-            help={"path": "a handful of labelled texts: .csv, .tsv, .jsonl or .parquet"},
+            help={
+                "path": "a handful of labelled texts: .csv, .tsv, .jsonl, .json, .parquet or "
+                ".txt, also .gz"
+            },
         ),
     ],
-    large_model: Asked,
+    large_model: Annotated[LargeModel | None, PROMPT_OPTIONS],
     out: Annotated[Path, typer.Option("--out", help="folder for the answers and prompts.json")],
 ) -> None:
     """Score prompts for a large model on labelled texts, and show the best one.

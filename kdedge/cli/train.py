@@ -86,9 +86,9 @@ def label(
             required="TEXTS",
             without=("labels", "out_of_scope"),
             help={
-                "path": ".csv, .tsv, .jsonl, .parquet or .txt, also .gz; a folder of such files, "
-                "or a pattern in quotes: 'texts/*.parquet'. With --augmented: one file of labelled "
-                "texts"
+                "path": ".csv, .tsv, .jsonl, .json, .parquet or .txt, also .gz; a folder of such "
+                "files, or a pattern in quotes: 'texts/*.parquet'. With --augmented: one file of "
+                "labelled texts"
             },
         ),
     ],
@@ -120,12 +120,15 @@ def label(
     ] = "local",
     actors: Annotated[
         int | None,
-        typer.Option("--actors", min=1, help="for ray: copies of the teacher; default: 1"),
+        typer.Option(
+            "--actors", min=1, help="with --engine ray: copies of the teacher; default: 1"
+        ),
     ] = None,
     address: Annotated[
         str | None,
         typer.Option(
-            "--address", help="for ray: HOST:PORT of a running Ray; default: one on this machine"
+            "--address",
+            help="with --engine ray: HOST:PORT of a running Ray; default: one on this machine",
         ),
     ] = None,
     pattern: Annotated[
@@ -145,7 +148,11 @@ def label(
     ] = None,
     max_length: Annotated[
         int,
-        typer.Option("--max-length", min=3, help="tokens that texts are truncated to"),
+        typer.Option(
+            "--max-length",
+            min=3,
+            help="tokens that texts are truncated to; a teacher of kdedge has its own",
+        ),
     ] = 64,
     names: Map = None,
     seed: Seed = 0,
