@@ -2,7 +2,8 @@
 
 A result names the commit and the command that made it, and has a fingerprint of what it depends
 on: the recipe, the data, and the code of the stages that it measures. `make figures-status`
-compares the fingerprints with the present files.
+compares the fingerprints with the present files; revalidate.py renews them after changes of the
+code that change no figure.
 """
 
 import ast
@@ -177,13 +178,14 @@ def keep_rows(
         page: makes the page.
     """
     path = RESULTS / f"{name}.json"
-    stored = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
     # Each row has its own fingerprint, because rows can be made by different versions of the code.
     measured = fingerprints(DEPENDS_ON[name], present_files)
     new_rows = [one | {"measured": measured} for one in new]
-    rows = {tuple(one[field] for field in key): one for one in [*stored, *new_rows]}
+    rows = {tuple(one[field] for field in key): one for one in [*before["rows"], *new_rows]}
     ordered = [rows[place] for place in sorted(rows)]
     about = {"command": command_of(ordered), "machine": machine()}
+    about |= {key: before[key] for key in ("same_files",) if key in before}
     _write(name, {**about, "rows": ordered}, page)
 
 
@@ -196,7 +198,13 @@ def _write(name: str, result: Figures, page: Callable[[Figures], str]) -> None:
 
 def page_text(name: str, result: Figures, page: Callable[[Figures], str]) -> str:
     """The text of a page: its command, its tables, and reasons why latencies are not reliable."""
-    text = f"Made by `{result['command']}`; {name}.json has the rest.\n\n{page(result)}"
+    text = f"Made by `{result['command']}`; {name}.json has the rest."
+    if checks := result.get("same_files"):
+        text += (
+            f" The code has changed since commit {checks[0]['from']}; that of {checks[-1]['to']} "
+            "writes the same files with small recipes (benchmarks/revalidate.py)."
+        )
+    text += f"\n\n{page(result)}"
     if not result.get("valid", True):
         reasons = "".join(f"- {reason}\n" for reason in result["reasons"])
         text += f"\nThe latencies are not reliable:\n\n{reasons}"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-from benchmarks import common, status
+from benchmarks import common, revalidate, status
 from benchmarks.common import (
     DEPENDS_ON,
     Setup,
@@ -78,6 +78,29 @@ def test_status_names_stale_tables(
         status.main()
     assert exit.value.code == 0
     assert capsys.readouterr().out == ""
+
+
+def test_only_fingerprints_of_the_compared_commit_are_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def then(commit: str, path: str) -> dict[str, bytes]:
+        assert commit == "0ld"
+        return {path: b"as it was"}
+
+    def now(path: str) -> dict[str, bytes]:
+        return {path: b"as it is"}
+
+    old, new = (fingerprints(["a", "b"], read)["a"] for read in (lambda p: then("0ld", p), now))
+    rows = [{"measured": {"a": old, "b": "older"}}]
+    (tmp_path / "table.json").write_text(json.dumps({"rows": rows}))
+    monkeypatch.setattr(revalidate, "RESULTS", tmp_path)
+    monkeypatch.setattr(revalidate, "_files", then)
+    monkeypatch.setattr(revalidate, "present_files", now)
+    revalidate.mark("table", "0ld", "pre5ent")
+    result = json.loads((tmp_path / "table.json").read_text())
+    assert result["rows"] == [{"measured": {"a": new, "b": "older"}}]
+    page = common.page_text("table", result | {"command": "c"}, lambda _: "")
+    assert "changed since commit 0ld; that of pre5ent writes the same files" in page
 
 
 def test_a_recipe_of_ones_own_has_files_of_its_own(tmp_path: Path) -> None:
