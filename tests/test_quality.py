@@ -48,8 +48,13 @@ def test_the_models_side_by_side() -> None:
     assert accuracies == [0.7, 0.8, 1.0, 0.75]
     assert quality.verdicts[0] == (
         f"teacher (100.0% accuracy) is better than {TFIDF} (70.0%) and than {PROBE} (80.0%)"
+        # Wilson's intervals of 4 of 4 and of 3 of 4.
+        "; the difference can be chance: the 95% interval of teacher is 51.0 to 100.0%"
     )
-    worse = f"micro (75.0% accuracy) is NOT better than {PROBE} (80.0%)"
+    worse = (
+        f"micro (75.0% accuracy) is NOT better than {PROBE} (80.0%)"
+        "; the difference can be chance: the 95% interval of micro is 30.1 to 95.4%."
+    )
     assert quality.verdicts[1].startswith(worse)
     assert "the student is too small" in quality.verdicts[1]
     # Class 0: one of two is found; class 1: two get the label, one has it. Class 2 is all right.
@@ -69,13 +74,21 @@ def test_the_models_side_by_side() -> None:
 
 def test_equal_is_not_better() -> None:
     one = Scored(name="micro", measures={"accuracy": 0.7})
-    line = verdict(one, [Scored(name=TFIDF, measures={"accuracy": 0.7})], "accuracy", "Why.")
+    baseline = Scored(name=TFIDF, measures={"accuracy": 0.7})
+    line = verdict(one, [baseline], "accuracy", "Why.", (0.6, 0.69))
     assert line == f"micro (70.0% accuracy) is NOT better than {TFIDF} (70.0%). Why."
+
+
+def test_a_difference_larger_than_the_interval_is_no_chance() -> None:
+    one = Scored(name="micro", measures={"accuracy": 0.9})
+    baseline = Scored(name=TFIDF, measures={"accuracy": 0.7})
+    line = verdict(one, [baseline], "accuracy", "Why.", (0.85, 0.95))
+    assert line == f"micro (90.0% accuracy) is better than {TFIDF} (70.0%)"
 
 
 def test_where_no_answer_is_wrong_the_texts_are_too_easy() -> None:
     one = Scored(name="teacher", measures={"accuracy": 1.0})
-    line = verdict(one, [Scored(name=TFIDF, measures={"accuracy": 1.0})], "accuracy", "Why.")
+    line = verdict(one, [Scored(name=TFIDF, measures={"accuracy": 1.0})], "accuracy", "", (0.9, 1))
     assert line.endswith(
         "No answer is wrong, so these test texts are too easy to compare the models."
     )

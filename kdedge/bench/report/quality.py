@@ -40,14 +40,18 @@ def quality_of(
         findings: problems of the data with the pretrained model.
     """
     task, test = student.task, student.test
+    intervals = []
     models = [Scored(name=one.name, measures=one.test) for one in baselines]
     if test.teacher_logits is not None:
         own_task = student.teacher_task
-        measures = own_task.measures(own_task.outputs(test.teacher_logits), test.labels)
+        outputs = own_task.outputs(test.teacher_logits)
+        measures = own_task.measures(outputs, test.labels)
         models.append(Scored(name="teacher", measures=measures))
+        intervals.append(own_task.interval(outputs, test.labels))
     name = str(student.notes["preset"])
-    measures = task.measures(task.outputs(test.logits), test.labels)
-    models.append(Scored(name=name, measures=measures))
+    outputs = task.outputs(test.logits)
+    models.append(Scored(name=name, measures=task.measures(outputs, test.labels)))
+    intervals.append(task.interval(outputs, test.labels))
     own_models, rivals = models[len(baselines) :], models[: len(baselines)]
     best, best_name = max(
         ((one.measures[task.metric], one.name) for one in rivals), default=(0, "")
@@ -63,8 +67,8 @@ def quality_of(
         texts=len(test.texts),
         models=tuple(models),
         verdicts=tuple(
-            verdict(one, rivals, task.metric, why)
-            for one, why in zip(own_models, reasons, strict=True)
+            verdict(one, rivals, task.metric, why, interval)
+            for one, why, interval in zip(own_models, reasons, intervals, strict=True)
             if rivals
         ),
         classes=classes,
@@ -72,7 +76,13 @@ def quality_of(
     )
 
 
-def verdict(model: Scored, baselines: Sequence[Scored], metric: str, why: str) -> str:
+def verdict(
+    model: Scored,
+    baselines: Sequence[Scored],
+    metric: str,
+    why: str,
+    interval: tuple[float, float],
+) -> str:
     """Say in one line whether a model is better than the baselines.
 
     Args:
@@ -80,14 +90,18 @@ def verdict(model: Scored, baselines: Sequence[Scored], metric: str, why: str) -
         baselines: models to compare with.
         metric: metric to compare by.
         why: likely reason if it is not better.
+        interval: 95% interval of the model's metric, over the test texts.
     """
-    score = model.measures[metric]
+    score, (low, high) = model.measures[metric], interval
+    ends = f"{shown(metric, low, 1).rstrip('%')} to {shown(metric, high, 1)}"
+    chance = f"; the difference can be chance: the 95% interval of {model.name} is {ends}"
     better = [one for one in baselines if one.measures[metric] >= score]
     if not better:
-        return f"{model.name} ({shown(metric, score, 1)} {metric}) is better than " + (
-            " and than ".join(
-                f"{one.name} ({shown(metric, one.measures[metric], 1)})" for one in baselines
-            )
+        names = (f"{one.name} ({shown(metric, one.measures[metric], 1)})" for one in baselines)
+        is_close = max(one.measures[metric] for one in baselines) >= low
+        return (
+            f"{model.name} ({shown(metric, score, 1)} {metric}) is better than "
+            f"{' and than '.join(names)}{chance if is_close else ''}"
         )
     best = max(better, key=lambda one: one.measures[metric])
     large = " Those need the whole pretrained model." if best.name == PROBE else ""
@@ -95,7 +109,8 @@ def verdict(model: Scored, baselines: Sequence[Scored], metric: str, why: str) -
         why = "No answer is wrong, so these test texts are too easy to compare the models."
     return (
         f"{model.name} ({shown(metric, score, 1)} {metric}) is NOT better than {best.name} "
-        f"({shown(metric, best.measures[metric], 1)}).{large} {why}"
+        f"({shown(metric, best.measures[metric], 1)})"
+        f"{chance if best.measures[metric] <= high else ''}.{large} {why}"
     )
 
 
