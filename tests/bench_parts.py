@@ -10,7 +10,7 @@ from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import BertProcessing
 
-from kdedge.bench.devices.device import Format, Subject
+from kdedge.bench.devices.device import Format, MeasuredModel
 from kdedge.bench.report.model import BenchReport, Measurement, Repeat
 from kdedge.bench.scenario import TIERS, Scenario
 from kdedge.bundle.decision import Calibration, Coverage, Decision, Trust, Typical
@@ -97,12 +97,14 @@ def make_encoder() -> TextEncoder:
     return TextEncoder(tokenizer, max_length=16)
 
 
-def make_subject(name: str, model: Path, folder: Path) -> Subject:
+def make_subject(name: str, model: Path, folder: Path) -> MeasuredModel:
     """A subject with two texts; its tokenizer is written into `folder`."""
     encoder, texts = make_encoder(), ("good film", "bad film")
     encoder.save(folder)
     format: Format = "litert" if model.suffix == ".tflite" else "onnx"
-    return Subject(name, model, format, encoder.encode(texts, 8), folder / "tokenizer.json", texts)
+    return MeasuredModel(
+        name, model, format, encoder.encode(texts, 8), folder / "tokenizer.json", texts
+    )
 
 
 def make_bundle(folder: Path, source: str, models: dict[str, Path]) -> Path:

@@ -22,7 +22,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from kdedge.bench import agent
-from kdedge.bench.devices import Device, DeviceLostError, Kind, Subject
+from kdedge.bench.devices import Device, DeviceLostError, Kind, MeasuredModel
 from kdedge.bench.devices.device import agent_program
 from kdedge.bench.devices.local import Local
 from kdedge.bench.measure import Run, measure
@@ -122,7 +122,7 @@ class Scripted(Device):
     def state(self) -> dict[str, Value]:
         return {"busy, %": self.busy}
 
-    def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
+    def run(self, subject: MeasuredModel, scenario: Scenario, kind: Kind) -> Any:
         self.asked.append(subject.name)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):

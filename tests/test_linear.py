@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from kdedge.tasks import Classification, MultiLabel, Regression
-from kdedge.teach.linear import FITS, STRENGTH, fit_tfidf, fit_vectors, words_of
+from kdedge.teach.linear import FITS, STRENGTH, fit_tfidf, fit_vectors, tfidf_words
 from kdedge.teach.probe import weights_of
 
 
@@ -54,8 +54,8 @@ def test_tfidf_is_scikit_learns() -> None:
 
 
 def test_texts_without_words() -> None:
-    assert words_of("银行 a 👍") == ["银", "行"]
-    assert words_of("👍 👎") == ["👍", "👎"]
+    assert tfidf_words("银行 a 👍") == ["银", "行"]
+    assert tfidf_words("👍 👎") == ["👍", "👎"]
     logits_of = fit_tfidf(classes(2), ["👍", "👎", "👍 👍", "👎 👎"], np.array([0, 1, 0, 1]))
     assert logits_of(["👎"]).argmax() == 1
 

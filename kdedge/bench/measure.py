@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from kdedge.bench.devices import Device, DeviceLostError, Kind, Subject
+from kdedge.bench.devices import Device, DeviceLostError, Kind, MeasuredModel
 from kdedge.bench.report.model import Memory, Repeat, TextTimes, Value, slowing
 from kdedge.bench.scenario import SINGLE_STREAM, Scenario
 from kdedge.errors import KdedgeError
@@ -84,7 +84,7 @@ class StoredAnswer(BaseModel):
 
 def measure(
     device: Device,
-    subjects: Sequence[Subject],
+    subjects: Sequence[MeasuredModel],
     scenario: Scenario,
     advance: Advance,
     folder: Path,
@@ -116,7 +116,7 @@ def measure(
         environment = fixed | _marked(before, "before")
         now = _busy(device, before)
 
-        def ask(subject: Subject, kind: Kind, number: int) -> Any:
+        def ask(subject: MeasuredModel, kind: Kind, number: int) -> Any:
             path = folder / f"{_key(device, fixed, subject, scenario, kind, number)}.json"
             kept = _stored(path)
             if kept is None:
@@ -129,7 +129,7 @@ def measure(
             return ANSWERS[kind].model_validate(kept.answer)
 
         # Each round starts with another subject. Measurements that are made once come last.
-        asked: list[tuple[Subject, Kind, int]] = [
+        asked: list[tuple[MeasuredModel, Kind, int]] = [
             (subject, kind, number)
             for number in range(scenario.repeats)
             for subject in _rotated(subjects, number)
@@ -172,7 +172,7 @@ def measure(
     return Run(whole, of_texts, others, failures, environment, (*reasons, *doubts))
 
 
-def repeated_kinds(device: Device, subject: Subject, scenario: Scenario) -> list[Kind]:
+def repeated_kinds(device: Device, subject: MeasuredModel, scenario: Scenario) -> list[Kind]:
     """The kinds that are measured in each repeat: latency of inferences, and from text to outputs.
 
     The second only with one thread and one text at a time, and if the device supports it.
@@ -181,7 +181,7 @@ def repeated_kinds(device: Device, subject: Subject, scenario: Scenario) -> list
     return ["time", "text"] if plain and "text" in device.kinds else ["time"]
 
 
-def single_kinds(device: Device, subject: Subject) -> list[Kind]:
+def single_kinds(device: Device, subject: MeasuredModel) -> list[Kind]:
     """The kinds that are measured once: memory and outputs, if the device supports them.
 
     Only with one thread and one text at a time.
@@ -193,7 +193,7 @@ def single_kinds(device: Device, subject: Subject) -> list[Kind]:
     return [kind for kind in kinds if kind in device.kinds]
 
 
-def _rotated(subjects: Sequence[Subject], number: int) -> list[Subject]:
+def _rotated(subjects: Sequence[MeasuredModel], number: int) -> list[MeasuredModel]:
     first = number % max(1, len(subjects))
     return [*subjects[first:], *subjects[:first]]
 
@@ -227,7 +227,7 @@ def _stored(path: Path) -> StoredAnswer | None:
 def _key(
     device: Device,
     fixed: dict[str, Value],
-    subject: Subject,
+    subject: MeasuredModel,
     scenario: Scenario,
     kind: Kind,
     number: int,

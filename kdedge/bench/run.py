@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kdedge.bench.devices import Device, DeviceLostError, Subject
+from kdedge.bench.devices import Device, DeviceLostError, MeasuredModel
 from kdedge.bench.devices.local import Local
 from kdedge.bench.measure import Run, measure, repeated_kinds, single_kinds
 from kdedge.bench.report.figures import size_latency_score_figure
@@ -68,7 +68,7 @@ class Grid(NamedTuple):
 
 class _Planned(NamedTuple):
     device: Device
-    subject: Subject
+    subject: MeasuredModel
     bundle: Path
     manifest: Manifest
     artifact: Artifact
@@ -268,7 +268,7 @@ def _plan(
                 f", {threads} thread{'s' * (threads > 1)}" * (len(grid.threads) > 1),
                 f", batch {batch}" * (len(grid.batches) > 1),
             )
-            subject = Subject(
+            subject = MeasuredModel(
                 prefix + artifact.name + "".join(parts) + suffix,
                 bundle / artifact.file,
                 artifact.format,

@@ -112,10 +112,10 @@ def fit_vectors(
     return Linear(kernel, fitted.bias - mean @ kernel)
 
 
-def words_of(text: str) -> list[str]:
+def tfidf_words(text: str) -> list[str]:
     """Split a text into words for `fit_tfidf`; at spaces if there are no words.
 
-    >>> words_of("I am at the bank 银行")
+    >>> tfidf_words("I am at the bank 银行")
     ['am', 'at', 'the', 'bank', '银', '行']
     """
     return WORD.findall(text.lower()) or text.split()
@@ -129,7 +129,7 @@ def fit_tfidf(
     Features of a pair u, v are u, v, |u - v| and u * v.
     """
     vectorizer = TfidfVectorizer(
-        analyzer="word", tokenizer=words_of, token_pattern=None, lowercase=False,
+        analyzer="word", tokenizer=tfidf_words, token_pattern=None, lowercase=False,
         ngram_range=(1, 2), sublinear_tf=True,
     )  # fmt: skip
     vectorizer.fit([part for text in texts for part in parts_of(text)])

@@ -72,7 +72,7 @@ def quoted(text: Text) -> str:
     return repr(line if len(line) <= 60 else line[:59] + "…")
 
 
-def shown(row: Row, text: Text) -> str:
+def row_excerpt(row: Row, text: Text) -> str:
     """A row with its position, for messages."""
     return f"{row.where}: {quoted(text)}"
 
@@ -132,7 +132,7 @@ def contradictions(
         return set(), []
     text, second = next(iter(found.items()))
     one, other = first[text], second
-    example = f"{shown(rows[one], texts[one])} is {labels[one]}, in {rows[other].where} "
+    example = f"{row_excerpt(rows[one], texts[one])} is {labels[one]}, in {rows[other].where} "
     done = (
         "left out, all rows of them"
         if rule == "drop"
@@ -171,7 +171,7 @@ def remove_leaks(
                     f"in {part} and held out",
                     len(out),
                     f"rows of {part} with a text of {' or '.join(others)}",
-                    shown(rows[out[0]], texts[out[0]]),
+                    row_excerpt(rows[out[0]], texts[out[0]]),
                     f"left out of {part}",
                 )
             )
@@ -216,7 +216,7 @@ def copies(
                     f"copies in {part}",
                     len(again),
                     f"rows of {part} with the text of another row of it",
-                    shown(rows[again[0]], texts[again[0]]),
+                    row_excerpt(rows[again[0]], texts[again[0]]),
                     "kept; they count as often as they are there",
                 )
             )

@@ -9,7 +9,7 @@ from kdedge.bench.devices.browser import Browser
 from kdedge.bench.devices.device import Device as Device
 from kdedge.bench.devices.device import DeviceLostError as DeviceLostError
 from kdedge.bench.devices.device import Kind as Kind
-from kdedge.bench.devices.device import Subject as Subject
+from kdedge.bench.devices.device import MeasuredModel as MeasuredModel
 from kdedge.bench.devices.local import Local
 from kdedge.bench.devices.ssh import Board
 from kdedge.errors import KdedgeError

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from kdedge.bench import agent
 from kdedge.bench.devices.adb import FORM, Adb
-from kdedge.bench.devices.device import Device, Kind, Subject, hangs
+from kdedge.bench.devices.device import Device, Kind, MeasuredModel, hangs
 from kdedge.bench.report.model import ACCELERATORS, Value
 from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
@@ -85,7 +85,7 @@ class AndroidApp(Device):
         """The state that the kernel reports."""
         return agent.state(self._adb.read)
 
-    def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
+    def run(self, subject: MeasuredModel, scenario: Scenario, kind: Kind) -> Any:
         """Start the activity in a new process, wait for its result and read it."""
         self._checked("am", "force-stop", self._package)
         self._checked("rm", "-f", self._result)

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from kdedge.bench import agent
 from kdedge.bench.devices.adb import FORM, Adb
-from kdedge.bench.devices.device import Device, Format, Kind, Subject
+from kdedge.bench.devices.device import Device, Format, Kind, MeasuredModel
 from kdedge.bench.devices.remote import Remote
 from kdedge.bench.report.model import Value
 from kdedge.bench.scenario import Scenario
@@ -75,7 +75,7 @@ class BenchmarkModel(Device):
         """The state that the kernel reports."""
         return agent.state(self._adb.read)
 
-    def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
+    def run(self, subject: MeasuredModel, scenario: Scenario, kind: Kind) -> Any:
         """Run benchmark_model once and read what it prints."""
         command = [self._program, f"--graph={self._remote.send(subject.model)}"]
         command += self._known(
@@ -106,7 +106,7 @@ class BenchmarkModel(Device):
         """The flags that this version has; an unknown flag would stop it."""
         return [f"--{name}={value}" for name, value in flags.items() if f"--{name}" in self._help]
 
-    def _inputs(self, subject: Subject) -> list[str]:
+    def _inputs(self, subject: MeasuredModel) -> list[str]:
         """Flags that give it the first text, with the inputs in the model's order."""
         names = load_engine(subject.model).inputs
         arrays = subject.inputs.inputs

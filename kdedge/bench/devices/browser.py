@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from kdedge.bench import agent
-from kdedge.bench.devices.device import Device, DeviceLostError, Kind, Subject, hangs
+from kdedge.bench.devices.device import Device, DeviceLostError, Kind, MeasuredModel, hangs
 from kdedge.bench.report.model import Value
 from kdedge.bench.scenario import Scenario
 from kdedge.errors import KdedgeError
@@ -116,7 +116,7 @@ class Browser(Device):
         """The state of this machine, while the browser is idle."""
         return agent.state(agent.read_files)
 
-    def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
+    def run(self, subject: MeasuredModel, scenario: Scenario, kind: Kind) -> Any:
         """Measure in a new page."""
         model = self._root / "model"
         model.unlink(missing_ok=True)

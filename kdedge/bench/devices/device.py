@@ -25,7 +25,7 @@ Kind = Literal["time", "text", "memory", "outputs"]
 
 
 @dataclass(frozen=True)
-class Subject:
+class MeasuredModel:
     """An artifact to measure, and the texts to measure it with.
 
     Attributes:
@@ -131,7 +131,7 @@ class Device(ABC):
         """Facts that change, such as the load; see `kdedge.bench.agent.state`."""
 
     @abstractmethod
-    def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
+    def run(self, subject: MeasuredModel, scenario: Scenario, kind: Kind) -> Any:
         """Make one measurement in a new process and return the agent's answer, unchecked.
 
         Raises:
@@ -176,7 +176,7 @@ def npz(inputs: Encoded) -> bytes:
 
 
 def request_of(
-    subject: Subject,
+    subject: MeasuredModel,
     scenario: Scenario,
     kind: Kind,
     send: Callable[[Path], str],

@@ -12,7 +12,7 @@ from kdedge.bench.devices.device import (
     Completed,
     Device,
     Kind,
-    Subject,
+    MeasuredModel,
     agent_program,
     answer_of,
     hangs,
@@ -52,7 +52,7 @@ class Local(Device):
         """See `kdedge.bench.agent.state`."""
         return agent.state(agent.read_files)
 
-    def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
+    def run(self, subject: MeasuredModel, scenario: Scenario, kind: Kind) -> Any:
         """Run the agent with this Python."""
         with tempfile.TemporaryDirectory() as folder:
 

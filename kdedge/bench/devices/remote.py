@@ -10,7 +10,7 @@ from kdedge.bench.devices.device import (
     Device,
     DeviceLostError,
     Kind,
-    Subject,
+    MeasuredModel,
     agent_program,
     answer_of,
     hangs,
@@ -164,7 +164,7 @@ class CopiedAgent(Device):
         """The answer of the agent there; see `kdedge.bench.agent.state`."""
         return self._ask(self._python, "state") or {}
 
-    def run(self, subject: Subject, scenario: Scenario, kind: Kind) -> Any:
+    def run(self, subject: MeasuredModel, scenario: Scenario, kind: Kind) -> Any:
         """Run the agent there."""
         runtime = RUNTIMES[subject.format]
         if runtime not in self._environment:

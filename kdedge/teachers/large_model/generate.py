@@ -22,7 +22,7 @@ from kdedge.teachers.large_model.server import (
     RequestError,
     Server,
     Spent,
-    quoted,
+    answer_excerpt,
 )
 from kdedge.text.corpus import Corpus
 from kdedge.text.decoding import Tell, tell_once
@@ -125,7 +125,7 @@ class WrittenTexts:
                     return None, str(error)
                 raise
             texts = texts_in(words)
-            return texts, "" if texts is not None else f"no JSON list: {quoted(words)}"
+            return texts, "" if texts is not None else f"no JSON list: {answer_excerpt(words)}"
 
         unknown = [request for request in requests if request.key not in self.texts]
         stopped = ask_all(server, unknown, ask, self._add, "generating")

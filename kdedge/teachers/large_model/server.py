@@ -44,8 +44,8 @@ class RequestError(KdedgeError):
         self.status = status
 
 
-def quoted(words: str) -> str:
-    """An answer of a model, quoted and shortened, for messages."""
+def answer_excerpt(words: str) -> str:
+    """An answer of a model, answer_excerpt and shortened, for messages."""
     return repr(words if len(words) <= QUOTED else words[:QUOTED] + "...")
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from kdedge.errors import KdedgeError
 from kdedge.teachers.large_model.prompt import LETTERS, Prompt, folded
-from kdedge.teachers.large_model.server import UNSUPPORTED, RequestError, Server, quoted
+from kdedge.teachers.large_model.server import UNSUPPORTED, RequestError, Server, answer_excerpt
 from kdedge.text.pairs import Text
 
 # The logarithm of a probability for each label, in the prompt's order.
@@ -32,7 +32,7 @@ class NoLabel(KdedgeError):
     """An answer is not a label."""
 
     def __init__(self, words: str) -> None:
-        super().__init__(f"the answer is not a label: {quoted(words)}")
+        super().__init__(f"the answer is not a label: {answer_excerpt(words)}")
 
 
 def continuations(
