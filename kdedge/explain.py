@@ -91,7 +91,7 @@ def explain(
 ) -> list[list[tuple[str, float]]]:
     """The word pieces of each text with their attributions to the prediction.
 
-    Uses integrated gradients; [CLS] and [SEP] are left out.
+    Uses integrated gradients; the first and the last token, [CLS] and [SEP], are left out.
     """
     inputs = encoder.encode(texts).inputs
     outputs = model(inputs, training=False)

@@ -132,10 +132,16 @@ class TextModel:
         return [*map(self.manifest.task.answer, outputs, unsure, predicted)]
 
     def predict(self, texts: Sequence[Text]) -> list[Any]:
-        """`answers` for texts.
+        """Answer texts, in their order: for classification a `Prediction` for each.
+
+            >>> load_bundle("bundle").predict(["a moving, funny film"])[0].label
+            'positive'
+
+        Args:
+            texts: any iterable of texts or pairs, but no single text.
 
         Raises:
-            KdedgeError: a text is empty or far too long.
+            KdedgeError: a text is empty or far too long, or `texts` is a single text.
         """
         texts = _as_list(texts)
         if len(texts) == 1:

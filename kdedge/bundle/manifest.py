@@ -4,7 +4,8 @@ manifest.json           versions, SHA-256 of each file, parity and accuracy of e
 checksums.sha256        SHA-256 of manifest.json
 manifest.sig            if the bundle is signed: see kdedge.bundle.signing
 tokenizer.json          the tokenizer, for Hugging Face's library
-tokenizer_config.json, config.json, vocab.txt, labels.txt
+tokenizer_config.json, config.json, encoder.json, vocab.txt, labels.txt
+familiarity.bin         int8 for each token: tells texts that are unlike the training texts
 sample_texts.txt        only on request: texts of the user's to measure with
 litert/*.tflite         int32 [1, length] ids, mask, segment_ids -> float32 [1, width] outputs;
                         an artifact with `lengths` has a signature for each length
