@@ -485,3 +485,14 @@ def test_a_new_head_of_the_familys_own(tmp_path: Path) -> None:
     assert teacher.head.out.kernel.shape == (16, 2)
     with pytest.raises(KdedgeError, match="classes are bad, good, so so, and the data's no, yes"):
         load_teacher(folder, task=TASK)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_probes_head_is_read_back(name: str, tmp_path: Path) -> None:
+    teacher: BertTeacher = load_teacher(copied(name, tmp_path), task=TASK, head="mean")
+    teacher.head.bias.assign([0.5, -0.5])
+    teacher.save_pretrained(tmp_path / "teacher")
+    again = load_teacher(tmp_path / "teacher")
+    assert again.task == TASK
+    inputs, _ = expected(name)
+    np.testing.assert_array_equal(again(inputs)["logits"], teacher(inputs)["logits"])

@@ -286,7 +286,8 @@ def _head_task(checkpoint: Checkpoint) -> Task | None:
     where, settings, form = checkpoint.folder, checkpoint.settings, checkpoint.family.head
     made_for = list(settings.get("architectures") or [])
     classifies = any(name.endswith(CLASSIFIER) for name in made_for)
-    out = checkpoint.tensors.get(f"{form.out}.weight")
+    name = LinearHead.parts["kernel"] if _pooling(checkpoint) else f"{form.out}.weight"
+    out = checkpoint.tensors.get(name)
     if not _pooling(checkpoint):
         if made_for and not classifies:
             return None
