@@ -8,7 +8,7 @@ from test_losses import LABELS, X, evaluate, fixed_model
 
 from kdedge import Distiller, KdedgeError, SoftLabelLoss, SoftLabels, TextEncoder
 from kdedge.labels.average import ensemble_soft_labels as ensemble
-from kdedge.tasks import Classification
+from kdedge.tasks import Classification, Regression
 from kdedge.teachers.ensemble import Ensemble
 
 NAMES = ("bad", "good")
@@ -38,6 +38,23 @@ def test_stores_are_averaged_by_weight(tiny_bert: Path, tmp_path: Path) -> None:
     assert mine.encoder().max_length == 16
     # The same again is there already.
     assert ensemble([a, b], tmp_path / "mine", weights=[3, 1]).texts == mine.texts
+
+
+def test_labels_in_another_order_and_scores_of_other_splits(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    a = store(tmp_path / "a", tiny_bert, {"x": [1.0, -1.0]})
+    b = store(tmp_path / "b", tiny_bert, {"x": [5.0, 3.0]}, names=("good", "bad"))
+    np.testing.assert_allclose(ensemble([a, b], tmp_path / "ab").lookup(["x"])[0], [[2.0, 2.0]])
+    stores = []
+    for name, mean, deviation in (("c", 3.0, 1.0), ("d", 4.0, 2.0)):
+        task = Regression(mean=mean, deviation=deviation)
+        made = SoftLabels.create(tmp_path / name, name, task, has_features=False)
+        made.add(["x"], np.array([[0.5]], np.float32))
+        made.keep(TextEncoder.from_pretrained(tiny_bert, 16), None)
+        stores.append(made)
+    # 3.5 and 5, on average 4.25, which is 1.25 deviations above the first mean.
+    assert ensemble(stores, tmp_path / "cd").lookup(["x"])[0] == 1.25
 
 
 def test_live_teachers_are_averaged_by_weight() -> None:

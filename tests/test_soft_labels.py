@@ -13,7 +13,7 @@ import kdedge.teachers.label as module
 from kdedge import KdedgeError, SoftLabels, load_teacher
 from kdedge.labels.imported import import_soft_labels
 from kdedge.labels.index import TextIndex
-from kdedge.tasks import Classification
+from kdedge.tasks import Classification, Regression, task_of_names
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.label import label_texts
 from kdedge.text.readers import TextFiles
@@ -223,6 +223,21 @@ def test_labels_of_another_teacher(
     )
 
 
+@pytest.mark.parametrize("kind", ["score", "logits"])
+def test_scores_of_another_teacher_are_standardised(
+    kind: str, teacher: BertTeacher, tmp_path: Path
+) -> None:
+    rows = [{"text": text, kind: score} for text, score in (("x", 1.0), ("y", 3.0), ("z", 8.0))]
+    write(tmp_path / "theirs.parquet", rows)
+    task = task_of_names("regression", ())
+    store = import_soft_labels(tmp_path / "theirs.parquet", tmp_path / "s", task, teacher.encoder)
+    # Mean 4, variance (9 + 1 + 16) / 3.
+    assert isinstance(store.task, Regression)
+    assert (store.task.mean, store.task.deviation) == pytest.approx((4.0, (26 / 3) ** 0.5))
+    logits, _ = store.lookup(["z", "x"])
+    np.testing.assert_allclose(logits, [[4 / (26 / 3) ** 0.5], [-3 / (26 / 3) ** 0.5]], rtol=1e-6)
+
+
 def write(path: Path, rows: list[dict[str, object]]) -> None:
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
@@ -240,6 +255,7 @@ def write(path: Path, rows: list[dict[str, object]]) -> None:
             [{"text": "x", "logits": [1.0, 2.0]}, {"text": "y", "logits": [1.0]}],
             "row 2: logits is",
         ),
+        ([{"text": "x", "logits": "[1, 2]"}], "which is text; lists of numbers need .jsonl"),
         ([{"text": "x", "logits": [1.0, float("nan")]}], "row 1: logits is .*2 finite numbers"),
         ([{"text": "x", "probabilities": [0.7, 0.7]}], "row 1: probabilities is .*sum to 1"),
         ([{"text": "x", "probabilities": [1.5, -0.5]}], "row 1: probabilities is .*at least 0"),

@@ -51,6 +51,9 @@ def compress_student(
         raise KdedgeError(f"{out} exists already. Remove it or name another folder.")
     if not settings.methods:
         raise KdedgeError("compress.methods: none; name at least one.")
+    names, theirs = student.task.output_names, store.task.output_names
+    if names != theirs and sorted(names) == sorted(theirs):
+        store = store.in_order([theirs.index(name) for name in names], student.task)
     if student.task.with_logits_of(store.task) != student.task:
         raise KdedgeError(
             f"{store.folder}: the soft labels are for {store.task}, the student has "

@@ -8,6 +8,8 @@ import numpy as np
 from kdedge.errors import KdedgeError
 from kdedge.labels.store import SoftLabels
 from kdedge.recipe import fingerprint
+from kdedge.tasks import Logits
+from kdedge.text.pairs import Text
 
 
 def ensemble_soft_labels(
@@ -16,8 +18,8 @@ def ensemble_soft_labels(
     """Make a store with the weighted mean of the logits of several stores.
 
     Args:
-        stores: stores with the same task and texts. Sentence vectors, token vectors and text
-            encoder are taken from the first one.
+        stores: stores with the same texts and the same labels, in any order, or scores. Sentence
+            vectors, token vectors and text encoder are taken from the first one.
         folder: folder of the new store.
         weights: weight of each store; None for equal weights.
 
@@ -27,15 +29,9 @@ def ensemble_soft_labels(
     """
     shares = shares_of("stores", len(stores), weights)
     first = stores[0]
-    for store in stores[1:]:
-        if store.task != first.task:
-            raise KdedgeError(
-                f"{store.folder}: soft labels for {store.task}; those in "
-                f"{first.folder} are for {first.task}."
-            )
     texts = first.texts
     logits = sum(
-        share * store.lookup(texts)[0] for share, store in zip(shares, stores, strict=True)
+        share * _logits_of(store, first, texts) for share, store in zip(shares, stores, strict=True)
     )
     name = fingerprint(*(s.teacher for s in stores), *(str(share) for share in shares))
     average = SoftLabels.create(folder, name, first.task, first.has_features, first.shares_tokens)
@@ -45,6 +41,18 @@ def ensemble_soft_labels(
             raise KdedgeError(f"{folder}: it has some of these texts already. Name another folder.")
         average.add(list(texts), np.asarray(logits, np.float32), first.lookup(texts)[1])
     return average
+
+
+def _logits_of(store: SoftLabels, first: SoftLabels, texts: Sequence[Text]) -> Logits:
+    """The logits of a store, as logits of the first store's task."""
+    own, task = store.task, first.task
+    if own.name != task.name or sorted(own.output_names) != sorted(task.output_names):
+        raise KdedgeError(
+            f"{store.folder}: soft labels for {own}; those in {first.folder} are for {task}."
+        )
+    factor, summand = task.from_logits_of(own)
+    order = [own.output_names.index(name) for name in task.output_names]
+    return factor * store.lookup(texts)[0][:, order] + summand
 
 
 def shares_of(what: str, count: int, weights: Sequence[float] | None) -> list[float]:

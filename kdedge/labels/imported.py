@@ -22,8 +22,8 @@ def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncode
 
     Args:
         path: `.parquet` or `.jsonl`, also `.gz`, with the columns `text`, for pairs
-            `text_pair`, and either `logits` or the task's output (`probabilities` for
-            classification): a list of numbers in each row.
+            `text_pair`, and either `logits` or the task's output: `probabilities`, a list of
+            numbers in each row, or for regression `score`, a number.
         folder: folder of the new store.
         task: the task, with the labels in the order of the numbers.
         encoder: text encoder of the teacher; students have its vocabulary if it is BERT's
@@ -51,6 +51,13 @@ def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncode
         if text in logits:
             raise KdedgeError(f"{row.where}: the text {quoted(text)} occurs twice; remove one.")
         logits[text] = _logits(row, kind, task)
+    if not logits:
+        raise KdedgeError(f"{path}: no rows.")
+    values = np.stack([*logits.values()])
+    # Models learn standardised scores; other tasks are not changed.
+    fitted = task.fitted(task.outputs(values))
+    factor, summand = fitted.from_logits_of(task)
+    values, task = np.asarray(factor * values + summand, np.float32), fitted
     store = SoftLabels.create(
         folder,
         f"imported:{sha256(path)}",
@@ -59,18 +66,23 @@ def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncode
         shares_tokens=encoder.is_berts,
     )
     store.keep(student_encoder(encoder, logits), None)
-    if missing := store.missing(logits):
-        store.add(missing, np.stack([logits[text] for text in missing]))
+    if missing := {*store.missing(logits)}:
+        rows_to_add = [row for row, text in enumerate(logits) if text in missing]
+        store.add([text for text in logits if text in missing], values[rows_to_add])
     return store
 
 
 def _logits(row: Row, kind: str, task: Task) -> Logits:
     value = row.fields.get(kind)
     where = f"{row.where}: {kind} is {str(value)[:60]}"
+    if isinstance(value, str) and task.width > 1:
+        raise KdedgeError(f"{where}, which is text; lists of numbers need .jsonl or .parquet.")
     try:
         values = np.array(value, np.float32)
     except (TypeError, ValueError):
         raise KdedgeError(f"{where}; {task.width} finite numbers are needed.") from None
+    if task.width == 1 and not values.shape:
+        values = values[None]
     if values.shape != (task.width,) or not np.isfinite(values).all():
         raise KdedgeError(f"{where}; {task.width} finite numbers are needed.")
     return values if kind == "logits" else task.logits(values, where)
