@@ -246,6 +246,18 @@ def test_adversarial_texts_are_labelled_and_stored(teacher: BertTeacher, tmp_pat
     assert adversarial_texts(student, teacher.encoder, teacher, TEXTS, grown, neighbours=4)[0] == []
 
 
+def test_a_student_with_some_of_its_teachers_word_pieces(
+    teacher: BertTeacher, tmp_path: Path
+) -> None:
+    store = label_texts(teacher, TEXTS, tmp_path / "s")
+    encoder, ids = teacher.encoder.pruned(TEXTS, min_count=0, most=20)
+    assert len(ids) < len(teacher.encoder.vocabulary)
+    student = build_student("nano", vocabulary=len(ids), task=classes(2), max_length=16)
+    made, grown = adversarial_texts(student, encoder, teacher, TEXTS, store, neighbours=4)
+    assert made
+    assert {*grown.texts} == {*TEXTS, *made}
+
+
 def test_the_command_adds_them_to_the_store(
     tiny_bert: Path, teacher: BertTeacher, tmp_path: Path
 ) -> None:

@@ -52,6 +52,14 @@ def adversarial_texts(
             f"{store.folder}: no token vectors of the teacher, which are needed to find "
             "similar words."
         )
+    row_of = {piece: row for row, piece in enumerate(store.encoder().vocabulary)}
+    if unknown := [piece for piece in encoder.vocabulary if piece not in row_of]:
+        raise KdedgeError(
+            f"{store.folder}: no vectors for {len(unknown):,} of the student's word pieces. Use "
+            "the soft labels that the student was trained on."
+        )
+    # A student usually has only some of its teacher's word pieces.
+    vectors = vectors[[row_of[piece] for piece in encoder.vocabulary]]
     adversary = Substitution(
         student, vectors, encoder.vocabulary, None, swaps, neighbours, store.task
     )
