@@ -6,7 +6,13 @@ from pathlib import Path
 import tensorflow as tf
 
 from kdedge.defaults import FullDistill, full_distill
-from kdedge.distill.terms import check, check_own_vocabulary, check_prompts, needs_teacher
+from kdedge.distill.terms import (
+    check,
+    check_own_vocabulary,
+    check_prompts,
+    needs_teacher,
+    that_need_teacher,
+)
 from kdedge.distill.transfer_set import TransferSet
 from kdedge.errors import KdedgeError
 from kdedge.files import require_space
@@ -110,13 +116,14 @@ def plan_of(
         teacher = None
     strategy = _strategy(settings.devices, corpus)
     teacher_ids = list(range(len(encoder.vocabulary)))
-    most = settings.vocabulary or preset.vocabulary
+    # Beside a teacher the student reads the same token ids.
+    most = settings.vocabulary or (len(teacher_ids) if beside else preset.vocabulary)
     own_pieces = most < len(teacher_ids)
     if own_pieces and beside:
         raise KdedgeError(
             f"distill.vocabulary: {most} gives the student word pieces of its own; "
-            "hidden_weight, attention_weight and this adversary need all of the "
-            f"teacher's: set vocabulary = {len(teacher_ids)}."
+            f"{', '.join(that_need_teacher(settings))} needs all of the teacher's "
+            f"{len(teacher_ids)}. Leave vocabulary out."
         )
     # A student that is cut from the teacher has its token vectors from there.
     if settings.from_teacher and not preset.needs_teacher and store.token_vectors() is None:

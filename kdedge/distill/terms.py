@@ -72,10 +72,10 @@ def check_prompts(settings: Distill, task: str, has_pairs: bool) -> None:
 
 def needs_teacher(settings: Distill) -> bool:
     """Whether the settings need a live teacher in each training step."""
-    return bool(_that_need_teacher(settings))
+    return bool(that_need_teacher(settings))
 
 
-def _that_need_teacher(settings: Distill) -> list[str]:
+def that_need_teacher(settings: Distill) -> list[str]:
     """The settings that need a live teacher in each training step, which reads the same tokens."""
     adversary = ADVERSARIES[settings.adversary]
     needs = {
@@ -93,7 +93,7 @@ def _that_need_teacher(settings: Distill) -> list[str]:
 def _that_need_its_parts(settings: Distill, preset: Preset) -> list[str]:
     """The same, and the student if it takes layers from the teacher."""
     student = [f"student = {settings.student!r}"] if preset.needs_teacher else []
-    return student + _that_need_teacher(settings)
+    return student + that_need_teacher(settings)
 
 
 def check_own_vocabulary(settings: Distill, preset: Preset) -> None:
