@@ -27,7 +27,18 @@ def with_folder(reference: str, folder: Path) -> str:
 def code_of(reference: str) -> str:
     """The code of the file that a reference names; "" for other references."""
     module, _, _ = reference.rpartition(":")
-    return Path(module).read_text(encoding="utf-8") if module.endswith(".py") else ""
+    file = Path(module if module.endswith(".py") else f"{module}.py")
+    return file.read_text(encoding="utf-8") if module and file.is_file() else ""
+
+
+def without_folder(reference: str) -> str:
+    """The reference without the folder of its file.
+
+    >>> without_folder("recipes/mine.py:SMALL"), without_folder("micro")
+    ('mine.py:SMALL', 'micro')
+    """
+    module, colon, name = reference.rpartition(":")
+    return f"{Path(module).name}:{name}" if colon else reference
 
 
 def one_of(setting: str, name: str, ours: Mapping[str, T]) -> T:

@@ -109,6 +109,8 @@ def run(recipe: Recipe, out: Path) -> BenchReport:
         if recipe.compress.methods:
             smaller = partial(_compress, recipe, student, labels)
             student = stages.run("compress", smaller, recipe.compress)
+        else:
+            stages.forget("compress")
         export = partial(_export, recipe, student, out_of_scope)
         keys = map(key_of, out_of_scope)
         bundle = stages.run("export", export, recipe.export, recipe.decide, *keys)
@@ -157,9 +159,12 @@ def _checked(recipe: Recipe) -> tuple[Corpus, tuple[Text, ...]]:
 def _first_key(recipe: Recipe, corpus: Corpus) -> str:
     """The fingerprint of everything that the first stage depends on."""
     teaching = recipe.teaching
-    key = fingerprint(teaching, corpus.fingerprint(), str(recipe.seed), str(recipe.data.labels))
-    # A teacher's files may have changed since.
-    return fingerprint(key, content_of(teaching.teacher)) if teaching.teacher else key
+    # The path of a model can change although its files don't, and its files although the path
+    # doesn't.
+    if Path(teaching.source).exists():
+        name = "teacher" if teaching.teacher else "pretrained"
+        teaching = teaching.model_copy(update={name: content_of(teaching.source)})
+    return fingerprint(teaching, corpus.fingerprint(), str(recipe.seed), str(recipe.data.labels))
 
 
 def check_settings(recipe: Recipe) -> None:
@@ -397,6 +402,13 @@ class _Stages:
         console.print(f"{name}: {seconds:.0f} s")
         return path
 
+    def forget(self, name: str) -> None:
+        """Remove the result of a stage that the recipe no longer has."""
+        if name in self.done:
+            _remove(self.out / RESULTS[name])
+            del self.done[name]
+            self._write()
+
     def seconds(self) -> dict[str, float]:
         """How long each of the recipe's stages took."""
         return {name: self.done[name]["seconds"] for name in self.asked_for}
@@ -406,6 +418,9 @@ class _Stages:
 
     def _note(self, name: str, entry: dict[str, object]) -> None:
         self.done[name] = entry
+        self._write()
+
+    def _write(self) -> None:
         write_text(self.path, json.dumps(self.done, indent=2) + "\n")
 
 

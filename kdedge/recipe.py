@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from kdedge.errors import KdedgeError
-from kdedge.extensions import code_of, with_folder
+from kdedge.extensions import code_of, with_folder, without_folder
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -497,8 +497,11 @@ class Distill(Section):
         return self.hidden_weight > 0 or self.attention_weight > 0
 
     def identity(self) -> str:
-        """The settings, and the code of the Python files that they name."""
-        return super().identity() + "".join(map(code_of, (self.student, *self.losses)))
+        """The settings, and the code of the Python files that they name, wherever these are."""
+        losses = {without_folder(name): weight for name, weight in self.losses.items()}
+        named = {"student": without_folder(self.student), "losses": losses}
+        code = "".join(map(code_of, (self.student, *self.losses)))
+        return self.model_copy(update=named).model_dump_json() + code
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Distill":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, write_reviews
+from conftest import ROOT, make_tiny_bert, write_reviews
 from training_parts import Stop
 from typer.testing import CliRunner
 
@@ -130,6 +130,11 @@ def test_a_recipe_can_ask_for_compression(
     # All that is in the store but the 600 valid and test texts.
     assert smaller.notes["compression"][0]["transfer_texts"] == 1200 + 800
     assert exported[0].parameters == smaller.notes["parameters"] < student.notes["parameters"]
+    # A recipe without it leaves no compressed student, which would be taken for the run's.
+    recipe = recipe.model_copy(update={"compress": Compress()})
+    with pytest.raises(Stop):
+        pipeline.run(recipe.model_copy(update={"export": Export(lengths=(16,))}), out)
+    assert not (out / "compressed").exists()
 
 
 def test_a_folder_that_no_run_made(tmp_path: Path) -> None:
@@ -316,6 +321,35 @@ def test_a_full_disk_is_told(small_recipe: Path, tmp_path: Path) -> None:
 
 
 # Rows that differ
+
+
+def test_a_run_depends_on_a_models_files_and_not_on_their_place(
+    tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_bert, tmp_path / "bert")
+    (tmp_path / "d.csv").write_text("text,label\n" + "".join(f"t {i},{i % 2}\n" for i in range(20)))
+    (tmp_path / "mine.py").write_text("STUDENT = 1\n")
+    (tmp_path / "r.toml").write_text(
+        'name = "r"\n[data]\npath = "d.csv"\n[teach]\npretrained = "bert"\n'
+        '[distill]\nstudent = "mine:STUDENT"\n'
+    )
+
+    def keys(recipe_file: Path) -> tuple[str, str]:
+        recipe = load_recipe(recipe_file)
+        corpus = read_corpus(recipe.data, recipe.seed)
+        return pipeline._first_key(recipe, corpus), recipe.distill.identity()
+
+    monkeypatch.chdir(tmp_path)
+    before = keys(Path("r.toml"))
+    assert keys(tmp_path / "r.toml") == before
+    moved = tmp_path / "moved"
+    shutil.copytree(tmp_path, moved, ignore=shutil.ignore_patterns("moved"))
+    assert keys(moved / "r.toml") == before
+    (moved / "mine.py").write_text("STUDENT = 2\n")
+    assert keys(moved / "r.toml")[1] != before[1]
+    shutil.rmtree(tmp_path / "bert")
+    make_tiny_bert(tmp_path / "bert", 0.03)
+    assert keys(Path("r.toml"))[0] != before[0]
 
 
 def test_unlabelled_texts_join_the_transfer_set(tmp_path: Path, tiny_bert: Path) -> None:
