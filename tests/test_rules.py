@@ -165,6 +165,19 @@ def test_a_csv_in_which_a_stray_quote_joins_rows_is_refused(save: Save) -> None:
         load_corpus(path)
 
 
+@pytest.mark.parametrize("task", ["regression", "multi-label"])
+def test_a_stray_quote_in_files_of_other_tasks(task: str, save: Save) -> None:
+    labels = ("0.5", "3", "1.5") if task == "regression" else ("ab", "b;a", "a")
+    lines = [f"text {i},{labels[i % 3]}" for i in range(30)]
+    lines[3], lines[9] = lines[3].replace("text", '"text'), lines[9].replace("text 9", 'text 9"')
+    path = save("c.csv", ["text,label", *lines])
+    with pytest.raises(KdedgeError, match=r"c\.csv, line 5: .*looks like a row"):
+        load_corpus(path, task=task, label_delimiter=";" if task == "multi-label" else None)
+    texts = [f'"Dear {i},\nit was 3, or so\n",{i % 5}' for i in range(30)]
+    path = save("d.csv", ["text,label", *texts])
+    assert len(load_corpus(path, task="regression").train) > 0
+
+
 def test_texts_of_several_lines_are_no_joined_rows(save: Save) -> None:
     lines = [f'"Dear {i},\nthanks, and so on\n",{"ab"[i % 2]}' for i in range(12)]
     corpus = load_corpus(save("c.csv", ["text,label", *lines]))

@@ -88,24 +88,24 @@ def without_empty(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[Row
 
 
 def check_no_rows_in_texts(
-    rows: Sequence[Row], texts: Sequence[Text], labels: Sequence[Any]
+    rows: Sequence[Row], texts: Sequence[Text], labels: set[str], fewest_fields: int
 ) -> None:
     """Check that no text contains rows of its file, which a stray quote would join.
 
     Args:
         rows: rows of a .csv or .tsv file.
         texts: texts of the rows.
-        labels: labels of the rows, as `Task.parse` returns them.
+        labels: the file's values of labels.
+        fewest_fields: a line with fewer fields is no row.
 
     Raises:
         KdedgeError: a line of a text has a field that is a label.
     """
-    known = {label for label in labels if isinstance(label, str)}
     for row, text in zip(rows, texts, strict=True):
         for line in (line for part in parts_of(text) for line in _lines(part)):
             for delimiter in DELIMITERS:
                 fields = line.split(delimiter)
-                if len(fields) > 1 and not known.isdisjoint(fields):
+                if len(fields) >= fewest_fields and not labels.isdisjoint(fields):
                     raise KdedgeError(
                         f"{row.where}: the text in quotes has several lines, and one of them, "
                         f"{line!r:.60}, looks like a row of the file: a stray quote? Remove it, or "
