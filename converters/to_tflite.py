@@ -29,8 +29,12 @@ def main(
         ),
     ] = "float32,int8",
     lengths: Annotated[
-        str, typer.Option(help="tokens, by commas; several for int8-lengths")
-    ] = "64",
+        str | None,
+        typer.Option(
+            help="tokens, by commas; several for int8-lengths; default: the student's, or at most "
+            "64 for a .keras file"
+        ),
+    ] = None,
     integer_output: Annotated[bool, typer.Option(help="integer probabilities")] = False,
     max_accuracy_drop: Annotated[float, typer.Option(help="points of accuracy it may lose")] = 0.5,
     data: Annotated[Path | None, typer.Option(help="for a .keras file: labelled texts")] = None,
@@ -43,11 +47,11 @@ def main(
     settings = settings_of(
         Export,
         artifacts=[f"litert-{name}" for name in quantization.split(",")],
-        lengths=lengths.split(","),
+        lengths=lengths.split(",") if lengths else None,
         integer_output=integer_output,
         max_accuracy_drop=max_accuracy_drop,
     )
-    subject = load_subject(model, data, split, tokenizer, max(settings.lengths or ()))
+    subject = load_subject(model, data, split, tokenizer, max(settings.lengths or (64,)))
     manifest = export_bundle(subject, settings, out)
     for artifact in manifest.artifacts:
         typer.echo(f"{out}/{artifact.summary()}")

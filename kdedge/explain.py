@@ -92,10 +92,22 @@ def explain(
     """The word pieces of each text with their attributions to the prediction.
 
     Uses integrated gradients; the first and the last token, [CLS] and [SEP], are left out.
+
+    Args:
+        model: inputs as `TextEncoder.encode` gives them -> logits, or a dict with `logits`.
+        encoder: text encoder of the model.
+        texts: texts or pairs.
+        steps: steps of the integral.
+        task: task of the logits; None for classification.
+
+    Raises:
+        KdedgeError: a model without token embeddings, less than 1 step, or no task for a score.
     """
     inputs = encoder.encode(texts).inputs
     outputs = model(inputs, training=False)
     logits = outputs["logits"] if isinstance(outputs, dict) else outputs
+    if task is None and logits.shape[-1] == 1:
+        raise KdedgeError("task: None, and this model has one output. Name the task of its score.")
     answers = np.asarray(objective_of(task).chosen_output(logits)).tolist()
     values = integrated_gradients(model, inputs, answers, steps, task)
     name = encoder.tokenizer.id_to_token

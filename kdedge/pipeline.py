@@ -30,6 +30,7 @@ from kdedge.check import (
     texts_out_of_scope,
 )
 from kdedge.compress.stage import compress_student
+from kdedge.distill.plan import need_devices
 from kdedge.distill.stage import distill_student
 from kdedge.distill.terms import (
     ONNX_ONLY,
@@ -176,6 +177,13 @@ def check_settings(recipe: Recipe) -> None:
     settings, preset = recipe.distill, find_preset(recipe.distill.student)
     check(settings, preset)
     check_prompts(settings, recipe.data.task, recipe.data.text_pair is not None)
+    need_devices(settings.devices)
+    retrained = {*recipe.compress.methods} - {"vocabulary"}
+    if settings.prompt == "task" and retrained:
+        raise KdedgeError(
+            f"compress.methods: {', '.join(sorted(retrained))}; a student with prompt = 'task' can "
+            "only be compressed by vocabulary."
+        )
     if recipe.teach.large_model:
         if preset.needs_teacher or needs_teacher(settings):
             raise KdedgeError(

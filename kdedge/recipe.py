@@ -488,7 +488,9 @@ class Distill(Section):
         None, description="length that texts are truncated to, in tokens; default: the teacher's"
     )
     devices: Count = Field(
-        1, description="number of GPUs of this machine, or CPUs without GPUs, that share each batch"
+        1,
+        description="number of GPUs of this machine that share each batch; without GPUs, of "
+        "TensorFlow's logical CPU devices",
     )
 
     @property

@@ -172,9 +172,9 @@ class TextModel:
 
     def _check(self, text: Text, number: int) -> None:
         pairs = self.manifest.pairs
-        if isinstance(text, str) == pairs:
+        if not isinstance(text, Pair if pairs else str):
             kind = "pairs of texts: Pair(text, pair)" if pairs else "single texts"
-            raise KdedgeError(f"text {number}: this bundle takes {kind}.")
+            raise KdedgeError(f"text {number}: a {type(text).__name__}; this bundle takes {kind}.")
         for part in parts_of(text):
             check_text(part, f"text {number}")
 

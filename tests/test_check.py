@@ -83,6 +83,8 @@ def run_check(path: Path, *options: str) -> tuple[int, str]:
         ('adversary = "hotflip"', "distill.adversary: 'hotflip' is unknown"),
         ("losses = { two_sided = 1.0 }", "'two_sided' is unknown"),
         ('student = "mine:STUDENT"', "mine can't be imported"),
+        ("devices = 128", "distill.devices: 128; TensorFlow sees"),
+        ('prompt = "task"\n[compress]\nmethods = ["pruning"]', "only be compressed by vocabulary"),
         ('student = "mini-cut"', "distilbert; mini-cut can be made from a BERT only"),
     ],
 )
@@ -90,7 +92,7 @@ def test_settings_that_run_refuses(settings: str, message: str, folder: Path) ->
     config = json.loads((folder / "model/config.json").read_text())
     (folder / "model/config.json").write_text(json.dumps(config | {"model_type": "distilbert"}))
     path = write_recipe(folder, GOOD)
-    path.write_text(path.read_text().replace("[distill]\n", f"[distill]\n{settings}\n"))
+    path.write_text(path.read_text().replace("[distill]\nmax", f"[distill]\n{settings}\n#"))
     status, output = run_check(path)
     assert status == 2
     assert message in output.partition("impossible: ")[2]

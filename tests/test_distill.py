@@ -117,7 +117,7 @@ def test_rare_pieces_get_no_place_in_the_student(store: SoftLabels, tmp_path: Pa
     # 44 special tokens and characters, and 8 of the words: `awful` is in no text.
     assert {"film", "good", "bad", "t"} <= {*kept} and "awful" not in kept
     assert len(kept) == 52
-    with pytest.raises(KdedgeError, match="need all of the teacher's: set vocabulary = 5"):
+    with pytest.raises(KdedgeError, match="needs all of the teacher's 56. Leave vocab"):
         settings = SETTINGS.model_copy(update={"vocabulary": 50, "adversary": "substitution"})
         out, teacher = tmp_path / "other", tmp_path / "teacher"
         distill_student(corpus(), store, store.encoder(), settings, out, 3, teacher)

@@ -8,6 +8,7 @@ from conftest import classes
 from kdedge import DistillationLoss, Distiller, FeatureLoss, KdedgeError, SoftLabelLoss
 from kdedge.objectives import objective_of
 from kdedge.objectives.classification import TwoSidedCrossEntropy
+from kdedge.tasks import MultiLabel, Regression
 
 LOG = np.log
 
@@ -56,6 +57,17 @@ def test_two_sided_cross_entropy_of_a_sure_student_is_finite() -> None:
 def test_feature_loss_is_the_mean_of_squares() -> None:
     loss = FeatureLoss(2).compute_loss(np.array([[1.0, 2.0]]), np.array([[3.0, 1.0]]))
     assert np.asarray(loss) == pytest.approx([2.5])
+
+
+def test_the_softmax_loss_is_for_classes_only() -> None:
+    student = fixed_model([0.6, 0.4])
+    for task in (MultiLabel(label_names=("a", "b")), Regression(mean=0.0, deviation=1.0)):
+        with pytest.raises(KdedgeError, match=rf"For {task.name}: kdedge.objectives"):
+            Distiller(None, student, SoftLabelLoss(), task=task)
+        Distiller(None, student, objective_of(task).soft_label_loss(1.0), task=task)
+    one = keras.KerasTensor((2, 1))
+    with pytest.raises(KdedgeError, match="one logit, whose probability is always 1"):
+        SoftLabelLoss().validate_outputs(one, one)
 
 
 def test_temperature_must_be_above_zero() -> None:

@@ -16,12 +16,13 @@ from kdedge.bundle.manifest import read_manifest, verify
 from kdedge.bundle.package import package_web
 from kdedge.check import read_corpus
 from kdedge.cli import app
+from kdedge.cli.bench import _texts_of
 from kdedge.compress.stage import compress
 from kdedge.distill.stage import distill_student
 from kdedge.explain import explain
 from kdedge.export.stage import export_bundle
 from kdedge.export.subject import subject_of
-from kdedge.recipe import ARTIFACTS, Compress, Decide, Export, Recipe, load_recipe
+from kdedge.recipe import ARTIFACTS, Compress, Data, Decide, Export, Recipe, load_recipe
 from kdedge.tasks import MultiLabel, Regression
 from kdedge.teach.stage import finetune
 from kdedge.teachers.label import label_texts
@@ -266,8 +267,26 @@ def test_answers_of_pairs(questions: Path) -> None:
     ):
         result = CliRunner().invoke(app, ["predict", str(questions), *texts])
         assert words in " ".join(result.output.split())
-    with pytest.raises(KdedgeError, match="this bundle takes pairs of texts"):
-        load_bundle(questions).predict(["one"])
+    model = load_bundle(str(questions))
+    for other in ("one", ("one", "other"), ["one", "other"], None):
+        with pytest.raises(KdedgeError, match="text 1: .*this bundle takes pairs of texts"):
+            model.predict([other])
+    with pytest.raises(KdedgeError, match="text 1: a NoneType; a text is needed"):
+        model.predict([Pair("one", None)])  # type: ignore[arg-type]
+
+
+def test_commands_that_do_not_take_pairs_or_several_tasks_say_so(
+    topics: Path, questions: Path, tmp_path: Path
+) -> None:
+    data = ROOT / "data" / "questions.csv"
+    result = CliRunner().invoke(app, ["report", "drift", str(questions), str(data)])
+    assert "report drift takes single texts only" in " ".join(result.output.split())
+    options = ["--data", str(data), "--report", str(tmp_path / "r"), "--tier", "quick"]
+    result = CliRunner().invoke(app, ["bench", str(questions), str(topics), *options])
+    assert "are not for the same task" in " ".join(result.output.split())
+    # The column of the second texts is text_pair unless it is named.
+    labelled = _texts_of(Data(path=data), [questions])
+    assert isinstance(labelled.texts[0], Pair)
 
 
 def test_a_student_of_pairs_can_be_made_smaller(questions: Path) -> None:

@@ -37,7 +37,9 @@ RUNTIME = {
 }
 
 
-def package_android(bundle: Path, out: Path, artifacts: Collection[str] | None = None) -> str:
+def package_android(
+    bundle: Path | str, out: Path | str, artifacts: Collection[str] | None = None
+) -> str:
     """Verify a bundle and copy it with some of its models into an Android app's assets.
 
         >>> package_android(Path("bundle"), Path("assets"), ["litert-int8"]).split(";")[0]
@@ -55,6 +57,7 @@ def package_android(bundle: Path, out: Path, artifacts: Collection[str] | None =
         KdedgeError: the bundle is damaged, has no such artifact, or has another tokenizer than
             BERT's WordPiece; or `out` exists and is not a bundle.
     """
+    bundle, out = Path(bundle), Path(out)
     if out.resolve() == bundle.resolve():
         raise KdedgeError(f"{out}: is the bundle itself. Name another folder: --out.")
     if out.exists():

@@ -169,7 +169,18 @@ def _texts_of(data: Data, bundles: list[Path]) -> "Labelled":
     from kdedge.bundle.manifest import read_manifest
     from kdedge.text.splits import part_of
 
-    task, split = read_manifest(bundles[0]).task, data.split
+    first, split = read_manifest(bundles[0]), data.split
+    task = first.task
+    for bundle in bundles[1:]:
+        other = read_manifest(bundle)
+        if (other.task.name, other.pairs) != (task.name, first.pairs):
+            raise KdedgeError(
+                f"--data: {bundles[0]} and {bundle} are not for the same task. Measure them apart."
+            )
+    if data.text_pair and not first.pairs:
+        raise KdedgeError(f"--text-pair: {bundles[0]} takes single texts.")
+    if first.pairs and data.text_pair is None:
+        data = data.model_copy(update={"text_pair": "text_pair"})
     rows = texts_of(data).with_labels(
         labels_of(data), lambda row: not split or part_of(row, split) == "test"
     )

@@ -66,6 +66,8 @@ def drift(
             f"{bundle}: its manifest does not have statistics of the test texts. Export it again, "
             "with texts in the valid split."
         )
+    if model.manifest.pairs:
+        raise KdedgeError(f"{bundle}: kdedge report drift takes single texts only, not pairs.")
     field_log = _read(model, log, text)
     found = drift_of(trust.typical, field_log, model.manifest.task.output_names)
     if as_json:

@@ -1,5 +1,6 @@
 """The commands from texts to a student: run, teach, label, distill, compress and others."""
 
+import csv
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -279,7 +280,8 @@ def import_labels(
         str,
         typer.Option(
             "--labels",
-            help="labels in the order of the logits, for instance bad,good; leave out for scores",
+            help="labels in the order of the logits, for instance bad,good; those with a comma in "
+            "quotes; leave out for scores",
         ),
     ] = "",
     task: Annotated[
@@ -299,9 +301,11 @@ def import_labels(
 
     folder = find_pretrained(tokenizer, weights=False)
     encoder = TextEncoder.from_pretrained(folder, max_length)
-    names = [name.strip() for name in labels.split(",")] if labels else []
+    names = next(csv.reader([labels or ""], skipinitialspace=True), [])
     with locked(out):
-        store = import_soft_labels(rows, out, task_of_names(task, names), encoder)
+        store = import_soft_labels(
+            rows, out, task_of_names(task, [name.strip() for name in names]), encoder
+        )
     say(f"{out}: soft labels of {len(store)} texts.")
 
 

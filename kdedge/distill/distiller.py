@@ -10,10 +10,11 @@ from keras import ops
 from kdedge.distill.prompts.prompt import Prompt
 from kdedge.errors import KdedgeError
 from kdedge.objectives import objective_of
+from kdedge.objectives.classification import SoftLabelLoss
 from kdedge.objectives.losses import DistillationLoss
 from kdedge.objectives.schedules import Schedule, value_at, values_of
 from kdedge.students.architecture import Parts
-from kdedge.tasks import Task, read_task
+from kdedge.tasks import MultiLabel, Regression, Task, read_task
 
 
 @keras.saving.register_keras_serializable("kdedge")
@@ -93,6 +94,11 @@ class Distiller(keras.distillation.Distiller):
         )
         weights = list(distillation_loss_weights or [1.0] * len(losses))
         _validate(teacher, student, losses, weights, student_loss_weight, schedule_steps, prompt)
+        if isinstance(task, MultiLabel | Regression) and SoftLabelLoss in map(type, losses):
+            raise KdedgeError(
+                "distillation_losses: SoftLabelLoss is for one label for each text. For "
+                f"{task.name}: kdedge.objectives.objective_of(task).soft_label_loss(temperature)."
+            )
         self.teacher = teacher
         self.student = student
         self.distillation_losses = losses

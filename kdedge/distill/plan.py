@@ -151,10 +151,19 @@ def _strategy(devices: int, corpus: Corpus) -> tf.distribute.Strategy:
         )
     if devices == 1:
         return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy(need_devices(devices))
+
+
+def need_devices(count: int) -> list[str]:
+    """The names of the first GPUs, or of CPUs if there is no GPU.
+
+    Raises:
+        KdedgeError: there are fewer than `count`.
+    """
     there = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    if devices > len(there):
+    if count > len(there):
         raise KdedgeError(
-            f"distill.devices: {devices}; TensorFlow sees {len(there)} here: "
+            f"distill.devices: {count}; TensorFlow sees {len(there)} here: "
             f"{', '.join(device.name for device in there)}."
         )
-    return tf.distribute.MirroredStrategy([device.name for device in there[:devices]])
+    return [device.name for device in there[:count]]

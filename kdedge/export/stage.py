@@ -30,7 +30,7 @@ class RefusedArtifactsError(KdedgeError):
 
 
 def export_bundle(
-    subject: Subject, settings: Export, out: Path, decide: Decide | None = None
+    subject: Subject, settings: Export, out: Path | str, decide: Decide | None = None
 ) -> Manifest:
     """Convert a model, compare each artifact in its runtime with the source, write the bundle.
 
@@ -61,6 +61,7 @@ def export_bundle(
         KdedgeError: a length is too large, there are too few texts, `out` exists, a conversion
             fails, no threshold gives the precision that is wanted, or all artifacts are refused.
     """
+    out = Path(out)
     check(subject, settings, out)
     artifacts, task = planned(settings, subject), subject.task
     if not task.has_confidence and ((decide and decide.asks) or subject.out_of_scope):

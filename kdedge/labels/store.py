@@ -71,8 +71,8 @@ class SoftLabels:
         KdedgeError: not a store, of another version, or a file is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = folder = Path(folder)
         path = folder / STORE
         if not path.is_file():
             raise KdedgeError(

@@ -48,8 +48,13 @@ class SoftLabelLoss(DistillationLoss):
         self.temperature = temperature
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
-        """Check that both are logits of as many classes."""
+        """Check that both are logits of as many classes, at least two."""
         same_shape(self, teacher_outputs, student_outputs)
+        if student_outputs.shape[-1] == 1:
+            raise KdedgeError(
+                f"{self.name}: one logit, whose probability is always 1; two classes are needed. "
+                "For scores: kdedge.objectives.objective_of(task).soft_label_loss(1.0)."
+            )
 
     def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
         """Loss of each example, float32 [batch], of logits float32 [batch, classes]."""

@@ -119,13 +119,13 @@ class Student:
         }
         return Student(model, self.encoder, task, valid, test, notes, self.familiarity)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write the folder, whole or not at all.
 
         Raises:
             KdedgeError: `folder` exists, or Keras can't write the model.
         """
-        with new_folder(folder) as partial:
+        with new_folder(Path(folder)) as partial:
             try:
                 write_keras(self.model, partial / MODEL)
             except ValueError as error:
@@ -141,12 +141,13 @@ class Student:
             write_checksums(partial, [path.name for path in partial.iterdir()])
 
     @classmethod
-    def load(cls, folder: Path) -> "Student":
+    def load(cls, folder: Path | str) -> "Student":
         """Read what `save` wrote; runs no code from the files.
 
         Raises:
             KdedgeError: not a student's folder, another version's, or a file is damaged.
         """
+        folder = Path(folder)
         if not (folder / NOTES).is_file():
             raise KdedgeError(
                 f"{folder}: not a student: {NOTES} is missing. "

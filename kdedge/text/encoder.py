@@ -305,12 +305,13 @@ class TextEncoder:
         new.post_processor = cls_and_sep(new)
         return TextEncoder(new, self.max_length), [number for number, _ in kept]
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write the tokenizer's files into `folder`.
 
         These are tokenizer.json, encoder.json, tokenizer_config.json, with which Hugging Face's
         AutoTokenizer gives the same ids, and vocab.txt if the tokenizer is a WordPiece.
         """
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         stored = Tokenizer.from_str(self.tokenizer.to_str())
         stored.no_truncation()
@@ -356,12 +357,13 @@ class TextEncoder:
         }
 
     @classmethod
-    def load(cls, folder: Path) -> "TextEncoder":
+    def load(cls, folder: Path | str) -> "TextEncoder":
         """Read the files that `save` wrote.
 
         Raises:
             KdedgeError: a file is missing or damaged.
         """
+        folder = Path(folder)
         tokenizer = read_tokenizer(folder / TOKENIZER)
         path = folder / ENCODER
         try:

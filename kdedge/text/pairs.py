@@ -40,6 +40,8 @@ def check_text(text: str, where: str) -> None:
     Raises:
         KdedgeError: it is blank, longer than `MAX_TEXT_CHARS`, or has half of a surrogate pair.
     """
+    if not isinstance(text, str):
+        raise KdedgeError(f"{where}: a {type(text).__name__}; a text is needed.")
     if not text.strip():
         raise KdedgeError(f"{where}: the text is empty. Fill it in or leave it out.")
     if len(text) > MAX_TEXT_CHARS:

@@ -217,7 +217,8 @@ def copies(
                     len(again),
                     f"rows of {part} with the text of another row of it",
                     row_excerpt(rows[again[0]], texts[again[0]]),
-                    "kept; they count as often as they are there",
+                    "kept; they count as often as they are there"
+                    + ("; a student learns the text once, with its last label" * (part == "train")),
                 )
             )
     return findings
