@@ -411,7 +411,8 @@ class Distill(Section):
     vocabulary: Count | None = Field(
         None,
         description="size of the student's vocabulary: the most frequent word pieces of the texts, "
-        "and all single characters; default: the preset's",
+        "and all single characters; default: the preset's, or the teacher's if one runs beside the "
+        "student",
     )
     from_teacher: bool = Field(True, description="start from the teacher's token vectors or layers")
     epochs: Count | None = Field(
