@@ -75,7 +75,7 @@ def test_the_models_side_by_side() -> None:
 def test_equal_is_not_better() -> None:
     one = Scored(name="micro", measures={"accuracy": 0.7})
     baseline = Scored(name=TFIDF, measures={"accuracy": 0.7})
-    line = verdict(one, [baseline], "accuracy", "Why.", (0.6, 0.69))
+    line = verdict(one, [baseline], "accuracy", "Why.", (0.6, 0.8))
     assert line == f"micro (70.0% accuracy) is NOT better than {TFIDF} (70.0%). Why."
 
 

@@ -110,7 +110,7 @@ def verdict(
     return (
         f"{model.name} ({shown(metric, score, 1)} {metric}) is NOT better than {best.name} "
         f"({shown(metric, best.measures[metric], 1)})"
-        f"{chance if best.measures[metric] <= high else ''}.{large} {why}"
+        f"{chance if score < best.measures[metric] <= high else ''}.{large} {why}"
     )
 
 
