@@ -175,7 +175,8 @@ def page(result: Figures) -> str:
         "last line of a table is the student's figure divided by the teacher's. MB is the size of "
         "the int8 LiteRT file, `as float` the share of test texts to which it gives the same "
         "answer as the Keras model (a score within a tenth of the deviation), ms the median time "
-        "from a test text to its answer with the fastest file (the lowest of the seeds, because other programs ran too).\n"
+        "from a test text to its answer with the fastest file (the lowest of the seeds, because "
+        "other programs ran too).\n"
     ]
     for place in dict.fromkeys((one["data"], one["student"]) for one in result["rows"]):
         ones = [one for one in result["rows"] if (one["data"], one["student"]) == place]
