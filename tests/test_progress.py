@@ -8,6 +8,12 @@ import pytest
 from kdedge.progress import progress
 
 
+@pytest.fixture(autouse=True)
+def _interrupts_arrive() -> None:
+    """A shell's background jobs begin with interrupts ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 

@@ -23,7 +23,6 @@ from kdedge.students.presets import PRESETS
 from kdedge.students.trained import Evaluation, measures, predict_logits
 from kdedge.tasks import Classification, MultiLabel, Task
 from kdedge.teachers.bert import BertTeacher
-from kdedge.teachers.families import FAMILIES
 from kdedge.text.familiarity import Familiarity
 
 SIZE = 60
@@ -250,8 +249,8 @@ def test_importance_is_what_the_loss_loses_to_first_order(tiny_bert: Path) -> No
 
 def test_only_a_bert_can_be_cut(teacher: BertTeacher, tiny_bert: Path) -> None:
     other = load_teacher(tiny_bert, task=teacher.task)
-    other.family = FAMILIES["roberta"]
-    with pytest.raises(KdedgeError, match="teacher: bert; mini-cut can be made from a BERT only"):
+    other.settings["model_type"] = "roberta"
+    with pytest.raises(KdedgeError, match="roberta; mini-cut can be made from a BERT only"):
         cut_from_teacher(other, IMPORTANCE, teacher.task, 16, layers=1, heads=1, neurons=1)
 
 
