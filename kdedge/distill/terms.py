@@ -91,7 +91,7 @@ def that_need_teacher(settings: Distill) -> list[str]:
 
 
 def _that_need_its_parts(settings: Distill, preset: Preset) -> list[str]:
-    """The same, and the student if it takes layers from the teacher."""
+    """The settings that need the teacher's own layers, token ids or outputs beside its logits."""
     student = [f"student = {settings.student!r}"] if preset.needs_teacher else []
     return student + that_need_teacher(settings)
 

@@ -45,7 +45,7 @@ class RequestError(KdedgeError):
 
 
 def answer_excerpt(words: str) -> str:
-    """An answer of a model, answer_excerpt and shortened, for messages."""
+    """An answer of a model, in quotes and shortened, for messages."""
     return repr(words if len(words) <= QUOTED else words[:QUOTED] + "...")
 
 
