@@ -122,8 +122,10 @@ def log_of_answers(path: Path, task: Task) -> Log:
     answers, unsure = [], []
     for row in iter_rows(path):
         try:
+            if (answer := task.parse(row.fields[task.field], "")) is None:
+                raise ValueError
             # Raises KdedgeError for another label.
-            answers.append(task.numbers([task.parse(row.fields[task.field], "")], "")[0])
+            answers.append(task.numbers([answer], "")[0])
             unsure.append({False: False, True: True}[row.fields["unsure"]])
         except (KdedgeError, ValueError, KeyError, TypeError):
             raise KdedgeError(

@@ -13,7 +13,15 @@ from typer.testing import CliRunner
 
 from kdedge import KdedgeError, load_bundle
 from kdedge.cli import app
-from kdedge.drift import Log, drift_of, log_of_texts, next_to_label, stability_index
+from kdedge.drift import (
+    Log,
+    drift_of,
+    log_of_answers,
+    log_of_texts,
+    next_to_label,
+    stability_index,
+)
+from kdedge.tasks import Classification, Regression, Task
 
 DEMO = ROOT / "android_demo" / "app" / "src" / "main" / "assets" / "bundle"
 NAMES = ("negative", "positive")
@@ -71,6 +79,16 @@ def test_lengths_and_unknown_tokens() -> None:
     assert found.changes[-1].changed and "more than 42 tokens: 50.0%" in found.changes[-1].words
     unlike = same._replace(unknown=np.full(500, 0.4))
     assert drift_of(TYPICAL, unlike, NAMES).advice == "train again"
+
+
+@pytest.mark.parametrize(
+    "task", [Classification(label_names=NAMES), Regression(mean=0.0, deviation=1.0)]
+)
+def test_a_log_that_lacks_an_answer(task: Task, tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps({task.field: None, "unsure": False}))
+    with pytest.raises(KdedgeError, match=f"line 1: {{'{task.field}': None"):
+        log_of_answers(path, task)
 
 
 def test_too_few_texts() -> None:
