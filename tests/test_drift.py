@@ -1,6 +1,7 @@
 """Drift: whether texts from the field are like those of the test split."""
 
 import csv
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,9 @@ def test_drift_by_command(bundle: Path, tmp_path: Path) -> None:
     by_answers = json.loads(run("report", "drift", bundle, log_file, "--json")[1])
     assert by_answers["changes"] == by_texts["changes"][:2]
     assert len(by_texts["changes"]) == 4
+    packed = tmp_path / "log.json.gz"
+    packed.write_bytes(gzip.compress(log_file.read_bytes()))
+    assert json.loads(run("report", "drift", bundle, packed, "--json")[1]) == by_answers
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def _read(model: "TextModel", path: Path, text: str) -> "Log":
     from kdedge.text.readers import TextFiles, iter_rows
 
     task = model.manifest.task
-    if path.suffix == ".jsonl":
+    if path.is_file() and path.name.lower().removesuffix(".gz").endswith((".json", ".jsonl")):
         first = next(iter_rows(path, tell=lambda _: None), None)
         if first and text not in first.fields and task.field in first.fields:
             return log_of_answers(path, task)
