@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
@@ -85,6 +86,8 @@ def test_trust_of_two_bundles_of_one_model(bundle: Path) -> None:
 
 def test_an_archive_may_have_the_folder_itself(bundle: Path, tmp_path: Path) -> None:
     archive = Path(shutil.make_archive(str(tmp_path / "b"), "zip", bundle.parent, bundle.name))
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("__MACOSX/._bundle", "")
     texts = ["good film"]
     assert load_bundle(archive).predict(texts) == load_bundle(bundle).predict(texts)
     (bundle / "config.json").write_text("{}")

@@ -356,7 +356,8 @@ def opened(bundle: Path) -> Iterator[Path]:
                 f"{bundle}: neither a bundle's folder nor a complete zip archive of it ({error})."
             ) from None
         unpacked = Path(folder)
-        inside = [*unpacked.iterdir()]
+        # macOS adds a folder of its own.
+        inside = [path for path in unpacked.iterdir() if path.name != "__MACOSX"]
         try:
             # Programs that pack a folder often pack the folder itself.
             yield inside[0] if len(inside) == 1 and inside[0].is_dir() else unpacked
