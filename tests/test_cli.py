@@ -454,6 +454,13 @@ def test_predict_refuses(quick_run: Path, tmp_path: Path) -> None:
     assert "has no 'best'" in refusal("predict", bundle, "x", "--artifact", "best")
 
 
+@pytest.mark.parametrize(("line", "tabs"), [("one", 0), ("one\tother\tsame", 2)])
+def test_predict_takes_two_texts_in_each_line(line: str, tabs: int, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(DEMO, tmp_path / "bundle"))
+    write_manifest(bundle, read_manifest(bundle).model_copy(update={"pairs": True}))
+    assert f"has {tabs} tabs; one is needed" in refusal("predict", bundle, stdin=line + "\n")
+
+
 def test_inspect(quick_run: Path, tmp_path: Path) -> None:
     result = kdedge("inspect", quick_run / "bundle")
     assert result.exit_code == 0

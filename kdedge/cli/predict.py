@@ -140,10 +140,13 @@ def _pairs_of(texts: list[str]) -> "list[Text]":
 def _pair_in(line: str) -> "Text":
     from kdedge.text.pairs import Pair
 
-    text, tab, pair = line.partition("\t")
-    if not tab:
-        raise KdedgeError(f"standard input: {line!r:.40}; a tab between two texts is needed.")
-    return Pair(text, pair)
+    texts = line.split("\t")
+    if len(texts) != 2:
+        raise KdedgeError(
+            f"standard input: {line!r:.40} has {len(texts) - 1} tabs; one is needed, between two "
+            "texts. Write a file with columns, for instance labels, as .tsv, and name it: --file."
+        )
+    return Pair(*texts)
 
 
 def _known(task: "Task", given: list[Any], of: "LabelForm") -> "tuple[list[int], Labels]":
