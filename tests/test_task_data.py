@@ -214,7 +214,7 @@ def test_a_list_as_a_program_writes_it_is_refused(save: Save, written: str) -> N
         load_corpus(path, label="topics", task="multi-label", label_delimiter=",")
 
 
-@pytest.mark.parametrize("label", ["a\tb", "a\0b", "\x1b[31mred"])
+@pytest.mark.parametrize("label", ["a\tb", "a\0b", "\x1b[31mred", "\ud83d"])
 def test_a_control_character_in_a_label_is_refused(save: Save, label: str) -> None:
     path = save("t.jsonl", [json.dumps({"text": "x", "label": label})])
     with pytest.raises(KdedgeError, match="line 1: label is .*a label can't have a line break, a"):

@@ -21,8 +21,9 @@ REMEDIES: dict[type, str] = {
     """astype("Int64")); for scores set task = "regression" in [data], --task.""",
     bool: " Write the classes as names, or as 0 and 1.",
 }
-# Control characters, and separators of lines and paragraphs.
-BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Control characters, separators of lines and paragraphs, and halves of surrogate pairs, which JSON
+# can have and UTF-8 can't.
+BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # The number of a missing label.
 UNLABELLED = -1
 # Replaces probabilities of 0, so that logits are finite.
@@ -117,8 +118,8 @@ class Classification(Task):
         # Apps read the names from a file with one name on each line, and terminals show them.
         if has_control_characters(str(value)):
             raise KdedgeError(
-                f"{where} is {value!r:.40}; a label can't have a line break, a tab or another "
-                "control character."
+                f"{where} is {value!r:.40}; a label can't have a line break, a tab, another "
+                "control character or half a surrogate pair."
             )
         return str(value)
 
