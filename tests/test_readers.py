@@ -330,6 +330,10 @@ def test_lines_of_fasttext(save: Save) -> None:
     ]
     with pytest.raises(KdedgeError, match=r"f\.txt, line 2: .*must begin with __label__NAME"):
         read(save("f.txt", "__label__pos x\nno label\n"))
+    # fastText itself takes it for a label.
+    with pytest.raises(KdedgeError, match=r"line 1: 'x __label__neg' has a label after the text"):
+        read(save("f.txt", "__label__pos x __label__neg\n"))
+    assert fields(save("f.txt", "\n__label__pos x\n"))[1] == ["x", "pos"]
     # As long as the first line is a text, all are.
     assert fields(save("f.txt", "plain\n__label__pos x\n")) == [["plain"], ["__label__pos x"]]
 

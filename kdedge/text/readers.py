@@ -441,10 +441,10 @@ def _json_list_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
 def _text_rows(path: Path | str, lines: Iterable[str]) -> Iterator[Row]:
     # str.splitlines also splits at form feeds and other characters of texts.
     parts = (part for line in lines for part in io.StringIO(line, newline=None))
-    fasttext = False
+    fasttext: bool | None = None
     for number, line in enumerate(parts, 1):
         where, text = f"{path}, line {number}", line.removesuffix("\n")
-        if number == 1:
+        if fasttext is None and text.strip():
             fasttext = text.startswith(FASTTEXT)
         yield Row(where, _fasttext_fields(where, text) if fasttext else {"text": text})
 
@@ -460,6 +460,11 @@ def _fasttext_fields(where: str, line: str) -> dict[str, Any]:
         raise KdedgeError(
             f"{where}: {line!r:.40}. Each line must begin with {FASTTEXT}NAME and a space, because "
             "the first line does."
+        )
+    if re.search(rf"\s{FASTTEXT}\S", text):
+        raise KdedgeError(
+            f"{where}: {text!r:.40} has a label after the text begins. Move all labels to the "
+            "beginning of the line."
         )
     return {"text": text, "label": labels if len(labels) > 1 else "".join(labels)}
 
