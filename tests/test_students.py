@@ -10,20 +10,27 @@ import numpy as np
 import pytest
 from conftest import classes, few_texts
 
-from kdedge import KdedgeError, Student, TextEncoder, build_student, load_teacher
+from kdedge import Corpus, KdedgeError, Student, TextEncoder, build_student, load_teacher
 from kdedge.bench.report.disagreements import disagreements_of
 from kdedge.compress.vocabulary import prune_vocabulary
 from kdedge.files import CHECKSUMS, write_checksums
 from kdedge.layers.pooling import TokenMean
 from kdedge.layers.transformer import Attention, PositionEmbedding, gelu_tanh
-from kdedge.students.architecture import Parts
-from kdedge.students.cut import Importance, cut_from_teacher, taylor_importance, vector_length
+from kdedge.students.architecture import Parts, Request
+from kdedge.students.cut import (
+    Importance,
+    cut_from_teacher,
+    mini_cut,
+    taylor_importance,
+    vector_length,
+)
 from kdedge.students.initial import EMBEDDING_SCALE, set_token_embeddings
 from kdedge.students.presets import PRESETS
 from kdedge.students.trained import Evaluation, measures, predict_logits
 from kdedge.tasks import Classification, MultiLabel, Task
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.familiarity import Familiarity
+from kdedge.text.splits import Split
 
 SIZE = 60
 # Of a BERT of 2 layers with 2 heads and 64 neurons: the later, the more they count.
@@ -202,6 +209,16 @@ def test_unknown_presets_and_missing_teachers() -> None:
         build_student("huge", vocabulary=9, task=classes(2), max_length=8)
     with pytest.raises(KdedgeError, match="mini-cut takes layers from the teacher.* --teacher"):
         build_student("mini-cut", vocabulary=9, task=classes(2), max_length=8)
+
+
+def test_mini_cut_of_more_labels_than_importance_has_texts(
+    teacher: BertTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdedge.students.cut.IMPORTANCE_TEXTS", 1)
+    split = Split(("good film", "bad film"), np.array([1, 0], np.int32))
+    corpus, size = Corpus(teacher.task, split, split, split), len(teacher.encoder.vocabulary)
+    student = mini_cut(Request(teacher.task, size, 16, teacher, corpus))
+    assert student.output_shape == (None, 2)
 
 
 def test_a_cut_student_keeps_what_counts_most(teacher: BertTeacher) -> None:

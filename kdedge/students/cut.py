@@ -27,6 +27,7 @@ from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.encoder import Encoder
 from kdedge.teachers.heads import LinearHead, vector_of
 from kdedge.text.pairs import Text
+from kdedge.text.splits import smaller
 
 IMPORTANCE_BATCH = 8
 # Training texts that importance is estimated on.
@@ -218,7 +219,7 @@ def mini_cut(request: Request) -> keras.Model:
             "student: mini-cut takes layers from the teacher, the most important ones on the "
             "training texts. Name the teacher: --teacher DIR."
         )
-    train = corpus.subset(min(IMPORTANCE_TEXTS, len(corpus.train)), None, request.seed).train
+    train = smaller(corpus.train, corpus.task, IMPORTANCE_TEXTS, request.seed)
     return cut_from_teacher(
         teacher,
         taylor_importance(teacher, train.texts, train.labels, request.task),
