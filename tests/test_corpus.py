@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdedge.errors import KdedgeError
-from kdedge.tasks import Classification
+from kdedge.tasks import Classification, MultiLabel
 from kdedge.text import readers as module
 from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.pairs import MAX_TEXT_CHARS, check_text
@@ -315,6 +315,16 @@ def test_the_smallest_subset_has_each_label_in_train() -> None:
         corpus.subset(1, None, seed=0)
     with pytest.raises(KdedgeError, match=r"eval_size: 0\. At least 1"):
         corpus.subset(None, 0, seed=0)
+
+
+def test_a_subset_without_one_of_several_labels_is_refused() -> None:
+    labels = np.zeros((100, 2), np.int8)
+    labels[:, 0], labels[7, 1] = 1, 1
+    split = Split(tuple(map(str, range(100))), labels)
+    corpus = Corpus(MultiLabel(label_names=("often", "once")), split, split, split)
+    with pytest.raises(KdedgeError, match="train_size: 2 leaves no training text with label 'once"):
+        corpus.subset(2, None, seed=0)
+    assert len(corpus.subset(None, 2, seed=0).train) == 100
 
 
 def test_a_fingerprint_changes_with_every_part() -> None:

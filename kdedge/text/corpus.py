@@ -91,9 +91,18 @@ class Corpus:
         for name, size, least in sizes:
             if size is not None and size < least:
                 raise KdedgeError(f"{name}: {size}. At least {least} is needed for this corpus.")
+        train = smaller(self.train, self.task, train_size, seed)
+        # Several labels have common strata.
+        before = self.task.counts(self.train.labels)
+        kept = self.task.counts(train.labels)
+        if lost := [name for name, count in kept.items() if before[name] and not count]:
+            raise KdedgeError(
+                f"train_size: {train_size} leaves no training text with {lost[0]}. Set a larger "
+                "one or leave it out."
+            )
         return replace(
             self,
-            train=smaller(self.train, self.task, train_size, seed),
+            train=train,
             valid=smaller(self.valid, self.task, eval_size, seed),
             test=smaller(self.test, self.task, eval_size, seed),
         )
