@@ -238,6 +238,21 @@ def test_scores_of_another_teacher_are_standardised(
     np.testing.assert_allclose(logits, [[4 / (26 / 3) ** 0.5], [-3 / (26 / 3) ** 0.5]], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [((5.0, 5.0), "column 'score' has one score only .5."), ((1e30, 2e30), "which are too large")],
+)
+def test_scores_that_can_not_be_standardised(
+    scores: tuple[float, ...], message: str, teacher: BertTeacher, tmp_path: Path
+) -> None:
+    write(tmp_path / "t.parquet", [{"text": f"{i}", "score": s} for i, s in enumerate(scores)])
+    with pytest.raises(KdedgeError, match=message):
+        import_soft_labels(
+            tmp_path / "t.parquet", tmp_path / "s", task_of_names("regression", ()), teacher.encoder
+        )
+    assert not (tmp_path / "s").exists()
+
+
 def write(path: Path, rows: list[dict[str, object]]) -> None:
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)

@@ -9,7 +9,7 @@ from kdedge.files import (
     sha256,
 )
 from kdedge.labels.store import SoftLabels
-from kdedge.tasks import Logits, Task
+from kdedge.tasks import Logits, Regression, Task
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.pairs import TEXT_COLUMNS, Text
 from kdedge.text.readers import Row, read_rows
@@ -31,7 +31,7 @@ def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncode
 
     Raises:
         KdedgeError: a column is missing, a row has no valid logits or probabilities, a text occurs
-            twice, or `folder` is not empty.
+            twice, the scores can't be standardised, or `folder` is not empty.
     """
     rows = read_rows(path)
     columns = {name for row in rows for name in row.fields}
@@ -54,6 +54,9 @@ def import_soft_labels(path: Path, folder: Path, task: Task, encoder: TextEncode
     if not logits:
         raise KdedgeError(f"{path}: no rows.")
     values = np.stack([*logits.values()])
+    if isinstance(task, Regression):
+        # Raises KdedgeError for equal or huge scores.
+        task.from_labels(values[:, 0].tolist(), f"{path}: column {kind!r}")
     # Models learn standardised scores; other tasks are not changed.
     fitted = task.fitted(task.outputs(values))
     factor, summand = fitted.from_logits_of(task)
