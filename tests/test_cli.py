@@ -504,6 +504,10 @@ def test_stages_refuse(tmp_path: Path, tiny_bert: Path) -> None:
     labels = ("import-labels", data, "--labels", "a,b", "--out", out, "--tokenizer")
     assert "neither a column logits" in refusal(*labels, tiny_bert)
     assert "no tokenizer" in refusal(*labels, tmp_path)
+    output = refusal(*labels, tiny_bert, "--labels", "a,a")
+    assert "labels: 'a', 'a'. Each needs a name of its own." in output
+    output = refusal(*labels, tiny_bert, "--task", "regression")
+    assert "--labels: 'a,b'; scores have none. Leave it out." in output
     assert not out.exists()
 
 

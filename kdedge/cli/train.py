@@ -292,6 +292,8 @@ def import_labels(
     ] = 64,
 ) -> None:
     """Import the soft labels of another teacher: a PyTorch model, an LLM, any Keras classifier."""
+    if labels and task == "regression":
+        raise KdedgeError(f"--labels: {labels!r}; scores have none. Leave it out.")
     load_tensorflow()
     from kdedge.files import locked
     from kdedge.labels.imported import import_soft_labels

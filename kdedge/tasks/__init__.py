@@ -54,12 +54,16 @@ def task_of_names(name: str, output_names: Sequence[str]) -> Task:
         output_names: names of the outputs, in order; not used for regression.
 
     Raises:
-        KdedgeError: unknown task, or too few names.
+        KdedgeError: unknown task, too few names, or one that is empty or there twice.
     """
     if name not in TASKS:
         raise KdedgeError(f"task: {name!r} is unknown. Allowed: {', '.join(TASKS)}.")
     if name == "regression":
         return Regression(mean=0.0, deviation=1.0)
+    if len({*output_names}) < len(output_names) or not all(map(str.strip, output_names)):
+        raise KdedgeError(
+            f"labels: {', '.join(map(repr, output_names))}. Each needs a name of its own."
+        )
     try:
         return read_task({"name": name, "label_names": [*output_names]})
     except ValidationError:
