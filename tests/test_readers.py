@@ -322,6 +322,12 @@ def test_class_labels_of_hugging_face_have_their_names(tmp_path: Path) -> None:
         list(iter_rows(hugging_face(tmp_path / "h.parquet", [1, 2], ["neg", "pos"])))
 
 
+def test_a_date_before_those_of_python_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"day": pa.array([-1_000_000], pa.date32())}), tmp_path / "d.parquet")
+    with pytest.raises(KdedgeError, match=r"d\.parquet: a date or time that Python can't read"):
+        read(tmp_path / "d.parquet")
+
+
 def test_lines_of_fasttext(save: Save) -> None:
     path = save("f.txt", "__label__pos a fine film\n__label__neg a __label__ in it\n")
     assert [row.fields for row in iter_rows(path)] == [

@@ -510,6 +510,11 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                 where = f"{path}, row {number}"
                 named = {key: _named(where, key, fields.get(key), names[key]) for key in names}
                 yield Row(where, fields | named)
+    except OverflowError as error:
+        raise KdedgeError(
+            f"{path}: a date or time that Python can't read ({error}). Remove its column, or "
+            "correct it."
+        ) from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise KdedgeError(f"{path}: not a readable Parquet file: {error}") from None
 
