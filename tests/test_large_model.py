@@ -913,12 +913,16 @@ def test_near_texts_are_found_as_by_trying_all() -> None:
 
 def test_texts_without_labels_become_a_corpus(tmp_path: Path) -> None:
     task, _ = task_of(Prompt(task="?", labels={"good": "", "bad": ""}))
-    (tmp_path / "t.txt").write_text("".join(f"text {i}\n" for i in range(20)) + "Text  1\n")
-    corpus = load_unlabelled(tmp_path / "t.txt", task)
-    # A tenth and a fifth of 20; the last line is the text of another one.
+    (tmp_path / "t.txt").write_text("".join(f"text {i}\n" for i in range(20)) + "\nText  1\n\n")
+    corpus = load_unlabelled(tmp_path / "t.txt", task, empty_texts="skip")
+    # A tenth and a fifth of 20; the last line with a text has that of another one.
     assert [len(part) for part in (corpus.train, corpus.valid, corpus.test)] == [14, 2, 4]
     assert {*corpus.train.labels, *corpus.test.labels} == {-1}
-    assert [finding.kind for finding in corpus.findings] == [UNKNOWN_TEST]
+    *left_out, unknown = corpus.findings
+    assert [(finding.kind, finding.count) for finding in left_out] == [
+        ("empty texts", 2), ("rows with the text of an earlier row", 1)
+    ]  # fmt: skip
+    assert unknown.kind == UNKNOWN_TEST
     # The teacher did not answer one of the training texts.
     texts = [text for text in (f"text {i}" for i in range(20)) if text != corpus.train.texts[0]]
     logits = np.array([[0.0, i % 2] for i in range(19)], np.float32)

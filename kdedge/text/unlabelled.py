@@ -19,7 +19,7 @@ from kdedge.text.readers import (
     read_texts,
     text_columns,
 )
-from kdedge.text.rules import Empty, Finding, same_text, without_held_out
+from kdedge.text.rules import Empty, Finding, row_excerpt, same_text, without_held_out
 from kdedge.text.splits import Split, part_of
 
 PARTS = ("train", "valid", "test")
@@ -62,14 +62,16 @@ def load_unlabelled(
     label_form = LabelForm(label, label_delimiter, tuple(label_columns))
     columns = (text, text_pair) if text_pair else (text,)
     texts, labels, parts = list[Text](), list[object](), list[str]()
-    seen = set[str]()
+    seen, empty, again = set[str](), list[str](), list[str]()
     for number, row in enumerate(iter_rows(path, form, tell)):
         if number == 0:
             need_columns(path, [row], text_columns(text, text_pair))
         if empty_texts == "skip" and row.is_empty(*columns):
+            empty.append(row.where)
             continue
         row_text = row.text_of(columns)
         if same_text(row_text) in seen:
+            again.append(row_excerpt(row, row_text))
             continue
         seen.add(same_text(row_text))
         texts.append(row_text)
@@ -98,7 +100,16 @@ def load_unlabelled(
         numbers = task.numbers(test_labels, f"{path}: {label_form}")
         splits["test"] = replace(splits["test"], labels=numbers)
     more = read_texts(unlabelled, text, form, empty_texts, text_pair) if unlabelled else []
-    more, findings = without_held_out(more, [*splits["valid"].texts, *splits["test"].texts])
+    findings = [
+        Finding(what, len(rows), what, rows[0], done)
+        for what, rows, done in (
+            ("empty texts", empty, "left out"),
+            ("rows with the text of an earlier row", again, "left out, with their labels"),
+        )
+        if rows
+    ]
+    more, found = without_held_out(more, [*splits["valid"].texts, *splits["test"].texts])
+    findings += found
     if not test_labels:
         findings.append(
             Finding(
