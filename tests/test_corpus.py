@@ -490,6 +490,16 @@ def test_columns_that_are_not_used_are_told(write: Write) -> None:
     assert "column 'split' is not used" in told[1]
 
 
+def test_empty_texts_of_an_unlabelled_file_are_counted(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write("c.csv", "text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(8)))
+    more = write("more.txt", "one\n\n \nother\n")
+    corpus = load_corpus(path, unlabelled=more, empty_texts="skip")
+    assert corpus.unlabelled == ("one", "other")
+    assert f"{more}: empty texts left out: 2\n" in capsys.readouterr().err
+
+
 def test_settings_with_two_values_only(write: Write) -> None:
     path = write("c.csv", "text,label\na,b\n")
     with pytest.raises(KdedgeError, match="empty_texts: 'drop' is unknown. Allowed: error, skip"):

@@ -701,10 +701,10 @@ def test_prompts_are_scored(url: str, model: Model, prompt: Path, tmp_path: Path
 def test_the_command_labels_and_its_dry_run_asks_nothing(
     url: str, model: Model, prompt: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "t.txt").write_text("\n".join(TEXTS) + "\n")
+    (tmp_path / "t.txt").write_text("\n\n".join(TEXTS) + "\n")
     words = (
         "label", tmp_path / "t.txt", "--large-model", url, "--model", "m", "--prompt", prompt,
-        "--out", tmp_path / "s", "--max-length", 24,
+        "--out", tmp_path / "s", "--max-length", 24, "--empty-texts", "skip",
     )  # fmt: skip
     result = run(*words, "--dry-run")
     assert result.exit_code == 0, result.output
@@ -714,6 +714,7 @@ def test_the_command_labels_and_its_dry_run_asks_nothing(
     assert result.exit_code == 0, result.output
     store = SoftLabels(tmp_path / "s")
     assert len(store) == 3 and store.encoder().max_length == 24
+    assert "empty texts left out: 2\n" in result.stderr
     assert store.token_vectors() is None
     result = run("label", tmp_path / "t.txt", "--out", tmp_path / "x")
     assert result.exit_code == 2 and "one of them is needed" in result.output

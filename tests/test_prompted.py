@@ -83,15 +83,16 @@ def test_it_labels_as_any_teacher_does(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_labels_by_patterns(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("text\ngood film\n")
+    (tmp_path / "t.csv").write_text('text\ngood film\n" "\n')
     out = tmp_path / "s"
     arguments = ["label", str(tmp_path / "t.csv"), "--teacher", str(folder), "--out", str(out)]
-    arguments += ["--max-length", "16"]
+    arguments += ["--max-length", "16", "--empty-texts", "skip"]
     for pattern in PATTERNS:
         arguments += ["--pattern", pattern]
     words = ["--verbalizer", "bad=awful", "--verbalizer", "bad=bad", "--verbalizer", "good=great"]
     result = CliRunner().invoke(app, arguments + words)
     assert result.exit_code == 0, result.output
+    assert "empty texts left out: 1\n" in result.stderr
     labels = SoftLabels(out)
     assert labels.task.output_names == ("bad", "good")
     np.testing.assert_allclose(

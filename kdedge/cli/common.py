@@ -80,6 +80,12 @@ def texts_of(data: Data) -> "TextFiles":
     return TextFiles(data.path, data.text, form, data.empty_texts, data.text_pair)
 
 
+def say_empty(files: "TextFiles") -> None:
+    """Say how many empty texts the last iteration left out, if any."""
+    if files.empty_seen:
+        say(f"empty texts left out: {files.empty_seen:,}")
+
+
 def labels_of(data: Data) -> "LabelForm":
     """The columns of the data that have the labels."""
     from kdedge.text.readers import LabelForm

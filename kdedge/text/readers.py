@@ -251,12 +251,16 @@ def read_texts(
     empty: Literal["error", "skip"] = "error",
     pair: str | None = None,
 ) -> list[Text]:
-    """The texts or pairs of `TextFiles` as a list.
+    """The texts or pairs of `TextFiles` as a list; the number of empty ones is shown.
 
     Raises:
         KdedgeError: as `TextFiles`.
     """
-    return list(TextFiles(path, text, form, empty, pair))
+    files = TextFiles(path, text, form, empty, pair)
+    texts = list(files)
+    if files.empty_seen:
+        tell_once(f"{path}: empty texts left out: {files.empty_seen:,}")
+    return texts
 
 
 def split_lines(content: bytes, source: str) -> tuple[list[str], int]:
