@@ -8,7 +8,7 @@ import pytest
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data
 from kdedge.text.corpus import Corpus, load_corpus
-from kdedge.text.rules import Finding, missing_words, near_doubles, same_text
+from kdedge.text.rules import Finding, blank_ends, missing_words, near_doubles, same_text
 
 Save = Callable[[str, list[str]], Path]
 
@@ -204,6 +204,12 @@ def test_words_for_missing_labels_are_told() -> None:
     (finding,) = missing_words(["NaN", "good", "N/A", "nano"])
     assert (finding.count, finding.example) == (2, "'NaN', 'N/A'")
     assert missing_words(["good", "bad"]) == []
+
+
+def test_labels_with_blanks_at_their_ends() -> None:
+    (finding,) = blank_ends([' "bad"', "very good"])
+    assert (finding.count, finding.example) == (1, repr(' "bad"'))
+    assert blank_ends(["very good"]) == []
 
 
 def test_near_doubles_are_told_and_stay(save: Save) -> None:

@@ -29,6 +29,7 @@ from kdedge.text.rules import (
     Contradictions,
     Empty,
     Finding,
+    blank_ends,
     check_no_rows_in_texts,
     copies,
     joined_labels,
@@ -233,7 +234,7 @@ def load_corpus(
     if score_range:
         corpus_task = corpus_task.within(score_range)
         _need_within(labelled_rows, score_range)
-    for find in (near_doubles, missing_words, joined_labels):
+    for find in (near_doubles, missing_words, blank_ends, joined_labels):
         findings += find(corpus_task.output_names)
 
     shares = {"valid": valid_fraction, "test": test_fraction}

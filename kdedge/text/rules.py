@@ -264,6 +264,22 @@ def missing_words(names: Iterable[str]) -> list[Finding]:
     ]
 
 
+def blank_ends(names: Iterable[str]) -> list[Finding]:
+    """A finding about labels that begin or end with a blank, such as after a comma of a .csv."""
+    found = [name for name in names if name != name.strip()]
+    if not found:
+        return []
+    return [
+        Finding(
+            "labels with blanks",
+            len(found),
+            "labels that begin or end with a blank",
+            ", ".join(map(repr, found[:3])),
+            "kept as they are, with it; if that is wrong, remove it in the file",
+        )
+    ]
+
+
 def joined_labels(names: Sequence[str]) -> list[Finding]:
     """A finding about labels that look like several in one field."""
     known = {*names}
