@@ -304,6 +304,8 @@ def test_the_command_line_has_all_of_it(onnx_file: Path, tmp_path: Path) -> None
     (tmp_path / "data.csv").write_text(
         "text,label\n" + "".join(f"film {i},{('good', 'bad')[i % 2]}\n" for i in range(20))
     )
+    gaps = tmp_path / "gaps.csv"
+    gaps.write_text("text,label\nfilm,good\n,bad\n")
 
     def run(*arguments: str) -> Result:
         command = ["bench", str(bundle), "--report", str(tmp_path / "report"), "--tier", "quick"]
@@ -320,6 +322,7 @@ def test_the_command_line_has_all_of_it(onnx_file: Path, tmp_path: Path) -> None
             "unknown labels: bad, good. Allowed: negative, positive",
         ),
         (("--data", str(tmp_path / "data.csv")), "as there is no --split"),
+        (("--data", str(gaps), "--empty-texts", "skip"), "empty texts left out: 1"),
         (("--threads", "1,0"), "--threads: Input should be greater than or equal to 1. Got '0'"),
         (("--lengths", "8,8"), "--lengths: (8, 8). Give each number once"),
         (("--batches", "many"), "--batches: Input should be a valid integer"),

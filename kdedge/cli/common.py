@@ -33,7 +33,7 @@ Store = Annotated[Path, typer.Option("--soft-labels", help="store of soft labels
 # Fields of [data] for a file of labelled texts.
 LABELLED_FILE = (
     "path", "text", "text_pair", "label", "label_delimiter", "label_columns", "encoding",
-    "delimiter", "quoting",
+    "delimiter", "quoting", "empty_texts",
 )  # fmt: skip
 OutStore = Annotated[Path, typer.Option("--out", help="store of soft labels to make")]
 

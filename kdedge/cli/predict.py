@@ -34,7 +34,7 @@ def predict(
         Data | None,
         Options(
             main=("path", "text", "label", "empty_texts"),
-            only=(*LABELLED_FILE, "empty_texts"),
+            only=LABELLED_FILE,
             required="--file",
             help={
                 "path": ".txt with one text on each line, or a data file",
