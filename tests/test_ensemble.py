@@ -79,5 +79,7 @@ def test_what_ensembles_refuse(tiny_bert: Path, tmp_path: Path) -> None:
         )
     with pytest.raises(KdedgeError, match=r"weights: \[1.0, 0\] for 2 stores"):
         ensemble([a, a], tmp_path / "aa", weights=[1.0, 0])
+    with pytest.raises(KdedgeError, match=r"weights: \[1, nan\] for 2 stores"):
+        ensemble([a, a], tmp_path / "aa", weights=[1, float("nan")])
     with pytest.raises(KdedgeError, match=r"weights: \[\] for 0 teachers"):
         Ensemble([])

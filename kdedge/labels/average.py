@@ -1,6 +1,7 @@
 """Averages the soft labels of several teachers."""
 
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def shares_of(what: str, count: int, weights: Sequence[float] | None) -> list[fl
         KdedgeError: `count` is 0, or there is not one weight above 0 for each.
     """
     values = [1.0] * count if weights is None else list(weights)
-    if count < 1 or len(values) != count or not min(values) > 0:
+    if count < 1 or len(values) != count or not all(0 < v < inf for v in values):
         raise KdedgeError(
             f"weights: {values} for {count} {what}; give at least one, and "
             "a weight above 0 for each."
