@@ -3,6 +3,7 @@
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,6 +109,15 @@ def test_other_bad_input(encoder: TextEncoder, tmp_path: Path) -> None:
 
 
 # A smaller vocabulary
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [("good", "'good'; a list of texts is needed"), (["good", None], "each must be a text, or P")],
+)
+def test_what_is_no_list_of_texts(encoder: TextEncoder, texts: Any, message: str) -> None:
+    with pytest.raises(KdedgeError, match=f"texts: {message}"):
+        encoder.encode(texts)
 
 
 def test_a_pruned_vocabulary_splits_its_corpus_as_before(encoder: TextEncoder) -> None:

@@ -213,7 +213,13 @@ class TextEncoder:
 
         Texts are truncated to `length`, or `max_length`, and keep their special tokens. In a pair
         the longer text loses tokens first.
+
+        Raises:
+            KdedgeError: `texts` is a single text, or has something else than texts and pairs.
         """
+        # Its characters would be texts.
+        if isinstance(texts, str):
+            raise KdedgeError(f"texts: {texts!r:.40}; a list of texts is needed: [text].")
         length = min(length or self.max_length, self.max_length)
         words, singles = self._words, [text for text in texts if isinstance(text, str)]
         if words is None or len(singles) < len(texts):
@@ -236,7 +242,12 @@ class TextEncoder:
                 tokenizer = Tokenizer.from_str(tokenizer.to_str())
                 tokenizer.enable_truncation(length, direction=self.truncation_side)
             self._tokenizers[length] = tokenizer
-        encodings = self._tokenizers[length].encode_batch_fast(texts)
+        try:
+            encodings = self._tokenizers[length].encode_batch_fast(texts)
+        except TypeError as error:
+            raise KdedgeError(
+                f"texts: each must be a text, or Pair(text, pair) for two ({error})."
+            ) from None
         return [Tokens(encoding.ids, encoding.type_ids) for encoding in encodings]
 
     def encode(self, texts: Sequence[Text], length: int | None = None) -> Encoded:
