@@ -488,6 +488,9 @@ def test_columns_that_are_not_used_are_told(write: Write) -> None:
     told.clear()
     load_corpus(path, empty_texts="skip", tell=told.append)
     assert "column 'split' is not used" in told[1]
+    # An index of pandas has no name.
+    load_corpus(write("p.csv", path.read_text().replace(",id", ",")), tell=told.append)
+    assert told[-2].endswith("columns that are not used: '', split.")
 
 
 def test_empty_texts_of_an_unlabelled_file_are_counted(

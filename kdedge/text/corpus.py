@@ -21,6 +21,7 @@ from kdedge.text.readers import (
     Row,
     is_delimited,
     iter_rows,
+    listed,
     need_columns,
     read_texts,
     text_columns,
@@ -191,7 +192,7 @@ def load_corpus(
     others = {name: (column,) for name, column in {"split": split, "id": id}.items() if column}
     named = {**text_columns(text, text_pair), **label_form.by_setting, **others}
     if unused := need_columns(path, rows, named):
-        tell(f"{path}: columns that are not used: {', '.join(sorted(unused))}.")
+        tell(f"{path}: columns that are not used: {listed(sorted(unused))}.")
     if id:
         _need_unique(rows, id)
     findings: list[Finding] = []

@@ -489,7 +489,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         schema = pq.read_schema(source)
         if len({*schema.names}) < len(schema.names):
             raise KdedgeError(
-                f"{path}: two columns have the same name. There are: {_listed(schema.names)}. "
+                f"{path}: two columns have the same name. There are: {listed(schema.names)}. "
                 "Rename or remove one of them."
             )
         strings = [field.name for field in schema if pa.types.is_string(field.type)]
@@ -506,7 +506,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                 if len({*labels}) < len(labels):
                     raise KdedgeError(
                         f"{path}: {column}: two classes have the same name. There are: "
-                        f"{_listed(labels)}. Rename one of them."
+                        f"{listed(labels)}. Rename one of them."
                     )
             batches = file.iter_batches(PARQUET_ROWS_AT_ONCE)
             rows = (fields for batch in batches for fields in batch.to_pylist())
@@ -590,7 +590,7 @@ def need_columns(path: Path, rows: Sequence[Row], columns: Mapping[str, Sequence
             used[column] = setting
             if column not in there:
                 raise KdedgeError(
-                    f"{path}: no column {column!r}. The columns are: {_listed(there)}. Name the "
+                    f"{path}: no column {column!r}. The columns are: {listed(there)}. Name the "
                     f"right one: {setting} in [data], --{setting.replace('_', '-')}."
                     + (
                         " If this should be several columns, set delimiter."
@@ -601,7 +601,7 @@ def need_columns(path: Path, rows: Sequence[Row], columns: Mapping[str, Sequence
     return {*there} - {*used}
 
 
-def _listed(columns: Iterable[str]) -> str:
+def listed(columns: Iterable[str]) -> str:
     """Names for messages, shortened, and quoted if they have invisible characters."""
     visible = (n if n == n.strip() and n.isprintable() and n else repr(n) for n in columns)
     return ", ".join(name if len(name) <= 60 else f"{name[:59]}…" for name in visible) or "none"
