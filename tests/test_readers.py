@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdedge.errors import KdedgeError
-from kdedge.text.readers import Format, LabelForm, Row, TextFiles, iter_rows
+from kdedge.text.readers import Format, LabelForm, Row, TextFiles, iter_rows, read_texts
 
 Save = Callable[[str, str | bytes], Path]
 # Common characters that Windows-1252 has in bytes that are not valid UTF-8.
@@ -320,6 +320,13 @@ def test_class_labels_of_hugging_face_have_their_names(tmp_path: Path) -> None:
         KdedgeError, match=r"row 2: label is 2, but the file names the classes 0 to 1"
     ):
         list(iter_rows(hugging_face(tmp_path / "h.parquet", [1, 2], ["neg", "pos"])))
+
+
+def test_the_first_json_object_can_lack_the_text(save: Save) -> None:
+    path = save("t.jsonl", '{"label": "a"}\n{"text": "x", "label": "b"}\n')
+    assert read_texts(path, empty="skip") == ["x"]
+    with pytest.raises(KdedgeError, match="no column 'review'. The columns are: label, text"):
+        read_texts(path, text="review", empty="skip")
 
 
 def test_a_date_before_those_of_python_is_refused(tmp_path: Path) -> None:

@@ -228,12 +228,15 @@ class TextFiles:
         for path in self.files:
             column = "text" if _suffix(path) == ".txt" else self.text
             columns = (column, self.pair) if self.pair else (column,)
+            of_texts: Mapping[str, Sequence[str]] = text_columns(*columns)
+            at_once, later = {**of_texts, **needed}, dict[str, Sequence[str]]()
             # JSON objects can have different fields: one of them must have the needed ones.
-            at_once, later = ({}, needed) if _suffix(path).startswith(".json") else (needed, {})
+            if _suffix(path).startswith(".json"):
+                later, at_once = at_once, {} if self.empty == "skip" else {**of_texts}
             fields = dict[str, Any]()
             for number, row in enumerate(iter_rows(path, self.form)):
                 if number == 0:
-                    need_columns(path, [row], {**text_columns(*columns), **at_once})
+                    need_columns(path, [row], at_once)
                 if later:
                     fields |= row.fields
                 if self.empty == "skip" and row.is_empty(*columns):
