@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -33,7 +33,7 @@ from kdedge.text.decoding import Tell, tell_once
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.pairs import Text
 from kdedge.text.readers import Format, LabelForm, iter_rows, read_texts
-from kdedge.text.rules import Finding, quoted
+from kdedge.text.rules import Finding, quoted, same_text
 from kdedge.text.unlabelled import has_no_labels, load_unlabelled
 
 Verdict = Literal["ok", "odd", "impossible"]
@@ -145,6 +145,24 @@ def texts_out_of_scope(data: Data) -> tuple[Text, ...]:
     return tuple(read_texts(data.out_of_scope, data.text, form, data.empty_texts, data.text_pair))
 
 
+def in_and_out_of_scope(corpus: Corpus, out_of_scope: Sequence[Text]) -> list[Finding]:
+    """A finding about texts that the data has both with a label and as out of scope."""
+    splits = (corpus.train, corpus.valid, corpus.test) if out_of_scope else ()
+    known = {same_text(text) for split in splits for text in split.texts}
+    both = [text for text in out_of_scope if same_text(text) in known]
+    if not both:
+        return []
+    return [
+        Finding(
+            "in and out of scope",
+            len(both),
+            "texts out of scope that are in the data too",
+            quoted(both[0]),
+            "kept; remove them from one of the two files",
+        )
+    ]
+
+
 def all_labelled(data: Data) -> bool:
     """Whether each row of a file has a label."""
     form = Format(data.encoding, data.delimiter, data.quoting)
@@ -186,7 +204,7 @@ def check_recipe(recipe: Recipe) -> Report:
     report.findings += [*corpus.findings, *_small_classes(report.classes), *_settings(recipe)]
     report.findings += check_decide(corpus, recipe.decide, recipe.data.out_of_scope)
     try:
-        texts_out_of_scope(recipe.data)
+        report.findings += in_and_out_of_scope(corpus, texts_out_of_scope(recipe.data))
     except KdedgeError as error:
         report.findings.append(_impossible("out of scope", str(error)))
     try:

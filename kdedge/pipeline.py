@@ -27,6 +27,7 @@ from kdedge.check import (
     check_teaching,
     corpus_of,
     full_teaching,
+    in_and_out_of_scope,
     texts_out_of_scope,
 )
 from kdedge.compress.stage import compress_student
@@ -61,6 +62,7 @@ from kdedge.teachers.large_model.label import ANSWERS, estimate, label_by_prompt
 from kdedge.teachers.large_model.scores import read_scores
 from kdedge.teachers.load import load_any_teacher
 from kdedge.text.corpus import Corpus
+from kdedge.text.decoding import tell_once
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.pairs import Text, key_of
 from kdedge.text.unlabelled import UNKNOWN_TEST, with_answers
@@ -154,7 +156,10 @@ def _checked(recipe: Recipe) -> tuple[Corpus, tuple[Text, ...]]:
     check_teaching(corpus, recipe.teaching, recipe.data.labels)
     for finding in check_decide(corpus, recipe.decide, recipe.data.out_of_scope):
         raise KdedgeError(finding.line())
-    return corpus, texts_out_of_scope(recipe.data)
+    out_of_scope = texts_out_of_scope(recipe.data)
+    for finding in in_and_out_of_scope(corpus, out_of_scope):
+        tell_once(finding.line())
+    return corpus, out_of_scope
 
 
 def _first_key(recipe: Recipe, corpus: Corpus) -> str:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from conftest import WORDS
+from conftest import WORDS, few_texts
 from typer.testing import CliRunner
 
 from kdedge.check import (
     check_decide,
     check_recipe,
     check_teaching,
+    in_and_out_of_scope,
     read_corpus,
     texts_out_of_scope,
 )
@@ -331,6 +332,13 @@ def test_texts_out_of_scope_that_are_not_there(folder: Path) -> None:
     status, output = run_check(path)
     assert status == 2
     assert "no.txt" in output
+
+
+def test_texts_in_and_out_of_scope() -> None:
+    corpus = few_texts("a good film", "a bad film")
+    (finding,) = in_and_out_of_scope(corpus, ("my card", "A good  film"))
+    assert (finding.count, finding.example) == (1, "'A good film'")
+    assert in_and_out_of_scope(corpus, ("my card",)) == []
 
 
 def test_texts_out_of_scope_have_the_format_of_the_data(tmp_path: Path) -> None:
