@@ -22,6 +22,7 @@ from typer.testing import CliRunner, Result
 from kdedge import KdedgeError, SoftLabels, Student, load_corpus, load_teacher
 from kdedge.bundle.manifest import read_manifest, verify, write_manifest
 from kdedge.cli import app
+from kdedge.cli.common import labels_of
 from kdedge.cli.settings import Options, settings_as_options
 from kdedge.distill.transfer_set import texts_to_label
 from kdedge.files import sha256
@@ -37,6 +38,7 @@ from kdedge.recipe import (
     Teach,
     load_recipe,
 )
+from kdedge.tasks import MultiLabel
 
 COMMANDS = (
     "check run teach label average-labels import-labels attack distill compress export bench "
@@ -452,6 +454,13 @@ def test_predict_refuses(quick_run: Path, tmp_path: Path) -> None:
     assert "texts.csv: a file. Write --file" in refusal("predict", bundle, tmp_path / "texts.csv")
     assert "is not a bundle" in refusal("predict", tmp_path, "x")
     assert "has no 'best'" in refusal("predict", bundle, "x", "--artifact", "best")
+
+
+def test_labels_in_columns_are_all_of_the_bundles() -> None:
+    data = Data(path=Path("t.csv"), label_columns=("a", "b"))
+    assert labels_of(data, MultiLabel(label_names=("a", "b"))).columns == ("a", "b")
+    with pytest.raises(KdedgeError, match="--label-columns: a, b; none for c. Name a column for"):
+        labels_of(data, MultiLabel(label_names=("a", "b", "c")))
 
 
 @pytest.mark.parametrize(("line", "tabs"), [("one", 0), ("one\tother\tsame", 2)])

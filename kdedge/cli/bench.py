@@ -183,7 +183,7 @@ def _texts_of(data: Data, bundles: list[Path]) -> "Labelled":
         data = data.model_copy(update={"text_pair": "text_pair"})
     files = texts_of(data)
     rows = files.with_labels(
-        labels_of(data), lambda row: not split or part_of(row, split) == "test"
+        labels_of(data, task), lambda row: not split or part_of(row, split) == "test"
     )
     parsed = [(text, task.parse(*label)) for text, label in rows]
     say_empty(files)

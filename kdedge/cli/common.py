@@ -13,6 +13,7 @@ from kdedge.errors import KdedgeError
 from kdedge.recipe import LARGEST_SEED, Data
 
 if TYPE_CHECKING:
+    from kdedge.tasks import Task
     from kdedge.text.readers import LabelForm, TextFiles
 
 Seed = Annotated[
@@ -86,10 +87,21 @@ def say_empty(files: "TextFiles") -> None:
         say(f"empty texts left out: {files.empty_seen:,}")
 
 
-def labels_of(data: Data) -> "LabelForm":
-    """The columns of the data that have the labels."""
+def labels_of(data: Data, task: "Task") -> "LabelForm":
+    """The columns of the data that have the labels of a bundle's task.
+
+    Raises:
+        KdedgeError: there are columns of 0 and 1, but not for each label.
+    """
     from kdedge.text.readers import LabelForm
 
+    columns = data.label_columns
+    # Without its column, a label would count as wrong wherever it is predicted.
+    if columns and (missing := [name for name in task.output_names if name not in columns]):
+        raise KdedgeError(
+            f"--label-columns: {', '.join(columns)}; none for {', '.join(missing)}. Name a column "
+            "for each label of the bundle."
+        )
     return LabelForm(data.label, data.label_delimiter, data.label_columns)
 
 

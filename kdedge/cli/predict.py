@@ -84,7 +84,7 @@ def predict(
             data = data.model_copy(update={"text_pair": "text_pair"})
         files = texts_of(data)
         if LABELS & data.model_fields_set:
-            labels = labels_of(data)
+            labels = labels_of(data, classifier.manifest.task)
             found = list(files.with_labels(labels))
             lines, given = [text for text, _ in found], [of for _, of in found]
         else:
