@@ -16,12 +16,14 @@ from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from kdedge import KdedgeError, TextEncoder, load_teacher
+from kdedge.students.cut import Importance, cut_from_teacher
 from kdedge.tasks import Classification, MultiLabel, Regression
 from kdedge.teachers.bert import BertTeacher
 from kdedge.teachers.checkpoints import SUPPORTED, read_config
 from kdedge.teachers.families import FAMILIES
 from kdedge.teachers.heads import MaskedHead
 from kdedge.teachers.weights import Checkpoint, head_variables
+from kdedge.text.pairs import Pair
 
 GOLDEN = ROOT / "tests" / "golden" / "teachers"
 NAMES = sorted(folder.name for folder in GOLDEN.iterdir() if folder.is_dir())
@@ -162,6 +164,23 @@ def test_an_encoder_without_its_prefix(name: str, tmp_path: Path) -> None:
     last = outputs["hidden_states"][-1].numpy()[real]
     np.testing.assert_allclose(last, theirs["hidden_states"][-1][real], rtol=0, atol=1e-5)
     assert outputs["logits"].shape == (3, 2)
+
+
+def test_one_segment_embedding_is_of_both_texts(tmp_path: Path) -> None:
+    folder = copied("bert", tmp_path)
+    name = "bert.embeddings.token_type_embeddings.weight"
+    write(folder, tensors_of(folder) | {name: tensors_of(folder)[name][:1]})
+    configure(folder, type_vocab_size=1)
+    teacher = load_teacher(folder)
+    inputs = teacher.encoder.encode([Pair("a film", "a b")]).inputs
+    assert inputs["segment_ids"].any()
+    expected = teacher.run(inputs | {"segment_ids": np.zeros_like(inputs["ids"])})
+    np.testing.assert_array_equal(teacher.run(inputs)["logits"], expected["logits"])
+    importance = Importance(np.ones((2, 2)), np.ones((2, 24)))
+    student = cut_from_teacher(
+        teacher, importance, teacher.task, 16, layers=2, heads=2, neurons=24, pairs=True
+    )
+    np.testing.assert_allclose(student(inputs), expected["logits"], atol=2e-3)
 
 
 def test_shards(tmp_path: Path) -> None:

@@ -158,7 +158,9 @@ def cut_from_teacher(
     segments = bert.segment_vectors.numpy()
     positions = bert.position_vectors[:max_length] + segments[0]
     if pairs:
-        student.get_layer(SEGMENTS).set_weights([segments[:2] - segments[0]])
+        # A BERT with one segment embedding has it for both texts.
+        both = segments[[0, min(1, len(segments) - 1)]]
+        student.get_layer(SEGMENTS).set_weights([both - segments[0]])
     student.get_layer(TOKENS).set_weights([table])
     student.get_layer(POSITIONS).set_weights([positions.numpy()])
     student.get_layer("embedding_norm").set_weights(bert.embedding_norm.get_weights())

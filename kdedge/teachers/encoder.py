@@ -207,7 +207,9 @@ class Encoder(keras.layers.Layer):
         x = tf.gather(self.words.value, ids) if embeddings is None else embeddings
         x += self._positions(ids, size[1])
         if self.segment_vectors is not None:
-            x += tf.gather(self.segment_vectors.value, segment_ids)
+            # The only one is of both texts of a pair, whose second text BERT's tokenizer numbers 1.
+            rows = segment_ids if self.shape.segments > 1 else tf.zeros_like(segment_ids)
+            x += tf.gather(self.segment_vectors.value, rows)
         x = tf.cast(tf.reshape(x, [-1, x.shape[-1]]), self.compute_dtype)
         x = self.dropout(self.embedding_norm(x), training=training)
         if self.projection is not None:
