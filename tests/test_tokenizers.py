@@ -11,6 +11,7 @@ import sentencepiece
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from kdedge import KdedgeError, TextEncoder
@@ -260,6 +261,27 @@ def test_students_have_berts_wordpiece(kind: str, learnt: Path, tmp_path: Path) 
     others = ("added tokens", "MPNet", "RoBERTa", "sentencepiece", "XLM-R")
     learnt_anew = any(word in kind for word in others)
     assert (students.vocabulary == teachers.vocabulary) is not learnt_anew
+
+
+@pytest.mark.parametrize(
+    ("pair", "as_bert"),
+    [
+        ("[CLS] $A [SEP] $B:1 [SEP]:1", True),
+        ("[CLS] $A [SEP] $B [SEP]", False),
+        ("[CLS] $A [SEP] [SEP] $B:1 [SEP]:1", False),
+        ("[CLS] $B [SEP] $A:1 [SEP]:1", False),
+    ],
+)
+def test_apps_join_pairs_as_bert_does(pair: str, as_bert: bool) -> None:
+    tokenizer = Tokenizer.from_file(str(JSON))
+    special = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", pair=pair, special_tokens=special
+    )
+    encoder = TextEncoder(tokenizer, 16)
+    assert encoder.is_berts is as_bert
+    (row,) = student_encoder(encoder, ["a film", "a b"]).tokens([Pair("a", "b")])
+    assert (len(row.ids), row.segments) == (5, [0, 0, 0, 1, 1])
 
 
 def test_a_student_sees_as_much_of_a_text_as_its_teacher() -> None:

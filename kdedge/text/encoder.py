@@ -123,6 +123,7 @@ class TextEncoder:
         self.first, self.last = _special_tokens(rules)
         if isinstance(rules.model, WordPiece):
             _need(rules, map(rules.id_to_token, (*self.first, *self.last)))
+        self._joins_as_bert = _joins_as_bert(rules, self.first, self.last)
         self._around = array("i", self.first), array("i", self.last)
         rules.enable_truncation(max_length, direction=truncation_side)
         self._rules = rules
@@ -145,8 +146,8 @@ class TextEncoder:
     def is_berts(self) -> bool:
         """Whether this is a BERT WordPiece tokenizer that clients in other languages can read.
 
-        Only then can a student have its vocabulary. The special tokens must be BERT's, added tokens
-        must match as [CLS] does, and the ids must have no gaps.
+        Only then can a student have its vocabulary. The special tokens and the segments of pairs
+        must be BERT's, added tokens must match as [CLS] does, and the ids must have no gaps.
         """
         tokenizer = self.tokenizer
         parts = (
@@ -160,6 +161,7 @@ class TextEncoder:
         added = tokenizer.get_added_tokens_decoder().values()
         return (
             (self.first, self.last) == ([vocabulary.get("[CLS]")], [vocabulary.get("[SEP]")])
+            and self._joins_as_bert
             and vocabulary.get("[PAD]") == self.pad_id
             and not any(t.normalized or t.lstrip or t.rstrip or t.single_word for t in added)
             and max(vocabulary.values()) == len(vocabulary) - 1
@@ -436,3 +438,11 @@ def _special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     if not len(text):
         raise KdedgeError("tokenizer: the text 'a' has no token.")
     return whole.ids[: text[0]], whole.ids[text[-1] + 1 :]
+
+
+def _joins_as_bert(tokenizer: Tokenizer, first: list[int], last: list[int]) -> bool:
+    """Whether a pair is [CLS] text [SEP] pair [SEP], with segment 1 from its second text on."""
+    text, pair = (tokenizer.encode(t, add_special_tokens=False).ids for t in ("a", "a a"))
+    start, end = [*first, *text, *last], [*pair, *last]
+    whole = tokenizer.encode("a", "a a")
+    return (whole.ids, whole.type_ids) == (start + end, [0] * len(start) + [1] * len(end))
