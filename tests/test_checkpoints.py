@@ -263,6 +263,19 @@ def test_settings_that_the_tensors_tell(changes: dict[str, Any], tmp_path: Path)
     np.testing.assert_allclose(teacher(inputs)["logits"], theirs["logits"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("distilbert", {"layer_norm_eps": 1e-2}), ("mpnet", {"pad_token_id": 0})],
+)
+def test_settings_that_a_family_does_not_read(
+    name: str, change: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = copied(name, tmp_path)
+    configure(folder, **change)
+    inputs, theirs = expected(name)
+    np.testing.assert_allclose(load_teacher(folder)(inputs)["logits"], theirs["logits"], atol=1e-5)
+
+
 def test_outputs_without_names(tmp_path: Path) -> None:
     folder = copied("bert", tmp_path)
     configure(folder, id2label=None, label2id=None)

@@ -64,6 +64,7 @@ class Family:
         masked: its masked-language head.
         settings: names of settings in its config.json, by BERT's names, where they differ.
         first_position: whether positions start after the id of the padding token.
+        fixed: settings, by BERT's names, that have one value whatever config.json says.
     """
 
     classes: str
@@ -73,6 +74,7 @@ class Family:
     masked: MaskedForm
     settings: dict[str, str] = field(default_factory=dict)
     first_position: bool = False
+    fixed: dict[str, Any] = field(default_factory=dict)
 
     def setting(self, settings: Mapping[str, Any], name: str, missing: Any = None) -> Any:
         """The value of a setting in config.json, or transformers' default if it is missing.
@@ -82,6 +84,8 @@ class Family:
             name: BERT's name of the setting.
             missing: value if the family has no such setting.
         """
+        if name in self.fixed:
+            return self.fixed[name]
         name = self.settings.get(name, name)
         given = settings.get(name)
         return _defaults(settings["model_type"]).get(name, missing) if given is None else given
@@ -151,6 +155,7 @@ FAMILIES = {
             "hidden_dropout_prob": "dropout",
             "attention_probs_dropout_prob": "attention_dropout",
         },
+        fixed={"layer_norm_eps": 1e-12},
     ),
     "electra": replace(
         BERT,
@@ -201,6 +206,7 @@ FAMILIES = {
             "attention_output": "encoder.layer.{}.attention.attn.o",
             "attention_norm": "encoder.layer.{}.attention.LayerNorm",
         },
+        fixed={"pad_token_id": 1},
     ),
 }
 
