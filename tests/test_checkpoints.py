@@ -407,6 +407,24 @@ def test_what_is_refused(change: Callable[[Path], None], message: str, tmp_path:
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("albert", {"num_hidden_layers": 0}, "num_hidden_layers is 0 in config.json; a whole num"),
+        ("albert", {"num_hidden_layers": "2"}, "num_hidden_layers is '2' in config.json"),
+        ("roberta", {"pad_token_id": "1"}, "pad_token_id is '1' in .*; a whole number from 0 to 2"),
+        ("roberta", {"pad_token_id": 100}, "pad_token_id is 100 in config.json"),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_refused(
+    name: str, changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    folder = copied(name, tmp_path)
+    configure(folder, **changes)
+    with pytest.raises(KdedgeError, match=message):
+        load_teacher(folder)
+
+
 def test_several_labels_and_one_score_are_read_as_what_they_are(tmp_path: Path) -> None:
     folder = copied("bert", tmp_path)
     several = settings(problem_type="multi_label_classification")

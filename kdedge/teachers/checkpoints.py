@@ -151,8 +151,10 @@ def longest_text(config: dict[str, Any]) -> int | None:
     positions = config.get("max_position_embeddings")
     if not isinstance(positions, int):
         return None
-    kind = config.get("model_type")
-    return positions - (config.get("pad_token_id") or 0) - 1 if kind in FROM_PADDING else positions
+    if config.get("model_type") not in FROM_PADDING:
+        return positions
+    padding = config.get("pad_token_id")
+    return positions - (padding if isinstance(padding, int) else 1) - 1
 
 
 def width_of(config: dict[str, Any]) -> int | None:

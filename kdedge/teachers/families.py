@@ -309,6 +309,16 @@ def shape_of(family: Family, settings: Mapping[str, Any], tensors: Tensors, wher
                 f"{where}: {family.settings.get(name, name)} is {value!r} in config.json; a number "
                 "from 0 to below 1 is needed."
             )
+    layers = setting("num_hidden_layers") if shared else sizes["num_hidden_layers"]
+    padding = setting("pad_token_id") if family.first_position else None
+    most = sizes["max_position_embeddings"] - 4
+    whole = {"num_hidden_layers": (layers, 1, 1000), "pad_token_id": (padding, 0, most)}
+    for name, (number, low, high) in whole.items():
+        if number is not None and not (type(number) is int and low <= number <= high):
+            raise KdedgeError(
+                f"{where}: {name} is {number!r} in config.json; a whole number from {low} to "
+                f"{high} is needed."
+            )
     act = setting("hidden_act")
     if not isinstance(act, str) or act not in ACTIVATIONS:
         raise KdedgeError(
@@ -321,14 +331,14 @@ def shape_of(family: Family, settings: Mapping[str, Any], tensors: Tensors, wher
         segments=sizes.get("type_vocab_size", 0),
         embedding_width=sizes.get("embedding_size", sizes["hidden_size"]),
         width=sizes["hidden_size"],
-        layers=setting("num_hidden_layers") if shared else sizes["num_hidden_layers"],
+        layers=layers,
         heads=heads,
         inner=sizes["intermediate_size"],
         activation=act,
         epsilon=numbers["layer_norm_eps"],
         dropout=numbers["hidden_dropout_prob"],
         attention_dropout=numbers["attention_probs_dropout_prob"],
-        padding=setting("pad_token_id") if family.first_position else None,
+        padding=padding,
         shared=shared,
         relative_positions=size("relative_bias", 0) if "relative_bias" in family.parts else 0,
     )
