@@ -378,6 +378,8 @@ def settings(**changes: Any) -> Callable[[Path], None]:
         (settings(num_hidden_layers=1), "num_hidden_layers is 1 in config.json, but 2 in the ten"),
         (settings(hidden_size=768), "hidden_size is 768 in config.json, but 16 in the tensors"),
         (settings(num_attention_heads=3), "num_attention_heads is 3; it must divide the width, 16"),
+        (settings(id2label=None, label2id=["bad", "good"]), "id2label must map numbers to names"),
+        (settings(problem_type="multi_label"), "problem_type 'multi_label' in config.json is unk"),
         (settings(hidden_act="mish"), "hidden_act 'mish' is not supported, only gelu"),
         (settings(hidden_act={"a": 1}), "hidden_act {'a': 1} is not supported, only gelu"),
         (settings(layer_norm_eps="1e-12"), "layer_norm_eps is '1e-12' in config.json; a number"),

@@ -87,9 +87,18 @@ def task_of_config(config: Mapping[str, Any], output_names: Sequence[str], where
             return read_task(stored)
         except ValueError as error:
             raise KdedgeError(f"{where}: {CONFIG_KEY} in config.json: {error}") from None
-    kinds = {"multi_label_classification": "multi-label", "regression": "regression"}
-    count = len(output_names)
-    kind = kinds.get(str(config.get("problem_type")))
+    kinds = {
+        "single_label_classification": None,
+        "multi_label_classification": "multi-label",
+        "regression": "regression",
+    }
+    problem, count = config.get("problem_type"), len(output_names)
+    if problem and problem not in [*kinds]:
+        raise KdedgeError(
+            f"{where}: problem_type {problem!r} in config.json is unknown. Allowed: "
+            f"{', '.join(kinds)}."
+        )
+    kind = kinds.get(problem) if problem else None
     # sentence-transformers, in its present and its former versions.
     activation = [config.get("sentence_transformers"), config.get(FORMER_ACTIVATION)]
     if count == 1 and (kind == "multi-label" or "Sigmoid" in str(activation)):

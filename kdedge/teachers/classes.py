@@ -38,11 +38,9 @@ def label_names(config: Mapping[str, Any], where: object) -> tuple[str, ...]:
     Raises:
         KdedgeError: `id2label` does not map numbers to different names, or `label2id` contradicts.
     """
-    names = config.get("id2label") or {
-        number: name for name, number in (config.get("label2id") or {}).items()
-    }
     numbers = config.get("label2id") or {}
     try:
+        names = config.get("id2label") or {number: name for name, number in numbers.items()}
         found = tuple(str(names[number]) for number in sorted(names, key=int))
         again = tuple(str(name) for name in sorted(numbers, key=lambda name: int(numbers[name])))
     except (ValueError, TypeError, AttributeError) as error:
