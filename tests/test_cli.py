@@ -271,19 +271,32 @@ def test_package_check(tmp_path: Path) -> None:
     assert "nothing was checked" in refusal("package", "check", ROOT / "docs")
 
 
-def test_a_bundle_with_another_tokenizer_is_not_packaged(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        (
+            "tokenizer.json",
+            {"pre_tokenizer": {"type": "WhitespaceSplit"}},
+            "read BERT's WordPiece tokenizers only",
+        ),
+        ("tokenizer.json", {"post_processor": None}, "read BERT's WordPiece tokenizers only"),
+        ("encoder.json", {"truncation_side": "left"}, "and this bundle's tokenizer on the left"),
+    ],
+)
+def test_a_bundle_with_another_tokenizer_is_not_packaged(
+    name: str, change: dict[str, object], problem: str, tmp_path: Path
+) -> None:
     bundle = shutil.copytree(BUNDLE, tmp_path / "bundle")
-    tokenizer = bundle / "tokenizer.json"
-    content = json.loads(tokenizer.read_text(encoding="utf-8"))
-    content["pre_tokenizer"] = {"type": "WhitespaceSplit"}
-    tokenizer.write_text(json.dumps(content), encoding="utf-8")
+    file = bundle / name
+    content = json.loads(file.read_text(encoding="utf-8")) | change
+    file.write_text(json.dumps(content), encoding="utf-8")
     manifest = read_manifest(bundle)
-    files = manifest.files | {"tokenizer.json": sha256(tokenizer)}
+    files = manifest.files | {name: sha256(file)}
     write_manifest(bundle, manifest.model_copy(update={"files": files}))
     for kind in ("android", "web"):
         out = tmp_path / kind
         message = refusal("package", kind, bundle, "--out", out)
-        assert "read BERT's WordPiece tokenizers only" in message
+        assert problem in message
         assert not out.exists()
 
 

@@ -17,7 +17,6 @@ from kdedge.bundle.manifest import (
 from kdedge.errors import KdedgeError
 from kdedge.files import CHECKSUMS, new_folder
 from kdedge.text.encoder import TextEncoder
-from kdedge.text.words import WordTable
 
 SCRIPTS = ("main.js", "classifier.js", "familiarity.js", "tasks.js", "words.js", "worker.js")
 PAGE = ("index.html", *SCRIPTS)
@@ -122,12 +121,17 @@ def package_web(bundle: Path, out: Path, node_modules: Path | None = None) -> No
 
 def _check_tokenizer(bundle: Path, folder: Path) -> None:
     """Check that the app and the page can read the tokenizer of a bundle, unpacked in `folder`."""
-    if not WordTable.suits(TextEncoder.load(folder).tokenizer):
-        raise KdedgeError(
-            f"{bundle}: the app and the page read BERT's WordPiece tokenizers only, and this "
-            "bundle has another one. Every student that kdedge distils has WordPiece: package "
-            "its bundle."
-        )
+    encoder = TextEncoder.load(folder)
+    if not encoder.is_berts:
+        other = "read BERT's WordPiece tokenizers only, and this bundle has another one"
+    elif encoder.truncation_side != "right":
+        other = "truncate long texts on the right, and this bundle's tokenizer on the left"
+    else:
+        return
+    raise KdedgeError(
+        f"{bundle}: the app and the page {other}. Every student that kdedge distils has a "
+        "tokenizer that they can read: package its bundle."
+    )
 
 
 def _artifact(bundle: Path, manifest: Manifest) -> str:
