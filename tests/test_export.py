@@ -581,6 +581,12 @@ def test_bad_lengths_places_and_texts(teacher: BertTeacher, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [tmp_path / "there"]
 
 
+def test_a_length_that_truncates_texts(teacher: BertTeacher, tmp_path: Path) -> None:
+    chosen = settings(artifacts=["litert-float32"], lengths=[4])
+    with pytest.raises(KdedgeError, match=r"truncates texts of up to \d+ tokens to 4: give a larg"):
+        export_bundle(subject("nano", teacher), chosen, tmp_path / "bundle")
+
+
 def test_padding_that_changes_answers_is_refused(teacher: BertTeacher, tmp_path: Path) -> None:
     inputs = student_inputs()
     tokens = keras.layers.Embedding(len(teacher.encoder.vocabulary), 4)(inputs["ids"])

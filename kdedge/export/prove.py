@@ -204,10 +204,17 @@ class Prover:
         difference = parity(task, outputs, self.reference)
         allowed = MAX_DIFFERENCE * task.unit
         if planned.quantization is None and difference.max_difference > allowed:
+            most, tokens = max(planned.lengths, default=None), self._most_tokens()
+            why = "One of its ops was converted wrongly."
+            if most and tokens > most:
+                why = (
+                    f"It truncates texts of up to {tokens} tokens to {most}: give a larger length, "
+                    f"lengths in [export], --lengths, or leave {planned.name} out of `artifacts`."
+                )
             raise KdedgeError(
                 f"{planned.name}: the outputs of the converted model differ from its source's: "
                 f"{task.output} by up to {difference.max_difference:.2g}; at most "
-                f"{allowed:g} is allowed. One of its ops was converted wrongly."
+                f"{allowed:g} is allowed. {why}"
             )
         labels = self.subject.test.labels
         return Artifact(
@@ -224,6 +231,9 @@ class Prover:
             score=score_of(task, outputs[: len(labels)], labels),
             trust=self._trust(planned.name, path, valid, predicted),
         )
+
+    def _most_tokens(self) -> int:
+        return max(len(row.ids) for row in self.subject.encoder.tokens(self.proof_texts))
 
     def _check_lengths(self, planned: Planned, path: Path) -> None:
         """Check that texts get the same outputs at the shortest length as at the longest.
