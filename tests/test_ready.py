@@ -359,6 +359,31 @@ def test_an_onnx_file_is_a_teacher(checkpoint: Path, tmp_path: Path) -> None:
     assert len(label_texts(again, [*TEXTS, "plot"], tmp_path / "s")) == len(TEXTS) + 1
 
 
+def test_an_onnx_file_whose_classes_are_exchanged(checkpoint: Path, tmp_path: Path) -> None:
+    path = onnx_of(checkpoint, tmp_path / "onnx")
+    config = json.loads(path.with_name("config.json").read_text())
+    # As optimum copies it from a teacher that kdedge fine-tuned.
+    config |= {
+        "label2id": {"POSITIVE": 0, "NEGATIVE": 1},
+        "kdedge_task": Classification(label_names=("POSITIVE", "NEGATIVE")).model_dump(),
+    }
+    path.with_name("config.json").write_text(json.dumps(config))
+    own = run_teacher(load_any_teacher(path, max_length=16), TEXTS, 8)["logits"]
+    names = {"POSITIVE": "NEGATIVE", "NEGATIVE": "POSITIVE"}
+    corpus = corpus_of(["NEGATIVE", "POSITIVE"] * 4)
+    teacher = ready_teacher(path, corpus, tmp_path / "teacher", **names)
+    assert teacher.task == DATAS
+    np.testing.assert_array_equal(run_teacher(teacher, TEXTS, 8)["logits"], own)
+
+
+def test_a_teacher_that_was_fine_tuned_again(checkpoint: Path, tmp_path: Path) -> None:
+    load_teacher(checkpoint, task=DATAS, head="own").save_pretrained(tmp_path / "ours")
+    # transformers keeps settings that it does not know.
+    other = with_classes(tmp_path / "ours", tmp_path / "theirs", "POSITIVE", "NEGATIVE")
+    with pytest.raises(KdedgeError, match="are POSITIVE, NEGATIVE by id2label, and NEGATIVE, POS"):
+        load_teacher(other)
+
+
 def test_a_teacher_is_known_by_its_content(checkpoint: Path, tmp_path: Path) -> None:
     for source in (
         with_classes(checkpoint, tmp_path / "bert", "NEGATIVE", "POSITIVE"),

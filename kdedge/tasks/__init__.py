@@ -84,9 +84,16 @@ def task_of_config(config: Mapping[str, Any], output_names: Sequence[str], where
     """
     if stored := config.get(CONFIG_KEY):
         try:
-            return read_task(stored)
+            task = read_task(stored)
         except ValueError as error:
             raise KdedgeError(f"{where}: {CONFIG_KEY} in config.json: {error}") from None
+        if task.output_names != tuple(output_names):
+            raise KdedgeError(
+                f"{where}: in config.json the classes are {', '.join(output_names)} by id2label, "
+                f"and {task} by {CONFIG_KEY}. If another program fine-tuned the model after "
+                f"kdedge, remove {CONFIG_KEY}."
+            )
+        return task
     kinds = {
         "single_label_classification": None,
         "multi_label_classification": "multi-label",

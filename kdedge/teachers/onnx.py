@@ -14,7 +14,7 @@ import numpy as np
 from kdedge.engines import EngineError, load
 from kdedge.errors import KdedgeError
 from kdedge.files import refuse_pointer, sha256, write_text
-from kdedge.tasks import Logits, Task, task_of_config
+from kdedge.tasks import CONFIG_KEY, Logits, Task, task_of_config
 from kdedge.teachers.checkpoints import (
     CONFIG,
     longest_text,
@@ -126,6 +126,10 @@ class OnnxTeacher:
             shutil.copy(file, folder / file.name)
         names = dict(zip(self.columns, self.task.output_names, strict=True))
         config = self.config | {"id2label": {str(i): names[i] for i in sorted(names)}}
+        # They may have the former names.
+        config.pop("label2id", None)
+        if self.task.has_confidence:
+            config.pop(CONFIG_KEY, None)
         write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
         self.encoder.save(folder)
 
