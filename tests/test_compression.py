@@ -128,6 +128,8 @@ def test_what_has_no_twin_is_named(encoder: TextEncoder) -> None:
         (shared(shared(inputs)), "shared is used twice"),
         (keras.ops.add(inputs, 1), "add.* is used twice or is no layer"),
         (keras.layers.Dense(4, keras.ops.square, name="odd")(inputs), "odd: tf_keras has no twin"),
+        (keras.layers.LeakyReLU(0.1)(keras.layers.Dense(9)(inputs)), "theirs: its twin .* gives o"),
+        (keras.layers.Dense(4, "hard_sigmoid")(inputs), "theirs: its twin in tf_keras gives other"),
     ):
         model = keras.Model(inputs, outputs, name="theirs")
         with pytest.raises(KdedgeError, match=message):

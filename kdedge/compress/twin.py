@@ -4,6 +4,7 @@ import inspect
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
@@ -19,7 +20,7 @@ def twin_of(model: keras.Model) -> tf_keras.Model:
         model: a functional model of Keras's and kdedge's layers.
 
     Raises:
-        KdedgeError: the model is not functional, or tf_keras has no such layer.
+        KdedgeError: the model is not functional, or tf_keras has no such layer or another one.
     """
     config = model.get_config()
     if "input_layers" not in config:
@@ -59,7 +60,18 @@ def twin_of(model: keras.Model) -> tf_keras.Model:
         name=model.name,
     )
     for layer in twin.layers:
-        layer.set_weights(layers[layer.name].get_weights())
+        try:
+            layer.set_weights(layers[layer.name].get_weights())
+        except ValueError:
+            raise _no_twin(layers[layer.name]) from None
+    # A layer can have a namesake that computes something else, such as LeakyReLU.
+    ones = {tensor.name: tf.ones([n or 2 for n in tensor.shape]) for tensor in model.inputs}
+    if not np.allclose(model(ones), twin(ones), rtol=1e-3, atol=1e-4, equal_nan=True):
+        raise KdedgeError(
+            f"{model.name}: its twin in tf_keras gives other outputs, because one of its layers or "
+            "activations is another one there (LeakyReLU, hard_sigmoid), so this student can't be "
+            "compressed."
+        )
     return twin
 
 
@@ -129,7 +141,11 @@ def _twin_layer(layer: keras.Layer) -> tf_keras.layers.Layer:
             config["activation"] = _gelu_tanh if is_gelu_tanh else layer.activation.__name__
         return kind(**config, name=layer.name)
     except (TypeError, ValueError):
-        raise KdedgeError(
-            f"{layer.name}: tf_keras has no twin of this {type(layer).__name__}, so a student with "
-            "it can't be compressed."
-        ) from None
+        raise _no_twin(layer) from None
+
+
+def _no_twin(layer: keras.Layer) -> KdedgeError:
+    return KdedgeError(
+        f"{layer.name}: tf_keras has no twin of this {type(layer).__name__}, so a student with it "
+        "can't be compressed."
+    )
