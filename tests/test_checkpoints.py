@@ -19,7 +19,7 @@ from kdedge import KdedgeError, TextEncoder, load_teacher
 from kdedge.students.cut import Importance, cut_from_teacher
 from kdedge.tasks import Classification, MultiLabel, Regression
 from kdedge.teachers.bert import BertTeacher
-from kdedge.teachers.checkpoints import SUPPORTED, read_config
+from kdedge.teachers.checkpoints import SUPPORTED, head_outputs, read_config
 from kdedge.teachers.families import FAMILIES
 from kdedge.teachers.heads import MaskedHead
 from kdedge.teachers.weights import Checkpoint, head_variables
@@ -204,6 +204,20 @@ def test_shards(tmp_path: Path) -> None:
     index.write_text("[]")
     with pytest.raises(KdedgeError, match="not an index of weights"):
         load_teacher(folder)
+
+
+def test_the_outputs_of_a_head_in_shards(tmp_path: Path) -> None:
+    folder = copied("distilbert", tmp_path)
+    classifier, others = {}, {}
+    for name, tensor in tensors_of(folder).items():
+        (classifier if name.startswith("classifier") else others)[name] = tensor
+    (folder / "model.safetensors").unlink()
+    files = {}
+    for file, tensors in (("a.safetensors", others), ("b.safetensors", classifier)):
+        write(folder, tensors, file)
+        files |= dict.fromkeys(tensors, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    assert head_outputs(folder) == 3
 
 
 def as_bfloat16(tensors: Tensors) -> bytes:

@@ -33,7 +33,7 @@ ANY_OTHER = (
 )
 CLASSIFIER = "ForSequenceClassification"
 # Last layers of the supported families' classifiers.
-LAST_BIASES = ("classifier.bias", "classifier.out_proj.bias")
+LAST_BIASES = (".classifier.bias", ".classifier.out_proj.bias")
 # Setting in the config.json of a teacher with a `LinearHead`.
 POOLING = "classifier_pooling"
 # Tensors of checkpoints that hold positions or counts, not weights.
@@ -354,7 +354,8 @@ def head_outputs(folder: Path) -> int | None:
     for path in weight_files(folder):
         with _opened(path) as file:
             for name in file.keys():  # noqa: SIM118
-                if name.endswith(LAST_BIASES):
+                # DistilBERT has a pre_classifier too.
+                if f".{name}".endswith(LAST_BIASES):
                     return int(file.get_slice(name).get_shape()[0])
     return None
 
