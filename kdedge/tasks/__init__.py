@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 
 from kdedge.errors import KdedgeError
@@ -120,6 +121,13 @@ def task_of_config(config: Mapping[str, Any], output_names: Sequence[str], where
             f"{where}: a model with {count} scores for each text; kdedge supports one."
         )
     return task_of_names(kind or "classification", output_names)
+
+
+def are_probabilities(task: Task, outputs: Logits) -> bool:
+    """Whether outputs, float32 [texts, width], that should be logits look like probabilities."""
+    inside = bool(((outputs >= 0) & (outputs <= 1)).all())
+    softmax = task.has_classes and np.allclose(outputs.sum(1), 1, atol=1e-3)
+    return inside and (softmax or task.name == "multi-label")
 
 
 def read_task(stored: Any) -> Task:

@@ -14,7 +14,7 @@ import numpy as np
 from kdedge.engines import EngineError, load
 from kdedge.errors import KdedgeError
 from kdedge.files import refuse_pointer, sha256, write_text
-from kdedge.tasks import CONFIG_KEY, Logits, Task, task_of_config
+from kdedge.tasks import CONFIG_KEY, Logits, Task, are_probabilities, task_of_config
 from kdedge.teachers.checkpoints import (
     CONFIG,
     longest_text,
@@ -78,9 +78,7 @@ class OnnxTeacher:
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
 
     def _refuse_probabilities(self, outputs: Logits) -> None:
-        inside = bool(((outputs >= 0) & (outputs <= 1)).all())
-        softmax = self.task.has_classes and np.allclose(outputs.sum(1), 1, atol=1e-3)
-        if inside and (softmax or self.task.name == "multi-label"):
+        if are_probabilities(self.task, outputs):
             raise KdedgeError(
                 f"{self.path}: its outputs look like probabilities; logits are needed. Export it "
                 "without the softmax or sigmoid at its end, or import its answers with "
