@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -176,11 +177,25 @@ def test_one_segment_embedding_is_of_both_texts(tmp_path: Path) -> None:
     assert inputs["segment_ids"].any()
     expected = teacher.run(inputs | {"segment_ids": np.zeros_like(inputs["ids"])})
     np.testing.assert_array_equal(teacher.run(inputs)["logits"], expected["logits"])
+    np.testing.assert_allclose(whole_cut(teacher)(inputs), expected["logits"], atol=2e-3)
+
+
+def whole_cut(teacher: BertTeacher) -> keras.Model:
+    """A mini-cut for pairs that keeps all that its teacher has."""
     importance = Importance(np.ones((2, 2)), np.ones((2, 24)))
-    student = cut_from_teacher(
+    return cut_from_teacher(
         teacher, importance, teacher.task, 16, layers=2, heads=2, neurons=24, pairs=True
     )
-    np.testing.assert_allclose(student(inputs), expected["logits"], atol=2e-3)
+
+
+@pytest.mark.parametrize("act", ["gelu", "relu", "silu", "swish", "tanh"])
+def test_a_student_that_is_cut_has_its_teachers_settings(act: str, tmp_path: Path) -> None:
+    folder = copied("bert", tmp_path)
+    configure(folder, hidden_act=act, layer_norm_eps=0.1)
+    teacher = load_teacher(folder)
+    inputs = teacher.encoder.encode([Pair("a film", "a b"), Pair("good", "bad")]).inputs
+    expected = teacher.run(inputs)["logits"]
+    np.testing.assert_allclose(whole_cut(teacher)(inputs), expected, atol=2e-3)
 
 
 def test_shards(tmp_path: Path) -> None:

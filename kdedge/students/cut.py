@@ -10,6 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from kdedge.errors import KdedgeError
+from kdedge.layers.transformer import gelu_tanh
 from kdedge.objectives import objective_of
 from kdedge.students.architecture import (
     POSITIONS,
@@ -152,6 +153,8 @@ def cut_from_teacher(
         sentence=head.pooling if isinstance(head, LinearHead) else "pooler",
         # Without dropout it is as good on the valid split, and a step is faster.
         dropout=0.0,
+        activation=gelu_tanh if "gelu" in shape.activation else shape.activation,
+        epsilon=shape.epsilon,
         name="mini-cut",
     )
     # A single text has only segment 0, so its vector is added to the positions.

@@ -1,5 +1,6 @@
 """The student mini: a small transformer."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import keras
@@ -28,6 +29,8 @@ def mini(
     feed_forward: int = 512,
     sentence: Literal["mean", "first", "pooler"] = "mean",
     dropout: float = 0.1,
+    activation: Callable[[Any], Any] | str = gelu_tanh,
+    epsilon: float = 1e-12,
     name: str = "mini",
 ) -> keras.Model:
     """Build BERT's encoder with layer norm after each part (arXiv 1810.04805).
@@ -43,6 +46,8 @@ def mini(
             case the last layer computes nothing else; or a dense layer of the first token, as in
             BERT.
         dropout: rate after embeddings, attention and feed-forward parts, and before the logits.
+        activation: activation of the feed-forward part.
+        epsilon: epsilon of the layer norms.
         name: name of the model.
     """
     inputs = student_inputs()
@@ -51,7 +56,7 @@ def mini(
     if request.pairs:
         segments = keras.layers.Embedding(2, width, name=SEGMENTS)(inputs["segment_ids"])
         x = keras.layers.Add()([x, segments])
-    x = keras.layers.LayerNormalization(epsilon=1e-12, name="embedding_norm")(x)
+    x = keras.layers.LayerNormalization(epsilon=epsilon, name="embedding_norm")(x)
     x = keras.layers.Dropout(dropout)(x)
     attended = keras.layers.Reshape((1, -1), name="attended")(inputs["mask"])
     for i in range(layers):
@@ -61,12 +66,12 @@ def mini(
         attention = Attention(heads, head_width, dropout=dropout, name=attention_name(i))(
             x, tokens, attention_mask=attended
         )
-        x = keras.layers.LayerNormalization(epsilon=1e-12, name=f"attention_norm_{i}")(
+        x = keras.layers.LayerNormalization(epsilon=epsilon, name=f"attention_norm_{i}")(
             keras.layers.Add()([x, keras.layers.Dropout(dropout)(attention)])
         )
-        dense = keras.layers.Dense(feed_forward, activation=gelu_tanh, name=f"dense_in_{i}")(x)
+        dense = keras.layers.Dense(feed_forward, activation=activation, name=f"dense_in_{i}")(x)
         dense = keras.layers.Dense(width, name=f"dense_out_{i}")(dense)
-        x = keras.layers.LayerNormalization(epsilon=1e-12, name=output_name(i))(
+        x = keras.layers.LayerNormalization(epsilon=epsilon, name=output_name(i))(
             keras.layers.Add()([x, keras.layers.Dropout(dropout)(dense)])
         )
     vector: Any
