@@ -596,7 +596,9 @@ def for_ten_tokens(graph: Any) -> None:
 
 def test_the_longest_text_is_tried_first(checkpoint: Path, tmp_path: Path) -> None:
     path = changed(onnx_of(checkpoint, tmp_path / "onnx"), for_ten_tokens)
-    load_any_teacher(path, max_length=10)
+    teacher, rows = load_any_teacher(path, max_length=10), np.ones((1, 11), np.int32)
+    with pytest.raises(KdedgeError, match="can't be run on some texts. Export the model with"):
+        teacher.run({"ids": rows, "mask": rows, "segment_ids": rows})
     with pytest.raises(KdedgeError, match="but not on texts of 11 tokens. Set max_length"):
         load_any_teacher(path, max_length=11)
 

@@ -98,8 +98,20 @@ class OnnxTeacher:
             ) from None
 
     def run(self, inputs: Inputs) -> TeacherOutputs:
-        """`logits`, float32 [batch, classes]."""
-        logits = self._engine.run(inputs)[:, self.columns]
+        """`logits`, float32 [batch, classes].
+
+        Raises:
+            KdedgeError: ONNX Runtime can't run the file on these inputs.
+        """
+        try:
+            logits = self._engine.run(inputs)[:, self.columns]
+        except Exception as error:  # the runtime's errors have no common base
+            words = " ".join(str(error).split())
+            hint = "Export the model without token_type_ids if it has one token type only. "
+            raise KdedgeError(
+                f"{self.path}: can't be run on some texts. "
+                f"{hint if np.any(inputs['segment_ids']) else ''}ONNX Runtime says: {words}"
+            ) from None
         return {"logits": np.asarray(self.factor * logits + self.summand, np.float32)}
 
     def reorder_logits(self, order: Sequence[int], task: Task) -> None:
