@@ -4,6 +4,7 @@ import functools
 import gzip
 import json
 import shutil
+import zipfile
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from conftest import few_texts
 from tensorflow.lite.python import schema_py_generated as schema
+from tokenizers import Tokenizer
+from tokenizers.normalizers import BertNormalizer
 from transformers import AutoTokenizer
 
 from kdedge import KdedgeError, Subject, build_student, export_bundle, load_bundle, load_teacher
@@ -38,7 +41,7 @@ from kdedge.students.presets import PRESETS
 from kdedge.students.trained import Evaluation
 from kdedge.tasks import Classification
 from kdedge.teachers.bert import BertTeacher
-from kdedge.text.encoder import Encoded
+from kdedge.text.encoder import Encoded, TextEncoder
 
 TASK = Classification(label_names=("bad", "good"))
 
@@ -579,6 +582,17 @@ def test_bad_lengths_places_and_texts(teacher: BertTeacher, tmp_path: Path) -> N
     with pytest.raises(KdedgeError, match="there exists already"):
         export_bundle(source, settings(), tmp_path / "there")
     assert list(tmp_path.iterdir()) == [tmp_path / "there"]
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_metadata_for_mediapipe_are_of_lower_case(
+    lower: bool, teacher: BertTeacher, tmp_path: Path
+) -> None:
+    tokenizer = Tokenizer.from_str(teacher.encoder.tokenizer.to_str())
+    tokenizer.normalizer = BertNormalizer(lowercase=lower)
+    source = replace(subject("nano", teacher), encoder=TextEncoder(tokenizer, 16))
+    export_bundle(source, settings(artifacts=["litert-int8"]), tmp_path / "bundle")
+    assert zipfile.is_zipfile(tmp_path / "bundle/litert/model_int8.tflite") is lower
 
 
 def test_a_length_that_truncates_texts(teacher: BertTeacher, tmp_path: Path) -> None:

@@ -296,9 +296,11 @@ class Prover:
         return LiteRTQuantizer(content, quantization, encoded, self.settings.integer_output)
 
     def _write(self, content: bytes, path: Path, planned: Planned) -> None:
-        # MediaPipe supports only float outputs, one length, BERT's word pieces and single texts.
+        # MediaPipe supports only float outputs, one length, BERT's word pieces and single texts,
+        # which it turns into lower case.
         s = self.subject
-        is_read = s.encoder.is_berts and not s.has_pairs and not self.settings.integer_output
+        is_read = s.encoder.is_berts and s.encoder.tokenizer.normalizer.lowercase
+        is_read = is_read and not s.has_pairs and not self.settings.integer_output
         if len(planned.lengths) == 1 and is_read:
             content = with_metadata(content, self.vocabulary, s.task.output_names, s.task.output)
         path.write_bytes(content)
