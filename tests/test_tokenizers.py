@@ -263,6 +263,19 @@ def test_students_have_berts_wordpiece(kind: str, learnt: Path, tmp_path: Path) 
     assert (students.vocabulary == teachers.vocabulary) is not learnt_anew
 
 
+def test_the_unknown_token_of_the_web_page(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(JSON))
+    tokenizer.model.unk_token = "[unused5]"
+    encoder = TextEncoder(tokenizer, 16)
+    assert encoder.is_berts
+    encoder.save(tmp_path)
+    # The page counts unknown tokens by it.
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert settings["unk_token"] == "[unused5]"
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs("日本 film 電\u0378")["input_ids"] == encoder.token_ids(["日本 film 電\u0378"])[0]
+
+
 @pytest.mark.parametrize(
     ("pair", "as_bert"),
     [

@@ -365,7 +365,7 @@ class TextEncoder:
             **common,
             "cls_token": "[CLS]",
             "sep_token": "[SEP]",
-            "unk_token": "[UNK]",
+            "unk_token": stored["model"]["unk_token"],
             "mask_token": "[MASK]",
         }
 
