@@ -294,9 +294,13 @@ def test_settings_that_the_tensors_tell(changes: dict[str, Any], tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("name", "change"),
-    [("distilbert", {"layer_norm_eps": 1e-2}), ("mpnet", {"pad_token_id": 0})],
+    [
+        ("distilbert", {"layer_norm_eps": 1e-2}),
+        ("distilbert", {"num_attention_heads": 2, "n_heads": 4}),
+        ("mpnet", {"pad_token_id": 0}),
+    ],
 )
-def test_settings_that_a_family_does_not_read(
+def test_settings_as_transformers_reads_them(
     name: str, change: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = copied(name, tmp_path)

@@ -292,7 +292,8 @@ def shape_of(family: Family, settings: Mapping[str, Any], tensors: Tensors, wher
             raise KdedgeError(
                 f"{where}: {name} is {settings[name]!r} in config.json, but {found} in the tensors."
             )
-    heads = setting("num_attention_heads")
+    # transformers reads BERT's name in a DistilBERT too, where it goes before n_heads.
+    heads = settings.get("num_attention_heads") or setting("num_attention_heads")
     if not isinstance(heads, int) or heads < 1 or sizes["hidden_size"] % heads:
         raise KdedgeError(
             f"{where}: num_attention_heads is {heads!r}; it must divide the width, "
