@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, classes, write_reviews
 from typer.testing import CliRunner
 
-from kdedge import KdedgeError, Student, load_bundle
+from kdedge import KdedgeError, Student, build_student, load_bundle
 from kdedge.bundle.manifest import verify
 from kdedge.cli import app
 from kdedge.distill.terms import check, needs_teacher
@@ -136,3 +136,28 @@ def test_what_suits_a_student_unless_the_recipe_says() -> None:
     assert {name: preset.learning_rate for name, preset in PRESETS.items()} == {
         "nano": 2e-3, "micro": 2e-3, "mini": 1e-3, "mini-cut": 3e-4,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        ("lambda request: None", "mine builds a NoneType; a keras.Model is needed"),
+        (
+            "lambda request: keras.Model(x := keras.Input((None,), name='x'), x)",
+            "mine has the inputs x; allowed are ids, mask, segment_ids",
+        ),
+        (
+            "lambda request: keras.Model(i := student_inputs(), keras.layers.Embedding(9, 2)"
+            "(i['ids']))",
+            r"outputs of shape \(None, None, 2\); one of shape \(None, 2\) is needed",
+        ),
+    ],
+)
+def test_a_student_of_another_form(build: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import keras\n"
+        "from kdedge.students.architecture import Preset, student_inputs\n"
+        f"MINE = Preset('mine', {build}, 9, 1e-3)\n"
+    )
+    with pytest.raises(KdedgeError, match=message):
+        build_student(f"{tmp_path}/mine.py:MINE", task=classes(2), vocabulary=9, max_length=8)

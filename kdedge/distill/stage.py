@@ -27,6 +27,7 @@ from kdedge.progress import Advance
 from kdedge.recipe import Distill
 from kdedge.students.architecture import Request
 from kdedge.students.initial import set_token_embeddings
+from kdedge.students.presets import built
 from kdedge.students.trained import Evaluation, Student, measures, predict_logits
 from kdedge.teachers.bert import BertTeacher
 from kdedge.text.corpus import Corpus
@@ -88,7 +89,8 @@ def _untrained(plan: Plan, teacher: BertTeacher | None) -> keras.Model:
     """The student that the settings name, with weights from the teacher where it takes some."""
     settings, corpus = plan.settings, plan.corpus
     with plan.strategy.scope():
-        model = plan.preset.build(
+        model = built(
+            plan.preset,
             Request(
                 corpus.task,
                 len(plan.teacher_ids),
@@ -98,7 +100,7 @@ def _untrained(plan: Plan, teacher: BertTeacher | None) -> keras.Model:
                 plan.teacher_ids,
                 plan.seed,
                 corpus.has_pairs,
-            )
+            ),
         )
     if settings.from_teacher and not plan.preset.needs_teacher:
         vectors = plan.store.token_vectors()

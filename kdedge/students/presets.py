@@ -4,7 +4,7 @@ import keras
 
 from kdedge.errors import KdedgeError
 from kdedge.extensions import find
-from kdedge.students.architecture import Preset, Request
+from kdedge.students.architecture import Parts, Preset, Request, student_inputs
 from kdedge.students.convolutional import MICRO, NANO
 from kdedge.students.cut import MINI_CUT
 from kdedge.students.transformer import MINI
@@ -70,7 +70,34 @@ def build_student(
         corpus: corpus for the same presets; its training texts show which parts are important.
 
     Raises:
-        KdedgeError: unknown preset, or one that needs a teacher without one.
+        KdedgeError: unknown preset, or one that needs a teacher without one; or see `built`.
     """
-    request = Request(task, vocabulary, max_length, teacher, corpus)
-    return find_preset(preset).build(request)
+    return built(find_preset(preset), Request(task, vocabulary, max_length, teacher, corpus))
+
+
+def built(preset: Preset, request: Request) -> keras.Model:
+    """Build a preset's model, and check its inputs and outputs: it can be anyone's code.
+
+    Raises:
+        KdedgeError: it is no Keras model, or has other inputs or another number of logits.
+    """
+    model = preset.build(request)
+    if not isinstance(model, keras.Model):
+        raise KdedgeError(
+            f"student: {preset.name} builds a {type(model).__name__}; a keras.Model is needed."
+        )
+    if not Parts(model).functional:
+        return model
+    others = {tensor.name for tensor in model.inputs} - {*student_inputs()}
+    if others:
+        raise KdedgeError(
+            f"student: {preset.name} has the inputs {', '.join(sorted(others))}; allowed are "
+            f"{', '.join(student_inputs())}, as student_inputs() makes them."
+        )
+    shapes = [tensor.shape for tensor in model.outputs]
+    if shapes != [(None, request.task.width)]:
+        raise KdedgeError(
+            f"student: {preset.name} has outputs of shape {', '.join(map(str, shapes))}; one of "
+            f"shape (None, {request.task.width}) is needed. request.head() makes its layer."
+        )
+    return model
