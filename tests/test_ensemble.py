@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_losses import LABELS, X, evaluate, fixed_model
+from typer.testing import CliRunner
 
 from kdedge import Distiller, KdedgeError, SoftLabelLoss, SoftLabels, TextEncoder
+from kdedge.cli import app
 from kdedge.labels.average import ensemble_soft_labels as ensemble
 from kdedge.tasks import Classification, Regression
 from kdedge.teachers.ensemble import Ensemble
@@ -38,6 +40,15 @@ def test_stores_are_averaged_by_weight(tiny_bert: Path, tmp_path: Path) -> None:
     assert mine.encoder().max_length == 16
     # The same again is there already.
     assert ensemble([a, b], tmp_path / "mine", weights=[3, 1]).texts == mine.texts
+
+
+def test_texts_that_are_not_averaged_are_counted(tiny_bert: Path, tmp_path: Path) -> None:
+    store(tmp_path / "a", tiny_bert, {"x": [1.0, -1.0]})
+    store(tmp_path / "b", tiny_bert, {"x": [1.0, -1.0], "z": [9.0, 9.0]})
+    words = ["average-labels", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "ab"]
+    result = CliRunner().invoke(app, [*map(str, words)])
+    assert result.exit_code == 0, result.output
+    assert f"b: 1 texts are left out, as {tmp_path / 'a'} lacks them." in result.stderr
 
 
 def test_labels_in_another_order_and_scores_of_other_splits(

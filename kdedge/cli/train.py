@@ -262,7 +262,11 @@ def average_labels(
     from kdedge.labels.store import SoftLabels
 
     with locked(out):
-        stored = ensemble_soft_labels([SoftLabels(store) for store in stores], out, weight)
+        first, *others = (SoftLabels(store) for store in stores)
+        stored = ensemble_soft_labels([first, *others], out, weight)
+    for other in others:
+        if more := len(other) - len(first):
+            say(f"{other.folder}: {more:,} texts are left out, as {first.folder} lacks them.")
     say(f"{out}: soft labels of {len(stored)} texts.")
 
 
