@@ -11,6 +11,7 @@ import pytest
 
 import kdedge.teachers.label as module
 from kdedge import KdedgeError, SoftLabels, load_teacher
+from kdedge.distill.plan import tell_other_units
 from kdedge.labels.imported import import_soft_labels
 from kdedge.labels.index import TextIndex
 from kdedge.tasks import Classification, Regression, task_of_names
@@ -251,6 +252,16 @@ def test_scores_that_can_not_be_standardised(
             tmp_path / "t.parquet", tmp_path / "s", task_of_names("regression", ()), teacher.encoder
         )
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(("mean", "deviation", "told"), [(3.2, 0.6, 0), (60, 20, 1), (9, 1, 1)])
+def test_scores_in_other_units_are_told(
+    mean: float, deviation: float, told: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = Regression(mean=mean, deviation=deviation)
+    store = SoftLabels.create(tmp_path / "s", "print", theirs, has_features=False)
+    tell_other_units(Regression(mean=3.0, deviation=1.0), store)
+    assert capsys.readouterr().err.count("if these are different units") == told
 
 
 def write(path: Path, rows: list[dict[str, object]]) -> None:

@@ -20,8 +20,13 @@ from kdedge.labels.store import SoftLabels
 from kdedge.recipe import Distill, fingerprint
 from kdedge.students.architecture import Preset
 from kdedge.students.presets import find_preset
+from kdedge.tasks import Regression, Task
 from kdedge.text.corpus import Corpus
+from kdedge.text.decoding import tell_once
 from kdedge.text.encoder import TextEncoder
+
+# Scores of which one deviation is more than this times the other are probably in other units.
+MANY_TIMES = 3
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,19 @@ class Plan:
         require_space(out.parent, 4 * (6 * parameters + token_ids))
 
 
+def tell_other_units(data: Task, store: SoftLabels) -> None:
+    """Say it if the scores of the data and of a store look as if they were in other units."""
+    theirs = store.task
+    if not (isinstance(data, Regression) and isinstance(theirs, Regression)):
+        return
+    small, large = sorted((data.deviation, theirs.deviation))
+    if large > MANY_TIMES * small or abs(data.mean - theirs.mean) > MANY_TIMES * large:
+        tell_once(
+            f"{store.folder}: {theirs}, but the data has {data}. A student learns both: if these "
+            "are different units, change the numbers of one of them."
+        )
+
+
 def plan_of(
     corpus: Corpus,
     store: SoftLabels,
@@ -91,6 +109,7 @@ def plan_of(
     Raises:
         KdedgeError: they don't.
     """
+    tell_other_units(corpus.task, store)
     try:
         corpus = replace(corpus, task=corpus.task.with_logits_of(store.task))
     except KdedgeError as error:
