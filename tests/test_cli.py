@@ -38,7 +38,7 @@ from kdedge.recipe import (
     Teach,
     load_recipe,
 )
-from kdedge.tasks import MultiLabel
+from kdedge.tasks import Classification, MultiLabel
 
 COMMANDS = (
     "check run teach label average-labels import-labels attack distill compress export bench "
@@ -481,6 +481,16 @@ def test_predict_takes_two_texts_in_each_line(line: str, tabs: int, tmp_path: Pa
     bundle = Path(shutil.copytree(DEMO, tmp_path / "bundle"))
     write_manifest(bundle, read_manifest(bundle).model_copy(update={"pairs": True}))
     assert f"has {tabs} tabs; one is needed" in refusal("predict", bundle, stdin=line + "\n")
+
+
+def test_inspect_shows_labels_in_brackets(tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(DEMO, tmp_path / "bundle"))
+    manifest, task = read_manifest(bundle), Classification(label_names=("[good]", "[/b]"))
+    (bundle / "labels.txt").write_text("[good]\n[/b]\n")
+    (bundle / "config.json").write_text(json.dumps(task.config()))
+    files = {name: sha256(bundle / name) for name in manifest.files}
+    write_manifest(bundle, manifest.model_copy(update={"task": task, "files": files}))
+    assert "classification: [good], [/b]; at most" in kdedge("inspect", bundle).stdout
 
 
 def test_inspect(quick_run: Path, tmp_path: Path) -> None:

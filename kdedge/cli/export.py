@@ -88,7 +88,8 @@ def inspect(bundle: Bundle) -> None:
             f"{a.parity.max_difference:.1e}",
             f"{100 * a.parity.agreement:.2f}",
         )
-    console = Console(soft_wrap=True)
+    # A label such as [good] is no markup.
+    console = Console(soft_wrap=True, markup=False)
     console.print(table)
     console.print(
         f"{manifest.task.name}: {manifest.task}; at most {manifest.max_length} tokens; "
