@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import Unigram
 from transformers import BertTokenizer
 
 from kdedge import KdedgeError, TextEncoder
@@ -118,6 +120,13 @@ def test_other_bad_input(encoder: TextEncoder, tmp_path: Path) -> None:
 def test_what_is_no_list_of_texts(encoder: TextEncoder, texts: Any, message: str) -> None:
     with pytest.raises(KdedgeError, match=f"texts: {message}"):
         encoder.encode(texts)
+
+
+def test_a_unigram_without_an_unknown_token() -> None:
+    encoder = TextEncoder(Tokenizer(Unigram([("a", -1.0), ("b", -2.0)])), 16)
+    assert encoder.token_ids(["ab"]) == [[0, 1]]
+    with pytest.raises(KdedgeError, match=r"tokenizer.json can't split some texts: .*unk_id"):
+        encoder.encode(["abc"])
 
 
 def test_a_pruned_vocabulary_splits_its_corpus_as_before(encoder: TextEncoder) -> None:

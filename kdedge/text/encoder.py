@@ -121,9 +121,10 @@ class TextEncoder:
             # WordPiece looks for its unknown token among the model's pieces only.
             _need(rules, [rules.model.unk_token])
         self.first, self.last = _special_tokens(rules)
+        self._joins_as_bert = False
         if isinstance(rules.model, WordPiece):
             _need(rules, map(rules.id_to_token, (*self.first, *self.last)))
-        self._joins_as_bert = _joins_as_bert(rules, self.first, self.last)
+            self._joins_as_bert = _joins_as_bert(rules, self.first, self.last)
         self._around = array("i", self.first), array("i", self.last)
         rules.enable_truncation(max_length, direction=truncation_side)
         self._rules = rules
@@ -217,7 +218,8 @@ class TextEncoder:
         the longer text loses tokens first.
 
         Raises:
-            KdedgeError: `texts` is a single text, or has something else than texts and pairs.
+            KdedgeError: `texts` is a single text, or has something else than texts and pairs; or
+                the tokenizer can't split one, such as a Unigram without unk_id.
         """
         # Its characters would be texts.
         if isinstance(texts, str):
@@ -250,6 +252,8 @@ class TextEncoder:
             raise KdedgeError(
                 f"texts: each must be a text, or Pair(text, pair) for two ({error})."
             ) from None
+        except Exception as error:  # tokenizers has no class of its own
+            raise KdedgeError(f"tokenizer.json can't split some texts: {error}") from None
         return [Tokens(encoding.ids, encoding.type_ids) for encoding in encodings]
 
     def encode(self, texts: Sequence[Text], length: int | None = None) -> Encoded:
