@@ -29,7 +29,7 @@ from benchmarks.common import (
     keep_rows,
 )
 from kdedge.bench.report.tables import markdown
-from kdedge.tasks import shown
+from kdedge.tasks import format_metric
 
 NAME = "other_tasks"
 SAMPLES = 1000
@@ -229,12 +229,13 @@ def table(ones: Sequence[Figures]) -> str:
 
 
 def _with_spread(metric: str, values: Sequence[float], ends: Sequence[Sequence[float]]) -> str:
-    text = shown(metric, statistics.mean(values), 1)
+    text = format_metric(metric, statistics.mean(values), 1)
     if len(values) > 1:
-        text += f" ± {shown(metric, statistics.stdev(values), 1).rstrip('%')}"
+        text += f" ± {format_metric(metric, statistics.stdev(values), 1).rstrip('%')}"
     if ends:
         low, high = (
-            shown(metric, statistics.mean(e), 1).rstrip("%") for e in zip(*ends, strict=True)
+            format_metric(metric, statistics.mean(e), 1).rstrip("%")
+            for e in zip(*ends, strict=True)
         )
         text += f" ({low} to {high})"
     return text

@@ -31,7 +31,7 @@ from kdedge.bundle.decision import Trust
 from kdedge.bundle.fit import check_fit, check_format
 from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, sha256, verify_checksums, write_checksums
-from kdedge.tasks import Labels, Outputs, StoredTask, Task, shown, with_task
+from kdedge.tasks import Labels, Outputs, StoredTask, Task, format_metric, with_task
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -71,7 +71,7 @@ class Score(_Frozen):
 
     def text(self) -> str:
         """Metric and value."""
-        return f"{self.metric} {shown(self.metric, self.value)}"
+        return f"{self.metric} {format_metric(self.metric, self.value)}"
 
 
 def score_of(task: Task, outputs: Outputs, labels: Labels) -> Score:

@@ -71,7 +71,7 @@ def inspect(bundle: Bundle) -> None:
 
     from kdedge.bundle.manifest import opened
     from kdedge.bundle.manifest import verify as verify_bundle
-    from kdedge.tasks import shown
+    from kdedge.tasks import format_metric
 
     with opened(bundle) as folder:
         manifest = verify_bundle(folder)
@@ -79,12 +79,12 @@ def inspect(bundle: Bundle) -> None:
     table = Table(title=f"{bundle}: {source.name}, {source.parameters / 1e6:.2f} M parameters")
     for column in ("artifact", "size, MB", source.score.metric, "max |difference|", "agreement, %"):
         table.add_column(column, justify="left" if column == "artifact" else "right")
-    table.add_row("(Keras)", "", shown(source.score.metric, source.score.value), "", "")
+    table.add_row("(Keras)", "", format_metric(source.score.metric, source.score.value), "", "")
     for a in manifest.artifacts:
         table.add_row(
             a.name,
             f"{a.bytes / 1e6:.2f}",
-            shown(a.score.metric, a.score.value),
+            format_metric(a.score.metric, a.score.value),
             f"{a.parity.max_difference:.1e}",
             f"{100 * a.parity.agreement:.2f}",
         )

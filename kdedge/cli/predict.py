@@ -174,11 +174,13 @@ def _score(
 
 
 def _score_line(task: "Task", outputs: Any, labels: Any, what: str) -> str:
-    from kdedge.tasks import shown
+    from kdedge.tasks import format_metric
 
-    low, high = (shown(task.metric, bound).rstrip("%") for bound in task.interval(outputs, labels))
+    low, high = (
+        format_metric(task.metric, bound).rstrip("%") for bound in task.interval(outputs, labels)
+    )
     first, *others = (
-        f"{name} {shown(name, v)}" for name, v in task.measures(outputs, labels).items()
+        f"{name} {format_metric(name, v)}" for name, v in task.measures(outputs, labels).items()
     )
     return f"{first} of {len(labels):,} {what} (95% interval {low} to {high})" + "".join(
         f", {other}" for other in others

@@ -365,10 +365,10 @@ def distill(
     settings = settings_for_store(store, settings)
     with locked(out):
         trained = distill_student(corpus, store, encoder, settings, out, seed, teacher)
-    from kdedge.tasks import shown
+    from kdedge.tasks import format_metric
 
     metric = trained.task.metric
-    say(f"{out}: {metric} {shown(metric, trained.notes[metric])} on the test split.")
+    say(f"{out}: {metric} {format_metric(metric, trained.notes[metric])} on the test split.")
 
 
 @settings_as_options
@@ -436,10 +436,10 @@ def compress(
         loaded, store = Student.load(student), SoftLabels(soft_labels)
         settings = settings.model_copy(update={"methods": (method,)})
         smaller = compress_student(loaded, store, settings, out, seed)
-    from kdedge.tasks import shown
+    from kdedge.tasks import format_metric
 
     metric = smaller.task.metric
-    before, after = (shown(metric, v) for v in smaller.notes["compression"][-1][metric])
+    before, after = (format_metric(metric, v) for v in smaller.notes["compression"][-1][metric])
     say(
         f"{out}: {metric} {after} on the test split, {before} before; "
         f"{smaller.notes['parameters'] / 1e6:.2f} M parameters."

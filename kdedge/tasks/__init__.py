@@ -31,10 +31,10 @@ FORMER_ACTIVATION = "sbert_ce_default_activation_function"
 NO_SHARES = (Regression.metric, "spearman", "mean_absolute_error")
 
 
-def shown(metric: str, value: float, digits: int = 2) -> str:
+def format_metric(metric: str, value: float, digits: int = 2) -> str:
     """Format the value of a metric.
 
-        >>> shown("accuracy", 0.8555), shown("pearson", 0.87)
+        >>> format_metric("accuracy", 0.8555), format_metric("pearson", 0.87)
         ('85.55%', '0.8700')
 
     Args:

@@ -8,7 +8,7 @@ from kdedge.check import full_teaching
 from kdedge.errors import KdedgeError
 from kdedge.files import new_folder, require_space
 from kdedge.recipe import Teach
-from kdedge.tasks import shown
+from kdedge.tasks import format_metric
 from kdedge.teachers.bert import write_notes
 from kdedge.teachers.checkpoints import find_pretrained, revision_of
 from kdedge.teachers.classes import Counts, counts_of, order_of, swap_warning
@@ -58,8 +58,8 @@ def write_teacher(
     outputs = outputs[:, order]
     score = task.tuned(outputs, labels).score(outputs, labels)
     tell_once(
-        f"{source}: {task.metric} {shown(task.metric, score, 1)} on {len(texts)} texts of the "
-        "valid split."
+        f"{source}: {task.metric} {format_metric(task.metric, score, 1)} on {len(texts)} texts of "
+        "the valid split."
     )
     teacher_classes = [teacher_task.output_names[i] for i in order]
     if counts is not None and (found := swap_warning(counts[order], task, teacher_classes)):

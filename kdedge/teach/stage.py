@@ -19,7 +19,7 @@ from kdedge.files import new_folder, require_space
 from kdedge.memory import keep_freed_memory
 from kdedge.progress import console
 from kdedge.recipe import CLASS_WEIGHTS, Teach, fingerprint
-from kdedge.tasks import shown
+from kdedge.tasks import format_metric
 from kdedge.teach.linear import FITS
 from kdedge.teach.probe import POOLINGS, Probe, declared_pooling, probe_of, weights_of
 from kdedge.teach.tuning import FineTuning
@@ -108,7 +108,7 @@ def summary(notes: Mapping[str, Any]) -> str:
     first = notes["history"][0]
 
     def figure(epoch: Mapping[str, float]) -> str:
-        return shown(notes["settings"]["metric"], epoch[measure], 1)
+        return format_metric(notes["settings"]["metric"], epoch[measure], 1)
 
     if kept["epoch"] == 0:
         return (

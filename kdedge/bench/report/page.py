@@ -20,7 +20,7 @@ from kdedge.bench.report.figures import (
 )
 from kdedge.bench.report.model import RUNTIMES, BenchReport, three_digits
 from kdedge.bundle.decision import Trust
-from kdedge.tasks import shown
+from kdedge.tasks import format_metric
 from kdedge.teachers.large_model.scores import PromptScore
 
 # Word pieces of a text with the attribution of each.
@@ -172,7 +172,7 @@ def duration(seconds: float) -> str:
 
 def score(value: float, metric: str) -> str:
     """Format a figure of a task, for instance `91.3%` or `0.872`."""
-    return shown(metric, value, 1)
+    return format_metric(metric, value, 1)
 
 
 def heading(words: str) -> str:

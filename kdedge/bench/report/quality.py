@@ -11,7 +11,7 @@ from rich.table import Table
 
 from kdedge.bench.report.model import ByClass, Confusion, Quality, Scored
 from kdedge.students.trained import Student
-from kdedge.tasks import Classification, MultiLabel, shown
+from kdedge.tasks import Classification, MultiLabel, format_metric
 from kdedge.teach.baselines import PROBE, TFIDF, Baseline
 from kdedge.text.corpus import Corpus
 from kdedge.text.rules import Finding
@@ -93,14 +93,16 @@ def verdict(
         interval: 95% interval of the model's metric, over the test texts.
     """
     score, (low, high) = model.measures[metric], interval
-    ends = f"{shown(metric, low, 1).rstrip('%')} to {shown(metric, high, 1)}"
+    ends = f"{format_metric(metric, low, 1).rstrip('%')} to {format_metric(metric, high, 1)}"
     chance = f"; the difference can be chance: the 95% interval of {model.name} is {ends}"
     better = [one for one in baselines if one.measures[metric] >= score]
     if not better:
-        names = (f"{one.name} ({shown(metric, one.measures[metric], 1)})" for one in baselines)
+        names = (
+            f"{one.name} ({format_metric(metric, one.measures[metric], 1)})" for one in baselines
+        )
         is_close = max(one.measures[metric] for one in baselines) >= low
         return (
-            f"{model.name} ({shown(metric, score, 1)} {metric}) is better than "
+            f"{model.name} ({format_metric(metric, score, 1)} {metric}) is better than "
             f"{' and than '.join(names)}{chance if is_close else ''}"
         )
     best = max(better, key=lambda one: one.measures[metric])
@@ -108,8 +110,8 @@ def verdict(
     if score >= 1:
         why = "No answer is wrong, so these test texts are too easy to compare the models."
     return (
-        f"{model.name} ({shown(metric, score, 1)} {metric}) is NOT better than {best.name} "
-        f"({shown(metric, best.measures[metric], 1)})"
+        f"{model.name} ({format_metric(metric, score, 1)} {metric}) is NOT better than {best.name} "
+        f"({format_metric(metric, best.measures[metric], 1)})"
         f"{chance if score < best.measures[metric] <= high else ''}.{large} {why}"
     )
 
@@ -187,7 +189,7 @@ def quality_table(quality: Quality) -> Table:
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
     for one in quality.models:
-        cells = (shown(n, one.measures[n], 1) if n in one.measures else "" for n in names)
+        cells = (format_metric(n, one.measures[n], 1) if n in one.measures else "" for n in names)
         table.add_row(one.name, *cells)
     return table
 

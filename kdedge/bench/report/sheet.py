@@ -10,7 +10,7 @@ from kdedge.bench.report.model import HandLabels, OnSheet
 from kdedge.errors import KdedgeError
 from kdedge.files import write_text
 from kdedge.students.trained import Student
-from kdedge.tasks import MultiLabel, shown, wilson_interval
+from kdedge.tasks import MultiLabel, format_metric, wilson_interval
 from kdedge.text.pairs import TEXT_COLUMNS, Pair, Text, parts_of
 from kdedge.text.readers import LabelForm, iter_rows
 from kdedge.text.rules import same_text
@@ -116,8 +116,8 @@ def lines(sheet: HandLabels) -> list[str]:
             "made before the splits changed?"
         )
     for model in sheet.models:
-        low, high = (shown(sheet.metric, end, 1) for end in model.interval)
-        score = shown(sheet.metric, model.score, 1)
+        low, high = (format_metric(sheet.metric, end, 1) for end in model.interval)
+        score = format_metric(sheet.metric, model.score, 1)
         sheet_lines.append(f"{model.name}: {sheet.metric} {score}, 95% interval {low} to {high}")
     if sheet.agreement is not None and sheet.agreement_interval is not None:
         low, high = (f"{end:.1%}" for end in sheet.agreement_interval)

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from kdedge.bench.report.model import BenchReport, Measurement, slowing, three_digits
 from kdedge.bench.scenario import COLD_START, SINGLE_STREAM, SUSTAINED, THROUGHPUT
-from kdedge.tasks import shown
+from kdedge.tasks import format_metric
 
 COLUMNS = {
     SINGLE_STREAM: ("text, ms", "speed-up", "p50, ms"),
@@ -40,7 +40,7 @@ def _figures(report: BenchReport, m: Measurement) -> tuple[str, ...]:
     }
     return (
         f"{m.bytes / 1e6:.1f}",
-        shown(m.metric, m.score, 1),
+        format_metric(m.metric, m.score, 1),
         f"{m.agreement:.1%}",
         *(texts[column] for column in COLUMNS[report.scenario.kind]),
     )
