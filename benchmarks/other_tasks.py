@@ -1,7 +1,7 @@
 """Measures several labels, scores and pairs: teacher and student beside simple baselines.
 
     python benchmarks/other_tasks.py FOLDER goemotions sick_relatedness sick_entailment ratings
-    python benchmarks/other_tasks.py FOLDER ratings --students micro mini-cut
+    python benchmarks/other_tasks.py FOLDER ratings --students micro mini-cut --seeds 1 2 3
     python benchmarks/other_tasks.py FOLDER goemotions --train 3000 --eval 1000 --epochs 3
 
 FOLDER has the data sets' files; SETS names them. Each run is one `kdedge run` with default settings
@@ -67,15 +67,16 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of the teacher; default: kdedge's")
     parser.add_argument("--augmented", type=int, help="augmented texts; default: kdedge's")
     parser.add_argument("--students", nargs="+", default=["micro"], metavar="STUDENT")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     options = parser.parse_args()
     for name in options.sets:
         for student in options.students:
-            keep(run(options, name, student))
+            for seed in options.seeds:
+                keep(run(options, name, student, seed))
     keep()
 
 
-def run(options: Namespace, name: str, student: str) -> Figures:
+def run(options: Namespace, name: str, student: str, seed: int) -> Figures:
     """Write a recipe, and run it."""
     asked = {"train": options.train, "eval": options.eval, "epochs": options.epochs}
     asked |= {"augmented": options.augmented, "student": student}
@@ -91,10 +92,10 @@ def run(options: Namespace, name: str, student: str) -> Figures:
         "export": {"max_accuracy_drop": 100.0},
         "bench": {"tier": "quick"},
     }
-    lines = [f'name = "{NAME}"', f"seed = {options.seed}"]
+    lines = [f'name = "{NAME}"', f"seed = {seed}"]
     for section, values in sections.items():
         lines += [f"[{section}]", *(f"{key} = {json.dumps(v)}" for key, v in values.items())]
-    work = ROOT / "runs" / NAME / f"{name}-{student}-{options.seed}"
+    work = ROOT / "runs" / NAME / f"{name}-{student}-{seed}"
     work.mkdir(parents=True, exist_ok=True)
     (work / "recipe.toml").write_text("\n".join(lines) + "\n")
     command = [sys.executable, "-c", "from kdedge.cli import app; app()", "run"]
@@ -105,7 +106,7 @@ def run(options: Namespace, name: str, student: str) -> Figures:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     cpu = processor_seconds() - before
-    found = figures(name, options.seed, work / "run")
+    found = figures(name, seed, work / "run")
     more = {"intervals": intervals(work / "run"), "agreement": agreement(work / "run")}
     return found | {"asked": asked, "cpu_seconds": cpu} | more
 
@@ -157,12 +158,22 @@ def intervals(out: Path) -> dict[str, dict[str, tuple[float, float]]]:
 
 def keep(*new: Figures) -> None:
     """Write the stored rows with the new ones, and the page."""
-    keep_rows(NAME, new, ("data", "student", "seed"), _command, page)
+    keep_rows(NAME, new, ("data", "student", "seed"), command_of, page)
 
 
-def _command(rows: list[Figures]) -> str:
-    names, students = (" ".join(dict.fromkeys(one[k] for one in rows)) for k in ("data", "student"))
-    return f"python benchmarks/other_tasks.py FOLDER {names} --students {students}"
+def command_of(rows: list[Figures]) -> str:
+    """The commands that make the rows, one for each student and its seeds."""
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for one in rows:
+        seeds.setdefault((one["student"], one["data"]), []).append(str(one["seed"]))
+    sets: dict[tuple[str, str], list[str]] = {}
+    for (student, name), of_both in sorted(seeds.items()):
+        sets.setdefault((student, " ".join(of_both)), []).append(name)
+    return " && ".join(
+        f"python benchmarks/other_tasks.py FOLDER {' '.join(names)} --students {student} "
+        f"--seeds {some}"
+        for (student, some), names in sets.items()
+    )
 
 
 def page(result: Figures) -> str:

@@ -1,6 +1,18 @@
 """The table of benchmarks/other_tasks.py, with figures worked out by hand."""
 
-from benchmarks.other_tasks import table
+from benchmarks.other_tasks import command_of, table
+
+
+def test_the_command_names_the_seeds_of_each_student() -> None:
+    runs = [("a", "micro", 1), ("a", "micro", 2), ("b", "micro", 1), ("b", "micro", 2)]
+    rows = [
+        {"data": data, "student": student, "seed": seed}
+        for data, student, seed in [*runs, ("a", "nano", 1)]
+    ]
+    program = "python benchmarks/other_tasks.py FOLDER"
+    assert command_of(rows) == (
+        f"{program} a b --students micro --seeds 1 2 && {program} a --students nano --seeds 1"
+    )
 
 
 def test_seeds_are_averaged_and_the_student_divided_by_the_teacher() -> None:
