@@ -531,6 +531,7 @@ def test_stages_refuse(tmp_path: Path, tiny_bert: Path) -> None:
     assert "student: 'huge' is unknown. Allowed: nano, micro, mini, mini-cut, or module" in output
     assert "not a student" in refusal("export", tmp_path, "--out", out)
     assert "is not a bundle" in refusal("bench", tmp_path, "--report", out)
+    assert "a bundle's folder is needed here" in refusal("bench", data, "--report", out)
     output = refusal("bench", tmp_path, "--report", out, "--tier", "fast")
     assert "--tier: Input should be 'quick', 'light', 'standard' or 'full'. Got 'fast'" in output
     labels = ("import-labels", data, "--labels", "a,b", "--out", out, "--tokenizer")

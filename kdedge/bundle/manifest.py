@@ -174,6 +174,8 @@ def read_manifest(bundle: Path) -> Manifest:
         KdedgeError: the folder is no bundle or of another version, or the manifest is invalid.
     """
     path = bundle / MANIFEST
+    if bundle.is_file():
+        raise KdedgeError(f"{bundle}: a bundle's folder is needed here. Unpack it first.")
     if not path.is_file():
         inside = bundle / "bundle"
         raise KdedgeError(
