@@ -210,7 +210,7 @@ def test_the_second_run_is_refused(command: str, quick_run: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("limit", "message"),
     [
-        ("ulimit -v 150000; exec", "litert-float32: on local: .*(memory|Memory|map segment)"),
+        ("ulimit -v 60000; exec", "litert-float32: on local: .*(memory|Memory|map segment)"),
         ("kill -9 $$; :", "exit status -9"),
     ],
 )

@@ -234,6 +234,8 @@ def test_a_cut_student_keeps_what_counts_most(teacher: BertTeacher) -> None:
 
 
 def test_importance_is_what_the_loss_loses_to_first_order(tiny_bert: Path) -> None:
+    # The head's weights are random, and with some the loss bends too much for the slope.
+    keras.utils.set_random_seed(1)
     teacher = load_teacher(tiny_bert, task=Classification(label_names=("bad", "good")))
     # With its own weights, the slope would be too small for float32.
     for variable in teacher.trainable_variables:
