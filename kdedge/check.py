@@ -149,18 +149,12 @@ def in_and_out_of_scope(corpus: Corpus, out_of_scope: Sequence[Text]) -> list[Fi
     """A finding about texts that the data has both with a label and as out of scope."""
     splits = (corpus.train, corpus.valid, corpus.test) if out_of_scope else ()
     known = {same_text(text) for split in splits for text in split.texts}
-    both = [text for text in out_of_scope if same_text(text) in known]
-    if not both:
-        return []
-    return [
-        Finding(
-            "in and out of scope",
-            len(both),
-            "texts out of scope that are in the data too",
-            quoted(both[0]),
-            "kept; remove them from one of the two files",
-        )
-    ]
+    return Finding.of_each(
+        "in and out of scope",
+        [quoted(text) for text in out_of_scope if same_text(text) in known],
+        "texts out of scope that are in the data too",
+        "kept; remove them from one of the two files",
+    )
 
 
 def all_labelled(data: Data) -> bool:

@@ -2,7 +2,7 @@
 
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -19,6 +19,12 @@ class KdedgeError(Exception):
         ...     print(error)
         missing.csv: no such file.
     """
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for messages, shortened, and quoted if they have invisible characters."""
+    visible = (n if n == n.strip() and n.isprintable() and n else repr(n) for n in names)
+    return ", ".join(name if len(name) <= 60 else f"{name[:59]}…" for name in visible) or "none"
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import Field, model_validator
 
-from kdedge.cli.common import LABELLED_FILE, labels_of, load_tensorflow, say, say_empty, texts_of
+from kdedge.cli.common import LABELLED_FILE, labels_of, load_tensorflow, say, texts_of
 from kdedge.cli.settings import Options, settings_as_options
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Bench, Count, Data, Section
@@ -186,7 +186,7 @@ def _texts_of(data: Data, bundles: list[Path]) -> "Labelled":
         labels_of(data, task), lambda row: not split or part_of(row, split) == "test"
     )
     parsed = [(text, task.parse(*label)) for text, label in rows]
-    say_empty(files)
+    files.tell_empty()
     labelled = [(text, label) for text, label in parsed if label is not None]
     if not labelled:
         raise KdedgeError(f"{data.path}: no {'test ' if split else ''}text has a label.")

@@ -81,12 +81,6 @@ def texts_of(data: Data) -> "TextFiles":
     return TextFiles(data.path, data.text, form, data.empty_texts, data.text_pair)
 
 
-def say_empty(files: "TextFiles") -> None:
-    """Say how many empty texts the last iteration left out, if any."""
-    if files.empty_seen:
-        say(f"empty texts left out: {files.empty_seen:,}")
-
-
 def labels_of(data: Data, task: "Task") -> "LabelForm":
     """The columns of the data that have the labels of a bundle's task.
 

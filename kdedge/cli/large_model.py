@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdedge.cli.common import Seed, load_tensorflow, say, say_empty, texts_of
+from kdedge.cli.common import Seed, load_tensorflow, say, texts_of
 from kdedge.cli.settings import Options, settings_as_options
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data, LargeModel
@@ -65,7 +65,7 @@ def label_by_large_model(
         encoder = TextEncoder.from_pretrained(find_pretrained(tokenizer, weights=False), max_length)
     with locked(out):
         store = label_by_prompts(settings, texts, out, encoder, say)
-    say_empty(texts)
+    texts.tell_empty()
     say(f"{out}: soft labels of {len(store)} texts.")
 
 

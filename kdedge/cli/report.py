@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdedge.cli.common import Bundle, say, say_empty
+from kdedge.cli.common import Bundle, say
 from kdedge.errors import KdedgeError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _read(model: "TextModel", path: Path, text: str) -> "Log":
             return log_of_answers(path, task)
     files = TextFiles(path, text, empty="skip")
     field_log = log_of_texts(model, list(single(files, "kdedge report drift")))
-    say_empty(files)
+    files.tell_empty()
     return field_log
 
 

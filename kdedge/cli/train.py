@@ -17,7 +17,6 @@ from kdedge.cli.common import (
     load_tensorflow,
     names_of,
     say,
-    say_empty,
     texts_of,
 )
 from kdedge.cli.large_model import Asked, label_by_large_model
@@ -216,7 +215,7 @@ def label(
         else:
             lines = texts_of(data)
             store = label_texts(load(), lines, out, settings.batch_size)
-            say_empty(lines)
+            lines.tell_empty()
     say(f"{out}: soft labels of {len(store)} texts.")
 
 

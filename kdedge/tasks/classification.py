@@ -1,7 +1,7 @@
 """Classification: each text has one label, of two or more classes."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from kdedge.errors import KdedgeError
+from kdedge.errors import KdedgeError, listed
 from kdedge.tasks.intervals import wilson_interval
 from kdedge.tasks.task import UNSURE, Labels, Logits, Outputs, Task
 
@@ -63,11 +63,6 @@ class Prediction:
 def has_control_characters(name: str) -> bool:
     """Whether a name has a line break, a tab or another control character."""
     return BREAKS.search(name) is not None
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names for a message, quoted where a blank would not be seen."""
-    return ", ".join(name if name == name.strip() else repr(name) for name in names)
 
 
 class ByClass(NamedTuple):

@@ -8,14 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from kdedge.errors import KdedgeError
-from kdedge.tasks.classification import (
-    SMALLEST_PROBABILITY,
-    UNLABELLED,
-    ByClass,
-    Classification,
-    listed,
-)
+from kdedge.errors import KdedgeError, listed
+from kdedge.tasks.classification import SMALLEST_PROBABILITY, UNLABELLED, ByClass, Classification
 from kdedge.tasks.intervals import bootstrap_interval
 from kdedge.tasks.task import UNSURE, Labels, Logits, Outputs, Task
 

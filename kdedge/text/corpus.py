@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from kdedge.errors import KdedgeError
+from kdedge.errors import KdedgeError, listed
 from kdedge.extensions import one_of
 from kdedge.tasks import TASKS, Labels, Task
 from kdedge.text.decoding import Tell, tell_once
@@ -21,7 +21,6 @@ from kdedge.text.readers import (
     Row,
     is_delimited,
     iter_rows,
-    listed,
     need_columns,
     read_texts,
     text_columns,

@@ -121,10 +121,8 @@ class TextEncoder:
             # WordPiece looks for its unknown token among the model's pieces only.
             _need(rules, [rules.model.unk_token])
         self.first, self.last = _special_tokens(rules)
-        self._joins_as_bert = False
         if isinstance(rules.model, WordPiece):
             _need(rules, map(rules.id_to_token, (*self.first, *self.last)))
-            self._joins_as_bert = _joins_as_bert(rules, self.first, self.last)
         self._around = array("i", self.first), array("i", self.last)
         rules.enable_truncation(max_length, direction=truncation_side)
         self._rules = rules
@@ -162,7 +160,7 @@ class TextEncoder:
         added = tokenizer.get_added_tokens_decoder().values()
         return (
             (self.first, self.last) == ([vocabulary.get("[CLS]")], [vocabulary.get("[SEP]")])
-            and self._joins_as_bert
+            and _joins_as_bert(tokenizer, self.first, self.last)
             and vocabulary.get("[PAD]") == self.pad_id
             and not any(t.normalized or t.lstrip or t.rstrip or t.single_word for t in added)
             and max(vocabulary.values()) == len(vocabulary) - 1
@@ -446,7 +444,8 @@ def _special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
 
 def _joins_as_bert(tokenizer: Tokenizer, first: list[int], last: list[int]) -> bool:
     """Whether a pair is [CLS] text [SEP] pair [SEP], with segment 1 from its second text on."""
-    text, pair = (tokenizer.encode(t, add_special_tokens=False).ids for t in ("a", "a a"))
-    start, end = [*first, *text, *last], [*pair, *last]
-    whole = tokenizer.encode("a", "a a")
+    text, pair = (tokenizer.encode(t, add_special_tokens=False) for t in ("a", "a a"))
+    start, end = [*first, *text.ids, *last], [*pair.ids, *last]
+    # Unlike `encode`, it does not truncate.
+    whole = tokenizer.post_processor.process(text, pair)
     return (whole.ids, whole.type_ids) == (start + end, [0] * len(start) + [1] * len(end))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from kdedge.errors import KdedgeError
+from kdedge.errors import KdedgeError, listed
 from kdedge.text.decoding import Tell, decoded_lines, tell_once
 from kdedge.text.delimited import delimited_rows
 from kdedge.text.pairs import Pair, Text, check_text
@@ -198,8 +198,9 @@ class TextFiles:
         empty: Literal["error", "skip"] = "error",
         pair: str | None = None,
     ) -> None:
-        self.files, self.text, self.form, self.empty = _files(path), text, form, empty
-        self.pair, self.empty_seen = pair, 0
+        self.path, self.files = path, _files(path)
+        self.text, self.form, self.empty, self.pair = text, form, empty, pair
+        self.empty_seen = 0
 
     def __iter__(self) -> Iterator[Text]:
         return (row.text_of(columns) for row, columns in self._rows({}))
@@ -217,6 +218,11 @@ class TextFiles:
             for row, columns in self._rows(label.by_setting)
             if wanted(row)
         )
+
+    def tell_empty(self) -> None:
+        """Show how many rows without text the last iteration left out, if any."""
+        if self.empty_seen:
+            tell_once(f"{self.path}: empty texts left out: {self.empty_seen:,}")
 
     def _rows(self, needed: Mapping[str, Sequence[str]]) -> Iterator[tuple[Row, tuple[str, ...]]]:
         """Each row with text, and the columns of the text.
@@ -261,8 +267,7 @@ def read_texts(
     """
     files = TextFiles(path, text, form, empty, pair)
     texts = list(files)
-    if files.empty_seen:
-        tell_once(f"{path}: empty texts left out: {files.empty_seen:,}")
+    files.tell_empty()
     return texts
 
 
@@ -602,9 +607,3 @@ def need_columns(path: Path, rows: Sequence[Row], columns: Mapping[str, Sequence
                     )
                 )
     return {*there} - {*used}
-
-
-def listed(columns: Iterable[str]) -> str:
-    """Names for messages, shortened, and quoted if they have invisible characters."""
-    visible = (n if n == n.strip() and n.isprintable() and n else repr(n) for n in columns)
-    return ", ".join(name if len(name) <= 60 else f"{name[:59]}…" for name in visible) or "none"

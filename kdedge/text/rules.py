@@ -48,6 +48,11 @@ class Finding:
     done: str
     impossible: bool = False
 
+    @classmethod
+    def of_each(cls, kind: str, examples: Sequence[str], what: str, done: str) -> list["Finding"]:
+        """A finding about several rows, texts or labels, with the first of them; none if empty."""
+        return [cls(kind, len(examples), what, examples[0], done)] if examples else []
+
     def line(self) -> str:
         """One line for a terminal."""
         if not self.done:
@@ -80,11 +85,8 @@ def row_excerpt(row: Row, text: Text) -> str:
 def without_empty(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[Row], list[Finding]]:
     """The rows that have a text in each of the columns, and the number of other rows."""
     kept = [row for row in rows if not row.is_empty(*columns)]
-    if len(kept) == len(rows):
-        return kept, []
-    first = next(row for row in rows if row.is_empty(*columns))
-    found = Finding("empty texts", len(rows) - len(kept), "empty texts", first.where, "left out")
-    return kept, [found]
+    empty = [row.where for row in rows if row.is_empty(*columns)]
+    return kept, Finding.of_each("empty texts", empty, "empty texts", "left out")
 
 
 def check_no_rows_in_texts(
@@ -164,17 +166,13 @@ def remove_leaks(
     for part, others in (("valid", ("test",)), ("train", ("valid", "test"))):
         held_out = {keys[i] for i in np.flatnonzero(np.isin(parts, others)).tolist()}
         out = [i for i in np.flatnonzero(parts == part).tolist() if keys[i] in held_out]
-        if out:
-            parts[out] = ""
-            findings.append(
-                Finding(
-                    f"in {part} and held out",
-                    len(out),
-                    f"rows of {part} with a text of {' or '.join(others)}",
-                    row_excerpt(rows[out[0]], texts[out[0]]),
-                    f"left out of {part}",
-                )
-            )
+        parts[out] = ""
+        findings += Finding.of_each(
+            f"in {part} and held out",
+            [row_excerpt(rows[i], texts[i]) for i in out],
+            f"rows of {part} with a text of {' or '.join(others)}",
+            f"left out of {part}",
+        )
     return findings
 
 
@@ -184,17 +182,9 @@ def without_held_out(
     """The unlabelled texts that are not in valid or test, and a finding about the others."""
     keys = {same_text(text) for text in held_out} if texts else set()
     kept = [text for text in texts if same_text(text) not in keys]
-    if len(kept) == len(texts):
-        return kept, []
-    first = next(text for text in texts if same_text(text) in keys)
-    found = Finding(
-        "unlabelled and held out",
-        len(texts) - len(kept),
-        "unlabelled texts that are in valid or test",
-        quoted(first),
-        "left out",
-    )
-    return kept, [found]
+    out = [quoted(text) for text in texts if same_text(text) in keys]
+    what = "unlabelled texts that are in valid or test"
+    return kept, Finding.of_each("unlabelled and held out", out, what, "left out")
 
 
 def copies(
@@ -208,19 +198,15 @@ def copies(
         for i in np.flatnonzero(parts == part).tolist():
             key = same_text(texts[i])
             if key in seen:
-                again.append(i)
+                again.append(row_excerpt(rows[i], texts[i]))
             seen.add(key)
-        if again:
-            findings.append(
-                Finding(
-                    f"copies in {part}",
-                    len(again),
-                    f"rows of {part} with the text of another row of it",
-                    row_excerpt(rows[again[0]], texts[again[0]]),
-                    "kept; they count as often as they are there"
-                    + ("; a student learns the text once, with its last label" * (part == "train")),
-                )
-            )
+        findings += Finding.of_each(
+            f"copies in {part}",
+            again,
+            f"rows of {part} with the text of another row of it",
+            "kept; they count as often as they are there"
+            + ("; a student learns the text once, with its last label" * (part == "train")),
+        )
     return findings
 
 
@@ -250,55 +236,40 @@ def near_doubles(names: Iterable[str]) -> list[Finding]:
 
 def missing_words(names: Iterable[str]) -> list[Finding]:
     """A finding about labels that programs write where a label is missing."""
-    found = [name for name in names if same_text(name) in MISSING]
-    if not found:
-        return []
-    return [
-        Finding(
-            "words for missing labels",
-            len(found),
-            "labels that often stand for a missing one",
-            ", ".join(map(repr, found)),
-            "kept as classes; if they mean that there is no label, leave the fields empty",
-        )
-    ]
+    return Finding.of_each(
+        "words for missing labels",
+        [repr(name) for name in names if same_text(name) in MISSING],
+        "labels that often stand for a missing one",
+        "kept as classes; if they mean that there is no label, leave the fields empty",
+    )
 
 
 def blank_ends(names: Iterable[str]) -> list[Finding]:
     """A finding about labels that begin or end with a blank, such as after a comma of a .csv."""
-    found = [name for name in names if name != name.strip()]
-    if not found:
-        return []
-    return [
-        Finding(
-            "labels with blanks",
-            len(found),
-            "labels that begin or end with a blank",
-            ", ".join(map(repr, found[:3])),
-            "kept as they are, with it; if that is wrong, remove it in the file",
-        )
-    ]
+    return Finding.of_each(
+        "labels with blanks",
+        [repr(name) for name in names if name != name.strip()],
+        "labels that begin or end with a blank",
+        "kept as they are, with it; if that is wrong, remove it in the file",
+    )
 
 
 def joined_labels(names: Sequence[str]) -> list[Finding]:
     """A finding about labels that look like several in one field."""
     known = {*names}
     joined = [
-        name
+        repr(name)
         for name in names
-        for delimiter in (*DELIMITERS, " ")
-        if len(parts := [part.strip() for part in name.split(delimiter)]) > 1
-        and not known.isdisjoint(parts)
-    ]
-    if not joined:
-        return []
-    return [
-        Finding(
-            "joined labels",
-            len({*joined}),
-            "labels that look like several labels in one",
-            repr(joined[0]),
-            'kept as they are; if they are several labels, set task = "multi-label" in [data], and '
-            "label_delimiter to the character between them",
+        if any(
+            len(parts := [part.strip() for part in name.split(delimiter)]) > 1
+            and not known.isdisjoint(parts)
+            for delimiter in (*DELIMITERS, " ")
         )
     ]
+    return Finding.of_each(
+        "joined labels",
+        joined,
+        "labels that look like several labels in one",
+        'kept as they are; if they are several labels, set task = "multi-label" in [data], and '
+        "label_delimiter to the character between them",
+    )

@@ -101,12 +101,12 @@ def load_unlabelled(
         splits["test"] = replace(splits["test"], labels=numbers)
     more = read_texts(unlabelled, text, form, empty_texts, text_pair) if unlabelled else []
     findings = [
-        Finding(what, len(rows), what, rows[0], done)
+        finding
         for what, rows, done in (
             ("empty texts", empty, "left out"),
             ("rows with the text of an earlier row", again, "left out, with their labels"),
         )
-        if rows
+        for finding in Finding.of_each(what, rows, what, done)
     ]
     more, found = without_held_out(more, [*splits["valid"].texts, *splits["test"].texts])
     findings += found
