@@ -5,7 +5,8 @@
 
 FOLDER has the data sets' files; SETS names them. NAME:8 trains on 8 texts of each class, of which
 kdedge takes some for the valid split; the test split stays whole. Each run is one `kdedge run`.
-New rows replace those with the same data and seed in results/any_data.json.
+New rows replace those with the same data and seed in results/any_data.json, and all rows get the
+figures that others.py has written for them.
 """
 
 import csv
@@ -22,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import (
+    RESULTS,
     ROOT,
     Figures,
     cli,
@@ -62,7 +64,13 @@ def main() -> None:
         for seed in options.seeds:
             out, cpu = run(options.folder, data_name, seed)
             keep(figures(data_name, seed, out) | {"cpu_seconds": cpu})
-    keep()
+    stored = json.loads((RESULTS / f"{NAME}.json").read_text(encoding="utf-8"))
+    keep(*map(with_others, stored["rows"]))
+
+
+def folder_of(data_name: str, seed: int) -> Path:
+    """The folder with the data, the recipe and the run of a row."""
+    return ROOT / "runs" / NAME / f"{data_name.replace(':', '-')}-{seed}"
 
 
 def run(folder: Path, data_name: str, seed: int) -> tuple[Path, float | None]:
@@ -72,7 +80,7 @@ def run(folder: Path, data_name: str, seed: int) -> tuple[Path, float | None]:
         The folder of the run, and its CPU seconds, None if some stages had been done before.
     """
     name, _, each = data_name.partition(":")
-    work = ROOT / "runs" / NAME / f"{data_name.replace(':', '-')}-{seed}"
+    work = folder_of(data_name, seed)
     work.mkdir(parents=True, exist_ok=True)
     with (work / "data.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -124,13 +132,11 @@ def figures(data_name: str, seed: int, out: Path) -> Figures:
     student = json.loads((out / "student/student.json").read_text(encoding="utf-8"))
     stages = json.loads((out / "stages.json").read_text(encoding="utf-8"))
     sizes = {who: int8_file(out / bundle).bytes for who, bundle in SIZES.items()}
-    others = out.with_name("others.json")
-    more = json.loads(others.read_text(encoding="utf-8")) if others.exists() else {}
     return {
         "data": data_name,
         "seed": seed,
         "commit": commit(),
-        "models": more | {one.name: one.measures for one in report.quality.models},
+        "models": {one.name: one.measures for one in report.quality.models},
         "test_texts": report.quality.texts,
         "verdicts": report.quality.verdicts,
         "bytes": sizes,
@@ -143,6 +149,14 @@ def figures(data_name: str, seed: int, out: Path) -> Figures:
         "student": student["preset"],
         "text_ms": {m.name: m.text_ms for m in report.measurements},
     }
+
+
+def with_others(row: Figures) -> Figures:
+    """A stored row, with the figures that others.py wrote for its data if it did."""
+    others = folder_of(row["data"], row["seed"]) / "others.json"
+    if not others.exists():
+        return row
+    return row | {"models": json.loads(others.read_text(encoding="utf-8")) | row["models"]}
 
 
 def int8_file(bundle: Path) -> Artifact:
@@ -173,8 +187,8 @@ def page(result: Figures) -> str:
         "LiteRT file, ms the median time from a test text to its answer with the fastest file. "
         "Minutes are those of the whole run, from the file to the report. Of minutes and ms the "
         "lowest of the seeds is given, because other programs ran too. "
-        f"Machine: {result['machine']}. fastText and static embeddings were run with "
-        "benchmarks/others.py.\n"
+        f"Machine: {result['machine']}. fastText, static embeddings and SetFit were run "
+        "with benchmarks/others.py, SetFit on a GPU.\n"
     ]
     for name in dict.fromkeys(one["data"] for one in result["rows"]):
         ones = [one for one in result["rows"] if one["data"] == name]

@@ -181,7 +181,7 @@ def keep_rows(
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
     # Each row has its own fingerprint, because rows can be made by different versions of the code.
     measured = fingerprints(DEPENDS_ON[name], present_files)
-    new_rows = [one | {"measured": measured} for one in new]
+    new_rows = [{"measured": measured, **one} for one in new]
     rows = {tuple(one[field] for field in key): one for one in [*before["rows"], *new_rows]}
     ordered = [rows[place] for place in sorted(rows)]
     about = {"command": command_of(ordered), "machine": machine()}

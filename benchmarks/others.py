@@ -6,7 +6,7 @@
 
 They need PyTorch, so they have an environment of their own, without kdedge.
 MODEL is the folder of the sentence-transformers model that kdedge starts from too. Each folder gets
-an others.json, which any_data.py reads when it writes its figures of that run.
+an others.json, from which any_data.py takes the figures; models that it has are not trained again.
 """
 
 import csv
@@ -15,13 +15,12 @@ import random
 import tempfile
 import time
 from argparse import ArgumentParser
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 SEED = 1
-# With more texts per class SetFit's pairs take hours on a CPU.
-MOST_A_CLASS = 20
+# SetFit is for few labels: with more texts its pairs take hours on a CPU.
+MOST_FOR_SETFIT = 2000
 
 Texts = list[str]
 Train = Callable[[Texts, Texts, Path], Callable[[Texts], Texts]]
@@ -74,7 +73,7 @@ def setfit_of(texts: Texts, labels: Texts, model: Path) -> Callable[[Texts], Tex
 
     classifier = SetFitModel.from_pretrained(str(model))
     arguments = TrainingArguments(
-        batch_size=16, num_epochs=1, num_iterations=20, seed=SEED, report_to="none"
+        num_epochs=1, num_iterations=20, seed=SEED, report_to="none", save_strategy="no"
     )
     data = Dataset.from_dict({"text": texts, "label": labels})
     Trainer(model=classifier, args=arguments, train_dataset=data).train()
@@ -104,10 +103,10 @@ def main() -> None:
             for is_test in (False, True)
         )
         texts, labels = ([row[name] for row in train] for name in ("text", "label"))
-        most = max(Counter(labels).values())
-        figures = {}
+        path = folder / "others.json"
+        figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         for name, way in WAYS.items():
-            if name == "SetFit" and most > MOST_A_CLASS:
+            if name in figures or (name == "SetFit" and len(texts) > MOST_FOR_SETFIT):
                 continue
             start = time.monotonic()
             answers = way(texts, labels, options.model)([row["text"] for row in test])
@@ -117,7 +116,7 @@ def main() -> None:
                 "macro_f1": float(f1_score(truth, answers, average="macro")),
             }
             print(folder.name, name, figures[name], f"{time.monotonic() - start:.0f} s", flush=True)
-        (folder / "others.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
+            path.write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """The benchmark of the defaults on other data: which rows it takes, and its table."""
 
 from collections import Counter
+from pathlib import Path
 
 from conftest import ROOT
+from pytest import MonkeyPatch
 
-from benchmarks.any_data import page, rows
+from benchmarks import any_data
+from benchmarks.any_data import page, rows, with_others
 
 
 def test_so_many_labels_of_each_class() -> None:
@@ -38,3 +41,16 @@ def test_the_page_has_mean_and_spread() -> None:
     # The interval is Wilson's, of 3,080 texts.
     assert "| teacher | 85.0 ± 7.1 | 83.7 to 86.2 | 50.0 ± 0.0 | 23.0 | 5 |" in output
     assert "| TF-IDF | 85.0 ± 7.1 | 83.7 to 86.2 | 50.0 ± 0.0 |  |  |" in output
+
+
+def test_a_row_gets_the_figures_of_other_libraries(
+    tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setattr(any_data, "ROOT", tmp_path)
+    row = {"data": "banking77:8", "seed": 1, "models": {"teacher": {"accuracy": 0.8}}}
+    assert with_others(row) == row
+    folder = tmp_path / "runs" / "any_data" / "banking77-8-1"
+    folder.mkdir(parents=True)
+    (folder / "others.json").write_text('{"SetFit": {"accuracy": 0.7}}', encoding="utf-8")
+    assert list(with_others(row)["models"]) == ["SetFit", "teacher"]
+    assert row["models"] == {"teacher": {"accuracy": 0.8}}
