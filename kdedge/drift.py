@@ -55,7 +55,7 @@ class Log(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Change:
+class Statistic:
     """A statistic on the test split and in the log.
 
     Attributes:
@@ -84,7 +84,7 @@ class Drift:
     """
 
     texts: int
-    changes: tuple[Change, ...]
+    changes: tuple[Statistic, ...]
     advice: Advice
 
     def fields(self) -> dict[str, Any]:
@@ -173,14 +173,14 @@ def drift_of(typical: Typical, log: Log, names: Sequence[str]) -> Drift:
     return Drift(count, tuple(changes), advice)
 
 
-def _share(name: str, then: float, now: float, texts: int, count: int) -> Change:
+def _share(name: str, then: float, now: float, texts: int, count: int) -> Statistic:
     """Compare two shares by the two-proportion z-test."""
     together = (then * texts + now * count) / (texts + count)
     error = math.sqrt(together * (1 - together) * (1 / texts + 1 / count))
     gap = abs(now - then)
     changed = gap > max(STANDARD_ERRORS * error, POINTS)
     words = f"{name}: {100 * now:.1f}%, and {100 * then:.1f}% on the test split"
-    return Change(name, then, now, changed, words)
+    return Statistic(name, then, now, changed, words)
 
 
 def stability_index(then: npt.NDArray[np.float64], now: npt.NDArray[np.float64]) -> float:
@@ -200,7 +200,7 @@ def _mix(
     now: npt.NDArray[np.float64],
     texts: int,
     count: int,
-) -> Change:
+) -> Statistic:
     """Compare two distributions: the index must be large, and larger than by chance."""
     index = stability_index(then, now)
     free = len(then) - 1
@@ -211,12 +211,12 @@ def _mix(
     words += f"{100 * now[most]:.1f}%, and {100 * then[most]:.1f}% on the test split"
     if MUCH < index <= by_chance:
         words += f"; with so few texts, up to {by_chance:.2f} can be chance"
-    return Change(name, 0.0, index, index > max(MUCH, by_chance), words)
+    return Statistic(name, 0.0, index, index > max(MUCH, by_chance), words)
 
 
 def _deciles(
     name: str, unit: str, deciles: Sequence[float], values: npt.NDArray[np.float64], texts: int
-) -> Change:
+) -> Statistic:
     """Compare numbers by the deciles of the test split, which has `texts` texts."""
     edges = np.unique(deciles)
     then = np.diff([0, *(np.searchsorted(deciles, edges, "right") / DECILES), 1])

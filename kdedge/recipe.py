@@ -26,7 +26,7 @@ from kdedge.extensions import code_of, with_folder, without_folder
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
-Parts = Annotated[int, Field(ge=0)]
+Portion = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 # At least one token between [CLS] and [SEP].
@@ -366,19 +366,19 @@ class Teach(Section):
 class Mixture(Section):
     """Relative weights of the augmentation rules: 2 is used twice as often as 1."""
 
-    drop: Parts = Field(1, description="weight of: leave out some words")
-    crop: Parts = Field(1, description="weight of: keep some consecutive words")
-    splice: Parts = Field(
+    drop: Portion = Field(1, description="weight of: leave out some words")
+    crop: Portion = Field(1, description="weight of: keep some consecutive words")
+    splice: Portion = Field(
         1, description="weight of: join the start of one text and the end of another"
     )
-    words: Parts | None = Field(
+    words: Portion | None = Field(
         None,
         description="weight of: replace most words by random words of the teacher's vocabulary; "
         "default: from the number of words that are not in the training texts",
     )
-    mask: Parts = Field(0, description="weight of: replace some words by [MASK]")
-    typos: Parts = Field(0, description="weight of: misspell some words")
-    neighbours: Parts = Field(
+    mask: Portion = Field(0, description="weight of: replace some words by [MASK]")
+    typos: Portion = Field(0, description="weight of: misspell some words")
+    neighbours: Portion = Field(
         0, description="weight of: replace words by those with the nearest vectors in the teacher"
     )
 

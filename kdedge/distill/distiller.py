@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from kdedge.distill.prompts.prompt import Prompt
+from kdedge.distill.prompts.layer import PromptLayer
 from kdedge.errors import KdedgeError
 from kdedge.objectives import objective_of
 from kdedge.objectives.classification import SoftLabelLoss
@@ -80,7 +80,7 @@ class Distiller(keras.distillation.Distiller):
         student_loss_weight: float | Schedule = 0.5,
         schedule_steps: int | None = None,
         adaptive_weights: bool = False,
-        prompt: Prompt | None = None,
+        prompt: PromptLayer | None = None,
         task: Task | None = None,
         name: str = "distiller",
         **kwargs: Any,
@@ -361,7 +361,7 @@ def _validate(
     weights: Sequence[float | Schedule],
     student_loss_weight: float | Schedule,
     schedule_steps: int | None,
-    prompt: Prompt | None,
+    prompt: PromptLayer | None,
 ) -> None:
     if teacher is not None and not isinstance(teacher, keras.Model):
         raise KdedgeError(f"teacher: {type(teacher).__name__}; a keras.Model or None is needed.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import keras
 
-from kdedge.distill.prompts.prompt import Prompt
+from kdedge.distill.prompts.layer import PromptLayer
 from kdedge.distill.prompts.soft_label import SoftLabelPrompt
 from kdedge.distill.prompts.task import with_task_prompt
 from kdedge.recipe import Distill
@@ -17,7 +17,7 @@ from kdedge.tasks import Task
 
 
 @dataclass(frozen=True)
-class Way:
+class PromptMethod:
     """How a value of the setting `prompt` is applied.
 
     Attributes:
@@ -27,14 +27,16 @@ class Way:
     """
 
     into: Callable[[keras.Model, Distill], keras.Model] | None = None
-    beside: Callable[[Distill, Task, int], Prompt] | None = None
+    beside: Callable[[Distill, Task, int], PromptLayer] | None = None
 
 
 # A new prompt: a file here and a line in this table.
 PROMPTS = {
-    "none": Way(),
-    "task": Way(into=lambda student, settings: with_task_prompt(student, settings.prompt_tokens)),
-    "soft-label": Way(
+    "none": PromptMethod(),
+    "task": PromptMethod(
+        into=lambda student, settings: with_task_prompt(student, settings.prompt_tokens)
+    ),
+    "soft-label": PromptMethod(
         beside=lambda settings, task, seed: SoftLabelPrompt(
             task.width, settings.prompt_tokens, seed=seed, task=task
         )

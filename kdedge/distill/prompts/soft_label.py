@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kdedge.distill.prompts.prompt import Prompt
+from kdedge.distill.prompts.layer import PromptLayer
 from kdedge.errors import KdedgeError
 from kdedge.objectives import objective_of
 from kdedge.objectives.losses import DistillationLoss
@@ -16,7 +16,7 @@ from kdedge.tasks import Task, read_task
 
 
 @keras.saving.register_keras_serializable("kdedge")
-class SoftLabelPrompt(Prompt):
+class SoftLabelPrompt(PromptLayer):
     """Gives the student the soft label as virtual tokens in training, less and less often.
 
     Each class has learned vectors, as in prompt tuning (Lester et al. 2021, arXiv 2104.08691); the
@@ -61,7 +61,7 @@ class SoftLabelPrompt(Prompt):
         self.random = keras.random.SeedGenerator(seed)
 
     def attach(self, student: Parts, losses: Sequence[DistillationLoss]) -> None:
-        """Make the table; see `Prompt`."""
+        """Make the table; see `PromptLayer`."""
         width = student.embedded.output.shape[-1]
         if any(loss.of_tokens for loss in losses):
             raise KdedgeError(
@@ -72,7 +72,7 @@ class SoftLabelPrompt(Prompt):
             self.build((None, None, width))
 
     def run(self, student: Parts, inputs: Any, teacher: dict[str, Any], done: Any) -> Any:
-        """Put virtual tokens before the texts' embeddings; see `Prompt`."""
+        """Put virtual tokens before the texts' embeddings; see `PromptLayer`."""
         x, mask = self(student.embed(inputs["ids"]), inputs["mask"], teacher["logits"], done=done)
         return student.run_from(student.embedded, x, {**inputs, "mask": mask}, training=True)
 

@@ -1,4 +1,4 @@
-"""The contract of a prompt that is used in training only."""
+"""The contract of a layer for a prompt that is used in training only."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from kdedge.objectives.losses import DistillationLoss
 from kdedge.students.architecture import Parts
 
 
-class Prompt(keras.layers.Layer):
+class PromptLayer(keras.layers.Layer):
     """How a Distiller runs its student in training; in `evaluate` the student runs by itself.
 
     Its attributes may be schedules, and its weights are learned with the student's.
