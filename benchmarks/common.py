@@ -65,7 +65,7 @@ DEPENDS_ON = {
         "android_demo/core/src/main/kotlin/org/kdedge/WordPieceTokenizer.kt",
     ),
     "text_to_answer": (*FILES, "kdedge/runtime.py"),
-    "trust": (*BENCH, "kdedge/bench/statistics.py"),
+    "known_results": (*BENCH, "kdedge/bench/statistics.py"),
     "unsure": (*FILES, "kdedge/runtime.py"),
 }
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -14,13 +14,13 @@ from benchmarks import (
     clients,
     conversions,
     demo_time,
+    known_results,
     other_tasks,
     peers,
     roofline,
     teaching,
     text_in_clients,
     text_to_answer,
-    trust,
     unsure,
 )
 from benchmarks.common import RESULTS, Figures, page_text
@@ -40,7 +40,7 @@ PROGRAMS: dict[str, Callable[[Figures], str]] = {
     "teaching": teaching.page,
     "text_in_clients": text_in_clients.page,
     "text_to_answer": text_to_answer.page,
-    "trust": trust.page,
+    "known_results": known_results.page,
     "unsure": unsure.page,
 }
 # The results here, with the pages of their programs; a result of another recipe is PROGRAM-RECIPE.

@@ -8,7 +8,7 @@ import pytest
 from bench_parts import make_report
 from conftest import ROOT
 
-from benchmarks import ablation, clients, demo_time, peers, teaching, trust, unsure
+from benchmarks import ablation, clients, demo_time, known_results, peers, teaching, unsure
 from benchmarks.common import Setup, page_text
 from kdedge import Corpus, build_student, export_bundle
 from kdedge.bundle.manifest import verify
@@ -143,7 +143,7 @@ def test_comparisons_are_counted_by_the_rule_of_the_report() -> None:
     same = comparison([1.0, 1.1, 0.9], [1.1, 0.9, 1.0])
     b_slower = comparison([1.0, 1.01, 0.99], [2.0, 2.02, 1.98])
     b_faster = comparison([2.0, 2.02, 1.98], [1.0, 1.01, 0.99])
-    assert trust.count_verdicts([same, b_slower, b_slower, b_faster, same, same]) == {
+    assert known_results.count_verdicts([same, b_slower, b_slower, b_faster, same, same]) == {
         "slower": 2, "faster": 1, "no different": 3,
     }  # fmt: skip
 
@@ -151,12 +151,12 @@ def test_comparisons_are_counted_by_the_rule_of_the_report() -> None:
 def test_no_op_cost() -> None:
     # 512 no-ops make 1 ms into 1.0512 ms: 0.1 microseconds each.
     calibration = {"a_ms": [1.0, 1.0, 9.0], "b_ms": [1.0512, 1.0512, 1.0]}
-    assert trust.no_op_ms(calibration) == pytest.approx(1e-4)
+    assert known_results.no_op_ms(calibration) == pytest.approx(1e-4)
 
 
 def test_no_ops_are_all_there_and_change_nothing(encoded: Encoded) -> None:
     student = build_student("nano", vocabulary=100, task=TASK, max_length=16)
-    slowed = trust.Slowed(student, 7)
+    slowed = known_results.Slowed(student, 7)
     assert np.array_equal(slowed(encoded.inputs), student(encoded.inputs))
     counts = [
         len(parsed(to_litert(model, TASK, 16, variables=student)).subgraphs[0].operators)
@@ -165,7 +165,7 @@ def test_no_ops_are_all_there_and_change_nothing(encoded: Encoded) -> None:
     assert counts[1] == counts[0] + 7
 
 
-def test_trust_page() -> None:
+def test_known_results_page() -> None:
     # Logarithms of p50 0.1 apart, of p1 0.01.
     repeats = {"a_p50_ms": np.exp([0, 0.1, 0.2]), "a_ms": np.exp([0, 0.01, 0.02])}
     same = [
@@ -173,8 +173,8 @@ def test_trust_page() -> None:
         for busy in (60, 70, 100)
     ]
     slower = [{**one, "b_ms": [2.0, 2.02, 1.98]} for one in same]
-    row = trust.ratio([(1.0, 1.0), (1.02, 1.0), (1.01, 1.0)])
-    page = trust.page({
+    row = known_results.ratio([(1.0, 1.0), (1.02, 1.0), (1.01, 1.0)])
+    page = known_results.page({
         "same": {"tier": "quick", "comparisons": same},
         "slower": {"tier": "light", "known_ratio": 1.05, "comparisons": slower},
         "others": {"tier": "light", "files": {"onnx-int8": {"p50": row, "p5": row}}},

@@ -1,10 +1,10 @@
 """Tests `kdedge bench` on comparisons with a known result.
 
     make demo                    # the teacher and its soft labels
-    python benchmarks/trust.py
+    python benchmarks/known_results.py
 
 Measures a file of micro against itself, against one that is 5% slower, and with other people's
-programs. Finished comparisons are kept in runs/trust.
+programs. Finished comparisons are kept in runs/known_results.
 """
 
 import json
@@ -41,7 +41,9 @@ OTHERS = ("litert-float32", "litert-int8", "onnx-float32", "onnx-int8")
 
 def main() -> None:
     """Run the comparisons, and write the results."""
-    setup, options = read_command_line("trust", __doc__, same=20, slower=10, rounds=5, tier="light")
+    setup, options = read_command_line(
+        "known_results", __doc__, same=20, slower=10, rounds=5, tier="light"
+    )
     bundle = slowed_bundle(setup, 0)
     again = bundle.with_name("again")
     if not again.exists():
