@@ -247,6 +247,7 @@ def page(result: Figures) -> str:
     slower = result["slower"]
     rounds = max(len(row["ours_ms"]) for file in files.values() for row in file.values())
     return (
+        "# What kdedge bench says where the truth is known\n\n"
         f"## A file against itself\n\n{calls(result['same'])}\n"
         f"## A file against one that is {slower['known_ratio'] - 1:.1%} slower\n\n"
         f"{calls(slower)}\n"
