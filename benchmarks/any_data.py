@@ -232,11 +232,16 @@ def table(ones: Sequence[Figures]) -> str:
                 spread([100 * m["accuracy"] for m in measures]),
                 f"{100 * low:.1f} to {100 * high:.1f}",
                 spread([100 * m["macro_f1"] for m in measures]),
-                f"{ones[-1]['bytes'][who] / 1e6:.1f}" if is_ours else "",
+                megabytes([one["bytes"][who] for one in ones]) if is_ours else "",
                 f"{fastest(ones, model):.3g}" if is_ours else "",
             )
         )
     return markdown(("model", "accuracy, %", "95%", "macro F1, %", "MB", "ms"), lines)
+
+
+def megabytes(sizes: Sequence[int]) -> str:
+    """The smallest and the largest size in MB; they differ if a layer had to stay in float32."""
+    return " to ".join(dict.fromkeys(f"{size / 1e6:.1f}" for size in (min(sizes), max(sizes))))
 
 
 def fastest(ones: Sequence[Figures], model: str) -> float:

@@ -7,7 +7,7 @@ from conftest import ROOT
 from pytest import MonkeyPatch
 
 from benchmarks import any_data
-from benchmarks.any_data import page, rows, with_others
+from benchmarks.any_data import megabytes, page, rows, with_others
 
 
 def test_so_many_labels_of_each_class() -> None:
@@ -54,3 +54,8 @@ def test_a_row_gets_the_figures_of_other_libraries(
     (folder / "others.json").write_text('{"SetFit": {"accuracy": 0.7}}', encoding="utf-8")
     assert list(with_others(row)["models"]) == ["SetFit", "teacher"]
     assert row["models"] == {"teacher": {"accuracy": 0.8}}
+
+
+def test_sizes_of_seeds_that_differ() -> None:
+    assert megabytes([1_440_000, 4_470_000, 1_350_000]) == "1.4 to 4.5"
+    assert megabytes([1_440_000, 1_439_000]) == "1.4"
