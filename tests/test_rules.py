@@ -202,7 +202,7 @@ def test_near_double_labels_are_named() -> None:
 
 def test_words_for_missing_labels_are_told() -> None:
     (finding,) = missing_words(["NaN", "good", "N/A", "nano"])
-    assert (finding.count, finding.example) == (2, "'NaN'")
+    assert (finding.count, finding.example) == (2, "'NaN', 'N/A'")
     assert missing_words(["good", "bad"]) == []
 
 

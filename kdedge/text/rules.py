@@ -49,9 +49,12 @@ class Finding:
     impossible: bool = False
 
     @classmethod
-    def of_each(cls, kind: str, examples: Sequence[str], what: str, done: str) -> list["Finding"]:
-        """A finding about several rows, texts or labels, with the first of them; none if empty."""
-        return [cls(kind, len(examples), what, examples[0], done)] if examples else []
+    def of_each(
+        cls, kind: str, examples: Sequence[str], what: str, done: str, shown: int | None = 1
+    ) -> list["Finding"]:
+        """A finding about rows, texts or labels, with the first `shown` or all; none if empty."""
+        example = ", ".join(examples[:shown])
+        return [cls(kind, len(examples), what, example, done)] if examples else []
 
     def line(self) -> str:
         """One line for a terminal."""
@@ -181,8 +184,12 @@ def without_held_out(
 ) -> tuple[list[Text], list[Finding]]:
     """The unlabelled texts that are not in valid or test, and a finding about the others."""
     keys = {same_text(text) for text in held_out} if texts else set()
-    kept = [text for text in texts if same_text(text) not in keys]
-    out = [quoted(text) for text in texts if same_text(text) in keys]
+    kept, out = list[Text](), list[str]()
+    for text in texts:
+        if same_text(text) in keys:
+            out.append(quoted(text))
+        else:
+            kept.append(text)
     what = "unlabelled texts that are in valid or test"
     return kept, Finding.of_each("unlabelled and held out", out, what, "left out")
 
@@ -241,6 +248,7 @@ def missing_words(names: Iterable[str]) -> list[Finding]:
         [repr(name) for name in names if same_text(name) in MISSING],
         "labels that often stand for a missing one",
         "kept as classes; if they mean that there is no label, leave the fields empty",
+        shown=None,
     )
 
 
@@ -251,6 +259,7 @@ def blank_ends(names: Iterable[str]) -> list[Finding]:
         [repr(name) for name in names if name != name.strip()],
         "labels that begin or end with a blank",
         "kept as they are, with it; if that is wrong, remove it in the file",
+        shown=3,
     )
 
 
