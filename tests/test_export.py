@@ -33,7 +33,7 @@ from kdedge.export.litert.quantize import LiteRTQuantizer
 from kdedge.export.onnx.convert import INPUTS, to_onnx
 from kdedge.export.onnx.quantize import OnnxQuantizer
 from kdedge.export.parity import parity
-from kdedge.export.prove import Prover, quantization_of
+from kdedge.export.prove import Prover, holds, quantization_of
 from kdedge.export.selective import Quantizer, spare_layers
 from kdedge.recipe import ARTIFACTS, Decide, Export
 from kdedge.students.architecture import Parts, student_inputs
@@ -390,6 +390,27 @@ def test_one_valid_text_is_too_few_to_spare_a_layer(teacher: BertTeacher, tmp_pa
     chosen = settings(artifacts=["litert-int8"], max_accuracy_drop=0.5)
     manifest = export_bundle(replace(source, valid=one, test=two), chosen, tmp_path / "bundle")
     assert manifest.artifact("litert-int8").spared == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "lost", "texts", "expected"),
+    [
+        # Half of the allowed 0.5 points: 0.25% of the texts, or one text if they are few.
+        (2, 1, 100, True),
+        (4, 2, 100, False),
+        (20, 5, 2000, True),
+        (20, 6, 2000, False),
+        # As many changed answers as may be lost are allowed, whatever they were.
+        (10, 10, 2000, True),
+        (11, 10, 2000, False),
+        (11, -3, 2000, True),
+    ],
+)
+def test_one_of_few_valid_texts_may_be_lost(
+    changed: int, lost: int, texts: int, expected: bool
+) -> None:
+    right = 0.9
+    assert holds(1 - (1 - changed / texts), right - (right - lost / texts), texts, 0.5) == expected
 
 
 def ruined_by_int8(teacher: BertTeacher) -> Subject:

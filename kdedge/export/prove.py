@@ -38,6 +38,8 @@ VALID_SHARE = 0.5
 # The loss of this number of valid texts is always allowed: with few texts it can be chance, and a
 # layer that stays in float32 can make the file three times as large.
 VALID_CHANCE = 1
+# Differences of shares are rounded: 0.86 - 0.85 is more than 0.01.
+ROUNDING = 1e-9
 ERROR_TEXTS = 128
 PADDING_TEXTS = 64
 # The largest difference of outputs between a float32 file and its source, and between lengths.
@@ -335,7 +337,23 @@ class Prover:
         outputs = self._on_valid(content, path).outputs
         source = task.outputs(valid.logits)
         drop = task.score(source, valid.labels) - task.score(outputs, valid.labels)
-        # If no answer changes, nothing is lost, whatever the texts are.
         changed = 1 - task.agreement(outputs, source)
-        allowed = max(self.settings.max_accuracy_drop, 100 * VALID_CHANCE / len(valid.texts))
-        return 100 * min(changed, drop / VALID_SHARE) <= allowed
+        return holds(changed, drop, len(valid.texts), self.settings.max_accuracy_drop)
+
+
+def holds(changed: float, drop: float, texts: int, max_accuracy_drop: float) -> bool:
+    """Whether a quantized file keeps enough of the valid split's answers.
+
+        >>> holds(changed=0.02, drop=0.01, texts=100, max_accuracy_drop=0.5)  # one text lost
+        True
+
+    Args:
+        changed: share of the answers that differ from the source's.
+        drop: loss of the task's metric, which is 0 to 1.
+        texts: number of valid texts.
+        max_accuracy_drop: points of the metric that may be lost on the test split.
+    """
+    chance = 100 * VALID_CHANCE / texts
+    # If no answer changes, nothing is lost, whatever the texts are.
+    few_change = 100 * changed <= max(max_accuracy_drop, chance) + ROUNDING
+    return few_change or 100 * drop <= max(VALID_SHARE * max_accuracy_drop, chance) + ROUNDING

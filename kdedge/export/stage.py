@@ -15,7 +15,7 @@ from kdedge.bundle.manifest import (
 )
 from kdedge.errors import KdedgeError
 from kdedge.export.files import write_files, write_samples
-from kdedge.export.prove import Prover, check, planned
+from kdedge.export.prove import ROUNDING, Prover, check, planned
 from kdedge.export.subject import Subject
 from kdedge.files import new_folder, sha256
 from kdedge.progress import console, progress
@@ -86,7 +86,7 @@ def export_bundle(
                         markup=False,
                     )
                 drop = 100 * (source.value - artifact.score.value)
-                if drop > max(settings.max_accuracy_drop, 100 * CHANCE / source.texts):
+                if drop > max(settings.max_accuracy_drop, 100 * CHANCE / source.texts) + ROUNDING:
                     refused.append(f"{one.name} loses {drop:.2f} points")
                     (folder / artifact.file).unlink()
                 else:
