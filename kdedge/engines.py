@@ -206,7 +206,8 @@ class LiteRTEngine(Engine):
         if texts > 1:
             rows = ({name: inputs[name][i : i + 1] for name in NAMES} for i in range(texts))
             return np.concatenate([self.run(row) for row in rows])
-        return self._floats(self.feed(inputs))
+        feed = self.feed(inputs)
+        return _floats(self.infer(feed), feed[0])
 
     def run_text(
         self, ids: Sequence[int], segments: Sequence[int], pad_id: int = 0
@@ -214,23 +215,21 @@ class LiteRTEngine(Engine):
         """Run one text; see `Engine`."""
         graph, mask, zeros = self._prepared[len(ids)]
         segment_ids = _padded(segments, graph.length) if any(segments) else zeros
-        inputs = graph.inputs
-        feed = (
-            graph,
-            (
-                (inputs["ids"], _padded(ids, graph.length, pad_id)),
-                (inputs["mask"], mask),
-                (inputs["segment_ids"], segment_ids),
-            ),
-        )
-        outputs: npt.NDArray[np.float32] = self._floats(feed)[0]
-        return outputs
+        # Not with `feed` and `infer`, whose lists take a tenth of a small model's time.
+        native, number, inputs = self._native, graph.number, graph.inputs
+        native.SetTensor(inputs["ids"], _padded(ids, graph.length, pad_id), number)
+        native.SetTensor(inputs["mask"], mask, number)
+        native.SetTensor(inputs["segment_ids"], segment_ids, number)
+        native.Invoke(number)
+        row: npt.NDArray[np.float32] = _floats(native.GetTensor(graph.output, number), graph)[0]
+        return row
 
-    def _floats(self, feed: Any) -> npt.NDArray[np.float32]:
-        values, graph = self.infer(feed), feed[0]
-        if graph.scale:
-            values = graph.scale * (values.astype(np.float32) - graph.zero_point)
-        return np.asarray(values, np.float32)
+
+def _floats(values: Any, graph: _Graph) -> npt.NDArray[np.float32]:
+    """The output of a graph as float32, dequantized."""
+    if graph.scale:
+        values = graph.scale * (values.astype(np.float32) - graph.zero_point)
+    return np.asarray(values, np.float32)
 
 
 def _graphs(interpreter: Any) -> list[_Graph]:

@@ -105,7 +105,8 @@ class Familiarity:
         if len(ids) < 2:
             return 0.0
         count = len(ids) - 1
-        total = sum(map(self._values.__getitem__, ids[1:])) - ZERO * count
+        values = self._values
+        total = sum([values[token] for token in ids[1:]]) - ZERO * count
         return total / (STEPS * (count + TYPICAL_TOKENS))
 
 
