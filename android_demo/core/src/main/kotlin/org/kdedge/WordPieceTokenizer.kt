@@ -249,7 +249,7 @@ private constructor(
     }
 
     companion object {
-        private const val MOST_KNOWN = 32_768
+        private const val MOST_KNOWN = 65_536
         private const val MOST_KNOWN_CHARACTERS = 32
         private val PARTS =
             mapOf(
