@@ -21,7 +21,16 @@ from pathlib import Path
 from threading import Thread
 
 from android_demo.check import ANDROID, ONNX_JVM, STDLIB, TESTS, fetched, joined, kotlinc, run
-from benchmarks.common import ROOT, Figures, Setup, checkout, cli, machine, read_command_line
+from benchmarks.common import (
+    ROOT,
+    Figures,
+    Setup,
+    checkout,
+    cli,
+    existing,
+    machine,
+    read_command_line,
+)
 from benchmarks.text_to_answer import ratio
 from kdedge.bench.devices.browser import ARGUMENTS, chromium
 from kdedge.bench.report.model import three_digits
@@ -78,6 +87,7 @@ def main() -> None:
     """Build the page and the tokenizer of both releases, measure in turn, write the results."""
     default = str(ROOT / "runs" / "kdedge-0.1.0")
     setup, options = read_command_line("text_in_clients", __doc__, repeats=7, baseline=default)
+    existing(NODE_MODULES, "npm ci --prefix web_demo")
     texts = texts_of(setup)
     times: dict[str, dict[str, list[float]]] = {
         what: {RELEASE: [], NOW: []} for what in (PAGE, KOTLIN)
