@@ -498,6 +498,13 @@ def test_a_folder_inside_is_named(tmp_path: Path) -> None:
         read_config(inside)
 
 
+@pytest.mark.parametrize("architectures", [[None], "BertModel", [3], {"a": 1}])
+def test_architectures_are_a_list_of_names(tmp_path: Path, architectures: object) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": architectures}))
+    with pytest.raises(KdedgeError, match=r"architectures is .*; a list of names is needed"):
+        read_config(tmp_path)
+
+
 def test_heads_that_are_not_used_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

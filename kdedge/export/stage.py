@@ -74,7 +74,6 @@ def export_bundle(
     inside = settings.sample_texts or subject.samples is not None
     with new_folder(out) as folder:
         write_files(subject, folder)
-        write_samples(samples, folder / SAMPLE_TEXTS if inside else samples_beside(out))
         with progress(f"exporting {subject.name}", len(artifacts), "artifacts") as advance:
             for one in artifacts:
                 artifact = prover.make(one, folder)
@@ -98,6 +97,7 @@ def export_bundle(
         )
         if not made:
             raise KdedgeError(f"{lost} No artifact is left, so no bundle was written.")
+        write_samples(samples, folder / SAMPLE_TEXTS if inside else samples_beside(out))
         manifest = Manifest(
             format_version=FORMAT_VERSION,
             kdedge=version("kdedge"),

@@ -167,15 +167,24 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read a model's config.json.
 
     Raises:
-        KdedgeError: it is missing or can't be read.
+        KdedgeError: it is missing or can't be read, or its `architectures` is no list of names.
     """
     path = folder / CONFIG
     try:
-        return dict(json.loads(path.read_bytes()))
+        config = dict(json.loads(path.read_bytes()))
     except FileNotFoundError:
         raise _not_a_model(folder) from None
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise KdedgeError(f"{path}: not a readable JSON object: {error}") from None
+    made_for = config.get("architectures")
+    if made_for is not None and not (
+        isinstance(made_for, list) and all(isinstance(name, str) for name in made_for)
+    ):
+        raise KdedgeError(
+            f"{path}: architectures is {made_for!r:.80}; a list of names is needed, such as "
+            '["BertForSequenceClassification"].'
+        )
+    return config
 
 
 Tensors = dict[str, npt.NDArray[np.float32]]
@@ -258,7 +267,7 @@ def check_teacher(source: str, classifies: bool) -> None:
 
 def no_classifier_message(folder: Path, config: dict[str, Any]) -> str:
     """The message for a model without a classifier that kdedge can read."""
-    names = ", ".join(map(str, config.get("architectures") or ()))
+    names = ", ".join(config.get("architectures") or ())
     return (
         f"{folder}: this model has no classifier that kdedge reads"
         + (f": config.json says {names}, not ...{CLASSIFIER}" if names else "")
