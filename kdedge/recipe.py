@@ -3,6 +3,7 @@
 import hashlib
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -25,9 +26,10 @@ from kdedge.extensions import code_of, with_folder, without_folder
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[Finite, Field(gt=0)]
 Portion = Annotated[int, Field(ge=0)]
-Weight = Annotated[float, Field(ge=0)]
+Weight = Annotated[Finite, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 # At least one token between [CLS] and [SEP].
 Length = Annotated[int, Field(ge=3)]
@@ -118,7 +120,7 @@ class Data(Section):
     label_columns: tuple[str, ...] = Field(
         (), description="multi-label: columns of 0 and 1, one for each label, instead of label"
     )
-    score_range: tuple[float, float] | None = Field(
+    score_range: tuple[Finite, Finite] | None = Field(
         None, description="regression: lowest and highest score; predictions are clipped to it"
     )
     split: str | None = Field(
@@ -713,12 +715,13 @@ def read_toml(path: Path, section: type[AnySection], kind: str) -> AnySection:
     """
     try:
         # Some editors begin a file with a byte order mark.
-        return section.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        given = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        kept = section.model_validate(given)
+        lines = [f"{key}: {words}" for key, words in _exchanged(given, kept)]
     except FileNotFoundError:
         raise KdedgeError(f"{path}: no such {kind}.") from None
     except ValidationError as error:
         lines = [f"{key or f'the {kind}'}: {words}" for key, words in problems(section, error)]
-        raise KdedgeError(f"{path}: " + "\n  ".join(lines)) from None
     except UnicodeDecodeError:
         raise KdedgeError(f"{path}: not in UTF-8. Save it in that encoding.") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -726,6 +729,33 @@ def read_toml(path: Path, section: type[AnySection], kind: str) -> AnySection:
             f"{path}: not a readable TOML file: {error}. A {kind} is a TOML file; its texts are in "
             "quotes."
         ) from None
+    if lines:
+        raise KdedgeError(f"{path}: " + "\n  ".join(lines))
+    return kept
+
+
+def _exchanged(given: Any, kept: Any, *keys: str) -> Iterator[tuple[str, str]]:
+    """The key and the message of each value of a file that pydantic took for another kind.
+
+    It takes "3" and true for numbers, and "yes" and 1 for true, as options of a command need it.
+    """
+    if isinstance(given, dict):
+        inside = kept if isinstance(kept, dict) else vars(kept)
+        for key, value in given.items():
+            yield from _exchanged(value, inside[key], *keys, key)
+    elif isinstance(given, list):
+        # The list ["all"] becomes a longer one.
+        for number, (value, one) in enumerate(zip(given, kept, strict=False)):
+            yield from _exchanged(value, one, *keys, str(number))
+    # A text can also stand for a list: `all`.
+    elif (needed := _kind(kept)) and needed != _kind(given):
+        yield ".".join(keys), f"{needed} is needed. Got {given!r}."
+
+
+def _kind(value: Any) -> str | None:
+    # bool is a subclass of int.
+    kinds = {bool: "true or false", int | float: "a number", str | Path: "a text in quotes"}
+    return next((words for kind, words in kinds.items() if isinstance(value, kind)), None)
 
 
 def load_recipe(path: Path) -> Recipe:
