@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 from kdedge import KdedgeError, SoftLabels, Student, load_corpus, load_teacher
 from kdedge.bundle.manifest import read_manifest, verify, write_manifest
+from kdedge.bundle.package import package_android
 from kdedge.cli import app
 from kdedge.cli.common import labels_of
 from kdedge.cli.settings import Options, settings_as_options
@@ -258,6 +259,11 @@ def test_package_android(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (tmp_path / "mine").mkdir()
     assert "exists and is not a bundle" in refusal("package", "android", BUNDLE, "--out", "mine")
     assert "has no 'int2'" in refusal("package", "android", BUNDLE, "--artifacts", "int2")
+    twice = refusal("package", "android", BUNDLE, "--artifacts", "onnx-int8,onnx-int8")
+    assert "artifacts: onnx-int8, onnx-int8. Name at least one of litert-int8" in twice
+    assert "onnx-int8, each once." in twice
+    with pytest.raises(KdedgeError, match="artifacts: none. Name at least one of litert-int8"):
+        package_android(BUNDLE, "mine too", [])
 
 
 def test_package_check(tmp_path: Path) -> None:

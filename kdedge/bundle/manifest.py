@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kdedge.bundle.decision import Trust
 from kdedge.bundle.fit import check_fit, check_format
-from kdedge.errors import KdedgeError
+from kdedge.errors import KdedgeError, listed
 from kdedge.files import new_folder, sha256, verify_checksums, write_checksums
 from kdedge.tasks import Labels, Outputs, StoredTask, Task, format_metric, with_task
 
@@ -305,14 +305,18 @@ def copy_bundle(bundle: Path, out: Path, artifacts: Collection[str] | None = Non
         artifacts: names of the artifacts to copy; None for the default of each format.
 
     Raises:
-        KdedgeError: see `verify`; or the bundle has no such artifact, or `out` exists.
+        KdedgeError: see `verify`; or the bundle has no such artifact, one is named twice, or `out`
+            exists.
     """
     with opened(bundle) as folder:
         manifest = verify(folder)
-        names = manifest.defaults.values() if artifacts is None else artifacts
+        names = [*(manifest.defaults.values() if artifacts is None else artifacts)]
         chosen = tuple(manifest.artifact(name) for name in names)
-        if not chosen:
-            raise KdedgeError("artifacts: none named.")
+        if not chosen or len({*names}) < len(names):
+            there = ", ".join(artifact.name for artifact in manifest.artifacts)
+            raise KdedgeError(
+                f"artifacts: {listed(names)}. Name at least one of {there}, each once."
+            )
         dropped = {a.file for a in manifest.artifacts} - {a.file for a in chosen}
         defaults = {
             name: default if default in names else next(a.name for a in chosen if a.format == name)

@@ -54,7 +54,7 @@ def package_android(
 
     Raises:
         KdedgeError: the bundle is damaged, has no such artifact, or has another tokenizer than
-            BERT's WordPiece; or `out` exists and is not a bundle.
+            BERT's WordPiece; an artifact is named twice; or `out` exists and is not a bundle.
     """
     bundle, out = Path(bundle), Path(out)
     if out.resolve() == bundle.resolve():
