@@ -37,12 +37,29 @@ def refuse_pointer(file: Path) -> None:
             )
 
 
+def need_name(path: Path) -> None:
+    """Check that a path ends with a name, beside which temporary files can be.
+
+    Raises:
+        KdedgeError: it is `.` or `/`.
+    """
+    if not path.name:
+        raise KdedgeError(
+            f"{path}: the name of a new folder or file is needed. For one that is there, write the "
+            "whole path."
+        )
+
+
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to, and rename it to `path` if the block succeeds.
 
     If the process is killed, `path` is unchanged.
+
+    Raises:
+        KdedgeError: `path` has no name.
     """
+    need_name(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -66,8 +83,9 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder to fill, and rename it to `path` if the block succeeds.
 
     Raises:
-        KdedgeError: `path` exists already.
+        KdedgeError: `path` exists already, or has no name.
     """
+    need_name(path)
     if path.exists():
         raise KdedgeError(f"{path} exists already. Remove it or name another folder.")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,8 +151,9 @@ def locked(path: Path) -> Iterator[None]:
     """Hold a lock on `path`, by a lock file beside it.
 
     Raises:
-        KdedgeError: another process holds it.
+        KdedgeError: another process holds it, or `path` has no name.
     """
+    need_name(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.with_name(f".{path.name}.lock")
     with file.open("w") as lock:

@@ -2,11 +2,13 @@
 
 import hashlib
 import random
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from shutil import copytree, rmtree
 
@@ -175,6 +177,20 @@ def test_leftovers_of_other_names_stay(tmp_path: Path) -> None:
         assert not old.exists() and other.exists()
     with new_folder(tmp_path / "v1.2"):
         assert not other.exists()
+
+
+@pytest.mark.parametrize("path", [".", "/"])
+@pytest.mark.parametrize("write", [new_file, new_folder, locked])
+def test_a_path_without_a_name_is_refused(
+    write: Callable[[Path], AbstractContextManager[object]], path: str
+) -> None:
+    with (
+        pytest.raises(
+            KdedgeError, match=f"^{re.escape(path)}: the name of a new folder or file is"
+        ),
+        write(Path(path)),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("command", ["run", "label", "teach", "distill", "export"])

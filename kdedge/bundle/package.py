@@ -15,7 +15,7 @@ from kdedge.bundle.manifest import (
     verify,
 )
 from kdedge.errors import KdedgeError
-from kdedge.files import CHECKSUMS, new_folder
+from kdedge.files import CHECKSUMS, need_name, new_folder
 from kdedge.text.encoder import TextEncoder
 
 SCRIPTS = ("main.js", "classifier.js", "familiarity.js", "tasks.js", "words.js", "worker.js")
@@ -54,9 +54,11 @@ def package_android(
 
     Raises:
         KdedgeError: the bundle is damaged, has no such artifact, or has another tokenizer than
-            BERT's WordPiece; an artifact is named twice; or `out` exists and is not a bundle.
+            BERT's WordPiece; an artifact is named twice; or `out` exists and is not a bundle, or
+            has no name.
     """
     bundle, out = Path(bundle), Path(out)
+    need_name(out)
     if out.resolve() == bundle.resolve():
         raise KdedgeError(f"{out}: is the bundle itself. Name another folder: --out.")
     if out.exists():
