@@ -23,7 +23,7 @@ from kdedge import KdedgeError, SoftLabels, Student, load_corpus, load_teacher
 from kdedge.bundle.manifest import read_manifest, verify, write_manifest
 from kdedge.bundle.package import package_android
 from kdedge.cli import app
-from kdedge.cli.common import labels_of
+from kdedge.cli.common import labels_of, names_of
 from kdedge.cli.settings import Options, settings_as_options
 from kdedge.distill.transfer_set import texts_to_label
 from kdedge.files import sha256
@@ -191,6 +191,11 @@ def test_options_are_read_as_a_recipe_is() -> None:
     assert len(settings_given(Export, "--artifacts", "all").artifacts) == 12
     twice = settings_given(Export, "--artifacts", "litert-int8", "--artifacts", "onnx-int8")
     assert twice.artifacts == ("litert-int8", "onnx-int8")
+
+
+def test_names_with_a_comma_are_in_quotes() -> None:
+    given = settings_given(Data, "d.csv", "--label-columns", '"a,b", c', "--label-columns", "d")
+    assert isinstance(given, Data) and given.label_columns == ("a,b", "c", "d")
 
 
 @pytest.mark.parametrize("command", [*STAGES])
@@ -547,6 +552,14 @@ def test_stages_refuse(tmp_path: Path, tiny_bert: Path) -> None:
     assert "labels: 'a', 'a'. Each needs a name of its own." in output
     output = refusal(*labels, tiny_bert, "--task", "regression")
     assert "--labels: 'a,b'; scores have none. Leave it out." in output
+    output = refusal(*labels, tiny_bert, "--labels", "bad\ngood,b")
+    assert "--labels: 'bad\\ngood,b' is not a list (new-line character" in output
+    output = refusal(*labels, tiny_bert, "--labels", "ba\td,good")
+    assert "--labels: a label is 'ba\\td'; a label can't have a line break, a tab" in output
+    with pytest.raises(KdedgeError, match=r"--map: 'A=x.nB=y' is not a list \(new-line character"):
+        names_of("A=x\nB=y")
+    with pytest.raises(KdedgeError, match="--map: a label is 'x.ty'; a label can't have"):
+        names_of('"A=x\ty"')
     assert not out.exists()
 
 

@@ -1,6 +1,5 @@
 """Options and functions that several commands share."""
 
-import csv
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdedge.cli.settings import split_list
 from kdedge.errors import KdedgeError
 from kdedge.recipe import LARGEST_SEED, Data
 
@@ -59,11 +59,14 @@ def names_of(pairs: str | None) -> dict[str, str]:
     Raises:
         KdedgeError: the option is not of the form NAME=LABEL,...
     """
+    from kdedge.tasks.classification import refuse_control_characters
+
     names: dict[str, str] = {}
-    for pair in filter(None, next(csv.reader([pairs or ""], skipinitialspace=True), ())):
+    for pair in filter(None, split_list("--map", pairs or "")):
         name, equals, label = (part.strip() for part in pair.partition("="))
         if not equals or not name or not label or name in names:
             raise KdedgeError(f"--map: {pair!r}. Write NAME=LABEL, each name once.")
+        refuse_control_characters(label, "--map: a label")
         names[name] = label
     return names
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kdedge.cli.common import Bundle
+from kdedge.cli.settings import split_list
 
 app = typer.Typer(
     no_args_is_help=True, help="Put a bundle into an Android app or on a web page; check an app."
@@ -30,7 +31,7 @@ def android(
     """Copy a verified bundle, with the models that the app needs, into an Android app's assets."""
     from kdedge.bundle.package import package_android
 
-    names = [name.strip() for name in artifacts.split(",")] if artifacts else None
+    names = split_list("--artifacts", artifacts) if artifacts else None
     typer.echo(package_android(bundle, out, names))
 
 

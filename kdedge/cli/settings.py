@@ -8,6 +8,7 @@ description, and `settings` is the section with the given values. Invalid values
 messages as in a recipe.
 """
 
+import csv
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -132,7 +133,7 @@ def _settings(
     """The section with the given values; None if the field without a default was not given."""
     values = {n: ",".join(v) if isinstance(v, list) else v for n, v in values.items()}
     given = {
-        name: _parts(_schemas(section)[name], value)
+        name: _parts(_flag(name), _schemas(section)[name], value)
         for name, value in values.items()
         if value is not None and value != _default(section, name, options)
     }
@@ -185,10 +186,33 @@ def _default(section: type[Section], name: str, options: Options) -> Any:
     return default if default is None or default is False else str(default)
 
 
-def _parts(schema: Mapping[str, Any], value: Any) -> Any:
+def split_list(option: str, text: str) -> list[str]:
+    """Split the list in an option at its commas; parts with a comma are in double quotes.
+
+        >>> split_list("--labels", 'bad, "good, or fair"')
+        ['bad', 'good, or fair']
+
+    Args:
+        option: name of the option, for messages.
+        text: its value.
+
+    Raises:
+        KdedgeError: the list has a line break.
+    """
+    try:
+        parts = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise KdedgeError(
+            f"{option}: {text!r:.60} is not a list ({error}). Write it in one line, with commas."
+        ) from None
+    return [part.strip() for part in parts]
+
+
+def _parts(option: str, schema: Mapping[str, Any], value: Any) -> Any:
     """Split the text of an option for pydantic: `a,b` is a list, `a=1,b=2` a dictionary."""
     if schema.get("type") == "array":
-        return [part.strip() for part in value.split(",")]
+        # An empty text is a part that is not allowed, not an empty list.
+        return split_list(option, value) or [value]
     if _has_names(schema):
         return dict(part.strip().partition("=")[::2] for part in value.split(","))
     return value

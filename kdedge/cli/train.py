@@ -1,6 +1,5 @@
 """The commands from texts to a student: run, teach, label, distill, compress and others."""
 
-import csv
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from kdedge.cli.common import (
     texts_of,
 )
 from kdedge.cli.large_model import Asked, label_by_large_model
-from kdedge.cli.settings import Options, settings_as_options
+from kdedge.cli.settings import Options, settings_as_options, split_list
 from kdedge.errors import KdedgeError
 from kdedge.recipe import COMPRESSIONS, Compress, Data, Distill, Label, Teach
 
@@ -299,6 +298,11 @@ def import_labels(
     """Import the soft labels of another teacher: a PyTorch model, an LLM, any Keras classifier."""
     if labels and task == "regression":
         raise KdedgeError(f"--labels: {labels!r}; scores have none. Leave it out.")
+    from kdedge.tasks.classification import refuse_control_characters
+
+    names = split_list("--labels", labels)
+    for name in names:
+        refuse_control_characters(name, "--labels: a label")
     load_tensorflow()
     from kdedge.files import locked
     from kdedge.labels.imported import import_soft_labels
@@ -308,11 +312,8 @@ def import_labels(
 
     folder = find_pretrained(tokenizer, weights=False)
     encoder = TextEncoder.from_pretrained(folder, max_length)
-    names = next(csv.reader([labels or ""], skipinitialspace=True), [])
     with locked(out):
-        store = import_soft_labels(
-            rows, out, task_of_names(task, [name.strip() for name in names]), encoder
-        )
+        store = import_soft_labels(rows, out, task_of_names(task, names), encoder)
     say(f"{out}: soft labels of {len(store)} texts.")
 
 

@@ -65,6 +65,21 @@ def has_control_characters(name: str) -> bool:
     return BREAKS.search(name) is not None
 
 
+def refuse_control_characters(label: str, where: str) -> None:
+    """Check that a label has no control characters.
+
+    Apps read labels from a file with one on each line, and terminals show them.
+
+    Raises:
+        KdedgeError: it has some; the message begins with `where`.
+    """
+    if has_control_characters(label):
+        raise KdedgeError(
+            f"{where} is {label!r:.40}; a label can't have a line break, a tab, another control "
+            "character or half a surrogate pair."
+        )
+
+
 class ByClass(NamedTuple):
     """Precision, recall and F1; each array has a value for each class.
 
@@ -110,12 +125,7 @@ class Classification(Task):
                 f"{where} is {value!r:.40}; a name or a whole number is needed."
                 + REMEDIES.get(type(value), "")
             )
-        # Apps read the names from a file with one name on each line, and terminals show them.
-        if has_control_characters(str(value)):
-            raise KdedgeError(
-                f"{where} is {value!r:.40}; a label can't have a line break, a tab, another "
-                "control character or half a surrogate pair."
-            )
+        refuse_control_characters(str(value), where)
         return str(value)
 
     @classmethod
