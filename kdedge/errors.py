@@ -27,6 +27,17 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(name if len(name) <= 60 else f"{name[:59]}…" for name in visible) or "none"
 
 
+def need_at_least(least: int, **given: int) -> None:
+    """Check numbers by the names of their arguments.
+
+    Raises:
+        KdedgeError: one is below `least`.
+    """
+    for name, number in given.items():
+        if number < least:
+            raise KdedgeError(f"{name}: {number}; at least {least} is needed.")
+
+
 @contextmanager
 def errors_as_lines() -> Iterator[None]:
     """Print errors that the user can fix as one line, and exit with status 2. Also a decorator."""

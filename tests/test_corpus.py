@@ -21,6 +21,7 @@ from kdedge.text.corpus import Corpus, load_corpus
 from kdedge.text.pairs import MAX_TEXT_CHARS, check_text
 from kdedge.text.readers import Format, TextFiles, read_texts
 from kdedge.text.splits import Split
+from kdedge.text.unlabelled import load_unlabelled
 
 DATA = Path(__file__).parent.parent / "data" / "movie_reviews.tsv.gz"
 SUFFIXES = [f".{kind}{gz}" for kind in ("csv", "tsv", "jsonl", "parquet") for gz in ("", ".gz")]
@@ -536,6 +537,14 @@ def test_a_file_that_cannot_be_read_is_refused(
 def test_fractions_out_of_range_are_refused(valid: float, test: float) -> None:
     with pytest.raises(KdedgeError, match=rf"valid_fraction, test_fraction: {valid}, {test}\."):
         load_corpus(Path("not even looked for"), valid_fraction=valid, test_fraction=test)
+
+
+def test_seeds_below_0_are_refused() -> None:
+    nowhere = Path("not even looked for")
+    with pytest.raises(KdedgeError, match="^seed: -1; at least 0 is needed.$"):
+        load_corpus(nowhere, seed=-1)
+    with pytest.raises(KdedgeError, match="^seed: -1; at least 0 is needed.$"):
+        load_unlabelled(nowhere, Classification(label_names=("a", "b")), seed=-1)
 
 
 def test_a_damaged_gzip_file_is_refused(tmp_path: Path) -> None:

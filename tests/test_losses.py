@@ -57,6 +57,8 @@ def test_two_sided_cross_entropy_of_a_sure_student_is_finite() -> None:
 def test_feature_loss_is_the_mean_of_squares() -> None:
     loss = FeatureLoss(2).compute_loss(np.array([[1.0, 2.0]]), np.array([[3.0, 1.0]]))
     assert np.asarray(loss) == pytest.approx([2.5])
+    with pytest.raises(KdedgeError, match="^width: -1; at least 1 is needed.$"):
+        FeatureLoss(-1)
 
 
 def test_the_softmax_loss_is_for_classes_only() -> None:

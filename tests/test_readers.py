@@ -168,6 +168,8 @@ def test_what_is_refused_is_read_with_its_encoding(save: Save) -> None:
     assert fields(path, encoding="cp1251") == [["привет мир"]]
     with pytest.raises(KdedgeError, match=r"'klingon' is unknown\. Use for instance utf-8"):
         read(path, encoding="klingon")
+    with pytest.raises(KdedgeError, match=r"'utf.x008' is unknown\. Use for instance utf-8"):
+        read(path, encoding="utf\0" + "8")
     with pytest.raises(KdedgeError, match=r"line 2: not UTF-8 \(byte 0xef\)"):
         read(path, encoding="UTF8")
 

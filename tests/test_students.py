@@ -211,6 +211,13 @@ def test_unknown_presets_and_missing_teachers() -> None:
         build_student("mini-cut", vocabulary=9, task=classes(2), max_length=8)
 
 
+@pytest.mark.parametrize("name", ["vocabulary", "max_length"])
+def test_numbers_below_1_are_refused(name: str) -> None:
+    sizes = {"vocabulary": 9, "max_length": 8} | {name: 0}
+    with pytest.raises(KdedgeError, match=f"^{name}: 0; at least 1 is needed.$"):
+        build_student("micro", task=classes(2), **sizes)
+
+
 def test_mini_cut_of_more_labels_than_importance_has_texts(
     teacher: BertTeacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -184,6 +184,8 @@ def test_scores_are_standardised_and_cut() -> None:
         STARS.within((5, 1))
     with pytest.raises(KdedgeError, match="score_range: 0, inf; two finite numbers are needed"):
         STARS.within((0, math.inf))
+    with pytest.raises(KdedgeError, match="score_range: 1, 3, 5; two finite numbers are needed"):
+        STARS.within((1, 3, 5))  # type: ignore[arg-type]
     with pytest.raises(KdedgeError, match='score_range: is for task = "regression"'):
         TASK.within((1, 5))
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kdedge.errors import KdedgeError
+from kdedge.errors import KdedgeError, need_at_least
 
 
 class DistillationLoss(keras.distillation.DistillationLoss):
@@ -117,6 +117,7 @@ class FeatureLoss(DistillationLoss):
     def __init__(
         self, width: int, student_layer: str | None = None, teacher_output: str = "pooled"
     ) -> None:
+        need_at_least(1, width=width)
         self.width, self.student_layer = width, student_layer
         self.teacher_output = teacher_output
 
@@ -166,6 +167,7 @@ class HiddenStateLoss(DistillationLoss):
 
     def __init__(self, width: int, student_layer: str, teacher_layer: int) -> None:
         self.name = f"hidden_state_loss_{student_layer}"
+        need_at_least(1, width=width)
         self.width = width
         self.student_layer, self.teacher_layer = student_layer, teacher_layer
         self.teacher_output = f"hidden_states_{teacher_layer}"

@@ -2,7 +2,7 @@
 
 import keras
 
-from kdedge.errors import KdedgeError
+from kdedge.errors import KdedgeError, need_at_least
 from kdedge.extensions import find
 from kdedge.students.architecture import Parts, Preset, Request, student_inputs
 from kdedge.students.convolutional import MICRO, NANO
@@ -79,8 +79,10 @@ def built(preset: Preset, request: Request) -> keras.Model:
     """Build a preset's model, and check its inputs and outputs: it can be anyone's code.
 
     Raises:
-        KdedgeError: it is no Keras model, or has other inputs or another number of logits.
+        KdedgeError: it is no Keras model, or has other inputs or another number of logits; or a
+            number in the request is below 1.
     """
+    need_at_least(1, vocabulary=request.vocabulary, max_length=request.max_length)
     model = preset.build(request)
     if not isinstance(model, keras.Model):
         raise KdedgeError(

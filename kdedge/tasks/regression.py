@@ -145,10 +145,12 @@ class Regression(Task):
 
     def within(self, score_range: tuple[float, float]) -> Self:
         """With predictions clipped to a range; see `Task`."""
-        low, high = score_range
+        # It can be anything in a call from Python.
+        low, high = score_range if len(score_range) == 2 else (math.nan, math.nan)
         if not -math.inf < low < high < math.inf:
+            given = ", ".join(f"{number:g}" for number in score_range) or "none"
             raise KdedgeError(
-                f"score_range: {low:g}, {high:g}; two finite numbers are needed, the second larger."
+                f"score_range: {given}; two finite numbers are needed, the second larger."
             )
         return self.model_copy(update={"low": low, "high": high})
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from kdedge.errors import KdedgeError, listed
+from kdedge.errors import KdedgeError, listed, need_at_least
 from kdedge.extensions import one_of
 from kdedge.tasks import TASKS, Labels, Task
 from kdedge.text.decoding import Tell, tell_once
@@ -178,6 +178,7 @@ def load_corpus(
             f"valid_fraction, test_fraction: {valid_fraction}, {test_fraction}. "
             "Both must be above 0 and their sum below 1."
         )
+    need_at_least(0, seed=seed)
     one_of("empty_texts", empty_texts, dict.fromkeys(get_args(Empty)))
     one_of("contradictions", contradictions, dict.fromkeys(get_args(Contradictions)))
     kind = one_of("task", task, TASKS)
@@ -231,7 +232,7 @@ def load_corpus(
             f"{path}: no row has a 1 in column {never[0]!r}. Add some, or leave it out of "
             "label_columns in [data], --label-columns."
         )
-    if score_range:
+    if score_range is not None:
         corpus_task = corpus_task.within(score_range)
         _need_within(labelled_rows, score_range)
     for find in (near_doubles, missing_words, blank_ends, joined_labels):

@@ -85,7 +85,7 @@ def _known(encoding: str) -> str:
         "".encode(encoding)
         # A byte order mark is removed below, in any encoding.
         return codecs.lookup(encoding).name.removesuffix("-sig")
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):
         raise KdedgeError(
             f"encoding: {encoding!r} is unknown. Use for instance utf-8, utf-16, cp1252 (Windows, "
             "Western Europe), cp1250, cp1251, latin-1, shift_jis, gb18030."

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdedge.errors import KdedgeError
+from kdedge.errors import KdedgeError, need_at_least
 from kdedge.tasks import Logits, Task
 from kdedge.text.corpus import Corpus
 from kdedge.text.decoding import Tell, tell_once
@@ -58,6 +58,7 @@ def load_unlabelled(
         KdedgeError: as `load_corpus`; the task lacks a label; some test rows have a label and some
             have none; or a split has no text.
     """
+    need_at_least(0, seed=seed)
     form = Format(encoding, delimiter, quoting)
     label_form = LabelForm(label, label_delimiter, tuple(label_columns))
     columns = (text, text_pair) if text_pair else (text,)
