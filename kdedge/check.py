@@ -207,7 +207,7 @@ def check_recipe(recipe: Recipe) -> Report:
         full = full_teaching(corpus, recipe.teaching)
         if recipe.teach.teacher and onnx_file(recipe.teach.teacher):
             load_onnx_teacher(recipe.teach.teacher, max_length=full.max_length)
-        report.lengths, found = check_pretrained(corpus, full)
+        report.lengths, found = check_pretrained(corpus, full, recipe.given_lengths)
         report.findings += [*found, *_classes(corpus, recipe.teaching, recipe.data.labels)]
         report.estimate = _estimate(recipe, corpus, full, report.lengths)
     except KdedgeError as error:
@@ -215,8 +215,15 @@ def check_recipe(recipe: Recipe) -> Report:
     return report
 
 
-def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list[Finding]]:
+def check_pretrained(
+    corpus: Corpus, settings: FullTeach, given_lengths: Mapping[str, int] = MappingProxyType({})
+) -> tuple[Lengths, list[Finding]]:
     """Check a corpus with the tokenizer of the pretrained model.
+
+    Args:
+        corpus: the data.
+        settings: the complete settings of fine-tuning.
+        given_lengths: lengths in tokens by the settings that ask for them, for messages.
 
     Raises:
         KdedgeError: the model does not exist, or is not a pretrained model.
@@ -229,11 +236,15 @@ def check_pretrained(corpus: Corpus, settings: FullTeach) -> tuple[Lengths, list
     findings = []
     positions = longest_text(config)
     if positions is not None and longest > positions:
+        lengths_given = given_lengths or {"teach.max_length": longest}
+        name, *others = (name for name, length in lengths_given.items() if length > positions)
+        what = f"{name} {'has' if name.endswith('lengths') else 'is'} {lengths_given[name]}"
         findings.append(
             _impossible(
                 "max_length",
-                f"teach.max_length is {longest}, but {settings.source} takes at most "
-                f"{positions} tokens. Set a lower one in [teach] and [distill], --max-length.",
+                f"{what}, but {settings.source} takes at most {positions} tokens. Set a lower one"
+                + (f" there and in {', '.join(others)}" if others else "")
+                + (", --max-length." if name == "teach.max_length" else "."),
             )
         )
     if lengths.truncated > MANY_TRUNCATED:
@@ -320,7 +331,10 @@ def check_decide(corpus: Corpus, decide: Decide, out_of_scope: Path | None) -> l
 
 
 def check_teaching(
-    corpus: Corpus, settings: Teach, names: Mapping[str, str] = MappingProxyType({})
+    corpus: Corpus,
+    settings: Teach,
+    names: Mapping[str, str] = MappingProxyType({}),
+    given_lengths: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Show problems of a corpus with a pretrained model, before it is fine-tuned.
 
@@ -328,13 +342,14 @@ def check_teaching(
         corpus: the data.
         settings: the recipe's section `teach`.
         names: the data's name for each class that the model calls something else.
+        given_lengths: as for `check_pretrained`.
 
     Raises:
         KdedgeError: fine-tuning is impossible.
     """
     if settings.large_model is None:
         check_teacher(settings.source, classifies=settings.teacher is not None)
-    lengths, findings = check_pretrained(corpus, full_teaching(corpus, settings))
+    lengths, findings = check_pretrained(corpus, full_teaching(corpus, settings), given_lengths)
     tell_once(f"texts are truncated to {lengths.limit} tokens; {lengths.truncated:.1%} are longer")
     # A ready teacher is checked later, when it is tried on texts.
     if not settings.teacher:

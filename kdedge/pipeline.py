@@ -153,7 +153,7 @@ def _checked(recipe: Recipe) -> tuple[Corpus, tuple[Text, ...]]:
     """
     check_settings(recipe)
     corpus = corpus_of(recipe)
-    check_teaching(corpus, recipe.teaching, recipe.data.labels)
+    check_teaching(corpus, recipe.teaching, recipe.data.labels, recipe.given_lengths)
     for finding in check_decide(corpus, recipe.decide, recipe.data.out_of_scope):
         raise KdedgeError(finding.line())
     out_of_scope = texts_out_of_scope(recipe.data)

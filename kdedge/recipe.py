@@ -671,9 +671,18 @@ class Recipe(Section):
     @property
     def teaching(self) -> Teach:
         """`teach`, with the length that other sections need if it has none."""
-        lengths = (self.distill.max_length, *(self.export.lengths or ()))
-        longest = self.teach.max_length or max(filter(None, lengths), default=None)
+        longest = self.teach.max_length or max(self.given_lengths.values(), default=None)
         return self.teach.model_copy(update={"max_length": longest})
+
+    @property
+    def given_lengths(self) -> dict[str, int]:
+        """The longest length in tokens that each setting asks for, by its name."""
+        lengths = {
+            "teach.max_length": self.teach.max_length,
+            "distill.max_length": self.distill.max_length,
+            "export.lengths": max(self.export.lengths or (0,)),
+        }
+        return {name: length for name, length in lengths.items() if length}
 
     @field_validator("name")
     @classmethod

@@ -231,6 +231,16 @@ def test_words_in_pieces(folder: Path) -> None:
             "[distill]\nmax_length = 32",
             r"distill\.max_length is 32, but teach\.max_length is 16",
         ),
+        (
+            "max_length = 16\n[distill]\nmax_length = 16\n[export]\nlengths = [16]",
+            "[export]\nlengths = [8, 40]",
+            r"export\.lengths has 40, but .*model takes at most 32 tokens\. Set a lower one\.",
+        ),
+        (
+            "= 16",
+            "= 40",
+            r"Set a lower one there and in distill\.max_length, --max-length\.",
+        ),
         ("/model", "/nowhere", r"nowhere: no such folder, and not an id"),
         (
             "[distill]\n",
