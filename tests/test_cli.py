@@ -474,10 +474,28 @@ def test_predict_refuses(quick_run: Path, tmp_path: Path) -> None:
     assert "no such file" in refusal("predict", bundle, "--file", tmp_path / "t.txt")
     assert "not UTF-8" in refusal("predict", bundle, stdin=b"caf\x81\n")
     assert "standard input: no texts" in refusal("predict", bundle, stdin="\n")
+    assert "--encoding: only for a file or" in refusal("predict", bundle, "x", "--encoding", "gbk")
+    by_columns = ("--file", tmp_path / "t.csv", "--label-delimiter", ";")
+    (tmp_path / "t.csv").write_text("text,label\na,x;y\n")
+    assert "--label-delimiter: only for several labels, and the bundle's task is classi" in refusal(
+        "predict", bundle, *by_columns
+    )
     (tmp_path / "texts.csv").write_text("text\na\n")
     assert "texts.csv: a file. Write --file" in refusal("predict", bundle, tmp_path / "texts.csv")
     assert "is not a bundle" in refusal("predict", tmp_path, "x")
     assert "has no 'best'" in refusal("predict", bundle, "x", "--artifact", "best")
+
+
+def test_predict_takes_the_encoding_of_standard_input_and_of_a_file(
+    quick_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "t.txt").write_bytes("好\n".encode("gbk"))
+    read = {"stdin": (tmp_path / "t.txt").read_bytes()}
+    refused = refusal("predict", quick_run / "bundle", **read)
+    assert "standard input, line 1: not UTF-8" in refused and "--encoding" in refused
+    for arguments, stdin in (((), read), (("--file", tmp_path / "t.txt"), {})):
+        result = kdedge("predict", quick_run / "bundle", *arguments, "--encoding", "gbk", **stdin)
+        assert result.stdout.endswith("\t好\n"), result.output
 
 
 def test_labels_in_columns_are_all_of_the_bundles() -> None:

@@ -376,6 +376,13 @@ def test_blanks_around_a_columns_name_are_seen(save: Save) -> None:
         KdedgeError, match=r"The columns are: text\^label\. .*several columns, set delimiter"
     ):
         load_corpus(save("c.csv", "text^label\nx^a\n"))
+    with pytest.raises(
+        KdedgeError,
+        match=r"If text;label should be several columns, set delimiter in \[data\], --d",
+    ):
+        load_corpus(save("c.csv", "text;label,b\nx;a,1\n"))
+    with pytest.raises(KdedgeError, match=r"The columns are: txt, a,b\. .*, --text\.$"):
+        load_corpus(save("c.csv", 'txt,"a,b"\nx,a\n'))
 
 
 # Files that other programs write

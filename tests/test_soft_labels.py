@@ -182,7 +182,8 @@ def test_two_teachers_do_not_mix(teacher: BertTeacher, tmp_path: Path) -> None:
         SoftLabels.create(
             tmp_path / "s", "other", Classification(label_names=NAMES), has_features=True
         )
-    with pytest.raises(KdedgeError, match="another teacher's"):
+    differ = rf"classification: {', '.join(NAMES)}; this one is classification: a, b\)\. Name"
+    with pytest.raises(KdedgeError, match=rf"another teacher's \({differ}"):
         SoftLabels.create(
             tmp_path / "s",
             teacher.fingerprint,

@@ -88,11 +88,18 @@ def labels_of(data: Data, task: "Task") -> "LabelForm":
     """The columns of the data that have the labels of a bundle's task.
 
     Raises:
-        KdedgeError: there are columns of 0 and 1, but not for each label.
+        KdedgeError: there are columns of 0 and 1, but not for each label; or the options are for
+            several labels, and the task is not.
     """
     from kdedge.text.readers import LabelForm
 
     columns = data.label_columns
+    if task.name != "multi-label" and (data.label_delimiter or columns):
+        flag = "--label-columns" if columns else "--label-delimiter"
+        raise KdedgeError(
+            f"{flag}: only for several labels, and the bundle's task is {task.name}, with one "
+            "answer for each text. Leave it out."
+        )
     # Without its column, a label would count as wrong wherever it is predicted.
     if columns and (missing := [name for name in task.output_names if name not in columns]):
         raise KdedgeError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kdedge.cli.common import LABELLED_FILE, Bundle, labels_of, say, texts_of
-from kdedge.cli.settings import Options, settings_as_options
+from kdedge.cli.settings import MORE, Options, settings_as_options
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data
 
@@ -35,6 +35,7 @@ def predict(
         Options(
             main=("path", "text", "label", "empty_texts"),
             only=LABELLED_FILE,
+            without=("encoding",),
             required="--file",
             help={
                 "path": ".txt with one text on each line, or a data file",
@@ -51,6 +52,15 @@ def predict(
     artifact: Annotated[
         str | None,
         typer.Option("--artifact", help="name of the model; default: the bundle's default"),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            "--encoding",
+            help="encoding of the file or of standard input, for instance utf-8 or cp1252; "
+            "default: detected",
+            rich_help_panel=MORE,
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="print one JSON object for each text")
@@ -72,12 +82,15 @@ def predict(
             raise KdedgeError(f"{text}: a file. Write --file before it; if it is a text, --.")
     if texts and data:
         raise KdedgeError("--file: give either a file or texts, not both.")
+    if texts and encoding:
+        raise KdedgeError("--encoding: only for a file or standard input. Leave it out.")
     given: list[Any] = []
     lines: list[Text] = []
     empty = 0
     classifier = load_bundle(bundle, artifact)
     pairs = classifier.manifest.pairs
     if data:
+        data = data.model_copy(update={"encoding": encoding})
         if "empty_texts" not in data.model_fields_set:
             data = data.model_copy(update={"empty_texts": "skip"})
         if pairs and data.text_pair is None:
@@ -95,7 +108,7 @@ def predict(
     else:
         if sys.stdin.isatty():
             say("Write a text on each line; Ctrl-D ends.")
-        read, empty = split_lines(sys.stdin.buffer.read(), "standard input")
+        read, empty = split_lines(sys.stdin.buffer.read(), "standard input", encoding)
         if not read:
             raise KdedgeError("standard input: no texts. Write one on each line.")
         lines = [_pair_in(line) for line in read] if pairs else [*read]

@@ -124,9 +124,12 @@ class SoftLabels:
         if (folder / STORE).is_file():
             store = cls(folder)
             if store.teacher != teacher or store.task != task:
+                differ = f"{store.teacher[:12]}, this one is {teacher[:12]}"
+                if store.teacher == teacher:
+                    differ = f"{store.task.name}: {store.task}; this one is {task.name}: {task}"
                 raise KdedgeError(
-                    f"{folder}: these soft labels are another teacher's "
-                    f"({store.teacher[:12]}, this one is {teacher[:12]}). Name another folder."
+                    f"{folder}: these soft labels are another teacher's ({differ}). Name another "
+                    "folder."
                 )
             return store
         if folder.exists() and any(folder.iterdir()):

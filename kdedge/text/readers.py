@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal
 
 from kdedge.errors import KdedgeError, listed
 from kdedge.text.decoding import Tell, decoded_lines, tell_once
-from kdedge.text.delimited import delimited_rows
+from kdedge.text.delimited import DELIMITERS, delimited_rows
 from kdedge.text.pairs import Pair, Text, check_text
 
 # A .gz or Parquet file that expands past this is refused: it may be a decompression bomb.
@@ -271,17 +271,19 @@ def read_texts(
     return texts
 
 
-def split_lines(content: bytes, source: str) -> tuple[list[str], int]:
+def split_lines(content: bytes, source: str, encoding: str | None = None) -> tuple[list[str], int]:
     """Split bytes into texts, one on each line, and count the empty lines that are left out.
 
     Args:
         content: for instance the bytes of standard input.
         source: name for messages.
+        encoding: a name that Python knows, for instance utf-8 or cp1252; None detects it.
 
     Raises:
         KdedgeError: unknown encoding, or a line is refused by `check_text`.
     """
-    rows = list(_text_rows(source, decoded_lines(source, lambda: io.BytesIO(content))))
+    lines = decoded_lines(source, lambda: io.BytesIO(content), encoding)
+    rows = list(_text_rows(source, lines))
     texts = [row.text("text") for row in rows if not row.is_empty("text")]
     return texts, len(rows) - len(texts)
 
@@ -322,7 +324,7 @@ def iter_rows(path: Path, form: Format = DETECTED, tell: Tell = tell_once) -> It
 
     rows: Iterator[Row]
     if is_delimited(path):
-        usual = "," if suffix == ".csv" else "\t"
+        usual = _usual_delimiter(path)
         found = delimited_rows(path, lines, usual, form.delimiter, form.quoting, tell)
         rows = (Row(where, fields) for where, fields in found)
     elif suffix == ".parquet":
@@ -343,6 +345,10 @@ def iter_rows(path: Path, form: Format = DETECTED, tell: Tell = tell_once) -> It
 def is_delimited(path: Path) -> bool:
     """Whether a file is .csv or .tsv, also gzipped."""
     return _suffix(path) in (".csv", ".tsv")
+
+
+def _usual_delimiter(path: Path) -> str:
+    return "," if _suffix(path) == ".csv" else "\t"
 
 
 def _files(path: Path) -> list[Path]:
@@ -597,13 +603,24 @@ def need_columns(path: Path, rows: Sequence[Row], columns: Mapping[str, Sequence
                 )
             used[column] = setting
             if column not in there:
+                several = _several_columns(path, there)
                 raise KdedgeError(
                     f"{path}: no column {column!r}. The columns are: {listed(there)}. Name the "
                     f"right one: {setting} in [data], --{setting.replace('_', '-')}."
                     + (
-                        " If this should be several columns, set delimiter."
-                        if len(there) == 1 and is_delimited(path)
+                        f" If {listed([several])} should be several columns, set delimiter in "
+                        "[data], --delimiter."
+                        if several
                         else ""
                     )
                 )
     return {*there} - {*used}
+
+
+def _several_columns(path: Path, names: Iterable[str]) -> str | None:
+    """The name of a column that may be several ones, read with the wrong delimiter."""
+    if not is_delimited(path):
+        return None
+    first, *others = names
+    unusual = {*DELIMITERS} - {_usual_delimiter(path)}
+    return first if not others else next((n for n in (first, *others) if unusual & {*n}), None)
