@@ -8,6 +8,7 @@ import pytest
 from kdedge.errors import KdedgeError
 from kdedge.recipe import Data
 from kdedge.text.corpus import Corpus, load_corpus
+from kdedge.text.readers import Format, TextFiles, read_texts
 from kdedge.text.rules import Finding, blank_ends, missing_words, near_doubles, same_text
 
 Save = Callable[[str, list[str]], Path]
@@ -150,6 +151,15 @@ def test_empty_texts_are_an_error_or_counted(save: Save) -> None:
     )
 
 
+def test_empty_lines_of_a_file_with_one_column_are_empty_texts(save: Save) -> None:
+    path = save("c.csv", ["text", "one", "", "two"])
+    with pytest.raises(KdedgeError, match=r"c\.csv, line 3, column 'text': the text is empty"):
+        read_texts(path)
+    files = TextFiles(path, empty="skip")
+    assert [*files] == ["one", "two"]
+    assert files.empty_seen == 1
+
+
 def test_a_csv_in_which_a_stray_quote_joins_rows_is_refused(save: Save) -> None:
     lines = [f"text {i},{'ab'[i % 2]}" for i in range(12)]
     lines[3], lines[6] = '"an opened quote,b', 'a closed one",a'
@@ -163,6 +173,34 @@ def test_a_csv_in_which_a_stray_quote_joins_rows_is_refused(save: Save) -> None:
     path = save("c.csv", ["label,text", *lines])
     with pytest.raises(KdedgeError, match=r"c\.csv, line 5: .*'a,text 4', looks like a row"):
         load_corpus(path)
+
+
+def test_a_stray_quote_in_another_column(save: Save) -> None:
+    """Two quotes in comments join 20 rows to one; a list of texts has no check of its own."""
+    lines = [f"film {i},{'ab'[i % 2]},{'fine' if i % 3 else ''}" for i in range(40)]
+    lines[9], lines[30] = 'one more,a,"see below', 'the last,b,end"'
+    path = save("c.csv", ["text,label,comment", *lines])
+    for read in (load_corpus, read_texts):
+        with pytest.raises(KdedgeError, match=r"c\.csv, line 11: .*'film 10,a,fine', looks like"):
+            read(path)
+    assert len(read_texts(path, form=Format(quoting=True))) == 19
+    lines = [
+        f'"film {i}, of many,\nor not",{"ab"[i % 2]},"{i}, or\n{i}, it says"' for i in range(40)
+    ]
+    assert len(read_texts(save("c.csv", ["text,label,comment", *lines]))) == 40
+
+
+def test_a_stray_quote_among_scores_that_all_differ(save: Save) -> None:
+    lines = [f"text {i},{i / 7}" for i in range(1, 31)]
+    lines[3], lines[9] = lines[3].replace("text", '"text'), lines[9].replace("text 10", 'text 10"')
+    with pytest.raises(KdedgeError, match=r"c\.csv, line 5: .*looks like a row"):
+        load_corpus(save("c.csv", ["text,label", *lines]), task="regression")
+
+
+def test_a_stray_quote_in_the_first_row(save: Save) -> None:
+    path = save("c.csv", ["text,label", '"one,a', "two,b", 'three",a', "four,b", "five,b"])
+    with pytest.raises(KdedgeError, match=r"c\.csv, line 2: .*'one,a', looks like a row"):
+        read_texts(path)
 
 
 @pytest.mark.parametrize("task", ["regression", "multi-label"])

@@ -19,7 +19,6 @@ from kdedge.text.readers import (
     Format,
     LabelForm,
     Row,
-    is_delimited,
     iter_rows,
     need_columns,
     read_texts,
@@ -30,7 +29,6 @@ from kdedge.text.rules import (
     Empty,
     Finding,
     blank_ends,
-    check_no_rows_in_texts,
     copies,
     joined_labels,
     missing_words,
@@ -212,12 +210,6 @@ def load_corpus(
         findings += new_findings
     texts = [row.text_of(columns) for row in rows]
     parsed_labels = [kind.parse(*label_form.of(row)) for row in rows]
-    if quoting is None and is_delimited(path):
-        fields = (row.fields.get(name) for row in rows for name in label_form.needed)
-        values = {str(field).strip() for field in fields if field}
-        # Numbers are also in many texts, names are not.
-        fewest = 2 if task == "classification" else len(rows[0].fields)
-        check_no_rows_in_texts(rows, texts, values, fewest)
 
     labelled = [i for i, parsed in enumerate(parsed_labels) if parsed is not None]
     labelled_rows = _Labelled(rows, texts, parsed_labels).at(labelled)

@@ -14,7 +14,8 @@ quote. So a stray quote never joins lines.
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -26,6 +27,9 @@ NAMES = {"tab": "\t", r"\t": "\t"}
 NAMED_DELIMITER = re.compile(r"sep=(.)[\r\n]*")
 # The csv module refuses longer fields. Its own limit of 131,072 is less than raw pages have.
 MAX_FIELD_CHARS = 64 * 2**20
+# A column's values are counted to recognize rows: short ones, such as labels, and not all of many.
+MAX_VALUE_CHARS, MOST_VALUES = 64, 10_000
+DECIMAL = re.compile(r"[+-]?[0-9]*\.[0-9]+")
 QUOTED_FIELD = re.compile(r'"(?:[^"]|"")*"')
 QUOTING_HINT = (
     "A field with a delimiter, a quote or a line break in it must be in quotes, with its own "
@@ -83,6 +87,7 @@ def delimited_rows(
         if len(delimiter) != 1 or delimiter in '"\r\n':
             raise KdedgeError(f"delimiter: {delimiter!r}. One character is needed, or tab.")
     strict = delimiter == "\t" and quoting is None
+    may_be_stray = quoting is None
     if quoting is None:
         quoting = delimiter != "\t" or _quoted(path, rows(), tell)
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARS))
@@ -100,11 +105,15 @@ def delimited_rows(
                 f"{' and '.join(map(repr, sorted(doubles)))} twice. Rename or remove one of them."
             )
         line = first + reader.line_num + 1
+        joined = _JoinedRows(len(header), delimiter) if may_be_stray and quoting else None
         for values in reader:
             where = f"{path}, line {line}"
             line = first + reader.line_num + 1
             if not values:
-                continue
+                # In a file with one column, an empty line is an empty field.
+                if len(header) > 1:
+                    continue
+                values = [""]
             if len(values) != len(header):
                 raise KdedgeError(
                     f"{where}: {len(values)} fields where the header has {len(header)}, "
@@ -118,9 +127,89 @@ def delimited_rows(
                     "right: quoting = true in [data], or --quoting true. If quotes have no meaning "
                     "in this file, set it to false."
                 )
+            if joined:
+                joined.add(where, values)
             yield where, dict(zip(header, values, strict=True))
+        if joined:
+            joined.check()
     except csv.Error as error:
         raise KdedgeError(f"{path}, line {line}: broken row: {error}. {QUOTING_HINT}") from None
+
+
+class _JoinedRows:
+    """Finds rows inside of a field, which a stray quote has joined.
+
+    The first line of such a field is the end of a row, the last line the start of one, and those
+    between are whole rows. A line looks like that if its number of fields is right, and one of
+    them, for instance a label, is in its column twice. Numbers with a point count as equal, since
+    scores can all be different.
+
+    Args:
+        columns: number of columns of the file.
+        delimiter: delimiter of the file.
+    """
+
+    def __init__(self, columns: int, delimiter: str) -> None:
+        self._delimiter = delimiter
+        self._counts: list[Counter[str]] = [Counter() for _ in range(columns)]
+        # By column and value: the position and the line that look like a row if that is one.
+        self._found: dict[tuple[int, str], tuple[str, str]] = {}
+
+    def add(self, where: str, values: Sequence[str]) -> None:
+        """Add a row.
+
+        Raises:
+            KdedgeError: one of its fields contains a row.
+        """
+        several_lines = False
+        for value, counts in zip(values, self._counts, strict=True):
+            if "\n" in value or "\r" in value:
+                several_lines = True
+            elif (alike := _alike(value)) and (alike in counts or len(counts) < MOST_VALUES):
+                counts[alike] += 1
+        if several_lines:
+            for column, value in enumerate(values):
+                self._look(where, column, value.splitlines())
+
+    def check(self) -> None:
+        """Check the rows that were added, once the values of all are counted.
+
+        Raises:
+            KdedgeError: a field contains a row.
+        """
+        for found in self._found:
+            self._check(found)
+
+    def _look(self, where: str, column: int, lines: Sequence[str]) -> None:
+        last, first = len(lines) - 1, ""
+        for number, line in enumerate(lines if last > 0 else ()):
+            start = column if number == 0 else 0
+            end = column + 1 if number == last else len(self._counts)
+            fields = line.split(self._delimiter)
+            if len(fields) != end - start:
+                continue
+            for place, field in enumerate(fields, start):
+                if place != column and (alike := _alike(field)):
+                    first = first or line
+                    self._found.setdefault((place, alike), (where, first))
+                    self._check((place, alike))
+
+    def _check(self, found: tuple[int, str]) -> None:
+        column, value = found
+        if self._counts[column][value] > 1:
+            where, line = self._found[found]
+            raise KdedgeError(
+                f"{where}: a field in quotes has several lines, and one of them, {line!r:.60}, "
+                "looks like a row of the file: a stray quote? Remove it, or if the field is right: "
+                "quoting = true in [data], or --quoting true. If quotes have no meaning in this "
+                "file, set it to false."
+            )
+
+
+def _alike(value: str) -> str:
+    """A value in a form that is the same for similar ones; "" for a long one."""
+    value = value.strip()
+    return "0.0" if DECIMAL.fullmatch(value) else value if len(value) <= MAX_VALUE_CHARS else ""
 
 
 def _delimiter(path: Path, header: str, usual: str, tell: Tell) -> str:

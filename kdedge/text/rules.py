@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from kdedge.errors import KdedgeError
 from kdedge.text.delimited import DELIMITERS
 from kdedge.text.pairs import Text, in_one_line, parts_of
 from kdedge.text.readers import Row
@@ -90,38 +89,6 @@ def without_empty(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[Row
     kept = [row for row in rows if not row.is_empty(*columns)]
     empty = [row.where for row in rows if row.is_empty(*columns)]
     return kept, Finding.of_each("empty texts", empty, "empty texts", "left out")
-
-
-def check_no_rows_in_texts(
-    rows: Sequence[Row], texts: Sequence[Text], labels: set[str], fewest_fields: int
-) -> None:
-    """Check that no text contains rows of its file, which a stray quote would join.
-
-    Args:
-        rows: rows of a .csv or .tsv file.
-        texts: texts of the rows.
-        labels: the file's values of labels.
-        fewest_fields: a line with fewer fields is no row.
-
-    Raises:
-        KdedgeError: a line of a text has a field that is a label.
-    """
-    for row, text in zip(rows, texts, strict=True):
-        for line in (line for part in parts_of(text) for line in _lines(part)):
-            for delimiter in DELIMITERS:
-                fields = line.split(delimiter)
-                if len(fields) >= fewest_fields and not labels.isdisjoint(fields):
-                    raise KdedgeError(
-                        f"{row.where}: the text in quotes has several lines, and one of them, "
-                        f"{line!r:.60}, looks like a row of the file: a stray quote? Remove it, or "
-                        "if the text is right: quoting = true in [data], or --quoting true. If "
-                        "quotes have no meaning in this file, set it to false."
-                    )
-
-
-def _lines(text: str) -> list[str]:
-    """The lines of a text, if it has several."""
-    return text.splitlines() if "\n" in text or "\r" in text else []
 
 
 def contradictions(
