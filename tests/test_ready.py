@@ -162,6 +162,24 @@ def test_a_map_of_names(checkpoint: Path, tmp_path: Path) -> None:
     assert SoftLabels(tmp_path / "s").lookup(["the actor"])[0].tolist() == [[2, 1]]
 
 
+def test_a_store_with_the_names_of_the_data(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = with_classes(checkpoint, tmp_path / "teacher", "NEGATIVE", "POSITIVE")
+    store = label_texts(load_teacher(source, max_length=16), TEXTS, tmp_path / "s")
+    assert in_order_of_corpus(store, corpus_of(answers(source)), {}) is store
+    assert "look exchanged" not in capsys.readouterr().err
+    other = {"NEGATIVE": "POSITIVE", "POSITIVE": "NEGATIVE"}
+    wrong = corpus_of([other[name] for name in answers(source)])
+    assert in_order_of_corpus(store, wrong, {}) is store
+    assert "classes look exchanged: 100.0% of the answers" in capsys.readouterr().err
+    mapped = in_order_of_corpus(store, wrong, other)
+    np.testing.assert_array_equal(mapped.lookup(TEXTS)[0], store.lookup(TEXTS)[0][:, ::-1])
+    assert "look exchanged" not in capsys.readouterr().err
+    with pytest.raises(KdedgeError, match="bad: .* has no such class"):
+        in_order_of_corpus(store, wrong, {"bad": "NEGATIVE"})
+
+
 def test_exchanged_classes_are_told(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

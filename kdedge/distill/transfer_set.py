@@ -11,7 +11,7 @@ from kdedge.errors import KdedgeError
 from kdedge.labels.store import SoftLabels
 from kdedge.recipe import Label, Mixture
 from kdedge.teachers.bert import BertTeacher
-from kdedge.teachers.classes import Counts, counts_of, order_of
+from kdedge.teachers.classes import Counts, counts_of, order_of, swap_warning
 from kdedge.teachers.teacher import Teacher
 from kdedge.text.augment import augmented, some_with_typos
 from kdedge.text.batches import chunks
@@ -89,6 +89,8 @@ def check_mixture(mixture: Mixture, has_words: bool) -> None:
 def in_order_of_corpus(store: SoftLabels, corpus: Corpus, names: Mapping[str, str]) -> SoftLabels:
     """The store with its logits in the order of the corpus's classes, by name.
 
+    Shows a warning if its classes look exchanged.
+
     Args:
         store: soft labels.
         corpus: the corpus; its texts help to guess a map for the error message.
@@ -98,20 +100,28 @@ def in_order_of_corpus(store: SoftLabels, corpus: Corpus, names: Mapping[str, st
         KdedgeError: the classes don't match.
     """
     own, task = store.task, corpus.task
-    if own.name != task.name or own.output_names == task.output_names:
+    if own.name != task.name:
         return store
     if own.width != task.width:
         raise KdedgeError(
             f"{store.folder}: the soft labels are for {own}, and the data has {task}. Label the "
             "texts with a teacher that has the data's classes: kdedge label."
         )
+    train = corpus.train
     counts: Counts | None = None
-    known = store.index.rows(corpus.train.texts) >= 0
-    if task.has_classes and known.any():
-        texts = [text for text, there in zip(corpus.train.texts, known, strict=True) if there]
-        counts = counts_of(store.lookup(texts)[0], corpus.train.labels[known])
-    order = order_of(own, names, task, store.folder, counts)
-    return store.in_order(order, corpus.task)
+    if task.has_classes:
+        known = np.flatnonzero((store.index.rows(train.texts) >= 0) & (train.labels >= 0))
+        if len(known):
+            logits = store.lookup([train.texts[i] for i in known])[0]
+            counts = counts_of(logits, train.labels[known])
+    as_it_is = own.output_names == task.output_names and not names
+    order = [*range(own.width)]
+    if not as_it_is:
+        order = order_of(own, names, task, store.folder, counts)
+    theirs = [own.output_names[i] for i in order]
+    if counts is not None and (found := swap_warning(counts[order], task, theirs)):
+        tell_once(f"{store.folder}: {found}")
+    return store if as_it_is else store.in_order(order, task)
 
 
 class TransferSet:
