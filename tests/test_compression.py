@@ -250,6 +250,11 @@ def test_training_learns_what_the_teacher_says(method: str, encoder: TextEncoder
     )
 
 
+def test_a_training_that_diverges_says_so(encoder: TextEncoder) -> None:
+    with pytest.raises(KdedgeError, match=r"diverged|not finite"):
+        run(make_student(encoder), "pruning", epochs=2, learning_rate=1e30)
+
+
 def test_one_seed_one_student(encoder: TextEncoder) -> None:
     student = make_student(encoder)
     before = [w.copy() for w in student.model.get_weights()]

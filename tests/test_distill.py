@@ -127,6 +127,12 @@ def test_rare_pieces_get_no_place_in_the_student(store: SoftLabels, tmp_path: Pa
     assert Student.load(tmp_path / "student").encoder.vocabulary == kept
 
 
+def test_a_training_that_diverges_says_so(store: SoftLabels, tmp_path: Path) -> None:
+    with pytest.raises(KdedgeError, match=r"student: after epoch 1 .*loss is nan.*learning_rate"):
+        train(store, tmp_path / "student", learning_rate=1e30)
+    assert not (tmp_path / "student").exists()
+
+
 def test_the_same_seed_gives_the_same_student(store: SoftLabels, tmp_path: Path) -> None:
     first, second = (train(store, tmp_path / name) for name in ("a", "b"))
     assert same(first, second)

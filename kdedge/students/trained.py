@@ -188,12 +188,22 @@ class Student:
 def predict_logits(
     model: keras.Model, encoder: TextEncoder, texts: Sequence[Text]
 ) -> npt.NDArray[np.float32]:
-    """Logits of a model for texts, float32 [texts, width]; it may return a dict with `logits`."""
+    """Logits of a model for texts, float32 [texts, width]; it may return a dict with `logits`.
+
+    Raises:
+        KdedgeError: they are not finite.
+    """
     parts = []
     for i in range(0, len(texts), BATCH):
         output = model(encoder.encode(texts[i : i + BATCH]).inputs, training=False)
         parts.append(np.asarray(output["logits"] if isinstance(output, dict) else output))
-    return np.concatenate(parts)
+    logits = np.concatenate(parts)
+    if not np.isfinite(logits).all():
+        raise KdedgeError(
+            f"{model.name}: its outputs are not finite: its training diverged. Train it with a "
+            "lower learning rate."
+        )
+    return logits
 
 
 def measures(

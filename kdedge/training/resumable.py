@@ -1,6 +1,7 @@
 """Checkpoints of a training, so that it can be stopped at any time and resumed."""
 
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -19,6 +20,9 @@ STATE = "state.json"
 # Version of state and checkpoints. A training does not continue from another version.
 FORMAT = 3
 SECONDS_BETWEEN_CHECKPOINTS = 45.0
+
+# What to do about weights or losses that are not finite.
+REMEDY = "Lower learning_rate, --learning-rate, and check the weights of the losses."
 
 # Measures of each finished epoch -> the place of the one to be kept.
 Best: TypeAlias = Callable[[Sequence[Mapping[str, float]]], int]
@@ -47,6 +51,7 @@ class Resumable:
         part: name of one of several trainings for the same result; it gets its own subfolder.
 
     Attributes:
+        out: the result of the training.
         folder: folder of the checkpoints; a training can keep other files there too.
         history: measures of each finished epoch.
         step: number of finished steps of the current epoch.
@@ -57,6 +62,7 @@ class Resumable:
     """
 
     def __init__(self, out: Path, key: str, part: str = "") -> None:
+        self.out = out
         self.folder = _checkpoints(out) / part
         self._key = f"{FORMAT} {key}"
         self.history: list[dict[str, float]] = []
@@ -120,7 +126,16 @@ class Resumable:
 
         Args:
             measures: by name; `epoch`, unless it is given, counts from 1.
+
+        Raises:
+            KdedgeError: a loss is not finite.
         """
+        for name, value in measures.items():
+            if name.endswith("loss") and not math.isfinite(value):
+                raise KdedgeError(
+                    f"{self.out}: after epoch {len(self.history) + 1} {name} is {value}: the "
+                    f"training diverged. {REMEDY}"
+                )
         history = [*self.history, {"epoch": len(self.history) + 1, **measures}]
         if self._best_of and self._best_of(history) == len(history) - 1:
             self._best.save()
