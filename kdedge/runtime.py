@@ -4,7 +4,7 @@ Needs `pip install 'kdedge[runtime]'` and no TensorFlow.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from itertools import groupby
 from math import inf
 from pathlib import Path
@@ -183,9 +183,12 @@ def _as_list(texts: Any) -> list[Text]:
     """A list of the texts, which may be in a column of pandas or come from a generator."""
     if isinstance(texts, list):
         return texts
-    # A string has characters, a table has columns, and a pair has two texts.
+    # A string has characters, a table columns, a pair two texts, a set no order. A dict's keys are
+    # taken only where it has no values, as from `dict.fromkeys`.
+    has_values = isinstance(texts, Mapping) and any(v is not None for v in texts.values())
     if (
-        isinstance(texts, str | Pair)
+        has_values
+        or isinstance(texts, str | Pair | Set)
         or getattr(texts, "ndim", 1) != 1
         or not isinstance(texts, Iterable)
     ):

@@ -101,6 +101,7 @@ def test_an_archive_may_have_the_folder_itself(bundle: Path, tmp_path: Path) -> 
     [
         ("f", "str"), ("film", "str"), (Pair("a", "b"), "Pair"), (None, "NoneType"),
         (np.array([["a film", "film"]]), "ndarray"),
+        ({"text": "a film"}, "dict"), ({"a film"}, "set"),
     ],
 )  # fmt: skip
 def test_what_is_no_list_of_texts(bundle: Path, texts: Any, kind: str) -> None:
