@@ -209,7 +209,9 @@ class _JoinedRows:
 def _alike(value: str) -> str:
     """A value in a form that is the same for similar ones; "" for a long one."""
     value = value.strip()
-    return "0.0" if DECIMAL.fullmatch(value) else value if len(value) <= MAX_VALUE_CHARS else ""
+    if len(value) > MAX_VALUE_CHARS:
+        return ""
+    return "0.0" if DECIMAL.fullmatch(value) else value
 
 
 def _delimiter(path: Path, header: str, usual: str, tell: Tell) -> str:
