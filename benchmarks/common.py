@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from kdedge import KdedgeError
+from kdedge.bench import agent
 from kdedge.bench.report.model import BenchReport
 from kdedge.files import write_text
 from kdedge.recipe import Recipe, load_recipe
@@ -283,8 +284,10 @@ def existing(path: Path, made_by: str) -> Path:
 
 
 def machine() -> str:
-    """A short description of this machine, for pages."""
-    return f"{platform.machine()}, {os.cpu_count()} cores, no GPU used"
+    """A short description of this machine, for pages; some CPUs have instructions for int8."""
+    facts = agent.machine(agent.read_files)
+    parts = (platform.machine(), facts.get("CPU"), facts.get("CPU features"))
+    return f"{', '.join(filter(None, parts))}, {facts['cores']} cores, no GPU used"
 
 
 def memory_mb(name: str) -> float:
