@@ -190,6 +190,17 @@ def test_a_stray_quote_in_another_column(save: Save) -> None:
     assert len(read_texts(save("c.csv", ["text,label,comment", *lines]))) == 40
 
 
+def test_a_stray_quote_beside_a_label_that_is_there_once(save: Save) -> None:
+    path = save("c.csv", ["text,label", "x,a", "y,a", "z,b", '"one,b', 'two",c'])
+    with pytest.raises(KdedgeError, match=r"c\.csv, line 5: .*'one,b', looks like a row"):
+        read_texts(path)
+
+
+def test_numbers_of_rows_are_no_sign_of_a_stray_quote(save: Save) -> None:
+    lines = [f'{i},"Take eggs.\n2, heat, stir\nDone.",{"ab"[i % 2]}' for i in range(9)]
+    assert len(read_texts(save("c.csv", ["id,text,label", *lines]))) == 9
+
+
 def test_a_stray_quote_among_scores_that_all_differ(save: Save) -> None:
     lines = [f"text {i},{i / 7}" for i in range(1, 31)]
     lines[3], lines[9] = lines[3].replace("text", '"text'), lines[9].replace("text 10", 'text 10"')

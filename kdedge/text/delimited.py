@@ -14,7 +14,6 @@ quote. So a stray quote never joins lines.
 import csv
 import io
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -27,8 +26,8 @@ NAMES = {"tab": "\t", r"\t": "\t"}
 NAMED_DELIMITER = re.compile(r"sep=(.)[\r\n]*")
 # The csv module refuses longer fields. Its own limit of 131,072 is less than raw pages have.
 MAX_FIELD_CHARS = 64 * 2**20
-# A column's values are counted to recognize rows: short ones, such as labels, and not all of many.
-MAX_VALUE_CHARS, MOST_VALUES = 64, 10_000
+# A column's values are kept to recognize rows: short ones, such as labels, and not all of many.
+MAX_VALUE_CHARS, MOST_VALUES = 200, 10_000
 DECIMAL = re.compile(r"[+-]?[0-9]*\.[0-9]+")
 QUOTED_FIELD = re.compile(r'"(?:[^"]|"")*"')
 QUOTING_HINT = (
@@ -86,8 +85,7 @@ def delimited_rows(
         delimiter = NAMES.get(delimiter, delimiter)
         if len(delimiter) != 1 or delimiter in '"\r\n':
             raise KdedgeError(f"delimiter: {delimiter!r}. One character is needed, or tab.")
-    strict = delimiter == "\t" and quoting is None
-    may_be_stray = quoting is None
+    detected = quoting is None
     if quoting is None:
         quoting = delimiter != "\t" or _quoted(path, rows(), tell)
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARS))
@@ -105,7 +103,7 @@ def delimited_rows(
                 f"{' and '.join(map(repr, sorted(doubles)))} twice. Rename or remove one of them."
             )
         line = first + reader.line_num + 1
-        joined = _JoinedRows(len(header), delimiter) if may_be_stray and quoting else None
+        joined = _JoinedRows(len(header), delimiter) if detected and quoting else None
         for values in reader:
             where = f"{path}, line {line}"
             line = first + reader.line_num + 1
@@ -121,7 +119,11 @@ def delimited_rows(
                     f"{QUOTING_HINT} If {delimiter!r} is not the delimiter, name it: delimiter in "
                     "[data], or --delimiter."
                 )
-            if strict and any("\t" in v and ("\n" in v or "\r" in v) for v in values):
+            if (
+                joined
+                and delimiter == "\t"
+                and any("\t" in v and ("\n" in v or "\r" in v) for v in values)
+            ):
                 raise KdedgeError(
                     f"{where}: a quote opens a field of several lines with tabs in it. If that is "
                     "right: quoting = true in [data], or --quoting true. If quotes have no meaning "
@@ -141,8 +143,9 @@ class _JoinedRows:
 
     The first line of such a field is the end of a row, the last line the start of one, and those
     between are whole rows. A line looks like that if its number of fields is right, and one of
-    them, for instance a label, is in its column twice. Numbers with a point count as equal, since
-    scores can all be different.
+    them, for instance a label, is a value of its column too. Columns whose values all differ, such
+    as numbers of rows, show nothing. Numbers with a point count as equal, since scores can all be
+    different.
 
     Args:
         columns: number of columns of the file.
@@ -151,7 +154,9 @@ class _JoinedRows:
 
     def __init__(self, columns: int, delimiter: str) -> None:
         self._delimiter = delimiter
-        self._counts: list[Counter[str]] = [Counter() for _ in range(columns)]
+        self._values: list[set[str]] = [set() for _ in range(columns)]
+        # Columns with a value that is there twice.
+        self._repeating: set[int] = set()
         # By column and value: the position and the line that look like a row if that is one.
         self._found: dict[tuple[int, str], tuple[str, str]] = {}
 
@@ -161,18 +166,18 @@ class _JoinedRows:
         Raises:
             KdedgeError: one of its fields contains a row.
         """
-        several_lines = False
-        for value, counts in zip(values, self._counts, strict=True):
+        for column, value in enumerate(values):
+            known, alike = self._values[column], _alike(value)
+            if alike in known:
+                self._repeating.add(column)
+            elif alike and len(known) < MOST_VALUES:
+                known.add(alike)
+        for column, value in enumerate(values):
             if "\n" in value or "\r" in value:
-                several_lines = True
-            elif (alike := _alike(value)) and (alike in counts or len(counts) < MOST_VALUES):
-                counts[alike] += 1
-        if several_lines:
-            for column, value in enumerate(values):
                 self._look(where, column, value.splitlines())
 
     def check(self) -> None:
-        """Check the rows that were added, once the values of all are counted.
+        """Check the rows that were added, once the values of all are known.
 
         Raises:
             KdedgeError: a field contains a row.
@@ -181,22 +186,21 @@ class _JoinedRows:
             self._check(found)
 
     def _look(self, where: str, column: int, lines: Sequence[str]) -> None:
-        last, first = len(lines) - 1, ""
+        last = len(lines) - 1
         for number, line in enumerate(lines if last > 0 else ()):
             start = column if number == 0 else 0
-            end = column + 1 if number == last else len(self._counts)
+            end = column + 1 if number == last else len(self._values)
             fields = line.split(self._delimiter)
             if len(fields) != end - start:
                 continue
             for place, field in enumerate(fields, start):
                 if place != column and (alike := _alike(field)):
-                    first = first or line
-                    self._found.setdefault((place, alike), (where, first))
+                    self._found.setdefault((place, alike), (where, line))
                     self._check((place, alike))
 
     def _check(self, found: tuple[int, str]) -> None:
         column, value = found
-        if self._counts[column][value] > 1:
+        if column in self._repeating and value in self._values[column]:
             where, line = self._found[found]
             raise KdedgeError(
                 f"{where}: a field in quotes has several lines, and one of them, {line!r:.60}, "
