@@ -115,9 +115,7 @@ def in_order_of_corpus(store: SoftLabels, corpus: Corpus, names: Mapping[str, st
             logits = store.lookup([train.texts[i] for i in known])[0]
             counts = counts_of(logits, train.labels[known])
     as_it_is = own.output_names == task.output_names and not names
-    order = [*range(own.width)]
-    if not as_it_is:
-        order = order_of(own, names, task, store.folder, counts)
+    order = [*range(own.width)] if as_it_is else order_of(own, names, task, store.folder, counts)
     theirs = [own.output_names[i] for i in order]
     if counts is not None and (found := swap_warning(counts[order], task, theirs)):
         tell_once(f"{store.folder}: {found}")

@@ -21,9 +21,6 @@ STATE = "state.json"
 FORMAT = 3
 SECONDS_BETWEEN_CHECKPOINTS = 45.0
 
-# What to do about weights or losses that are not finite.
-REMEDY = "Lower learning_rate, --learning-rate, and check the weights of the losses."
-
 # Measures of each finished epoch -> the place of the one to be kept.
 Best: TypeAlias = Callable[[Sequence[Mapping[str, float]]], int]
 
@@ -51,7 +48,6 @@ class Resumable:
         part: name of one of several trainings for the same result; it gets its own subfolder.
 
     Attributes:
-        out: the result of the training.
         folder: folder of the checkpoints; a training can keep other files there too.
         history: measures of each finished epoch.
         step: number of finished steps of the current epoch.
@@ -62,7 +58,7 @@ class Resumable:
     """
 
     def __init__(self, out: Path, key: str, part: str = "") -> None:
-        self.out = out
+        self._out = out
         self.folder = _checkpoints(out) / part
         self._key = f"{FORMAT} {key}"
         self.history: list[dict[str, float]] = []
@@ -133,8 +129,9 @@ class Resumable:
         for name, value in measures.items():
             if name.endswith("loss") and not math.isfinite(value):
                 raise KdedgeError(
-                    f"{self.out}: after epoch {len(self.history) + 1} {name} is {value}: the "
-                    f"training diverged. {REMEDY}"
+                    f"{self._out}: after epoch {len(self.history) + 1} {name} is {value}: the "
+                    "training diverged. Lower learning_rate, --learning-rate, and check the "
+                    "weights of the losses."
                 )
         history = [*self.history, {"epoch": len(self.history) + 1, **measures}]
         if self._best_of and self._best_of(history) == len(history) - 1:
