@@ -287,7 +287,7 @@ def machine() -> str:
     """A short description of this machine, for pages; some CPUs have instructions for int8."""
     facts = agent.machine(agent.read_files)
     parts = (platform.machine(), facts.get("CPU"), facts.get("CPU features"))
-    return f"{', '.join(filter(None, parts))}, {facts['cores']} cores, no GPU used"
+    return f"{', '.join(filter(None, parts))}, {os.cpu_count()} cores, no GPU used"
 
 
 def memory_mb(name: str) -> float:
