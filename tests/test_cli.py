@@ -243,7 +243,14 @@ def test_settings_that_do_not_go_together(tmp_path: Path) -> None:
     assert "--mixture, --split: only with --augmented" in refusal(
         *label, "--mixture", "typos=1", "--split", "split"
     )
+    # Also with its default value, which would be ignored as any other.
+    assert "--seed: only with --augmented" in refusal(*label, "--seed", "0")
     assert "only with --engine local" in refusal(*label, "--engine", "ray", "--augmented", "5")
+    compare = ("bench", "--compare", "old.json", "new.json")
+    for of_bench in ("--tier", "--scenario", "--accelerator"):
+        assert "only compares two reports" in refusal(*compare, of_bench, "full")
+    output = refusal("bench", "bundle", "--report", "report", "--threshold", "5")
+    assert "--threshold: only with --compare" in output
 
 
 # package

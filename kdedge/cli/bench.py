@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from kdedge.text.pairs import Text
 
 Markdown = Annotated[bool, typer.Option("--markdown", help="print the table as Markdown")]
-Threshold = Annotated[
-    float, typer.Option("--threshold", min=0, help="percent of change that is allowed")
-]
+THRESHOLD = 5.0
 
 
 class GridOptions(Section):
@@ -88,9 +86,12 @@ def bench(
         ),
     ] = None,
     scenario: Annotated[
-        str,
-        typer.Option("--scenario", help="single-stream, cold-start, sustained or throughput"),
-    ] = "single-stream",
+        str | None,
+        typer.Option(
+            "--scenario",
+            help="single-stream, cold-start, sustained or throughput; default: single-stream",
+        ),
+    ] = None,
     samples: Annotated[
         Path | None,
         typer.Option(
@@ -102,26 +103,36 @@ def bench(
         tuple[Path, Path] | None,
         typer.Option("--compare", metavar="OLD.json NEW.json", help="the same as kdedge compare"),
     ] = None,
-    threshold: Threshold = 5.0,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            min=0,
+            help=f"with --compare: percent of change that is allowed; default: {THRESHOLD:g}",
+        ),
+    ] = None,
 ) -> None:
     """Measure bundles on devices."""
     if reports:
         if bundles:
             raise KdedgeError("--compare: it only compares two reports. Leave out the bundles.")
-        if report or device or samples or labelled or grid.model_fields_set:
+        of_bench = settings.model_fields_set | grid.model_fields_set | of_devices.model_fields_set
+        if report or device or samples or labelled or scenario or of_bench:
             raise KdedgeError(
-                "--compare: it only compares two reports. Leave out --report, --device, --samples, "
-                "--data, --threads, --lengths and --batches."
+                "--compare: it only compares two reports. Leave out all other options, except "
+                "--threshold and --markdown."
             )
-        compare(*reports, threshold, markdown)
+        compare(*reports, THRESHOLD if threshold is None else threshold, markdown)
         return
+    if threshold is not None:
+        raise KdedgeError("--threshold: only with --compare.")
     if report is None:
         raise KdedgeError("--report: none given. Name the folder to write to.")
     from kdedge.bench import scenario as scenarios
     from kdedge.bench.devices import devices_of
 
     devices = devices_of(*(device or ["local"]), **dict(of_devices))
-    chosen = scenarios.scenario(settings.tier, scenario)
+    chosen = scenarios.scenario(settings.tier, scenario or scenarios.SINGLE_STREAM)
     load_tensorflow()
     from rich.console import Console
 
@@ -202,7 +213,9 @@ def _texts_of(data: Data, bundles: list[Path]) -> "Labelled":
 def compare(
     old: Annotated[Path, typer.Argument(metavar="OLD.json", help="results.json of a report")],
     new: Annotated[Path, typer.Argument(metavar="NEW.json", help="results.json of a later report")],
-    threshold: Threshold = 5.0,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0, help="percent of change that is allowed")
+    ] = THRESHOLD,
     markdown: Markdown = False,
 ) -> None:
     """Compare two reports; exit with 1 if anything got worse."""

@@ -21,7 +21,7 @@ from kdedge.cli.common import (
 from kdedge.cli.large_model import Asked, label_by_large_model
 from kdedge.cli.settings import Options, settings_as_options, split_list
 from kdedge.errors import KdedgeError
-from kdedge.recipe import COMPRESSIONS, Compress, Data, Distill, Label, Teach
+from kdedge.recipe import COMPRESSIONS, LARGEST_SEED, Compress, Data, Distill, Label, Teach
 
 if TYPE_CHECKING:
     from kdedge.teachers.teacher import Teacher
@@ -155,7 +155,16 @@ def label(
         ),
     ] = 64,
     names: Map = None,
-    seed: Seed = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            min=0,
+            max=LARGEST_SEED,
+            help="with --augmented: seed of the split and the augmented texts (0 or more); "
+            "default: 0",
+        ),
+    ] = None,
 ) -> None:
     """Label texts with a teacher, and store the soft labels. Texts in the store are skipped.
 
@@ -170,6 +179,8 @@ def label(
     if augmented and engine == "ray":
         raise KdedgeError("--augmented: only with --engine local.")
     needless = (data.model_fields_set - OF_TEXTS) | (settings.model_fields_set & {"mixture"})
+    if seed is not None:
+        needless.add("seed")
     if needless and not augmented:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(needless))
         raise KdedgeError(f"{options}: only with --augmented.")
@@ -202,9 +213,9 @@ def label(
             from kdedge.check import read_corpus
             from kdedge.distill.transfer_set import texts_to_label
 
-            corpus = read_corpus(data, seed)
+            corpus = read_corpus(data, seed or 0)
             model = load() if pattern else load(corpus.task)
-            texts = texts_to_label(model, corpus, settings, seed)
+            texts = texts_to_label(model, corpus, settings, seed or 0)
             store = label_texts(model, texts, out, settings.batch_size)
         elif engine == "ray":
             from kdedge.teachers.on_ray import label_on_ray
