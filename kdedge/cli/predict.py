@@ -3,8 +3,9 @@
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -73,9 +74,62 @@ def predict(
     """
     from kdedge.runtime import load_bundle
     from kdedge.text.pairs import columns_of, in_one_line, parts_of
-    from kdedge.text.readers import split_lines
 
-    for text in texts or []:
+    _refuse_wrong_arguments(texts or [], data, encoding)
+    classifier = load_bundle(bundle, artifact)
+    manifest = classifier.manifest
+    task, pairs = manifest.task, manifest.pairs
+    if data:
+        asked = _of_file(data.model_copy(update={"encoding": encoding}), task, pairs)
+    elif texts:
+        asked = Asked(_pairs_of(texts) if pairs else [*texts])
+    else:
+        asked = _of_standard_input(encoding, pairs)
+    # Raises errors of labels before the answers, which may take long.
+    known = _known(task, asked) if asked.labels else None
+    calibrated = classifier.calibrated_outputs(asked.texts)
+    for text, answer in zip(asked.texts, classifier.answers(calibrated), strict=True):
+        if as_json:
+            fields = {name: of[0] for name, of in columns_of([text]).items()}
+            typer.echo(json.dumps({**fields, **answer.fields()}, ensure_ascii=False))
+        else:
+            typer.echo("\t".join([answer.line(), *map(in_one_line, parts_of(text))]))
+    if n := asked.empty:
+        say("1 empty text was left out." if n == 1 else f"{n:,} empty texts were left out.")
+    encoder = classifier.encoder
+    longest = classifier.engine.length or encoder.max_length
+    special = len(encoder.first) + (2 if pairs else 1) * len(encoder.last)
+    if full := int((calibrated.lengths + special >= longest).sum()):
+        say(
+            f"{full:,} of {len(asked.texts):,} texts have {longest} or more tokens; longer ones "
+            f"are truncated to {longest}."
+        )
+    trust = manifest.artifact(artifact).trust
+    if trust and trust.margin:
+        of = trust.margin
+        say(f"About {of.share:.0%} of the true scores are within {of.margin:.3g} of these.")
+    if known:
+        say(_score(task, calibrated, *known))
+
+
+class Asked(NamedTuple):
+    """The texts of a call.
+
+    Attributes:
+        texts: the texts.
+        labels: the label of each text and its place in the file, if a column of labels is named.
+        form: the columns of the labels.
+        empty: number of empty texts, which are left out.
+    """
+
+    texts: "list[Text]"
+    labels: Sequence[tuple[Any, str]] = ()
+    form: "LabelForm | None" = None
+    empty: int = 0
+
+
+def _refuse_wrong_arguments(texts: list[str], data: Data | None, encoding: str | None) -> None:
+    for text in texts:
         if OPTION.match(text) and "--" not in sys.argv:
             raise KdedgeError(f"{text}: no such option. If it is a text, write -- before it.")
         if TEXT_FILE.search(text) and "--" not in sys.argv and Path(text).is_file():
@@ -84,60 +138,32 @@ def predict(
         raise KdedgeError("--file: give either a file or texts, not both.")
     if texts and encoding:
         raise KdedgeError("--encoding: only for a file or standard input. Leave it out.")
-    given: list[Any] = []
-    lines: list[Text] = []
-    empty = 0
-    classifier = load_bundle(bundle, artifact)
-    pairs = classifier.manifest.pairs
-    if data:
-        data = data.model_copy(update={"encoding": encoding})
-        if "empty_texts" not in data.model_fields_set:
-            data = data.model_copy(update={"empty_texts": "skip"})
-        if pairs and data.text_pair is None:
-            data = data.model_copy(update={"text_pair": "text_pair"})
-        files = texts_of(data)
-        if LABELS & data.model_fields_set:
-            labels = labels_of(data, classifier.manifest.task)
-            found = list(files.with_labels(labels))
-            lines, given = [text for text, _ in found], [of for _, of in found]
-        else:
-            lines = list(files)
-        empty = files.empty_seen
-    elif texts:
-        lines = _pairs_of(texts) if pairs else [*texts]
-    else:
-        if sys.stdin.isatty():
-            say("Write a text on each line; Ctrl-D ends.")
-        read, empty = split_lines(sys.stdin.buffer.read(), "standard input", encoding)
-        if not read:
-            raise KdedgeError("standard input: no texts. Write one on each line.")
-        lines = [_pair_in(line) for line in read] if pairs else [*read]
-    task = classifier.manifest.task
-    # Raises errors of labels before the answers, which may take long.
-    known = _known(task, given, labels) if given else None
-    calibrated = classifier.calibrated_outputs(lines)
-    for line, answer in zip(lines, classifier.answers(calibrated), strict=True):
-        if as_json:
-            asked = {name: of[0] for name, of in columns_of([line]).items()}
-            typer.echo(json.dumps({**asked, **answer.fields()}, ensure_ascii=False))
-        else:
-            typer.echo("\t".join([answer.line(), *map(in_one_line, parts_of(line))]))
-    if empty:
-        say("1 empty text was left out." if empty == 1 else f"{empty:,} empty texts were left out.")
-    encoder = classifier.encoder
-    longest = classifier.engine.length or encoder.max_length
-    special = len(encoder.first) + (2 if pairs else 1) * len(encoder.last)
-    if full := int((calibrated.lengths + special >= longest).sum()):
-        say(
-            f"{full:,} of {len(lines):,} texts have {longest} or more tokens; longer ones are "
-            f"truncated to {longest}."
-        )
-    trust = classifier.manifest.artifact(artifact).trust
-    if trust and trust.margin:
-        of = trust.margin
-        say(f"About {of.share:.0%} of the true scores are within {of.margin:.3g} of these.")
-    if known:
-        say(_score(task, calibrated, *known))
+
+
+def _of_file(data: Data, task: "Task", pairs: bool) -> Asked:
+    given = data.model_fields_set
+    if "empty_texts" not in given:
+        data = data.model_copy(update={"empty_texts": "skip"})
+    if pairs and data.text_pair is None:
+        data = data.model_copy(update={"text_pair": "text_pair"})
+    files = texts_of(data)
+    if not LABELS & given:
+        texts = list(files)
+        return Asked(texts, empty=files.empty_seen)
+    form = labels_of(data, task)
+    rows = list(files.with_labels(form))
+    return Asked([text for text, _ in rows], [of for _, of in rows], form, files.empty_seen)
+
+
+def _of_standard_input(encoding: str | None, pairs: bool) -> Asked:
+    from kdedge.text.readers import split_lines
+
+    if sys.stdin.isatty():
+        say("Write a text on each line; Ctrl-D ends.")
+    lines, empty = split_lines(sys.stdin.buffer.read(), "standard input", encoding)
+    if not lines:
+        raise KdedgeError("standard input: no texts. Write one on each line.")
+    return Asked([_pair_in(line) for line in lines] if pairs else [*lines], empty=empty)
 
 
 def _pairs_of(texts: list[str]) -> "list[Text]":
@@ -162,13 +188,13 @@ def _pair_in(line: str) -> "Text":
     return Pair(*texts)
 
 
-def _known(task: "Task", given: list[Any], of: "LabelForm") -> "tuple[list[int], Labels]":
+def _known(task: "Task", asked: Asked) -> "tuple[list[int], Labels]":
     """The indices of the texts that have a label, and their labels."""
-    parsed = [task.parse(value, where) for value, where in given]
+    parsed = [task.parse(value, where) for value, where in asked.labels]
     labelled = [i for i, value in enumerate(parsed) if value is not None]
     if not labelled:
-        raise KdedgeError(f"--label: {of} has no labels.")
-    return labelled, task.numbers([parsed[i] for i in labelled], str(of))
+        raise KdedgeError(f"--label: {asked.form} has no labels.")
+    return labelled, task.numbers([parsed[i] for i in labelled], str(asked.form))
 
 
 def _score(
