@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from kdedge.text.pairs import Text
 
 Markdown = Annotated[bool, typer.Option("--markdown", help="print the table as Markdown")]
-THRESHOLD = 5.0
+Threshold = Annotated[
+    float | None,
+    typer.Option("--threshold", min=0, help="percent of change that is allowed; default: 5"),
+]
 
 
 class GridOptions(Section):
@@ -103,14 +106,7 @@ def bench(
         tuple[Path, Path] | None,
         typer.Option("--compare", metavar="OLD.json NEW.json", help="the same as kdedge compare"),
     ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            "--threshold",
-            min=0,
-            help=f"with --compare: percent of change that is allowed; default: {THRESHOLD:g}",
-        ),
-    ] = None,
+    threshold: Threshold = None,
 ) -> None:
     """Measure bundles on devices."""
     if reports:
@@ -122,7 +118,7 @@ def bench(
                 "--compare: it only compares two reports. Leave out all other options, except "
                 "--threshold and --markdown."
             )
-        compare(*reports, THRESHOLD if threshold is None else threshold, markdown)
+        compare(*reports, threshold, markdown)
         return
     if threshold is not None:
         raise KdedgeError("--threshold: only with --compare.")
@@ -213,9 +209,7 @@ def _texts_of(data: Data, bundles: list[Path]) -> "Labelled":
 def compare(
     old: Annotated[Path, typer.Argument(metavar="OLD.json", help="results.json of a report")],
     new: Annotated[Path, typer.Argument(metavar="NEW.json", help="results.json of a later report")],
-    threshold: Annotated[
-        float, typer.Option("--threshold", min=0, help="percent of change that is allowed")
-    ] = THRESHOLD,
+    threshold: Threshold = None,
     markdown: Markdown = False,
 ) -> None:
     """Compare two reports; exit with 1 if anything got worse."""
@@ -233,7 +227,7 @@ def compare(
         Console(highlight=False, width=160).print(comparing.comparison_table(rows))
     for doubt in comparison.doubts:
         say(f"warning: {doubt}")
-    regressions = comparison.regressions(threshold / 100)
+    regressions = comparison.regressions(0.05 if threshold is None else threshold / 100)
     for line in regressions:
         say(f"worse: {line}")
     if regressions:

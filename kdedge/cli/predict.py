@@ -80,28 +80,28 @@ def predict(
     manifest = classifier.manifest
     task, pairs = manifest.task, manifest.pairs
     if data:
-        asked = _of_file(data.model_copy(update={"encoding": encoding}), task, pairs)
+        given = _of_file(data.model_copy(update={"encoding": encoding}), task, pairs)
     elif texts:
-        asked = Asked(_pairs_of(texts) if pairs else [*texts])
+        given = GivenTexts(_pairs_of(texts) if pairs else [*texts])
     else:
-        asked = _of_standard_input(encoding, pairs)
+        given = _of_standard_input(encoding, pairs)
     # Raises errors of labels before the answers, which may take long.
-    known = _known(task, asked) if asked.labels else None
-    calibrated = classifier.calibrated_outputs(asked.texts)
-    for text, answer in zip(asked.texts, classifier.answers(calibrated), strict=True):
+    known = _known(task, given) if given.labels else None
+    calibrated = classifier.calibrated_outputs(given.texts)
+    for text, answer in zip(given.texts, classifier.answers(calibrated), strict=True):
         if as_json:
             fields = {name: of[0] for name, of in columns_of([text]).items()}
             typer.echo(json.dumps({**fields, **answer.fields()}, ensure_ascii=False))
         else:
             typer.echo("\t".join([answer.line(), *map(in_one_line, parts_of(text))]))
-    if n := asked.empty:
+    if n := given.empty:
         say("1 empty text was left out." if n == 1 else f"{n:,} empty texts were left out.")
     encoder = classifier.encoder
     longest = classifier.engine.length or encoder.max_length
     special = len(encoder.first) + (2 if pairs else 1) * len(encoder.last)
     if full := int((calibrated.lengths + special >= longest).sum()):
         say(
-            f"{full:,} of {len(asked.texts):,} texts have {longest} or more tokens; longer ones "
+            f"{full:,} of {len(given.texts):,} texts have {longest} or more tokens; longer ones "
             f"are truncated to {longest}."
         )
     trust = manifest.artifact(artifact).trust
@@ -112,7 +112,7 @@ def predict(
         say(_score(task, calibrated, *known))
 
 
-class Asked(NamedTuple):
+class GivenTexts(NamedTuple):
     """The texts of a call.
 
     Attributes:
@@ -140,22 +140,22 @@ def _refuse_wrong_arguments(texts: list[str], data: Data | None, encoding: str |
         raise KdedgeError("--encoding: only for a file or standard input. Leave it out.")
 
 
-def _of_file(data: Data, task: "Task", pairs: bool) -> Asked:
-    given = data.model_fields_set
-    if "empty_texts" not in given:
+def _of_file(data: Data, task: "Task", pairs: bool) -> GivenTexts:
+    fields = data.model_fields_set
+    if "empty_texts" not in fields:
         data = data.model_copy(update={"empty_texts": "skip"})
     if pairs and data.text_pair is None:
         data = data.model_copy(update={"text_pair": "text_pair"})
     files = texts_of(data)
-    if not LABELS & given:
+    if not LABELS & fields:
         texts = list(files)
-        return Asked(texts, empty=files.empty_seen)
+        return GivenTexts(texts, empty=files.empty_seen)
     form = labels_of(data, task)
     rows = list(files.with_labels(form))
-    return Asked([text for text, _ in rows], [of for _, of in rows], form, files.empty_seen)
+    return GivenTexts([text for text, _ in rows], [of for _, of in rows], form, files.empty_seen)
 
 
-def _of_standard_input(encoding: str | None, pairs: bool) -> Asked:
+def _of_standard_input(encoding: str | None, pairs: bool) -> GivenTexts:
     from kdedge.text.readers import split_lines
 
     if sys.stdin.isatty():
@@ -163,7 +163,7 @@ def _of_standard_input(encoding: str | None, pairs: bool) -> Asked:
     lines, empty = split_lines(sys.stdin.buffer.read(), "standard input", encoding)
     if not lines:
         raise KdedgeError("standard input: no texts. Write one on each line.")
-    return Asked([_pair_in(line) for line in lines] if pairs else [*lines], empty=empty)
+    return GivenTexts([_pair_in(line) for line in lines] if pairs else [*lines], empty=empty)
 
 
 def _pairs_of(texts: list[str]) -> "list[Text]":
@@ -188,13 +188,13 @@ def _pair_in(line: str) -> "Text":
     return Pair(*texts)
 
 
-def _known(task: "Task", asked: Asked) -> "tuple[list[int], Labels]":
+def _known(task: "Task", given: GivenTexts) -> "tuple[list[int], Labels]":
     """The indices of the texts that have a label, and their labels."""
-    parsed = [task.parse(value, where) for value, where in asked.labels]
+    parsed = [task.parse(value, where) for value, where in given.labels]
     labelled = [i for i, value in enumerate(parsed) if value is not None]
     if not labelled:
-        raise KdedgeError(f"--label: {asked.form} has no labels.")
-    return labelled, task.numbers([parsed[i] for i in labelled], str(asked.form))
+        raise KdedgeError(f"--label: {given.form} has no labels.")
+    return labelled, task.numbers([parsed[i] for i in labelled], str(given.form))
 
 
 def _score(
